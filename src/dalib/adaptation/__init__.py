@@ -1,0 +1,1 @@
+"""Methods of domain adaptation: each one file, each fulfilling :class:`dalib.types.Method`."""

@@ -1,0 +1,224 @@
+"""The losses of self-ensembling, as pure distances and small modules around them.
+
+Probabilities go in, never logits. Everything is computed in float32 (float64 stays float64), whatever autocast
+says, because a squared difference of two nearly equal half-precision probabilities is mostly rounding error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Reduction = Literal["none", "mean", "sum"]
+
+# Below this probability the logarithm goes on as its tangent: exact above, finite in value and gradient at 0.
+LOG_FLOOR = 1e-6
+
+
+def squared_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
+    r"""Squared L2 norm per image, :math:`\sum_c (y_c - y'_c)^2`: the sum over classes.
+
+    Args:
+        y: (N, C) probabilities of the student.
+        y_teacher: (N, C) probabilities of the teacher.
+
+    Returns:
+        (N,), each in [0, 2] for probabilities.
+
+    Source: the per-sample distance of Transfer-Learning-Library's ``L2ConsistencyLoss``. It equals
+    :func:`mean_squared_distance` times C.
+
+    >>> squared_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor([2.])
+    """
+    return (y - y_teacher).square().sum(dim=1)
+
+
+def mean_squared_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
+    r"""Squared difference averaged over classes, :math:`\frac1C \sum_c (y_c - y'_c)^2`; (N, C), (N, C) -> (N,).
+
+    Source: the scaling of the paper's authors. A weight w here acts as w / C does on :func:`squared_distance`.
+
+    >>> mean_squared_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor([1.])
+    """
+    return (y - y_teacher).square().mean(dim=1)
+
+
+def binary_cross_entropy_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
+    r"""Binary cross-entropy per image, :math:`-\sum_c [y'_c \log y_c + (1 - y'_c) \log(1 - y_c)]`.
+
+    (N, C), (N, C) -> (N,), at least the teacher's own binary entropy and at most about 15 C. Robust: probabilities of
+    exactly 0 and 1 give finite values and gradients.
+    Source: the alternative consistency loss in the code of the paper's authors; our floor is the tangent of
+    the logarithm instead of an epsilon inside it, because it leaves ordinary values exact.
+
+    >>> binary_cross_entropy_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
+    tensor([1.3863])
+    """
+    return -(y_teacher * _floored_log(y) + (1 - y_teacher) * _floored_log(1 - y)).sum(dim=1)
+
+
+def kl_divergence_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
+    r"""Kullback-Leibler divergence of student from teacher, :math:`\sum_c y'_c (\log y'_c - \log y_c)`.
+
+    (N, C), (N, C) -> (N,), 0 where both agree. Finite for probabilities of exactly 0 and 1.
+    Source: Mean Teacher (Tarvainen & Valpola 2017) compares it with the squared distance.
+
+    >>> kl_divergence_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
+    tensor([0.6931])
+    """
+    return (y_teacher * (_floored_log(y_teacher) - _floored_log(y))).sum(dim=1)
+
+
+class ConsistencyLoss(nn.Module):
+    r"""How far the student is from the teacher on confident images: :math:`d(y, y') \cdot mask`, reduced over images.
+
+    Args:
+        distance_measure: (N, C), (N, C) -> (N,), such as :func:`squared_distance`,
+            :func:`mean_squared_distance`, :func:`binary_cross_entropy_distance` or :func:`kl_divergence_distance`.
+        reduction: ``'none'`` gives (N,); ``'mean'`` the sum divided by N, masked images included, so that few
+            confident images weigh little; ``'sum'`` the sum.
+
+    Call it with ``(y, y_teacher, mask=None)``:
+        y: (N, C) probabilities of the student. The gradient flows here.
+        y_teacher: (N, C) probabilities of the teacher, taken as a constant: no gradient flows into it.
+        mask: (N,) of bool or of weights in [0, 1]; 1 counts, 0 does not. None counts every image.
+
+    Raises:
+        ValueError: an unknown reduction, shapes other than these, an empty batch, or a distance that is not (N,).
+
+    Source: equation of section 3 with the confidence threshold of section 3.2 of French et al., ICLR 2018.
+
+    >>> loss = ConsistencyLoss(squared_distance, reduction="sum")
+    >>> student = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    >>> teacher = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> loss(student, teacher, torch.tensor([True, False]))
+    tensor(2.)
+    """
+
+    def __init__(self, distance_measure: Callable[[Tensor, Tensor], Tensor], reduction: Reduction = "mean") -> None:
+        super().__init__()
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"reduction: expected one of {get_args(Reduction)}, got {reduction!r}")
+        self.distance_measure = distance_measure
+        self.reduction = reduction
+
+    def forward(self, y: Tensor, y_teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+        if y.ndim != 2 or y.shape != y_teacher.shape or y.shape[0] == 0:
+            raise ValueError(
+                "y, y_teacher: expected two tensors of one shape (N, C) with N > 0, "
+                f"got {tuple(y.shape)} and {tuple(y_teacher.shape)}"
+            )
+        # a mask of (N, 1) would broadcast the (N,) distances to (N, N) without a word
+        if mask is not None and mask.shape != y.shape[:1]:
+            raise ValueError(f"mask: expected shape ({y.shape[0]},), one entry per image, got {tuple(mask.shape)}")
+        with torch.autocast(y.device.type, enabled=False):
+            distance = self.distance_measure(_at_least_float32(y), _at_least_float32(y_teacher.detach()))
+            if distance.shape != y.shape[:1]:
+                raise ValueError(
+                    f"distance_measure: expected one distance per image, shape ({y.shape[0]},), "
+                    f"got {tuple(distance.shape)}; reduce over classes inside it"
+                )
+            if mask is not None:
+                distance = distance * mask.detach().to(distance.dtype)
+            if self.reduction == "mean":
+                return distance.mean()
+            if self.reduction == "sum":
+                return distance.sum()
+            return distance
+
+    def extra_repr(self) -> str:
+        return f"{getattr(self.distance_measure, '__name__', self.distance_measure)}, reduction={self.reduction!r}"
+
+
+class L2ConsistencyLoss(ConsistencyLoss):
+    r""":class:`ConsistencyLoss` with the squared L2 norm per image: the SUM over classes of the squared difference.
+
+    Shapes, reductions, gradient and errors are those of :class:`ConsistencyLoss`. With ``'mean'`` it is
+    :math:`\frac1N \sum_i mask_i \Vert y^i - y'^i \Vert_2^2`. For the paper's scaling, the mean over classes, use
+    ``ConsistencyLoss(mean_squared_distance)`` or divide the weight by C.
+
+    >>> L2ConsistencyLoss()(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    tensor(1.2500)
+    """
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        super().__init__(squared_distance, reduction)
+
+
+class ClassBalanceLoss(nn.Module):
+    r"""Keeps the student from forgetting classes: binary cross-entropy of its batch mean against a class prior.
+
+    .. math:: \bar y_c = \frac1N \sum_i y^i_c, \qquad
+              loss = -\frac1C \sum_c [u_c \log \bar y_c + (1 - u_c) \log(1 - \bar y_c)]
+
+    Args:
+        num_classes: C, at least 2.
+        prior: (C,) the classes' shares u in the target, non-negative with sum 1; None is uniform, 1 / C each. A
+            uniform prior hurts where the target's classes are imbalanced: give the shares if you know them.
+
+    Call it with ``(y)``, (N, C) probabilities; the gradient flows into them. Returns a scalar, finite in value and
+    gradient even for probabilities of exactly 0 and 1, in half precision, and under autocast, where torch's own
+    ``binary_cross_entropy`` raises on CUDA.
+
+    The mean over N is over this batch: across several processes average the probabilities first, because the loss
+    of a mean is not the mean of losses.
+
+    Raises:
+        ValueError: fewer than 2 classes, a prior of another shape or not a distribution, or y not (N > 0, C).
+
+    Source: section 3.4 of French et al., ICLR 2018. The authors sum over classes: their weight w is w C here.
+
+    >>> loss = ClassBalanceLoss(num_classes=2)
+    >>> balanced, collapsed = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    >>> round(loss(balanced).item(), 4), round(loss(collapsed).item(), 4)
+    (0.6931, 7.4078)
+    """
+
+    prior: Tensor
+
+    def __init__(self, num_classes: int, prior: Tensor | None = None) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
+        if prior is None:
+            prior = torch.full((num_classes,), 1 / num_classes)
+        prior = torch.as_tensor(prior, dtype=torch.float32).detach().clone()
+        if prior.shape != (num_classes,):
+            raise ValueError(f"prior: expected shape ({num_classes},), got {tuple(prior.shape)}")
+        if not (bool((prior >= 0).all()) and abs(prior.sum().item() - 1) < 1e-3):
+            raise ValueError(
+                f"prior: expected non-negative shares that sum to 1, got {prior.tolist()}; "
+                "divide class counts by their sum"
+            )
+        self.num_classes = num_classes
+        # not persistent: a prior is a setting, and a loss with learnt-looking state would surprise a checkpoint
+        self.register_buffer("prior", prior, persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        if y.ndim != 2 or y.shape[1] != self.num_classes or y.shape[0] == 0:
+            raise ValueError(f"y: expected shape (N > 0, {self.num_classes}), got {tuple(y.shape)}")
+        with torch.autocast(y.device.type, enabled=False):
+            mean = _at_least_float32(y).mean(dim=0)
+            # the prior follows y's device, so that the loss works without a .to(device) of its own
+            prior = self.prior.to(mean)
+            return -(prior * _floored_log(mean) + (1 - prior) * _floored_log(1 - mean)).mean()
+
+    def extra_repr(self) -> str:
+        return f"num_classes={self.num_classes}"
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _floored_log(probability: Tensor) -> Tensor:
+    """Logarithm, continued below LOG_FLOOR by its tangent there."""
+    floored = probability.clamp_min(LOG_FLOOR)
+    return floored.log() + (probability - floored) / LOG_FLOOR

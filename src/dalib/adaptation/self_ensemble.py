@@ -1,0 +1,222 @@
+"""Self-ensembling for visual domain adaptation (French, Mackiewicz & Fisher, ICLR 2018): the whole method.
+
+The parts that a training loop of your own can use: :class:`ConsistencyLoss`, :class:`L2ConsistencyLoss`,
+:class:`ClassBalanceLoss`, :class:`EmaTeacher`, :class:`ImageClassifier`. The objective that joins them:
+:func:`self_ensemble_objective`. The method as ``dalib train`` runs it: :class:`SelfEnsemble`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dalib.adaptation.losses import (
+    ClassBalanceLoss,
+    ConsistencyLoss,
+    L2ConsistencyLoss,
+    binary_cross_entropy_distance,
+    kl_divergence_distance,
+    mean_squared_distance,
+    squared_distance,
+)
+from dalib.adaptation.teacher import Buffers, EmaTeacher
+from dalib.models.classifier import ImageClassifier, logits_of
+from dalib.types import Batch, Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "ClassBalanceLoss",
+    "ConsistencyLoss",
+    "EmaTeacher",
+    "ImageClassifier",
+    "L2ConsistencyLoss",
+    "SelfEnsemble",
+    "binary_cross_entropy_distance",
+    "kl_divergence_distance",
+    "mean_squared_distance",
+    "ramp_up",
+    "self_ensemble_objective",
+    "squared_distance",
+]
+
+
+def self_ensemble_objective(
+    source_logits: Tensor,
+    labels: Tensor,
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    consistency_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    consistency_weight: float,
+    threshold: float,
+    class_balance_loss: Callable[[Tensor], Tensor],
+    class_balance_weight: float,
+    label_smoothing: float = 0.0,
+) -> Losses:
+    r"""The objective of one step, to be read beside section 3 of the paper.
+
+    .. math::
+        L = CE(f(x_s), y_s) + w \, \frac1N \sum_i m_i \, d(p_i, q_i) + b \, \bar m \, BCE(\bar p, u)
+
+    with the student's probabilities :math:`p = softmax\,f(x_t)` and the teacher's :math:`q = softmax\,f'(x_t')` on
+    two views of the same target images, the confidence mask :math:`m_i = [\max_c q_{ic} > \tau]`, the means
+    :math:`\bar m, \bar p` over the batch, and the prior u.
+
+    Args:
+        source_logits: (B, C) the student on labelled source images.
+        labels: (B,) int64, their classes.
+        student_logits: (N, C) the student on one view of the target images.
+        teacher_logits: (N, C) the teacher on another view of the same images; taken as constants.
+        consistency_loss: (p, q, m) -> scalar, such as :class:`ConsistencyLoss`: d with its mean over images.
+        consistency_weight: w.
+        threshold: tau in [0, 1]; 0 lets every image count.
+        class_balance_loss: (p) -> scalar, such as :class:`ClassBalanceLoss`.
+        class_balance_weight: b, of its own: the authors' is w times theirs.
+        label_smoothing: of the cross-entropy, in [0, 1).
+
+    Returns:
+        Losses with the weighted parts ``supervised``, ``consistency`` and ``class_balance``, whose gradient reaches
+        the student alone, and the metrics ``mask_rate``, ``agreement`` (share of target images on which student and
+        teacher name the same class) and ``source_accuracy``.
+    """
+    student = student_logits.softmax(dim=1)
+    teacher = teacher_logits.detach().softmax(dim=1)
+    confident = teacher.amax(dim=1) > threshold
+    mask_rate = confident.float().mean()
+
+    supervised = F.cross_entropy(source_logits, labels, label_smoothing=label_smoothing)
+    consistency = consistency_loss(student, teacher, confident)
+    class_balance = mask_rate * class_balance_loss(student)
+
+    with torch.no_grad():
+        agreement = (student.argmax(dim=1) == teacher.argmax(dim=1)).float().mean()
+        source_accuracy = (source_logits.argmax(dim=1) == labels).float().mean()
+    return Losses(
+        parts={
+            "supervised": supervised,
+            "consistency": consistency_weight * consistency,
+            "class_balance": class_balance_weight * class_balance,
+        },
+        metrics={"mask_rate": mask_rate, "agreement": agreement, "source_accuracy": source_accuracy},
+    )
+
+
+def ramp_up(step: int, steps: int) -> float:
+    """Share of the consistency weight at ``step``: exp(-5 (1 - step / steps)^2) up to ``steps``, then 1.
+
+    The older alternative to the confidence mask, against agreeing with a teacher that knows nothing yet.
+    Source: Laine & Aila 2017, section 2.
+
+    >>> [round(ramp_up(step, steps=100), 3) for step in (0, 50, 100, 200)]
+    [0.007, 0.287, 1.0, 1.0]
+    """
+    return 1.0 if step >= steps else math.exp(-5 * (1 - step / steps) ** 2)
+
+
+class SelfEnsemble:
+    """Self-ensembling as a :class:`dalib.types.Method`: student, teacher, objective.
+
+    Args:
+        student: images -> logits (N, num_classes), alone or first in a tuple.
+        num_classes: C.
+        alpha: decay of the teacher; ``alpha_warmup`` and ``buffers`` are :class:`EmaTeacher`'s.
+        distance: of student and teacher; mean or sum over classes is its choice.
+        consistency_weight, threshold, class_balance_weight, label_smoothing: see :func:`self_ensemble_objective`.
+        ramp_up_steps: over how many steps the consistency weight rises (:func:`ramp_up`); 0 is at once.
+        prior: (C,) class shares of the target, uniform if None.
+
+    The target batch needs two views: the student sees the first, the teacher the second. The predictor is the teacher.
+    """
+
+    target_views = 2
+
+    def __init__(
+        self,
+        student: nn.Module,
+        num_classes: int,
+        *,
+        alpha: float = 0.99,
+        alpha_warmup: bool = False,
+        buffers: Buffers = "own",
+        distance: Callable[[Tensor, Tensor], Tensor] = mean_squared_distance,
+        consistency_weight: float = 3.0,
+        threshold: float = 0.96837722,
+        ramp_up_steps: int = 0,
+        class_balance_weight: float = 0.0,
+        prior: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
+        if consistency_weight < 0 or class_balance_weight < 0:
+            raise ValueError(
+                "consistency_weight, class_balance_weight: expected at least 0, "
+                f"got {consistency_weight} and {class_balance_weight}"
+            )
+        self.student = student
+        self.teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=alpha_warmup).train()
+        self.consistency_loss = ConsistencyLoss(distance)
+        self.class_balance_loss = ClassBalanceLoss(num_classes, prior)
+        self.consistency_weight = consistency_weight
+        self.threshold = threshold
+        self.ramp_up_steps = ramp_up_steps
+        self.class_balance_weight = class_balance_weight
+        self.label_smoothing = label_smoothing
+        self._both_domains = BothDomains(student)
+
+    def loss(self, batch: Batch, step: int) -> Losses:
+        student_view, teacher_view = batch.target
+        source_logits, student_logits = self._both_domains(batch.source, student_view)
+        with torch.no_grad():
+            teacher_logits = logits_of(self.teacher.module, teacher_view)
+        return self_ensemble_objective(
+            source_logits,
+            batch.labels,
+            student_logits,
+            teacher_logits,
+            consistency_loss=self.consistency_loss,
+            consistency_weight=self.consistency_weight * ramp_up(step, self.ramp_up_steps),
+            threshold=self.threshold,
+            class_balance_loss=self.class_balance_loss,
+            class_balance_weight=self.class_balance_weight,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def after_step(self, step: int) -> None:
+        self.teacher.update()
+
+    def predictor(self) -> nn.Module:
+        return self.teacher.module
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "teacher_updates": self.teacher.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.teacher.updates = state["teacher_updates"]
+
+
+class BothDomains(nn.Module):
+    """The student on source and target in ONE forward call, each with BatchNorm statistics of its own batch.
+
+    One module around both passes, because two forward calls and one backward through BatchNorm raise under
+    DistributedDataParallel on some versions of torch.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return logits_of(self.student, source), logits_of(self.student, target)

@@ -1,0 +1,48 @@
+"""The baseline: the same network, trained on the source alone. What adaptation has to beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from dalib.models.classifier import logits_of
+from dalib.types import Batch, Losses
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SourceOnly:
+    """Cross-entropy on augmented source images, as a :class:`dalib.types.Method`; the predictor is the student.
+
+    Args:
+        student: images -> logits, alone or first in a tuple.
+        label_smoothing: of the cross-entropy, in [0, 1).
+    """
+
+    target_views = 0
+
+    def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0) -> None:
+        self.student = student
+        self.label_smoothing = label_smoothing
+
+    def loss(self, batch: Batch, step: int) -> Losses:
+        logits = logits_of(self.student, batch.source)
+        supervised = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        with torch.no_grad():
+            source_accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
+        return Losses(parts={"supervised": supervised}, metrics={"source_accuracy": source_accuracy})
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def predictor(self) -> nn.Module:
+        return self.student
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"student": self.student.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])

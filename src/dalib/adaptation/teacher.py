@@ -1,0 +1,178 @@
+"""The teacher: the exponential moving average of a student's weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Buffers = Literal["own", "copy", "ema"]
+
+# the averages and the new values that one fused call may hold
+_FusedGroups = dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]]
+
+
+class EmaTeacher:
+    r"""Exponential moving average of a student: :math:`\theta'_t = \alpha\,\theta'_{t-1} + (1 - \alpha)\,\theta_t`.
+
+    The teacher starts as a copy of the student. Call ``teacher(x)`` for its output, without gradient, and
+    ``teacher.update()`` after each optimiser step.
+
+    Args:
+        model: the student. May be plain, compiled, or wrapped in DistributedDataParallel or DataParallel; the
+            teacher is always a bare copy of the module inside. Its mode (training or evaluation) is copied too.
+        alpha: decay in [0, 1]. 0 copies the student at each update, 1 never changes the teacher.
+        buffers: what ``update`` does with buffers, BatchNorm's running statistics and counters among them.
+            ``'own'`` (the paper's): nothing; the teacher's forward in training mode keeps its own statistics, of
+            what the teacher sees. ``'copy'``: takes the student's. ``'ema'``: averages floating-point buffers as
+            it does parameters and copies integer ones. With ``'copy'`` and ``'ema'`` the student's statistics are of what
+            the student saw last, which mixes source and target.
+        warmup: start with a shorter memory, :math:`\min(\alpha, 1 - 1 / (t + 1))` after t updates, so that the
+            student's first, random weights are soon forgotten. The first update then copies the student.
+
+    Raises:
+        ValueError: alpha outside [0, 1], or an unknown ``buffers``.
+        TypeError: a student that ``copy.deepcopy`` cannot copy.
+        RuntimeError: from ``update``, when student and teacher no longer have the same parameters by name.
+
+    ``update`` works in place, with fused kernels and without a second copy of the weights, and pairs tensors by name.
+    Tied parameters stay tied and are averaged once. Keep the weights in float32 and use autocast for speed: a
+    bfloat16 weight is too coarse to take in 1% of a small difference.
+
+    Source: French et al., ICLR 2018, after Tarvainen & Valpola 2017. The warm-up is the latter's.
+
+    >>> student = nn.Linear(1, 1, bias=False)
+    >>> teacher = EmaTeacher(student, alpha=0.9)
+    >>> _ = student.weight.data.fill_(1.0), teacher.module.weight.data.fill_(0.0)
+    >>> teacher.update()
+    >>> teacher(torch.ones(1, 1))
+    tensor([[0.1000]])
+    """
+
+    def __init__(self, model: nn.Module, alpha: float, *, buffers: Buffers = "own", warmup: bool = False) -> None:
+        if buffers not in get_args(Buffers):
+            raise ValueError(f"buffers: expected one of {get_args(Buffers)}, got {buffers!r}")
+        self.set_alpha(alpha)
+        self.buffers = buffers
+        self.warmup = warmup
+        #: How many updates there were. The warm-up depends on it, so a checkpoint must keep it beside state_dict().
+        self.updates = 0
+        self._student = model
+        self._module = _copy_of(bare_module(model)).requires_grad_(False)
+
+    @property
+    def module(self) -> nn.Module:
+        """The bare teacher, never wrapped, in whatever wrapper the student came."""
+        return self._module
+
+    def set_alpha(self, alpha: float) -> None:
+        """Change the decay from the next update on; alpha in [0, 1]."""
+        if not 0 <= alpha <= 1:  # NaN fails this too
+            raise ValueError(f"alpha: expected a decay in [0, 1], got {alpha}")
+        self.alpha = alpha
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The teacher's output, whatever the student's forward returns in this mode; never with gradient."""
+        with torch.no_grad():
+            return self._module(*args, **kwargs)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the teacher towards the student, in place. Call it after the optimiser's step."""
+        alpha = min(self.alpha, 1 - 1 / (self.updates + 1)) if self.warmup else self.alpha
+        student = bare_module(self._student)
+        _average(
+            _paired(dict(self._module.named_parameters()), dict(student.named_parameters()), "parameters"),
+            alpha,
+        )
+        if self.buffers != "own":
+            pairs = _paired(dict(self._module.named_buffers()), dict(student.named_buffers()), "buffers")
+            _average(pairs, alpha if self.buffers == "ema" else 0.0)
+        self.updates += 1
+
+    def train(self, mode: bool = True) -> EmaTeacher:
+        """Set training mode (the method's: dropout on, batch statistics), or evaluation mode with ``mode=False``."""
+        self._module.train(mode)
+        return self
+
+    def eval(self) -> EmaTeacher:
+        """Set evaluation mode."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and buffers under exactly the bare student's keys; ``alpha`` and ``updates`` are not in it."""
+        return self._module.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load what :meth:`state_dict` gave, or a bare student's; RuntimeError where keys or shapes differ."""
+        self._module.load_state_dict(state_dict)
+
+    def __repr__(self) -> str:
+        return f"EmaTeacher(alpha={self.alpha}, buffers={self.buffers!r}, warmup={self.warmup}, updates={self.updates})"
+
+
+def bare_module(model: nn.Module) -> nn.Module:
+    """The module inside torch.compile's and the parallel wrappers, however nested; a plain module is returned as is.
+
+    >>> linear = nn.Linear(1, 1)
+    >>> bare_module(torch.compile(nn.DataParallel(linear))) is linear
+    True
+    """
+    while True:
+        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def _copy_of(student: nn.Module) -> nn.Module:
+    # The older weight_norm leaves its computed weight, part of a graph, as a plain attribute; deepcopy refuses such
+    # tensors. They are recomputed in each forward, so a detached copy stands in for them.
+    memo: dict[int, Any] = {
+        id(value): value.detach().clone()
+        for module in student.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        return copy.deepcopy(student, memo)
+    except Exception as error:
+        raise TypeError(
+            f"model: the teacher starts as a copy of the student, but copy.deepcopy({type(student).__name__}) failed "
+            f"with {type(error).__name__}: {error}. Keep handles, locks and closures out of the module, or give it a "
+            "__deepcopy__"
+        ) from error
+
+
+def _paired(teacher: dict[str, Tensor], student: dict[str, Tensor], what: str) -> list[tuple[Tensor, Tensor]]:
+    if teacher.keys() != student.keys():
+        raise RuntimeError(
+            f"the {what} of student and teacher differ: "
+            f"only the student has {sorted(student.keys() - teacher.keys())}, "
+            f"only the teacher has {sorted(teacher.keys() - student.keys())}. "
+            "Make the teacher after the student has its final shape"
+        )
+    return [(average, student[name]) for name, average in teacher.items()]
+
+
+def _average(pairs: list[tuple[Tensor, Tensor]], alpha: float) -> None:
+    """average <- alpha * average + (1 - alpha) * new, in place; copies what is not floating point."""
+    fused: _FusedGroups = {}
+    for average, new in pairs:
+        if not (average.is_floating_point() or average.is_complex()):
+            average.copy_(new)
+        elif average.dtype == new.dtype and average.device == new.device:
+            averages, news = fused.setdefault((average.dtype, average.device), ([], []))
+            averages.append(average)
+            news.append(new)
+        else:
+            average.lerp_(new.to(average), 1 - alpha)
+    for averages, news in fused.values():
+        torch._foreach_lerp_(averages, news, 1 - alpha)

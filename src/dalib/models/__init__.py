@@ -1,0 +1,1 @@
+"""Networks: the classifier around a backbone, and the small backbones."""

@@ -1,0 +1,124 @@
+"""An image classifier around any backbone: pool, bottleneck, head."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, cast
+
+from torch import Tensor, nn
+
+
+class ParameterGroup(TypedDict):
+    """A group of parameters as torch's optimisers take it."""
+
+    params: list[nn.Parameter]
+    lr: float
+
+
+class ImageClassifier(nn.Module):
+    """backbone -> pool -> bottleneck (Linear, BatchNorm1d, ReLU) -> linear head.
+
+    Args:
+        backbone: images (N, C, H, W) -> feature maps (N, D, h, w) or features (N, D); has ``.out_features``, D.
+        num_classes: K, the width of the head.
+        bottleneck_dim: width of the bottleneck; None leaves it out, and the head works on the pooled features.
+        pool_layer: what brings the backbone's output to (N, D); by default the mean over h and w of feature maps, and
+            features of shape (N, D) as they are.
+        finetune: the backbone is pretrained and learns at a tenth of the rate (:meth:`get_parameters`).
+        head: replaces the linear head; takes (N, features_dim).
+
+    Call it with images (N, C, H, W). In training mode it returns ``(predictions, features)``, in evaluation mode
+    ``predictions`` alone: logits (N, K), and the features (N, features_dim) that the head saw.
+    :func:`logits_of` gives the logits in either mode.
+
+    Raises:
+        ValueError: a backbone without ``out_features``, or sizes below 1.
+
+    Source: the classifier of Transfer-Learning-Library, whose contract (tuple in training, tensor in evaluation)
+    scripts written for it rely on.
+
+    >>> import torch
+    >>> backbone = nn.Conv2d(3, 16, 3)
+    >>> backbone.out_features = 16
+    >>> classifier = ImageClassifier(backbone, num_classes=31, bottleneck_dim=8)
+    >>> predictions, features = classifier(torch.zeros(2, 3, 8, 8))
+    >>> predictions.shape, features.shape, classifier.features_dim
+    (torch.Size([2, 31]), torch.Size([2, 8]), 8)
+    >>> classifier.eval()(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 31])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        bottleneck_dim: int | None = 256,
+        *,
+        pool_layer: nn.Module | None = None,
+        finetune: bool = True,
+        head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        width = getattr(backbone, "out_features", None)
+        if not isinstance(width, int) or width < 1:
+            raise ValueError(
+                f"backbone: expected an attribute out_features, the number of its output channels, got {width!r} on "
+                f"{type(backbone).__name__}; set backbone.out_features"
+            )
+        if num_classes < 1 or (bottleneck_dim is not None and bottleneck_dim < 1):
+            raise ValueError(
+                f"num_classes, bottleneck_dim: expected at least 1, got {num_classes} and {bottleneck_dim}"
+            )
+        self.num_classes = num_classes
+        self.features_dim: int = width if bottleneck_dim is None else bottleneck_dim
+        self.finetune = finetune
+        self.backbone = backbone
+        self.pool_layer = GlobalMeanPool() if pool_layer is None else pool_layer
+        self.bottleneck: nn.Module = nn.Identity()
+        if bottleneck_dim is not None:
+            self.bottleneck = nn.Sequential(nn.Linear(width, bottleneck_dim), nn.BatchNorm1d(bottleneck_dim), nn.ReLU())
+        self.head: nn.Module = nn.Linear(self.features_dim, num_classes) if head is None else head
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        features = self.bottleneck(self.pool_layer(self.backbone(images)))
+        predictions: Tensor = self.head(features)
+        return (predictions, features) if self.training else predictions
+
+    def get_parameters(self, base_lr: float = 1.0) -> list[ParameterGroup]:
+        """Optimiser groups: the backbone at ``base_lr`` / 10 when it is fine-tuned, everything else at ``base_lr``.
+
+        >>> backbone = nn.Conv2d(3, 16, 3)
+        >>> backbone.out_features = 16
+        >>> [group["lr"] for group in ImageClassifier(backbone, 31).get_parameters(0.01)]
+        [0.001, 0.01]
+        """
+        pretrained = {id(parameter) for parameter in self.backbone.parameters()}
+        new = [parameter for parameter in self.parameters() if id(parameter) not in pretrained]
+        return [
+            {"params": list(self.backbone.parameters()), "lr": base_lr * (0.1 if self.finetune else 1.0)},
+            {"params": new, "lr": base_lr},
+        ]
+
+
+class GlobalMeanPool(nn.Module):
+    """Mean over the pixels of feature maps, (N, D, h, w) -> (N, D); features (N, D) pass unchanged."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits (N, K) of a classifier in either mode: from ``(logits, features, ...)`` or from ``logits``.
+
+    Unpacking ``logits, _ = model(images)`` in evaluation mode would, for a batch of two, give row 0 without a word.
+
+    Raises:
+        TypeError: an output that is neither a tensor of two dimensions nor a tuple that starts with one.
+    """
+    output = cast("Any", model(images))
+    logits = output[0] if isinstance(output, (tuple, list)) else output
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise TypeError(
+            f"model: expected logits (N, K) or a tuple that starts with them, got {got} from {type(model).__name__}"
+        )
+    return logits
