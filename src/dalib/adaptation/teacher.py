@@ -30,7 +30,8 @@ class EmaTeacher:
         buffers: what ``update`` does with buffers, BatchNorm's running statistics and counters among them.
             ``'own'`` (the paper's): nothing; the teacher's forward in training mode keeps its own statistics, of
             what the teacher sees. ``'copy'``: takes the student's. ``'ema'``: averages floating-point buffers as
-            it does parameters and copies integer ones. With ``'copy'`` and ``'ema'`` the student's statistics are of what
+            it does parameters and copies integer ones.
+            With ``'copy'`` and ``'ema'`` the student's statistics are of what
             the student saw last, which mixes source and target.
         warmup: start with a shorter memory, :math:`\min(\alpha, 1 - 1 / (t + 1))` after t updates, so that the
             student's first, random weights are soon forgotten. The first update then copies the student.

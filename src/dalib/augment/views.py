@@ -1,0 +1,52 @@
+"""Views: normalise uint8 images, then random operations in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Generator, Tensor
+
+from dalib.augment.color import GaussianNoise, RandomIntensity
+from dalib.augment.geometry import RandomAffine
+
+#: (N, C, H, W) float32 images, a generator on their device -> views of the same shape.
+Operation = Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """An :data:`dalib.types.Augment`: uint8 (N, C, H, W) -> float32, normalised, then changed by each operation."""
+
+    normalize: Callable[[Tensor], Tensor]
+    operations: tuple[Operation, ...] = ()
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        views = self.normalize(images)
+        for operation in self.operations:
+            views = operation(views, generator)
+        return views
+
+
+def noise_operations() -> tuple[Operation, ...]:
+    """The paper's minimal augmentation: Gaussian noise alone."""
+    return (GaussianNoise(0.1),)
+
+
+def tf_operations(*, flip: bool = False) -> tuple[Operation, ...]:
+    """The paper's TF: translation by up to 2 pixels, flips where they keep the class, noise."""
+    return (RandomAffine(translation=2, flip=flip), GaussianNoise(0.1))
+
+
+def tfa_operations(*, flip: bool = False) -> tuple[Operation, ...]:
+    """The paper's TFA: TF with normal noise on the affine matrix."""
+    return (RandomAffine(translation=2, flip=flip, matrix_sigma=0.1), GaussianNoise(0.1))
+
+
+def tfa_intensity_operations(*, flip: bool = False) -> tuple[Operation, ...]:
+    """The paper's views for MNIST -> SVHN: TFA, then intensities inverted, scaled and shifted."""
+    return (
+        RandomAffine(translation=2, flip=flip, matrix_sigma=0.1),
+        RandomIntensity(),
+        GaussianNoise(0.1),
+    )

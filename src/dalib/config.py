@@ -1,0 +1,174 @@
+"""Everything that a user can set, as frozen dataclasses; the command line and the YAML file are made from them.
+
+Configuration stops at :mod:`dalib.build`: everything behind it takes plain values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+MethodName = Literal["self-ensemble", "source-only"]
+BackboneName = Literal["small", "paper-small", "paper-large"]
+ViewName = Literal["none", "noise", "tf", "tfa", "tfa-intensity", "warp"]
+DistanceName = Literal["squared", "bce", "kl"]
+OverClasses = Literal["mean", "sum"]
+ScheduleName = Literal["one-cycle", "cosine", "constant"]
+OptimizerName = Literal["adam", "adamw"]
+BufferPolicy = Literal["own", "copy", "ema"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How images are brought to the network.
+
+    Attributes:
+        size: height and width in pixels; by default 32 for the built-in digits and 64 for folders.
+        channels: 1 is grey, 3 is RGB; by default 1 for the built-in digits and 3 for folders.
+        fit: crop scales the shorter side and takes the centre; stretch scales both sides.
+        validation_share: share of the source kept from training, to measure accuracy on the source.
+    """
+
+    size: int | None = None
+    channels: Literal[1, 3] | None = None
+    fit: Literal["crop", "stretch"] = "crop"
+    validation_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: backbone, then a bottleneck (Linear, BatchNorm, ReLU), then a linear head.
+
+    Attributes:
+        backbone: small is ours; paper-small and paper-large are the paper's.
+        bottleneck_dim: width of the bottleneck; null leaves it out.
+    """
+
+    backbone: BackboneName = "small"
+    bottleneck_dim: int | None = None
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """The random views of the images.
+
+    Attributes:
+        source: views of the source images.
+        student: views of the target images that the student sees.
+        teacher: views of the target images that the teacher sees.
+        flip: also mirror left to right; for photographs, not for characters.
+    """
+
+    source: ViewName = "warp"
+    student: ViewName = "warp"
+    teacher: ViewName = "warp"
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class SelfEnsembleConfig:
+    """The method's own settings.
+
+    Attributes:
+        alpha: decay of the teacher's moving average, in [0, 1].
+        alpha_warmup: start with a shorter memory, min(alpha, 1 - 1 / (t + 1)).
+        buffers: BatchNorm statistics of the teacher: its own, a copy of the student's, or their moving average.
+        distance: between the probabilities of student and teacher.
+        over_classes: the squared distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
+        weight: of the consistency loss.
+        threshold: a target image counts where the teacher's largest probability is above it; 0 counts all.
+        ramp_up_steps: steps over which the weight rises; 0 is at once.
+        class_balance: weight of the class-balance loss; 0 is off.
+    """
+
+    alpha: float = 0.99
+    alpha_warmup: bool = True
+    buffers: BufferPolicy = "own"
+    distance: DistanceName = "squared"
+    over_classes: OverClasses = "mean"
+    weight: float = 30.0
+    threshold: float = 0.8
+    ramp_up_steps: int = 0
+    class_balance: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the student's weights move.
+
+    Attributes:
+        name: adam, or adamw with decoupled weight decay.
+        lr: base learning rate.
+        weight_decay: of the optimiser.
+        schedule: course of the learning rate over the steps.
+        label_smoothing: of the cross-entropy on the source, in [0, 1).
+    """
+
+    name: OptimizerName = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    schedule: ScheduleName = "one-cycle"
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class EveryConfig:
+    """How often, in steps, things besides training happen.
+
+    Attributes:
+        log: write the metrics.
+        evaluate: measure accuracy on the source's validation images.
+        checkpoint: save a checkpoint.
+    """
+
+    log: int = 25
+    evaluate: int = 250
+    checkpoint: int = 250
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train on a labelled source and an unlabelled target.
+
+    Attributes:
+        source: a folder with a folder of images for each class, or fonts (digits rendered from fonts).
+        target: a folder of images, flat or nested, labels ignored, or digits (handwritten, from scikit-learn).
+        evaluate: labelled data to measure on once, after training: a folder with a folder for each class, or
+            digits-held-out; by default the latter if the target is digits, else nothing.
+        out: the run's folder; by default a new one in runs/.
+        method: self-ensemble, or source-only.
+        baseline: also train a source-only model, to tell whether adaptation helped.
+        steps: optimiser steps of each training.
+        batch: source images, and as many target images, a step.
+        seed: of everything random.
+        device: auto, cpu, or cuda.
+        strict: refuse unreadable images instead of skipping them.
+        overwrite: replace the run's folder if there is one.
+        resume: go on with the run in the run's folder, from its last checkpoint.
+        data: how images are brought to the network.
+        model: the network.
+        views: the random views.
+        self_ensemble: the method's own settings.
+        optimizer: how the weights move.
+        every: how often things happen.
+    """
+
+    source: str = "fonts"
+    target: str = "digits"
+    evaluate: str | None = None
+    out: str | None = None
+    method: MethodName = "self-ensemble"
+    baseline: bool = True
+    steps: int = 1000
+    batch: int = 64
+    seed: int = 0
+    device: str = "auto"
+    strict: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    self_ensemble: SelfEnsembleConfig = field(default_factory=SelfEnsembleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    every: EveryConfig = field(default_factory=EveryConfig)

@@ -1,0 +1,77 @@
+"""What stands between an image and a network: size, channels, normalisation. A saved model carries its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Fit = Literal["crop", "stretch"]
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images of any size and mode become what the network sees.
+
+    Attributes:
+        size: height and width in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        fit: ``'crop'`` scales the shorter side to ``size`` and takes the centre; ``'stretch'`` scales both sides.
+        mean, std: of each channel on the scale [0, 1]; None standardises each image by the mean and standard deviation
+            over all of its own pixels and channels, as the paper does.
+
+    Raises:
+        ValueError: another number of channels, an unknown fit, a size below 1, or mean and std that do not fit.
+    """
+
+    size: int
+    channels: int
+    fit: Fit = "crop"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise ValueError(f"channels: expected 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.size < 1:
+            raise ValueError(f"size: expected at least 1 pixel, got {self.size}")
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"fit: expected one of {get_args(Fit)}, got {self.fit!r}")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean, std: give both, or neither to standardise each image by its own")
+        if self.mean is not None and {len(self.mean), len(self.std or ())} != {self.channels}:
+            raise ValueError(f"mean, std: expected {self.channels} values each, got {self.mean} and {self.std}")
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """A PIL image of any size and mode -> (channels, size, size) uint8, turned upright as its EXIF data say."""
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # convert() would clip 16 bits at 255 instead of scaling them
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert(_MODES[self.channels])
+        target = (self.size, self.size)
+        if self.fit == "stretch":
+            image = image.resize(target, Image.Resampling.BILINEAR)
+        else:
+            image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 -> float32, by ``mean`` and ``std`` or each image by its own.
+
+        An image of one colour becomes zeros.
+        """
+        values = images.float() / 255
+        if self.mean is None or self.std is None:
+            mean = values.mean(dim=(1, 2, 3), keepdim=True)
+            std = values.std(dim=(1, 2, 3), correction=0, keepdim=True).clamp_min(1e-5)
+        else:
+            mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
+            std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
+        return (values - mean) / std

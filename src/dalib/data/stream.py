@@ -1,0 +1,142 @@
+"""Which images a step sees, and the batch made of them: pure functions of the step, with no state to save."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dalib.randomness import derive_seed, generator_for
+from dalib.types import Augment, Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Rows(Protocol):
+    """Images by number. A uint8 tensor (N, C, H, W) is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """(B,) int64 -> (B, C, H, W) uint8."""
+        ...
+
+
+def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> Tensor:
+    """The images of one step: (batch,) int64 in [0, size), each image once an epoch, in an order new each epoch.
+
+    Batches are always full and run across the end of an epoch. With several ranks, the batches of one step together are
+    the batch that a single rank would see with ``batch * world``.
+
+    Costs O(batch) time and memory for any size: the shuffled order is a keyed permutation, evaluated where needed.
+
+    >>> sorted(indices_at(step=0, size=6, batch=6, seed=0).tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+    if size < 1:
+        raise ValueError(f"size: expected at least one image, got {size}")
+    first = (step * world + rank) * batch
+    positions = np.arange(first, first + batch, dtype=np.int64)
+    epochs, within = positions // size, positions % size
+    indices = np.empty(batch, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        indices[here] = permuted(within[here], size, derive_seed(seed, "order", int(epoch)))
+    return torch.from_numpy(indices)
+
+
+def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
+    """Where a random permutation of [0, size), chosen by ``key``, takes the positions; int64 -> int64, same shape.
+
+    A Feistel network permutes the next power of four above ``size``; values that land outside walk on until they are
+    inside, so that what is left is a permutation of [0, size).
+    Source: format-preserving encryption by cycle walking (Black & Rogaway 2002); the round function is ours.
+    """
+    half_bits = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    half_mask = np.uint64((1 << int(half_bits)) - 1)
+    round_keys = [np.uint64(derive_seed(key, "round", number)) for number in range(6)]
+
+    def encrypt(values: np.ndarray) -> np.ndarray:
+        left, right = values >> half_bits, values & half_mask
+        for round_key in round_keys:
+            mixed = (right ^ round_key) * np.uint64(0x9E3779B97F4A7C15)  # unsigned arithmetic wraps
+            mixed ^= mixed >> np.uint64(29)
+            mixed *= np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> np.uint64(32)) & half_mask)
+        return (left << half_bits) | right
+
+    values = encrypt(positions.astype(np.uint64))
+    while (outside := values >= size).any():
+        values[outside] = encrypt(values[outside])
+    return values.astype(np.int64)
+
+
+class TwoDomainStream:
+    """Batches of labelled source and unlabelled target images, augmented on the device; ``batch_at(step)`` is pure.
+
+    Args:
+        source, labels: rows and their (N,) int64 classes.
+        target: rows, without labels.
+        source_view: augmentation of the source.
+        target_views: one augmentation for each view that the method wants; each is drawn independently.
+        batch: images of each domain a step and rank.
+        device: where images are augmented and the batch lives.
+        seed, rank, world: with the step, all that the batch depends on.
+        channels_last: memory format of the views.
+    """
+
+    def __init__(
+        self,
+        source: Rows,
+        labels: Tensor,
+        target: Rows,
+        *,
+        source_view: Augment,
+        target_views: Sequence[Augment],
+        batch: int,
+        device: torch.device,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        channels_last: bool = False,
+    ) -> None:
+        if len(labels) != len(source):
+            raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
+        if batch < 1:
+            raise ValueError(f"batch: expected at least 1, got {batch}")
+        self.source, self.labels, self.target = source, labels, target
+        self.source_view, self.target_views = source_view, tuple(target_views)
+        self.batch, self.device = batch, device
+        self.seed, self.rank, self.world = seed, rank, world
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    @property
+    def images_per_step(self) -> int:
+        """Distinct images that one step reads, over all ranks."""
+        return self.batch * self.world * (2 if self.target_views else 1)
+
+    def batch_at(self, step: int) -> Batch:
+        source = self._indices("source", step, len(self.source))
+        views: list[Tensor] = []
+        if self.target_views:
+            target = self.target[self._indices("target", step, len(self.target))].to(self.device, non_blocking=True)
+            views = [
+                self._augment(view, target, f"target view {number}", step)
+                for number, view in enumerate(self.target_views)
+            ]
+        source_images = self.source[source].to(self.device, non_blocking=True)
+        return Batch(
+            source=self._augment(self.source_view, source_images, "source view", step),
+            labels=self.labels[source].to(self.device, non_blocking=True),
+            target=tuple(views),
+        )
+
+    def _indices(self, domain: str, step: int, size: int) -> Tensor:
+        return indices_at(step, size, self.batch, derive_seed(self.seed, domain), self.rank, self.world)
+
+    def _augment(self, view: Augment, images: Tensor, purpose: str, step: int) -> Tensor:
+        generator = generator_for(self.device, self.seed, purpose, step, self.rank)
+        return view(images, generator).contiguous(memory_format=self.memory_format)

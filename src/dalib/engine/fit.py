@@ -1,0 +1,94 @@
+"""The training loop. ``step`` is its only clock: order, augmentation, dropout and rate all derive from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
+from dalib.randomness import derive_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.optim import Optimizer
+
+    from dalib.data.stream import TwoDomainStream
+    from dalib.engine.runlog import MetricsLog
+    from dalib.types import Method
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often, in steps, things besides training happen; the last step is always one of them."""
+
+    log: int = 50
+    evaluate: int = 250
+    checkpoint: int = 500
+
+
+def fit(
+    method: Method,
+    optimizer: Optimizer,
+    stream: TwoDomainStream,
+    *,
+    steps: int,
+    schedule: Callable[[int], float],
+    seed: int,
+    log: MetricsLog,
+    checkpoints: CheckpointFolder | None = None,
+    evaluate: Callable[[], dict[str, float]] = dict,
+    every: Every = Every(),
+    start: int = 0,
+) -> None:
+    """Train ``method`` from step ``start`` to ``steps``.
+
+    Args:
+        method: what to train; its student is on the stream's device.
+        optimizer: over the student's parameters; each group has its base rate under ``initial_lr``.
+        stream: gives the batch of a step.
+        schedule: step -> share of the base rate.
+        seed: of dropout and whatever else draws from torch's global generator; that is given back as it was.
+        log: takes the loss parts, the method's metrics, the rate, and what ``evaluate`` returns.
+        checkpoints: where to save; nothing is saved without.
+        evaluate: label-free or source-only measures, computed rarely.
+        every: how often to log, evaluate and save.
+        start: where a resumed training goes on (:func:`restore`).
+
+    Raises:
+        TrainingDivergedError: a loss that is not finite, at the next time of logging.
+    """
+    devices = [stream.device.index or 0] if stream.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        for step in range(start, steps):
+            torch.manual_seed(derive_seed(seed, "dropout", step, stream.rank))
+            rate = schedule(step)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * rate
+
+            losses = method.loss(stream.batch_at(step), step)
+            total = losses.total
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            method.after_step(step)
+
+            done = step + 1
+            log.record(done, {"loss": total, **losses.parts, **losses.metrics})
+            evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
+            if evaluating or saving or done % every.log == 0:
+                log.flush(stream.images_per_step, {"rate": rate, **(evaluate() if evaluating else {})})
+            if saving and checkpoints is not None:  # after the flush, which stops at a loss that is not finite
+                checkpoints.save(Checkpoint(done, method.state_dict(), optimizer.state_dict()))
+
+
+def restore(method: Method, optimizer: Optimizer, checkpoints: CheckpointFolder, device: torch.device) -> int:
+    """Bring method and optimiser to the newest checkpoint; the step to go on with, 0 where there is none."""
+    checkpoint = checkpoints.newest(device)
+    if checkpoint is None:
+        return 0
+    method.load_state_dict(checkpoint.method)
+    optimizer.load_state_dict(checkpoint.optimizer)
+    return checkpoint.step

@@ -1,0 +1,94 @@
+"""Metrics as JSON Lines. Values stay on the device until a flush, so that no step waits for them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dalib.errors import TrainingDivergedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class MetricsLog:
+    """Collects scalars step by step and writes their means, one line a flush.
+
+    Args:
+        path: the JSON Lines file; made if it is not there.
+        after: lines of later steps are dropped: what a run that goes on from this step will write again.
+        on_line: called with each line's values, for a progress display.
+    """
+
+    def __init__(
+        self, path: Path, *, after: int = 0, on_line: Callable[[dict[str, float]], None] | None = None
+    ) -> None:
+        self.path = path
+        self.on_line = on_line
+        self._steps: list[int] = []
+        self._rows: list[Tensor] = []
+        self._names: tuple[str, ...] = ()
+        self._since = time.monotonic()
+        _keep_lines_until(path, after)
+
+    def record(self, step: int, values: dict[str, Tensor]) -> None:
+        """Keep this step's scalars, on their device. The names are the same in every step."""
+        self._names = tuple(values)
+        self._steps.append(step)
+        self._rows.append(torch.stack([value.detach().float() for value in values.values()]))
+
+    def flush(self, images_per_step: int, extra: dict[str, float]) -> None:
+        """Write the means since the last flush, with ``extra`` and the speed; nothing if nothing was recorded.
+
+        Raises:
+            TrainingDivergedError: a value that is not finite, named with the step at which it first came up.
+        """
+        if not self._rows:
+            return
+        rows = torch.stack(self._rows).tolist()  # the one wait for the device
+        seconds = time.monotonic() - self._since
+        for step, row in zip(self._steps, rows, strict=True):
+            for name, value in zip(self._names, row, strict=True):
+                if not math.isfinite(value):
+                    raise TrainingDivergedError(
+                        f"{name} became {value} at step {step}. "
+                        "Lower the learning rate (--optimizer.lr), or look for images without content"
+                    )
+        means = {
+            name: sum(column) / len(rows) for name, column in zip(self._names, zip(*rows, strict=True), strict=True)
+        }
+        line = {
+            "step": self._steps[-1],
+            **means,
+            **extra,
+            "images_per_second": images_per_step * len(rows) / max(seconds, 1e-9),
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._steps.clear()
+        self._rows.clear()
+        self._since = time.monotonic()
+        if self.on_line is not None:
+            self.on_line(line)
+
+
+def _keep_lines_until(path: Path, step: int) -> None:
+    kept: list[str] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError:  # the line that was being written when the power went
+                break
+            if values["step"] <= step:
+                kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic

@@ -1,0 +1,9 @@
+"""The errors that are the user's to mend; the command line prints them as one line and exits with 2."""
+
+
+class UserError(ValueError):
+    """Bad input: the message names the argument or file, what was expected, what came, and the remedy."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss became NaN or infinite; the message names the step and the part."""

@@ -1,0 +1,155 @@
+"""A run is a folder: the names of what is in it, and reading and writing its small files. Knows no torch.
+
+::
+
+    config.yaml          the resolved configuration: `dalib train --config RUN/config.yaml` repeats the run
+    summary.json         what the run was and came to (Summary below)
+    metrics.jsonl        one line each time of logging
+    checkpoints/         the last ones, to go on from
+    model/               config.json and model.safetensors: what predicts, with class names and preprocessing
+    source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
+    evaluations/         NAME.json for each labelled set that was measured
+    views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student, two
+                         of the teacher
+    samples/             NNN.png, target images, and samples.json: what the models say of each
+    unreadable.json      image files that could not be read: [{"path", "reason"}]
+    report.html          made from the rest
+
+summary.json::
+
+    {"dalib": version, "torch": version, "python": version, "device": text, "status": "running" | "done" | "diverged",
+     "started": ISO time, "method": "self-ensemble" | "source-only",
+     "source": text, "target": text, "classes": [names],
+     "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n},
+     "seconds": {"data": s, "source-only": s, "adapted": s},
+     "models": {NAME: {"source_validation_accuracy": share, "target_histogram": [counts by class],
+                       "target_confidence": mean of the largest probability}},
+     "changed": share of target images on which source-only and adapted differ}      (where both are there)
+
+NAME is "adapted" or "source-only". samples/samples.json::
+
+    [{"file": "000.png", "name": path, "predictions": {NAME: {"class": name, "confidence": share}}}]
+
+evaluations/NAME.json::
+
+    {"data": text, "count": n, "when": ISO time, "classes": [names],
+     "models": {NAME: {"accuracy": share, "interval": [low, high], "confusion": [[counts]]}}}   rows true, columns predicted
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dalib.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """One training's part of a run: the adapted one at the run's root, the baseline's in source-only/."""
+
+    root: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+
+@dataclass(frozen=True)
+class RunFolder(TrainingFolder):
+    """The names of the files of a run."""
+
+    @classmethod
+    def existing(cls, path: str | Path) -> RunFolder:
+        """The run at ``path``.
+
+        Raises:
+            UserError: no such folder, or not a run.
+        """
+        run = cls(Path(path))
+        if not run.root.is_dir():
+            raise UserError(f"RUN {path}: no such folder; give the folder that `dalib train` printed")
+        if not run.config.is_file() or not run.summary.is_file():
+            raise UserError(
+                f"RUN {path}: not a run folder, config.yaml or summary.json is missing; "
+                "give the folder that `dalib train` printed"
+            )
+        return run
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def source_only(self) -> TrainingFolder:
+        return TrainingFolder(self.root / "source-only")
+
+    @property
+    def evaluations(self) -> Path:
+        return self.root / "evaluations"
+
+    @property
+    def views(self) -> Path:
+        return self.root / "views.png"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
+
+    @property
+    def unreadable(self) -> Path:
+        return self.root / "unreadable.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def models(self) -> dict[str, Path]:
+        """The model folders that are there, by name; ``adapted`` first where there is one."""
+        method = read_json(self.summary)["method"]
+        found = {"source-only" if method == "source-only" else "adapted": self.model}
+        if method != "source-only":
+            found["source-only"] = self.source_only.model
+        return {name: folder for name, folder in found.items() if (folder / "config.json").is_file()}
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of ours.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; is the run complete?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected JSON ({error}); the file is damaged") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
