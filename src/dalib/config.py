@@ -23,7 +23,7 @@ class DataConfig:
     """How images are brought to the network.
 
     Attributes:
-        size: height and width in pixels; by default 32 for the built-in digits and 64 for folders.
+        size: height and width in pixels; by default 16 for the built-in digits and 64 for folders.
         channels: 1 is grey, 3 is RGB; by default 1 for the built-in digits and 3 for folders.
         fit: crop scales the shorter side and takes the centre; stretch scales both sides.
         validation_share: share of the source kept from training, to measure accuracy on the source.
@@ -87,9 +87,9 @@ class SelfEnsembleConfig:
     distance: DistanceName = "squared"
     over_classes: OverClasses = "mean"
     weight: float = 30.0
-    threshold: float = 0.8
+    threshold: float = 0.9
     ramp_up_steps: int = 0
-    class_balance: float = 0.0
+    class_balance: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class OptimizerConfig:
         label_smoothing: of the cross-entropy on the source, in [0, 1).
     """
 
-    name: OptimizerName = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
-    schedule: ScheduleName = "one-cycle"
+    name: OptimizerName = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: ScheduleName = "cosine"
     label_smoothing: float = 0.0
 
 
@@ -137,14 +137,14 @@ class TrainConfig:
             digits-held-out; by default the latter if the target is digits, else nothing.
         out: the run's folder; by default a new one in runs/.
         method: self-ensemble, or source-only.
-        baseline: also train a source-only model, to tell whether adaptation helped.
+        baseline: also train a source-only model first, to tell whether adaptation helped.
+        warm_start: adaptation starts from the source-only model's weights; without, or without baseline, from scratch.
         steps: optimiser steps of each training.
         batch: source images, and as many target images, a step.
         seed: of everything random.
         device: auto, cpu, or cuda.
         strict: refuse unreadable images instead of skipping them.
         overwrite: replace the run's folder if there is one.
-        resume: go on with the run in the run's folder, from its last checkpoint.
         data: how images are brought to the network.
         model: the network.
         views: the random views.
@@ -159,13 +159,13 @@ class TrainConfig:
     out: str | None = None
     method: MethodName = "self-ensemble"
     baseline: bool = True
+    warm_start: bool = True
     steps: int = 1000
     batch: int = 64
     seed: int = 0
     device: str = "auto"
     strict: bool = False
     overwrite: bool = False
-    resume: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)

@@ -9,8 +9,8 @@
     model/               config.json and model.safetensors: what predicts, with class names and preprocessing
     source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
     evaluations/         NAME.json for each labelled set that was measured
-    views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student, two
-                         of the teacher
+    views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
+                         two of the teacher
     samples/             NNN.png, target images, and samples.json: what the models say of each
     unreadable.json      image files that could not be read: [{"path", "reason"}]
     report.html          made from the rest
@@ -33,7 +33,8 @@ NAME is "adapted" or "source-only". samples/samples.json::
 evaluations/NAME.json::
 
     {"data": text, "count": n, "when": ISO time, "classes": [names],
-     "models": {NAME: {"accuracy": share, "interval": [low, high], "confusion": [[counts]]}}}   rows true, columns predicted
+     "models": {NAME: {"accuracy": share, "interval": [low, high],
+                       "confusion": [[counts]]}}}      (a row a true class, a column a predicted one)
 """
 
 from __future__ import annotations

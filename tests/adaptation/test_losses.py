@@ -44,9 +44,7 @@ def probabilities(n: int = 6, classes: int = 4, seed: int = 0, dtype: torch.dtyp
 def two_distributions(draw):
     n, classes = draw(st.integers(1, 4)), draw(st.integers(2, 5))
     logits = st.lists(st.floats(-4, 4), min_size=n * classes, max_size=n * classes)
-    return tuple(
-        torch.tensor(draw(logits), dtype=torch.float64).reshape(n, classes).softmax(dim=1) for _ in range(2)
-    )
+    return tuple(torch.tensor(draw(logits), dtype=torch.float64).reshape(n, classes).softmax(dim=1) for _ in range(2))
 
 
 few_examples = settings(max_examples=40, deadline=None)

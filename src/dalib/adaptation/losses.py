@@ -119,7 +119,7 @@ class ConsistencyLoss(nn.Module):
         if mask is not None and mask.shape != y.shape[:1]:
             raise ValueError(f"mask: expected shape ({y.shape[0]},), one entry per image, got {tuple(mask.shape)}")
         with torch.autocast(y.device.type, enabled=False):
-            distance = self.distance_measure(_at_least_float32(y), _at_least_float32(y_teacher.detach()))
+            distance = self.distance_measure(at_least_float32(y), at_least_float32(y_teacher.detach()))
             if distance.shape != y.shape[:1]:
                 raise ValueError(
                     f"distance_measure: expected one distance per image, shape ({y.shape[0]},), "
@@ -205,7 +205,7 @@ class ClassBalanceLoss(nn.Module):
         if y.ndim != 2 or y.shape[1] != self.num_classes or y.shape[0] == 0:
             raise ValueError(f"y: expected shape (N > 0, {self.num_classes}), got {tuple(y.shape)}")
         with torch.autocast(y.device.type, enabled=False):
-            mean = _at_least_float32(y).mean(dim=0)
+            mean = at_least_float32(y).mean(dim=0)
             # the prior follows y's device, so that the loss works without a .to(device) of its own
             prior = self.prior.to(mean)
             return -(prior * _floored_log(mean) + (1 - prior) * _floored_log(1 - mean)).mean()
@@ -214,7 +214,8 @@ class ClassBalanceLoss(nn.Module):
         return f"num_classes={self.num_classes}"
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision -> float32; float32 and float64 as they are."""
     return values if values.dtype == torch.float64 else values.float()
 
 

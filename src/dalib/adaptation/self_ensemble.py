@@ -18,6 +18,7 @@ from dalib.adaptation.losses import (
     ClassBalanceLoss,
     ConsistencyLoss,
     L2ConsistencyLoss,
+    at_least_float32,
     binary_cross_entropy_distance,
     kl_divergence_distance,
     mean_squared_distance,
@@ -85,8 +86,9 @@ def self_ensemble_objective(
         the student alone, and the metrics ``mask_rate``, ``agreement`` (share of target images on which student and
         teacher name the same class) and ``source_accuracy``.
     """
-    student = student_logits.softmax(dim=1)
-    teacher = teacher_logits.detach().softmax(dim=1)
+    source_logits = at_least_float32(source_logits)  # half-precision probabilities are too coarse to compare
+    student = at_least_float32(student_logits).softmax(dim=1)
+    teacher = at_least_float32(teacher_logits).detach().softmax(dim=1)
     confident = teacher.amax(dim=1) > threshold
     mask_rate = confident.float().mean()
 
@@ -154,10 +156,10 @@ class SelfEnsemble:
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
-        if consistency_weight < 0 or class_balance_weight < 0:
+        if not (consistency_weight >= 0 and class_balance_weight >= 0 and ramp_up_steps >= 0):  # NaN fails this too
             raise ValueError(
-                "consistency_weight, class_balance_weight: expected at least 0, "
-                f"got {consistency_weight} and {class_balance_weight}"
+                "consistency_weight, class_balance_weight, ramp_up_steps: expected at least 0, "
+                f"got {consistency_weight}, {class_balance_weight} and {ramp_up_steps}"
             )
         self.student = student
         self.teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=alpha_warmup).train()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Buffers = Literal["own", "copy", "ema"]
 
@@ -87,13 +87,14 @@ class EmaTeacher:
         """Move the teacher towards the student, in place. Call it after the optimiser's step."""
         alpha = min(self.alpha, 1 - 1 / (self.updates + 1)) if self.warmup else self.alpha
         student = bare_module(self._student)
-        _average(
-            _paired(dict(self._module.named_parameters()), dict(student.named_parameters()), "parameters"),
-            alpha,
-        )
+        _average(_paired(self._module.named_parameters(), student.named_parameters(), "parameters"), alpha)
         if self.buffers != "own":
-            pairs = _paired(dict(self._module.named_buffers()), dict(student.named_buffers()), "buffers")
-            _average(pairs, alpha if self.buffers == "ema" else 0.0)
+            for average, new in _paired(self._module.named_buffers(), student.named_buffers(), "buffers"):
+                if self.buffers == "copy" or not average.is_floating_point():
+                    average.copy_(new)
+                else:
+                    # what is equal stays: the average of two infinities, as in an attention mask, would be NaN
+                    average.copy_(torch.where(average == new, average, average.lerp(new.to(average), 1 - alpha)))
         self.updates += 1
 
     def train(self, mode: bool = True) -> EmaTeacher:
@@ -152,15 +153,24 @@ def _copy_of(student: nn.Module) -> nn.Module:
         ) from error
 
 
-def _paired(teacher: dict[str, Tensor], student: dict[str, Tensor], what: str) -> list[tuple[Tensor, Tensor]]:
-    if teacher.keys() != student.keys():
+def _paired(
+    teacher: Iterable[tuple[str, Tensor]], student: Iterable[tuple[str, Tensor]], what: str
+) -> list[tuple[Tensor, Tensor]]:
+    averages, news = dict(teacher), dict(student)
+    if averages.keys() != news.keys():
         raise RuntimeError(
             f"the {what} of student and teacher differ: "
-            f"only the student has {sorted(student.keys() - teacher.keys())}, "
-            f"only the teacher has {sorted(teacher.keys() - student.keys())}. "
+            f"only the student has {sorted(news.keys() - averages.keys())}, "
+            f"only the teacher has {sorted(averages.keys() - news.keys())}. "
             "Make the teacher after the student has its final shape"
         )
-    return [(average, student[name]) for name, average in teacher.items()]
+    reshaped = [name for name, average in averages.items() if average.shape != news[name].shape]
+    if reshaped:
+        raise RuntimeError(
+            f"the {what} of student and teacher differ in shape: {reshaped}. "
+            "Make the teacher after the student has its final shape"
+        )
+    return [(average, news[name]) for name, average in averages.items()]
 
 
 def _average(pairs: list[tuple[Tensor, Tensor]], alpha: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Warps each image by an affine map of its own, bilinear, with zeros beyond the border.
+    """Warps each image by an affine map of its own, bilinear, with zeros beyond the border by default.
 
     (N, C, H, W) float -> same shape. With everything at its default it changes nothing.
 
@@ -24,6 +25,8 @@ class RandomAffine:
         aspect: log-uniform in [1 / aspect, aspect], width against height; at least 1.
         matrix_sigma: standard deviation of normal noise on each entry of the 2x2 matrix (the paper's TFA, 0.1).
         flip: mirror left to right with probability 1/2.
+        padding: what lies beyond the border: zeros (the paper's; the mean grey of a standardised image), or the pixels
+            of the border.
 
     Source: translation, flip and matrix noise are the paper's; rotation, shear, scale and aspect are usual.
     """
@@ -35,6 +38,7 @@ class RandomAffine:
     aspect: float = 1.0
     matrix_sigma: float = 0.0
     flip: bool = False
+    padding: Literal["zeros", "border"] = "zeros"
 
     def __post_init__(self) -> None:
         if self.scale < 1 or self.aspect < 1:
@@ -42,7 +46,7 @@ class RandomAffine:
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         grid = F.affine_grid(self.matrices(images, generator), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode=self.padding, align_corners=False)
 
     def matrices(self, images: Tensor, generator: Generator) -> Tensor:
         """The maps (N, 2, 3) from the output's to the input's coordinates, both in [-1, 1] across the image."""

@@ -50,3 +50,14 @@ def tfa_intensity_operations(*, flip: bool = False) -> tuple[Operation, ...]:
         RandomIntensity(),
         GaussianNoise(0.1),
     )
+
+
+def warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
+    """Our default: TFA with a shift of a sixteenth of the size, and with the border's pixels beyond the border.
+
+    Our choice, because zeros would draw a grey frame around a standardised image with a dark background.
+    """
+    return (
+        RandomAffine(translation=size / 16, matrix_sigma=0.1, flip=flip, padding="border"),
+        GaussianNoise(0.1),
+    )

@@ -97,7 +97,7 @@ def open_target(where: str, preprocessing: Preprocessing, *, strict: bool = Fals
         UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one.
     """
     if where in BUILT_IN_TARGETS:
-        pixels = handwritten_digits().train_images
+        pixels, _, _ = handwritten_digits()
         names = tuple(f"digits/{number:04d}" for number in range(len(pixels)))
         return UnlabelledImages(_rows_of_arrays(pixels, preprocessing), names)
     return read_folder(Path(where), preprocessing, argument="--target", strict=strict)
@@ -114,12 +114,12 @@ def open_labelled(
         UserError: as :func:`open_source`, and a class folder whose name the model does not know.
     """
     if where in BUILT_IN_LABELLED:
-        digits = handwritten_digits()
+        _, pixels, digits = handwritten_digits()
         labelled = LabelledImages(
-            _rows_of_arrays(digits.held_out_images, preprocessing),
-            torch.from_numpy(digits.held_out_labels),
+            _rows_of_arrays(pixels, preprocessing),
+            torch.from_numpy(digits),
             _DIGIT_CLASSES,
-            tuple(f"digits-held-out/{number:04d}" for number in range(len(digits.held_out_images))),
+            tuple(f"digits-held-out/{number:04d}" for number in range(len(pixels))),
         )
     else:
         labelled = read_class_folders(Path(where), preprocessing, argument="--data", strict=strict)

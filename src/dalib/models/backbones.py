@@ -8,6 +8,35 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
+class SmallBackbone(nn.Module):
+    """A small network for small images, fast on a CPU: (N, channels, h, w) -> (N, 128).
+
+    two conv 3x3 32, max-pool, two conv 3x3 64, max-pool, conv 3x3 128, mean over the remaining pixels, dropout 0.5.
+    Source: our choice, for the built-in digits at 16x16.
+    """
+
+    out_features = 128
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_convolution(channels, 32, 3),
+            *_convolution(32, 32, 3),
+            nn.MaxPool2d(2),
+            *_convolution(32, 64, 3),
+            *_convolution(64, 64, 3),
+            nn.MaxPool2d(2),
+            *_convolution(64, 128, 3),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.5),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layers(images)
+        return features
+
+
 class PaperSmallBackbone(nn.Module):
     """The paper's network for MNIST and USPS, up to its last hidden layer.
 
@@ -50,6 +79,9 @@ class PaperLargeBackbone(nn.Module):
     three conv 3x3 128, max-pool, dropout, three conv 3x3 256, max-pool, dropout, conv 3x3 512 without padding,
     conv 1x1 256, conv 1x1 128, mean over the remaining pixels. (N, channels, size, size) -> (N, 128), size at least 12.
 
+    Raises:
+        ValueError: smaller images, of which nothing is left.
+
     Source: the code of the authors of French et al., ICLR 2018, read as facts.
     """
 
@@ -76,6 +108,8 @@ class PaperLargeBackbone(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        if min(images.shape[-2:]) < 12:
+            raise ValueError(f"images: expected at least 12 x 12 pixels, got {tuple(images.shape)}")
         features: Tensor = self.layers(images)
         return features
 

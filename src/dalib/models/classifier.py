@@ -115,7 +115,7 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
         TypeError: an output that is neither a tensor of two dimensions nor a tuple that starts with one.
     """
     output = cast("Any", model(images))
-    logits = output[0] if isinstance(output, (tuple, list)) else output
+    logits = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise TypeError(

@@ -1,0 +1,218 @@
+"""From the configuration to objects: the only file that knows the names and the whole configuration.
+
+Names stand in plain dict literals. A new method, backbone or view is one file in its room and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from dalib.adaptation.losses import (
+    binary_cross_entropy_distance,
+    kl_divergence_distance,
+    mean_squared_distance,
+    squared_distance,
+)
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.source_only import SourceOnly
+from dalib.augment.views import (
+    Operation,
+    View,
+    noise_operations,
+    tf_operations,
+    tfa_intensity_operations,
+    tfa_operations,
+    warp_operations,
+)
+from dalib.data.preprocessing import Preprocessing
+from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
+from dalib.engine import schedule
+from dalib.errors import UserError
+from dalib.models.backbones import PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
+from dalib.models.classifier import ImageClassifier
+from dalib.models.saved import ModelDescription, load_description, load_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from dalib.config import DataConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
+    from dalib.types import Method
+
+BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {
+    "small": lambda channels, size: SmallBackbone(channels),
+    "paper-small": lambda channels, size: PaperSmallBackbone(channels, size),
+    "paper-large": lambda channels, size: PaperLargeBackbone(channels),
+}
+
+OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
+    "none": lambda size, flip: (),
+    "noise": lambda size, flip: noise_operations(),
+    "tf": lambda size, flip: tf_operations(flip=flip),
+    "tfa": lambda size, flip: tfa_operations(flip=flip),
+    "tfa-intensity": lambda size, flip: tfa_intensity_operations(flip=flip),
+    "warp": lambda size, flip: warp_operations(size, flip=flip),
+}
+
+DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {
+    ("squared", "mean"): mean_squared_distance,
+    ("squared", "sum"): squared_distance,
+    ("bce", "sum"): binary_cross_entropy_distance,
+    ("kl", "sum"): kl_divergence_distance,
+}
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": schedule.constant,
+    "cosine": schedule.cosine,
+    "one-cycle": schedule.one_cycle,
+}
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+@dataclass(frozen=True)
+class Views:
+    """The augmentations of one training."""
+
+    source: View
+    student: View
+    teacher: View
+
+
+def make_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one.
+
+    Raises:
+        UserError: an unknown device, or cuda where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: expected auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch finds no CUDA GPU here; use --device cpu")
+    return device
+
+
+def make_preprocessing(config: TrainConfig) -> Preprocessing:
+    """Size and channels, which by default depend on whether the data are the built-in digits."""
+    data: DataConfig = config.data
+    digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
+    try:
+        return Preprocessing(
+            size=data.size or (16 if digits else 64), channels=data.channels or (1 if digits else 3), fit=data.fit
+        )
+    except ValueError as error:
+        raise UserError(f"--data: {error}") from None
+
+
+def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
+    """One view for each role."""
+
+    def view(name: ViewName) -> View:
+        return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
+
+    return Views(view(config.views.source), view(config.views.student), view(config.views.teacher))
+
+
+def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+    """The network that an architecture (:func:`architecture_of`) describes, with fresh weights.
+
+    Raises:
+        UserError: a backbone that is unknown or does not take images of this size.
+    """
+    name = architecture["backbone"]
+    if name not in BACKBONES:
+        raise UserError(f"--model.backbone {name}: expected one of {', '.join(BACKBONES)}")
+    try:
+        backbone = BACKBONES[name](architecture["channels"], architecture["size"])
+    except ValueError as error:
+        raise UserError(f"--model.backbone {name}: {error}") from None
+    return ImageClassifier(backbone, num_classes, architecture["bottleneck_dim"], finetune=False)
+
+
+def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
+    """The plain values from which :func:`make_classifier` builds the network again."""
+    return {
+        "backbone": config.model.backbone,
+        "bottleneck_dim": config.model.bottleneck_dim,
+        "channels": preprocessing.channels,
+        "size": preprocessing.size,
+    }
+
+
+def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Method:
+    """The method of the configuration around a student.
+
+    Raises:
+        UserError: a setting out of its range.
+    """
+    smoothing = config.optimizer.label_smoothing
+    if config.method == "source-only":
+        return SourceOnly(student, label_smoothing=smoothing)
+    settings: SelfEnsembleConfig = config.self_ensemble
+    distance = DISTANCES.get((settings.distance, settings.over_classes))
+    if distance is None:
+        raise UserError(
+            f"--self_ensemble.over_classes {settings.over_classes}: {settings.distance} is a sum over classes; use sum"
+        )
+    try:
+        return SelfEnsemble(
+            student,
+            num_classes,
+            alpha=settings.alpha,
+            alpha_warmup=settings.alpha_warmup,
+            buffers=settings.buffers,
+            distance=distance,
+            consistency_weight=settings.weight,
+            threshold=settings.threshold,
+            ramp_up_steps=settings.ramp_up_steps,
+            class_balance_weight=settings.class_balance,
+            label_smoothing=smoothing,
+        )
+    except ValueError as error:
+        raise UserError(f"--self_ensemble: {error}") from None
+
+
+def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
+    """The optimiser, with each group's base rate kept under ``initial_lr``."""
+    groups: list[dict[str, Any]] = [{**group, "initial_lr": group["lr"]} for group in student.get_parameters(config.lr)]
+    try:
+        return OPTIMIZERS[config.name](groups, weight_decay=config.weight_decay)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise UserError(f"--optimizer: {error}") from None
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """step -> share of the base rate."""
+    return partial(SCHEDULES[config.schedule], steps=steps)
+
+
+def source_only(config: TrainConfig) -> TrainConfig:
+    """The configuration of the baseline."""
+    return replace(config, method="source-only")
+
+
+def load_model(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
+    """A saved model in evaluation mode, and what goes with it.
+
+    Raises:
+        UserError: files that are missing, damaged, or do not fit each other.
+    """
+    description = load_description(folder)
+    model = make_classifier(description.architecture, len(description.classes))
+    try:
+        model.load_state_dict(load_tensors(folder))
+    except RuntimeError as error:
+        raise UserError(f"{folder}: the weights do not fit config.json ({error})") from None
+    return model.eval(), description

@@ -1,0 +1,172 @@
+"""The command line. Parsers are made from the dataclasses in :mod:`dalib.config`; torch is imported only to work."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from dalib._version import __version__
+from dalib.config import DataConfig, TrainConfig
+from dalib.errors import TrainingDivergedError, UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DESCRIPTION = """Train on labelled images of one domain and unlabelled images of another, and get a classifier for the
+second. Without arguments, `dalib train` runs a built-in example: fonts to handwritten digits."""
+
+_RUN_HELP = "a run's folder, as `dalib train` printed it"
+_DEVICE_HELP = "auto, cpu or cuda"
+_STRICT_HELP = "refuse unreadable images instead of skipping them"
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; the exit code: 0, 1 where training diverged, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        return _run(arguments)
+    except (UserError, ArgumentError) as error:
+        print(f"dalib: error: {error}", file=sys.stderr)
+        return 2
+    except TrainingDivergedError as error:
+        print(f"dalib: training diverged: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dalib: stopped; go on with: dalib train --resume RUN", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    parser = make_parser()
+    parsed = parser.parse_args(arguments)
+    command: str = parsed["subcommand"]
+    given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
+
+    from dalib import commands  # torch takes seconds to import: only now that there is something to do
+    from dalib.runfolder import RunFolder
+
+    if command == "train":
+        config, resume = _train_config(given)
+        finished = commands.train(config, resume=resume)
+        print(f"run     {finished.root}\nreport  {finished.report}")
+    elif command == "eval":
+        evaluated = RunFolder.existing(given["run"])
+        commands.evaluate(evaluated, given["data"], device=given["device"], strict=given["strict"])
+        print(f"report  {commands.report(evaluated)}")
+    elif command == "predict":
+        count = commands.predict(
+            RunFolder.existing(given["run"]),
+            given["images"],
+            given["out"],
+            model=given["model"],
+            device=given["device"],
+            strict=given["strict"],
+        )
+        print(f"{count} predictions in {given['out']}")
+    elif command == "report":
+        print(f"report  {commands.report(RunFolder.existing(given['run']))}")
+    else:
+        config = TrainConfig(data=given["data"], strict=given["strict"])
+        commands.checks(given["source"], given["target"], config)
+    return 0
+
+
+def make_parser() -> ArgumentParser:
+    """The whole parser, with a subcommand for each thing to do."""
+    parser = _parser(DESCRIPTION, prog="dalib")
+    parser.add_argument("--version", action="version", version=f"dalib {__version__}")
+    commands = parser.add_subcommands(required=True)
+
+    train = _parser("Train on a labelled source and an unlabelled target, and write a run's folder with its report.")
+    train.add_argument("--config", action="config", help="a YAML file with any of these settings")
+    train.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite"})
+    train.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+    train.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
+    train.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
+    commands.add_subcommand("train", train, help="train, evaluate, report")
+
+    evaluate = _parser("Measure a run's models against labels, and put the result into its report.")
+    evaluate.add_argument("run", help=_RUN_HELP)
+    evaluate.add_argument(
+        "--data", required=True, help="a folder with a folder of images for each class, or digits-held-out"
+    )
+    _add_common(evaluate)
+    commands.add_subcommand("eval", evaluate, help="measure against labels")
+
+    predict = _parser("Write a CSV file: path, class, confidence, runner-up and its confidence for each image.")
+    predict.add_argument("run", help=_RUN_HELP)
+    predict.add_argument("--images", required=True, help="a folder of images, flat or nested")
+    predict.add_argument("--out", required=True, help="the CSV file to write")
+    predict.add_argument("--model", default=None, help="adapted or source-only; by default the run's own")
+    _add_common(predict)
+    commands.add_subcommand("predict", predict, help="predict a folder of images")
+
+    report = _parser("Write a run's report.html anew.")
+    report.add_argument("run", help=_RUN_HELP)
+    commands.add_subcommand("report", report, help="write the report")
+
+    checks = _parser("Tell what matters of this installation, and of the data before training on them.")
+    checks.add_argument("--source", default=None, help="the source, as for train")
+    checks.add_argument("--target", default=None, help="the target, as for train")
+    checks.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+    checks.add_class_arguments(DataConfig, nested_key="data")
+    commands.add_subcommand("checks", checks, help="look at installation and data")
+    return parser
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The configuration of a run from its YAML file.
+
+    Raises:
+        UserError: a file that is missing or does not fit.
+    """
+    parser = _parser("")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    try:
+        return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
+    except (ArgumentError, TypeError, OSError) as error:
+        raise UserError(f"{path}: not a configuration of this version ({_one_line(error)})") from None
+
+
+def _train_config(given: dict[str, Any]) -> tuple[TrainConfig, bool]:
+    resume: str | None = given.pop("resume")
+    given.pop("config")
+    config = TrainConfig(**given)
+    if resume is None:
+        return config, False
+    from dalib.runfolder import RunFolder
+
+    run = RunFolder.existing(resume)
+    saved = read_config(run.config)
+    changed = sorted(
+        name
+        for name, value in asdict(config).items()
+        if value != asdict(TrainConfig())[name] and value != asdict(saved)[name]
+    )
+    if changed:
+        raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
+    return replace(saved, out=str(run.root)), True
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in one line, without the usage of fifty options in front of it."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        plain = re.sub(r'Parser key "([\w.]+)":', r"--\1:", _one_line(message)).replace("a typing.Literal", "one of ")
+        raise UserError(f"{plain} (see {self.prog.replace(' [options]', '')} --help)")
+
+
+def _parser(description: str, **settings: Any) -> ArgumentParser:
+    return _Parser(description=description, **settings)
+
+
+def _add_common(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help=_DEVICE_HELP)
+    parser.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())

@@ -1,0 +1,462 @@
+"""What each command does, as functions: the command line calls them, and so can a script."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import io
+import os
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from dalib import build
+from dalib._version import __version__
+from dalib.console import TrainingProgress, clock
+from dalib.data.sources import (
+    BUILT_IN_TARGETS,
+    LabelledImages,
+    UnlabelledImages,
+    open_labelled,
+    open_source,
+    open_target,
+    read_folder,
+)
+from dalib.data.stream import TwoDomainStream, permuted
+from dalib.engine.checkpoint import CheckpointFolder
+from dalib.engine.fit import Every, fit, restore
+from dalib.engine.predict import predict_probabilities
+from dalib.engine.runlog import MetricsLog
+from dalib.errors import TrainingDivergedError, UserError
+from dalib.judge.accuracy import confusion_matrix, wilson_interval
+from dalib.models.saved import ModelDescription, save_model
+from dalib.randomness import derive_seed
+from dalib.report.page import write_report
+from dalib.report.sheets import write_samples, write_view_sheet
+from dalib.runfolder import RunFolder, TrainingFolder, write_json, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import nn
+
+    from dalib.config import TrainConfig
+    from dalib.data.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The images of a run, the source split into what is trained on and what is kept to validate."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    target: UnlabelledImages
+
+
+def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
+    """Train as configured, and write the run's folder: models, metrics, evaluation, report.
+
+    Args:
+        config: everything; with ``resume``, that of the run in ``config.out``.
+        resume: go on with the run in ``config.out`` from its last checkpoints.
+
+    Raises:
+        UserError: bad input, before anything is written.
+        TrainingDivergedError: a loss that is not finite; checkpoints and metrics up to then are kept.
+    """
+    _check_counts(config)
+    device = build.make_device(config.device)
+    preprocessing = build.make_preprocessing(config)
+    # bad settings are told before data is read
+    network = build.make_classifier(build.architecture_of(config, preprocessing), 2)
+    build.make_method(config, network, 2)
+    build.make_optimizer(config.optimizer, network)
+    run = RunFolder(Path(config.out)) if config.out else _new_run(config)
+    if not resume:
+        _check_free(run, overwrite=config.overwrite)
+
+    since = time.monotonic()
+    domains = open_domains(config, preprocessing)
+    summary: dict[str, Any] = {
+        "dalib": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": _describe_device(device),
+        "status": "running",
+        "started": _now(),
+        "method": config.method,
+        "source": config.source,
+        "target": config.target,
+        "classes": list(domains.train.classes),
+        "counts": {
+            "source": len(domains.train.labels),
+            "source_validation": len(domains.validation.labels),
+            "target": len(domains.target.names),
+            "unreadable": len(domains.train.unreadable) + len(domains.target.unreadable),
+        },
+        "seconds": {"data": time.monotonic() - since},
+        "models": {},
+    }
+    _say_data(summary, domains)
+    if not resume:
+        if run.root.exists():
+            shutil.rmtree(run.root)
+        run.root.mkdir(parents=True)
+        write_text(run.config, config_text(replace(config, out=str(run.root), overwrite=False)))
+        write_json(run.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
+        views = build.make_views(config, preprocessing)
+        write_view_sheet(run.views, domains.target.images, views.student, views.teacher, config.seed)
+    write_json(run.summary, summary)
+
+    trainings: list[tuple[str, TrainConfig, TrainingFolder]] = [(config.method, config, run)]
+    if config.method != "source-only":
+        trainings = [("adapted", config, run)]
+        if config.baseline:
+            trainings.insert(0, ("source-only", build.source_only(config), run.source_only))
+    probabilities: dict[str, Tensor] = {}
+    model: nn.Module | None = None
+    for name, training, folder in trainings:
+        since = time.monotonic()
+        first = model.state_dict() if model is not None and config.warm_start else None
+        try:
+            model = _train_one(name, training, folder, domains, preprocessing, device, first=first, resume=resume)
+        except TrainingDivergedError:
+            write_json(run.summary, {**summary, "status": "diverged"})
+            raise
+        summary["seconds"][name] = time.monotonic() - since
+        probabilities[name] = predict_probabilities(
+            model, domains.target.images, preprocessing.normalize, device=device
+        )
+        summary["models"][name] = {
+            "source_validation_accuracy": _accuracy(model, domains.validation, preprocessing, device),
+            "target_histogram": torch.bincount(
+                probabilities[name].argmax(dim=1), minlength=len(domains.train.classes)
+            ).tolist(),
+            "target_confidence": probabilities[name].amax(dim=1).mean().item(),
+        }
+    if len(probabilities) == 2:
+        adapted, source_only = probabilities["adapted"], probabilities["source-only"]
+        changed = adapted.argmax(dim=1) != source_only.argmax(dim=1)
+        summary["changed"] = changed.float().mean().item()
+    write_samples(run.samples, domains.target, probabilities, domains.train.classes, config.seed)
+    write_json(run.summary, {**summary, "status": "done"})
+
+    labelled = config.evaluate or ("digits-held-out" if config.target in BUILT_IN_TARGETS else None)
+    if labelled is not None:
+        evaluate(run, labelled, device=config.device, strict=config.strict)
+    report(run)
+    return run
+
+
+def evaluate(run: RunFolder, data: str, *, device: str = "auto", strict: bool = False) -> dict[str, Any]:
+    """Measure every model of the run against labels, and keep the result in the run's folder.
+
+    Args:
+        data: a folder with a folder of images for each class, or ``digits-held-out``.
+
+    Returns:
+        What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
+    """
+    where = build.make_device(device)
+    models: dict[str, Any] = {}
+    labelled: LabelledImages | None = None
+    for name, folder in _models(run).items():
+        model, description = build.load_model(folder)
+        if labelled is None:
+            labelled = open_labelled(data, description.preprocessing, description.classes, strict=strict)
+            _say_unreadable(labelled.unreadable)
+        predicted = predict_probabilities(
+            model.to(where), labelled.images, description.preprocessing.normalize, device=where
+        ).argmax(dim=1)
+        correct = int((predicted == labelled.labels).sum())
+        models[name] = {
+            "accuracy": correct / len(predicted),
+            "interval": wilson_interval(correct, len(predicted)),
+            "confusion": confusion_matrix(labelled.labels, predicted, len(labelled.classes)).tolist(),
+        }
+        low, high = models[name]["interval"]
+        print(
+            f"{name:12} {correct / len(predicted):.1%} of {len(predicted)} images of {data} ({low:.1%} to {high:.1%})"
+        )
+    assert labelled is not None
+    result = {
+        "data": data,
+        "count": len(labelled.labels),
+        "when": _now(),
+        "classes": list(labelled.classes),
+        "models": models,
+    }
+    write_json(run.evaluations / f"{_slug(data)}.json", result)
+    return result
+
+
+def predict(
+    run: RunFolder, images: str, out: str, *, model: str | None = None, device: str = "auto", strict: bool = False
+) -> int:
+    """Write ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
+
+    Args:
+        images: a folder of images, flat or nested.
+        out: the CSV file, written whole or not at all.
+        model: ``adapted`` or ``source-only``; by default the run's own.
+
+    Returns:
+        How many images were predicted.
+    """
+    models = _models(run)
+    if model is not None and model not in models:
+        raise UserError(f"--model {model}: this run has {', '.join(models)}")
+    network, description = build.load_model(models[model] if model else next(iter(models.values())))
+    where = build.make_device(device)
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(f"--out {out}: its folder does not exist; make it first")
+    target = read_folder(Path(images), description.preprocessing, argument="--images", strict=strict)
+    _say_unreadable(target.unreadable)
+    probabilities = predict_probabilities(
+        network.to(where), target.images, description.preprocessing.normalize, device=where
+    )
+    best = probabilities.topk(2, dim=1)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "class", "confidence", "runner_up", "runner_up_confidence"])
+    for name, (first, second), (share, next_share) in zip(
+        target.names, best.indices.tolist(), best.values.tolist(), strict=True
+    ):
+        classes = description.classes
+        writer.writerow([name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"])
+    write_text(Path(out), text.getvalue())
+    return len(target.names)
+
+
+def report(run: RunFolder) -> Path:
+    """Write ``report.html`` from what is in the run's folder."""
+    return write_report(run)
+
+
+def checks(source: str | None, target: str | None, config: TrainConfig) -> None:
+    """Print what matters of this installation, and of the data if given, without training.
+
+    Raises:
+        UserError: data that ``train`` would refuse.
+    """
+    print(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
+    print(f"device auto is {_describe_device(build.make_device('auto'))}")
+    for warning in import_conflicts():
+        print(f"warning: {warning}")
+    if source is None and target is None:
+        return
+    config = replace(config, source=source or config.source, target=target or config.target)
+    preprocessing = build.make_preprocessing(config)
+    if source is not None:
+        labelled = open_source(source, preprocessing, seed=config.seed, strict=config.strict)
+        print(f"source {source}: {len(labelled.labels)} images, {len(labelled.classes)} classes")
+        counts = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
+        for name, count in zip(labelled.classes, counts, strict=True):
+            print(f"  {name}: {count}")
+        _say_unreadable(labelled.unreadable)
+    if target is not None:
+        unlabelled = open_target(target, preprocessing, strict=config.strict)
+        print(f"target {target}: {len(unlabelled.names)} images")
+        _say_unreadable(unlabelled.unreadable)
+
+
+def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[str] | None = None) -> list[str]:
+    """Other owners of the import name ``dalib``, one sentence each; an old library of that name is on PyPI.
+
+    Args:
+        distributions: those that claim the import name; by default the installed ones.
+        path: where Python looks for modules; by default ``sys.path``.
+    """
+    if distributions is None:
+        distributions = importlib.metadata.packages_distributions().get("dalib", [])
+    others = sorted(set(distributions) - {"dalib"})
+    sentences = [
+        f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
+    ]
+    ours = Path(__file__).resolve().parent
+    for entry in sys.path if path is None else path:
+        other = Path(entry or ".").resolve() / "dalib"
+        if (other / "__init__.py").is_file() and other != ours:
+            sentences.append(
+                f"{other} is another package of the name dalib; remove it, or Python may import it instead"
+            )
+    return sentences
+
+
+def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
+    """Read source and target, and keep a share of the source for validation."""
+    source = open_source(config.source, preprocessing, seed=config.seed, strict=config.strict)
+    target = open_target(config.target, preprocessing, strict=config.strict)
+    count = len(source.labels)
+    kept = round(count * config.data.validation_share)
+    if not 0 < kept < count:
+        raise UserError(
+            f"--data.validation_share {config.data.validation_share}: of {count} source images it keeps {kept}; "
+            "expected at least one to validate on and one to train on"
+        )
+    order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
+    return Domains(
+        train=_rows(source, order[kept:].sort().values), validation=_rows(source, order[:kept]), target=target
+    )
+
+
+def config_text(config: TrainConfig) -> str:
+    """The configuration as YAML, complete."""
+    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+
+
+def _train_one(
+    name: str,
+    config: TrainConfig,
+    folder: TrainingFolder,
+    domains: Domains,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    *,
+    first: dict[str, Tensor] | None,
+    resume: bool,
+) -> nn.Module:
+    """Train and save one model, from the ``first`` weights or from scratch; its predictor."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    classes = domains.train.classes
+    architecture = build.architecture_of(config, preprocessing)
+    with torch.random.fork_rng(devices=[]):
+        # the same weights for the baseline and an adapted model that starts from scratch
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        student = build.make_classifier(architecture, len(classes))
+    if first is not None:
+        student.load_state_dict(first)
+    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method = build.make_method(config, student, len(classes))
+    optimizer = build.make_optimizer(config.optimizer, student)
+    views = build.make_views(config, preprocessing)
+    stream = TwoDomainStream(
+        domains.train.images,
+        domains.train.labels,
+        domains.target.images,
+        source_view=views.source,
+        target_views=(views.student, views.teacher)[: method.target_views],
+        batch=config.batch,
+        device=device,
+        seed=config.seed,
+        channels_last=True,
+    )
+    checkpoints = CheckpointFolder(folder.checkpoints)
+    start = restore(method, optimizer, checkpoints, device) if resume else 0
+    with TrainingProgress(name, config.steps, sys.stdout, start=start) as progress:
+        fit(
+            method,
+            optimizer,
+            stream,
+            steps=config.steps,
+            schedule=build.make_schedule(config.optimizer, config.steps),
+            seed=config.seed,
+            log=MetricsLog(folder.metrics, after=start, on_line=progress.line),
+            checkpoints=checkpoints,
+            evaluate=lambda: {
+                "source_validation_accuracy": _accuracy(method.predictor(), domains.validation, preprocessing, device)
+            },
+            every=Every(config.every.log, config.every.evaluate, config.every.checkpoint),
+            start=start,
+        )
+    model = method.predictor()
+    save_model(folder.model, model, ModelDescription(architecture, classes, preprocessing))
+    return model
+
+
+def _accuracy(model: nn.Module, labelled: LabelledImages, preprocessing: Preprocessing, device: torch.device) -> float:
+    probabilities = predict_probabilities(model, labelled.images, preprocessing.normalize, device=device)
+    return (probabilities.argmax(dim=1) == labelled.labels).float().mean().item()
+
+
+def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
+    names = tuple(labelled.names[index] for index in indices.tolist())
+    return replace(labelled, images=labelled.images[indices], labels=labelled.labels[indices], names=names)
+
+
+def _models(run: RunFolder) -> dict[str, Path]:
+    models = run.models()
+    if not models:
+        raise UserError(
+            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {run.root})"
+        )
+    return models
+
+
+def _new_run(config: TrainConfig) -> RunFolder:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return RunFolder(Path("runs") / f"{stamp}-{_slug(config.source)}-{_slug(config.target)}")
+
+
+def _slug(where: str) -> str:
+    name = Path(where).resolve().name if os.sep in where else where
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:60].strip(".") or "data"
+
+
+def _check_free(run: RunFolder, *, overwrite: bool) -> None:
+    if not run.root.exists():
+        return
+    if not run.root.is_dir():
+        raise UserError(f"--out {run.root}: expected a folder, this is a file")
+    if not any(run.root.iterdir()):
+        return
+    if not overwrite:
+        raise UserError(
+            f"--out {run.root}: there is something already; give another folder, "
+            f"add --overwrite to replace a run, or go on with it: dalib train --resume {run.root}"
+        )
+    RunFolder.existing(run.root)  # only a run may be replaced
+
+
+def _check_counts(config: TrainConfig) -> None:
+    positive = {
+        "--steps": config.steps,
+        "--batch": config.batch,
+        "--every.log": config.every.log,
+        "--every.evaluate": config.every.evaluate,
+        "--every.checkpoint": config.every.checkpoint,
+    }
+    for argument, value in positive.items():
+        if value < 1:
+            raise UserError(f"{argument} {value}: expected at least 1")
+    if config.batch < 2:
+        raise UserError(f"--batch {config.batch}: expected at least 2, batch normalisation needs them")
+
+
+def _say_data(summary: dict[str, Any], domains: Domains) -> None:
+    counts = summary["counts"]
+    print(
+        f"source {summary['source']}: {counts['source']} images to train on, "
+        f"{counts['source_validation']} to validate, {len(summary['classes'])} classes; "
+        f"target {summary['target']}: {counts['target']} images without labels "
+        f"(read in {clock(summary['seconds']['data'])})"
+    )
+    _say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
+
+
+def _say_unreadable(unreadable: Sequence[Any], most: int = 5) -> None:
+    if unreadable:
+        print(f"skipped {len(unreadable)} images that cannot be read:")
+        for each in unreadable[:most]:
+            print(f"  {each.path}: {each.reason}")
+        if len(unreadable) > most:
+            print(f"  and {len(unreadable) - most} more")
+
+
+def _describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

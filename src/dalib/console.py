@@ -1,0 +1,97 @@
+"""What a person sees while a command runs: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import TaskID
+
+# In this order, as far as a method has them. Everything else is in metrics.jsonl.
+SHOWN = (
+    ("loss", "loss", "{:.3f}"),
+    ("supervised", "supervised", "{:.3f}"),
+    ("consistency", "consistency", "{:.3f}"),
+    ("class_balance", "balance", "{:.3f}"),
+    ("mask_rate", "mask", "{:.0%}"),
+    ("images_per_second", "images/s", "{:,.0f}"),
+)
+PLAIN_LINES = 20
+
+
+def describe(values: dict[str, float]) -> str:
+    """The values worth showing, in one line.
+
+    >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
+    'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
+    """
+    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN if values.get(key))
+
+
+class TrainingProgress:
+    """Shows one training; a context manager. Give :meth:`line` the values of each line of the metrics.
+
+    Args:
+        name: of the training.
+        steps: how many there are; ``start`` are done already.
+        stream: where to; a terminal gets a bar that moves, anything else at most some twenty lines.
+    """
+
+    def __init__(self, name: str, steps: int, stream: TextIO, *, start: int = 0) -> None:
+        self.name, self.steps, self.start, self.stream = name, steps, start, stream
+        self._since = time.monotonic()
+        self._printed = start
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        if stream.isatty():
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[left]}"),
+                TextColumn("{task.fields[values]}"),
+                console=RichConsole(file=stream),
+            )
+            self._task = self._bar.add_task(name, total=steps, completed=start, left="", values="")
+
+    def __enter__(self) -> TrainingProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def line(self, values: dict[str, float]) -> None:
+        step = int(values["step"])
+        left = self._left(step)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step, left=left, values=describe(values))
+        elif step == self.steps or (step - self._printed) * PLAIN_LINES >= self.steps:
+            self._printed = step
+            print(f"{self.name}  {step}/{self.steps}  {left}  {describe(values)}", file=self.stream, flush=True)
+
+    def _left(self, step: int) -> str:
+        seconds = (time.monotonic() - self._since) / max(1, step - self.start) * (self.steps - step)
+        return f"{clock(seconds)} left" if step < self.steps else "done"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

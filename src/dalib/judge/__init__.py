@@ -1,0 +1,1 @@
+"""How good is it, and did it help? Pure functions of predictions."""

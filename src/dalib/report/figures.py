@@ -1,0 +1,231 @@
+"""Where things are drawn and how numbers are written.
+
+The geometry only: the template turns it into SVG and escapes all text.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+# A chart in its own units; the template draws it at about this many pixels, so that its text is always readable.
+WIDTH, HEIGHT = 400, 200
+LEFT, RIGHT, TOP, BOTTOM = 44, 380, 12, 172
+MOST_POINTS = 240  # a curve has at most so many; more would not be seen and would make the file heavy
+FEW_POINTS = 12  # up to so many are drawn as dots, too
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Control characters, halves of surrogate pairs, and those that turn the direction of all text after them.
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: what it is called, its look (a class of the style sheet), and (step, value) pairs in order."""
+
+    name: str
+    look: str
+    points: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A drawn curve: SVG path data, dots where points are few, and the last value in words."""
+
+    name: str
+    look: str
+    path: str
+    dots: list[tuple[float, float]]
+    last: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart: words for readers, geometry in the units of (WIDTH, HEIGHT)."""
+
+    title: str
+    note: str
+    alt: str
+    lines: list[Line]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG as an address that needs no file and no network, and its size in pixels."""
+
+    address: str
+    width: int
+    height: int
+
+
+def picture(png: bytes) -> Picture | None:
+    """The bytes of a PNG, or nothing if they are not one."""
+    if len(png) < 24 or not png.startswith(_PNG):
+        return None
+    width, height = struct.unpack(">II", png[16:24])
+    return Picture("data:image/png;base64," + base64.b64encode(png).decode("ascii"), width, height)
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Round numbers, evenly spaced, the first at or below ``low`` and the last at or above ``high``.
+
+    >>> ticks(0, 0.93)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if high <= low:
+        high = low + (abs(low) or 1.0)
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(step * index, 12) for index in range(first, last + 1)]
+
+
+def line_chart(title: str, note: str, series: list[Series], *, shares: bool, whole_range: bool = False) -> Chart | None:
+    """A chart over steps; nothing if no curve has a point.
+
+    Args:
+        title: what the values are.
+        note: a sentence under the chart.
+        series: the curves; those without a point are left out.
+        shares: values are shares, written as percentages; their axis ends at 1.
+        whole_range: the axis starts at 0 also for shares. Other values always start at 0, or below if they do.
+    """
+    series = [_thinned(curve) for curve in series if curve.points]
+    if not series:
+        return None
+    values = [value for curve in series for _, value in curve.points]
+    if shares:
+        y_ticks = ticks(0.0 if whole_range else max(0.0, min(*values, 0.95)), 1.0)
+    else:
+        y_ticks = ticks(min(0.0, *values), max(0.0, *values))
+    last_step = max(step for curve in series for step, _ in curve.points)
+    x_ticks = [step for step in ticks(0, last_step) if step <= last_step]
+
+    def x(step: float) -> float:
+        return round(LEFT + (RIGHT - LEFT) * step / (last_step or 1), 1)
+
+    def y(value: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]), 1)
+
+    lines = []
+    for curve in series:
+        places = [(x(step), y(value)) for step, value in curve.points]
+        path = "M" + " L".join(f"{a:g} {b:g}" for a, b in places)
+        last = _value(curve.points[-1][1], shares)
+        lines.append(Line(curve.name, curve.look, path, places if len(places) <= FEW_POINTS else [], last))
+    courses = "; ".join(
+        f"{curve.name} from {_value(curve.points[0][1], shares)} to {_value(curve.points[-1][1], shares)}"
+        for curve in series
+    )
+    return Chart(
+        title=title,
+        note=note,
+        alt=f"{title} over {last_step:,.0f} steps: {courses}",
+        lines=lines,
+        x_ticks=[(x(step), _steps(step)) for step in x_ticks],
+        y_ticks=[(y(value), f"{100 * value:g}%" if shares else f"{value:g}") for value in y_ticks],
+    )
+
+
+def shade(count: int, row: int) -> str:
+    """Opacity of a cell of a confusion matrix with ``row`` images in its row; small shares are lifted to be seen."""
+    return f"{0.08 + 0.47 * (count / row) ** 0.6:.2f}" if count and row else "0"
+
+
+def clean(content: Any) -> Any:
+    """JSON content whose texts have a visible mark in place of characters that would disturb the page around them."""
+    if isinstance(content, str):
+        return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", content)
+    if isinstance(content, list):
+        return [clean(item) for item in content]
+    if isinstance(content, dict):
+        return {clean(key): clean(value) for key, value in content.items()}
+    return content
+
+
+def short(name: str, length: int = 48) -> str:
+    """At most ``length`` characters, the middle left out; both ends of a path tell more than its middle."""
+    if len(name) <= length:
+        return name
+    end = (length - 1) * 2 // 3
+    return f"{name[: length - 1 - end]}…{name[len(name) - end :]}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage; a dash where there is no number.
+
+    >>> percent(0.961)
+    '96.1%'
+    """
+    return "\N{EN DASH}" if share is None or not math.isfinite(share) else f"{100 * share:.1f}%"
+
+
+def interval(low_high: list[float]) -> str:
+    """Bounds of an interval of shares.
+
+    >>> interval([0.94, 0.97])
+    '94.0% to 97.0%'
+    """
+    return f"{percent(low_high[0])} to {percent(low_high[1])}"
+
+
+def points_between(share: float, reference: float) -> float:
+    """Difference in percentage points, of the numbers as printed, so that a reader's subtraction agrees."""
+    return round(round(100 * share, 1) - round(100 * reference, 1), 1) + 0.0  # + 0.0: no negative zero
+
+
+def signed(points: float) -> str:
+    """``11.2`` -> ``+11.2``, with a true minus sign."""
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and its noun.
+
+    >>> counted(1200, "image")
+    '1,200 images'
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader.
+
+    >>> duration(134)
+    '2 min 14 s'
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _thinned(curve: Series) -> Series:
+    """Means of neighbours, so that at most MOST_POINTS are left; the last point stays the last step."""
+    size = math.ceil(len(curve.points) / MOST_POINTS)
+    if size == 1:
+        return curve
+    groups = [curve.points[start : start + size] for start in range(0, len(curve.points), size)]
+    return Series(
+        curve.name,
+        curve.look,
+        [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups],
+    )
+
+
+def _value(value: float, share: bool) -> str:
+    return f"{100 * value:.1f}%" if share else f"{value:.3g}"
+
+
+def _steps(step: float) -> str:
+    if step >= 1e6:
+        return f"{step / 1e6:g}M"
+    return f"{step / 1e3:g}k" if step >= 1e4 else f"{step:,g}"

@@ -1,0 +1,215 @@
+"""The contract of :class:`dalib.types.Method`, which every method fulfils alike."""
+
+import dataclasses
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from dalib.adaptation.losses import binary_cross_entropy_distance, kl_divergence_distance, squared_distance
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.source_only import SourceOnly
+from dalib.models.classifier import ImageClassifier
+from dalib.types import Batch, Losses, Method
+
+CLASSES = 3
+
+
+def convolutional() -> nn.Module:
+    backbone = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3))
+    backbone.out_features = 6
+    return ImageClassifier(backbone, CLASSES, bottleneck_dim=5)
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, CLASSES))
+
+
+def self_ensemble(student: nn.Module, **settings) -> SelfEnsemble:
+    return SelfEnsemble(student, CLASSES, **{"threshold": 0.0, "class_balance_weight": 0.1, "alpha": 0.9} | settings)
+
+
+SELF_ENSEMBLES = {
+    "mean squared": self_ensemble,
+    "squared, ramp-up": lambda student: self_ensemble(student, distance=squared_distance, ramp_up_steps=10),
+    "binary cross-entropy": lambda student: self_ensemble(student, distance=binary_cross_entropy_distance),
+    "kl, prior": lambda student: self_ensemble(
+        student, distance=kl_divergence_distance, prior=torch.tensor([0.5, 0.3, 0.2])
+    ),
+    "warm-up, copied buffers": lambda student: self_ensemble(student, alpha_warmup=True, buffers="copy"),
+    "averaged buffers, smoothing": lambda student: self_ensemble(student, buffers="ema", label_smoothing=0.1),
+}
+METHODS = SELF_ENSEMBLES | {"source only": SourceOnly}
+every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS.keys())
+every_self_ensemble = pytest.mark.parametrize("make", SELF_ENSEMBLES.values(), ids=SELF_ENSEMBLES.keys())
+every_student = pytest.mark.parametrize("make_student", [convolutional, perceptron])
+
+
+def batch_for(method: Method, seed: int = 0, n: int = 9) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(1 + method.target_views, n, 1, 6, 6, generator=generator)
+    return Batch(source=images[0], labels=torch.arange(n) % CLASSES, target=tuple(images[1:] + 1))
+
+
+def optimizer_for(method: Method) -> torch.optim.Optimizer:
+    return torch.optim.Adam(method.student.parameters(), lr=0.01)
+
+
+def take_steps(method: Method, optimizer: torch.optim.Optimizer, steps: range) -> list[torch.Tensor]:
+    totals = []
+    for step in steps:
+        torch.manual_seed(step)
+        total = method.loss(batch_for(method, seed=step), step).total
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        method.after_step(step)
+        totals.append(total.detach())
+    return totals
+
+
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def same_tensors(a: nn.Module, b: nn.Module) -> bool:
+    mine, other = a.state_dict(), b.state_dict()
+    return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+@every_method
+@every_student
+def test_the_student_moves(make, make_student):
+    torch.manual_seed(0)
+    method = make(make_student())
+    before = [parameter.detach().clone() for parameter in method.student.parameters()]
+    take_steps(method, optimizer_for(method), range(1))
+    moved = [not torch.equal(old, new) for old, new in zip(before, method.student.parameters(), strict=True)]
+    assert all(moved)
+
+
+@every_method
+@every_student
+def test_every_advertised_part_has_a_gradient_into_the_student(make, make_student):
+    torch.manual_seed(0)
+    method = make(make_student())
+    losses = method.loss(batch_for(method), step=0)
+    weights = [parameter for parameter in method.student.parameters() if parameter.ndim > 1]
+    for name, part in losses.parts.items():
+        assert part.ndim == 0, name
+        gradients = torch.autograd.grad(part, weights, retain_graph=True)
+        assert all((gradient != 0).any() and gradient.isfinite().all() for gradient in gradients), name
+
+
+@every_method
+def test_the_total_is_the_sum_of_the_parts(make):
+    method = make(perceptron())
+    losses = method.loss(batch_for(method), step=3)
+    assert losses.total.item() == pytest.approx(sum(part.item() for part in losses.parts.values()))
+    assert losses.total.requires_grad
+
+
+def test_the_total_of_one_part_is_that_part():
+    part = torch.tensor(2.0, requires_grad=True)
+    assert Losses(parts={"only": part}).total is part
+
+
+@every_method
+def test_metrics_are_scalars_without_gradient_and_never_named_like_a_part(make):
+    method = make(perceptron())
+    losses = method.loss(batch_for(method), step=0)
+    assert losses.metrics
+    assert not losses.metrics.keys() & losses.parts.keys()
+    for value in losses.metrics.values():
+        assert value.ndim == 0
+        assert not value.requires_grad
+        assert 0 <= value <= 1
+
+
+@every_self_ensemble
+def test_nothing_reaches_the_teacher(make):
+    method = make(convolutional())
+    method.loss(batch_for(method), step=0).total.backward()
+    assert method.predictor() is not method.student
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in method.predictor().parameters())
+
+
+def test_without_a_teacher_the_student_is_the_predictor():
+    method = SourceOnly(perceptron())
+    assert method.predictor() is method.student
+
+
+@every_self_ensemble
+def test_the_optimizers_step_leaves_the_teacher_to_after_step(make):
+    method = make(perceptron())
+    optimizer = optimizer_for(method)
+    take_steps(method, optimizer, range(2))
+    weight = method.predictor()[1].weight
+    before = weight.clone()
+    method.loss(batch_for(method), step=2).total.backward()
+    optimizer.step()
+    assert torch.equal(weight, before)
+    method.after_step(2)
+    assert not torch.equal(weight, before)
+
+
+@every_method
+@every_student
+def test_a_run_that_was_saved_and_loaded_goes_on_as_if_never_stopped(make, make_student):
+    torch.manual_seed(0)
+    method = make(make_student())
+    optimizer = optimizer_for(method)
+    take_steps(method, optimizer, range(3))
+    state, optimizer_state = through_a_file([method.state_dict(), optimizer.state_dict()])
+
+    torch.manual_seed(1)
+    resumed = make(make_student())
+    resumed_optimizer = optimizer_for(resumed)
+    assert not same_tensors(resumed.predictor(), method.predictor())
+    resumed.load_state_dict(state)
+    resumed_optimizer.load_state_dict(optimizer_state)
+    assert same_tensors(resumed.student, method.student)
+    assert same_tensors(resumed.predictor(), method.predictor())
+
+    never_stopped = take_steps(method, optimizer, range(3, 6))
+    assert never_stopped == take_steps(resumed, resumed_optimizer, range(3, 6))
+    assert same_tensors(resumed.student, method.student)
+    assert same_tensors(resumed.predictor(), method.predictor())
+
+
+@every_self_ensemble
+def test_the_state_holds_a_teacher_that_is_not_the_student(make):
+    method = make(perceptron())
+    take_steps(method, optimizer_for(method), range(3))
+    state = method.state_dict()
+    assert state["teacher"].keys() == state["student"].keys()
+    assert not torch.equal(state["teacher"]["1.weight"], state["student"]["1.weight"])
+    assert torch.equal(state["teacher"]["1.weight"], method.predictor()[1].weight)
+
+
+def test_a_batch_has_no_place_for_target_labels():
+    assert [field.name for field in dataclasses.fields(Batch)] == ["source", "labels", "target"]
+    with pytest.raises(TypeError, match="target_labels"):
+        Batch(torch.zeros(1), torch.zeros(1), (), target_labels=torch.zeros(1))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Batch(torch.zeros(1), torch.zeros(1), ()).target_labels = torch.zeros(1)
+
+
+@pytest.mark.parametrize(("make", "views"), [(self_ensemble, 2), (SourceOnly, 0)])
+def test_a_method_says_how_many_target_views_it_wants(make, views):
+    assert make(perceptron()).target_views == views
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_source_only_is_the_cross_entropy_on_the_source(smoothing):
+    method = SourceOnly(perceptron(), label_smoothing=smoothing)
+    batch = batch_for(method)
+    losses = method.loss(batch, step=0)
+    logits = method.student(batch.source)
+    expected = nn.CrossEntropyLoss(label_smoothing=smoothing)(logits, batch.labels)
+    torch.testing.assert_close(losses.parts, {"supervised": expected})
+    assert losses.metrics["source_accuracy"] == (logits.argmax(dim=1) == batch.labels).float().mean()

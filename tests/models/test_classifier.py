@@ -1,0 +1,179 @@
+import pytest
+import torch
+from torch import nn
+
+from dalib.models.classifier import GlobalMeanPool, ImageClassifier, logits_of
+
+
+def backbone(width: int = 6) -> nn.Module:
+    layer = nn.Conv2d(3, width, 3)
+    layer.out_features = width
+    return layer
+
+
+def images(n: int = 4) -> torch.Tensor:
+    return torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def parameter_names_of(classifier: ImageClassifier, group: dict) -> list[str]:
+    names = {id(parameter): name for name, parameter in classifier.named_parameters()}
+    return [names[id(parameter)] for parameter in group["params"]]
+
+
+# --- ImageClassifier
+
+
+def test_training_gives_predictions_and_features_and_evaluation_predictions_alone():
+    classifier = ImageClassifier(backbone(), num_classes=31)
+    predictions, features = classifier.train()(images())
+    assert predictions.shape == (4, 31)
+    assert features.shape == (4, 256)
+    predictions = classifier.eval()(images())
+    assert isinstance(predictions, torch.Tensor)
+    assert predictions.shape == (4, 31)
+
+
+def test_the_features_are_what_the_head_saw():
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim=7)
+    predictions, features = classifier(images())
+    torch.testing.assert_close(classifier.head(features), predictions)
+    assert features.min() >= 0
+
+
+def test_it_computes_pool_bottleneck_and_head_in_this_order():
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim=7).eval()
+    linear, norm, relu = classifier.bottleneck
+    assert [type(layer) for layer in (linear, norm, relu)] == [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    pooled = classifier.backbone(images()).flatten(2).mean(dim=2)
+    torch.testing.assert_close(classifier(images()), classifier.head(norm(linear(pooled)).clamp_min(0)))
+
+
+@pytest.mark.parametrize(("bottleneck_dim", "expected"), [(256, 256), (7, 7), (None, 6)])
+def test_features_dim_is_the_width_that_the_head_sees(bottleneck_dim, expected):
+    classifier = ImageClassifier(backbone(width=6), 5, bottleneck_dim=bottleneck_dim)
+    _, features = classifier(images())
+    assert classifier.features_dim == features.shape[1] == classifier.head.in_features == expected
+
+
+def test_without_a_bottleneck_the_head_works_on_the_pooled_features():
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim=None)
+    _, features = classifier(images())
+    torch.testing.assert_close(features, classifier.backbone(images()).mean(dim=(2, 3)))
+    assert not list(classifier.bottleneck.parameters())
+
+
+def test_a_backbone_of_flat_features_needs_no_pooling():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
+    flat.out_features = 6
+    classifier = ImageClassifier(flat, 5, bottleneck_dim=None)
+    _, features = classifier(images())
+    torch.testing.assert_close(features, flat(images()))
+
+
+def test_a_given_pool_layer_replaces_the_mean():
+    peak = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim=None, pool_layer=peak)
+    _, features = classifier(images())
+    torch.testing.assert_close(features, classifier.backbone(images()).amax(dim=(2, 3)))
+
+
+def test_a_given_head_replaces_the_linear_one():
+    head = nn.Sequential(nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 5))
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim=7, head=head)
+    predictions, features = classifier(images())
+    assert classifier.head is head
+    torch.testing.assert_close(predictions, head(features))
+
+
+@pytest.mark.parametrize(("finetune", "backbone_rate"), [(True, 0.001), (False, 0.01)])
+def test_only_a_finetuned_backbone_learns_at_a_tenth_of_the_rate(finetune, backbone_rate):
+    classifier = ImageClassifier(backbone(), 5, finetune=finetune)
+    rates = {
+        name: group["lr"]
+        for group in classifier.get_parameters(base_lr=0.01)
+        for name in parameter_names_of(classifier, group)
+    }
+    for name, rate in rates.items():
+        assert rate == pytest.approx(backbone_rate if name.startswith("backbone.") else 0.01), name
+
+
+@pytest.mark.parametrize("finetune", [True, False])
+@pytest.mark.parametrize("bottleneck_dim", [None, 7])
+def test_every_parameter_is_in_exactly_one_group(finetune, bottleneck_dim):
+    pool = nn.Sequential(nn.Conv2d(6, 6, 1), GlobalMeanPool())
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim, finetune=finetune, pool_layer=pool)
+    groups = classifier.get_parameters()
+    names = [name for group in groups for name in parameter_names_of(classifier, group)]
+    assert sorted(names) == sorted(name for name, _ in classifier.named_parameters())
+    torch.optim.SGD(groups)
+
+
+def test_the_default_rate_is_1():
+    assert [group["lr"] for group in ImageClassifier(backbone(), 5).get_parameters()] == [0.1, 1.0]
+
+
+@pytest.mark.parametrize("width", [None, 0, -3, "256", 6.0])
+def test_a_backbone_without_a_usable_width_is_refused(width):
+    layer = nn.Conv2d(3, 6, 3)
+    if width is not None:
+        layer.out_features = width
+    with pytest.raises(ValueError, match=r"backbone: expected an attribute out_features, .* on Conv2d"):
+        ImageClassifier(layer, 5)
+
+
+@pytest.mark.parametrize(("num_classes", "bottleneck_dim"), [(0, 7), (-1, 7), (5, 0), (5, -1)])
+def test_sizes_below_1_are_refused(num_classes, bottleneck_dim):
+    with pytest.raises(ValueError, match="num_classes, bottleneck_dim: expected at least 1"):
+        ImageClassifier(backbone(), num_classes, bottleneck_dim)
+
+
+def test_an_unknown_keyword_is_refused():
+    with pytest.raises(TypeError, match="bottle_neck"):
+        ImageClassifier(backbone(), 5, bottle_neck=None)
+
+
+def test_the_mean_pool_leaves_features_as_they_are_and_averages_maps():
+    features = torch.randn(2, 3)
+    assert GlobalMeanPool()(features) is features
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
+    assert GlobalMeanPool()(maps).tolist() == [[3.0]]
+
+
+# --- logits_of
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_logits_have_one_row_per_image_in_evaluation_mode(n):
+    classifier = ImageClassifier(backbone(), 5).eval()
+    logits = logits_of(classifier, images(n))
+    assert logits.shape == (n, 5)
+    assert torch.equal(logits, classifier(images(n)))
+
+
+def test_logits_in_training_mode_are_the_predictions():
+    classifier = ImageClassifier(backbone(), 5).train()
+    assert torch.equal(logits_of(classifier, images()), classifier(images())[0])
+
+
+@pytest.mark.parametrize("wrap", [lambda z: z, lambda z: (z,), lambda z: [z, None], lambda z: (z, z, z)])
+def test_logits_are_found_alone_or_first_in_a_sequence(wrap):
+    class Returns(nn.Module):
+        def forward(self, x):
+            return wrap(x)
+
+    x = torch.randn(2, 3)
+    assert logits_of(Returns(), x) is x
+
+
+@pytest.mark.parametrize(
+    "output",
+    [None, {}, (), [], "logits", (None, torch.zeros(2, 3)), torch.zeros(3), torch.zeros(2, 3, 1), (torch.zeros(3),)],
+    ids=["none", "dict", "tuple", "list", "string", "none first", "vector", "maps", "vector first"],
+)
+def test_an_output_without_logits_is_refused(output):
+    class Returns(nn.Module):
+        def forward(self, x):
+            return output
+
+    with pytest.raises(TypeError, match=r"expected logits \(N, K\) .*Returns"):
+        logits_of(Returns(), images())
