@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: install ## Train fonts -> handwriting, judge it on held-out digits, write the report
-	$(BIN)/dalib train --out $(RUN) --overwrite true
+	$(BIN)/dalib train --out $(RUN) --overwrite
 
 test: install ## Run the tests (minutes)
 	$(BIN)/python -m pytest

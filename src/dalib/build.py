@@ -188,7 +188,8 @@ def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimiz
     """The optimiser, with each group's base rate kept under ``initial_lr``."""
     groups: list[dict[str, Any]] = [{**group, "initial_lr": group["lr"]} for group in student.get_parameters(config.lr)]
     try:
-        return OPTIMIZERS[config.name](groups, weight_decay=config.weight_decay)  # type: ignore[call-arg]
+        # torch checks the default rate alone, not those of the groups
+        return OPTIMIZERS[config.name](groups, lr=config.lr, weight_decay=config.weight_decay)  # type: ignore[call-arg]
     except ValueError as error:
         raise UserError(f"--optimizer: {error}") from None
 

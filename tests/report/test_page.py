@@ -16,7 +16,7 @@ from PIL import Image
 
 from dalib.errors import UserError
 from dalib.report.page import write_report
-from dalib.runfolder import RunFolder, write_json
+from dalib.runfolder import RunFolder, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -319,3 +319,15 @@ def test_a_damaged_file_is_named(make_run: MakeRun) -> None:
     run.unreadable.write_text("[", encoding="utf-8")
     with pytest.raises(UserError, match=r"unreadable\.json: expected JSON"):
         write_report(run)
+
+
+def test_a_measured_run_of_one_model_has_a_page(make_run):
+    run = make_run(adapted=(0.96, 0.95, 0.97))
+    summary = read_json(run.summary)
+    del summary["models"]["source-only"]
+    write_json(run.summary, summary)
+    (evaluation,) = run.evaluations.glob("*.json")
+    result = read_json(evaluation)
+    del result["models"]["source-only"]
+    write_json(evaluation, result)
+    assert "96.0%" in Page(run).text

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from dalib._version import __version__
 from dalib.data.preprocessing import Preprocessing
@@ -40,7 +40,7 @@ def save_model(folder: Path, model: nn.Module, description: ModelDescription) ->
     temporary.mkdir(parents=True)
     # safetensors refuses memory that two names share, and channels_last: each tensor gets plain memory of its own
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary / "model.safetensors")
+    (temporary / "model.safetensors").write_bytes(save(tensors))
     write_json(
         temporary / "config.json",
         {

@@ -1,0 +1,242 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from dalib.cli import read_config, run
+from dalib.commands import import_conflicts
+from dalib.runfolder import RunFolder
+
+QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
+
+
+def write_image(path, shade, rng):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.clip(rng.normal(shade, 30, (20, 24, 3)), 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """source/{dark,light}, target/ flat and nested with one damaged file, labelled/{dark,light}."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(12):
+        write_image(root / f"source/dark/{number}.png", 60, rng)
+        write_image(root / f"source/light/{number}.JPG", 190, rng)
+        write_image(root / f"target/{number}.png", 70, rng)
+        write_image(root / f"target/nested/{number}.png", 200, rng)
+        write_image(root / f"labelled/dark/{number}.png", 70, rng)
+        write_image(root / f"labelled/light/{number}.png", 200, rng)
+    (root / "target" / "broken.png").write_bytes(b"not a picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(folders, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    code = run(["train", "--source", f"{folders}/source", "--target", f"{folders}/target", "--out", str(out), *QUICK])
+    assert code == 0
+    return out
+
+
+def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
+    found = RunFolder.existing(trained)
+    assert list(found.models()) == ["adapted", "source-only"]
+    assert (found.source_only.checkpoints / "step-000000004.pt").is_file()
+    assert [json.loads(line)["step"] for line in found.metrics.read_text().splitlines()] == [2, 4]
+    summary = json.loads(found.summary.read_text())
+    assert summary["status"] == "done"
+    assert summary["classes"] == ["dark", "light"]
+    assert summary["counts"] == {"source": 22, "source_validation": 2, "target": 24, "unreadable": 1}
+    (unreadable,) = json.loads(found.unreadable.read_text())
+    assert unreadable["path"].endswith("broken.png")
+    assert found.views.is_file()
+    assert "<html" in found.report.read_text()
+
+
+def test_target_folder_names_never_become_labels(trained):
+    assert "nested" not in (trained / "model" / "config.json").read_text()
+
+
+def test_the_saved_configuration_repeats_the_run_bit_for_bit(trained, tmp_path):
+    again = tmp_path / "again"
+    assert run(["train", "--config", str(trained / "config.yaml"), "--out", str(again)]) == 0
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (trained, again))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tmp_path):
+    cut = tmp_path / "cut"
+    assert run(["train", "--config", str(trained / "config.yaml"), "--out", str(cut)]) == 0
+    (cut / "checkpoints" / "step-000000004.pt").unlink()
+    expected = load_file(cut / "model" / "model.safetensors")
+    (cut / "model" / "model.safetensors").unlink()
+    assert run(["train", "--resume", str(cut)]) == 0
+    resumed = load_file(cut / "model" / "model.safetensors")
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()] == [2, 4]
+
+
+def test_resuming_with_another_configuration_is_refused(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--steps", "9"]) == 2
+    assert "leave out steps" in capsys.readouterr().err
+
+
+def test_eval_measures_both_models_and_the_report_shows_it(trained, folders, capsys):
+    assert run(["eval", str(trained), "--data", f"{folders}/labelled"]) == 0
+    assert "adapted" in capsys.readouterr().out
+    (result,) = [json.loads(path.read_text()) for path in (trained / "evaluations").glob("*.json")]
+    assert result["count"] == 24
+    for model in result["models"].values():
+        low, high = model["interval"]
+        assert low <= model["accuracy"] <= high
+        assert np.sum(model["confusion"]) == 24
+        assert np.trace(model["confusion"]) == round(model["accuracy"] * 24)
+    assert "labelled" in (trained / "report.html").read_text()
+
+
+def test_predict_writes_a_row_for_each_readable_image(trained, folders, tmp_path, capsys):
+    out = tmp_path / "predictions.csv"
+    assert run(["predict", str(trained), "--images", f"{folders}/target", "--out", str(out)]) == 0
+    assert "broken.png" in capsys.readouterr().out
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert list(rows[0]) == ["path", "class", "confidence", "runner_up", "runner_up_confidence"]
+    assert len(rows) == 24
+    for row in rows:
+        assert {row["class"], row["runner_up"]} == {"dark", "light"}
+        assert float(row["confidence"]) >= float(row["runner_up_confidence"])
+
+
+def test_checks_tells_counts_without_training(folders, capsys):
+    assert run(["checks", "--source", f"{folders}/source", "--target", f"{folders}/target"]) == 0
+    out = capsys.readouterr().out
+    for expected in ("torch", "dark: 12", "24 images", "broken.png"):
+        assert expected in out
+
+
+def test_another_owner_of_the_import_name_is_told(tmp_path):
+    (tmp_path / "dalib").mkdir()
+    (tmp_path / "dalib" / "__init__.py").touch()
+    assert import_conflicts(["dalib"], []) == []
+    assert "pip uninstall other" in import_conflicts(["dalib", "other"], [])[0]
+    assert str(tmp_path / "dalib") in import_conflicts(["dalib"], [str(tmp_path)])[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "train,eval,predict,report,checks"),
+        (["fly"], "fly"),
+        (["train", "--foo", "1"], "--foo"),
+        (["train", "--steps", "many"], "--steps"),
+        (["train", "--steps", "0"], "--steps 0"),
+        (["train", "--batch", "1"], "--batch 1"),
+        (["train", "--model.backbone", "huge"], "paper-small"),
+        (["train", "--self_ensemble.alpha", "2"], "alpha"),
+        (["train", "--self_ensemble.distance", "kl"], "over_classes"),
+        (["train", "--optimizer.lr", "-1"], "learning rate"),
+        (["train", "--device", "abacus"], "--device abacus"),
+        (["train", "--config", "{root}/none.yaml"], "none.yaml"),
+        (["train", "--config", "{root}/unknown.yaml"], "foo"),
+        (["train", "--source", "{root}/none"], "no such folder"),
+        (["train", "--source", "{root}/empty", "--target", "{root}/images"], "one folder of images for each class"),
+        (["train", "--source", "{root}/one", "--target", "{root}/images"], "at least two class folders"),
+        (["train", "--source", "{root}/hollow", "--target", "{root}/images"], "'b' holds no image"),
+        (["train", "--source", "{root}/two", "--target", "{root}/empty"], "found none"),
+        (["train", "--source", "{root}/two", "--target", "{root}/file.txt"], "this is a file"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict"], "cannot be read"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken"], "none of its 1 images"),
+        (["train", "--out", "{root}/images"], "there is something already"),
+        (["train", "--out", "{root}/images", "--overwrite"], "not a run folder"),
+        (["train", "--resume", "{root}/none"], "no such folder"),
+        (["eval", "{root}/images", "--data", "x"], "not a run folder"),
+        (["eval", "{root}/images"], "data"),
+        (["predict", "{root}/none", "--images", "x", "--out", "y.csv"], "no such folder"),
+        (["report", "{root}/images"], "not a run folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("images/x", "one/a/x", "hollow/a/x", "two/a/x", "two/b/x"):
+        write_image(tmp_path / f"{name}.png", 100, rng)
+    for name in ("empty", "hollow/b", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "x.png").touch()
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "unknown.yaml").write_text("foo: 1\n")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path for path in tmp_path.rglob("*"))
+    assert run([argument.format(root=tmp_path) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("dalib: error: ")
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
+    assert sorted(path for path in tmp_path.rglob("*")) == before, "nothing is half written"
+
+
+def test_an_unknown_class_in_the_evaluation_is_named(trained, tmp_path, capsys):
+    write_image(tmp_path / "data" / "purple" / "x.png", 100, np.random.default_rng(0))
+    assert run(["eval", str(trained), "--data", str(tmp_path / "data")]) == 2
+    assert "'purple'" in capsys.readouterr().err
+
+
+def test_a_run_without_a_model_says_how_to_go_on(trained, tmp_path, capsys):
+    for name in ("config.yaml", "summary.json"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    assert run(["predict", str(tmp_path), "--images", str(tmp_path), "--out", str(tmp_path / "x.csv")]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_the_configuration_survives_the_file(trained):
+    config = read_config(trained / "config.yaml")
+    assert config.steps == 4
+    assert config.data.size == 16
+    assert yaml.safe_load((trained / "config.yaml").read_text())["self_ensemble"]["alpha"] == config.self_ensemble.alpha
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["eval", "--help"]])
+def test_help_is_quick_and_does_without_torch(arguments):
+    program = (
+        "import sys; from dalib.cli import run\ntry: run(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules"
+    )
+    seconds = []
+    for _ in range(3):  # the best of three: other processes may hold the machine for a moment
+        since = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env={**os.environ}
+        )
+        seconds.append(time.monotonic() - since)
+    assert done.returncode == 0, done.stderr
+    assert "usage: dalib" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_print_config_prints_yaml_that_is_read_back():
+    done = subprocess.run(
+        [sys.executable, "-m", "dalib", "train", "--steps", "7", "--print_config"], capture_output=True, text=True
+    )
+    assert yaml.safe_load(done.stdout)["steps"] == 7
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_built_in_example_reaches_its_bar(tmp_path):
+    accuracies = {"adapted": [], "source-only": []}
+    for seed in range(3):
+        out = tmp_path / str(seed)
+        assert run(["train", "--seed", str(seed), "--out", str(out)]) == 0
+        models = json.loads((out / "evaluations" / "digits-held-out.json").read_text())["models"]
+        for name, values in accuracies.items():
+            values.append(models[name]["accuracy"])
+    assert np.mean(accuracies["adapted"]) >= 0.95
+    assert np.mean(accuracies["adapted"]) > np.mean(accuracies["source-only"])

@@ -1,0 +1,153 @@
+"""From a PIL image of any kind to what the network sees."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dalib.data.preprocessing import Preprocessing
+
+GREY = Preprocessing(size=8, channels=1)
+COLOUR = Preprocessing(size=8, channels=3)
+
+
+def through_file(image: Image.Image, ending: str, **options) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, format=ending, **options)
+    file.seek(0)
+    return Image.open(file)
+
+
+def random_bytes(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_image_gets_mean_0_and_std_1_over_all_its_pixels_and_channels(channels):
+    images = torch.from_numpy(random_bytes(5, channels, 8, 8)) // torch.tensor([1, 2, 3, 4, 9]).view(5, 1, 1, 1)
+    values = Preprocessing(8, channels).normalize(images)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values.mean(dim=(1, 2, 3)), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(values.std(dim=(1, 2, 3), correction=0), torch.ones(5))
+
+
+def test_standardisation_keeps_the_differences_between_channels():
+    image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    image[:, 0] = 200
+    values = COLOUR.normalize(image)
+    assert values[0, 0].min() > 1
+    assert values[0, 1:].max() < 0
+
+
+@pytest.mark.parametrize("value", [0, 1, 93, 255])
+def test_an_image_of_one_colour_becomes_zeros(value):
+    images = torch.full((2, 3, 64, 64), value, dtype=torch.uint8)
+    # up to the rounding of the mean, over the smallest standard deviation that is divided by
+    torch.testing.assert_close(COLOUR.normalize(images), torch.zeros(2, 3, 64, 64), atol=0.05, rtol=0)
+
+
+def test_an_image_is_standardised_without_regard_to_its_batch():
+    images = torch.from_numpy(random_bytes(4, 1, 8, 8))
+    torch.testing.assert_close(GREY.normalize(images)[2:3], GREY.normalize(images[2:3]))
+
+
+def test_fixed_mean_and_std_are_of_each_channel_on_the_scale_0_to_1():
+    fixed = Preprocessing(2, 3, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
+    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    expected = torch.tensor([0.0, 1.0, -0.4]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(fixed.normalize(images), expected)
+
+
+def test_crop_takes_the_centre_and_stretch_takes_everything():
+    wide = np.zeros((8, 24), dtype=np.uint8)
+    wide[:, 8:16] = 255
+    cropped = Preprocessing(8, 1, fit="crop").pixels(Image.fromarray(wide))
+    stretched = Preprocessing(8, 1, fit="stretch").pixels(Image.fromarray(wide))
+    assert (cropped == 255).all()
+    assert (stretched[0, :, 0] == 0).all()
+    assert (stretched[0, :, 4] > 200).all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(8, 8), (1, 1), (1, 40), (37, 5)])
+def test_any_size_becomes_channels_size_size_bytes(fit, channels, size):
+    pixels = Preprocessing(8, channels, fit=fit).pixels(Image.new("RGB", size, (10, 20, 30)))
+    assert pixels.shape == (channels, 8, 8)
+    assert pixels.dtype == np.uint8
+
+
+def test_an_image_of_the_right_size_keeps_its_pixels():
+    image = random_bytes(8, 8, 3)
+    np.testing.assert_array_equal(COLOUR.pixels(Image.fromarray(image)), image.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_exif_orientation_turns_the_image_upright(orientation, turn):
+    image = random_bytes(8, 8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = GREY.pixels(through_file(Image.fromarray(image), "png", exif=exif))
+    np.testing.assert_array_equal(pixels[0], np.rot90(image, turn))
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff", "ppm"])
+def test_sixteen_bits_are_scaled_to_eight(ending):
+    image = random_bytes(8, 8)
+    sixteen = Image.fromarray(image.astype(np.uint16) * 257)
+    assert sixteen.mode == "I;16"
+    opened = through_file(sixteen, ending)
+    np.testing.assert_array_equal(GREY.pixels(opened)[0], image)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "F"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_keeps_black_and_white(mode, channels):
+    def pixels(grey: int) -> np.ndarray:
+        image = Image.new("L", (8, 8), grey)
+        # PIL has no direct way between all of these
+        via = {"PA": "LA", "HSV": "RGB", "P": "RGB"}.get(mode)
+        image = image.convert(via) if via else image
+        return Preprocessing(8, channels).pixels(image.convert(mode))
+
+    assert int(pixels(0).max()) <= 2
+    assert int(pixels(255).min()) >= 253
+
+
+def test_transparency_in_a_palette_is_read_without_a_warning():
+    palette = Image.fromarray(random_bytes(8, 8) // 64).convert("P")
+    opened = through_file(palette, "png", transparency=bytes([0, 128, 255, 255]))
+    assert opened.mode == "P"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert COLOUR.pixels(opened).shape == (3, 8, 8)
+
+
+def test_grey_becomes_three_equal_channels_and_colour_one():
+    grey = random_bytes(8, 8)
+    as_colour = COLOUR.pixels(Image.fromarray(grey))
+    assert (as_colour == grey).all()
+    as_grey = GREY.pixels(Image.new("RGB", (8, 8), (255, 0, 0)))
+    assert as_grey.shape == (1, 8, 8)
+    assert (as_grey == 76).all()  # ITU-R 601: 0.299 of red
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"channels": 2}, "channels: .*got 2"),
+        ({"channels": 4}, "channels: .*got 4"),
+        ({"size": 0}, "size: .*got 0"),
+        ({"fit": "pad"}, "fit: .*got 'pad'"),
+        ({"mean": (0.5,)}, "mean, std: give both"),
+        ({"std": (0.5,)}, "mean, std: give both"),
+        ({"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}, "mean, std: expected 1 values"),
+        ({"mean": (0.5,), "std": (1.0, 1.0)}, "mean, std: expected 1 values"),
+    ],
+)
+def test_what_does_not_fit_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**({"size": 8, "channels": 1} | settings))

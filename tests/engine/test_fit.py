@@ -1,0 +1,261 @@
+"""The loop: a training that was stopped goes on as if it never had been."""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.source_only import SourceOnly
+from dalib.augment.views import View, tfa_operations
+from dalib.data.preprocessing import Preprocessing
+from dalib.data.stream import TwoDomainStream
+from dalib.engine.checkpoint import CheckpointFolder
+from dalib.engine.fit import Every, fit, restore
+from dalib.engine.runlog import MetricsLog
+from dalib.errors import TrainingDivergedError
+from dalib.models.classifier import ImageClassifier
+from dalib.types import Batch, Losses, Method
+
+CPU = torch.device("cpu")
+CLASSES, STEPS = 3, 8
+OFTEN = Every(log=1, evaluate=4, checkpoint=4)
+
+
+def classifier() -> ImageClassifier:
+    backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
+    backbone.out_features = 4
+    return ImageClassifier(backbone, CLASSES, bottleneck_dim=5, finetune=True)
+
+
+METHODS = {
+    "source only": SourceOnly,
+    "self-ensemble": lambda student: SelfEnsemble(
+        student, CLASSES, alpha=0.9, alpha_warmup=True, threshold=0.0, ramp_up_steps=5, class_balance_weight=0.1
+    ),
+}
+every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+
+
+def falling(step: int) -> float:
+    return 1 - step / STEPS
+
+
+@dataclass
+class Training:
+    """Everything that a process makes anew when it starts."""
+
+    folder: Path
+    method: Method
+    optimizer: torch.optim.Optimizer
+    stream: TwoDomainStream
+    checkpoints: CheckpointFolder
+
+    def run(self, start: int = 0, steps: int = STEPS, every: Every = OFTEN, **settings: Any) -> None:
+        log = MetricsLog(self.folder / "metrics.jsonl", after=start)
+        fit(
+            self.method,
+            self.optimizer,
+            self.stream,
+            **({"schedule": falling, "seed": 7, "evaluate": self.weight_sum} | settings),
+            steps=steps,
+            every=every,
+            start=start,
+            log=log,
+            checkpoints=self.checkpoints,
+        )
+
+    def weight_sum(self) -> dict[str, float]:
+        return {
+            "weight_sum": float(sum(parameter.detach().sum() for parameter in self.method.predictor().parameters()))
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {"method": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def lines(self) -> list[dict[str, float]]:
+        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        for line in lines:
+            del line["images_per_second"]
+        return lines
+
+
+def training(folder: Path, make=SourceOnly, weights: int = 0) -> Training:
+    folder.mkdir(exist_ok=True)
+    pixels = torch.Generator().manual_seed(1)
+    source, target = torch.randint(0, 256, (2, 20, 1, 8, 8), generator=pixels, dtype=torch.uint8)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(weights)
+        method = make(classifier())
+    groups = [{**group, "initial_lr": group["lr"]} for group in method.student.get_parameters(0.01)]
+    view = View(Preprocessing(8, 1).normalize, tfa_operations())
+    stream = TwoDomainStream(
+        source,
+        torch.arange(20) % CLASSES,
+        target,
+        source_view=view,
+        target_views=(view,) * method.target_views,
+        batch=6,
+        device=CPU,
+        seed=3,
+    )
+    return Training(folder, method, torch.optim.Adam(groups), stream, CheckpointFolder(folder / "checkpoints"))
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {name: leaf for key, part in items for name, leaf in flat(part, f"{path}/{key}").items()}
+    return {path: value}
+
+
+def assert_bit_for_bit(one: Any, other: Any) -> None:
+    one, other = flat(one), flat(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        same = torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
+        assert same, name
+
+
+class PowerCutError(Exception):
+    """Ends a training where it stands."""
+
+
+def kill_at(stopped: Training, step: int) -> None:
+    whole = stopped.stream.batch_at
+
+    def batch_at(asked: int) -> Batch:
+        if asked == step:
+            raise PowerCutError
+        return whole(asked)
+
+    stopped.stream.batch_at = batch_at
+
+
+@every_method
+@pytest.mark.parametrize("killed_at", [4, 6, 7])
+def test_stopped_restored_and_gone_on_with_is_never_stopped(tmp_path, make, killed_at):
+    whole = training(tmp_path / "whole", make)
+    whole.run()
+
+    stopped = training(tmp_path / "stopped", make)
+    kill_at(stopped, killed_at)
+    with pytest.raises(PowerCutError):
+        stopped.run()
+    torch.rand(5)  # a new process has another state of the global generator
+
+    resumed = training(tmp_path / "stopped", make, weights=99)
+    assert restore(resumed.method, resumed.optimizer, resumed.checkpoints, CPU) == 4
+    resumed.run(start=4)
+
+    assert_bit_for_bit(resumed.state(), whole.state())
+    assert resumed.lines() == whole.lines()
+    assert [line["step"] for line in whole.lines()] == list(range(1, STEPS + 1))
+
+
+@every_method
+def test_training_changes_the_network_and_depends_on_the_seed(tmp_path, make):
+    states = []
+    for number, seed in enumerate((7, 7, 8)):
+        one = training(tmp_path / str(number), make)
+        before = one.method.student.head.weight.detach().clone()
+        one.run(seed=seed)
+        assert not torch.equal(one.method.student.head.weight, before)
+        states.append(one.method.student.head.weight)
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])  # by dropout alone: the stream has a seed of its own
+
+
+def test_without_a_checkpoint_training_starts_at_step_0(tmp_path):
+    fresh = training(tmp_path)
+    before = {name: value.clone() for name, value in fresh.method.student.state_dict().items()}
+    assert restore(fresh.method, fresh.optimizer, fresh.checkpoints, CPU) == 0
+    assert_bit_for_bit(fresh.method.student.state_dict(), before)
+
+
+@pytest.mark.parametrize("killed_at", [None, 2])
+def test_torchs_global_generator_is_given_back_as_it_was(tmp_path, killed_at):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    one = training(tmp_path, METHODS["self-ensemble"])
+    if killed_at is None:
+        one.run()
+    else:
+        kill_at(one, killed_at)
+        with pytest.raises(PowerCutError):
+            one.run()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_learning_rate_of_each_group_follows_the_schedule_from_its_own_base(tmp_path):
+    one = training(tmp_path)
+    used = []
+    one.optimizer.register_step_pre_hook(lambda optimizer, *_: used.append([g["lr"] for g in optimizer.param_groups]))
+    one.run()
+    assert used == [pytest.approx([0.001 * falling(step), 0.01 * falling(step)]) for step in range(STEPS)]
+    assert [line["rate"] for line in one.lines()] == [falling(step) for step in range(STEPS)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "logged", "evaluated", "saved"),
+    [
+        (7, Every(log=3, evaluate=100, checkpoint=100), [3, 6, 7], [7], [7]),
+        (6, Every(log=3, evaluate=3, checkpoint=3), [3, 6], [3, 6], [3, 6]),
+        (5, Every(log=100, evaluate=2, checkpoint=3), [2, 3, 4, 5], [2, 4, 5], [3, 5]),
+        (1, Every(), [1], [1], [1]),
+    ],
+)
+def test_the_last_step_is_always_logged_evaluated_and_saved(tmp_path, steps, every, logged, evaluated, saved):
+    one = training(tmp_path)
+    one.run(steps=steps, every=every)
+    assert [line["step"] for line in one.lines()] == logged
+    assert [line["step"] for line in one.lines() if "weight_sum" in line] == evaluated
+    assert sorted(path.name for path in one.checkpoints.folder.iterdir()) == [f"step-{step:09d}.pt" for step in saved]
+
+
+def test_a_finished_training_has_nothing_left_to_do(tmp_path):
+    one = training(tmp_path)
+    one.run()
+    before, lines = copy.deepcopy(one.state()), one.lines()
+    one.run(start=STEPS)
+    assert_bit_for_bit(one.state(), before)
+    assert one.lines() == lines
+
+
+@every_method
+def test_the_log_holds_loss_parts_and_metrics(tmp_path, make):
+    one = training(tmp_path, make)
+    one.run(steps=1)
+    (line,) = one.lines()
+    expected = training(tmp_path / "again", make).method.loss(one.stream.batch_at(0), 0)
+    assert line.keys() == {"step", "loss", "rate", "weight_sum", *expected.parts, *expected.metrics}
+    assert line["loss"] == pytest.approx(sum(line[part] for part in expected.parts), rel=1e-5)
+
+
+class Diverging(SourceOnly):
+    """One of its two parts is no longer finite from a step on."""
+
+    bad_from = 5
+    value = float("nan")
+
+    def loss(self, batch: Batch, step: int) -> Losses:
+        losses = super().loss(batch, step)
+        bad = losses.parts["supervised"] * (self.value if step >= self.bad_from else 0.5)
+        return Losses({**losses.parts, "consistency": bad}, losses.metrics)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_divergence_stops_with_step_and_part_and_leaves_the_last_good_checkpoint(tmp_path, value, log_every):
+    one = training(tmp_path, type("Diverging", (Diverging,), {"value": value}))
+    with pytest.raises(TrainingDivergedError, match=rf"\bconsistency became {value} at step 6\b"):
+        one.run(every=Every(log=log_every, evaluate=100, checkpoint=4))
+    assert [path.name for path in one.checkpoints.folder.iterdir()] == ["step-000000004.pt"]
+    again = training(tmp_path, weights=1)
+    assert restore(again.method, again.optimizer, again.checkpoints, CPU) == 4
+    assert all(bool(value.isfinite().all()) for value in again.method.student.state_dict().values())
