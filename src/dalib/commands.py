@@ -447,7 +447,7 @@ def _say_unreadable(unreadable: Sequence[Any], most: int = 5) -> None:
     if unreadable:
         print(f"skipped {len(unreadable)} images that cannot be read:")
         for each in unreadable[:most]:
-            print(f"  {each.path}: {each.reason}")
+            print(f"  {each.path}: {each.reason}".encode(errors="backslashreplace").decode())
         if len(unreadable) > most:
             print(f"  and {len(unreadable) - most} more")
 

@@ -152,5 +152,6 @@ def write_text(path: Path, content: str) -> None:
     """Write whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(content, encoding="utf-8")
+    # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
+    temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic

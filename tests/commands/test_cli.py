@@ -117,6 +117,16 @@ def test_predict_writes_a_row_for_each_readable_image(trained, folders, tmp_path
         assert float(row["confidence"]) >= float(row["runner_up_confidence"])
 
 
+def test_a_file_name_that_is_not_text_stops_nothing(trained, tmp_path, capsys):
+    images, out = tmp_path / "images", tmp_path / "predictions.csv"
+    write_image(images / "x.png", 100, np.random.default_rng(0))
+    os.rename(images / "x.png", os.fsencode(images) + b"/\xff.png")  # noqa: PTH104 - a name of bytes
+    (images / os.fsdecode(b"\xfe.png")).touch()
+    assert run(["predict", str(trained), "--images", str(images), "--out", str(out)]) == 0
+    assert "\\udcff.png" in out.read_text()
+    assert "\\udcfe.png" in capsys.readouterr().out
+
+
 def test_checks_tells_counts_without_training(folders, capsys):
     assert run(["checks", "--source", f"{folders}/source", "--target", f"{folders}/target"]) == 0
     out = capsys.readouterr().out
