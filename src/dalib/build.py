@@ -138,7 +138,10 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
         backbone = BACKBONES[name](architecture["channels"], architecture["size"])
     except ValueError as error:
         raise UserError(f"--model.backbone {name}: {error}") from None
-    return ImageClassifier(backbone, num_classes, architecture["bottleneck_dim"], finetune=False)
+    try:
+        return ImageClassifier(backbone, num_classes, architecture["bottleneck_dim"], finetune=False)
+    except ValueError as error:
+        raise UserError(f"--model: {error}") from None
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -211,7 +214,16 @@ def load_model(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
         UserError: files that are missing, damaged, or do not fit each other.
     """
     description = load_description(folder)
-    model = make_classifier(description.architecture, len(description.classes))
+    try:
+        model = make_classifier(description.architecture, len(description.classes))
+    except UserError as error:
+        raise UserError(
+            f"{folder}: config.json describes a network that this version does not know ({error})"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: config.json does not describe a network ({type(error).__name__}: {error})"
+        ) from None
     try:
         model.load_state_dict(load_tensors(folder))
     except RuntimeError as error:

@@ -152,6 +152,7 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["train", "--steps", "0"], "--steps 0"),
         (["train", "--batch", "1"], "--batch 1"),
         (["train", "--model.backbone", "huge"], "paper-small"),
+        (["train", "--model.bottleneck_dim", "0"], "bottleneck_dim"),
         (["train", "--self_ensemble.alpha", "2"], "alpha"),
         (["train", "--self_ensemble.distance", "kl"], "over_classes"),
         (["train", "--optimizer.lr", "-1"], "learning rate"),

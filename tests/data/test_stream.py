@@ -139,6 +139,12 @@ def test_the_batch_depends_on_step_seed_and_rank():
     assert len({tuple(batch.target[0].flatten().tolist()) for batch in batches}) == 4
 
 
+def test_the_same_image_looks_different_at_each_step_and_on_each_rank():
+    one = [stream(source=1, target=1, rank=rank, world=2).batch_at(step) for rank in (0, 1) for step in (0, 1)]
+    assert len({tuple(batch.source.flatten().tolist()) for batch in one}) == 4
+    assert len({tuple(view.flatten().tolist()) for batch in one for view in batch.target}) == 8
+
+
 def test_target_views_show_the_same_images_differently():
     for step in range(4):
         student, teacher = stream().batch_at(step).target

@@ -171,6 +171,20 @@ def test_training_changes_the_network_and_depends_on_the_seed(tmp_path, make):
     assert not torch.equal(states[0], states[2])  # by dropout alone: the stream has a seed of its own
 
 
+class Drawing(SourceOnly):
+    """Logs what dropout would draw next."""
+
+    def loss(self, batch: Batch, step: int) -> Losses:
+        losses = super().loss(batch, step)
+        return Losses(losses.parts, {"draw": torch.rand(())})
+
+
+def test_dropout_draws_anew_at_each_step(tmp_path):
+    one = training(tmp_path, Drawing)
+    one.run()
+    assert len({line["draw"] for line in one.lines()}) == STEPS
+
+
 def test_without_a_checkpoint_training_starts_at_step_0(tmp_path):
     fresh = training(tmp_path)
     before = {name: value.clone() for name, value in fresh.method.student.state_dict().items()}
@@ -259,3 +273,18 @@ def test_divergence_stops_with_step_and_part_and_leaves_the_last_good_checkpoint
     again = training(tmp_path, weights=1)
     assert restore(again.method, again.optimizer, again.checkpoints, CPU) == 4
     assert all(bool(value.isfinite().all()) for value in again.method.student.state_dict().values())
+
+
+class Poisoning(SourceOnly):
+    """Its weights become NaN after the last step, whose loss was finite."""
+
+    def after_step(self, step: int) -> None:
+        if step == 7:
+            next(self.student.parameters()).data.fill_(float("nan"))
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    one = training(tmp_path, Poisoning)
+    with pytest.raises(TrainingDivergedError, match="weights are not finite after step 8"):
+        one.run(every=Every(log=1, evaluate=100, checkpoint=4))
+    assert [path.name for path in one.checkpoints.folder.iterdir()] == ["step-000000004.pt"]

@@ -112,9 +112,9 @@ def test_the_small_backbone_has_five_convolutions_in_three_scales(channels, size
     assert network(images).shape == (2, network.out_features) == (2, 128)
     assert weight_shapes(network) == [
         (32, channels, 3, 3),
+        (32, 32, 3, 3),
         (64, 32, 3, 3),
         (64, 64, 3, 3),
         (128, 64, 3, 3),
-        (128, 128, 3, 3),
     ]
-    assert convolution_sizes(network, images) == [size, size // 2, size // 2, size // 4, size // 4]
+    assert convolution_sizes(network, images) == [size, size, size // 2, size // 2, size // 4]

@@ -52,8 +52,10 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A PIL image of any size and mode -> (channels, size, size) uint8, turned upright as its EXIF data say."""
         image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):  # convert() would clip 16 bits at 255 instead of scaling them
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode.startswith("I"):  # 16 bits: convert() would clip them at 255 instead of scaling
+            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        if image.mode == "P" and "transparency" in image.info:  # PIL warns of any other way
+            image = image.convert("RGBA")
         image = image.convert(_MODES[self.channels])
         target = (self.size, self.size)
         if self.fit == "stretch":
@@ -70,7 +72,9 @@ class Preprocessing:
         values = images.float() / 255
         if self.mean is None or self.std is None:
             mean = values.mean(dim=(1, 2, 3), keepdim=True)
-            std = values.std(dim=(1, 2, 3), correction=0, keepdim=True).clamp_min(1e-5)
+            std = values.std(dim=(1, 2, 3), correction=0, keepdim=True).clamp_min(
+                1e-3
+            )  # below is rounding, not content
         else:
             mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
             std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)

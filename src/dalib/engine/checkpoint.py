@@ -72,13 +72,16 @@ class CheckpointFolder:
             try:
                 content = torch.load(path, map_location=device, weights_only=True)
                 found = content["format"]
-                checkpoint = Checkpoint(content["step"], content["method"], content["optimizer"])
+                # what a newer format holds is not ours to judge
+                known = (
+                    Checkpoint(content["step"], content["method"], content["optimizer"]) if found <= FORMAT else None
+                )
             except Exception as error:  # a damaged file raises anything; the one before it still counts
                 warnings.warn(f"{path}: damaged checkpoint passed over ({error})", stacklevel=2)
                 continue
-            if found > FORMAT:
+            if known is None:
                 raise ValueError(f"{path}: written in format {found}; this version reads up to {FORMAT}: update dalib")
-            return checkpoint
+            return known
         return None
 
     def _paths(self) -> list[Path]:

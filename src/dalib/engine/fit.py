@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
+from dalib.errors import TrainingDivergedError
 from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
     from torch.optim import Optimizer
 
     from dalib.data.stream import TwoDomainStream
@@ -76,12 +78,20 @@ def fit(
             method.after_step(step)
 
             done = step + 1
-            log.record(done, {"loss": total, **losses.parts, **losses.metrics})
+            # the parts first: what is not finite is named by the part that it comes from
+            log.record(done, {**losses.parts, **losses.metrics, "loss": total})
             evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
             if evaluating or saving or done % every.log == 0:
                 log.flush(stream.images_per_step, {"rate": rate, **(evaluate() if evaluating else {})})
             if saving and checkpoints is not None:  # after the flush, which stops at a loss that is not finite
+                _require_finite(method.student, done)
                 checkpoints.save(Checkpoint(done, method.state_dict(), optimizer.state_dict()))
+
+
+def _require_finite(student: nn.Module, step: int) -> None:
+    # a finite loss can have a gradient that is not, and no good checkpoint may be followed by such weights
+    if not all(bool(parameter.isfinite().all()) for parameter in student.parameters()):
+        raise TrainingDivergedError(f"the student's weights are not finite after step {step}. Lower the learning rate")
 
 
 def restore(method: Method, optimizer: Optimizer, checkpoints: CheckpointFolder, device: torch.device) -> int:
