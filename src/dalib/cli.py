@@ -114,6 +114,8 @@ def make_parser() -> ArgumentParser:
     checks.add_argument("--strict", action="store_true", help=_STRICT_HELP)
     checks.add_class_arguments(DataConfig, nested_key="data")
     commands.add_subcommand("checks", checks, help="look at installation and data")
+    for name, command in commands.choices.items():
+        command.prog = f"dalib {name}"  # without the "[options]" of the parser above, which has none
     return parser
 
 
@@ -156,7 +158,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         plain = re.sub(r'Parser key "([\w.]+)":', r"--\1:", _one_line(message)).replace("a typing.Literal", "one of ")
-        raise UserError(f"{plain} (see {self.prog.replace(' [options]', '')} --help)")
+        raise UserError(f"{plain} (see {self.prog} --help)")
 
 
 def _parser(description: str, **settings: Any) -> ArgumentParser:

@@ -131,7 +131,7 @@ class TrainConfig:
     """Train on a labelled source and an unlabelled target.
 
     Attributes:
-        source: a folder with a folder of images for each class, or fonts (digits rendered from fonts).
+        source: a folder with a folder of images for each class, or fonts (digits drawn from fonts).
         target: a folder of images, flat or nested, labels ignored, or digits (handwritten, from scikit-learn).
         evaluate: labelled data to measure on once, after training: a folder with a folder for each class, or
             digits-held-out; by default the latter if the target is digits, else nothing.

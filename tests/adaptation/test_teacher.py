@@ -470,3 +470,12 @@ def test_a_students_own_state_loads_into_the_teacher():
 def test_a_state_of_other_keys_or_shapes_is_refused(state):
     with pytest.raises(RuntimeError, match=r"weight|bias"):
         EmaTeacher(scalar(0.0), 0.9).load_state_dict(state)
+
+
+def test_alpha_1_keeps_the_teacher_even_from_a_student_that_diverged():
+    student = nn.Linear(2, 2)
+    teacher = EmaTeacher(student, 1.0)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    student.weight.data.fill_(float("inf"))
+    teacher.update()
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())

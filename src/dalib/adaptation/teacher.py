@@ -87,9 +87,12 @@ class EmaTeacher:
         """Move the teacher towards the student, in place. Call it after the optimiser's step."""
         alpha = min(self.alpha, 1 - 1 / (self.updates + 1)) if self.warmup else self.alpha
         student = bare_module(self._student)
-        _average(_paired(self._module.named_parameters(), student.named_parameters(), "parameters"), alpha)
+        # both are paired before anything is averaged: a refusal leaves the teacher as it was
+        parameters = _paired(self._module.named_parameters(), student.named_parameters(), "parameters")
+        buffers = _paired(self._module.named_buffers(), student.named_buffers(), "buffers")
+        _average(parameters, alpha)
         if self.buffers != "own":
-            for average, new in _paired(self._module.named_buffers(), student.named_buffers(), "buffers"):
+            for average, new in buffers:
                 if self.buffers == "copy" or not average.is_floating_point():
                     average.copy_(new)
                 else:
@@ -175,6 +178,8 @@ def _paired(
 
 def _average(pairs: list[tuple[Tensor, Tensor]], alpha: float) -> None:
     """average <- alpha * average + (1 - alpha) * new, in place; copies what is not floating point."""
+    if alpha == 1:  # 0 times an infinite difference would be NaN
+        return
     fused: _FusedGroups = {}
     for average, new in pairs:
         if not (average.is_floating_point() or average.is_complex()):
