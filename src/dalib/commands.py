@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import importlib.metadata
 import io
 import os
@@ -23,6 +24,8 @@ from dalib import build
 from dalib._version import __version__
 from dalib.console import TrainingProgress, clock
 from dalib.data.sources import (
+    BUILT_IN_LABELLED,
+    BUILT_IN_SOURCES,
     BUILT_IN_TARGETS,
     LabelledImages,
     UnlabelledImages,
@@ -86,6 +89,10 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
 
     since = time.monotonic()
     domains = open_domains(config, preprocessing)
+    digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
+    labelled = config.evaluate or ("digits-held-out" if digits else None)
+    if labelled is not None:  # read once and dropped: a mistake in it is told now, not after training
+        open_labelled(labelled, preprocessing, domains.train.classes, argument="--evaluate", strict=config.strict)
     summary: dict[str, Any] = {
         "dalib": __version__,
         "torch": torch.__version__,
@@ -150,7 +157,6 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     write_samples(run.samples, domains.target, probabilities, domains.train.classes, config.seed)
     write_json(run.summary, {**summary, "status": "done"})
 
-    labelled = config.evaluate or ("digits-held-out" if config.target in BUILT_IN_TARGETS else None)
     if labelled is not None:
         evaluate(run, labelled, device=config.device, strict=config.strict)
     report(run)
@@ -195,7 +201,10 @@ def evaluate(run: RunFolder, data: str, *, device: str = "auto", strict: bool = 
         "classes": list(labelled.classes),
         "models": models,
     }
-    write_json(run.evaluations / f"{_slug(data)}.json", result)
+    file = data
+    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
+        file = f"{_slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    write_json(run.evaluations / f"{file}.json", result)
     return result
 
 

@@ -134,7 +134,7 @@ class TrainConfig:
         source: a folder with a folder of images for each class, or fonts (digits drawn from fonts).
         target: a folder of images, flat or nested, labels ignored, or digits (handwritten, from scikit-learn).
         evaluate: labelled data to measure on once, after training: a folder with a folder for each class, or
-            digits-held-out; by default the latter if the target is digits, else nothing.
+            digits-held-out; by default the latter if source and target are the built-in digits, else nothing.
         out: the run's folder; by default a new one in runs/.
         method: self-ensemble, or source-only.
         baseline: also train a source-only model first, to tell whether adaptation helped.

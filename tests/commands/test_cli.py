@@ -18,6 +18,8 @@ from dalib.runfolder import RunFolder
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 
+TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5"]
+
 
 def write_image(path, shade, rng):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,19 @@ def test_eval_measures_both_models_and_the_report_shows_it(trained, folders, cap
     assert "labelled" in (trained / "report.html").read_text()
 
 
+def test_two_folders_of_one_name_are_two_evaluations(trained, tmp_path):
+    rng, before = np.random.default_rng(0), len(list((trained / "evaluations").glob("*.json")))
+    for place in ("here", "there"):
+        write_image(tmp_path / place / "images" / "dark" / "x.png", 60, rng)
+        for _ in range(2):
+            assert run(["eval", str(trained), "--data", str(tmp_path / place / "images")]) == 0
+    found = sorted((trained / "evaluations").glob("*.json"))
+    assert len(found) == before + 2
+    for path in found:
+        if path.name.startswith("images-"):
+            path.unlink()
+
+
 def test_predict_writes_a_row_for_each_readable_image(trained, folders, tmp_path, capsys):
     out = tmp_path / "predictions.csv"
     assert run(["predict", str(trained), "--images", f"{folders}/target", "--out", str(out)]) == 0
@@ -167,6 +182,8 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["train", "--source", "{root}/two", "--target", "{root}/file.txt"], "this is a file"),
         (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict"], "cannot be read"),
         (["train", "--source", "{root}/two", "--target", "{root}/broken"], "none of its 1 images"),
+        (["train", *TWO, "--evaluate", "{root}/none"], "--evaluate"),
+        (["train", *TWO, "--evaluate", "digits-held-out"], "does not know"),
         (["train", "--out", "{root}/images"], "there is something already"),
         (["train", "--out", "{root}/images", "--overwrite"], "not a run folder"),
         (["train", "--resume", "{root}/none"], "no such folder"),

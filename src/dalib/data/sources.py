@@ -104,7 +104,12 @@ def open_target(where: str, preprocessing: Preprocessing, *, strict: bool = Fals
 
 
 def open_labelled(
-    where: str, preprocessing: Preprocessing, classes: Sequence[str], *, strict: bool = False
+    where: str,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    *,
+    argument: str = "--data",
+    strict: bool = False,
 ) -> LabelledImages:
     """A labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, or class folders.
 
@@ -122,11 +127,11 @@ def open_labelled(
             tuple(f"digits-held-out/{number:04d}" for number in range(len(pixels))),
         )
     else:
-        labelled = read_class_folders(Path(where), preprocessing, argument="--data", strict=strict)
+        labelled = read_class_folders(Path(where), preprocessing, argument=argument, strict=strict)
     unknown = [name for name in labelled.classes if name not in classes]
     if unknown:
         raise UserError(
-            f"--data {where}: the model does not know the class folders {_some(unknown)}; "
+            f"{argument} {where}: the model does not know the class folders {_some(unknown)}; "
             f"it was trained on {_some(classes)}. Rename or remove them"
         )
     positions = torch.tensor([classes.index(name) for name in labelled.classes])
