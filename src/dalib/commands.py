@@ -41,7 +41,7 @@ from dalib.engine.predict import predict_probabilities
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import TrainingDivergedError, UserError
 from dalib.judge.accuracy import confusion_matrix, wilson_interval
-from dalib.models.saved import ModelDescription, save_model
+from dalib.models.saved import ModelDescription, load_description, save_model
 from dalib.randomness import derive_seed
 from dalib.report.page import write_report
 from dalib.report.sheets import write_samples, write_view_sheet
@@ -90,9 +90,11 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     since = time.monotonic()
     domains = open_domains(config, preprocessing)
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
-    labelled = config.evaluate or ("digits-held-out" if digits else None)
-    if labelled is not None:  # read once and dropped: a mistake in it is told now, not after training
-        open_labelled(labelled, preprocessing, domains.train.classes, argument="--evaluate", strict=config.strict)
+    evaluated = config.evaluate or ("digits-held-out" if digits else None)
+    labelled: LabelledImages | None = None
+    if evaluated is not None:  # read here, so that a mistake in it is told now and not after training
+        classes = domains.train.classes
+        labelled = open_labelled(evaluated, preprocessing, classes, argument="--evaluate", strict=config.strict)
     summary: dict[str, Any] = {
         "dalib": __version__,
         "torch": torch.__version__,
@@ -157,8 +159,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     write_samples(run.samples, domains.target, probabilities, domains.train.classes, config.seed)
     write_json(run.summary, {**summary, "status": "done"})
 
-    if labelled is not None:
-        evaluate(run, labelled, device=config.device, strict=config.strict)
+    if evaluated is not None and labelled is not None:
+        _measure(run, evaluated, labelled, device)
     report(run)
     return run
 
@@ -172,16 +174,19 @@ def evaluate(run: RunFolder, data: str, *, device: str = "auto", strict: bool = 
     Returns:
         What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
     """
-    where = build.make_device(device)
+    description = load_description(next(iter(_models(run).values())))
+    labelled = open_labelled(data, description.preprocessing, description.classes, strict=strict)
+    return _measure(run, data, labelled, build.make_device(device))
+
+
+def _measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.device) -> dict[str, Any]:
+    """Measure every model of the run on ``labelled``, print and write the result."""
+    _say_unreadable(labelled.unreadable)
     models: dict[str, Any] = {}
-    labelled: LabelledImages | None = None
     for name, folder in _models(run).items():
         model, description = build.load_model(folder)
-        if labelled is None:
-            labelled = open_labelled(data, description.preprocessing, description.classes, strict=strict)
-            _say_unreadable(labelled.unreadable)
         predicted = predict_probabilities(
-            model.to(where), labelled.images, description.preprocessing.normalize, device=where
+            model.to(device), labelled.images, description.preprocessing.normalize, device=device
         ).argmax(dim=1)
         correct = int((predicted == labelled.labels).sum())
         models[name] = {
@@ -193,7 +198,6 @@ def evaluate(run: RunFolder, data: str, *, device: str = "auto", strict: bool = 
         print(
             f"{name:12} {correct / len(predicted):.1%} of {len(predicted)} images of {data} ({low:.1%} to {high:.1%})"
         )
-    assert labelled is not None
     result = {
         "data": data,
         "count": len(labelled.labels),

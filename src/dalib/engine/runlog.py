@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dalib.errors import TrainingDivergedError
+from dalib.runfolder import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +89,4 @@ def _keep_lines_until(path: Path, step: int) -> None:
                 break
             if values["step"] <= step:
                 kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
+    write_text(path, "".join(kept))
