@@ -29,11 +29,12 @@ from dalib.augment.views import (
     tfa_operations,
     warp_operations,
 )
+from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
 from dalib.engine import schedule
 from dalib.errors import UserError
-from dalib.models.backbones import PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
+from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
 from dalib.models.classifier import ImageClassifier
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {
     "small": lambda channels, size: SmallBackbone(channels),
+    "digits": lambda channels, size: DigitsBackbone(channels, size),
     "paper-small": lambda channels, size: PaperSmallBackbone(channels, size),
     "paper-large": lambda channels, size: PaperLargeBackbone(channels),
 }
@@ -74,6 +76,10 @@ SCHEDULES: dict[str, Callable[..., float]] = {
     "cosine": schedule.cosine,
     "one-cycle": schedule.one_cycle,
 }
+
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+
+COMPILE_MODES: dict[str, str | None] = {"none": None, "default": "default", "cuda-graphs": "reduce-overhead"}
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -105,13 +111,13 @@ def make_device(name: str) -> torch.device:
 
 
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
-    """Size and channels, which by default depend on whether the data are the built-in digits."""
+    """Size and channels, by default those that suit built-in and named data, and 64 pixels in RGB for folders."""
     data: DataConfig = config.data
+    named = shape_of_pair(config.source, config.target)
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
+    size, channels = named or ((16, 1) if digits else (64, 3))
     try:
-        return Preprocessing(
-            size=data.size or (16 if digits else 64), channels=data.channels or (1 if digits else 3), fit=data.fit
-        )
+        return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit)
     except ValueError as error:
         raise UserError(f"--data: {error}") from None
 
@@ -161,8 +167,9 @@ def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Me
         UserError: a setting out of its range.
     """
     smoothing = config.optimizer.label_smoothing
+    compile_mode = COMPILE_MODES[config.compile]
     if config.method == "source-only":
-        return SourceOnly(student, label_smoothing=smoothing)
+        return SourceOnly(student, label_smoothing=smoothing, compile_mode=compile_mode)
     settings: SelfEnsembleConfig = config.self_ensemble
     distance = DISTANCES.get((settings.distance, settings.over_classes))
     if distance is None:
@@ -175,6 +182,7 @@ def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Me
             num_classes,
             alpha=settings.alpha,
             alpha_warmup=settings.alpha_warmup,
+            teacher_dropout=settings.teacher_dropout,
             buffers=settings.buffers,
             distance=distance,
             consistency_weight=settings.weight,
@@ -182,6 +190,7 @@ def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Me
             ramp_up_steps=settings.ramp_up_steps,
             class_balance_weight=settings.class_balance,
             label_smoothing=smoothing,
+            compile_mode=compile_mode,
         )
     except ValueError as error:
         raise UserError(f"--self_ensemble: {error}") from None
@@ -204,7 +213,7 @@ def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]
 
 def source_only(config: TrainConfig) -> TrainConfig:
     """The configuration of the baseline."""
-    return replace(config, method="source-only")
+    return replace(config, method="source-only", keep="last")
 
 
 def load_model(folder: Path) -> tuple[ImageClassifier, ModelDescription]:

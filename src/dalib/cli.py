@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dalib._version import __version__
 from dalib.config import DataConfig, TrainConfig
 from dalib.errors import TrainingDivergedError, UserError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dalib.presets import PRESETS, settings_of
 
 DESCRIPTION = """Train on labelled images of one domain and unlabelled images of another, and get a classifier for the
 second. Without arguments, `dalib train` runs a built-in example: fonts to handwritten digits."""
 
 _RUN_HELP = "a run's folder, as `dalib train` printed it"
 _DEVICE_HELP = "auto, cpu or cuda"
+_DOWNLOAD_HELP = "fetch a named data set that is not there, where torchvision can"
 _STRICT_HELP = "refuse unreadable images instead of skipping them"
 
 
@@ -40,7 +42,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = make_parser()
+    parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     command: str = parsed["subcommand"]
     given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
@@ -54,7 +56,14 @@ def _run(arguments: list[str]) -> int:
         print(f"run     {finished.root}\nreport  {finished.report}")
     elif command == "eval":
         evaluated = RunFolder.existing(given["run"])
-        commands.evaluate(evaluated, given["data"], device=given["device"], strict=given["strict"])
+        commands.evaluate(
+            evaluated,
+            given["data"],
+            device=given["device"],
+            strict=given["strict"],
+            root=given["root"],
+            download=given["download"],
+        )
         print(f"report  {commands.report(evaluated)}")
     elif command == "predict":
         count = commands.predict(
@@ -69,20 +78,28 @@ def _run(arguments: list[str]) -> int:
     elif command == "report":
         print(f"report  {commands.report(RunFolder.existing(given['run']))}")
     else:
-        config = TrainConfig(data=given["data"], strict=given["strict"])
+        config = TrainConfig(data=given["data"], strict=given["strict"], root=given["root"], download=given["download"])
         commands.checks(given["source"], given["target"], config)
     return 0
 
 
-def make_parser() -> ArgumentParser:
-    """The whole parser, with a subcommand for each thing to do."""
+def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
+    """The whole parser, with a subcommand for each thing to do.
+
+    A preset that the arguments ask for gives the defaults of ``train``, wherever it stands among them.
+    """
+    arguments = arguments or []
+    preset = preset_in(arguments)
     parser = _parser(DESCRIPTION, prog="dalib")
     parser.add_argument("--version", action="version", version=f"dalib {__version__}")
     commands = parser.add_subcommands(required=True)
 
     train = _parser("Train on a labelled source and an unlabelled target, and write a run's folder with its report.")
     train.add_argument("--config", action="config", help="a YAML file with any of these settings")
-    train.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite"})
+    train.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite", "download"})
+    if preset is not None and preset in PRESETS:  # what is not is refused with the other arguments
+        train.set_defaults(settings_of(preset, {argument.split("=")[0].lstrip("-") for argument in arguments}))
+    train.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
     train.add_argument("--strict", action="store_true", help=_STRICT_HELP)
     train.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
     train.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
@@ -91,8 +108,11 @@ def make_parser() -> ArgumentParser:
     evaluate = _parser("Measure a run's models against labels, and put the result into its report.")
     evaluate.add_argument("run", help=_RUN_HELP)
     evaluate.add_argument(
-        "--data", required=True, help="a folder with a folder of images for each class, or digits-held-out"
+        "--data",
+        required=True,
+        help="a folder with a folder of images for each class, digits-held-out, or a named test set such as usps-test",
     )
+    _add_named(evaluate)
     _add_common(evaluate)
     commands.add_subcommand("eval", evaluate, help="measure against labels")
 
@@ -111,12 +131,33 @@ def make_parser() -> ArgumentParser:
     checks = _parser("Tell what matters of this installation, and of the data before training on them.")
     checks.add_argument("--source", default=None, help="the source, as for train")
     checks.add_argument("--target", default=None, help="the target, as for train")
+    _add_named(checks)
     checks.add_argument("--strict", action="store_true", help=_STRICT_HELP)
     checks.add_class_arguments(DataConfig, nested_key="data")
     commands.add_subcommand("checks", checks, help="look at installation and data")
     for name, command in commands.choices.items():
         command.prog = f"dalib {name}"  # without the "[options]" of the parser above, which has none
     return parser
+
+
+def preset_in(arguments: list[str]) -> str | None:
+    """The preset that a command line asks for, by ``--preset`` or in the file of ``--config``."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", nargs="?")
+    first.add_argument("--config", nargs="?")
+    given, _ = first.parse_known_args(arguments)
+    preset: object = given.preset
+    if preset is None and given.config is not None:
+        preset = _preset_of(Path(given.config))
+    return preset if isinstance(preset, str) else None
+
+
+def _preset_of(path: Path) -> object:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # what is wrong with the file is told when it is read
+        return None
+    return content.get("preset") if isinstance(content, dict) else None
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -168,6 +209,11 @@ def _parser(description: str, **settings: Any) -> ArgumentParser:
 def _add_common(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help=_DEVICE_HELP)
     parser.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+
+
+def _add_named(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", default=None, help="the folder of the named data sets; by default data")
+    parser.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
 
 
 def _one_line(message: object) -> str:

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import io
+import math
 import os
 import platform
 import shutil
@@ -23,10 +24,9 @@ from torch import Tensor
 from dalib import build
 from dalib._version import __version__
 from dalib.console import TrainingProgress, clock
+from dalib.data.named import default_evaluation
 from dalib.data.sources import (
     BUILT_IN_LABELLED,
-    BUILT_IN_SOURCES,
-    BUILT_IN_TARGETS,
     LabelledImages,
     UnlabelledImages,
     open_labelled,
@@ -37,11 +37,12 @@ from dalib.data.sources import (
 from dalib.data.stream import TwoDomainStream, permuted
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, fit, restore
+from dalib.engine.keep import MostConfident, kept_step
 from dalib.engine.predict import predict_probabilities
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import TrainingDivergedError, UserError
 from dalib.judge.accuracy import confusion_matrix, wilson_interval
-from dalib.models.saved import ModelDescription, load_description, save_model
+from dalib.models.saved import ModelDescription, load_description, load_tensors, save_model
 from dalib.randomness import derive_seed
 from dalib.report.page import write_report
 from dalib.report.sheets import write_samples, write_view_sheet
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
     from dalib.config import TrainConfig
     from dalib.data.preprocessing import Preprocessing
+
+
+DEFAULT_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,10 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
 
     since = time.monotonic()
     domains = open_domains(config, preprocessing)
-    digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
-    evaluated = config.evaluate or ("digits-held-out" if digits else None)
-    labelled: LabelledImages | None = None
-    if evaluated is not None:  # read here, so that a mistake in it is told now and not after training
-        classes = domains.train.classes
-        labelled = open_labelled(evaluated, preprocessing, classes, argument="--evaluate", strict=config.strict)
+    steps = _steps_of(config, domains)
+    config = replace(config, steps=steps, epochs=None)
+    # read here, so that a mistake in it is told now and not after training
+    evaluated, labelled = _labelled_set(config, preprocessing, domains.train.classes)
     summary: dict[str, Any] = {
         "dalib": __version__,
         "torch": torch.__version__,
@@ -126,18 +128,21 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         write_view_sheet(run.views, domains.target.images, views.student, views.teacher, config.seed)
     write_json(run.summary, summary)
 
-    trainings: list[tuple[str, TrainConfig, TrainingFolder]] = [(config.method, config, run)]
+    trainings: list[tuple[str, TrainConfig, TrainingFolder, int]] = [(config.method, config, run, steps)]
     if config.method != "source-only":
-        trainings = [("adapted", config, run)]
+        trainings = [("adapted", config, run, steps)]
         if config.baseline:
-            trainings.insert(0, ("source-only", build.source_only(config), run.source_only))
+            baseline_steps = config.baseline_steps or steps
+            trainings.insert(0, ("source-only", build.source_only(config), run.source_only, baseline_steps))
     probabilities: dict[str, Tensor] = {}
     model: nn.Module | None = None
-    for name, training, folder in trainings:
+    for name, training, folder, length in trainings:
         since = time.monotonic()
         first = model.state_dict() if model is not None and config.warm_start else None
         try:
-            model = _train_one(name, training, folder, domains, preprocessing, device, first=first, resume=resume)
+            model = _train_one(
+                name, training, folder, length, domains, preprocessing, device, first=first, resume=resume
+            )
         except TrainingDivergedError:
             write_json(run.summary, {**summary, "status": "diverged"})
             raise
@@ -146,7 +151,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
             model, domains.target.images, preprocessing.normalize, device=device
         )
         summary["models"][name] = {
-            "source_validation_accuracy": _accuracy(model, domains.validation, preprocessing, device),
+            **_source_validation(model, domains.validation, preprocessing, device),
             "target_histogram": torch.bincount(
                 probabilities[name].argmax(dim=1), minlength=len(domains.train.classes)
             ).tolist(),
@@ -156,6 +161,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         adapted, source_only = probabilities["adapted"], probabilities["source-only"]
         changed = adapted.argmax(dim=1) != source_only.argmax(dim=1)
         summary["changed"] = changed.float().mean().item()
+    if config.keep != "last" and config.method != "source-only":
+        summary["kept_step"] = kept_step(run.kept)
     write_samples(run.samples, domains.target, probabilities, domains.train.classes, config.seed)
     write_json(run.summary, {**summary, "status": "done"})
 
@@ -165,17 +172,28 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     return run
 
 
-def evaluate(run: RunFolder, data: str, *, device: str = "auto", strict: bool = False) -> dict[str, Any]:
+def evaluate(
+    run: RunFolder,
+    data: str,
+    *,
+    device: str = "auto",
+    strict: bool = False,
+    root: str | None = None,
+    download: bool = False,
+) -> dict[str, Any]:
     """Measure every model of the run against labels, and keep the result in the run's folder.
 
     Args:
-        data: a folder with a folder of images for each class, or ``digits-held-out``.
+        data: a folder with a folder of images for each class, ``digits-held-out``, or a named test set.
+        root, download: where named sets are, and whether to fetch one that is not there.
 
     Returns:
         What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
     """
     description = load_description(next(iter(_models(run).values())))
-    labelled = open_labelled(data, description.preprocessing, description.classes, strict=strict)
+    labelled = open_labelled(
+        data, description.preprocessing, description.classes, strict=strict, root=root, download=download
+    )
     return _measure(run, data, labelled, build.make_device(device))
 
 
@@ -270,14 +288,14 @@ def checks(source: str | None, target: str | None, config: TrainConfig) -> None:
     config = replace(config, source=source or config.source, target=target or config.target)
     preprocessing = build.make_preprocessing(config)
     if source is not None:
-        labelled = open_source(source, preprocessing, seed=config.seed, strict=config.strict)
+        labelled = open_source(source, preprocessing, seed=config.seed, partner=target, **_where(config))
         print(f"source {source}: {len(labelled.labels)} images, {len(labelled.classes)} classes")
         counts = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
         for name, count in zip(labelled.classes, counts, strict=True):
             print(f"  {name}: {count}")
         _say_unreadable(labelled.unreadable)
     if target is not None:
-        unlabelled = open_target(target, preprocessing, strict=config.strict)
+        unlabelled = open_target(target, preprocessing, partner=source, **_where(config))
         print(f"target {target}: {len(unlabelled.names)} images")
         _say_unreadable(unlabelled.unreadable)
 
@@ -307,19 +325,40 @@ def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[
 
 def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
     """Read source and target, and keep a share of the source for validation."""
-    source = open_source(config.source, preprocessing, seed=config.seed, strict=config.strict)
-    target = open_target(config.target, preprocessing, strict=config.strict)
+    source = open_source(config.source, preprocessing, seed=config.seed, partner=config.target, **_where(config))
+    target = open_target(config.target, preprocessing, partner=config.source, **_where(config))
     count = len(source.labels)
-    kept = round(count * config.data.validation_share)
-    if not 0 < kept < count:
+    share = config.data.validation_share
+    kept = round(count * share)
+    if not (0 < kept < count or share == 0):
         raise UserError(
-            f"--data.validation_share {config.data.validation_share}: of {count} source images it keeps {kept}; "
-            "expected at least one to validate on and one to train on"
+            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
+            "expected at least one to validate on and one to train on, or 0 to validate on none"
         )
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
     return Domains(
         train=_rows(source, order[kept:].sort().values), validation=_rows(source, order[:kept]), target=target
     )
+
+
+def _labelled_set(
+    config: TrainConfig, preprocessing: Preprocessing, classes: Sequence[str]
+) -> tuple[str | None, LabelledImages | None]:
+    """What to measure on after training; the target's own test set is left out where it is absent or does not fit."""
+    name = config.evaluate or default_evaluation(config.target)
+    if name is None:
+        return None, None
+    try:
+        return name, open_labelled(name, preprocessing, classes, argument="--evaluate", **_where(config))
+    except UserError as error:
+        if config.evaluate is not None:
+            raise
+        print(f"not measured on {name}: {error}")
+        return None, None
+
+
+def _where(config: TrainConfig) -> dict[str, Any]:
+    return {"strict": config.strict, "root": config.root, "download": config.download}
 
 
 def config_text(config: TrainConfig) -> str:
@@ -331,6 +370,7 @@ def _train_one(
     name: str,
     config: TrainConfig,
     folder: TrainingFolder,
+    steps: int,
     domains: Domains,
     preprocessing: Preprocessing,
     device: torch.device,
@@ -363,32 +403,56 @@ def _train_one(
         seed=config.seed,
         channels_last=True,
     )
+    description = ModelDescription(architecture, classes, preprocessing)
     checkpoints = CheckpointFolder(folder.checkpoints)
+    keep: MostConfident | None = None
+    if config.keep == "most-confident":
+        keep = MostConfident(
+            folder.kept,
+            folder.metrics,
+            config.every.evaluate,
+            lambda to: save_model(to, method.predictor(), description),
+        )
     start = restore(method, optimizer, checkpoints, device) if resume else 0
-    with TrainingProgress(name, config.steps, sys.stdout, start=start) as progress:
+    with TrainingProgress(name, steps, sys.stdout, start=start) as progress:
         fit(
             method,
             optimizer,
             stream,
-            steps=config.steps,
-            schedule=build.make_schedule(config.optimizer, config.steps),
+            steps=steps,
+            schedule=build.make_schedule(config.optimizer, steps),
             seed=config.seed,
             log=MetricsLog(folder.metrics, after=start, on_line=progress.line),
             checkpoints=checkpoints,
-            evaluate=lambda: {
-                "source_validation_accuracy": _accuracy(method.predictor(), domains.validation, preprocessing, device)
-            },
+            evaluate=lambda: _source_validation(method.predictor(), domains.validation, preprocessing, device),
+            after_evaluation=keep,
             every=Every(config.every.log, config.every.evaluate, config.every.checkpoint),
             start=start,
+            autocast=build.PRECISIONS[config.precision],
         )
     model = method.predictor()
-    save_model(folder.model, model, ModelDescription(architecture, classes, preprocessing))
+    if keep is not None:
+        model.load_state_dict(load_tensors(keep.model))
+    save_model(folder.model, model, description)
     return model
 
 
-def _accuracy(model: nn.Module, labelled: LabelledImages, preprocessing: Preprocessing, device: torch.device) -> float:
+def _source_validation(
+    model: nn.Module, labelled: LabelledImages, preprocessing: Preprocessing, device: torch.device
+) -> dict[str, float]:
+    """``source_validation_accuracy``, if any image was kept to validate."""
+    if not len(labelled.labels):
+        return {}
     probabilities = predict_probabilities(model, labelled.images, preprocessing.normalize, device=device)
-    return (probabilities.argmax(dim=1) == labelled.labels).float().mean().item()
+    return {"source_validation_accuracy": (probabilities.argmax(dim=1) == labelled.labels).float().mean().item()}
+
+
+def _steps_of(config: TrainConfig, domains: Domains) -> int:
+    if config.steps is not None:
+        return config.steps
+    if config.epochs is None:
+        return DEFAULT_STEPS
+    return math.ceil(config.epochs * max(len(domains.train.labels), len(domains.target.names)) / config.batch)
 
 
 def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
@@ -432,8 +496,10 @@ def _check_free(run: RunFolder, *, overwrite: bool) -> None:
 
 def _check_counts(config: TrainConfig) -> None:
     positive = {
-        "--steps": config.steps,
+        "--steps": 1 if config.steps is None else config.steps,
         "--batch": config.batch,
+        "--epochs": 1 if config.epochs is None else config.epochs,
+        "--baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
         "--every.log": config.every.log,
         "--every.evaluate": config.every.evaluate,
         "--every.checkpoint": config.every.checkpoint,

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MethodName = Literal["self-ensemble", "source-only"]
-BackboneName = Literal["small", "paper-small", "paper-large"]
+BackboneName = Literal["small", "digits", "paper-small", "paper-large"]
 ViewName = Literal["none", "noise", "tf", "tfa", "tfa-intensity", "warp"]
 DistanceName = Literal["squared", "bce", "kl"]
 OverClasses = Literal["mean", "sum"]
 ScheduleName = Literal["one-cycle", "cosine", "constant"]
 OptimizerName = Literal["adam", "adamw"]
 BufferPolicy = Literal["own", "copy", "ema"]
+PresetName = Literal["paper-small", "digits"]
+KeepName = Literal["last", "most-confident"]
+PrecisionName = Literal["float32", "bfloat16"]
+CompileName = Literal["none", "default", "cuda-graphs"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,14 @@ class DataConfig:
     Attributes:
         size: height and width in pixels; by default 16 for the built-in digits and 64 for folders.
         channels: 1 is grey, 3 is RGB; by default 1 for the built-in digits and 3 for folders.
-        fit: crop scales the shorter side and takes the centre; stretch scales both sides.
-        validation_share: share of the source kept from training, to measure accuracy on the source.
+        fit: crop scales the shorter side and takes the centre; stretch scales both sides; ink, for characters on plain
+            ground, centres what differs from the ground and brings it to one size.
+        validation_share: share of the source kept from training, to measure accuracy on the source; 0 keeps none.
     """
 
     size: int | None = None
     channels: Literal[1, 3] | None = None
-    fit: Literal["crop", "stretch"] = "crop"
+    fit: Literal["crop", "stretch", "ink"] = "crop"
     validation_share: float = 0.1
 
 
@@ -40,7 +45,7 @@ class ModelConfig:
     """The network: backbone, then a bottleneck (Linear, BatchNorm, ReLU), then a linear head.
 
     Attributes:
-        backbone: small is ours; paper-small and paper-large are the paper's.
+        backbone: small and digits are ours; paper-small and paper-large are the paper's.
         bottleneck_dim: width of the bottleneck; null leaves it out.
     """
 
@@ -72,6 +77,8 @@ class SelfEnsembleConfig:
     Attributes:
         alpha: decay of the teacher's moving average, in [0, 1].
         alpha_warmup: start with a shorter memory, min(alpha, 1 - 1 / (t + 1)).
+        teacher_dropout: leave dropout on in the teacher, which is the paper's; without, the teacher is surer and the
+            student learns from it sooner.
         buffers: BatchNorm statistics of the teacher: its own, a copy of the student's, or their moving average.
         distance: between the probabilities of student and teacher.
         over_classes: the squared distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
@@ -83,6 +90,7 @@ class SelfEnsembleConfig:
 
     alpha: float = 0.99
     alpha_warmup: bool = True
+    teacher_dropout: bool = True
     buffers: BufferPolicy = "own"
     distance: DistanceName = "squared"
     over_classes: OverClasses = "mean"
@@ -131,18 +139,31 @@ class TrainConfig:
     """Train on a labelled source and an unlabelled target.
 
     Attributes:
-        source: a folder with a folder of images for each class, or fonts (digits drawn from fonts).
-        target: a folder of images, flat or nested, labels ignored, or digits (handwritten, from scikit-learn).
-        evaluate: labelled data to measure on once, after training: a folder with a folder for each class, or
-            digits-held-out; by default the latter if source and target are the built-in digits, else nothing.
+        preset: a recipe, as a starting point that every other flag changes: paper-small is the paper's for MNIST and
+            USPS, to the letter and slow; digits is ours for written characters, fast.
+        source: a folder with a folder of images for each class; fonts (digits drawn from fonts); or a named data set:
+            mnist, usps, svhn, mnist-m, fashion-mnist, cifar10, stl10, office31/amazon, office31/dslr, office31/webcam.
+        target: a folder of images, flat or nested, labels ignored; digits (handwritten, from scikit-learn); or a named
+            data set.
+        root: the folder of the named data sets; by default data.
+        download: fetch a named data set that is not there, where torchvision can.
+        evaluate: labelled data to measure on once, after training: a folder with a folder for each class,
+            digits-held-out, or a named test set such as usps-test; by default the target's own if the target has a
+            name, else nothing.
         out: the run's folder; by default a new one in runs/.
         method: self-ensemble, or source-only.
         baseline: also train a source-only model first, to tell whether adaptation helped.
+        baseline_steps: steps of the source-only model; by default as many as the adaptation.
         warm_start: adaptation starts from the source-only model's weights; without, or without baseline, from scratch.
-        steps: optimiser steps of each training.
+        keep: which weights of the adaptation become the model: the last, or those at the evaluation with the largest
+            share of confident target images, which needs no target label.
+        steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
+        epochs: how often to go through the larger of source and target, where steps are not given.
         batch: source images, and as many target images, a step.
         seed: of everything random.
         device: auto, cpu, or cuda.
+        precision: of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32.
+        compile: the forward passes with torch.compile: default, or cuda-graphs on a GPU.
         strict: refuse unreadable images instead of skipping them.
         overwrite: replace the run's folder if there is one.
         data: how images are brought to the network.
@@ -153,17 +174,25 @@ class TrainConfig:
         every: how often things happen.
     """
 
+    preset: PresetName | None = None
     source: str = "fonts"
     target: str = "digits"
+    root: str | None = None
+    download: bool = False
     evaluate: str | None = None
     out: str | None = None
     method: MethodName = "self-ensemble"
     baseline: bool = True
+    baseline_steps: int | None = None
     warm_start: bool = True
-    steps: int = 1000
+    keep: KeepName = "last"
+    steps: int | None = None
+    epochs: int | None = None
     batch: int = 64
     seed: int = 0
     device: str = "auto"
+    precision: PrecisionName = "float32"
+    compile: CompileName = "none"
     strict: bool = False
     overwrite: bool = False
     data: DataConfig = field(default_factory=DataConfig)

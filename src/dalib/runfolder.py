@@ -7,6 +7,7 @@
     metrics.jsonl        one line each time of logging
     checkpoints/         the last ones, to go on from
     model/               config.json and model.safetensors: what predicts, with class names and preprocessing
+    kept/                with --keep most-confident: the weights kept so far, and kept.json: their step and mask rate
     source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
     evaluations/         NAME.json for each labelled set that was measured
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
@@ -24,7 +25,8 @@ summary.json::
      "seconds": {"data": s, "source-only": s, "adapted": s},
      "models": {NAME: {"source_validation_accuracy": share, "target_histogram": [counts by class],
                        "target_confidence": mean of the largest probability}},
-     "changed": share of target images on which source-only and adapted differ}      (where both are there)
+     "kept_step": step of the adapted model's weights,                                (with --keep most-confident)
+     "changed": share of target images on which source-only and adapted differ}       (where both are there)
 
 NAME is "adapted" or "source-only". samples/samples.json::
 
@@ -65,6 +67,10 @@ class TrainingFolder:
     @property
     def model(self) -> Path:
         return self.root / "model"
+
+    @property
+    def kept(self) -> Path:
+        return self.root / "kept"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from dalib.data import sources
-from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import decode, image_files, open_labelled, open_source, open_target
+from dalib.data.preprocessing import Fit, Preprocessing
+from dalib.data.sources import decode, image_files, open_labelled, open_source, open_target, rows_of_arrays
 from dalib.errors import UserError
 
 GREY = Preprocessing(size=4, channels=1)
@@ -220,6 +221,34 @@ def test_images_beyond_the_free_memory_are_refused_before_reading(monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 10)
     with pytest.raises(UserError, match=r"free; use a smaller --data\.size"):
         decode([Path("never-read.png")] * 100, GREY)
+
+
+@pytest.mark.parametrize("fit", get_args(Fit))
+@pytest.mark.parametrize(("size", "channels"), [(16, 1), (16, 3), (28, 1), (8, 3)])
+@pytest.mark.parametrize("own_channels", [1, 3])
+def test_arrays_become_what_files_with_these_pixels_become(tmp_path, own_channels, size, channels, fit):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, own_channels, 16, 16), dtype=np.uint8)
+    pixels[..., :4, :] = 0  # a margin, for a fit that looks for one
+    for number, image in enumerate(pixels):
+        Image.fromarray(image[0] if own_channels == 1 else image.transpose(1, 2, 0)).save(tmp_path / f"{number}.png")
+    preprocessing = Preprocessing(size, channels, fit=fit)
+    rows = rows_of_arrays(pixels, preprocessing)
+    assert rows.dtype == torch.uint8
+    assert rows.is_contiguous()
+    assert torch.equal(rows, open_target(str(tmp_path), preprocessing).images)
+
+
+def test_arrays_of_the_right_size_do_not_go_through_pil(monkeypatch):
+    monkeypatch.setattr(Preprocessing, "pixels", lambda *args: pytest.fail("one image at a time"))
+    grey = np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4)
+    np.testing.assert_array_equal(rows_of_arrays(grey, GREY), grey)
+    np.testing.assert_array_equal(rows_of_arrays(grey, Preprocessing(4, 3)), np.concatenate([grey] * 3, axis=1))
+
+
+def test_arrays_beyond_the_free_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda name: 10)
+    with pytest.raises(UserError, match=r"free; use a smaller --data\.size"):
+        rows_of_arrays(np.zeros((100, 1, 4, 4), np.uint8), GREY)
 
 
 def test_evaluation_labels_are_positions_in_the_models_classes(tmp_path):

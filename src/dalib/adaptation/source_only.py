@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
 from dalib.models.classifier import logits_of
+from dalib.models.compiled import compiled, mark_step
 from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
@@ -20,16 +22,20 @@ class SourceOnly:
     Args:
         student: images -> logits, alone or first in a tuple.
         label_smoothing: of the cross-entropy, in [0, 1).
+        compile_mode: of torch.compile around the forward pass; None does not compile.
     """
 
     target_views = 0
 
-    def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0, compile_mode: str | None = None) -> None:
         self.student = student
         self.label_smoothing = label_smoothing
+        self.compile_mode = compile_mode
+        self._logits = compiled(partial(logits_of, student), compile_mode)
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        logits = logits_of(self.student, batch.source)
+        mark_step(self.compile_mode)
+        logits = self._logits(batch.source)
         supervised = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             source_accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()

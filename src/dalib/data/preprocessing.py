@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 if TYPE_CHECKING:
     from torch import Tensor
 
-Fit = Literal["crop", "stretch"]
+Fit = Literal["crop", "stretch", "ink"]
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -23,7 +23,9 @@ class Preprocessing:
     Attributes:
         size: height and width in pixels.
         channels: 1 (grey) or 3 (RGB).
-        fit: ``'crop'`` scales the shorter side to ``size`` and takes the centre; ``'stretch'`` scales both sides.
+        fit: ``'crop'`` scales the shorter side to ``size`` and takes the centre; ``'stretch'`` scales both sides;
+            ``'ink'``, for characters on plain ground, cuts out what differs from the colour of the border, scales its
+            longer side to five sixths of ``size`` and centres it.
         mean, std: of each channel on the scale [0, 1]; None standardises each image by the mean and standard deviation
             over all of its own pixels and channels, as the paper does.
 
@@ -58,7 +60,9 @@ class Preprocessing:
             image = image.convert("RGBA")
         image = image.convert(_MODES[self.channels])
         target = (self.size, self.size)
-        if self.fit == "stretch":
+        if self.fit == "ink":
+            image = _ink_centred(image, self.size)
+        elif self.fit == "stretch":
             image = image.resize(target, Image.Resampling.BILINEAR)
         else:
             image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
@@ -79,3 +83,29 @@ class Preprocessing:
             mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
             std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
         return (values - mean) / std
+
+
+def _ink_centred(image: Image.Image, size: int) -> Image.Image:
+    """The ink of a grey or RGB image, its longer side 5/6 of ``size``, on a square of the ground's colour.
+
+    Ground is the median colour of the border; ink is what differs from it by more than a quarter of the range in any
+    channel. Without ink, the image scaled as a whole.
+    Source: our choice; data sets of characters differ in margins more than in hands.
+    """
+    pixels = np.asarray(image)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
+    ground = np.median(border, axis=0)
+    ink = np.abs(pixels - ground) > 64
+    if ink.ndim == 3:
+        ink = ink.any(axis=2)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not len(rows):
+        return image.resize((size, size), Image.Resampling.BILINEAR)
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    scale = max(1, size - 2 * (size // 12)) / max(bottom - top, right - left)
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    cut = image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    colour = tuple(ground.astype(int).tolist()) if ink.shape != pixels.shape else int(ground)
+    square = Image.new(image.mode, (size, size), colour)
+    square.paste(cut, ((size - width) // 2, (size - height) // 2))
+    return square

@@ -1,6 +1,7 @@
-"""What a user points at, brought to rows of uint8 images: class folders, folders of images, built-in digits.
+"""What a user points at, brought to rows of uint8 images: folders, built-in digits, named data sets.
 
 Labels come from the source's folder names. A target's folders are read as a heap of images, whatever their names.
+A bare name such as ``mnist`` is always the data set of that name; a folder called so is given as ``./mnist``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.data.digits import handwritten_digits, render_digits
+from dalib.data.named import (
+    NAMED,
+    NAMED_AS_FILES,
+    NAMED_TESTS,
+    data_root,
+    have_shared_classes,
+    image_folder,
+    is_judged_on_shared_classes,
+    read_arrays,
+    read_label_list,
+)
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,20 +78,41 @@ class LabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
 
 
-def open_source(where: str, preprocessing: Preprocessing, *, seed: int = 0, strict: bool = False) -> LabelledImages:
-    """The labelled source: ``fonts`` (rendered digits), or a folder with a folder of images for each class.
+def open_source(
+    where: str,
+    preprocessing: Preprocessing,
+    *,
+    seed: int = 0,
+    strict: bool = False,
+    root: str | Path | None = None,
+    download: bool = False,
+    partner: str | None = None,
+) -> LabelledImages:
+    """The labelled source: ``fonts`` (rendered digits), a named set, or a folder with a folder for each class.
+
+    Args:
+        where: a bare name is never a folder; ``./mnist`` is one.
+        root: the folder that holds the named sets; None is ``data`` in the current directory.
+        download: fetch a named set that is absent.
+        partner: the target; CIFAR-10 and STL-10 together are read with the classes that both have.
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without readable images, or, with ``strict``,
-            any unreadable image.
+            any unreadable image; a named set that is absent or damaged, or one to test on.
     """
     if where in BUILT_IN_SOURCES:
         pixels, digits = render_digits(_RENDERED, seed)
         return LabelledImages(
-            _rows_of_arrays(pixels, preprocessing),
+            rows_of_arrays(pixels[:, None], preprocessing),
             torch.from_numpy(digits),
             _DIGIT_CLASSES,
             tuple(f"fonts/{digit}/{number:05d}" for number, digit in enumerate(digits)),
+        )
+    if where in NAMED:
+        _refuse_test_set(where, "--source")
+        shared = have_shared_classes(where, partner)
+        return _open_named(
+            where, preprocessing, data_root(root), argument="--source", strict=strict, download=download, shared=shared
         )
     labelled = read_class_folders(Path(where), preprocessing, argument="--source", strict=strict)
     if len(labelled.classes) < 2:
@@ -90,16 +123,40 @@ def open_source(where: str, preprocessing: Preprocessing, *, seed: int = 0, stri
     return labelled
 
 
-def open_target(where: str, preprocessing: Preprocessing, *, strict: bool = False) -> UnlabelledImages:
-    """The unlabelled target: ``digits`` (handwritten), or any folder of images, flat or nested.
+def open_target(
+    where: str,
+    preprocessing: Preprocessing,
+    *,
+    strict: bool = False,
+    root: str | Path | None = None,
+    download: bool = False,
+    partner: str | None = None,
+) -> UnlabelledImages:
+    """The unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
+
+    Args:
+        where, root, download: as for :func:`open_source`.
+        partner: the source; CIFAR-10 and STL-10 together are read without the class that the other lacks. This looks
+            at the target's labels, as the paper's experiment does, and is all that they are used for.
 
     Raises:
-        UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one.
+        UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one; a named set that is
+            absent or damaged, or one to test on.
     """
     if where in BUILT_IN_TARGETS:
         pixels, _, _ = handwritten_digits()
         names = tuple(f"digits/{number:04d}" for number in range(len(pixels)))
-        return UnlabelledImages(_rows_of_arrays(pixels, preprocessing), names)
+        return UnlabelledImages(rows_of_arrays(pixels[:, None], preprocessing), names)
+    if where in NAMED:
+        _refuse_test_set(where, "--target")
+        if where in NAMED_AS_FILES:
+            folder = image_folder(where, data_root(root), argument="--target")
+            return read_folder(folder, preprocessing, argument="--target", strict=strict)
+        shared = have_shared_classes(where, partner)
+        labelled = _open_named(
+            where, preprocessing, data_root(root), argument="--target", strict=strict, download=download, shared=shared
+        )
+        return UnlabelledImages(labelled.images, labelled.names, labelled.unreadable)
     return read_folder(Path(where), preprocessing, argument="--target", strict=strict)
 
 
@@ -110,21 +167,33 @@ def open_labelled(
     *,
     argument: str = "--data",
     strict: bool = False,
+    root: str | Path | None = None,
+    download: bool = False,
 ) -> LabelledImages:
-    """A labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, or class folders.
+    """A labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, or class folders.
 
-    Labels are positions in the model's ``classes``, matched by folder name; classes may be missing.
+    Labels are positions in the model's ``classes``, matched by name; classes may be missing. For a model of the classes
+    that CIFAR-10 and STL-10 share, images of these two that are of another class are left out.
+
+    Args:
+        where, root, download: as for :func:`open_source`.
+        argument: the argument that errors name.
 
     Raises:
-        UserError: as :func:`open_source`, and a class folder whose name the model does not know.
+        UserError: as :func:`open_source`, and a class whose name the model does not know.
     """
     if where in BUILT_IN_LABELLED:
         _, pixels, digits = handwritten_digits()
         labelled = LabelledImages(
-            _rows_of_arrays(pixels, preprocessing),
+            rows_of_arrays(pixels[:, None], preprocessing),
             torch.from_numpy(digits),
             _DIGIT_CLASSES,
             tuple(f"digits-held-out/{number:04d}" for number in range(len(pixels))),
+        )
+    elif where in NAMED:
+        shared = is_judged_on_shared_classes(where, classes)
+        labelled = _open_named(
+            where, preprocessing, data_root(root), argument=argument, strict=strict, download=download, shared=shared
         )
     else:
         labelled = read_class_folders(Path(where), preprocessing, argument=argument, strict=strict)
@@ -138,6 +207,37 @@ def open_labelled(
     return LabelledImages(
         labelled.images, positions[labelled.labels], tuple(classes), labelled.names, labelled.unreadable
     )
+
+
+def _refuse_test_set(name: str, argument: str) -> None:
+    if name in NAMED_TESTS:
+        raise UserError(f"{argument} {name}: a test set is for evaluation alone; train on {name.removesuffix('-test')}")
+
+
+def _open_named(
+    name: str,
+    preprocessing: Preprocessing,
+    root: Path,
+    *,
+    argument: str,
+    strict: bool,
+    download: bool,
+    shared: bool,
+) -> LabelledImages:
+    """A named set with its own classes, or, ``shared``, those that CIFAR-10 and STL-10 have in common."""
+    if name not in NAMED_AS_FILES:
+        arrays = read_arrays(name, root, argument=argument, download=download, shared=shared)
+        pixels = arrays.pixels
+        if pixels.shape[2:] == (28, 28) and preprocessing.size == 32:  # the paper pads MNIST for pairs of 32 pixels
+            pixels = np.pad(pixels, ((0, 0), (0, 0), (2, 2), (2, 2)))
+        images = rows_of_arrays(pixels, preprocessing)
+        return LabelledImages(images, torch.from_numpy(arrays.labels), arrays.classes, arrays.names)
+    folder = image_folder(name, root, argument=argument)
+    if name not in ("mnist-m", "mnist-m-test"):
+        return read_class_folders(folder, preprocessing, argument=argument, strict=strict)
+    paths, digits = read_label_list(folder, argument=argument)
+    images, kept, names, unreadable = _read_some(paths, preprocessing, argument, folder, strict)
+    return LabelledImages(images, torch.from_numpy(digits)[kept], _DIGIT_CLASSES, names, unreadable)
 
 
 def read_class_folders(
@@ -183,14 +283,8 @@ def read_folder(root: Path, preprocessing: Preprocessing, *, argument: str, stri
         raise UserError(
             f"{argument} {root}: expected images ({', '.join(IMAGE_ENDINGS)}), found none in it or below it"
         )
-    images, kept, unreadable = decode(paths, preprocessing)
-    _judge_unreadable(unreadable, argument, root, strict)
-    if not len(kept):
-        raise UserError(
-            f"{argument} {root}: none of its {len(paths)} images can be read "
-            f"(for instance {unreadable[0].path}: {unreadable[0].reason})"
-        )
-    return UnlabelledImages(images, tuple(str(paths[index]) for index in kept.tolist()), unreadable)
+    images, _, names, unreadable = _read_some(paths, preprocessing, argument, root, strict)
+    return UnlabelledImages(images, names, unreadable)
 
 
 def image_files(root: Path) -> Iterator[Path]:
@@ -243,9 +337,40 @@ def decode(
     return (images[kept] if unreadable else images), kept, unreadable
 
 
-def _rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """(N, H, W) uint8 -> (N, C, size, size) uint8, by the same path that files take."""
-    return torch.from_numpy(np.stack([preprocessing.pixels(Image.fromarray(image)) for image in pixels]))
+def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """(N, 1 or 3, H, W) uint8 -> (N, C, size, size) uint8, equal to what files with these pixels become.
+
+    Images that only need their channel repeated, or nothing, do not go through PIL one by one.
+
+    Raises:
+        UserError: the rows would not fit the free memory.
+    """
+    size, channels = preprocessing.size, preprocessing.channels
+    _require_memory(len(pixels) * channels * size * size)
+    whole = preprocessing.fit in ("crop", "stretch")  # these leave an image of the right size as it is
+    if whole and pixels.shape[2:] == (size, size) and pixels.shape[1] <= channels:
+        same = pixels if pixels.shape[1] == channels else np.repeat(pixels, channels, axis=1)
+        return torch.from_numpy(np.ascontiguousarray(same))
+    # PIL knows a grey image by having no axis for channels
+    images = pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
+    rows = np.empty((len(images), channels, size, size), np.uint8)
+    for number, image in enumerate(images):
+        rows[number] = preprocessing.pixels(Image.fromarray(image))
+    return torch.from_numpy(rows)
+
+
+def _read_some(
+    paths: Sequence[Path], preprocessing: Preprocessing, argument: str, root: Path, strict: bool
+) -> tuple[Tensor, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
+    """Images, their positions in ``paths``, their names and the others; at least one image, with ``strict`` all."""
+    images, kept, unreadable = decode(paths, preprocessing)
+    _judge_unreadable(unreadable, argument, root, strict)
+    if not len(kept):
+        raise UserError(
+            f"{argument} {root}: none of its {len(paths)} images can be read "
+            f"(for instance {unreadable[0].path}: {unreadable[0].reason})"
+        )
+    return images, kept, tuple(str(paths[index]) for index in kept.tolist()), unreadable
 
 
 def _require_folder(root: Path, argument: str) -> None:

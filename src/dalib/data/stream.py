@@ -107,7 +107,7 @@ class TwoDomainStream:
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
-        self.source, self.labels, self.target = source, labels, target
+        self.source, self.labels, self.target = _placed(source, device), labels.to(device), _placed(target, device)
         self.source_view, self.target_views = source_view, tuple(target_views)
         self.batch, self.device = batch, device
         self.seed, self.rank, self.world = seed, rank, world
@@ -122,21 +122,42 @@ class TwoDomainStream:
         source = self._indices("source", step, len(self.source))
         views: list[Tensor] = []
         if self.target_views:
-            target = self.target[self._indices("target", step, len(self.target))].to(self.device, non_blocking=True)
+            target = self._rows(self.target, self._indices("target", step, len(self.target)))
             views = [
                 self._augment(view, target, f"target view {number}", step)
                 for number, view in enumerate(self.target_views)
             ]
-        source_images = self.source[source].to(self.device, non_blocking=True)
+        source_images = self._rows(self.source, source)
         return Batch(
             source=self._augment(self.source_view, source_images, "source view", step),
-            labels=self.labels[source].to(self.device, non_blocking=True),
+            labels=self._rows(self.labels, source),
             target=tuple(views),
         )
 
     def _indices(self, domain: str, step: int, size: int) -> Tensor:
         return indices_at(step, size, self.batch, derive_seed(self.seed, domain), self.rank, self.world)
 
+    def _rows(self, rows: Rows, indices: Tensor) -> Tensor:
+        """Rows on the device, without making the host wait for it."""
+        if isinstance(rows, Tensor) and rows.device.type == self.device.type:
+            return rows[_sent(indices, self.device)]
+        return _sent(rows[indices], self.device)
+
     def _augment(self, view: Augment, images: Tensor, purpose: str, step: int) -> Tensor:
         generator = generator_for(self.device, self.seed, purpose, step, self.rank)
         return view(images, generator).contiguous(memory_format=self.memory_format)
+
+
+def _placed(rows: Rows, device: torch.device) -> Rows:
+    """The images once, as uint8, on a GPU if they take at most a quarter of its free memory: nothing to send later."""
+    if not isinstance(rows, Tensor) or device.type != "cuda":
+        return rows
+    free, _ = torch.cuda.mem_get_info(device)
+    return rows.to(device) if rows.nbytes <= free / 4 else rows
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """``values`` on the device. Only a copy from pinned memory leaves the host free to go on."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

@@ -42,8 +42,10 @@ def fit(
     log: MetricsLog,
     checkpoints: CheckpointFolder | None = None,
     evaluate: Callable[[], dict[str, float]] = dict,
+    after_evaluation: Callable[[int], None] | None = None,
     every: Every = Every(),
     start: int = 0,
+    autocast: torch.dtype | None = None,
 ) -> None:
     """Train ``method`` from step ``start`` to ``steps``.
 
@@ -56,8 +58,11 @@ def fit(
         log: takes the loss parts, the method's metrics, the rate, and what ``evaluate`` returns.
         checkpoints: where to save; nothing is saved without.
         evaluate: label-free or source-only measures, computed rarely.
+        after_evaluation: called with the number of steps done, when the measures are in the log.
         every: how often to log, evaluate and save.
         start: where a resumed training goes on (:func:`restore`).
+        autocast: type in which the forward passes compute, such as ``torch.bfloat16``; None is float32. Weights,
+            augmentation and optimiser stay in float32, and so do the losses, which see to it themselves.
 
     Raises:
         TrainingDivergedError: a loss that is not finite, at the next time of logging.
@@ -70,7 +75,9 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * rate
 
-            losses = method.loss(stream.batch_at(step), step)
+            batch = stream.batch_at(step)
+            with torch.autocast(stream.device.type, dtype=autocast, enabled=autocast is not None):
+                losses = method.loss(batch, step)
             total = losses.total
             optimizer.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
@@ -83,6 +90,8 @@ def fit(
             evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
             if evaluating or saving or done % every.log == 0:
                 log.flush(stream.images_per_step, {"rate": rate, **(evaluate() if evaluating else {})})
+            if evaluating and after_evaluation is not None:
+                after_evaluation(done)
             if saving and checkpoints is not None:  # after the flush, which stops at a loss that is not finite
                 _require_finite(method.student, done)
                 checkpoints.save(Checkpoint(done, method.state_dict(), optimizer.state_dict()))

@@ -53,9 +53,6 @@ class PaperSmallBackbone(nn.Module):
 
     def __init__(self, channels: int = 1, size: int = 28) -> None:
         super().__init__()
-        if size < 16:
-            raise ValueError(f"size: expected at least 16 pixels, got {size}")
-        remaining = ((size - 4) // 2 - 4) // 2
         self.layers = nn.Sequential(
             *_convolution(channels, 32, 5, padding=0),
             nn.MaxPool2d(2),
@@ -64,7 +61,45 @@ class PaperSmallBackbone(nn.Module):
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(0.5),
-            nn.Linear(64 * remaining**2, self.out_features),
+            nn.Linear(64 * _paper_small_side(size) ** 2, self.out_features),
+            nn.ReLU(),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layers(images)
+        return features
+
+
+class DigitsBackbone(nn.Module):
+    """:class:`PaperSmallBackbone` with each pooling before the batch normalisation, which saves time.
+
+    Normalisation and ReLU pass over four times fewer values, at the same number of parameters and almost the same
+    function: the maximum of normalised values is the normalised maximum wherever the learnt scale is positive.
+    (N, channels, size, size) -> (N, 256).
+
+    Raises:
+        ValueError: a size below 16, for which nothing is left after the second pooling.
+
+    Source: our choice; normalising after pooling is usual in networks that are raced.
+    """
+
+    out_features = 256
+
+    def __init__(self, channels: int = 1, size: int = 24) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 32, 5),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            *_convolution(32, 64, 3, padding=0),
+            nn.Conv2d(64, 64, 3),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(64 * _paper_small_side(size) ** 2, self.out_features),
             nn.ReLU(),
         )
 
@@ -112,6 +147,13 @@ class PaperLargeBackbone(nn.Module):
             raise ValueError(f"images: expected at least 12 x 12 pixels, got {tuple(images.shape)}")
         features: Tensor = self.layers(images)
         return features
+
+
+def _paper_small_side(size: int) -> int:
+    """Pixels left of ``size`` after a convolution of 5, a pooling, two convolutions of 3 and a pooling."""
+    if size < 16:
+        raise ValueError(f"size: expected at least 16 pixels, got {size}")
+    return ((size - 4) // 2 - 4) // 2
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, padding: int | None = None) -> list[nn.Module]:

@@ -1,0 +1,113 @@
+"""Recipes with a name: what each sets, apart from the defaults in :mod:`dalib.config`. Plain values, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, is_dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from dalib.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe: settings by their names on the command line, ``optimizer.lr`` for instance."""
+
+    about: str
+    settings: Mapping[str, Any]
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "paper-small": Preset(
+            "the paper's recipe for MNIST <-> USPS, to the letter; hours on a CPU",
+            {
+                "baseline": False,
+                "warm_start": False,
+                "keep": "most-confident",
+                "epochs": 300,
+                "batch": 256,
+                "data.size": 28,
+                "data.validation_share": 0.0,
+                "model.backbone": "paper-small",
+                "model.bottleneck_dim": None,
+                "views.source": "tfa",
+                "views.student": "tfa",
+                "views.teacher": "tfa",
+                "self_ensemble.alpha": 0.99,
+                "self_ensemble.alpha_warmup": False,
+                "self_ensemble.buffers": "own",
+                "self_ensemble.distance": "squared",
+                "self_ensemble.over_classes": "mean",
+                "self_ensemble.weight": 3.0,
+                "self_ensemble.threshold": 0.96837722,  # 1 - 10^-1.5
+                "self_ensemble.ramp_up_steps": 0,
+                "self_ensemble.class_balance": 0.0,
+                "optimizer.name": "adam",
+                "optimizer.lr": 1e-3,
+                "optimizer.weight_decay": 0.0,
+                "optimizer.schedule": "constant",
+                "optimizer.label_smoothing": 0.0,
+            },
+        ),
+        "digits": Preset(
+            "ours for written characters: a minute or two on two cores",
+            {
+                "warm_start": False,
+                "steps": 1500,
+                "batch": 128,
+                "data.size": 24,
+                "data.fit": "ink",
+                "model.backbone": "digits",
+                "views.source": "warp",
+                "views.student": "warp",
+                "views.teacher": "warp",
+                "self_ensemble.teacher_dropout": False,
+                "optimizer.name": "adamw",
+                "optimizer.lr": 2e-3,
+                "optimizer.schedule": "one-cycle",
+            },
+        ),
+    }
+)
+
+
+def from_preset(name: str, **settings: Any) -> TrainConfig:
+    """The configuration of a preset, changed by ``settings``.
+
+    Nested settings are given with a dot: ``from_preset("digits", source="mnist", **{"optimizer.lr": 1e-3})``.
+
+    Raises:
+        ValueError: an unknown preset or setting.
+
+    >>> from_preset("paper-small", source="mnist", target="usps").self_ensemble.weight
+    3.0
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+    config: Any = TrainConfig(preset=name)  # type: ignore[arg-type] # one of the names, as just seen
+    for setting, value in {**settings_of(name, settings), **settings}.items():
+        config = _changed(config, setting.split("."), value, setting)
+    return config  # type: ignore[no-any-return]
+
+
+def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
+    """What a preset sets, beside what is ``given``: its length goes if another is given, in steps or in epochs."""
+    length = ("steps", "epochs")
+    other_length = any(setting in given for setting in length)
+    return {
+        setting: value
+        for setting, value in PRESETS[name].settings.items()
+        if not (setting in given or (other_length and setting in length))
+    }
+
+
+def _changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
+    name, *rest = path
+    if not is_dataclass(config) or not hasattr(config, name):
+        raise ValueError(f"{setting}: no such setting; `dalib train --help` lists them")
+    inner = _changed(getattr(config, name), rest, value, setting) if rest else value
+    return replace(config, **{name: inner})  # type: ignore[type-var]
