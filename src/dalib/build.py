@@ -31,12 +31,14 @@ from dalib.augment.views import (
 )
 from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
+from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImages, UnlabelledImages
+from dalib.data.stream import TwoDomainStream
 from dalib.engine import schedule
 from dalib.errors import UserError
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
 from dalib.models.classifier import ImageClassifier
 from dalib.models.saved import ModelDescription, load_description, load_tensors
+from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +93,16 @@ class Views:
     source: View
     student: View
     teacher: View
+
+
+@dataclass(frozen=True)
+class Training:
+    """What :func:`dalib.engine.fit.fit` takes."""
+
+    method: Method
+    optimizer: Optimizer
+    stream: TwoDomainStream
+    schedule: Callable[[int], float]
 
 
 def make_device(name: str) -> torch.device:
@@ -209,6 +221,43 @@ def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimiz
 def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
     """step -> share of the base rate."""
     return partial(SCHEDULES[config.schedule], steps=steps)
+
+
+def make_training(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    source: LabelledImages,
+    target: UnlabelledImages,
+    device: torch.device,
+    *,
+    steps: int,
+    first: dict[str, Tensor] | None = None,
+) -> Training:
+    """Student, method, optimiser and batches, from the ``first`` weights or, the same for each method, from the seed's.
+
+    Raises:
+        UserError: a setting that does not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        student = make_classifier(architecture_of(config, preprocessing), len(source.classes))
+    if first is not None:
+        student.load_state_dict(first)
+    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method = make_method(config, student, len(source.classes))
+    views = make_views(config, preprocessing)
+    stream = TwoDomainStream(
+        source.images,
+        source.labels,
+        target.images,
+        source_view=views.source,
+        target_views=(views.student, views.teacher)[: method.target_views],
+        batch=config.batch,
+        device=device,
+        seed=config.seed,
+        channels_last=True,
+    )
+    return Training(method, make_optimizer(config.optimizer, student), stream, make_schedule(config.optimizer, steps))
 
 
 def source_only(config: TrainConfig) -> TrainConfig:

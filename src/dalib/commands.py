@@ -34,7 +34,7 @@ from dalib.data.sources import (
     open_target,
     read_folder,
 )
-from dalib.data.stream import TwoDomainStream, permuted
+from dalib.data.stream import permuted
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, fit, restore
 from dalib.engine.keep import MostConfident, kept_step
@@ -93,7 +93,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
 
     since = time.monotonic()
     domains = open_domains(config, preprocessing)
-    steps = _steps_of(config, domains)
+    steps = steps_of(config, domains)
     config = replace(config, steps=steps, epochs=None)
     # read here, so that a mistake in it is told now and not after training
     evaluated, labelled = _labelled_set(config, preprocessing, domains.train.classes)
@@ -381,28 +381,11 @@ def _train_one(
     """Train and save one model, from the ``first`` weights or from scratch; its predictor."""
     folder.root.mkdir(parents=True, exist_ok=True)
     classes = domains.train.classes
-    architecture = build.architecture_of(config, preprocessing)
-    with torch.random.fork_rng(devices=[]):
-        # the same weights for the baseline and an adapted model that starts from scratch
-        torch.manual_seed(derive_seed(config.seed, "weights"))
-        student = build.make_classifier(architecture, len(classes))
-    if first is not None:
-        student.load_state_dict(first)
-    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    method = build.make_method(config, student, len(classes))
-    optimizer = build.make_optimizer(config.optimizer, student)
-    views = build.make_views(config, preprocessing)
-    stream = TwoDomainStream(
-        domains.train.images,
-        domains.train.labels,
-        domains.target.images,
-        source_view=views.source,
-        target_views=(views.student, views.teacher)[: method.target_views],
-        batch=config.batch,
-        device=device,
-        seed=config.seed,
-        channels_last=True,
+    training = build.make_training(
+        config, preprocessing, domains.train, domains.target, device, steps=steps, first=first
     )
+    method, optimizer, stream = training.method, training.optimizer, training.stream
+    architecture = build.architecture_of(config, preprocessing)
     description = ModelDescription(architecture, classes, preprocessing)
     checkpoints = CheckpointFolder(folder.checkpoints)
     keep: MostConfident | None = None
@@ -420,7 +403,7 @@ def _train_one(
             optimizer,
             stream,
             steps=steps,
-            schedule=build.make_schedule(config.optimizer, steps),
+            schedule=training.schedule,
             seed=config.seed,
             log=MetricsLog(folder.metrics, after=start, on_line=progress.line),
             checkpoints=checkpoints,
@@ -447,7 +430,8 @@ def _source_validation(
     return {"source_validation_accuracy": (probabilities.argmax(dim=1) == labelled.labels).float().mean().item()}
 
 
-def _steps_of(config: TrainConfig, domains: Domains) -> int:
+def steps_of(config: TrainConfig, domains: Domains) -> int:
+    """How many steps the configuration asks for, in steps or in epochs."""
     if config.steps is not None:
         return config.steps
     if config.epochs is None:

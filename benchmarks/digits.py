@@ -1,0 +1,197 @@
+"""Accuracy on the digit tasks, and the time until it is reached: a Markdown table and a JSON file.
+
+    python benchmarks/digits.py --root data                       # both directions, 5 seeds
+    python benchmarks/digits.py --root data --tasks fonts:mnist --seeds 3
+
+Test labels are read to draw the curve and choose nothing: the accuracy reported is that of the last step. The clock
+counts what a training needs (batches, augmentation, optimisation, the teacher, the log), not the measuring on test
+images; reading the data is reported beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torchvision
+
+from dalib import build
+from dalib.commands import open_domains, steps_of
+from dalib.data.named import default_evaluation
+from dalib.data.sources import LabelledImages, open_labelled
+from dalib.engine.fit import Every, fit
+from dalib.engine.predict import predict_probabilities
+from dalib.engine.runlog import MetricsLog
+from dalib.presets import from_preset
+
+if TYPE_CHECKING:
+    from dalib.config import TrainConfig
+
+
+@dataclass
+class Result:
+    """One training."""
+
+    task: str
+    seed: int
+    accuracy: float = 0.0
+    """Of the teacher (of the student, source-only) at the last step, in percent."""
+    seconds: float = 0.0
+    steps: int = 0
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    """(step, seconds of training so far, accuracy in percent)"""
+    read_seconds: float = 0.0
+    source_only: float | None = None
+
+    def seconds_to(self, accuracy: float) -> float | None:
+        """Until the first measurement at or above ``accuracy``."""
+        return next((seconds for _, seconds, reached in self.curve if reached >= accuracy), None)
+
+
+def measure(config: TrainConfig, every: int) -> Result:
+    """Train as ``commands.train`` does, measuring on the test set every so many steps."""
+    device = build.make_device(config.device)
+    preprocessing = build.make_preprocessing(config)
+    since = time.perf_counter()
+    domains = open_domains(config, preprocessing)
+    result = Result(f"{config.source} -> {config.target}", config.seed, steps=steps_of(config, domains))
+    result.read_seconds = time.perf_counter() - since
+    name = default_evaluation(config.target)
+    assert name is not None, f"{config.target} has no test set"
+    test = open_labelled(name, preprocessing, domains.train.classes, root=config.root)
+
+    def accuracy(training: build.Training, images: LabelledImages) -> float:
+        model = training.method.predictor()
+        predicted = predict_probabilities(model, images.images, preprocessing.normalize, device=device).argmax(dim=1)
+        return 100 * (predicted == images.labels).double().mean().item()
+
+    training = build.make_training(config, preprocessing, domains.train, domains.target, device, steps=result.steps)
+    measuring = 0.0  # seconds spent on test images
+    start = time.perf_counter()
+
+    def evaluate() -> dict[str, float]:
+        nonlocal measuring
+        now = time.perf_counter()
+        reached = accuracy(training, test)
+        result.curve.append((len(result.curve) + 1, now - start - measuring, reached))
+        measuring += time.perf_counter() - now
+        return {"test_accuracy": reached}
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit(
+            training.method,
+            training.optimizer,
+            training.stream,
+            steps=result.steps,
+            schedule=training.schedule,
+            seed=config.seed,
+            log=MetricsLog(Path(folder) / "metrics.jsonl"),
+            evaluate=evaluate,
+            every=Every(log=25, evaluate=every, checkpoint=result.steps),
+            autocast=build.PRECISIONS[config.precision],
+        )
+    result.curve = [(min(number * every, result.steps), seconds, reached) for number, seconds, reached in result.curve]
+    _, result.seconds, result.accuracy = result.curve[-1]
+    return result
+
+
+def table(results: list[Result], to: float) -> str:
+    """Markdown: a row a task."""
+    lines = [
+        f"| task | seeds | accuracy, mean (worst - best) | std | source-only | training, s | s to {to} | read, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for task in dict.fromkeys(result.task for result in results):
+        own = [result for result in results if result.task == task]
+        accuracies = [result.accuracy for result in own]
+        spread = statistics.stdev(accuracies) if len(own) > 1 else 0.0
+        baselines = [result.source_only for result in own if result.source_only is not None]
+        times = [result.seconds_to(to) for result in own]
+        reached = [seconds for seconds in times if seconds is not None]
+        until = (
+            f"{statistics.mean(reached):.0f} (longest {max(reached):.0f})"
+            if len(reached) == len(own)
+            else (f"{len(reached)} of {len(own)} got there")
+        )
+        lines.append(
+            f"| {task} | {len(own)} | **{statistics.mean(accuracies):.2f}** "
+            f"({min(accuracies):.2f} - {max(accuracies):.2f}) | {spread:.2f} "
+            f"| {f'{statistics.mean(baselines):.1f}' if baselines else ''} "
+            f"| {statistics.mean(result.seconds for result in own):.0f} | {until} "
+            f"| {statistics.mean(result.read_seconds for result in own):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def environment() -> dict[str, str | int]:
+    """What the numbers were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, help="folder of the named data sets")
+    parser.add_argument("--tasks", nargs="+", default=["mnist:usps", "usps:mnist"], metavar="SOURCE:TARGET")
+    parser.add_argument("--preset", default="digits")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--steps", type=int, default=None, help="instead of the preset's")
+    parser.add_argument("--every", type=int, default=100, help="steps between measurements on test images")
+    parser.add_argument("--to", type=float, default=98.2, help="the accuracy whose time is reported, in percent")
+    parser.add_argument("--source-only", action="store_true", help="train the baseline too")
+    parser.add_argument("--json", type=Path, help="where to write every number")
+    given = parser.parse_args()
+
+    print(", ".join(f"{name} {value}" for name, value in environment().items()), flush=True)
+    results: list[Result] = []
+    for task in given.tasks:
+        source, target = task.split(":")
+        for seed in range(given.seeds):
+            settings = {"source": source, "target": target, "root": given.root, "seed": seed}
+            if given.steps is not None:
+                settings["steps"] = given.steps
+            config = from_preset(given.preset, **settings)
+            result = measure(config, given.every)
+            if given.source_only:
+                result.source_only = measure(build.source_only(config), result.steps).accuracy
+            results.append(result)
+            until = result.seconds_to(given.to)
+            print(
+                f"{result.task} seed {seed}: {result.accuracy:.2f} after {result.steps} steps, {result.seconds:.0f} s; "
+                f"{given.to} after {'-' if until is None else f'{until:.0f} s'}",
+                flush=True,
+            )
+    print(table(results, given.to))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the process: {peak:.0f} MiB")
+    if given.json:
+        content = {
+            "environment": environment(),
+            "config": asdict(replace(from_preset(given.preset), root=None)),
+            "peak_memory_mib": round(peak),
+            "results": [asdict(result) for result in results],
+        }
+        given.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
