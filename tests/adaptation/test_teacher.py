@@ -1,3 +1,4 @@
+import copy
 import io
 import math
 import threading
@@ -186,6 +187,156 @@ def test_a_student_that_changed_its_shape_is_refused_by_name_and_the_teacher_kep
         teacher.update()
     assert teacher.updates == 0
     assert all(map(torch.equal, teacher.module.parameters(), before))
+
+
+# --- pairing is kept between updates, and found anew after a change
+
+
+def trained_together(student: nn.Module, alpha: float = 0.5, **settings) -> EmaTeacher:
+    """A teacher that has been updated, so that what it paired is kept."""
+    teacher = EmaTeacher(student, alpha, **settings)
+    teacher.update()
+    return teacher
+
+
+def test_an_update_after_the_first_puts_no_names_together(monkeypatch):
+    teacher = trained_together(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("names were asked for")
+
+    for name in ("named_parameters", "named_buffers", "named_modules", "state_dict"):
+        monkeypatch.setattr(nn.Module, name, refuse)
+    teacher.update()
+    assert teacher.updates == 2
+
+
+def replace_parameter(student: nn.Module) -> None:
+    student[1].weight = nn.Parameter(torch.empty(2, 2))
+
+
+def replace_data(student: nn.Module) -> None:
+    student[1].weight.data = torch.empty(2, 2)
+
+
+def replace_layer(student: nn.Module) -> None:
+    student[1] = nn.Linear(2, 2)
+
+
+def swap_layers(student: nn.Module) -> None:
+    student[0], student[1] = student[1], student[0]
+
+
+def load_by_assignment(student: nn.Module) -> None:
+    student.load_state_dict(two_layers().state_dict(), assign=True)
+
+
+def cast_to_half_precision(student: nn.Module) -> None:
+    student[1].to(torch.bfloat16)
+
+
+CHANGES = (replace_parameter, replace_data, replace_layer, swap_layers, load_by_assignment, cast_to_half_precision)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_change_after_an_update_is_followed(change, side):
+    student = two_layers()
+    teacher = trained_together(student)
+    change(student if side == "student" else teacher.module)
+    for layer, (old, new) in enumerate([(0.0, 2.0), (4.0, 8.0)]):
+        fill(teacher.module[layer], old)
+        fill(student[layer], new)
+    teacher.update()
+    averages = [parameter.detach().mean().item() for parameter in teacher.module.parameters()]
+    assert averages == [1.0, 1.0, 6.0, 6.0]
+
+
+def widen_in_place(student: nn.Module) -> None:
+    student[1].weight.data = torch.ones(3, 2)
+
+
+def narrow_in_place(student: nn.Module) -> None:
+    student[1].weight.data = torch.ones(1, 2)
+
+
+def rename_layer(student: nn.Module) -> None:
+    student.add_module("last", student.pop(1))
+
+
+def move_bias(student: nn.Module) -> None:
+    student[0].register_parameter("shift", student[1].bias)
+    del student[1].bias
+
+
+def turn_bias_into_a_buffer(student: nn.Module) -> None:
+    bias = student[1].bias
+    del student[1].bias
+    student[1].register_buffer("bias", bias.detach())
+
+
+def add_buffer(student: nn.Module) -> None:
+    student[1].register_buffer("scale", torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (widen_in_place, "1.weight"),
+        (narrow_in_place, "1.weight"),
+        (rename_layer, "last.weight"),
+        (move_bias, "0.shift"),
+        (turn_bias_into_a_buffer, "1.bias"),
+        (add_buffer, "1.scale"),
+    ],
+)
+def test_a_change_after_an_update_that_leaves_no_pair_is_refused_and_the_teacher_kept(change, named):
+    student = two_layers()
+    teacher = trained_together(student)
+    before = [parameter.clone() for parameter in teacher.module.parameters()]
+    change(student)
+    fill(student, 7.0)
+    for _ in range(2):  # the second time as the first
+        with pytest.raises(RuntimeError, match=named.replace(".", r"\.")):
+            teacher.update()
+    assert teacher.updates == 1
+    assert all(map(torch.equal, teacher.module.parameters(), before))
+
+
+def test_a_layer_tied_after_an_update_is_refused_for_the_parameter_that_is_gone():
+    student = two_layers()
+    teacher = trained_together(student)
+    student[1].weight = student[0].weight
+    with pytest.raises(RuntimeError, match=r"only the teacher has \['1\.weight'\]"):
+        teacher.update()
+
+
+def test_buffers_replaced_after_an_update_are_copied():
+    student = nn.BatchNorm1d(3)
+    teacher = trained_together(student, buffers="copy")
+    student.running_mean = torch.full((3,), 4.0)
+    teacher.update()
+    assert teacher.module.running_mean.tolist() == [4.0] * 3
+
+
+def test_modules_that_hold_each_other_are_visited_once():
+    student = two_layers()
+    student[0].add_module("neighbour", student[1])
+    student[1].add_module("neighbour", student[0])
+    teacher = trained_together(student)
+    fill(teacher.module, 0.0)
+    fill(student, 1.0)
+    teacher.update()
+    assert {float(parameter.mean()) for parameter in teacher.module.parameters()} == {0.5}
+
+
+def test_a_copy_of_a_teacher_follows_its_own_student():
+    teacher = trained_together(scalar(0.0))
+    twin = copy.deepcopy(teacher)
+    fill(twin._student, 1.0)
+    twin.update()
+    teacher.update()
+    assert (twin.module.weight.item(), teacher.module.weight.item()) == (0.5, 0.0)
 
 
 class Tied(nn.Module):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional as F
 
 from dalib.augment.geometry import RandomAffine
 
@@ -166,6 +167,29 @@ def test_the_warp_agrees_with_scipy(padding, mode):
         offset = centre - linear @ centre + np.array([y * height / 2, x * width / 2])
         expected = ndimage.affine_transform(image[0].double().numpy(), linear, offset, order=1, mode=mode)
         np.testing.assert_allclose(view[0].numpy(), expected, atol=1e-4)
+
+
+def test_the_matrix_is_rotation_after_slant_scale_and_flip_plus_noise():
+    """NumPy's composition of the documented draws, in their order."""
+    draws = generator(3)
+    uniform = (torch.rand(7, 5, generator=draws) * 2 - 1).double().numpy()
+    noise = torch.randn(5, 2, 2, generator=draws).double().numpy()
+    maps = EVERYTHING.matrices(torch.empty(5, 1, 10, 20), generator(3)).double().numpy()
+    for image in range(5):
+        turn, slant, growth, stretch, side, right, down = uniform[:, image]
+        angle, size, width = math.radians(20 * turn), 1.2**growth, 1.3 ** (stretch / 2)
+        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        shape = np.array([[size * width * (-1 if side < 0 else 1), 0.3 * slant], [0, size / width]])
+        np.testing.assert_allclose(maps[image, :, :2], rotation @ shape + 0.1 * noise[image], atol=1e-6)
+        np.testing.assert_allclose(maps[image, :, 2], [2 * right * 2 / 20, 2 * down * 2 / 10], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (2, 3, 7, 10), (2, 1, 1, 5)])
+def test_the_warp_samples_where_torchs_affine_grid_does(shape):
+    images = random_images(*shape)
+    grid = F.affine_grid(EVERYTHING.matrices(images, generator(3)), list(shape), align_corners=False)
+    expected = F.grid_sample(images, grid, align_corners=False)
+    torch.testing.assert_close(EVERYTHING(images, generator(3)), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"scale": 0.9}, {"aspect": 0.5}])

@@ -104,6 +104,21 @@ def test_noise_has_mean_0_and_the_given_sigma(sigma):
     assert float((noise.abs() < sigma).float().mean()) == pytest.approx(0.683, abs=0.02)
 
 
+def test_noise_is_sigma_times_what_the_generator_gives():
+    images = torch.randn(5, 3, 7, 6, generator=generator(2))
+    expected = images + 0.25 * torch.randn(images.shape, generator=generator(4))
+    assert torch.equal(GaussianNoise(0.25)(images, generator(4)), expected)
+
+
+@pytest.mark.parametrize("operation", [GaussianNoise(), RandomIntensity(), RandomAffine(), RandomAffine(translation=2)])
+def test_an_operation_returns_new_memory_and_leaves_its_images_alone(operation):
+    images = torch.randn(5, 3, 6, 7, generator=generator(2))
+    before = images.clone()
+    views = operation(images, generator())
+    views.zero_()
+    assert torch.equal(images, before)
+
+
 def intensity_map(operation: RandomIntensity, count: int = 500) -> tuple[Tensor, Tensor]:
     """The signed factor and the summand of each image, from what becomes of 1 and of -1."""
     images = torch.ones(count, 1, 1, 2)

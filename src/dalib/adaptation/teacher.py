@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
 
 Buffers = Literal["own", "copy", "ema"]
 
-# the averages and the new values that one fused call may hold
-_FusedGroups = dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]]
+# an average and the new value that goes into it
+_Pairs = list[tuple[Tensor, Tensor]]
+_Layout = tuple[torch.Size, torch.dtype, torch.device]
 
 
 class EmaTeacher:
@@ -65,6 +68,7 @@ class EmaTeacher:
         self.updates = 0
         self._student = model
         self._module = _copy_of(bare_module(model)).requires_grad_(False)
+        self._pairing: _Pairing | None = None
 
     @property
     def module(self) -> nn.Module:
@@ -87,12 +91,12 @@ class EmaTeacher:
         """Move the teacher towards the student, in place. Call it after the optimiser's step."""
         alpha = min(self.alpha, 1 - 1 / (self.updates + 1)) if self.warmup else self.alpha
         student = bare_module(self._student)
-        # both are paired before anything is averaged: a refusal leaves the teacher as it was
-        parameters = _paired(self._module.named_parameters(), student.named_parameters(), "parameters")
-        buffers = _paired(self._module.named_buffers(), student.named_buffers(), "buffers")
-        _average(parameters, alpha)
+        # everything is paired before anything is averaged: a refusal leaves the teacher as it was
+        if self._pairing is None or not self._pairing.holds(self._module, student):
+            self._pairing = _pairing_of(self._module, student)
+        self._pairing.average_parameters(alpha)
         if self.buffers != "own":
-            for average, new in buffers:
+            for average, new in self._pairing.buffers:
                 if self.buffers == "copy" or not average.is_floating_point():
                     average.copy_(new)
                 else:
@@ -156,9 +160,88 @@ def _copy_of(student: nn.Module) -> nn.Module:
         ) from error
 
 
-def _paired(
-    teacher: Iterable[tuple[str, Tensor]], student: Iterable[tuple[str, Tensor]], what: str
-) -> list[tuple[Tensor, Tensor]]:
+@dataclass(frozen=True)
+class _Pairing:
+    """Which tensor of the student goes into which of the teacher: by name, in groups that one fused call may hold.
+
+    To put all names together costs twice the average of a small network, so that a pairing is kept for as long as it
+    :meth:`holds`: as long as every module holds the same objects under the same keys.
+    """
+
+    members: list[object]
+    """:func:`_members` of both. They are kept alive here, so that nothing new can take the identity of what is gone."""
+    tensors: list[Tensor]
+    """Those among ``members``."""
+    layouts: list[_Layout]
+    """Of ``tensors``, because ``.data`` and ``.to()`` change them without making a new parameter."""
+    fused: tuple[tuple[list[Tensor], list[Tensor]], ...]
+    """Averages and new values of one floating dtype and device."""
+    converted: _Pairs
+    """Parameters of different dtype or device, or not floating point."""
+    buffers: _Pairs
+
+    def holds(self, teacher: nn.Module, student: nn.Module) -> bool:
+        """Whether this is still what :func:`_pairing_of` would give."""
+        members = _members(teacher) + _members(student)
+        same = len(members) == len(self.members) and all(map(is_, members, self.members))  # == would compare values
+        return same and [_layout(tensor) for tensor in self.tensors] == self.layouts
+
+    def average_parameters(self, alpha: float) -> None:
+        """average <- alpha * average + (1 - alpha) * new, in place; copies what is not floating point."""
+        if alpha == 1:  # 0 times an infinite difference would be NaN
+            return
+        for average, new in self.converted:
+            if average.is_floating_point() or average.is_complex():
+                average.lerp_(new.to(average), 1 - alpha)
+            else:
+                average.copy_(new)
+        for averages, news in self.fused:
+            torch._foreach_lerp_(averages, news, 1 - alpha)
+
+
+def _pairing_of(teacher: nn.Module, student: nn.Module) -> _Pairing:
+    """Pairs parameters and buffers; RuntimeError where names or shapes differ."""
+    parameters = _paired(teacher.named_parameters(), student.named_parameters(), "parameters")
+    buffers = _paired(teacher.named_buffers(), student.named_buffers(), "buffers")
+    fused: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
+    converted: _Pairs = []
+    for average, new in parameters:
+        alike = average.dtype == new.dtype and average.device == new.device
+        if alike and (average.is_floating_point() or average.is_complex()):
+            averages, news = fused.setdefault((average.dtype, average.device), ([], []))
+            averages.append(average)
+            news.append(new)
+        else:
+            converted.append((average, new))
+    members = _members(teacher) + _members(student)
+    tensors = [member for member in members if isinstance(member, Tensor)]
+    layouts = [_layout(tensor) for tensor in tensors]
+    return _Pairing(members, tensors, layouts, tuple(fused.values()), converted, buffers)
+
+
+def _members(root: nn.Module) -> list[object]:
+    """What modules below ``root`` hold: the dict itself, which tells whose and of what kind, its names, its values."""
+    members: list[object] = []
+    found, pending = {root}, [root]
+    while pending:
+        module = pending.pop()
+        for held in (module._parameters, module._buffers, module._modules):
+            if held:
+                members.append(held)
+                members += held
+                members += held.values()
+        for child in module._modules.values():
+            if child is not None and child not in found:
+                found.add(child)
+                pending.append(child)
+    return members
+
+
+def _layout(tensor: Tensor) -> _Layout:
+    return tensor.shape, tensor.dtype, tensor.device
+
+
+def _paired(teacher: Iterable[tuple[str, Tensor]], student: Iterable[tuple[str, Tensor]], what: str) -> _Pairs:
     averages, news = dict(teacher), dict(student)
     if averages.keys() != news.keys():
         raise RuntimeError(
@@ -174,21 +257,3 @@ def _paired(
             "Make the teacher after the student has its final shape"
         )
     return [(average, news[name]) for name, average in averages.items()]
-
-
-def _average(pairs: list[tuple[Tensor, Tensor]], alpha: float) -> None:
-    """average <- alpha * average + (1 - alpha) * new, in place; copies what is not floating point."""
-    if alpha == 1:  # 0 times an infinite difference would be NaN
-        return
-    fused: _FusedGroups = {}
-    for average, new in pairs:
-        if not (average.is_floating_point() or average.is_complex()):
-            average.copy_(new)
-        elif average.dtype == new.dtype and average.device == new.device:
-            averages, news = fused.setdefault((average.dtype, average.device), ([], []))
-            averages.append(average)
-            news.append(new)
-        else:
-            average.lerp_(new.to(average), 1 - alpha)
-    for averages, news in fused.values():
-        torch._foreach_lerp_(averages, news, 1 - alpha)

@@ -18,8 +18,8 @@ class GaussianNoise:
     sigma: float = 0.1
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        return images + self.sigma * noise
+        noise = torch.empty(images.shape, device=images.device).normal_(std=self.sigma, generator=generator)
+        return noise.add_(images)  # in memory of its own, because fresh memory costs more than a pass over it
 
 
 @dataclass(frozen=True)
@@ -43,4 +43,4 @@ class RandomIntensity:
         sign = torch.where(uniform[0] < self.flip_probability, -1.0, 1.0)
         factor = self.scale[0] + uniform[1] * (self.scale[1] - self.scale[0])
         summand = self.offset[0] + uniform[2] * (self.offset[1] - self.offset[0])
-        return images * sign * factor + summand
+        return torch.addcmul(summand, images, sign * factor)

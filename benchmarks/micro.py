@@ -1,0 +1,420 @@
+"""What the parts of a step cost, beside the libraries that do the same: `python benchmarks/micro.py`.
+
+Prints Markdown: the teacher's update, augmentation, and what the training loop adds to the bare step. Needs no data;
+the other libraries come with `pip install 'dalib[bench]'`.
+
+    --json FILE     write the numbers too
+    --quick         three rounds of everything: does it run, not how fast
+    --threads N     of torch, 1 by default; more tell nothing on a machine that does other work at the same time
+    --only PART     teacher, augmentation or trainer
+
+How it is measured: on the CPU, all contestants in one process and in turn, round after round, each round starting with
+another. A time is the median over rounds; a ratio is the median of the ratios within one round, so that a machine that
+slows down for some rounds slows down both sides of it. Above 1, ours is faster. With one thread the clock is the
+process's CPU time, which does not run while other programs do; with more it is the wall's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.teacher import EmaTeacher
+from dalib.augment.views import View, tfa_operations
+from dalib.data.preprocessing import Preprocessing
+from dalib.data.stream import TwoDomainStream
+from dalib.engine.fit import Every, fit
+from dalib.engine.runlog import MetricsLog
+from dalib.models.backbones import PaperSmallBackbone
+from dalib.models.classifier import ImageClassifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALPHA = 0.99
+OTHERS = {"timm": "timm", "torchvision": "torchvision", "kornia": "kornia", "ema_pytorch": "ema-pytorch"}
+
+#: batch, channels, height, width; whether the views flip; rounds. The paper's digits, small photographs and VisDA.
+BATCHES = [((256, 1, 28, 28), False, 41), ((64, 3, 32, 32), True, 41), ((36, 3, 224, 224), True, 15)]
+
+
+class Result(NamedTuple):
+    """One contestant: median milliseconds a call, and how many times longer than ours it takes."""
+
+    name: str
+    milliseconds: float
+    ratio: float
+
+
+def race(contestants: dict[str, Callable[[], object]], rounds: int, seconds_a_turn: float = 0.005) -> list[Result]:
+    """Every contestant in turn, ``rounds`` times; the first is ours. Quick calls are repeated to fill a turn."""
+    names = list(contestants)
+    calls: dict[str, int] = {}
+    for name, call in contestants.items():
+        seconds_of(call, 2)  # the first calls allocate memory and find their kernels
+        calls[name] = max(1, round(seconds_a_turn / seconds_of(call, 1)))
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            seconds[name].append(seconds_of(contestants[name], calls[name]))
+    ours = seconds[names[0]]
+    return [
+        Result(
+            name,
+            1e3 * statistics.median(seconds[name]),
+            statistics.median(theirs / own for theirs, own in zip(seconds[name], ours, strict=True)),
+        )
+        for name in names
+    ]
+
+
+def seconds_of(call: Callable[[], object], calls: int) -> float:
+    """Mean seconds of one of so many calls."""
+    start = clock()
+    for _ in range(calls):
+        call()
+    return (clock() - start) / calls
+
+
+def clock() -> float:
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+# --- the teacher's update
+
+
+def paper_small_network() -> nn.Module:
+    return ImageClassifier(PaperSmallBackbone(), 10, bottleneck_dim=None)
+
+
+def resnet50() -> nn.Module:
+    import timm
+
+    return timm.create_model("resnet50")
+
+
+def race_teachers(student: nn.Module, rounds: int) -> list[Result]:
+    """One plain step of the average a call: the same student and decay, no warm-up, no step left out.
+
+    Each treats buffers as it does by default: ours leaves the teacher's alone, AveragedModel copies the student's, timm
+    and ema_pytorch average them. Ours that averages them too is in the table.
+    """
+    from ema_pytorch import EMA
+    from timm.utils import ModelEmaV3
+    from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
+
+    def ema(**settings: bool) -> EMA:
+        # its decay grows with the steps unless its minimum is the decay itself
+        average = EMA(student, beta=ALPHA, min_value=ALPHA, update_after_step=0, update_every=1, **settings)
+        average.initted.fill_(True)  # already a copy of the student
+        average.step.fill_(2)  # past the steps at which it copies
+        return average
+
+    def averaged(**settings: Any) -> AveragedModel:
+        average = AveragedModel(student, **settings)
+        average.update_parameters(student)  # its first update copies
+        return average
+
+    ours, ours_with_buffers = EmaTeacher(student, ALPHA), EmaTeacher(student, ALPHA, buffers="ema")
+    timms = ModelEmaV3(student, decay=ALPHA)
+    per_tensor, fused = averaged(avg_fn=get_ema_avg_fn(ALPHA)), averaged(multi_avg_fn=get_ema_multi_avg_fn(ALPHA))
+    emas, emas_fused = ema(), ema(use_foreach=True)
+    averages: dict[str, nn.Module] = {
+        "dalib EmaTeacher": ours.module,
+        "dalib EmaTeacher, buffers='ema'": ours_with_buffers.module,
+        "timm ModelEmaV3": timms.module,
+        "torch AveragedModel, avg_fn": per_tensor.module,
+        "torch AveragedModel, multi_avg_fn": fused.module,
+        "ema_pytorch EMA": emas.ema_model,
+        "ema_pytorch EMA, use_foreach": emas_fused.ema_model,
+    }
+    updates: list[Callable[[], object]] = [
+        ours.update,
+        ours_with_buffers.update,
+        lambda: timms.update(student),
+        lambda: per_tensor.update_parameters(student),
+        lambda: fused.update_parameters(student),
+        emas.update,
+        emas_fused.update,
+    ]
+    contestants = dict(zip(averages, updates, strict=True))
+    require_equal_averages(student, averages, contestants)
+    return race(contestants, rounds)
+
+
+def require_equal_averages(
+    student: nn.Module, averages: dict[str, nn.Module], updates: dict[str, Callable[[], object]]
+) -> None:
+    """Three steps of a student that moves; AssertionError unless all hold the average that the equation gives."""
+    expected = {name: parameter.detach().clone() for name, parameter in student.named_parameters()}
+    for _ in range(3):
+        with torch.no_grad():
+            for name, parameter in student.named_parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+                expected[name] = ALPHA * expected[name] + (1 - ALPHA) * parameter
+        for update in updates.values():
+            update()
+    for contestant, average in averages.items():
+        got = {name: parameter.detach() for name, parameter in average.named_parameters()}
+        torch.testing.assert_close(got, expected, msg=lambda text, who=contestant: f"{who}: {text}")
+
+
+# --- augmentation
+
+
+def race_augmentations(shape: tuple[int, int, int, int], flip: bool, rounds: int) -> list[Result]:
+    """uint8 images -> standardised each by itself, warped each by a map of its own, with Gaussian noise.
+
+    Ours is the paper's TFA: shift by up to 2 pixels, normal noise of 0.1 on the matrix, flip. The others take ranges of
+    rotation, scale and shear with the standard deviations that this noise has. None of them standardises an image by
+    itself: before them stand torch's std_mean and kornia's normalize, as their users write it, and once our function,
+    so that only warp and noise differ. torchvision draws one map for a batch, hence image by image.
+    """
+    import kornia
+    from torchvision.transforms import v2
+
+    _, channels, _, size = shape
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    normalize = Preprocessing(size=size, channels=channels).normalize
+    ours = View(normalize, tfa_operations(flip=flip))
+    degrees, scale, shear = 7.0, (0.88, 1.12), 10.0  # sqrt(3) times 0.1 / sqrt(2), 0.1 / sqrt(2) and 0.1
+
+    mirror = [kornia.augmentation.RandomHorizontalFlip(p=0.5)] if flip else []
+    warp = kornia.augmentation.RandomAffine(degrees, (2 / size, 2 / size), scale, shear, p=1.0)
+    noise = kornia.augmentation.RandomGaussianNoise(mean=0.0, std=0.1, p=1.0)
+    kornias = nn.Sequential(*mirror, warp, noise)
+    kornias_container = kornia.augmentation.AugmentationSequential(*mirror, warp, noise, data_keys=["input"])
+
+    one_by_one = v2.Compose(
+        [
+            *([v2.RandomHorizontalFlip(0.5)] if flip else []),
+            v2.RandomAffine(degrees, (2 / size, 2 / size), scale, shear, v2.InterpolationMode.BILINEAR),
+            v2.GaussianNoise(0.0, 0.1, clip=False),
+        ]
+    )
+
+    def standardized(images: Tensor) -> Tensor:
+        values = images.float()
+        std, mean = torch.std_mean(values, dim=(1, 2, 3), correction=0)
+        return kornia.enhance.normalize(values, mean[:, None].expand(-1, channels), std[:, None].expand(-1, channels))
+
+    contestants: dict[str, Callable[[Tensor], Tensor]] = {
+        "dalib View, TFA": lambda images: ours(images, generator),
+        "kornia, nn.Sequential": lambda images: kornias(standardized(images)),
+        "kornia, AugmentationSequential": lambda images: kornias_container(standardized(images)),
+        "kornia, nn.Sequential after our normalisation": lambda images: kornias(normalize(images)),
+        "torchvision v2, image by image": lambda images: torch.stack([one_by_one(i) for i in standardized(images)]),
+    }
+    for name, augment in contestants.items():
+        require_views(name, augment, images)
+    return race({name: (lambda augment=augment: augment(images)) for name, augment in contestants.items()}, rounds)
+
+
+def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor) -> None:
+    """AssertionError unless every copy of one image gets a view of its own, standardised and of the same shape."""
+    before = images.clone()
+    views = augment(images[:1].expand_as(images).contiguous())
+    assert torch.equal(images, before), f"{name}: changed its input"
+    assert views.shape == images.shape, f"{name}: shape {tuple(views.shape)}"
+    assert views.dtype == torch.float32, f"{name}: dtype {views.dtype}"
+    assert len(views.flatten(1).unique(dim=0)) == len(images), f"{name}: images share their draws"
+    assert abs(float(views.mean())) < 0.1, f"{name}: mean {float(views.mean())}"
+    assert 0.5 < float(views.std()) < 1.1, f"{name}: standard deviation {float(views.std())}"
+
+
+# --- what the training loop adds
+
+
+def measure_trainer_overhead(batch: int = 256, steps: int = 3, rounds: int = 9) -> dict[str, float]:
+    """Milliseconds a step of ``fit`` on the paper's small network, of the bare step, and of what is between them.
+
+    The bare step is forward of student and teacher, objective, backward and optimiser, on a batch that is there. To it
+    ``fit`` adds ``batch_at`` (order, rows, augmentation), logging, the teacher's update, and everything else: seeds,
+    rates, the loop. Parts are measured within ``fit``; medians over rounds in which ``fit`` and bare step run in turn.
+    """
+    generator = torch.Generator().manual_seed(0)
+    source, target = torch.randint(0, 256, (2, 2000, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (2000,), generator=generator)
+    view = View(Preprocessing(size=28, channels=1).normalize, tfa_operations())
+    method = SelfEnsemble(paper_small_network().train(), 10)
+    optimizer = torch.optim.Adam(method.student.parameters(), lr=1e-3)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    stream = TwoDomainStream(
+        source,
+        labels,
+        target,
+        source_view=view,
+        target_views=(view, view),
+        batch=batch,
+        device=torch.device("cpu"),
+        seed=0,
+    )
+    ready = stream.batch_at(0)
+
+    loss, optimizer_step = method.loss, optimizer.step  # the bare step's are not timed within
+
+    def bare_step() -> None:
+        total = loss(ready, 0).total
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer_step()
+
+    events: list[tuple[str, float, float]] = []
+
+    def timed(part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def call_timed(*args: Any, **kwargs: Any) -> Any:
+            start = clock()
+            result = call(*args, **kwargs)
+            events.append((part, start, clock()))
+            return result
+
+        return call_timed
+
+    with tempfile.TemporaryDirectory() as folder:
+        log = MetricsLog(Path(folder) / "metrics.jsonl")
+        stream.batch_at = timed("batch_at", stream.batch_at)
+        method.loss = timed("forward", loss)
+        optimizer.step = timed("optimizer", optimizer_step)
+        method.after_step = timed("teacher's update", method.after_step)
+        log.record, log.flush = timed("logging", log.record), timed("logging", log.flush)
+
+        def whole_steps() -> None:
+            fit(method, optimizer, stream, steps=steps, schedule=lambda step: 1.0, seed=0, log=log, every=Every())
+
+        seconds_of(bare_step, 2)
+        seconds_of(whole_steps, 1)
+        seen: list[dict[str, float]] = []
+        for number in range(rounds):
+            events.clear()
+            bare = seconds_of(bare_step, steps) if number % 2 else None
+            whole = seconds_of(whole_steps, 1)
+            bare = bare or seconds_of(bare_step, steps)
+            seen.append(
+                {"bare step, alone": bare, **{part: value / steps for part, value in split(whole, events).items()}}
+            )
+    return {part: 1e3 * statistics.median(row[part] for row in seen) for part in seen[0]}
+
+
+def split(whole: float, events: list[tuple[str, float, float]]) -> dict[str, float]:
+    """Seconds of ``fit`` by part; what is between forward and optimiser is the backward pass."""
+    parts = dict.fromkeys(("batch_at", "logging", "teacher's update"), 0.0)
+    computing = last_forward_started = 0.0
+    for part, start, end in events:
+        if part == "forward":
+            last_forward_started = start
+        elif part == "optimizer":
+            computing += end - last_forward_started
+        else:
+            parts[part] += end - start
+    everything_else = whole - computing - sum(parts.values())
+    return {
+        "step of fit": whole,
+        "forward, backward, optimiser within it": computing,
+        **parts,
+        "everything else": everything_else,
+    }
+
+
+# --- the page
+
+
+def environment() -> dict[str, Any]:
+    """What a reader needs to know before comparing numbers."""
+    packages = ("torch", "torchvision", "timm", "kornia", "ema-pytorch")
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def cpu_model() -> str:
+    described = Path("/proc/cpuinfo")  # Linux alone says it there
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def print_environment(machine: dict[str, Any]) -> None:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    threads = machine["torch_threads"]
+    measured = "CPU time" if threads == 1 else "wall-clock time"
+    print(f"{machine['cpu']}, {machine['cores']} cores, torch threads: {threads}, {measured}.")
+    print(f"Python {machine['python']}, {versions}.\n")
+
+
+def print_race(title: str, results: list[Result]) -> None:
+    print(f"| {title} | ms | time / ours |\n| --- | ---: | ---: |")
+    for name, milliseconds, ratio in results:
+        print(f"| {name} | {milliseconds:.3g} | {ratio:.2f} |")
+    print(flush=True)
+
+
+def print_overhead(milliseconds: dict[str, float]) -> None:
+    print("| a step of the paper's small network, batch 256 | ms | share of the step |\n| --- | ---: | ---: |")
+    for part, value in milliseconds.items():
+        print(f"| {part} | {value:.3g} | {value / milliseconds['step of fit']:.1%} |")
+    print(flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times of the parts of a step, beside other libraries.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file too")
+    parser.add_argument("--quick", action="store_true", help="three rounds: does it run, not how fast")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="torch threads, 1 by default")
+    parser.add_argument("--only", choices=("teacher", "augmentation", "trainer"), help="one part alone")
+    arguments = parser.parse_args()
+    missing = [package for module, package in OTHERS.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        sys.exit(f"micro.py compares with {', '.join(missing)}, which is not installed: pip install 'dalib[bench]'")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+
+    def rounds(usual: int) -> int:
+        return 3 if arguments.quick else usual
+
+    def wanted(part: str) -> bool:
+        return arguments.only in (None, part)
+
+    numbers: dict[str, Any] = {"environment": environment()}
+    print_environment(numbers["environment"])
+    races: dict[str, list[Result]] = {}
+    if wanted("teacher"):
+        for name, make in (("the paper's small network", paper_small_network), ("ResNet-50", resnet50)):
+            title = f"update of the teacher, {name}"
+            races[title] = race_teachers(make(), rounds(31))
+            print_race(title, races[title])
+    if wanted("augmentation"):
+        for shape, flip, usual in BATCHES:
+            title = f"augmentation, {'x'.join(map(str, shape))}{', flip' if flip else ''}"
+            races[title] = race_augmentations(shape, flip, rounds(usual))
+            print_race(title, races[title])
+    numbers["races"] = {title: [result._asdict() for result in results] for title, results in races.items()}
+    if wanted("trainer"):
+        numbers["trainer_milliseconds"] = measure_trainer_overhead(rounds=rounds(7))
+        print_overhead(numbers["trainer_milliseconds"])
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
