@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -51,6 +50,8 @@ class Result:
     """(step, seconds of training so far, accuracy in percent)"""
     read_seconds: float = 0.0
     source_only: float | None = None
+    peak_mib: float | None = None
+    """What training added to the memory of the process at most: weights, optimiser, activations."""
 
     def seconds_to(self, accuracy: float) -> float | None:
         """Until the first measurement at or above ``accuracy``."""
@@ -75,6 +76,7 @@ def measure(config: TrainConfig, every: int) -> Result:
         return 100 * (predicted == images.labels).double().mean().item()
 
     training = build.make_training(config, preprocessing, domains.train, domains.target, device, steps=result.steps)
+    before = start_peak_memory()
     measuring = 0.0  # seconds spent on test images
     start = time.perf_counter()
 
@@ -101,7 +103,24 @@ def measure(config: TrainConfig, every: int) -> Result:
         )
     result.curve = [(min(number * every, result.steps), seconds, reached) for number, seconds, reached in result.curve]
     _, result.seconds, result.accuracy = result.curve[-1]
+    if before is not None:
+        result.peak_mib = memory("VmHWM") - before
     return result
+
+
+def start_peak_memory() -> float | None:
+    """Start the process's record of its peak anew; its memory now, in MiB. None where the system has no such record."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return memory("VmRSS")
+
+
+def memory(entry: str) -> float:
+    """An entry of Linux's /proc/self/status, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(entry))
 
 
 def table(results: list[Result], to: float) -> str:
@@ -181,13 +200,13 @@ def main() -> None:
                 flush=True,
             )
     print(table(results, given.to))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process: {peak:.0f} MiB")
+    peaks = [result.peak_mib for result in results if result.peak_mib is not None]
+    if peaks:
+        print(f"memory that training adds at its peak: {max(peaks):.0f} MiB")
     if given.json:
         content = {
             "environment": environment(),
             "config": asdict(replace(from_preset(given.preset), root=None)),
-            "peak_memory_mib": round(peak),
             "results": [asdict(result) for result in results],
         }
         given.json.write_text(json.dumps(content, indent=1) + "\n")

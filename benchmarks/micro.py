@@ -1,12 +1,13 @@
 """What the parts of a step cost, beside the libraries that do the same: `python benchmarks/micro.py`.
 
-Prints Markdown: the teacher's update, augmentation, and what the training loop adds to the bare step. Needs no data;
-the other libraries come with `pip install 'dalib[bench]'`.
+Prints Markdown: the teacher's update, augmentation, and the training step (what the loop adds to its computing,
+and how fast that is beside a large product of matrices). Needs no data; the other libraries come with
+`pip install 'dalib[bench]'`.
 
     --json FILE     write the numbers too
     --quick         three rounds of everything: does it run, not how fast
     --threads N     of torch, 1 by default; more tell nothing on a machine that does other work at the same time
-    --only PART     teacher, augmentation or trainer
+    --only PART     teacher, augmentation or step
 
 How it is measured: on the CPU, all contestants in one process and in turn, round after round, each round starting with
 another. A time is the median over rounds; a ratio is the median of the ratios within one round, so that a machine that
@@ -31,25 +32,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib import build
 from dalib.adaptation.teacher import EmaTeacher
 from dalib.augment.views import View, tfa_operations
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.stream import TwoDomainStream
+from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.backbones import PaperSmallBackbone
 from dalib.models.classifier import ImageClassifier
+from dalib.presets import from_preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dalib.types import Batch
 
 ALPHA = 0.99
 OTHERS = {"timm": "timm", "torchvision": "torchvision", "kornia": "kornia", "ema_pytorch": "ema-pytorch"}
 
 #: batch, channels, height, width; whether the views flip; rounds. The paper's digits, small photographs and VisDA.
 BATCHES = [((256, 1, 28, 28), False, 41), ((64, 3, 32, 32), True, 41), ((36, 3, 224, 224), True, 15)]
+
+
+COUNTS = (
+    "GFLOP",
+    "MB moved at least",
+    "GFLOP/s",
+    "GFLOP/s of a 2048 product",
+    "share of the product's",
+)
+"""What :func:`measure_step` gives beside milliseconds."""
 
 
 class Result(NamedTuple):
@@ -238,36 +253,38 @@ def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor
     assert 0.5 < float(views.std()) < 1.1, f"{name}: standard deviation {float(views.std())}"
 
 
-# --- what the training loop adds
+# --- the step
 
 
-def measure_trainer_overhead(batch: int = 256, steps: int = 3, rounds: int = 9) -> dict[str, float]:
-    """Milliseconds a step of ``fit`` on the paper's small network, of the bare step, and of what is between them.
+def synthetic_training(preset: str) -> build.Training:
+    """What ``dalib train --preset`` puts together, on random images."""
+    config = from_preset(preset, source="mnist", target="usps")
+    preprocessing = build.make_preprocessing(config)
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 2000, preprocessing.channels, preprocessing.size, preprocessing.size)
+    source, target = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (2000,), generator=generator)
+    names = tuple(map(str, range(2000)))
+    return build.make_training(
+        config,
+        preprocessing,
+        LabelledImages(source, labels, tuple("0123456789"), names),
+        UnlabelledImages(target, names),
+        torch.device("cpu"),
+        steps=1000,
+    )
+
+
+def measure_step(training: build.Training, steps: int = 5, rounds: int = 9) -> dict[str, float]:
+    """Milliseconds a step of ``fit``, of the bare step, and of what is between them; then how fast the step computes.
 
     The bare step is forward of student and teacher, objective, backward and optimiser, on a batch that is there. To it
     ``fit`` adds ``batch_at`` (order, rows, augmentation), logging, the teacher's update, and everything else: seeds,
-    rates, the loop. Parts are measured within ``fit``; medians over rounds in which ``fit`` and bare step run in turn.
+    rates, the loop. Parts are measured within ``fit``; medians over rounds in which bare step, ``fit`` and a large
+    product of matrices, the yardstick of what this machine can compute, run in turn.
     """
-    generator = torch.Generator().manual_seed(0)
-    source, target = torch.randint(0, 256, (2, 2000, 1, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 10, (2000,), generator=generator)
-    view = View(Preprocessing(size=28, channels=1).normalize, tfa_operations())
-    method = SelfEnsemble(paper_small_network().train(), 10)
-    optimizer = torch.optim.Adam(method.student.parameters(), lr=1e-3)
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    stream = TwoDomainStream(
-        source,
-        labels,
-        target,
-        source_view=view,
-        target_views=(view, view),
-        batch=batch,
-        device=torch.device("cpu"),
-        seed=0,
-    )
+    method, optimizer, stream = training.method, training.optimizer, training.stream
     ready = stream.batch_at(0)
-
     loss, optimizer_step = method.loss, optimizer.step  # the bare step's are not timed within
 
     def bare_step() -> None:
@@ -275,6 +292,16 @@ def measure_trainer_overhead(batch: int = 256, steps: int = 3, rounds: int = 9) 
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer_step()
+
+    left, right = torch.randn(2, 2048, 2048)
+
+    def product() -> None:
+        torch.mm(left, right)
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        bare_step()
+    operations = counter.get_total_flops()
 
     events: list[tuple[str, float, float]] = []
 
@@ -296,20 +323,53 @@ def measure_trainer_overhead(batch: int = 256, steps: int = 3, rounds: int = 9) 
         log.record, log.flush = timed("logging", log.record), timed("logging", log.flush)
 
         def whole_steps() -> None:
-            fit(method, optimizer, stream, steps=steps, schedule=lambda step: 1.0, seed=0, log=log, every=Every())
+            fit(method, optimizer, stream, steps=steps, schedule=training.schedule, seed=0, log=log, every=Every())
 
-        seconds_of(bare_step, 2)
-        seconds_of(whole_steps, 1)
+        for call in (bare_step, product, whole_steps):
+            seconds_of(call, 1)
         seen: list[dict[str, float]] = []
         for number in range(rounds):
             events.clear()
             bare = seconds_of(bare_step, steps) if number % 2 else None
             whole = seconds_of(whole_steps, 1)
             bare = bare or seconds_of(bare_step, steps)
-            seen.append(
-                {"bare step, alone": bare, **{part: value / steps for part, value in split(whole, events).items()}}
-            )
-    return {part: 1e3 * statistics.median(row[part] for row in seen) for part in seen[0]}
+            parts = {part: value / steps for part, value in split(whole, events).items()}
+            seen.append({**parts, "bare step, alone": bare, "product": seconds_of(product, 3)})
+    medians = {part: 1e3 * statistics.median(row[part] for row in seen) for part in seen[0]}
+    yardstick = 2 * 2048**3 / statistics.median(row["product"] for row in seen)
+    return {
+        **{part: value for part, value in medians.items() if part != "product"},
+        "GFLOP": operations / 1e9,
+        "MB moved at least": minimum_bytes(training, ready) / 1e6,
+        "GFLOP/s": operations / statistics.median(row["bare step, alone"] for row in seen) / 1e9,
+        "GFLOP/s of a 2048 product": yardstick / 1e9,
+        "share of the product's": statistics.median(
+            operations / row["bare step, alone"] / (2 * 2048**3 / row["product"]) for row in seen
+        ),
+    }
+
+
+def minimum_bytes(training: build.Training, batch: Batch) -> int:
+    """What a step reads and writes in memory if every layer reads its input and writes its output once.
+
+    Forward of the student on both domains and of the teacher, backward as twice the student's forward; Adam reads and
+    writes weight, gradient and two moments.
+    """
+    student = training.method.student
+    moved = 0
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal moved
+        moved += sum(tensor.nbytes for tensor in (*inputs, output))
+
+    leaves = [module for module in student.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    with torch.no_grad():
+        student(batch.source)
+    for hook in hooks:
+        hook.remove()
+    weights = sum(parameter.nbytes for parameter in student.parameters())
+    return 2 * 3 * moved + moved + 8 * weights
 
 
 def split(whole: float, events: list[tuple[str, float, float]]) -> dict[str, float]:
@@ -369,10 +429,14 @@ def print_race(title: str, results: list[Result]) -> None:
     print(flush=True)
 
 
-def print_overhead(milliseconds: dict[str, float]) -> None:
-    print("| a step of the paper's small network, batch 256 | ms | share of the step |\n| --- | ---: | ---: |")
-    for part, value in milliseconds.items():
-        print(f"| {part} | {value:.3g} | {value / milliseconds['step of fit']:.1%} |")
+def print_step(preset: str, numbers: dict[str, float]) -> None:
+    print(f"| a step of preset {preset} | | share of the step |\n| --- | ---: | ---: |")
+    whole = numbers["step of fit"]
+    for part, value in numbers.items():
+        if part in COUNTS:
+            print(f"| {part} | {value:.3g} | |")
+        else:
+            print(f"| {part}, ms | {value:.3g} | {value / whole:.1%} |")
     print(flush=True)
 
 
@@ -381,7 +445,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file too")
     parser.add_argument("--quick", action="store_true", help="three rounds: does it run, not how fast")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="torch threads, 1 by default")
-    parser.add_argument("--only", choices=("teacher", "augmentation", "trainer"), help="one part alone")
+    parser.add_argument("--only", choices=("teacher", "augmentation", "step"), help="one part alone")
     arguments = parser.parse_args()
     missing = [package for module, package in OTHERS.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -409,9 +473,11 @@ def main() -> None:
             races[title] = race_augmentations(shape, flip, rounds(usual))
             print_race(title, races[title])
     numbers["races"] = {title: [result._asdict() for result in results] for title, results in races.items()}
-    if wanted("trainer"):
-        numbers["trainer_milliseconds"] = measure_trainer_overhead(rounds=rounds(7))
-        print_overhead(numbers["trainer_milliseconds"])
+    if wanted("step"):
+        numbers["step"] = {}
+        for preset in ("paper-small", "digits"):
+            numbers["step"][preset] = measure_step(synthetic_training(preset), rounds=rounds(9))
+            print_step(preset, numbers["step"][preset])
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
 

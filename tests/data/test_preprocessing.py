@@ -151,3 +151,55 @@ def test_grey_becomes_three_equal_channels_and_colour_one():
 def test_what_does_not_fit_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing(**({"size": 8, "channels": 1} | settings))
+
+
+def letter(height, width, top, left, *, size=(40, 60), ground=0, ink=255):
+    """A filled box on plain ground, as a PIL image."""
+    pixels = np.full(size, ground, np.uint8)
+    pixels[top : top + height, left : left + width] = ink
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(0, 255), (255, 0), (40, 140)])
+def test_ink_is_brought_to_the_centre_and_to_one_size_wherever_it_was(ground, ink):
+    preprocessing = Preprocessing(24, 1, fit="ink")
+    expected = np.full((24, 24), ground)
+    expected[2:22, 7:17] = ink  # the longer side is 20 = 24 * 5 / 6, the shorter half of it
+    for image in (
+        letter(10, 5, 3, 4, ground=ground, ink=ink),
+        letter(10, 5, 25, 50, ground=ground, ink=ink),
+        letter(20, 10, 10, 10, ground=ground, ink=ink),
+    ):
+        found = preprocessing.pixels(image)[0].astype(int)
+        # scaled up, the outermost pixels of the ink take in a little of the ground
+        assert (np.abs(found - expected) <= abs(ink - ground) / 2).all()
+        np.testing.assert_array_equal(found[3:21, 8:16], expected[3:21, 8:16])
+        np.testing.assert_array_equal(found[:, :7], expected[:, :7])
+
+
+def test_faint_marks_are_not_ink():
+    image = letter(10, 5, 15, 30)
+    faint = np.array(image)
+    faint[2, 2] = 60  # differs from the ground by less than a quarter of the range
+    preprocessing = Preprocessing(24, 1, fit="ink")
+    np.testing.assert_array_equal(preprocessing.pixels(Image.fromarray(faint)), preprocessing.pixels(image))
+
+
+def test_ink_of_one_channel_counts_and_keeps_its_colour():
+    pixels = np.full((30, 30, 3), (200, 200, 0), np.uint8)
+    pixels[5:15, 5:15] = (200, 20, 0)
+    found = Preprocessing(12, 3, fit="ink").pixels(Image.fromarray(pixels))
+    assert found[:, 6, 6].tolist() == [200, 20, 0]
+    assert found[:, 0, 0].tolist() == [200, 200, 0]
+
+
+def test_an_image_without_ink_is_scaled_as_a_whole():
+    image = Image.fromarray(np.full((30, 20), 77, np.uint8))
+    assert (Preprocessing(16, 1, fit="ink").pixels(image) == 77).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (3, 2)])
+def test_ink_of_the_smallest_images_has_the_right_shape(shape):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    for size in (1, 8, 24):
+        assert Preprocessing(size, 1, fit="ink").pixels(image).shape == (1, size, size)
