@@ -262,7 +262,7 @@ def make_training(
 
 def source_only(config: TrainConfig) -> TrainConfig:
     """The configuration of the baseline."""
-    return replace(config, method="source-only", keep="last")
+    return replace(config, method="source-only", keep="last", statistics="running")
 
 
 def load_model(folder: Path) -> tuple[ImageClassifier, ModelDescription]:

@@ -38,7 +38,7 @@ from dalib.data.stream import permuted
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, fit, restore
 from dalib.engine.keep import MostConfident, kept_step
-from dalib.engine.predict import predict_probabilities
+from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import TrainingDivergedError, UserError
 from dalib.judge.accuracy import confusion_matrix, wilson_interval
@@ -416,6 +416,8 @@ def _train_one(
     model = method.predictor()
     if keep is not None:
         model.load_state_dict(load_tensors(keep.model))
+    if config.statistics == "recomputed":
+        recompute_statistics(model, domains.target.images, preprocessing.normalize, device=device)
     save_model(folder.model, model, description)
     return model
 

@@ -17,6 +17,7 @@ ScheduleName = Literal["one-cycle", "cosine", "constant"]
 OptimizerName = Literal["adam", "adamw"]
 BufferPolicy = Literal["own", "copy", "ema"]
 PresetName = Literal["paper-small", "digits"]
+StatisticsName = Literal["running", "recomputed"]
 KeepName = Literal["last", "most-confident"]
 PrecisionName = Literal["float32", "bfloat16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
@@ -155,6 +156,8 @@ class TrainConfig:
         baseline: also train a source-only model first, to tell whether adaptation helped.
         baseline_steps: steps of the source-only model; by default as many as the adaptation.
         warm_start: adaptation starts from the source-only model's weights; without, or without baseline, from scratch.
+        statistics: of batch normalisation in the adapted model: running, as they are at the end of training, or
+            recomputed on the target's images without augmentation.
         keep: which weights of the adaptation become the model: the last, or those at the evaluation with the largest
             share of confident target images, which needs no target label.
         steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
@@ -186,6 +189,7 @@ class TrainConfig:
     baseline_steps: int | None = None
     warm_start: bool = True
     keep: KeepName = "last"
+    statistics: StatisticsName = "running"
     steps: int | None = None
     epochs: int | None = None
     batch: int = 64

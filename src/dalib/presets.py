@@ -28,6 +28,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "baseline": False,
                 "warm_start": False,
                 "keep": "most-confident",
+                "statistics": "running",
                 "epochs": 300,
                 "batch": 256,
                 "data.size": 28,
@@ -57,6 +58,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "ours for written characters: a minute or two on two cores",
             {
                 "warm_start": False,
+                "statistics": "recomputed",
                 "steps": 1500,
                 "batch": 128,
                 "data.size": 24,

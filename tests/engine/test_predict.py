@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dalib.engine.predict import evaluating, predict_probabilities
+from dalib.engine.predict import evaluating, predict_probabilities, recompute_statistics
 from dalib.models.classifier import ImageClassifier
 
 CPU = torch.device("cpu")
@@ -64,3 +64,66 @@ def test_every_submodule_is_back_in_its_mode(model, training, fails):
         if fails:
             raise ZeroDivisionError
     assert [module.training for module in model.modules()] == before
+
+
+def batch_norms(model):
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def test_recomputed_statistics_are_those_of_the_plain_images(model, images):
+    recompute_statistics(model, images, normalize, device=CPU)
+    convolution, norm = model.backbone[0], model.backbone[1]
+    with torch.no_grad():
+        seen = convolution(normalize(images)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(norm.running_mean, seen.mean(dim=1))
+    torch.testing.assert_close(norm.running_var, seen.var(dim=1))
+
+
+def test_over_several_batches_they_are_the_mean_and_every_image_counts_once(model):
+    images = torch.randint(0, 256, (700, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images[:350] //= 8  # rows that lie class by class: each batch takes from both halves
+    recompute_statistics(model, images, normalize, device=CPU)
+    with torch.no_grad():
+        seen = model.backbone[0](normalize(images)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(model.backbone[1].running_mean, seen.mean(dim=1))
+    torch.testing.assert_close(model.backbone[1].running_var, seen.var(dim=1), rtol=0.02, atol=0)
+    assert model.backbone[1].num_batches_tracked == 2
+
+
+def test_recomputing_changes_statistics_alone(model, images):
+    model.train()
+    model.backbone[2].eval()
+    weights = [parameter.clone() for parameter in model.parameters()]
+    modes = [module.training for module in model.modules()]
+    random_state = torch.get_rng_state()
+    recompute_statistics(model, images, normalize, device=CPU)
+    assert all(torch.equal(*pair) for pair in zip(weights, model.parameters(), strict=True))
+    assert [module.training for module in model.modules()] == modes
+    assert [norm.momentum for norm in batch_norms(model)] == [0.1, 0.1]
+    assert torch.equal(torch.get_rng_state(), random_state), "dropout was on"
+
+
+def test_recomputing_looks_at_no_more_images_than_asked(model):
+    class Counting:
+        seen: tuple = ()
+
+        def __len__(self):
+            return 1_000_000
+
+        def __getitem__(self, indices):
+            self.seen += tuple(indices.tolist())
+            return torch.zeros(len(indices), 1, 6, 6, dtype=torch.uint8)
+
+    rows = Counting()
+    recompute_statistics(model, rows, normalize, device=CPU, most=1000)
+    assert len(set(rows.seen)) == 1000
+    assert (min(rows.seen), max(rows.seen)) == (0, 999_999)
+
+
+def test_without_batch_normalisation_nothing_is_done(images):
+    recompute_statistics(nn.Linear(1, 1), images[:1], normalize, device=CPU)
+
+
+def test_one_image_has_no_statistics(model, images):
+    with pytest.raises(ValueError, match="at least two"):
+        recompute_statistics(model, images[:1], normalize, device=CPU)

@@ -93,18 +93,18 @@ def _ink_centred(image: Image.Image, size: int) -> Image.Image:
     """
     pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
-    ground = np.median(border, axis=0)
-    ink = np.abs(pixels - ground) > 64
+    ground = np.sort(border, axis=0)[len(border) // 2]
+    ink = np.abs(np.subtract(pixels, ground, dtype=np.int16)) > 64
     if ink.ndim == 3:
         ink = ink.any(axis=2)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    rows, columns = ink.any(axis=1).nonzero()[0], ink.any(axis=0).nonzero()[0]
     if not len(rows):
         return image.resize((size, size), Image.Resampling.BILINEAR)
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     scale = max(1, size - 2 * (size // 12)) / max(bottom - top, right - left)
     width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     cut = image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-    colour = tuple(ground.astype(int).tolist()) if ink.shape != pixels.shape else int(ground)
+    colour = tuple(ground.tolist()) if ground.ndim else int(ground)
     square = Image.new(image.mode, (size, size), colour)
     square.paste(cut, ((size - width) // 2, (size - height) // 2))
     return square

@@ -33,6 +33,47 @@ def predict_probabilities(
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def recompute_statistics(
+    model: nn.Module,
+    images: Rows,
+    normalize: Callable[[Tensor], Tensor],
+    *,
+    device: torch.device,
+    batch: int = 256,
+    most: int = 8192,
+) -> None:
+    """Replace the running statistics of batch normalisation by those of plain images, in place.
+
+    What ran during training is of augmented images, and of the network as it was some steps ago. The images, at most
+    ``most`` of them, are spread evenly over the rows, and so are those of each batch, in case the rows lie class by
+    class. Weights, modes and the momentum stay; a model without batch normalisation is left alone.
+
+    Raises:
+        ValueError: fewer than two images.
+
+    Source: our choice, after the recomputation that weight averaging needs (Izmailov et al. 2018).
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    if not norms:
+        return
+    if len(images) < 2:
+        raise ValueError(f"images: expected at least two to take statistics of, got {len(images)}")
+    spread = torch.linspace(0, len(images) - 1, min(most, len(images)), dtype=torch.float64).round().long()
+    batches = max(1, len(spread) // batch)
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(model):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over batches
+            norm.train()
+        for number in range(batches):
+            model(normalize(images[spread[number::batches]].to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every submodule is back in the mode it had, frozen BatchNorm included."""
