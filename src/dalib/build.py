@@ -24,10 +24,12 @@ from dalib.augment.views import (
     Operation,
     View,
     noise_operations,
+    strong_warp_operations,
     tf_operations,
     tfa_intensity_operations,
     tfa_operations,
     warp_operations,
+    weak_warp_operations,
 )
 from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
@@ -64,6 +66,8 @@ OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
     "tfa": lambda size, flip: tfa_operations(flip=flip),
     "tfa-intensity": lambda size, flip: tfa_intensity_operations(flip=flip),
     "warp": lambda size, flip: warp_operations(size, flip=flip),
+    "strong-warp": lambda size, flip: strong_warp_operations(size, flip=flip),
+    "weak-warp": lambda size, flip: weak_warp_operations(size, flip=flip),
 }
 
 DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {

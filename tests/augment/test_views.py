@@ -9,10 +9,12 @@ from dalib.augment.geometry import RandomAffine
 from dalib.augment.views import (
     View,
     noise_operations,
+    strong_warp_operations,
     tf_operations,
     tfa_intensity_operations,
     tfa_operations,
     warp_operations,
+    weak_warp_operations,
 )
 from dalib.data.preprocessing import Preprocessing
 
@@ -23,6 +25,8 @@ OPERATIONS = {
     "tfa": tfa_operations(flip=True),
     "tfa-intensity": tfa_intensity_operations(),
     "warp": warp_operations(8),
+    "strong-warp": strong_warp_operations(8, flip=True),
+    "weak-warp": weak_warp_operations(8),
 }
 every_choice = pytest.mark.parametrize("operations", OPERATIONS.values(), ids=OPERATIONS)
 
@@ -172,3 +176,11 @@ def test_our_warp_draws_no_frame_around_a_dark_image():
     affine, _ = warp_operations(32)
     torch.testing.assert_close(affine(dark, generator()), dark)
     assert affine.translation == 2
+
+
+def test_warps_of_three_strengths_shift_and_bend_by_their_shares_of_the_size():
+    (weak,), (usual, _), (strong, noise) = weak_warp_operations(48), warp_operations(48), strong_warp_operations(48)
+    assert [warp.translation for warp in (weak, usual, strong)] == [2, 3, 4]
+    assert [warp.matrix_sigma for warp in (weak, usual, strong)] == [0.05, 0.1, 0.15]
+    assert {warp.padding for warp in (weak, usual, strong)} == {"border"}
+    assert noise == GaussianNoise(sigma=0.1)
