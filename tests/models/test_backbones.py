@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dalib.models.backbones import PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
+from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
 from dalib.models.classifier import ImageClassifier
 
 
@@ -118,3 +118,26 @@ def test_the_small_backbone_has_five_convolutions_in_three_scales(channels, size
         (128, 64, 3, 3),
     ]
     assert convolution_sizes(network, images) == [size, size, size // 2, size // 2, size // 4]
+
+
+@pytest.mark.parametrize("size", [16, 24, 28])
+def test_the_digits_network_has_the_paper_networks_weights_and_pools_before_it_normalises(size):
+    ours, papers = DigitsBackbone(1, size), PaperSmallBackbone(1, size)
+    assert weight_shapes(ours) == weight_shapes(papers)
+    assert kinds(ours) == [
+        "conv", "pool", "norm", "relu", *CONVOLUTION, "conv", "pool", "norm", "relu", "flatten", "drop", "linear", "relu",
+    ]  # fmt: skip
+    assert ours(torch.zeros(2, 1, size, size)).shape == (2, 256)
+
+
+def test_in_evaluation_mode_the_digits_network_is_the_papers_where_scales_are_positive():
+    ours, papers = DigitsBackbone(1, 24).eval(), PaperSmallBackbone(1, 24).eval()
+    for mine, theirs in zip(ours.parameters(), papers.parameters(), strict=True):
+        mine.data.copy_(theirs)
+    images = torch.randn(3, 1, 24, 24)
+    torch.testing.assert_close(ours(images), papers(images))
+
+
+def test_the_digits_network_refuses_images_of_which_nothing_is_left():
+    with pytest.raises(ValueError, match="at least 16"):
+        DigitsBackbone(1, 15)

@@ -71,7 +71,7 @@ class PaperSmallBackbone(nn.Module):
 
 
 class DigitsBackbone(nn.Module):
-    """:class:`PaperSmallBackbone` with each pooling before the batch normalisation, which saves time.
+    """:class:`PaperSmallBackbone` with each pooling before the batch normalisation, which saves time, and dropout 0.25.
 
     Normalisation and ReLU pass over four times fewer values, at the same number of parameters and almost the same
     function: the maximum of normalised values is the normalised maximum wherever the learnt scale is positive.
@@ -98,7 +98,7 @@ class DigitsBackbone(nn.Module):
             nn.BatchNorm2d(64),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Dropout(0.5),
+            nn.Dropout(0.25),
             nn.Linear(64 * _paper_small_side(size) ** 2, self.out_features),
             nn.ReLU(),
         )
