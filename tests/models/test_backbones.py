@@ -125,7 +125,8 @@ def test_the_digits_network_has_the_paper_networks_weights_and_pools_before_it_n
     ours, papers = DigitsBackbone(1, size), PaperSmallBackbone(1, size)
     assert weight_shapes(ours) == weight_shapes(papers)
     assert kinds(ours) == [
-        "conv", "pool", "norm", "relu", *CONVOLUTION, "conv", "pool", "norm", "relu", "flatten", "drop", "linear", "relu",
+        "conv", "pool", "norm", "relu", *CONVOLUTION, "conv", "pool", "norm", "relu",
+        "flatten", "drop", "linear", "relu",
     ]  # fmt: skip
     assert ours(torch.zeros(2, 1, size, size)).shape == (2, 256)
 
