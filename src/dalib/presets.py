@@ -63,6 +63,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "batch": 128,
                 "data.size": 24,
                 "data.fit": "ink",
+                "data.validation_share": 0.05,
                 "model.backbone": "digits",
                 "model.bottleneck_dim": None,
                 "views.source": "strong-warp",
