@@ -38,6 +38,7 @@ from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImage
 from dalib.data.stream import TwoDomainStream
 from dalib.engine import schedule
 from dalib.errors import UserError
+from dalib.models.averaged import AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
 from dalib.models.classifier import ImageClassifier
 from dalib.models.saved import ModelDescription, load_description, load_tensors
@@ -173,9 +174,23 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
     return {
         "backbone": config.model.backbone,
         "bottleneck_dim": config.model.bottleneck_dim,
+        "averaged_views": config.model.averaged_views,
         "channels": preprocessing.channels,
         "size": preprocessing.size,
     }
+
+
+def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
+    """What predicts: the network itself, or its mean over views.
+
+    Raises:
+        UserError: a negative number of views.
+    """
+    count = architecture.get("averaged_views", 0)
+    try:
+        return AveragedViews(model, count) if count else model
+    except ValueError as error:
+        raise UserError(f"--model.averaged_views: {error}") from None
 
 
 def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Method:
@@ -271,8 +286,8 @@ def source_only(config: TrainConfig) -> TrainConfig:
     return replace(config, method="source-only", keep="last", statistics="running")
 
 
-def load_model(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
-    """A saved model in evaluation mode, and what goes with it.
+def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
+    """What predicts of a saved model, in evaluation mode, and what goes with it.
 
     Raises:
         UserError: files that are missing, damaged, or do not fit each other.
@@ -292,4 +307,4 @@ def load_model(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
         model.load_state_dict(load_tensors(folder))
     except RuntimeError as error:
         raise UserError(f"{folder}: the weights do not fit config.json ({error})") from None
-    return model.eval(), description
+    return make_predictor(model, description.architecture).eval(), description

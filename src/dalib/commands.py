@@ -84,7 +84,9 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     device = build.make_device(config.device)
     preprocessing = build.make_preprocessing(config)
     # bad settings are told before data is read
-    network = build.make_classifier(build.architecture_of(config, preprocessing), 2)
+    architecture = build.architecture_of(config, preprocessing)
+    network = build.make_classifier(architecture, 2)
+    build.make_predictor(network, architecture)
     build.make_method(config, network, 2)
     build.make_optimizer(config.optimizer, network)
     run = RunFolder(Path(config.out)) if config.out else _new_run(config)
@@ -147,11 +149,12 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
             write_json(run.summary, {**summary, "status": "diverged"})
             raise
         summary["seconds"][name] = time.monotonic() - since
+        predictor = build.make_predictor(model, architecture).to(device)
         probabilities[name] = predict_probabilities(
-            model, domains.target.images, preprocessing.normalize, device=device
+            predictor, domains.target.images, preprocessing.normalize, device=device
         )
         summary["models"][name] = {
-            **_source_validation(model, domains.validation, preprocessing, device),
+            **_source_validation(predictor, domains.validation, preprocessing, device),
             "target_histogram": torch.bincount(
                 probabilities[name].argmax(dim=1), minlength=len(domains.train.classes)
             ).tolist(),

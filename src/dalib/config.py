@@ -48,10 +48,13 @@ class ModelConfig:
     Attributes:
         backbone: small and digits are ours; paper-small and paper-large are the paper's.
         bottleneck_dim: width of the bottleneck; null leaves it out.
+        averaged_views: predict by the mean over so many small warps of each image, at so many times the price; 0 is the
+            image alone.
     """
 
     backbone: BackboneName = "small"
     bottleneck_dim: int | None = None
+    averaged_views: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dalib import build
 from dalib.cli import read_config, run
+from dalib.models.averaged import AveragedViews
 from dalib.runfolder import RunFolder
 
 QUICK = ["--batch", "4", "--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
@@ -137,3 +139,30 @@ def test_bfloat16_trains_and_keeps_float32_weights(root, tmp_path):
         torch.float32,
         torch.int64,
     }
+
+
+def test_a_model_of_averaged_views_predicts_by_them_wherever_it_is_loaded(root, tmp_path, capsys):
+    found = train(root, tmp_path / "run", "--steps", "2", "--model.averaged_views", "3", "--warm_start", "true")
+    model, description = build.load_model(found.model)
+    assert isinstance(model, AveragedViews)
+    assert description.architecture["averaged_views"] == 3
+    images = torch.rand(4, 1, 28, 28)
+    assert not torch.allclose(model(images).softmax(dim=1), model.model(images).softmax(dim=1))
+    assert run(["eval", str(found.root), "--data", "mnist-test", "--root", str(root)]) == 0
+    evaluated = json.loads(next(found.evaluations.iterdir()).read_text())
+    assert set(evaluated["models"]) == {"adapted", "source-only"}
+
+
+def test_a_negative_number_of_views_is_refused_before_anything_is_read(tmp_path, capsys):
+    assert run(["train", "--model.averaged_views", "-1", "--out", str(tmp_path / "run")]) == 2
+    assert "averaged_views" in capsys.readouterr().err
+
+
+def test_recomputed_statistics_are_those_of_the_target(root, tmp_path):
+    settings = ["--steps", "2", "--baseline", "false"]
+    plain = load_file(train(root, tmp_path / "a", *settings).model / "model.safetensors")
+    found = train(root, tmp_path / "b", *settings, "--statistics", "recomputed")
+    recomputed = load_file(found.model / "model.safetensors")
+    changed = {name for name in plain if not torch.equal(plain[name], recomputed[name])}
+    assert changed
+    assert all("running" in name or "num_batches" in name for name in changed)
