@@ -203,3 +203,13 @@ def test_ink_of_the_smallest_images_has_the_right_shape(shape):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     for size in (1, 8, 24):
         assert Preprocessing(size, 1, fit="ink").pixels(image).shape == (1, size, size)
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(0, 200), (255, 40)])
+def test_ink_along_most_of_the_border_does_not_tint_the_ground(ground, ink):
+    pixels = np.full((16, 16), ground, np.uint8)
+    pixels[:2, 2:14] = pixels[-2:, 2:14] = ink  # a character that fills its box: 24 of 60 pixels of the border
+    pixels[4:12, 0] = (3 * ground + ink) // 4  # and 8 more in between, so that the median is
+    found = Preprocessing(24, 1, fit="ink").pixels(Image.fromarray(pixels))[0]
+    assert (found[:2] == ground).all()
+    assert (found[:, -1] == ground).all()
