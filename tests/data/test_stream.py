@@ -107,7 +107,7 @@ def test_neighbours_do_not_stay_neighbours():
 
 
 def noisy(images: Tensor, generator: torch.Generator) -> Tensor:
-    return images.float() + torch.rand(images.shape, generator=generator) / 2
+    return images.float() + torch.rand(images.shape, generator=generator, device=images.device) / 2
 
 
 def plain(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -224,3 +224,33 @@ def test_another_number_of_labels_than_images_is_refused(labels):
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match=r"batch: .*got 0"):
         stream(batch=0)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@needs_gpu
+@pytest.mark.parametrize("fits", [True, False])
+def test_on_a_gpu_batches_are_the_same_whether_images_live_there_or_are_sent(fits, monkeypatch):
+    if not fits:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4, 4))
+    device = torch.device("cuda")
+    settings = {"views": (plain, plain), "source_view": plain}  # the generators of CPU and GPU draw other numbers
+    there = stream(device=device, **settings)
+    assert there.source.device.type == ("cuda" if fits else "cpu")
+    batch, expected = there.batch_at(3), stream(**settings).batch_at(3)
+    assert {tensor.device.type for tensor in (batch.source, batch.labels, *batch.target)} == {"cuda"}
+    assert torch.equal(batch.source.cpu(), expected.source)
+    assert torch.equal(batch.labels.cpu(), expected.labels)
+    assert all(torch.equal(one.cpu(), other) for one, other in zip(batch.target, expected.target, strict=True))
+
+
+@needs_gpu
+def test_on_a_gpu_no_step_makes_the_host_wait():
+    there = stream(device=torch.device("cuda"))
+    there.batch_at(0)  # the first call loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        there.batch_at(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

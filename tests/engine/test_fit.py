@@ -288,3 +288,30 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     with pytest.raises(TrainingDivergedError, match="weights are not finite after step 8"):
         one.run(every=Every(log=1, evaluate=100, checkpoint=4))
     assert [path.name for path in one.checkpoints.folder.iterdir()] == ["step-000000004.pt"]
+
+
+def test_what_follows_an_evaluation_finds_its_line_in_the_log(tmp_path):
+    started, seen = training(tmp_path), []
+
+    def look(step: int) -> None:
+        seen.append((step, json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"]))
+
+    started.run(after_evaluation=look, every=Every(log=1, evaluate=3, checkpoint=100))
+    assert seen == [(3, 3), (6, 6), (8, 8)]
+
+
+@every_method
+def test_under_autocast_forward_passes_are_in_bfloat16_and_weights_and_losses_in_float32(tmp_path, make):
+    started = training(tmp_path, make)
+    seen: set[torch.dtype] = set()
+    started.method.student.head.register_forward_hook(lambda module, images, output: seen.add(output.dtype))
+    before = {name: tensor.clone() for name, tensor in started.method.student.named_parameters()}
+    losses = started.method.loss
+    parts: list[Losses] = []
+    started.method.loss = lambda batch, step: parts.append(losses(batch, step)) or parts[-1]
+    started.run(autocast=torch.bfloat16, evaluate=dict)
+    assert seen == {torch.bfloat16}
+    assert {part.dtype for loss in parts for part in loss.parts.values()} == {torch.float32}
+    after = dict(started.method.student.named_parameters())
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+    assert any(not torch.equal(before[name], after[name]) for name in before)
