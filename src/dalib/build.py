@@ -24,7 +24,6 @@ from dalib.augment.views import (
     Operation,
     View,
     noise_operations,
-    noisy_warp_operations,
     strong_warp_operations,
     tf_operations,
     tfa_intensity_operations,
@@ -69,7 +68,6 @@ OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
     "tfa-intensity": lambda size, flip: tfa_intensity_operations(flip=flip),
     "warp": lambda size, flip: warp_operations(size, flip=flip),
     "strong-warp": lambda size, flip: strong_warp_operations(size, flip=flip),
-    "noisy-warp": lambda size, flip: noisy_warp_operations(size, flip=flip),
     "weak-warp": lambda size, flip: weak_warp_operations(size, flip=flip),
 }
 

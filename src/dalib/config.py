@@ -10,7 +10,7 @@ from typing import Literal
 
 MethodName = Literal["self-ensemble", "source-only"]
 BackboneName = Literal["small", "digits", "paper-small", "paper-large"]
-ViewName = Literal["none", "noise", "tf", "tfa", "tfa-intensity", "warp", "weak-warp", "strong-warp", "noisy-warp"]
+ViewName = Literal["none", "noise", "tf", "tfa", "tfa-intensity", "warp", "weak-warp", "strong-warp"]
 DistanceName = Literal["squared", "bce", "kl"]
 OverClasses = Literal["mean", "sum"]
 ScheduleName = Literal["one-cycle", "cosine", "constant"]

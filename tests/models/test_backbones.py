@@ -120,23 +120,14 @@ def test_the_small_backbone_has_five_convolutions_in_three_scales(channels, size
     assert convolution_sizes(network, images) == [size, size, size // 2, size // 2, size // 4]
 
 
-@pytest.mark.parametrize("size", [16, 24, 28])
-def test_the_digits_network_has_the_paper_networks_weights_and_pools_before_it_normalises(size):
-    ours, papers = DigitsBackbone(1, size), PaperSmallBackbone(1, size)
-    assert weight_shapes(ours) == weight_shapes(papers)
-    assert kinds(ours) == [
-        "conv", "pool", "norm", "relu", *CONVOLUTION, "conv", "pool", "norm", "relu",
-        "flatten", "drop", "linear", "relu",
-    ]  # fmt: skip
-    assert ours(torch.zeros(2, 1, size, size)).shape == (2, 256)
-
-
-def test_in_evaluation_mode_the_digits_network_is_the_papers_where_scales_are_positive():
-    ours, papers = DigitsBackbone(1, 24).eval(), PaperSmallBackbone(1, 24).eval()
-    for mine, theirs in zip(ours.parameters(), papers.parameters(), strict=True):
-        mine.data.copy_(theirs)
-    images = torch.randn(3, 1, 24, 24)
-    torch.testing.assert_close(ours(images), papers(images))
+@pytest.mark.parametrize(("size", "side"), [(16, 1), (20, 2), (24, 3), (28, 4)])
+def test_the_digits_network_pools_before_it_normalises_and_says_its_width(size, side):
+    network = DigitsBackbone(1, size)
+    assert weight_shapes(network) == [(32, 1, 5, 5), (64, 32, 3, 3), (96, 64, 3, 3), (96, 96, 3, 3)]
+    pooled = ["conv", "pool", "norm", "relu"]
+    assert kinds(network) == [*pooled, *pooled, *CONVOLUTION, *CONVOLUTION, "flatten", "drop"]
+    assert network.out_features == 96 * side**2
+    assert network(torch.zeros(2, 1, size, size)).shape == (2, network.out_features)
 
 
 def test_the_digits_network_refuses_images_of_which_nothing_is_left():

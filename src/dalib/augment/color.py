@@ -23,24 +23,6 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
-class RandomNoise:
-    """Adds normal noise whose standard deviation each image draws for itself; (N, C, H, W) float -> same.
-
-    Attributes:
-        most: the standard deviation is uniform in [0, most].
-
-    Source: our choice; the student hears anything from a whisper to a noise as loud as the image.
-    """
-
-    most: float = 0.8
-
-    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        sigma = torch.rand(images.shape[0], 1, 1, 1, generator=generator, device=images.device).mul_(self.most)
-        noise = torch.empty(images.shape, device=images.device).normal_(generator=generator)
-        return noise.mul_(sigma).add_(images)
-
-
-@dataclass(frozen=True)
 class RandomIntensity:
     """Inverts, scales and shifts the intensities of each image as a whole; (N, C, H, W) float -> same.
 

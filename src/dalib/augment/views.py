@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from dalib.augment.color import GaussianNoise, RandomIntensity, RandomNoise
+from dalib.augment.color import GaussianNoise, RandomIntensity
 from dalib.augment.geometry import RandomAffine
 
 #: (N, C, H, W) float32 images, a generator on their device -> views of the same shape.
@@ -69,12 +69,6 @@ def strong_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation,
         RandomAffine(translation=size / 12, matrix_sigma=0.15, flip=flip, padding="border"),
         GaussianNoise(0.1),
     )
-
-
-def noisy_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
-    """:func:`strong_warp_operations` with noise of up to 0.8, for a student that is to look hard."""
-    affine, _ = strong_warp_operations(size, flip=flip)
-    return (affine, RandomNoise(0.8))
 
 
 def weak_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
