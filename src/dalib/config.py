@@ -59,7 +59,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """The random views of the images.
+    """The random views of the images: noise, tf, tfa and tfa-intensity are the paper's, the warps are ours.
 
     Attributes:
         source: views of the source images.
