@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torchvision
+from micro import cpu_model
 
 from dalib import build
 from dalib.commands import open_domains, steps_of
@@ -162,12 +163,8 @@ def table(results: list[Result], to: float) -> str:
 
 def environment() -> dict[str, str | int]:
     """What the numbers were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
     return {
-        "cpu": cpu,
+        "cpu": cpu_model(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,75 +12,64 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A recipe: settings by their names on the command line, ``optimizer.lr`` for instance."""
-
-    about: str
-    settings: Mapping[str, Any]
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType(
+#: Settings by their names on the command line, ``optimizer.lr`` for instance.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "paper-small": Preset(
-            "the paper's recipe for MNIST <-> USPS, to the letter; hours on a CPU",
-            {
-                "baseline": False,
-                "warm_start": False,
-                "keep": "most-confident",
-                "statistics": "running",
-                "epochs": 300,
-                "batch": 256,
-                "data.size": 28,
-                "data.validation_share": 0.0,
-                "model.backbone": "paper-small",
-                "model.bottleneck_dim": None,
-                "model.averaged_views": 0,
-                "views.source": "tfa",
-                "views.student": "tfa",
-                "views.teacher": "tfa",
-                "self_ensemble.alpha": 0.99,
-                "self_ensemble.alpha_warmup": False,
-                "self_ensemble.buffers": "own",
-                "self_ensemble.distance": "squared",
-                "self_ensemble.over_classes": "mean",
-                "self_ensemble.weight": 3.0,
-                "self_ensemble.threshold": 0.96837722,  # 1 - 10^-1.5
-                "self_ensemble.ramp_up_steps": 0,
-                "self_ensemble.class_balance": 0.0,
-                "optimizer.name": "adam",
-                "optimizer.lr": 1e-3,
-                "optimizer.weight_decay": 0.0,
-                "optimizer.schedule": "constant",
-                "optimizer.label_smoothing": 0.0,
-            },
-        ),
-        "digits": Preset(
-            "ours for written characters: minutes on two cores",
-            {
-                "warm_start": False,
-                "statistics": "recomputed",
-                "steps": 2000,
-                "batch": 128,
-                "data.size": 24,
-                "data.fit": "ink",
-                "data.validation_share": 0.05,
-                "model.backbone": "digits",
-                "model.bottleneck_dim": 256,
-                "model.averaged_views": 8,
-                "views.source": "strong-warp",
-                "views.student": "strong-warp",
-                "views.teacher": "weak-warp",
-                "self_ensemble.teacher_dropout": False,
-                "self_ensemble.threshold": 0.6,
-                "self_ensemble.class_balance": 0.0,
-                "optimizer.name": "adamw",
-                "optimizer.lr": 4e-3,
-                "optimizer.weight_decay": 0.05,
-                "optimizer.schedule": "one-cycle",
-                "optimizer.label_smoothing": 0.1,
-            },
-        ),
+        # the paper's recipe for MNIST <-> USPS, to the letter; hours on a CPU
+        "paper-small": {
+            "baseline": False,
+            "warm_start": False,
+            "keep": "most-confident",
+            "statistics": "running",
+            "epochs": 300,
+            "batch": 256,
+            "data.size": 28,
+            "data.validation_share": 0.0,
+            "model.backbone": "paper-small",
+            "model.bottleneck_dim": None,
+            "model.averaged_views": 0,
+            "views.source": "tfa",
+            "views.student": "tfa",
+            "views.teacher": "tfa",
+            "self_ensemble.alpha": 0.99,
+            "self_ensemble.alpha_warmup": False,
+            "self_ensemble.buffers": "own",
+            "self_ensemble.distance": "squared",
+            "self_ensemble.over_classes": "mean",
+            "self_ensemble.weight": 3.0,
+            "self_ensemble.threshold": 0.96837722,  # 1 - 10^-1.5
+            "self_ensemble.ramp_up_steps": 0,
+            "self_ensemble.class_balance": 0.0,
+            "optimizer.name": "adam",
+            "optimizer.lr": 1e-3,
+            "optimizer.weight_decay": 0.0,
+            "optimizer.schedule": "constant",
+            "optimizer.label_smoothing": 0.0,
+        },
+        # ours for written characters: minutes on two cores
+        "digits": {
+            "warm_start": False,
+            "statistics": "recomputed",
+            "steps": 2000,
+            "batch": 128,
+            "data.size": 24,
+            "data.fit": "ink",
+            "data.validation_share": 0.05,
+            "model.backbone": "digits",
+            "model.bottleneck_dim": 256,
+            "model.averaged_views": 8,
+            "views.source": "strong-warp",
+            "views.student": "strong-warp",
+            "views.teacher": "weak-warp",
+            "self_ensemble.teacher_dropout": False,
+            "self_ensemble.threshold": 0.6,
+            "self_ensemble.class_balance": 0.0,
+            "optimizer.name": "adamw",
+            "optimizer.lr": 4e-3,
+            "optimizer.weight_decay": 0.05,
+            "optimizer.schedule": "one-cycle",
+            "optimizer.label_smoothing": 0.1,
+        },
     }
 )
 
@@ -110,7 +99,7 @@ def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
     other_length = any(setting in given for setting in length)
     return {
         setting: value
-        for setting, value in PRESETS[name].settings.items()
+        for setting, value in PRESETS[name].items()
         if not (setting in given or (other_length and setting in length))
     }
 
