@@ -130,12 +130,12 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         write_view_sheet(run.views, domains.target.images, views.student, views.teacher, config.seed)
     write_json(run.summary, summary)
 
-    trainings: list[tuple[str, TrainConfig, TrainingFolder, int]] = [(config.method, config, run, steps)]
+    baseline = build.source_only(config)
+    trainings: list[tuple[str, TrainConfig, TrainingFolder, int]] = [("source-only", baseline, run, steps)]
     if config.method != "source-only":
         trainings = [("adapted", config, run, steps)]
         if config.baseline:
-            baseline_steps = config.baseline_steps or steps
-            trainings.insert(0, ("source-only", build.source_only(config), run.source_only, baseline_steps))
+            trainings.insert(0, ("source-only", baseline, run.source_only, config.baseline_steps or steps))
     probabilities: dict[str, Tensor] = {}
     model: nn.Module | None = None
     for name, training, folder, length in trainings:

@@ -166,3 +166,9 @@ def test_recomputed_statistics_are_those_of_the_target(root, tmp_path):
     changed = {name for name in plain if not torch.equal(plain[name], recomputed[name])}
     assert changed
     assert all("running" in name or "num_batches" in name for name in changed)
+
+
+def test_a_source_only_run_has_no_confident_target_images_to_choose_by(root, tmp_path):
+    found = train(root, tmp_path / "run", "--preset", "paper-small", "--method", "source-only", "--steps", "2")
+    assert list(found.models()) == ["source-only"]
+    assert not found.kept.exists()
