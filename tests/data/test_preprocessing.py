@@ -142,6 +142,9 @@ def test_grey_becomes_three_equal_channels_and_colour_one():
         ({"channels": 4}, "channels: .*got 4"),
         ({"size": 0}, "size: .*got 0"),
         ({"fit": "pad"}, "fit: .*got 'pad'"),
+        ({"crop": 9}, "crop: expected at most the size, 8 pixels, got 9"),
+        ({"crop": 0}, "crop: .*got 0"),
+        ({"interpolation": "cubic"}, "interpolation: .*got 'cubic'"),
         ({"mean": (0.5,)}, "mean, std: give both"),
         ({"std": (0.5,)}, "mean, std: give both"),
         ({"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}, "mean, std: expected 1 values"),
@@ -213,3 +216,27 @@ def test_ink_along_most_of_the_border_does_not_tint_the_ground(ground, ink):
     found = Preprocessing(24, 1, fit="ink").pixels(Image.fromarray(pixels))[0]
     assert (found[:2] == ground).all()
     assert (found[:, -1] == ground).all()
+
+
+def test_the_network_sees_the_centre_of_the_stored_image():
+    whole, crop = Preprocessing(8, 1, mean=(0.0,), std=(1.0,)), Preprocessing(8, 1, mean=(0.0,), std=(1.0,), crop=4)
+    images = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+    assert crop.input_size == 4
+    assert whole.input_size == 8
+    assert crop.pixels(Image.new("L", (30, 20))).shape == (1, 8, 8)
+    torch.testing.assert_close(crop.normalize(images), whole.normalize(images)[:, :, 2:6, 2:6])
+
+
+def test_standardisation_is_of_what_the_network_sees():
+    images = torch.full((1, 1, 8, 8), 200, dtype=torch.uint8)
+    images[:, :, 2:6, 2:4] = 0
+    seen = Preprocessing(8, 1, crop=4).normalize(images)
+    assert seen.mean().item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_interpolation_is_that_of_pillow(fit):
+    image = Image.fromarray(random_bytes(20, 20))
+    for interpolation, resampling in (("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)):
+        found = Preprocessing(8, 1, fit=fit, interpolation=interpolation).pixels(image)
+        np.testing.assert_array_equal(found[0], np.asarray(image.resize((8, 8), resampling)))

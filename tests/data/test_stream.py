@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dalib.augment.stored import RandomStoredViews, StoredView
 from dalib.data.stream import TwoDomainStream, indices_at, permuted
 
 
@@ -224,6 +225,44 @@ def test_another_number_of_labels_than_images_is_refused(labels):
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match=r"batch: .*got 0"):
         stream(batch=0)
+
+
+def test_what_views_have_in_common_is_drawn_once_for_each_image():
+    def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+        return images + 100 * torch.rand(len(images), 1, 1, 1, generator=generator)
+
+    with_common = stream(views=(plain, noisy), target_common=shifted)
+    batch = with_common.batch_at(2)
+    student, teacher = batch.target
+    assert ((teacher - student) >= 0).all()
+    assert ((teacher - student) < 0.5).all()
+    offset = (student - stream(views=(plain,)).batch_at(2).target[0])[:, 0, 0, 0]
+    assert len(offset.unique()) == len(offset)  # every image its own
+    assert torch.equal(student, with_common.batch_at(2).target[0])
+    assert not torch.equal(student, with_common.batch_at(3).target[0])
+    assert torch.equal(batch.source, stream(views=(plain, noisy)).batch_at(2).source)
+
+
+def test_rows_of_stored_views_make_batches_of_features():
+    features = torch.arange(17 * 4, dtype=torch.float16).view(17, 4, 1).expand(17, 4, 3).contiguous()
+    two = TwoDomainStream(
+        features,
+        torch.arange(17),
+        features,
+        source_view=StoredView(0),
+        target_views=(StoredView(0), StoredView(1)),
+        target_common=RandomStoredViews(2),
+        batch=5,
+        device=torch.device("cpu"),
+        seed=0,
+        channels_last=True,
+    )
+    batch = two.batch_at(1)
+    student, teacher = batch.target
+    assert batch.source.shape == student.shape == teacher.shape == (5, 3)
+    assert torch.equal(batch.source[:, 0].long() // 4, batch.labels)
+    assert torch.equal(student // 4, teacher // 4)
+    assert (student != teacher).all()
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

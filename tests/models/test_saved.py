@@ -45,6 +45,7 @@ def test_a_saved_model_predicts_what_it_did(folder, model):
     [
         Preprocessing(8, 3, fit="stretch"),
         Preprocessing(8, 3, mean=(0.1, 0.2, 0.3), std=(1.0, 0.5, 0.25)),
+        Preprocessing(8, 3, crop=6, interpolation="bicubic"),
     ],
 )
 def test_preprocessing_comes_back_as_it_was(tmp_path, model, preprocessing):
@@ -72,7 +73,15 @@ def test_the_configuration_says_all_that_is_needed(folder):
         "dalib": __version__,
         "architecture": ARCHITECTURE,
         "classes": ["cat", "dog", "Bär"],
-        "preprocessing": {"size": 8, "channels": 3, "fit": "crop", "mean": None, "std": None},
+        "preprocessing": {
+            "size": 8,
+            "channels": 3,
+            "fit": "crop",
+            "mean": None,
+            "std": None,
+            "crop": None,
+            "interpolation": "bilinear",
+        },
     }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Fit = Literal["crop", "stretch", "ink"]
+Interpolation = Literal["bilinear", "bicubic"]
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -21,16 +22,20 @@ class Preprocessing:
     """How images of any size and mode become what the network sees.
 
     Attributes:
-        size: height and width in pixels.
+        size: height and width of the stored images, in pixels.
         channels: 1 (grey) or 3 (RGB).
         fit: ``'crop'`` scales the shorter side to ``size`` and takes the centre; ``'stretch'`` scales both sides;
             ``'ink'``, for characters on plain ground, cuts out what differs from the colour of the border, scales its
             longer side to five sixths of ``size`` and centres it.
+        crop: height and width that the network sees, at most ``size``: random views cut it out where they like, plain
+            images are cut in the centre. None is all of ``size``.
+        interpolation: how images are scaled to ``size``; what a pretrained network was trained with suits it best.
         mean, std: of each channel on the scale [0, 1]; None standardises each image by the mean and standard deviation
             over all of its own pixels and channels, as the paper does.
 
     Raises:
-        ValueError: another number of channels, an unknown fit, a size below 1, or mean and std that do not fit.
+        ValueError: another number of channels, an unknown fit or interpolation, a size below 1, a crop beyond the
+            size, or mean and std that do not fit.
     """
 
     size: int
@@ -38,6 +43,8 @@ class Preprocessing:
     fit: Fit = "crop"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    crop: int | None = None
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
@@ -46,10 +53,19 @@ class Preprocessing:
             raise ValueError(f"size: expected at least 1 pixel, got {self.size}")
         if self.fit not in get_args(Fit):
             raise ValueError(f"fit: expected one of {get_args(Fit)}, got {self.fit!r}")
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(f"interpolation: expected one of {get_args(Interpolation)}, got {self.interpolation!r}")
+        if self.crop is not None and not 1 <= self.crop <= self.size:
+            raise ValueError(f"crop: expected at most the size, {self.size} pixels, got {self.crop}")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean, std: give both, or neither to standardise each image by its own")
         if self.mean is not None and {len(self.mean), len(self.std or ())} != {self.channels}:
             raise ValueError(f"mean, std: expected {self.channels} values each, got {self.mean} and {self.std}")
+
+    @property
+    def input_size(self) -> int:
+        """Height and width that the network sees."""
+        return self.crop or self.size
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A PIL image of any size and mode -> (channels, size, size) uint8, turned upright as its EXIF data say."""
@@ -60,19 +76,23 @@ class Preprocessing:
             image = image.convert("RGBA")
         image = image.convert(_MODES[self.channels])
         target = (self.size, self.size)
+        resampling = Image.Resampling[self.interpolation.upper()]
         if self.fit == "ink":
             image = _ink_centred(image, self.size)
         elif self.fit == "stretch":
-            image = image.resize(target, Image.Resampling.BILINEAR)
+            image = image.resize(target, resampling)
         else:
-            image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
+            image = ImageOps.fit(image, target, resampling)
         return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> float32, by ``mean`` and ``std`` or each image by its own.
+        """(N, C, size, size) uint8 -> (N, C, input_size, input_size) float32, by ``mean`` and ``std`` or each by its own.
 
-        An image of one colour becomes zeros.
+        An image of one colour becomes zeros, if it is standardised by its own.
         """
+        if self.crop is not None:
+            edge = (self.size - self.crop) // 2
+            images = images[..., edge : edge + self.crop, edge : edge + self.crop]
         values = images.float()
         if self.mean is None or self.std is None:
             values -= values.mean(dim=(1, 2, 3), keepdim=True)

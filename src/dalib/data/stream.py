@@ -12,7 +12,9 @@ from dalib.randomness import derive_seed, generator_for
 from dalib.types import Augment, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Generator
 
 
 class Rows(Protocol):
@@ -77,11 +79,14 @@ def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
 class TwoDomainStream:
     """Batches of labelled source and unlabelled target images, augmented on the device; ``batch_at(step)`` is pure.
 
+    Rows of any shape and type serve, such as features, if the views take them.
+
     Args:
         source, labels: rows and their (N,) int64 classes.
         target: rows, without labels.
         source_view: augmentation of the source.
         target_views: one augmentation for each view that the method wants; each is drawn independently.
+        target_common: drawn once for each target image, before its views, which then have it in common.
         batch: images of each domain a step and rank.
         device: where images are augmented and the batch lives.
         seed, rank, world: with the step, all that the batch depends on.
@@ -96,6 +101,7 @@ class TwoDomainStream:
         *,
         source_view: Augment,
         target_views: Sequence[Augment],
+        target_common: Callable[[Tensor, Generator], Tensor] | None = None,
         batch: int,
         device: torch.device,
         seed: int,
@@ -108,7 +114,7 @@ class TwoDomainStream:
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         self.source, self.labels, self.target = _placed(source, device), labels.to(device), _placed(target, device)
-        self.source_view, self.target_views = source_view, tuple(target_views)
+        self.source_view, self.target_views, self.target_common = source_view, tuple(target_views), target_common
         self.batch, self.device = batch, device
         self.seed, self.rank, self.world = seed, rank, world
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -123,6 +129,8 @@ class TwoDomainStream:
         views: list[Tensor] = []
         if self.target_views:
             target = self._rows(self.target, self._indices("target", step, len(self.target)))
+            if self.target_common is not None:
+                target = self.target_common(target, self._generator("target", step))
             views = [
                 self._augment(view, target, f"target view {number}", step)
                 for number, view in enumerate(self.target_views)
@@ -144,8 +152,11 @@ class TwoDomainStream:
         return _sent(rows[indices], self.device)
 
     def _augment(self, view: Augment, images: Tensor, purpose: str, step: int) -> Tensor:
-        generator = generator_for(self.device, self.seed, purpose, step, self.rank)
-        return view(images, generator).contiguous(memory_format=self.memory_format)
+        views = view(images, self._generator(purpose, step))
+        return views.contiguous(memory_format=self.memory_format) if views.ndim == 4 else views
+
+    def _generator(self, purpose: str, step: int) -> Generator:
+        return generator_for(self.device, self.seed, purpose, step, self.rank)
 
 
 def _placed(rows: Rows, device: torch.device) -> Rows:

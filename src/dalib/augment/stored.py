@@ -1,0 +1,36 @@
+"""Views that were computed beforehand: K of each image, (N, K, D) features, of which a step takes one or two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class RandomStoredViews:
+    """Some of each image's stored views, drawn without repetition; (N, K, D) -> (N, count, D), same type.
+
+    Raises:
+        ValueError: fewer stored views than ``count``.
+    """
+
+    count: int = 1
+
+    def __call__(self, features: Tensor, generator: Generator) -> Tensor:
+        images, stored = features.shape[:2]
+        if stored < self.count:
+            raise ValueError(f"features: expected at least {self.count} views of each image, got {stored}")
+        order = torch.rand(images, stored, generator=generator, device=features.device).argsort(dim=1)
+        return features[torch.arange(images, device=features.device)[:, None], order[:, : self.count]]
+
+
+@dataclass(frozen=True)
+class StoredView:
+    """The stored view of that number, as float32; (N, K, D) -> (N, D). Draws nothing."""
+
+    number: int = 0
+
+    def __call__(self, features: Tensor, generator: Generator) -> Tensor:
+        return features[:, self.number].float()
