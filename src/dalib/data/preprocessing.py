@@ -86,7 +86,7 @@ class Preprocessing:
         return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(N, C, size, size) uint8 -> (N, C, input_size, input_size) float32, by ``mean`` and ``std`` or each by its own.
+        """(N, C, size, size) uint8 -> (N, C, input_size, input_size) float32, by ``mean`` and ``std`` or by its own.
 
         An image of one colour becomes zeros, if it is standardised by its own.
         """

@@ -1,0 +1,173 @@
+"""Features of a frozen backbone: several views of each image, computed once and kept on disk by what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from dalib.errors import UserError
+from dalib.randomness import generator_for
+from dalib.runfolder import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from dalib.data.stream import Rows
+    from dalib.types import Augment
+
+_SAVE_EVERY = 16  # batches: some seconds of work, which is what a kill can cost
+
+
+def extract_features(
+    backbone: Callable[[Tensor], Tensor],
+    rows: Rows,
+    views: Sequence[Augment],
+    *,
+    device: torch.device,
+    seed: int,
+    batch: int = 32,
+    into: Tensor | None = None,
+    start: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Features (N, V, D) float16 on the CPU: what ``backbone`` makes of each view of each row.
+
+    Args:
+        backbone: (B, C, H, W) float32 -> (B, D), in evaluation mode. The last batch is filled up by repetition, so that
+            every call is of one shape, as compiled networks like it.
+        rows: uint8 images.
+        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its place in
+            the list and the batch.
+        into: where to write, (N, V, D) float16; new memory by default.
+        start: the first row, a multiple of ``batch``; those before it are in ``into`` already.
+        on_batch: called with the number of rows done.
+
+    No gradient is kept. Half precision: its error is far below the spread between views, and it halves the disk.
+    """
+    count = len(rows)
+    with torch.inference_mode():
+        for first in range(start, count, batch):
+            indices = torch.arange(first, first + batch).clamp_(max=count - 1)
+            images = rows[indices].to(device)
+            for number, view in enumerate(views):
+                generator = generator_for(device, seed, "features", number, first)
+                seen = view(images, generator).contiguous(memory_format=torch.channels_last)
+                features = backbone(seen)[: count - first].half().cpu()
+                if into is None:
+                    into = torch.empty(count, len(views), features.shape[1], dtype=torch.float16)
+                into[first : first + batch, number] = features
+            if on_batch is not None:
+                on_batch(min(first + batch, count))
+    if into is None:
+        raise ValueError(f"rows, views: expected at least one of each, got {count} and {len(views)}")
+    return into
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Keeps features in files, one for each key, and goes on where a killed extraction was.
+
+    ::
+
+        KEY/features.f16    (N, V, D) float16, row by row
+        KEY/index.json      {"shape": [N, V, D], "done": rows written, "source": text}
+
+    ``done`` is written after the rows it counts are on disk.
+    """
+
+    folder: Path
+
+    def features(
+        self,
+        key: str,
+        shape: tuple[int, int, int],
+        extract: Callable[[Tensor, int, Callable[[int], None]], object],
+        *,
+        source: str,
+    ) -> Tensor:
+        """The features of that key, extracted as far as they are not there yet.
+
+        Args:
+            shape: (N, V, D).
+            extract: called as ``extract(into, start, on_batch)``, see :func:`extract_features`.
+            source: what they are of, to be read by people.
+
+        Raises:
+            UserError: a disk that is full or a folder that cannot be written.
+        """
+        place = self.folder / key
+        path, index = place / "features.f16", place / "index.json"
+        size = int(np.prod(shape)) * 2
+        note = {"shape": list(shape), "source": source}  # the key stands for everything else
+        done = 0
+        try:
+            if path.is_file() and path.stat().st_size == size and index.is_file():
+                done = _counted(index, shape)
+            place.mkdir(parents=True, exist_ok=True)
+            if not done:
+                _reserve(path, size)
+        except OSError as error:
+            raise UserError(
+                f"{place}: cannot keep {size / 2**20:.0f} MiB of features here ({error}); free some space, "
+                "or set DALIB_CACHE to another folder"
+            ) from None
+        features = torch.from_file(str(path), shared=True, size=size // 2, dtype=torch.float16).view(shape)
+        batches = 0
+
+        def on_batch(rows: int) -> None:
+            nonlocal batches
+            batches += 1
+            if rows == shape[0] or batches % _SAVE_EVERY == 0:
+                _flush(path)
+                write_json(index, {**note, "done": rows})
+
+        if done < shape[0]:
+            extract(features, done, on_batch)
+        return features
+
+
+def features_key(rows: Tensor, *parts: object) -> str:
+    """Names features by what they depend on: the pixels, and whatever else, such as weights and views."""
+    digest = hashlib.blake2b(repr((tuple(rows.shape), *parts)).encode(), digest_size=16)
+    for first in range(0, len(rows), 1024):  # not all of a mapped file at once
+        digest.update(rows[first : first + 1024].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def weights_fingerprint(state: dict[str, Tensor]) -> str:
+    """Names weights by their values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _counted(index: Path, shape: tuple[int, int, int]) -> int:
+    """The rows that are done according to an index of this shape; 0 where it is of another, or damaged."""
+    try:
+        content = read_json(index)
+        return int(content["done"]) if content["shape"] == list(shape) else 0
+    except (UserError, KeyError, TypeError, ValueError):
+        return 0
+
+
+def _reserve(path: Path, size: int) -> None:
+    with path.open("ab") as file:  # without cutting it to nothing: another process may have it mapped
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, and not by a signal while writing
+        else:
+            file.truncate(size)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
