@@ -3,16 +3,34 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from dalib.augment.color import GaussianNoise, RandomIntensity
-from dalib.augment.geometry import RandomAffine
+from dalib.augment.color import (
+    ColourJitter,
+    ColourRotation,
+    Cutout,
+    GaussianBlur,
+    GaussianNoise,
+    RandomGrey,
+    RandomIntensity,
+)
+from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop, RandomResizedCrop
 from dalib.augment.views import (
+    PhotoView,
     View,
     noise_operations,
+    paper_photo,
+    photo_moderate,
+    photo_plain,
+    photo_strong,
+    photo_weak,
     strong_warp_operations,
     tf_operations,
     tfa_intensity_operations,
     tfa_operations,
+    tllib_source,
+    tllib_student,
+    tllib_teacher,
     warp_operations,
     weak_warp_operations,
 )
@@ -184,3 +202,203 @@ def test_warps_of_three_strengths_shift_and_bend_by_their_shares_of_the_size():
     assert [warp.matrix_sigma for warp in (weak, usual, strong)] == [0.05, 0.1, 0.15]
     assert {warp.padding for warp in (weak, usual, strong)} == {"border"}
     assert noise == GaussianNoise(sigma=0.1)
+
+
+# --- views of photographs
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RANDOM_PHOTO_VIEWS = {
+    "weak": photo_weak(24, MEAN, STD),
+    "moderate": photo_moderate(24, MEAN, STD),
+    "strong": photo_strong(24, MEAN, STD),
+    "paper": paper_photo(24, MEAN, STD),
+    "paper source": paper_photo(24, MEAN, STD, translation=2),
+    "tllib student": tllib_student(24, MEAN, STD),
+    "tllib source": tllib_source(24, MEAN, STD),
+}
+PLAIN_PHOTO_VIEWS = {"plain": photo_plain(24, MEAN, STD), "tllib teacher": tllib_teacher(24, MEAN, STD)}
+PHOTO_VIEWS = RANDOM_PHOTO_VIEWS | PLAIN_PHOTO_VIEWS
+every_photo_view = pytest.mark.parametrize("view", PHOTO_VIEWS.values(), ids=PHOTO_VIEWS)
+every_random_photo_view = pytest.mark.parametrize("view", RANDOM_PHOTO_VIEWS.values(), ids=RANDOM_PHOTO_VIEWS)
+
+
+def photographs(count: int, size: int = 28) -> Tensor:
+    return torch.randint(0, 256, (count, 3, size, size), generator=generator(1), dtype=torch.uint8)
+
+
+def in_pixels(views: Tensor) -> Tensor:
+    """Back to the scale [0, 1]."""
+    return views * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+
+
+@every_photo_view
+@pytest.mark.parametrize("count", [1, 5])
+def test_photographs_become_float_views_of_the_size_asked(view, count):
+    images = photographs(count)
+    before = images.clone()
+    views = view(images, generator())
+    assert views.shape == (count, 3, 24, 24)
+    assert views.dtype == torch.float32
+    assert bool(views.isfinite().all())
+    assert not views.requires_grad
+    assert torch.equal(images, before)
+
+
+@every_random_photo_view
+def test_each_photograph_of_a_batch_draws_for_itself(view):
+    """Trap 11."""
+    views = view(photographs(1).expand(8, 3, 28, 28), generator())
+    assert len({tuple(view.flatten().tolist()) for view in views}) == 8
+
+
+@every_random_photo_view
+def test_the_same_state_of_the_generator_gives_the_same_photographs(view):
+    images, state = photographs(4), generator(3)
+    first, second = view(images, state), view(images, state)
+    assert torch.equal(first, view(images, generator(3)))
+    assert not torch.equal(first, second)
+
+
+@every_photo_view
+def test_the_draws_of_a_photo_view_do_not_depend_on_the_photographs(view):
+    state, other_state = generator(3), generator(3)
+    view(photographs(4), state)
+    view(torch.zeros(4, 3, 28, 28, dtype=torch.uint8), other_state)
+    assert torch.equal(state.get_state(), other_state.get_state())
+
+
+@every_photo_view
+def test_a_photo_view_leaves_torchs_global_generator_alone(view):
+    before = torch.get_rng_state()
+    view(photographs(2), generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["weak", "moderate", "strong", "tllib student", "tllib source", "plain"])
+def test_colours_stay_within_the_range_of_images(name):
+    pixels = in_pixels(PHOTO_VIEWS[name](photographs(40), generator()))
+    assert float(pixels.min()) >= -1e-6
+    assert float(pixels.max()) <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("view", PLAIN_PHOTO_VIEWS.values(), ids=PLAIN_PHOTO_VIEWS)
+def test_a_plain_photograph_is_what_preprocessing_makes_of_it(view):
+    images = photographs(3)
+    expected = Preprocessing(size=28, channels=3, mean=MEAN, std=STD, crop=24).normalize(images)
+    torch.testing.assert_close(view(images, generator()), expected)
+
+
+def test_the_parts_of_a_photo_view_follow_one_another():
+    """Crop on bytes, warps and colours on [0, 1], a clamp, normalisation, operations."""
+    seen: list[tuple[str, torch.dtype, float]] = []
+
+    def spy(name: str, factor: float):
+        def operation(images: Tensor, generator: torch.Generator) -> Tensor:
+            seen.append((name, images.dtype, float(images.max())))
+            return images if images.dtype == torch.uint8 else images * factor
+
+        return operation
+
+    class Doubled:
+        def maps(self, means: Tensor, generator: torch.Generator) -> Tensor:
+            seen.append(("colour", means.dtype, float(means.max())))
+            return 2 * torch.eye(3, 4).expand(len(means), 3, 4)
+
+    images = torch.full((1, 3, 4, 4), 204, dtype=torch.uint8)
+    view = PhotoView((0.5,) * 3, (0.25,) * 3, spy("crop", 1), (spy("warp", 0.75),), (Doubled(),), (spy("last", 10),))
+    views = view(images, generator())
+    assert [name for name, _, _ in seen] == ["crop", "warp", "colour", "last"]
+    assert seen[0] == ("crop", torch.uint8, 204)
+    assert [value for _, _, value in seen[1:]] == pytest.approx([0.8, 0.6, 2.0])
+    torch.testing.assert_close(views, torch.full((1, 3, 4, 4), 20.0))
+
+
+def test_student_and_teacher_share_the_place_of_a_crop_that_is_cut_before():
+    rows = photographs(5)
+    common = RandomCrop(24)(rows, generator(1))
+    weak, plain = PhotoView(MEAN, STD, colours=(ColourJitter(brightness=0.0),)), photo_plain(24, MEAN, STD)
+    torch.testing.assert_close(weak(common, generator(2)), plain(common, generator(3)), atol=1e-5, rtol=0)
+    assert common.dtype == torch.uint8
+
+
+def test_a_photo_view_of_grey_images_takes_one_mean():
+    images = photographs(3)[:, :1]
+    views = PhotoView((0.5,), (0.25,), warps=(RandomResizedCrop(20),))(images, generator())
+    assert views.shape == (3, 1, 20, 20)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 3, 28, 28), torch.zeros(2, 1, 28, 28, dtype=torch.uint8), photographs(1)[0]]
+)
+def test_photographs_of_another_kind_are_refused(images):
+    with pytest.raises(ValueError, match=r"expected uint8 images \(N, 3, H, W\)"):
+        photo_plain(24, MEAN, STD)(images, generator())
+
+
+def test_means_without_as_many_deviations_are_refused():
+    with pytest.raises(ValueError, match="expected one of each a channel"):
+        photo_plain(24, MEAN, (0.5,))
+
+
+def test_tllibs_views_are_what_its_example_says():
+    jitter = ColourJitter(brightness=0.7, contrast=0.7, saturation=0.7, hue=0.5, probability=1.0)
+    student = PhotoView(MEAN, STD, crop=RandomCrop(224, flip=True), colours=(jitter, RandomGrey(0.1)))
+    assert tllib_student(224, MEAN, STD) == student
+    assert tllib_source(224, MEAN, STD) == student
+    assert tllib_teacher(224, MEAN, STD) == PhotoView(MEAN, STD, crop=CentreCrop(224))
+
+
+def test_the_papers_photographs_are_what_its_code_says():
+    view = paper_photo(160, MEAN, STD, translation=8)
+    (warp,) = view.warps
+    assert warp == RandomAffine(
+        translation=8, scale=4 / 3, rotation_sigma=0.2, flip=True, padding="reflection", size=160
+    )
+    assert view.operations == (ColourRotation(rotation_sigma=0.05, offset_sigma=0.1, scale=(0.75, 1.333), grey=True),)
+    assert (view.crop, view.colours) == (None, ())
+
+
+def test_photographs_of_three_strengths_are_changed_more_and_more():
+    weak, moderate, strong = (of(224, MEAN, STD) for of in (photo_weak, photo_moderate, photo_strong))
+    assert weak.warps == (RandomResizedCrop(224, scale=(0.7, 1.0), flip=True),)
+    assert weak.colours == (ColourJitter(0.1, 0.1, 0.1, 0.02),)
+    assert moderate.warps == (RandomResizedCrop(224, scale=(0.5, 1.0), flip=True),)
+    assert moderate.colours == (ColourJitter(0.3, 0.3, 0.3, 0.05), RandomGrey(0.1))
+    assert strong.warps == (RandomResizedCrop(224, scale=(0.4, 1.0), flip=True, rotation=15), GaussianBlur())
+    assert strong.colours == (ColourJitter(0.4, 0.4, 0.4, 0.1), RandomGrey(0.2))
+    assert strong.operations == (Cutout(),)
+    images = (torch.arange(28, dtype=torch.uint8) * 9).view(1, 1, 1, 28).expand(200, 3, 28, 28)
+    plain = photo_plain(24, MEAN, STD)(images, generator())
+
+    def distance(view: PhotoView) -> float:
+        views = view(images, generator())
+        views = torch.minimum((views - plain).abs().mean((1, 2, 3)), (views.flip(3) - plain).abs().mean((1, 2, 3)))
+        return float(views.mean())
+
+    weakly, moderately, strongly = (distance(RANDOM_PHOTO_VIEWS[name]) for name in ("weak", "moderate", "strong"))
+    assert 0 < weakly < 0.9 * moderately < 0.9 * 0.9 * strongly
+
+
+class HostWatch(TorchDispatchMode):
+    """Fails at what would make the host wait for a GPU, or copy to one: reading a value, masks as an index, lists."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.overloadpacket.__name__
+        assert name not in {"_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "lift_fresh_copy"}, name
+        if name in {"index", "index_put", "index_put_"}:
+            assert all(index is None or index.dtype != torch.bool for index in arguments[1])
+        return function(*arguments, **(options or {}))
+
+
+@every_photo_view
+def test_no_photo_view_makes_the_host_wait(view):
+    images, state = photographs(3), generator()
+    with HostWatch():
+        view(images, state)
+
+
+def test_the_watch_sees_what_makes_the_host_wait():
+    values = torch.rand(4)
+    for waits in (lambda: values[0].item(), lambda: values[values > 0.5], lambda: torch.tensor([0.5, 0.5])):
+        with pytest.raises(AssertionError), HostWatch():
+            waits()

@@ -1,16 +1,27 @@
-"""Views: normalise uint8 images, then random operations in order."""
+"""Views: uint8 images, changed at random and normalised, and the named choices of changes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor
 
-from dalib.augment.color import GaussianNoise, RandomIntensity
-from dalib.augment.geometry import RandomAffine
+from dalib.augment.color import (
+    ColourJitter,
+    ColourMap,
+    ColourRotation,
+    Cutout,
+    GaussianBlur,
+    GaussianNoise,
+    RandomGrey,
+    RandomIntensity,
+    recoloured,
+)
+from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop, RandomResizedCrop
 
-#: (N, C, H, W) float32 images, a generator on their device -> views of the same shape.
+#: (N, C, H, W) images, a generator on their device -> (N, C, h, w) of the same dtype.
 Operation = Callable[[Tensor, Generator], Tensor]
 
 
@@ -23,6 +34,58 @@ class View:
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         views = self.normalize(images)
+        for operation in self.operations:
+            views = operation(views, generator)
+        return views
+
+
+@dataclass(frozen=True)
+class PhotoView:
+    """An :data:`dalib.types.Augment` for photographs: uint8 (N, C, H, W) -> float32 (N, C, h, w), normalised.
+
+    What :class:`View` does first stands near the end here, because colours are changed on the scale [0, 1].
+
+    Attributes:
+        mean, std: of each channel on the scale [0, 1].
+        crop: cuts the uint8 images, a quarter of the memory that floats take.
+        warps: change floats in [0, 1] and keep them there: geometry and blur.
+        colours: maps of RGB, all in one pass, then clamped to [0, 1]; see :class:`dalib.augment.color.ColourMap`.
+        operations: change the normalised images.
+
+    Raises:
+        ValueError: ``mean`` and ``std`` of different lengths, images that are not uint8 or have other channels.
+
+    >>> view = photo_plain(2, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    >>> view(torch.full((1, 3, 4, 4), 255, dtype=torch.uint8), torch.Generator()).unique()
+    tensor([2.])
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: Operation | None = None
+    warps: tuple[Operation, ...] = ()
+    colours: tuple[ColourMap, ...] = ()
+    operations: tuple[Operation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean, std: expected one of each a channel, got {self.mean} and {self.std}")
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"expected uint8 images (N, {len(self.mean)}, H, W), got {images.dtype} {tuple(images.shape)}"
+            )
+        if self.crop is not None:
+            images = self.crop(images, generator)
+        views = images.contiguous().float().div_(255)  # turning a strided crop into floats directly takes twice as long
+        for warp in self.warps:
+            views = warp(views, generator)
+        if self.colours:
+            views = recoloured(views, self.colours, generator).clamp_(0, 1)
+        # channel by channel: tensors of the means and deviations would have to be sent to a GPU at every call
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            views[:, channel].sub_(mean).div_(std)
         for operation in self.operations:
             views = operation(views, generator)
         return views
@@ -77,3 +140,91 @@ def weak_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, .
     Our choice, after FixMatch (Sohn et al. 2020), whose targets come from weakly augmented views.
     """
     return (RandomAffine(translation=size / 24, matrix_sigma=0.05, flip=flip, padding="border"),)
+
+
+def photo_plain(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """The centre of each photograph, and nothing at random: what a network sees when it is used."""
+    return PhotoView(mean, std, crop=CentreCrop(size))
+
+
+def photo_weak(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """Nearly all of each photograph, flipped, in slightly other colours: for a teacher that is to see clearly.
+
+    Our choice.
+    """
+    crop = RandomResizedCrop(size, scale=(0.7, 1.0), flip=True)
+    return PhotoView(mean, std, warps=(crop,), colours=(ColourJitter(0.1, 0.1, 0.1, 0.02),))
+
+
+def photo_moderate(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """Most of each photograph, flipped, in other colours: between :func:`photo_weak` and :func:`photo_strong`.
+
+    Our choice, for labelled images and for features that are computed once.
+    """
+    crop = RandomResizedCrop(size, scale=(0.5, 1.0), flip=True)
+    return PhotoView(mean, std, warps=(crop,), colours=(ColourJitter(0.3, 0.3, 0.3, 0.05), RandomGrey(0.1)))
+
+
+def photo_strong(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """Part of each photograph, flipped and turned, in other colours, some blurred and some with a hole.
+
+    Our choice, of operations that are usual since SimCLR (Chen et al. 2020) and FixMatch (Sohn et al. 2020). The blur
+    comes before the colours, with which it commutes but for the clamp.
+    """
+    crop = RandomResizedCrop(size, scale=(0.4, 1.0), flip=True, rotation=15)
+    return PhotoView(
+        mean,
+        std,
+        warps=(crop, GaussianBlur(sigma=(0.1, 1.5), probability=0.5)),
+        colours=(ColourJitter(0.4, 0.4, 0.4, 0.1), RandomGrey(0.2)),
+        operations=(Cutout(area=(0.02, 0.2), probability=0.5),),
+    )
+
+
+def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, translation: float = 0.0) -> PhotoView:
+    """The paper's authors' view of photographs: flipped, scaled by 0.75 to 1.333 and turned, in other colours.
+
+    The angle has a sigma of 0.2 rad, and beyond the image's border lies its reflection. The colours are changed after
+    normalisation: blended with grey, turned, scaled by 0.75 to 1.333, shifted; see
+    :class:`dalib.augment.color.ColourRotation`.
+
+    The view is the centre of the rows that it gets. In the authors' code the crop's place is random, and the same for
+    student and teacher: cut the rows before their views, with ``RandomCrop``. Rows of ``size`` pixels are reflected at
+    the crop's border, where the authors' show the photograph's own pixels; larger ones have such a margin.
+
+    Args:
+        size, mean, std: of the view.
+        translation: where the crop is not shared, as for the source: its place is uniform in +- this many pixels, and
+            half of what the rows are larger than ``size`` reaches every place.
+
+    Source: the authors' code and scripts for VisDA and Office, French et al. 2018.
+    """
+    warp = RandomAffine(
+        translation=translation, scale=4 / 3, flip=True, padding="reflection", rotation_sigma=0.2, size=size
+    )
+    return PhotoView(mean, std, warps=(warp,), operations=(ColourRotation(),))
+
+
+def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """The student's view in Transfer-Learning-Library's example of self-ensembling: random crop, flip, jitter, grey.
+
+    For rows of 256 pixels, made with ``fit='stretch'`` as the example's are, and ``size`` 224. The probability of grey
+    is 0.1, torchvision's default. The jitter is linear and clamps once, so that its colours are near torchvision's and
+    not the same: see :class:`dalib.augment.color.ColourJitter`.
+    """
+    return PhotoView(
+        mean,
+        std,
+        crop=RandomCrop(size, flip=True),
+        colours=(ColourJitter(brightness=0.7, contrast=0.7, saturation=0.7, hue=0.5), RandomGrey(0.1)),
+    )
+
+
+def tllib_source(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """The source's view in Transfer-Learning-Library's example of self-ensembling, the same as its student's."""
+    return tllib_student(size, mean, std)
+
+
+def tllib_teacher(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+    """The teacher's view in Transfer-Learning-Library's example of self-ensembling: the centre, nothing at random."""
+    return photo_plain(size, mean, std)
