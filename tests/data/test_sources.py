@@ -12,7 +12,18 @@ from sklearn.datasets import load_digits
 
 from dalib.data import sources
 from dalib.data.preprocessing import Fit, Preprocessing
-from dalib.data.sources import decode, image_files, open_labelled, open_source, open_target, rows_of_arrays
+from dalib.data.sources import (
+    CachePolicy,
+    decode,
+    image_files,
+    listing_of,
+    open_labelled,
+    open_source,
+    open_target,
+    read_class_folders,
+    read_folder,
+    rows_of_arrays,
+)
 from dalib.errors import UserError
 
 GREY = Preprocessing(size=4, channels=1)
@@ -309,3 +320,396 @@ def test_held_out_labels_follow_the_order_of_the_models_classes():
     forwards = open_labelled("digits-held-out", GREY, TEN)
     backwards = open_labelled("digits-held-out", GREY, TEN[::-1])
     assert torch.equal(backwards.labels, 9 - forwards.labels)
+
+
+# Several sources
+
+
+def test_several_sources_follow_each_other_and_their_classes_are_united(tmp_path):
+    two_classes(tmp_path / "one")
+    draw(tmp_path / "two" / "bird" / "a.png", 40)
+    draw(tmp_path / "two" / "dog" / "b.png", 50)
+    (tmp_path / "list.csv").write_text("path,label\none/cat/b.png,ant\n")
+    where = [str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "list.csv")]
+    labelled = open_source(where, GREY)
+    assert labelled.classes == ("ant", "bird", "cat", "dog")
+    assert values(labelled.images) == [20, 30, 10, 40, 50, 20]
+    assert [labelled.classes[label] for label in labelled.labels] == ["cat", "cat", "dog", "bird", "dog", "ant"]
+    assert len(labelled.names) == 6
+    assert isinstance(labelled.images, torch.Tensor)
+    assert open_source(tuple(where), GREY).names == labelled.names
+
+
+def test_two_sources_may_have_one_class_each_and_not_one_together(tmp_path):
+    draw(tmp_path / "one" / "cat" / "a.png")
+    draw(tmp_path / "two" / "dog" / "a.png")
+    draw(tmp_path / "three" / "cat" / "a.png")
+    assert open_source([str(tmp_path / "one"), str(tmp_path / "two")], GREY).classes == ("cat", "dog")
+    with pytest.raises(UserError, match=r"^--source .*one, .*three: expected at least two class folders, found one"):
+        open_source([str(tmp_path / "one"), str(tmp_path / "three")], GREY)
+
+
+def test_folders_and_what_is_no_files_are_joined(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        sources, "render_digits", lambda count, seed: (np.full((20, 8, 8), 7, np.uint8), np.arange(20) % 10)
+    )
+    labelled = open_source(["fonts", str(two_classes(tmp_path))], GREY)
+    assert labelled.classes == (*TEN, "cat", "dog")
+    assert labelled.labels.tolist() == [*range(10), *range(10), 10, 10, 11]
+
+
+def test_no_source_at_all_is_refused():
+    with pytest.raises(UserError, match=r"^--source: expected at least one"):
+        open_source([], GREY)
+
+
+def test_several_targets_follow_each_other(tmp_path):
+    draw(tmp_path / "b" / "a.png", 1)
+    draw(tmp_path / "a" / "b.png", 2)
+    empty(tmp_path / "a" / "c.png")
+    target = open_target([tmp_path / "b", tmp_path / "a"], GREY)
+    assert values(target.images) == [1, 2]
+    assert [each.path for each in target.unreadable] == [str(tmp_path / "a" / "c.png")]
+
+
+# Lists
+
+
+def test_a_list_is_read_as_a_folder_is(tmp_path):
+    two_classes(tmp_path)
+    (tmp_path / "list.csv").write_text("path,label\ndog/a.png,hound\ncat/b.png,cat\ngone.png,cat\n")
+    labelled = open_source(str(tmp_path / "list.csv"), GREY)
+    assert labelled.classes == ("cat", "hound")
+    assert values(labelled.images) == [10, 20]
+    assert labelled.labels.tolist() == [1, 0]
+    assert [(Path(each.path).name, each.reason) for each in labelled.unreadable] == [
+        ("gone.png", "No such file or directory")
+    ]
+    assert values(open_target(str(tmp_path / "list.csv"), GREY).images) == [10, 20]
+    assert open_labelled(str(tmp_path / "list.csv"), GREY, ("hound", "cat")).labels.tolist() == [0, 1]
+    assert values(read_folder(tmp_path / "list.csv", GREY, argument="--images").images) == [10, 20]
+
+
+def test_a_list_leaves_its_folder_only_where_that_is_allowed(tmp_path):
+    two_classes(tmp_path / "set")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "a.csv").write_text("path,label\n../set/dog/a.png,dog\n../set/cat/b.png,cat\n")
+    where = str(tmp_path / "lists" / "a.csv")
+    with pytest.raises(UserError, match=r"^--source .*a\.csv, line 2: .* leaves the folder"):
+        open_source(where, GREY)
+    assert values(open_source(where, GREY, allow_outside=True).images) == [10, 20]
+    assert values(open_target(where, GREY, allow_outside=True).images) == [10, 20]
+
+
+# Where decoded files are
+
+
+@pytest.mark.parametrize("cache", get_args(CachePolicy))
+def test_the_images_are_the_same_wherever_they_are(tmp_path, cache):
+    root = two_classes(tmp_path / "set")
+    empty(root / "cat" / "broken.png")
+    draw(root / "IMG_1.png").rename(root / "cat" / "IMG_1")
+    options = {"cache": cache, "cache_folder": tmp_path / "cache"}
+    every = torch.arange(4)
+    plain, labelled = open_source(str(root), GREY), open_source(str(root), GREY, **options)
+    assert torch.equal(labelled.images[every], plain.images)
+    assert torch.equal(labelled.labels, plain.labels)
+    assert labelled.names == plain.names
+    assert [each.path for each in labelled.unreadable] == [str(root / "cat" / "broken.png")]
+    for opened in (
+        open_target(str(root), GREY, **options),
+        open_labelled(str(root), GREY, ("cat", "dog"), **options),
+        read_folder(root, GREY, argument="--images", **options),
+        read_class_folders(root, GREY, argument="--data", **options),
+    ):
+        assert torch.equal(opened.images[every], plain.images)
+        assert len(opened.images) == 4
+    both = open_source([str(root), str(root)], GREY, **options)
+    assert torch.equal(both.images[torch.arange(8)], torch.cat([plain.images, plain.images]))
+    assert isinstance(both.images, torch.Tensor) == (cache == "ram")
+    assert isinstance(labelled.images, torch.Tensor) == (cache != "off")
+
+
+@pytest.mark.parametrize("cache", get_args(CachePolicy))
+def test_strict_and_empty_sets_are_told_wherever_images_are(tmp_path, cache):
+    options = {"cache": cache, "cache_folder": tmp_path / "cache"}
+    empty(tmp_path / "set" / "cat" / "a.png")
+    with pytest.raises(UserError, match=r"^--target .*none of its 1 images can be read .*a\.png: an empty file"):
+        open_target(str(tmp_path / "set"), GREY, **options)
+    draw(tmp_path / "set" / "dog" / "a.png")
+    with pytest.raises(UserError, match=r"^--source .*no image of the class folder 'cat' can be read .*an empty file"):
+        open_source(str(tmp_path / "set"), GREY, **options)
+    with pytest.raises(UserError, match=r"^--target .*1 images cannot be read"):
+        open_target(str(tmp_path / "set"), GREY, strict=True, **options)
+
+
+def test_an_unknown_policy_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="cache: expected 'ram', 'disk' or 'off', got 'tape'"):
+        open_target(str(two_classes(tmp_path)), GREY, cache="tape")
+
+
+@pytest.mark.parametrize("cache", get_args(CachePolicy))
+def test_progress_and_notes_are_told(tmp_path, cache):
+    root = two_classes(tmp_path / "set")
+    draw(root / "loose.png")
+    calls, notes = [], []
+    open_source(
+        str(root),
+        GREY,
+        cache=cache,
+        cache_folder=tmp_path / "cache",
+        on_progress=lambda *call: calls.append(call),
+        on_note=notes.append,
+        threads=1,
+    )
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert len(notes) == 1
+
+
+def test_what_could_not_be_looked_into_is_listed_beside_what_could_not_be_decoded(tmp_path):
+    draw(tmp_path / "a.png")
+    empty(tmp_path / "b.png")
+    (tmp_path / "c").symlink_to(tmp_path / "gone")
+    target = open_target(str(tmp_path), GREY)
+    assert [Path(each.path).name for each in target.unreadable] == ["b.png", "c"]
+
+
+def test_files_are_listed_without_being_read_and_what_is_no_files_has_none(tmp_path):
+    root = two_classes(tmp_path)
+    assert listing_of(str(root), argument="--source", labelled=True).labels == (0, 0, 1)
+    assert listing_of(str(root), argument="--target", labelled=False).labels is None
+    for name in ("fonts", "digits", "mnist", "usps-test", "digits-held-out"):
+        assert listing_of(name, argument="--source", labelled=True) is None
+    draw(tmp_path / "data" / "office31" / "dslr" / "images" / "mug" / "a.jpg")
+    named = listing_of("office31/dslr", argument="--source", labelled=True, root=tmp_path / "data")
+    assert named.classes == ("mug",)
+
+
+# Arrays and data sets
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)
+LABELS = [0, 2, 1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("convert", [lambda array: array, torch.from_numpy], ids=["array", "tensor"])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW", "NHW", "NHW1", "N1HW"])
+def test_arrays_and_tensors_are_read_in_every_layout(convert, layout):
+    grey = PIXELS[..., 0]
+    array, expected = {
+        "NHWC": (PIXELS, PIXELS),
+        "NCHW": (PIXELS.transpose(0, 3, 1, 2).copy(), PIXELS),
+        "NHW": (grey.copy(), grey[..., None]),
+        "NHW1": (grey[..., None].copy(), grey[..., None]),
+        "N1HW": (grey[:, None].copy(), grey[..., None]),
+    }[layout]
+    preprocessing = Preprocessing(4, 3)
+    rows = rows_of_arrays(expected.transpose(0, 3, 1, 2), preprocessing)
+    labelled = open_source((convert(array), convert(np.array(LABELS))), preprocessing)
+    assert torch.equal(labelled.images, rows)
+    assert labelled.labels.tolist() == LABELS
+    assert labelled.labels.dtype == torch.int64
+    assert labelled.classes == ("0", "1", "2")
+    assert len(set(labelled.names)) == 6
+    assert torch.equal(open_target(convert(array), preprocessing).images, rows)
+    target = open_target((convert(array), "labels that nobody looks at"), preprocessing)
+    assert torch.equal(target.images, rows)
+    assert set(vars(target)) == {"images", "names", "unreadable"}
+
+
+def test_labels_may_be_names():
+    labelled = open_source((PIXELS, ["cat", "dog", "cat", "ant", "ant", "dog"]), GREY)
+    assert labelled.classes == ("ant", "cat", "dog")
+    assert labelled.labels.tolist() == [1, 2, 1, 0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 3, 4, 3), np.uint8), r"\(2, 3, 4, 3\) may be \(N, C, H, W\) or \(N, H, W, C\)"),
+        (np.zeros((2, 4, 3), np.uint8), r"\(2, 4, 3\) may be one image with channels or 2 grey images 3 wide"),
+        (np.zeros((2, 4, 4, 4), np.uint8), r"expected images \(N, H, W\), .* got \(2, 4, 4, 4\)"),
+        (np.zeros((4, 4), np.uint8), r".*got \(4, 4\)"),
+        (np.zeros((0, 4, 4), np.uint8), r".*got \(0, 4, 4\)"),
+        (np.zeros((2, 4, 4), np.float32), r"expected images as uint8, 0 to 255, got float32"),
+        (torch.zeros(2, 4, 4), r"expected images as uint8, 0 to 255, got float32"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(images, message):
+    with pytest.raises(UserError, match=rf"^--target: {message}"):
+        open_target(images, GREY)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"one label for each of the 6 images, got \(2,\)"),
+        ([0.5] * 6, "whole numbers or names, got float64"),
+        ([0, 2, 0, 2, 0, 2], "no image, or none that can be read, of the classes '1'"),
+        ([-1, 0, 1, 0, 1, 0], "expected labels from 0, got -1 to 1"),
+        (np.zeros((6, 2), int), r"got \(6, 2\)"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, message):
+    with pytest.raises(UserError, match=rf"^--source:? .*{message}"):
+        open_source((PIXELS, labels), GREY)
+
+
+def test_a_source_of_arrays_needs_labels():
+    with pytest.raises(UserError, match=r"^--source: images without labels; give a pair"):
+        open_source(PIXELS, GREY)
+
+
+@pytest.mark.parametrize("thing", [None, 7, {"a": 1}, iter([])])
+def test_what_is_nothing_of_that_is_refused(thing):
+    with pytest.raises(UserError, match=r"^--target: expected a folder, a list, a named set, arrays or a data set"):
+        open_target(thing, GREY)
+
+
+class MapStyle(torch.utils.data.Dataset):
+    def __init__(self, items, classes=None) -> None:
+        self.items = items
+        if classes is not None:
+            self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index):
+        if isinstance(self.items[index], Exception):
+            raise self.items[index]
+        return self.items[index]
+
+
+IMAGE_KINDS = {
+    "PIL": Image.fromarray,
+    "array": lambda pixels: pixels,
+    "tensor": lambda pixels: torch.from_numpy(pixels).permute(2, 0, 1),
+    "floats": lambda pixels: torch.from_numpy(pixels).permute(2, 0, 1) / 255,
+}
+
+
+@pytest.mark.parametrize("kind", IMAGE_KINDS)
+@pytest.mark.parametrize("classes", [None, ["ant", "bee", "cat"]])
+def test_a_data_set_of_torch_is_a_source_and_a_target(kind, classes):
+    items = [(IMAGE_KINDS[kind](pixels), label) for pixels, label in zip(PIXELS, LABELS, strict=True)]
+    preprocessing = Preprocessing(4, 3)
+    expected = rows_of_arrays(PIXELS.transpose(0, 3, 1, 2), preprocessing)
+    labelled = open_source(MapStyle(items, classes), preprocessing)
+    assert torch.equal(labelled.images, expected)
+    assert labelled.labels.tolist() == LABELS
+    assert labelled.classes == (tuple(classes) if classes else ("0", "1", "2"))
+    target = open_target(MapStyle(items, classes), preprocessing)
+    assert torch.equal(target.images, expected)
+    assert torch.equal(open_target(MapStyle([image for image, _ in items]), preprocessing).images, expected)
+
+
+def test_grey_and_transparent_images_of_a_data_set_are_read_as_files_are():
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    target = open_target(
+        MapStyle([Image.new("L", (4, 4), 9), torch.full((1, 4, 4), 9, dtype=torch.uint8), clear]), GREY
+    )
+    assert values(target.images) == [9, 9, 255]
+
+
+def test_labels_of_a_data_set_may_be_tensors():
+    items = [(pixels, torch.tensor(label)) for pixels, label in zip(PIXELS, LABELS, strict=True)]
+    assert open_source(MapStyle(items), GREY).labels.tolist() == LABELS
+
+
+def test_what_a_data_set_cannot_give_is_listed():
+    good = Image.new("L", (4, 4), 9)
+    items = [(good, 0), OSError("the archive is damaged"), (good, 1), (torch.randn(3, 4, 4) * 9, 1), ("text", 0)]
+    calls = []
+    labelled = open_source(MapStyle(items), GREY, on_progress=lambda *call: calls.append(call))
+    assert labelled.labels.tolist() == [0, 1]
+    assert [each.path for each in labelled.unreadable] == ["MapStyle/1", "MapStyle/3", "MapStyle/4"]
+    reasons = [each.reason for each in labelled.unreadable]
+    assert reasons[0] == "the archive is damaged"
+    assert "leave normalisation out" in reasons[1]
+    assert "got str" in reasons[2]
+    assert calls[-1] == (5, 5)
+    with pytest.raises(UserError, match=r"^--source MapStyle: 3 images cannot be read"):
+        open_source(MapStyle(items), GREY, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (MapStyle([]), "MapStyle: none of its 0 images can be read"),
+        (MapStyle([PIXELS[0]]), r"expected pairs \(image, label\), got images alone"),
+        (
+            MapStyle([(PIXELS[0], 0)] * 2, ["ant", "bee"]),
+            "no image, or none that can be read, of the classes 'bee'",
+        ),
+        (MapStyle([(PIXELS[0], 2)] * 2, ["ant", "bee"]), r"expected labels from 0 to 1 \('ant', 'bee'\), got 2 to 2"),
+    ],
+)
+def test_a_data_set_that_is_no_source_is_refused(dataset, message):
+    with pytest.raises(UserError, match=rf"^--source.*{message}"):
+        open_source(dataset, GREY)
+
+
+class HuggingFace:
+    """What ``datasets.Dataset`` shows of itself."""
+
+    def __init__(self, columns: dict, features: dict) -> None:
+        self.columns, self.features, self.column_names = columns, features, list(columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, index: int) -> dict:
+        return {name: column[index] for name, column in self.columns.items()}
+
+
+class ClassLabel:
+    def __init__(self, names) -> None:
+        self.names = names
+
+
+Feature = type("Image", (), {})
+Value = type("Value", (), {})
+PICTURES = [Image.fromarray(pixels) for pixels in PIXELS]
+
+
+def test_a_data_set_of_hugging_face_is_a_source_and_a_target():
+    columns = {"id": list(range(6)), "photo": PICTURES, "species": LABELS}
+    features = {"id": Value(), "photo": Feature(), "species": ClassLabel(["ant", "bee", "cat"])}
+    preprocessing = Preprocessing(4, 3)
+    expected = rows_of_arrays(PIXELS.transpose(0, 3, 1, 2), preprocessing)
+    labelled = open_source(HuggingFace(columns, features), preprocessing)
+    assert torch.equal(labelled.images, expected)
+    assert labelled.labels.tolist() == LABELS
+    assert labelled.classes == ("ant", "bee", "cat")
+    assert torch.equal(open_target(HuggingFace(columns, features), preprocessing).images, expected)
+    assert len(open_target(HuggingFace({"photo": PICTURES}, {"photo": Feature()}), GREY).images) == 6
+
+
+def test_its_columns_are_known_by_name_where_they_have_no_features():
+    labelled = open_source(HuggingFace({"image": PICTURES, "label": LABELS}, {}), GREY)
+    assert labelled.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("columns", "features", "message"),
+    [
+        ({"a": PICTURES, "b": PICTURES}, {"a": Feature(), "b": Feature()}, "one column of images, found 2 in 'a', 'b'"),
+        ({"text": ["x"] * 6}, {"text": Value()}, "one column of images, found 0 in 'text'"),
+        (
+            {"image": PICTURES, "a": LABELS, "b": LABELS},
+            {"image": Feature(), "a": ClassLabel(["x"]), "b": ClassLabel(["y"])},
+            "one column of labels, found 'a', 'b'",
+        ),
+        ({"image": PICTURES}, {"image": Feature()}, r"expected pairs \(image, label\)"),
+        ({"image": PICTURES, "label": [-1] * 6}, {"label": ClassLabel(["x"])}, "got -1 to -1"),
+    ],
+)
+def test_columns_that_do_not_say_what_they_are_are_refused(columns, features, message):
+    with pytest.raises(UserError, match=rf"^--source.*{message}"):
+        open_source(HuggingFace(columns, features), GREY)
+
+
+def test_folders_and_data_sets_are_joined(tmp_path):
+    labelled = open_source([str(two_classes(tmp_path)), (PIXELS, ["cat"] * 5 + ["eel"])], GREY)
+    assert labelled.classes == ("cat", "dog", "eel")
+    assert labelled.labels.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 2]

@@ -1,23 +1,25 @@
-"""What a user points at, brought to rows of uint8 images: folders, built-in digits, named data sets.
+"""What a user points at, brought to rows of uint8 images: folders, lists, named data sets, arrays, data sets in memory.
 
-Labels come from the source's folder names. A target's folders are read as a heap of images, whatever their names.
+Labels come from the source's folder names, or from its list. A target's folders are read as a heap of images, whatever
+their names, and its labels, if it has any, are not kept.
 A bare name such as ``mnist`` is always the data set of that name; a folder called so is given as ``./mnist``.
 """
 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from dalib.data.cache import ImageCache
+from dalib.data.decoding import Unreadable, decode, opaque, read_headers, reason, require_memory
 from dalib.data.digits import handwritten_digits, render_digits
+from dalib.data.listing import IMAGE_ENDINGS, Listing, image_files, list_images, list_labelled
 from dalib.data.named import (
     NAMED,
     NAMED_AS_FILES,
@@ -29,14 +31,39 @@ from dalib.data.named import (
     read_arrays,
     read_label_list,
 )
+from dalib.data.rows import Concatenated, StreamedImages
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from dalib.data.preprocessing import Preprocessing
+    from dalib.data.stream import Rows
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+__all__ = (
+    "BUILT_IN_LABELLED",
+    "BUILT_IN_SOURCES",
+    "BUILT_IN_TARGETS",
+    "IMAGE_ENDINGS",
+    "CachePolicy",
+    "LabelledImages",
+    "UnlabelledImages",
+    "Unreadable",
+    "decode",
+    "image_files",
+    "listing_of",
+    "open_labelled",
+    "open_source",
+    "open_target",
+    "read_class_folders",
+    "read_folder",
+    "rows_of_arrays",
+)
+
+CachePolicy = Literal["ram", "disk", "off"]
+"""Where decoded image files are: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
+decoded whenever it is needed. Images that are no files are in memory under any policy."""
 
 BUILT_IN_SOURCES = ("fonts",)
 BUILT_IN_TARGETS = ("digits",)
@@ -47,19 +74,11 @@ _RENDERED = 12_000
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """An image file that could not be decoded."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class UnlabelledImages:
     """Images of the target: there is no field for labels."""
 
-    images: Tensor
-    """(N, C, size, size) uint8."""
+    images: Rows
+    """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
     names: tuple[str, ...]
     """N paths, or names where there are no files."""
     unreadable: tuple[Unreadable, ...] = ()
@@ -69,8 +88,8 @@ class UnlabelledImages:
 class LabelledImages:
     """Images of the source, or of a labelled set to evaluate on."""
 
-    images: Tensor
-    """(N, C, size, size) uint8."""
+    images: Rows
+    """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
     labels: Tensor
     """(N,) int64, positions in ``classes``."""
     classes: tuple[str, ...]
@@ -78,86 +97,159 @@ class LabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How everything of one call is read."""
+
+    preprocessing: Preprocessing
+    argument: str
+    strict: bool
+    cache: CachePolicy
+    cache_folder: str | Path | None
+    allow_outside: bool
+    on_progress: Callable[[int, int], None] | None
+    on_note: Callable[[str], None] | None
+    threads: int | None
+
+
 def open_source(
-    where: str,
+    where: Any,
     preprocessing: Preprocessing,
     *,
     seed: int = 0,
     strict: bool = False,
     root: str | Path | None = None,
     download: bool = False,
-    partner: str | None = None,
+    partner: Any = None,
+    cache: CachePolicy = "ram",
+    cache_folder: str | Path | None = None,
+    allow_outside: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> LabelledImages:
-    """The labelled source: ``fonts`` (rendered digits), a named set, or a folder with a folder for each class.
+    """The labelled source, or several: their images one after the other, their classes united by name.
 
     Args:
-        where: a bare name is never a folder; ``./mnist`` is one.
+        where: one of these, or a list of them:
+
+            * ``fonts`` (rendered digits) or a named set; a bare name is never a folder, ``./mnist`` is one;
+            * a folder with a folder of images for each class, or a list of files (:mod:`dalib.data.listing`);
+            * a pair ``(images, labels)`` of arrays or tensors: uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or
+              3 channels, and (N,) whole numbers, whose classes are then "0" to "K-1", or names;
+            * a map-style data set of torch, of pairs (image, number of the class), with class names in ``.classes`` or
+              none. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (H, W) or (C, H, W), or
+              floats on the scale [0, 1] in the same layout. Each is read once: random transforms are drawn once.
+            * a data set of Hugging Face's ``datasets``, with one column of images and one of ``ClassLabel``, or one
+              called ``label``.
         root: the folder that holds the named sets; None is ``data`` in the current directory.
         download: fetch a named set that is absent.
         partner: the target; CIFAR-10 and STL-10 together are read with the classes that both have.
+        cache: where decoded files are; ``'off'`` gives :class:`dalib.data.rows.StreamedImages` for ``images``, and
+            several sources with ``'disk'`` or ``'off'`` a :class:`dalib.data.rows.Concatenated`.
+        cache_folder: of ``cache='disk'``; None is :func:`dalib.data.cache.default_cache_folder`.
+        allow_outside: let the paths of a list leave its folder.
+        on_progress: called with (done, total) while files are decoded, from the first for each source.
+        on_note: told what is worth knowing and no error, a sentence each.
+        threads: that decode; None is one for each core.
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without readable images, or, with ``strict``,
-            any unreadable image; a named set that is absent or damaged, or one to test on.
+            any unreadable image; a named set that is absent or damaged, or one to test on; arrays of another shape.
     """
+    reading = _Reading(
+        preprocessing, "--source", strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
+    )
+    labelled = _united(
+        [_open_one_source(each, reading, seed, root, download, partner) for each in _each(where, "--source")], cache
+    )
+    if len(labelled.classes) < 2:
+        raise UserError(
+            f"--source {_described(where)}: expected at least two class folders, found one ({labelled.classes[0]}); "
+            "give a folder that holds one folder of images for each class"
+        )
+    return labelled
+
+
+def _open_one_source(
+    where: Any, reading: _Reading, seed: int, root: str | Path | None, download: bool, partner: Any
+) -> LabelledImages:
+    if not isinstance(where, str):
+        return _open_object(where, reading)
     if where in BUILT_IN_SOURCES:
         pixels, digits = render_digits(_RENDERED, seed)
         return LabelledImages(
-            rows_of_arrays(pixels[:, None], preprocessing),
+            rows_of_arrays(pixels[:, None], reading.preprocessing),
             torch.from_numpy(digits),
             _DIGIT_CLASSES,
             tuple(f"fonts/{digit}/{number:05d}" for number, digit in enumerate(digits)),
         )
     if where in NAMED:
         _refuse_test_set(where, "--source")
-        shared = have_shared_classes(where, partner)
-        return _open_named(
-            where, preprocessing, data_root(root), argument="--source", strict=strict, download=download, shared=shared
-        )
-    labelled = read_class_folders(Path(where), preprocessing, argument="--source", strict=strict)
-    if len(labelled.classes) < 2:
-        raise UserError(
-            f"--source {where}: expected at least two class folders, found one ({labelled.classes[0]}); "
-            "give a folder that holds one folder of images for each class"
-        )
-    return labelled
+        return _open_named(where, reading, data_root(root), download=download, shared=_shared(where, partner))
+    listing = list_labelled(where, argument="--source", allow_outside=reading.allow_outside)
+    return _read_labelled(listing, reading)
 
 
 def open_target(
-    where: str,
+    where: Any,
     preprocessing: Preprocessing,
     *,
     strict: bool = False,
     root: str | Path | None = None,
     download: bool = False,
-    partner: str | None = None,
+    partner: Any = None,
+    cache: CachePolicy = "ram",
+    cache_folder: str | Path | None = None,
+    allow_outside: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> UnlabelledImages:
     """The unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
 
     Args:
-        where, root, download: as for :func:`open_source`.
+        where: as for :func:`open_source`, but labels are neither needed nor kept: a folder may be flat, a list may have
+            paths alone, arrays come as ``images`` or ``(images, labels)``, and a data set may yield images alone.
         partner: the source; CIFAR-10 and STL-10 together are read without the class that the other lacks. This looks
             at the target's labels, as the paper's experiment does, and is all that they are used for.
+        strict, root, download, cache, cache_folder, allow_outside, on_progress, on_note, threads: as for
+            :func:`open_source`.
 
     Raises:
         UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one; a named set that is
-            absent or damaged, or one to test on.
+            absent or damaged, or one to test on; arrays of another shape.
     """
+    reading = _Reading(
+        preprocessing, "--target", strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
+    )
+    parts = [_open_one_target(each, reading, root, download, partner) for each in _each(where, "--target")]
+    if len(parts) == 1:
+        return parts[0]
+    return UnlabelledImages(
+        _joined([part.images for part in parts], cache),
+        tuple(name for part in parts for name in part.names),
+        tuple(each for part in parts for each in part.unreadable),
+    )
+
+
+def _open_one_target(
+    where: Any, reading: _Reading, root: str | Path | None, download: bool, partner: Any
+) -> UnlabelledImages:
+    if not isinstance(where, str):
+        return _open_object_unlabelled(where, reading)
     if where in BUILT_IN_TARGETS:
         pixels, _, _ = handwritten_digits()
         names = tuple(f"digits/{number:04d}" for number in range(len(pixels)))
-        return UnlabelledImages(rows_of_arrays(pixels[:, None], preprocessing), names)
+        return UnlabelledImages(rows_of_arrays(pixels[:, None], reading.preprocessing), names)
     if where in NAMED:
         _refuse_test_set(where, "--target")
         if where in NAMED_AS_FILES:
             folder = image_folder(where, data_root(root), argument="--target")
-            return read_folder(folder, preprocessing, argument="--target", strict=strict)
-        shared = have_shared_classes(where, partner)
-        labelled = _open_named(
-            where, preprocessing, data_root(root), argument="--target", strict=strict, download=download, shared=shared
-        )
+            return _read_unlabelled(list_images(folder, argument="--target"), reading)
+        labelled = _open_named(where, reading, data_root(root), download=download, shared=_shared(where, partner))
         return UnlabelledImages(labelled.images, labelled.names, labelled.unreadable)
-    return read_folder(Path(where), preprocessing, argument="--target", strict=strict)
+    return _read_unlabelled(list_images(where, argument="--target", allow_outside=reading.allow_outside), reading)
 
 
 def open_labelled(
@@ -169,19 +261,29 @@ def open_labelled(
     strict: bool = False,
     root: str | Path | None = None,
     download: bool = False,
+    cache: CachePolicy = "ram",
+    cache_folder: str | Path | None = None,
+    allow_outside: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> LabelledImages:
-    """A labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, or class folders.
+    """A labelled set to judge a model with ``classes`` on: ``digits-held-out``, a named set, class folders or a list.
 
     Labels are positions in the model's ``classes``, matched by name; classes may be missing. For a model of the classes
     that CIFAR-10 and STL-10 share, images of these two that are of another class are left out.
 
     Args:
-        where, root, download: as for :func:`open_source`.
+        where, strict, root, download, cache, cache_folder, allow_outside, on_progress, on_note, threads: as for
+            :func:`open_source`; one set, by its name or path.
         argument: the argument that errors name.
 
     Raises:
         UserError: as :func:`open_source`, and a class whose name the model does not know.
     """
+    reading = _Reading(
+        preprocessing, argument, strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
+    )
     if where in BUILT_IN_LABELLED:
         _, pixels, digits = handwritten_digits()
         labelled = LabelledImages(
@@ -192,11 +294,9 @@ def open_labelled(
         )
     elif where in NAMED:
         shared = is_judged_on_shared_classes(where, classes)
-        labelled = _open_named(
-            where, preprocessing, data_root(root), argument=argument, strict=strict, download=download, shared=shared
-        )
+        labelled = _open_named(where, reading, data_root(root), download=download, shared=shared)
     else:
-        labelled = read_class_folders(Path(where), preprocessing, argument=argument, strict=strict)
+        labelled = _read_labelled(list_labelled(where, argument=argument, allow_outside=allow_outside), reading)
     unknown = [name for name in labelled.classes if name not in classes]
     if unknown:
         raise UserError(
@@ -209,132 +309,222 @@ def open_labelled(
     )
 
 
+def listing_of(
+    where: str, *, argument: str, labelled: bool, root: str | Path | None = None, allow_outside: bool = False
+) -> Listing | None:
+    """The image files behind a name or path, without decoding one; None for what is no files.
+
+    Raises:
+        UserError: as :func:`open_source` and :func:`open_target` of files.
+    """
+    if where in NAMED_AS_FILES:
+        folder = image_folder(where, data_root(root), argument=argument)
+        if where in ("mnist-m", "mnist-m-test"):
+            return _mnist_m(folder, argument, labelled=labelled)
+        return list_labelled(folder, argument=argument) if labelled else list_images(folder, argument=argument)
+    if where in (*NAMED, *BUILT_IN_SOURCES, *BUILT_IN_TARGETS, *BUILT_IN_LABELLED):
+        return None
+    opener = list_labelled if labelled else list_images
+    return opener(where, argument=argument, allow_outside=allow_outside)
+
+
+def _mnist_m(folder: Path, argument: str, *, labelled: bool) -> Listing:
+    if not labelled:
+        return list_images(folder, argument=argument)
+    paths, digits = read_label_list(folder, argument=argument)
+    return Listing(str(folder), folder, tuple(paths), tuple(digits.tolist()), _DIGIT_CLASSES)
+
+
+def _each(where: Any, argument: str) -> list[Any]:
+    """One or several things to open; a list of them is several, and so is a tuple of names."""
+    names = isinstance(where, tuple) and all(isinstance(each, str | os.PathLike) for each in where)
+    several = list(where) if isinstance(where, list) or names else [where]
+    if not several:
+        raise UserError(f"{argument}: expected at least one folder, list or data set, got none")
+    return [os.fspath(each) if isinstance(each, os.PathLike) else each for each in several]
+
+
+def _described(where: Any) -> str:
+    if isinstance(where, list):
+        return ", ".join(map(_described, where))
+    return where if isinstance(where, str) else str(where) if isinstance(where, os.PathLike) else _kind(where)
+
+
+def _kind(thing: Any) -> str:
+    return f"({', '.join(map(_kind, thing))})" if isinstance(thing, tuple) else type(thing).__name__
+
+
+def _shared(where: str, partner: Any) -> bool:
+    return isinstance(partner, str) and have_shared_classes(where, partner)
+
+
+def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImages:
+    """The parts one after the other, with all of their classes, sorted by name unless there is only one part."""
+    if len(parts) == 1:
+        return parts[0]
+    classes = tuple(sorted({name for part in parts for name in part.classes}))
+    labels = [torch.tensor([classes.index(name) for name in part.classes])[part.labels] for part in parts]
+    return LabelledImages(
+        _joined([part.images for part in parts], cache),
+        torch.cat(labels),
+        classes,
+        tuple(name for part in parts for name in part.names),
+        tuple(each for part in parts for each in part.unreadable),
+    )
+
+
+def _joined(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
+    """The rows of all parts. What is mapped or streamed is not loaded for it, and a mapped tensor does not tell."""
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    return torch.cat(tensors) if cache == "ram" and len(tensors) == len(parts) else Concatenated(parts)
+
+
 def _refuse_test_set(name: str, argument: str) -> None:
     if name in NAMED_TESTS:
         raise UserError(f"{argument} {name}: a test set is for evaluation alone; train on {name.removesuffix('-test')}")
 
 
-def _open_named(
-    name: str,
-    preprocessing: Preprocessing,
-    root: Path,
-    *,
-    argument: str,
-    strict: bool,
-    download: bool,
-    shared: bool,
-) -> LabelledImages:
+def _open_named(name: str, reading: _Reading, root: Path, *, download: bool, shared: bool) -> LabelledImages:
     """A named set with its own classes, or, ``shared``, those that CIFAR-10 and STL-10 have in common."""
+    preprocessing, argument = reading.preprocessing, reading.argument
     if name not in NAMED_AS_FILES:
         arrays = read_arrays(name, root, argument=argument, download=download, shared=shared)
         pixels = arrays.pixels
         if pixels.shape[2:] == (28, 28) and preprocessing.size == 32:  # the paper pads MNIST for pairs of 32 pixels
             pixels = np.pad(pixels, ((0, 0), (0, 0), (2, 2), (2, 2)))
-        images = rows_of_arrays(pixels, preprocessing)
-        return LabelledImages(images, torch.from_numpy(arrays.labels), arrays.classes, arrays.names)
+        rows = rows_of_arrays(pixels, preprocessing)
+        return LabelledImages(rows, torch.from_numpy(arrays.labels), arrays.classes, arrays.names)
     folder = image_folder(name, root, argument=argument)
     if name not in ("mnist-m", "mnist-m-test"):
-        return read_class_folders(folder, preprocessing, argument=argument, strict=strict)
-    paths, digits = read_label_list(folder, argument=argument)
-    images, kept, names, unreadable = _read_some(paths, preprocessing, argument, folder, strict)
-    return LabelledImages(images, torch.from_numpy(digits)[kept], _DIGIT_CLASSES, names, unreadable)
+        return _read_labelled(list_labelled(folder, argument=argument), reading)
+    listing = _mnist_m(folder, argument, labelled=True)
+    images, kept, names, unreadable = _read_some(listing, reading)
+    return LabelledImages(images, torch.tensor(listing.labels)[kept], _DIGIT_CLASSES, names, unreadable)
 
 
 def read_class_folders(
-    root: Path, preprocessing: Preprocessing, *, argument: str, strict: bool = False
+    root: Path,
+    preprocessing: Preprocessing,
+    *,
+    argument: str,
+    strict: bool = False,
+    cache: CachePolicy = "ram",
+    cache_folder: str | Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> LabelledImages:
-    """Images of ``root/<class>/...``, with the folders' names, sorted, as classes."""
-    _require_folder(root, argument)
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not folders:
-        raise UserError(
-            f"{argument} {root}: expected one folder of images for each class, found no folder in it; "
-            "move the images of each class into a folder with the class's name"
-        )
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        found = list(image_files(folder))
-        if not found:
-            raise UserError(
-                f"{argument} {root}: the class folder {folder.name!r} holds no image "
-                f"({', '.join(IMAGE_ENDINGS)}); add some or remove the folder"
-            )
-        paths += found
-        labels += [label] * len(found)
-    images, kept, unreadable = decode(paths, preprocessing)
-    _judge_unreadable(unreadable, argument, root, strict)
-    kept_labels = torch.tensor(labels)[kept]
-    for label, folder in enumerate(folders):
-        if not bool((kept_labels == label).any()):
-            raise UserError(
-                f"{argument} {root}: no image of the class folder {folder.name!r} can be read "
-                f"(for instance {unreadable[0].path}: {unreadable[0].reason})"
-            )
-    names = tuple(str(paths[index]) for index in kept.tolist())
-    return LabelledImages(images, kept_labels, tuple(folder.name for folder in folders), names, unreadable)
+    """Images of ``root/<class>/...``, with the folders' names, sorted, as classes; or of a list with labels."""
+    reading = _Reading(preprocessing, argument, strict, cache, cache_folder, False, on_progress, on_note, threads)
+    return _read_labelled(list_labelled(root, argument=argument), reading)
 
 
-def read_folder(root: Path, preprocessing: Preprocessing, *, argument: str, strict: bool = False) -> UnlabelledImages:
-    """Every image below ``root``, in the order of the paths; folder names mean nothing."""
-    _require_folder(root, argument)
-    paths = list(image_files(root))
-    if not paths:
-        raise UserError(
-            f"{argument} {root}: expected images ({', '.join(IMAGE_ENDINGS)}), found none in it or below it"
-        )
-    images, _, names, unreadable = _read_some(paths, preprocessing, argument, root, strict)
+def read_folder(
+    root: Path,
+    preprocessing: Preprocessing,
+    *,
+    argument: str,
+    strict: bool = False,
+    cache: CachePolicy = "ram",
+    cache_folder: str | Path | None = None,
+    allow_outside: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    threads: int | None = None,
+) -> UnlabelledImages:
+    """Every image below ``root``, in the order of the paths; folder names mean nothing. Or the images of a list."""
+    reading = _Reading(
+        preprocessing, argument, strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
+    )
+    return _read_unlabelled(list_images(root, argument=argument, allow_outside=allow_outside), reading)
+
+
+def _read_labelled(listing: Listing, reading: _Reading) -> LabelledImages:
+    assert listing.labels is not None
+    assert listing.classes is not None
+    images, kept, unreadable = _rows_of_files(listing, reading)
+    labels = torch.tensor(listing.labels)[kept]
+    present = labels.bincount(minlength=len(listing.classes)).tolist()
+    for label, name in enumerate(listing.classes):
+        if not present[label]:
+            first = next(
+                each
+                for path, own in zip(listing.paths, listing.labels, strict=True)
+                if own == label
+                for each in unreadable
+                if each.path == str(path)
+            )
+            raise UserError(
+                f"{reading.argument} {listing.where}: no image of the class folder {name!r} can be read "
+                f"(for instance {first.path}: {first.reason})"
+            )
+    names = tuple(str(listing.paths[index]) for index in kept.tolist())
+    return LabelledImages(images, labels, listing.classes, names, unreadable)
+
+
+def _read_unlabelled(listing: Listing, reading: _Reading) -> UnlabelledImages:
+    images, _, names, unreadable = _read_some(listing, reading)
     return UnlabelledImages(images, names, unreadable)
 
 
-def image_files(root: Path) -> Iterator[Path]:
-    """Files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loop of them."""
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith("."):
-                yield Path(folder) / name
+def _read_some(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
+    """Images, their positions in the listing, their names and the others; at least one image."""
+    images, kept, unreadable = _rows_of_files(listing, reading)
+    if not len(kept):
+        raise UserError(
+            f"{reading.argument} {listing.where}: none of its {len(listing.paths)} images can be read "
+            f"(for instance {unreadable[0].path}: {unreadable[0].reason})"
+        )
+    return images, kept, tuple(str(listing.paths[index]) for index in kept.tolist()), unreadable
 
 
-def decode(
-    paths: Sequence[Path], preprocessing: Preprocessing, on_decoded: Callable[[], None] | None = None
-) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
-    """Read image files with a pool of threads (PIL releases the GIL while it decodes).
+def _rows_of_files(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
+    """Images, their positions in the listing and everything unreadable; with ``strict`` nothing may be."""
+    for note in listing.notes:
+        if reading.on_note is not None:
+            reading.on_note(note)
+    images: Rows
+    if reading.cache == "disk":
+        cached = ImageCache(reading.cache_folder).rows(
+            listing,
+            reading.preprocessing,
+            on_progress=reading.on_progress,
+            on_note=reading.on_note,
+            threads=reading.threads,
+        )
+        images, kept, unreadable = cached.images, cached.kept, cached.unreadable
+    elif reading.cache == "off":
+        images, kept, unreadable = _streamed(listing, reading)
+    elif reading.cache == "ram":
+        images, kept, unreadable = decode(
+            listing.paths, reading.preprocessing, on_progress=reading.on_progress, threads=reading.threads
+        )
+    else:
+        raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
+    # what was listed comes last, so that an image's reason is the example where there is one
+    unreadable = (*unreadable, *listing.unreadable)
+    _judge_unreadable(unreadable, reading.argument, listing.where, reading.strict)
+    return images, kept, unreadable
 
-    Returns:
-        (K, C, size, size) uint8 images, (K,) int64 positions in ``paths`` of those that could be read, in order, and
-        the others with the reason. A truncated file counts as unreadable.
 
-    Raises:
-        UserError: the decoded images would not fit the free memory.
-    """
-    shape = (len(paths), preprocessing.channels, preprocessing.size, preprocessing.size)
-    _require_memory(int(np.prod(shape)))
-    pixels = np.empty(shape, dtype=np.uint8)
-
-    def read(position: int) -> Unreadable | None:
-        try:
-            with Image.open(paths[position]) as image:
-                pixels[position] = preprocessing.pixels(image)
-        except Exception as error:  # decoders raise whatever they like: every failure is listed, none stops the run
-            return Unreadable(str(paths[position]), str(error) or type(error).__name__)
-        finally:
-            if on_decoded is not None:
-                on_decoded()
-        return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failures = list(pool.map(read, range(len(paths))))
-    kept = torch.tensor([index for index, failure in enumerate(failures) if failure is None], dtype=torch.int64)
-    unreadable = tuple(failure for failure in failures if failure is not None)
-    images = torch.from_numpy(pixels)
-    return (images[kept] if unreadable else images), kept, unreadable
+def _streamed(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
+    """Rows that are decoded when asked for, of the files whose header can be read."""
+    kept, unreadable = [], []
+    for position, header in enumerate(read_headers(listing.paths, on_progress=reading.on_progress)):
+        if isinstance(header, Unreadable):
+            unreadable.append(header)
+        else:
+            kept.append(position)
+    positions = torch.tensor(kept, dtype=torch.int64)
+    size = reading.preprocessing.size
+    if not kept:
+        return (
+            torch.empty((0, reading.preprocessing.channels, size, size), dtype=torch.uint8),
+            positions,
+            tuple(unreadable),
+        )
+    rows = StreamedImages([listing.paths[position] for position in kept], reading.preprocessing, reading.threads)
+    return rows, positions, tuple(unreadable)
 
 
 def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
@@ -346,7 +536,7 @@ def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
         UserError: the rows would not fit the free memory.
     """
     size, channels = preprocessing.size, preprocessing.channels
-    _require_memory(len(pixels) * channels * size * size)
+    require_memory(len(pixels) * channels * size * size)
     whole = preprocessing.fit in ("crop", "stretch")  # these leave an image of the right size as it is
     if whole and pixels.shape[2:] == (size, size) and pixels.shape[1] <= channels:
         same = pixels if pixels.shape[1] == channels else np.repeat(pixels, channels, axis=1)
@@ -359,46 +549,230 @@ def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _read_some(
-    paths: Sequence[Path], preprocessing: Preprocessing, argument: str, root: Path, strict: bool
-) -> tuple[Tensor, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
-    """Images, their positions in ``paths``, their names and the others; at least one image, with ``strict`` all."""
-    images, kept, unreadable = decode(paths, preprocessing)
-    _judge_unreadable(unreadable, argument, root, strict)
-    if not len(kept):
-        raise UserError(
-            f"{argument} {root}: none of its {len(paths)} images can be read "
-            f"(for instance {unreadable[0].path}: {unreadable[0].reason})"
+def _open_object(where: Any, reading: _Reading) -> LabelledImages:
+    """Arrays with labels, or a data set of images and labels."""
+    if isinstance(where, tuple) and len(where) == 2:
+        images, labels = where
+        pixels = _channels_first(images, reading.argument)
+        numbers, classes = _labels_of(labels, None, len(pixels), reading.argument)
+        _require_every_class(numbers, classes, f"{reading.argument} array")
+        names = _numbered("array", len(pixels))
+        return LabelledImages(rows_of_arrays(pixels, reading.preprocessing), numbers, classes, names)
+    if isinstance(where, np.ndarray | Tensor):
+        raise UserError(f"{reading.argument}: images without labels; give a pair (images, labels)")
+    items = _items_of(where, reading.argument)
+    images, kept, unreadable = _rows_of_items(items, reading)
+    labels = [items.label(position) for position in kept.tolist()]
+    if any(label is None for label in labels):
+        raise UserError(f"{reading.argument} {items.name}: expected pairs (image, label), got images alone")
+    numbers, classes = _labels_of(labels, items.classes, len(labels), reading.argument)
+    _require_every_class(numbers, classes, f"{reading.argument} {items.name}")
+    every = _numbered(items.name, items.count)
+    return LabelledImages(images, numbers, classes, tuple(every[position] for position in kept.tolist()), unreadable)
+
+
+def _open_object_unlabelled(where: Any, reading: _Reading) -> UnlabelledImages:
+    """The images alone; labels are not looked at."""
+    if isinstance(where, tuple) and len(where) == 2:
+        where = where[0]
+    if isinstance(where, np.ndarray | Tensor):
+        pixels = _channels_first(where, reading.argument)
+        return UnlabelledImages(rows_of_arrays(pixels, reading.preprocessing), _numbered("array", len(pixels)))
+    items = _items_of(where, reading.argument)
+    images, kept, unreadable = _rows_of_items(items, reading)
+    every = _numbered(items.name, items.count)
+    return UnlabelledImages(images, tuple(every[position] for position in kept.tolist()), unreadable)
+
+
+class _Items:
+    """A data set of any kind as images and labels by number; each item is asked for once."""
+
+    def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
+        self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
+        self.name, self.count = type(dataset).__name__, len(dataset)
+        self._labels: dict[int, Any] = {}
+
+    def image(self, position: int) -> Any:
+        item = self.dataset[position]
+        self._labels[position] = self._label(item)
+        return self._image(item)
+
+    def label(self, position: int) -> Any:
+        """Of an item whose image was asked for; None if it has none."""
+        return self._labels[position]
+
+
+def _items_of(dataset: Any, argument: str) -> _Items:
+    """A data set of torch or of Hugging Face.
+
+    Raises:
+        UserError: something else, or no or several columns of images.
+    """
+    if hasattr(dataset, "features") and hasattr(dataset, "column_names"):
+        features = dict(dataset.features or {})
+        kinds = {name: type(feature).__name__ for name, feature in features.items()}
+        pictures = [name for name in kinds if kinds[name] == "Image"]
+        pictures = pictures or [name for name in dataset.column_names if name in ("image", "img")]
+        if len(pictures) != 1:
+            raise UserError(
+                f"{argument} {type(dataset).__name__}: expected one column of images, found {len(pictures)} in "
+                f"{_some(dataset.column_names)}; select or cast the columns first"
+            )
+        labels = [name for name in kinds if kinds[name] == "ClassLabel"]
+        labels = labels or [name for name in dataset.column_names if name in ("label", "labels")]
+        if len(labels) > 1:
+            raise UserError(
+                f"{argument} {type(dataset).__name__}: expected one column of labels, found {_some(labels)}; "
+                "remove the others first"
+            )
+        own = getattr(features.get(labels[0]), "names", None) if labels else None
+        return _Items(
+            dataset,
+            lambda item: item[pictures[0]],
+            lambda item: item[labels[0]] if labels else None,
+            tuple(map(str, own)) if own else None,
         )
-    return images, kept, tuple(str(paths[index]) for index in kept.tolist()), unreadable
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
+        raise UserError(
+            f"{argument}: expected a folder, a list, a named set, arrays or a data set with a length and items by "
+            f"number, got {_kind(dataset)}"
+        )
+    classes = getattr(dataset, "classes", None)
+    return _Items(
+        dataset,
+        lambda item: item[0] if isinstance(item, tuple | list) else item,
+        lambda item: item[1] if isinstance(item, tuple | list) and len(item) > 1 else None,
+        tuple(map(str, classes)) if isinstance(classes, list | tuple) and classes else None,
+    )
 
 
-def _require_folder(root: Path, argument: str) -> None:
-    if not root.exists():
-        raise UserError(f"{argument} {root}: no such folder")
-    if not root.is_dir():
-        raise UserError(f"{argument} {root}: expected a folder, this is a file")
+def _rows_of_items(items: _Items, reading: _Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
+    """Every item through ``preprocessing.pixels``; what a data set cannot give is listed as an unreadable file is."""
+    preprocessing, size = reading.preprocessing, reading.preprocessing.size
+    require_memory(items.count * preprocessing.channels * size * size)
+    rows = np.empty((items.count, preprocessing.channels, size, size), np.uint8)
+    kept: list[int] = []
+    unreadable: list[Unreadable] = []
+    for position, name in enumerate(_numbered(items.name, items.count)):
+        try:
+            rows[len(kept)] = preprocessing.pixels(_picture(items.image(position)))
+            kept.append(position)
+        except Exception as error:  # somebody else's code
+            unreadable.append(Unreadable(name, reason(error)))
+        if reading.on_progress is not None:
+            reading.on_progress(position + 1, items.count)
+    _judge_unreadable(unreadable, reading.argument, items.name, reading.strict)
+    if not kept:
+        example = f" (for instance {unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
+        raise UserError(f"{reading.argument} {items.name}: none of its {items.count} images can be read{example}")
+    return torch.from_numpy(rows[: len(kept)]), torch.tensor(kept), tuple(unreadable)
 
 
-def _judge_unreadable(unreadable: Sequence[Unreadable], argument: str, root: Path, strict: bool) -> None:
+def _picture(image: Any) -> Image.Image:
+    """What a data set calls an image, for PIL."""
+    if isinstance(image, Image.Image):
+        return opaque(image)
+    if isinstance(image, Tensor):
+        array = image.detach().cpu().numpy()
+        if array.ndim == 3:
+            array = array.transpose(1, 2, 0)
+    elif isinstance(image, np.ndarray):
+        array = image
+    else:
+        raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise ValueError(f"expected an image of 1 or 3 channels, got {tuple(image.shape)}")
+    if array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"expected floats on the scale [0, 1], got {array.min():g} to {array.max():g}; "
+                "leave normalisation out of the data set's transform"
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError(f"expected uint8 or floats, got {array.dtype}")
+    return Image.fromarray(array)
+
+
+def _channels_first(images: Any, argument: str) -> np.ndarray:
+    """(N, C, H, W) uint8 of an array or tensor in one of the three layouts.
+
+    Raises:
+        UserError: another type, no images, or a shape that is none of them, or two.
+    """
+    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    shape = array.shape
+    if array.dtype != np.uint8:
+        raise UserError(f"{argument}: expected images as uint8, 0 to 255, got {array.dtype} {shape}")
+    layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
+    if array.ndim not in (3, 4) or not array.size:
+        raise UserError(f"{argument}: expected images {layouts}, got {shape}")
+    if array.ndim == 3:
+        if shape[2] in (1, 3):
+            raise UserError(
+                f"{argument}: {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; "
+                "give (N, H, W, C) or (N, C, H, W)"
+            )
+        return array[:, None]
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if first and last:
+        raise UserError(
+            f"{argument}: {shape} may be (N, C, H, W) or (N, H, W, C), both have 1 or 3 channels; "
+            "pass a data set of PIL images"
+        )
+    if not first and not last:
+        raise UserError(f"{argument}: expected images {layouts}, got {shape}")
+    return array if first else array.transpose(0, 3, 1, 2)
+
+
+def _labels_of(
+    labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
+) -> tuple[Tensor, tuple[str, ...]]:
+    """(N,) int64 and the names of the classes.
+
+    Raises:
+        UserError: not one for each image, neither whole numbers nor names, or a number that is no class.
+    """
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.shape != (count,):
+        raise UserError(f"{argument}: expected one label for each of the {count} images, got {values.shape}")
+    if values.dtype.kind in "UO" and all(isinstance(each, str) for each in values.tolist()):
+        names = tuple(sorted(set(values.tolist()))) if classes is None else classes
+        missing = sorted(set(values.tolist()) - set(names))
+        if missing:
+            raise UserError(f"{argument}: the labels {_some(missing)} are none of the classes {_some(names)}")
+        positions = {name: position for position, name in enumerate(names)}
+        return torch.tensor([positions[each] for each in values.tolist()]), names
+    if values.dtype.kind not in "iu":
+        raise UserError(f"{argument}: expected labels as whole numbers or names, got {values.dtype}")
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or (classes is not None and high >= len(classes)):
+        most = "" if classes is None else f" to {len(classes) - 1} ({_some(classes)})"
+        raise UserError(f"{argument}: expected labels from 0{most}, got {low} to {high}")
+    return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
+
+
+def _require_every_class(labels: Tensor, classes: Sequence[str], what: str) -> None:
+    counts = labels.bincount(minlength=len(classes)).tolist()
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if absent:
+        raise UserError(f"{what}: no image, or none that can be read, of the classes {_some(absent)}")
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    digits = len(str(max(0, count - 1)))
+    return tuple(f"{name}/{number:0{digits}d}" for number in range(count))
+
+
+def _judge_unreadable(unreadable: Sequence[Unreadable], argument: str, where: str, strict: bool) -> None:
     if unreadable and strict:
         listed = "; ".join(f"{each.path}: {each.reason}" for each in unreadable[:5])
         more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise UserError(
-            f"{argument} {root}: {len(unreadable)} images cannot be read: {listed}{more}. "
+            f"{argument} {where}: {len(unreadable)} images cannot be read: {listed}{more}. "
             "Mend or remove them, or leave out --strict to skip them"
-        )
-
-
-def _require_memory(needed: int) -> None:
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not every system tells
-        return
-    if needed > 0.9 * free:
-        raise UserError(
-            f"the decoded images need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
-            "use a smaller --data.size or fewer images"
         )
 
 

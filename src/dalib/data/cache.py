@@ -1,0 +1,473 @@
+"""Decode once: the rows of many image files as one file of uint8, which later runs map instead of decoding again.
+
+::
+
+    CACHE/KEY/images.u8      the rows of the images that could be read, one after the other: (K, C, size, size)
+    CACHE/KEY/index.json     what it was made of, and the files that could not be read
+    CACHE/KEY.part/          a cache that is being built: images.u8 with a row for each file, done with a byte for each
+    CACHE/KEY.lock           held by the process that builds it
+
+KEY is a hash of the files' paths below their folder, sizes and times of change, in order, and of all settings that
+decide pixels. A changed, added or removed file is another KEY; a moved folder is not.
+
+A build that was killed goes on where it was: a file counts as done only once its row is on the disk. A cache appears
+under its name whole, by a rename. Of two processes that want the same cache at once, the second waits for the first,
+and reads what that one made; if the first dies, the second goes on with its work. Where a file system has no locks,
+each builds a copy of its own, and the first to end publishes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
+from dalib.errors import UserError
+from dalib.runfolder import write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from dalib.data.listing import Listing
+    from dalib.data.preprocessing import Preprocessing
+
+VERSION = 1
+"""Of the layout and of how files become pixels; another version is another KEY."""
+CHUNK = 256
+"""Files between two times that a build is brought to the disk: what a killed build has to decode again, at most."""
+SPARE = 64 * 2**20
+"""Bytes that a build leaves free."""
+
+_PIXEL_SETTINGS = ("size", "channels", "fit", "interpolation")
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One cache on the disk."""
+
+    key: str
+    source: str
+    """What the user pointed at when it was built."""
+    images: int
+    unreadable: int
+    bytes: int
+    created: str
+    """ISO time; empty for a cache that is not complete."""
+    complete: bool
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """What :meth:`ImageCache.rows` gives; as :func:`dalib.data.decoding.decode` does, and where it came from."""
+
+    images: Tensor
+    """(K, C, size, size) uint8, mapped from the file: writing to it changes a copy in memory, not the file."""
+    kept: Tensor
+    """(K,) int64 positions of the images in the listing's paths, in order."""
+    unreadable: tuple[Unreadable, ...]
+    key: str
+    built: bool
+    """Whether this call decoded anything."""
+
+
+def default_cache_folder() -> Path:
+    """``$DALIB_CACHE``, else ``dalib`` in ``$XDG_CACHE_HOME``, else ``~/.cache/dalib``."""
+    if own := os.environ.get("DALIB_CACHE"):
+        return Path(own).expanduser()
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "dalib"
+    return Path("~/.cache/dalib").expanduser()
+
+
+def cache_key(listing: Listing, preprocessing: Preprocessing) -> str:
+    """32 hexadecimal digits. A file that is absent, or that we may not read, has a key of its own."""
+    settings = {name: getattr(preprocessing, name) for name in _PIXEL_SETTINGS if hasattr(preprocessing, name)}
+    hashed = hashlib.blake2b(json.dumps([VERSION, settings], sort_keys=True).encode(), digest_size=16)
+    prefix = os.path.join(listing.root, "")  # noqa: PTH118 - with a separator at its end
+    for path in listing.paths:
+        try:
+            status = path.stat()
+            state = f"{status.st_size} {status.st_mtime_ns} {os.access(path, os.R_OK)}"
+        except (OSError, ValueError):
+            state = "absent"
+        hashed.update(os.fsencode(str(path).removeprefix(prefix)) + b"\0" + state.encode() + b"\0")
+    return hashed.hexdigest()
+
+
+def row_bytes(preprocessing: Preprocessing) -> int:
+    """Bytes of one image, in memory as on the disk."""
+    return preprocessing.channels * preprocessing.size**2
+
+
+class ImageCache:
+    """The caches in one folder.
+
+    Args:
+        folder: made when first needed; None is :func:`default_cache_folder`.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = default_cache_folder() if folder is None else Path(folder).expanduser()
+
+    def rows(
+        self,
+        listing: Listing,
+        preprocessing: Preprocessing,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+        threads: int | None = None,
+    ) -> CachedRows:
+        """The listing's images, mapped from the cache, which is built first where there is none.
+
+        Args:
+            on_progress: called with (done, total) while building; not at all if there is nothing to build.
+            on_note: told, in a sentence, of a damaged cache, a resumed build, or of waiting for another process.
+            threads: that decode; None is one for each core.
+
+        Raises:
+            UserError: the disk is too small or becomes full, or the folder cannot be written.
+        """
+        key, shape = cache_key(listing, preprocessing), _shape(preprocessing)
+        say = on_note or (lambda note: None)
+        final = self.folder / key
+        if (index := _complete(final, len(listing.paths), shape)) is not None:
+            return _mapped(final, index, listing.paths, built=False)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._building(key, say) as part:
+                # another process may have built it while this one waited
+                if (index := _complete(final, len(listing.paths), shape)) is not None:
+                    return _mapped(final, index, listing.paths, built=False)
+                if final.exists():
+                    say(f"the cache {final} is damaged and is built anew")
+                    shutil.rmtree(final)
+                self._build(part, listing, preprocessing, on_progress, say, threads)
+                index = self._publish(part, final, len(listing.paths), shape)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    f"the disk of the cache {self.folder} became full while {listing.where} was decoded; nothing is "
+                    f"lost, the build goes on from there once {_size(_needed(listing, preprocessing))} fit. {_REMEDY}"
+                ) from error
+            raise UserError(f"the cache {self.folder} cannot be written ({reason(error)}). {_REMEDY}") from error
+        return _mapped(final, index, listing.paths, built=True)
+
+    def entries(self) -> tuple[CacheEntry, ...]:
+        """What is in the folder, the newest first; what is being built, and left over from builds, last."""
+        found = []
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.is_dir() and _is_key(path.name.split(".")[0]):
+                with contextlib.suppress(FileNotFoundError):  # published or removed just now
+                    found.append(_entry(path))
+        return tuple(sorted(found, key=lambda entry: entry.created, reverse=True))
+
+    def remove(self, keys: Iterable[str] | None = None) -> int:
+        """Remove caches by the ``key`` of their entries, None: all of them; the bytes that this gives back.
+
+        What a process has mapped stays readable to it. What is being built stays.
+
+        Raises:
+            UserError: a key that is not there.
+        """
+        entries = {entry.key: entry for entry in self.entries()}
+        freed = 0
+        for key in entries if keys is None else keys:
+            if key not in entries:
+                raise UserError(f"{key}: no such cache in {self.folder}; it has {', '.join(entries) or 'none'}")
+            with _locked(self.folder / f"{key.split('.')[0]}.lock", wait=False) as state:
+                if state != "busy":
+                    shutil.rmtree(self.folder / key)
+                    freed += entries[key].bytes
+        return freed
+
+    @contextlib.contextmanager
+    def _building(self, key: str, say: Callable[[str], None]) -> Iterator[Path]:
+        """The folder to build in, to nobody else for as long as this lasts."""
+        lock = self.folder / f"{key}.lock"
+        with _locked(lock, wait=False) as state:
+            if state == "held":
+                yield self.folder / f"{key}.part"
+                return
+            if state == "impossible":
+                private = self.folder / f"{key}.{os.getpid()}.part"
+                try:
+                    yield private
+                finally:
+                    shutil.rmtree(private, ignore_errors=True)
+                return
+        say(f"another process is decoding the same images into {self.folder}; waiting for it")
+        with _locked(lock, wait=True):
+            yield self.folder / f"{key}.part"
+
+    def _build(
+        self,
+        part: Path,
+        listing: Listing,
+        preprocessing: Preprocessing,
+        on_progress: Callable[[int, int], None] | None,
+        say: Callable[[str], None],
+        threads: int | None,
+    ) -> None:
+        """Fill ``part`` as far as it is not: images.u8 without the unreadable ones, and index.json."""
+        count, row = len(listing.paths), row_bytes(preprocessing)
+        images, done_file = part / "images.u8", part / "done"
+        done = bytearray(count)
+        if done_file.is_file() and done_file.stat().st_size == count and _size_of(images) == count * row:
+            done = bytearray(done_file.read_bytes())
+            say(f"going on with a cache that was not completed: {sum(done)} of {count} images are there")
+        else:
+            shutil.rmtree(part, ignore_errors=True)
+        self._require_disk((count - sum(done)) * row, listing)
+        part.mkdir(exist_ok=True)
+        write_json(part / "source.json", listing.where)
+        unreadable: list[list[Any]] = []
+        with _open_to_write(images) as file:
+            os.truncate(file, count * row)
+            if not done_file.exists():
+                _write_whole(done_file, bytes(done))
+
+            def store(position: int) -> Exception | None:
+                try:
+                    pixels = read_pixels(listing.paths[position], preprocessing)
+                except Exception as error:  # every failure is listed, none stops the build
+                    return error
+                _write_at(file, pixels.tobytes(), position * row)
+                return None
+
+            missing = [position for position in range(count) if not done[position]]
+            finished = count - len(missing)
+            with (
+                pillow_warnings_as_errors(),
+                ThreadPoolExecutor(threads or os.cpu_count()) as pool,
+                _open_to_write(done_file) as marks,
+            ):
+                for first in range(0, len(missing), CHUNK):
+                    chunk = missing[first : first + CHUNK]
+                    for position, error in zip(chunk, pool.map(store, chunk), strict=True):
+                        finished += 1
+                        if error is None:
+                            done[position] = 1
+                        else:  # not marked: a resumed build looks again, and has the reason
+                            unreadable.append([position, reason(error)])
+                        if on_progress is not None:
+                            on_progress(finished, count)
+                    os.fsync(file)
+                    _write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
+                    os.fsync(marks)
+            if unreadable:
+                done_file.unlink()  # rows move now: a build that is killed here begins anew
+                os.truncate(file, _close_gaps(file, {position for position, _ in unreadable}, count, row))
+            os.fsync(file)
+        write_json(
+            part / "index.json",
+            {
+                "version": VERSION,
+                "source": listing.where,
+                "count": count,
+                "kept": count - len(unreadable),
+                "shape": list(_shape(preprocessing)),
+                "bytes": (count - len(unreadable)) * row,
+                "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+                "unreadable": unreadable,
+            },
+        )
+        _sync(part / "index.json")
+
+    def _publish(self, part: Path, final: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any]:
+        for name in ("done", "source.json"):
+            (part / name).unlink(missing_ok=True)
+        _sync(part)
+        try:
+            part.rename(final)
+        except OSError:  # without locks, another process may have been first
+            if _complete(final, count, shape) is None:
+                raise
+        _sync(self.folder)
+        index = _complete(final, count, shape)
+        if index is None:
+            raise OSError(errno.EIO, f"what was written to {final} is not what is there")
+        return index
+
+    def _require_disk(self, needed: int, listing: Listing) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if needed + SPARE > free:
+            raise UserError(
+                f"the decoded images of {listing.where} need {_size(needed)} in the cache {self.folder} and "
+                f"{_size(free)} are free. {_REMEDY}"
+            )
+
+
+_REMEDY = "Name a folder on another disk with DALIB_CACHE, choose another cache policy, or a smaller --data.size"
+
+
+def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    return preprocessing.channels, preprocessing.size, preprocessing.size
+
+
+def _needed(listing: Listing, preprocessing: Preprocessing) -> int:
+    return len(listing.paths) * row_bytes(preprocessing)
+
+
+def _complete(folder: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
+    """The index of a cache that is whole, with a row of ``shape`` for each of ``count`` files but the unreadable."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        failed = [position for position, text in index["unreadable"] if isinstance(text, str)]
+        kept = count - len(failed)
+        channels, height, width = shape
+        whole = (
+            index["version"] == VERSION
+            and (index["count"], index["kept"], index["shape"]) == (count, kept, list(shape))
+            and len(failed) == len(index["unreadable"]) == len(set(failed))
+            and all(isinstance(position, int) and 0 <= position < count for position in failed)
+            and _size_of(folder / "images.u8") == kept * channels * height * width
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return index if whole else None
+
+
+def _mapped(folder: Path, index: dict[str, Any], paths: Sequence[Path], *, built: bool) -> CachedRows:
+    reasons = dict(index["unreadable"])
+    kept = torch.tensor([position for position in range(len(paths)) if position not in reasons], dtype=torch.int64)
+    size = (len(kept), *index["shape"])
+    if len(kept):
+        file = str(folder / "images.u8")
+        images = torch.from_file(file, shared=False, size=int(index["bytes"]), dtype=torch.uint8).view(size)
+    else:  # an empty file cannot be mapped
+        images = torch.empty(size, dtype=torch.uint8)
+    unreadable = tuple(Unreadable(str(paths[position]), reasons[position]) for position in sorted(reasons))
+    return CachedRows(images, kept, unreadable, folder.name, built)
+
+
+def _entry(folder: Path) -> CacheEntry:
+    size = sum(each.stat().st_blocks * 512 for each in folder.iterdir())
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return CacheEntry(
+            folder.name,
+            str(index["source"]),
+            int(index["kept"]),
+            len(index["unreadable"]),
+            size,
+            str(index["created"]),
+            complete=folder.suffix != ".part",
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return CacheEntry(folder.name, _source_of_part(folder), 0, 0, size, "", complete=False)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[str]:
+    """``held`` by this process alone until it ends, ``busy`` or ``impossible``; the file is gone afterwards.
+
+    A kernel's lock ends with its process, so that nothing is left of one that was killed.
+    """
+    if fcntl is None:
+        yield "impossible"
+        return
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except BlockingIOError:
+            held = False
+        except OSError:  # a file system without locks
+            os.close(file)
+            yield "impossible"
+            return
+        if not held:
+            os.close(file)
+            yield "busy"
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                break
+        os.close(file)  # the one before us removed the file between our open and our lock
+    try:
+        yield "held"
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _open_to_write(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _write_at(file: int, content: bytes, offset: int) -> None:
+    """All of it. Not through a mapping: where a write fails on a full disk, a mapping kills the process."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    with _open_to_write(path) as file:
+        _write_at(file, content, 0)
+        os.fsync(file)
+
+
+def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
+    """Move the rows behind each gap forwards; the bytes that are left."""
+    to = min(gaps)
+    for position in range(to, count):
+        if position not in gaps:
+            _write_at(file, os.pread(file, row, position * row), to * row)
+            to += 1
+    return to * row
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or a folder to the disk, where the system can."""
+    with contextlib.suppress(PermissionError):  # Windows opens no folder
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _source_of_part(path: Path) -> str:
+    try:
+        return str(json.loads((path / "source.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return ""
+
+
+def _is_key(name: str) -> bool:
+    return len(name) == 32 and set(name) <= set("0123456789abcdef")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

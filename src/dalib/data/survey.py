@@ -1,0 +1,221 @@
+"""What is in the folders before anything is trained: counts, sizes, what cannot be read, what is there twice.
+
+Reads headers, and the whole of files that have another's size; decodes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from dalib.data.cache import default_cache_folder, row_bytes
+from dalib.data.decoding import ImageHeader, Unreadable, free_memory, read_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dalib.data.listing import Listing
+    from dalib.data.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of the pixels along one side of the images, as stored."""
+
+    least: int
+    median: float
+    greatest: int
+
+
+@dataclass(frozen=True)
+class DomainSurvey:
+    """One domain's files."""
+
+    where: str
+    images: int
+    """How many have a readable header."""
+    class_counts: Mapping[str, int] | None
+    """Images of each class that have a readable header, also none; None without labels."""
+    folders: tuple[str, ...]
+    """The names of the folders that hold all images of an unlabelled domain; empty if some are in none, or labelled."""
+    width: Spread | None
+    height: Spread | None
+    modes: Mapping[str, int]
+    """PIL's names, the most frequent first: RGB, L (grey), P (palette), CMYK, I;16 (16 bits)."""
+    unreadable: tuple[Unreadable, ...]
+    """By the header alone: a truncated file is found when it is decoded."""
+    ignored: Mapping[str, int]
+    """Files left out for their ending."""
+    notes: tuple[str, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    """Groups of files with the same bytes."""
+    row_bytes: int
+    """Bytes that the decoded images take, in memory or in the cache."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Both domains, as far as they are given, and what they have in common."""
+
+    source: DomainSurvey | None
+    target: DomainSurvey | None
+    only_in_source: tuple[str, ...]
+    """Classes without a folder of that name in the target. Empty unless the target's images are all in folders and one
+    of these has a class's name: other folders mean nothing."""
+    only_in_target: tuple[str, ...]
+    """Folders of the target, under the same condition, that are no class."""
+    shared_images: tuple[tuple[str, str], ...]
+    """Pairs (source file, target file) with the same bytes, one for each such target file."""
+    row_bytes: int
+    """Bytes that all decoded images take together."""
+    cache_folder: Path
+    free_disk: int | None
+    """Bytes free where the cache is; None where the system does not tell."""
+    free_memory: int | None
+
+
+def survey(
+    source: Listing | None,
+    target: Listing | None,
+    preprocessing: Preprocessing,
+    *,
+    cache_folder: str | Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Look at the files of one or both domains.
+
+    Args:
+        on_progress: called with (done, total) while headers are read, over both domains.
+    """
+    total = sum(len(listing.paths) for listing in (source, target) if listing is not None)
+    domains: list[DomainSurvey | None] = []
+    done = 0
+    paths = [[str(path) for path in listing.paths] if listing is not None else [] for listing in (source, target)]
+    groups = same_bytes([*paths[0], *paths[1]])
+    for listing, own in zip((source, target), paths, strict=True):
+        if listing is None:
+            domains.append(None)
+            continue
+        before = done
+
+        def report(read: int, _: int, before: int = before) -> None:
+            if on_progress is not None:
+                on_progress(before + read, total)
+
+        domains.append(_domain(listing, set(own), groups, preprocessing, report))
+        done += len(own)
+    only_in_source, only_in_target = _unmatched(*domains)
+    in_source = set(paths[0])
+    twins = {name: name for name in paths[0]}  # one file may be in both domains
+    for group in groups:
+        if first := next((name for name in group if name in in_source), None):
+            twins.update((name, first) for name in group if name not in in_source)
+    shared = [(twins[name], name) for name in dict.fromkeys(paths[1]) if name in twins]
+    folder = default_cache_folder() if cache_folder is None else Path(cache_folder).expanduser()
+    return Survey(
+        source=domains[0],
+        target=domains[1],
+        only_in_source=only_in_source,
+        only_in_target=only_in_target,
+        shared_images=tuple(shared),
+        row_bytes=sum(domain.row_bytes for domain in domains if domain is not None),
+        cache_folder=folder,
+        free_disk=_free_disk(folder),
+        free_memory=free_memory(),
+    )
+
+
+def same_bytes(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of two or more of the files whose bytes are the same, in the order given; a file named twice counts once.
+
+    Only files of one size are read. Empty ones and ones that cannot be read are in no group.
+    """
+    of_size: defaultdict[int, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(names):
+        path = Path(name)
+        try:
+            if path.is_file() and (size := path.stat().st_size):
+                of_size[size].append(name)
+        except (OSError, ValueError):
+            continue
+    of_content: defaultdict[bytes, list[str]] = defaultdict(list)
+    for same_size in of_size.values():
+        if len(same_size) == 1:
+            continue
+        for name in same_size:
+            try:
+                with Path(name).open("rb") as file:
+                    of_content[hashlib.file_digest(file, "blake2b").digest()].append(name)
+            except OSError:
+                continue
+    order = {name: position for position, name in enumerate(dict.fromkeys(names))}
+    groups = [tuple(group) for group in of_content.values() if len(group) > 1]
+    return tuple(sorted(groups, key=lambda group: order[group[0]]))
+
+
+def _domain(
+    listing: Listing,
+    own: set[str],
+    groups: Sequence[tuple[str, ...]],
+    preprocessing: Preprocessing,
+    on_progress: Callable[[int, int], None],
+) -> DomainSurvey:
+    headers = read_headers(listing.paths, on_progress=on_progress)
+    readable = [header for header in headers if isinstance(header, ImageHeader)]
+    counts: dict[str, int] | None = None
+    if listing.labels is not None and listing.classes is not None:
+        counts = dict.fromkeys(listing.classes, 0)
+        for label, header in zip(listing.labels, headers, strict=True):
+            counts[listing.classes[label]] += isinstance(header, ImageHeader)
+    inside = [tuple(name for name in group if name in own) for group in groups]
+    return DomainSurvey(
+        where=listing.where,
+        images=len(readable),
+        class_counts=counts,
+        folders=_folders(listing) if counts is None else (),
+        width=_spread([header.width for header in readable]),
+        height=_spread([header.height for header in readable]),
+        modes=dict(Counter(header.mode for header in readable).most_common()),
+        unreadable=(*(header for header in headers if isinstance(header, Unreadable)), *listing.unreadable),
+        ignored=listing.ignored,
+        notes=listing.notes,
+        duplicates=tuple(group for group in inside if len(group) > 1),
+        row_bytes=len(readable) * row_bytes(preprocessing),
+    )
+
+
+def _folders(listing: Listing) -> tuple[str, ...]:
+    names = set()
+    for path in listing.paths:
+        if not path.is_relative_to(listing.root) or len(parts := path.relative_to(listing.root).parts) < 2:
+            return ()
+        names.add(parts[0])
+    return tuple(sorted(names))
+
+
+def _unmatched(source: DomainSurvey | None, target: DomainSurvey | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if source is None or target is None or source.class_counts is None:
+        return (), ()
+    classes, folders = set(source.class_counts), set(target.folders)
+    if not classes & folders:
+        return (), ()
+    return tuple(sorted(classes - folders)), tuple(sorted(folders - classes))
+
+
+def _spread(values: Sequence[int]) -> Spread | None:
+    return Spread(min(values), float(median(values)), max(values)) if values else None
+
+
+def _free_disk(folder: Path) -> int | None:
+    for existing in (folder, *folder.absolute().parents):  # the folder is made when the cache is
+        if existing.is_dir():
+            try:
+                return shutil.disk_usage(existing).free
+            except OSError:
+                return None
+    return None

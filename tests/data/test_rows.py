@@ -1,0 +1,137 @@
+"""Rows that are no tensor give what the tensor would."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dalib.data.decoding import decode
+from dalib.data.preprocessing import Preprocessing
+from dalib.data.rows import Concatenated, Selected, StreamedImages
+from dalib.data.stream import TwoDomainStream
+from dalib.errors import UserError
+
+COLOUR = Preprocessing(size=8, channels=3)
+
+
+def files(root: Path, count: int) -> list[Path]:
+    paths = []
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        paths.append(root / f"{number}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def numbered(count: int, first: int = 0) -> torch.Tensor:
+    return torch.arange(first, first + count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).contiguous()
+
+
+INDICES = [[0], [3, 1, 1, 4], [-1, 0], []]
+
+
+@pytest.mark.parametrize("indices", INDICES)
+def test_a_selection_is_what_indexing_twice_gives(indices):
+    rows, chosen, wanted = numbered(9), torch.tensor([8, 2, 4, 0, 6]), torch.tensor(indices, dtype=torch.int64)
+    selected = Selected(rows, chosen)
+    assert len(selected) == 5
+    assert torch.equal(selected[wanted], rows[chosen][wanted])
+    assert torch.equal(selected[1], rows[2])
+
+
+def test_a_selection_reads_what_is_asked_for_alone():
+    asked = []
+
+    class Watched:
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, indices):
+            asked.append(indices.tolist())
+            return numbered(9)[indices]
+
+    Selected(Watched(), torch.tensor([8, 2, 4]))[torch.tensor([2, 0])]
+    assert asked == [[4, 8]]
+
+
+@pytest.mark.parametrize("indices", [*INDICES, [5, 0, 4, 3, 2]])
+def test_parts_are_read_as_if_they_were_one(indices):
+    parts, wanted = [numbered(3), numbered(1, 3), numbered(2, 4)], torch.tensor(indices, dtype=torch.int64)
+    rows = Concatenated(parts)
+    assert len(rows) == 6
+    assert torch.equal(rows[wanted], torch.cat(parts)[wanted])
+    assert rows[wanted].dtype == torch.uint8
+    assert torch.equal(rows[4], numbered(6)[4])
+    assert torch.equal(rows[torch.tensor(4)], numbered(6)[4])
+
+
+@pytest.mark.parametrize("index", [6, -7])
+def test_numbers_beyond_the_rows_are_refused(index):
+    with pytest.raises(IndexError, match="expected numbers below 6"):
+        Concatenated([numbered(4), numbered(2)])[torch.tensor([0, index])]
+
+
+def test_no_part_and_no_path_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        Concatenated([])
+    with pytest.raises(ValueError, match="at least one"):
+        StreamedImages([], COLOUR)
+
+
+@pytest.mark.parametrize("indices", INDICES)
+def test_streamed_images_are_those_that_decoding_gives(tmp_path, indices):
+    paths = files(tmp_path, 5)
+    rows, (images, _, _) = StreamedImages(paths, COLOUR, threads=2), decode(paths, COLOUR)
+    wanted = torch.tensor(indices, dtype=torch.int64)
+    assert len(rows) == 5
+    assert rows.shape == images.shape
+    assert torch.equal(rows[wanted], images[wanted])
+    assert rows[wanted].dtype == torch.uint8
+    assert torch.equal(rows[3], images[3])
+    assert torch.equal(rows[torch.tensor(3)], images[3])
+    assert not rows.failures
+
+
+def test_an_image_that_breaks_later_is_replaced_by_the_next_one_and_listed(tmp_path):
+    paths = files(tmp_path, 5)
+    images, _, _ = decode(paths, COLOUR)
+    rows = StreamedImages(paths, COLOUR, threads=2)
+    for number in (1, 2, 4):
+        paths[number].write_bytes(paths[number].read_bytes()[:60])
+    for _ in range(2):
+        assert torch.equal(rows[torch.arange(5)], images[torch.tensor([0, 3, 3, 3, 0])])
+    assert [each.path for each in rows.failures] == [str(paths[number]) for number in (1, 2, 4)]
+    assert all(each.reason for each in rows.failures)
+
+
+def test_when_none_can_be_read_any_more_it_is_told(tmp_path):
+    paths = files(tmp_path, 3)
+    rows = StreamedImages(paths, COLOUR)
+    for path in paths:
+        path.unlink()
+    with pytest.raises(UserError, match=r"none of the 3 images can be read any more \(.*0\.png: No such file"):
+        rows[torch.tensor([1])]
+
+
+def test_batches_are_the_same_from_memory_and_from_rows_that_are_no_tensor(tmp_path):
+    paths = files(tmp_path, 6)
+    images, _, _ = decode(paths, COLOUR)
+    labels = torch.arange(6)
+
+    def stream(rows) -> TwoDomainStream:
+        view = lambda images, generator: images.float()  # noqa: E731
+        return TwoDomainStream(
+            rows, labels, rows, source_view=view, target_views=[view], batch=4, device=torch.device("cpu"), seed=0
+        )
+
+    streamed = StreamedImages(paths, COLOUR)
+    every = torch.arange(6)
+    halves = Concatenated([Selected(streamed, every[:2]), images[2:]])
+    expected = stream(images)
+    for other in (stream(streamed), stream(halves)):
+        for step in range(4):
+            first, second = expected.batch_at(step), other.batch_at(step)
+            assert torch.equal(first.source, second.source)
+            assert torch.equal(first.target[0], second.target[0])
