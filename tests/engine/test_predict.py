@@ -127,3 +127,14 @@ def test_without_batch_normalisation_nothing_is_done(images):
 def test_one_image_has_no_statistics(model, images):
     with pytest.raises(ValueError, match="at least two"):
         recompute_statistics(model, images[:1], normalize, device=CPU)
+
+
+def test_frozen_batch_normalisation_keeps_its_statistics(images):
+    class Frozen(nn.BatchNorm2d):
+        def train(self, mode=True):
+            return super().train(False)
+
+    model = nn.Sequential(Frozen(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 2)).train()
+    recompute_statistics(model, images, normalize, device=CPU)
+    assert model[0].running_mean.item() == 0
+    assert model[1].running_mean.item() != 0

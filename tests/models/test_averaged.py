@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dalib.models.averaged import AveragedViews
+from dalib.models.averaged import AveragedFeatures, AveragedViews, FixedWarps
 
 
 class Recording(nn.Module):
@@ -43,7 +43,7 @@ def test_a_prediction_depends_on_its_image_alone():
 
 
 def test_warps_are_small():
-    maps = AveragedViews(Recording(), 500).maps
+    maps = FixedWarps(500).maps
     assert maps[:, :, 2].abs().max() <= 1 / 12
     assert (maps[:, :, :2] - torch.eye(2)).std().item() == pytest.approx(0.05, rel=0.1)
 
@@ -57,3 +57,21 @@ def test_images_of_one_colour_keep_it():
 def test_no_views_are_refused():
     with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
         AveragedViews(Recording(), 0)
+
+
+def test_every_other_warp_mirrors_where_it_may():
+    straight, mirrored = FixedWarps(4), FixedWarps(4, flip=True)
+    images = torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    for number in range(4):
+        seen = straight(images, number)
+        torch.testing.assert_close(mirrored(images, number), seen.flip(-1) if number % 2 else seen, atol=1e-4, rtol=0)
+
+
+def test_features_of_the_views_give_the_prediction_of_the_whole():
+    """A classifier of stored features predicts what the whole network does on images."""
+    backbone, head = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), nn.Linear(5, 3)
+    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    warps = FixedWarps(4, flip=True)
+    features = torch.stack([backbone(warps(images, number)) for number in range(4)], dim=1)
+    whole = AveragedViews(nn.Sequential(backbone, head), 4, flip=True)
+    torch.testing.assert_close(AveragedFeatures(head)(features), whole(images))

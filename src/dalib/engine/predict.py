@@ -47,15 +47,21 @@ def recompute_statistics(
 
     What ran during training is of augmented images, and of the network as it was some steps ago. The images, at most
     ``most`` of them, are spread evenly over the rows, and so are those of each batch, in case the rows lie class by
-    class. Weights, modes and the momentum stay; a model without batch normalisation is left alone.
+    class. Weights, modes and the momentum stay; a model without batch normalisation is left alone, and so is what stays
+    in evaluation mode when the model is told to train: a frozen backbone.
 
     Raises:
         ValueError: fewer than two images.
 
     Source: our choice, after the recomputation that weight averaging needs (Izmailov et al. 2018).
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
+    with evaluating(model):
+        model.train()
+        norms = [
+            module
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and module.training
+        ]
     if not norms:
         return
     if len(images) < 2:

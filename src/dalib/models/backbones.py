@@ -147,6 +147,14 @@ class PaperLargeBackbone(nn.Module):
         return features
 
 
+class StoredFeatures(nn.Identity):
+    """In place of a backbone whose features were computed beforehand: (N, out_features) passes as it is."""
+
+    def __init__(self, out_features: int) -> None:
+        super().__init__()
+        self.out_features = out_features
+
+
 def _convolution(inputs: int, outputs: int, kernel: int, padding: int | None = None) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2 if padding is None else padding),

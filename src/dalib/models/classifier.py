@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict, cast
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,13 +26,17 @@ class ImageClassifier(nn.Module):
             features of shape (N, D) as they are.
         finetune: the backbone is pretrained and learns at a tenth of the rate (:meth:`get_parameters`).
         head: replaces the linear head; takes (N, features_dim).
+        dropout: the share that is dropped, in training, of the pooled features and of what the bottleneck gives.
+        standardize: the pooled features are brought to (features - feature_mean) / feature_std, buffers (D,) that are
+            0 and 1 until :meth:`set_feature_statistics` fills them, and are saved with the weights.
+        bottleneck_norm: whether the bottleneck has its BatchNorm1d.
 
     Call it with images (N, C, H, W). In training mode it returns ``(predictions, features)``, in evaluation mode
     ``predictions`` alone: logits (N, K), and the features (N, features_dim) that the head saw.
     :func:`logits_of` gives the logits in either mode.
 
     Raises:
-        ValueError: a backbone without ``out_features``, or sizes below 1.
+        ValueError: a backbone without ``out_features``, sizes below 1, or dropout outside of [0, 1).
 
     Source: the classifier of Transfer-Learning-Library, whose contract (tuple in training, tensor in evaluation)
     scripts written for it rely on.
@@ -47,6 +52,9 @@ class ImageClassifier(nn.Module):
     torch.Size([2, 31])
     """
 
+    feature_mean: Tensor
+    feature_std: Tensor
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -56,6 +64,9 @@ class ImageClassifier(nn.Module):
         pool_layer: nn.Module | None = None,
         finetune: bool = True,
         head: nn.Module | None = None,
+        dropout: float = 0.0,
+        standardize: bool = False,
+        bottleneck_norm: bool = True,
     ) -> None:
         super().__init__()
         width = getattr(backbone, "out_features", None)
@@ -68,23 +79,65 @@ class ImageClassifier(nn.Module):
             raise ValueError(
                 f"num_classes, bottleneck_dim: expected at least 1, got {num_classes} and {bottleneck_dim}"
             )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout: expected at least 0 and below 1, got {dropout}")
         self.num_classes = num_classes
         self.features_dim: int = width if bottleneck_dim is None else bottleneck_dim
         self.finetune = finetune
         self.backbone = backbone
         self.pool_layer = GlobalMeanPool() if pool_layer is None else pool_layer
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("feature_mean", torch.zeros(width))
+            self.register_buffer("feature_std", torch.ones(width))
+        self.dropout = nn.Dropout(dropout)
         self.bottleneck: nn.Module = nn.Identity()
         if bottleneck_dim is not None:
-            self.bottleneck = nn.Sequential(nn.Linear(width, bottleneck_dim), nn.BatchNorm1d(bottleneck_dim), nn.ReLU())
+            norm = [nn.BatchNorm1d(bottleneck_dim)] if bottleneck_norm else []
+            self.bottleneck = nn.Sequential(nn.Linear(width, bottleneck_dim), *norm, nn.ReLU())
         self.head: nn.Module = nn.Linear(self.features_dim, num_classes) if head is None else head
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        features = self.bottleneck(self.pool_layer(self.backbone(images)))
+        return self.classify(self.pool_layer(self.backbone(images)))
+
+    def classify(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """What follows the backbone and its pooling: pooled features (N, D) -> what a call gives.
+
+        With a backbone that does not learn, this is all that has to run again and again.
+        """
+        if self.standardize:
+            features = (features - self.feature_mean) / self.feature_std
+        features = self.dropout(features)
+        if not isinstance(self.bottleneck, nn.Identity):
+            features = self.dropout(self.bottleneck(features))
         predictions: Tensor = self.head(features)
         return (predictions, features) if self.training else predictions
 
+    @torch.no_grad()
+    def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Standardise by these from now on, (D,) each; features with a standard deviation of 0 are only centred.
+
+        Set them before a teacher is made of the network: it takes its buffers along then.
+
+        Raises:
+            ValueError: a classifier made without ``standardize``, other shapes, a negative standard deviation, or NaN.
+        """
+        if not self.standardize:
+            raise ValueError("set_feature_statistics: expected a classifier made with standardize=True")
+        expected = self.feature_mean.shape
+        if mean.shape != expected or std.shape != expected:
+            raise ValueError(
+                f"mean, std: expected shape {tuple(expected)}, got {tuple(mean.shape)} and {tuple(std.shape)}"
+            )
+        if not bool(mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
+            raise ValueError("mean, std: expected finite numbers, and no negative standard deviation")
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+
     def get_parameters(self, base_lr: float = 1.0) -> list[ParameterGroup]:
         """Optimiser groups: the backbone at ``base_lr`` / 10 when it is fine-tuned, everything else at ``base_lr``.
+
+        Frozen parameters (``requires_grad`` False) are in none of them, and a group without any is left out.
 
         >>> backbone = nn.Conv2d(3, 16, 3)
         >>> backbone.out_features = 16
@@ -92,11 +145,14 @@ class ImageClassifier(nn.Module):
         [0.001, 0.01]
         """
         pretrained = {id(parameter) for parameter in self.backbone.parameters()}
-        new = [parameter for parameter in self.parameters() if id(parameter) not in pretrained]
-        return [
-            {"params": list(self.backbone.parameters()), "lr": base_lr * (0.1 if self.finetune else 1.0)},
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        old = [parameter for parameter in learning if id(parameter) in pretrained]
+        new = [parameter for parameter in learning if id(parameter) not in pretrained]
+        groups: list[ParameterGroup] = [
+            {"params": old, "lr": base_lr * (0.1 if self.finetune else 1.0)},
             {"params": new, "lr": base_lr},
         ]
+        return [group for group in groups if group["params"]]
 
 
 class GlobalMeanPool(nn.Module):

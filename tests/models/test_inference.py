@@ -1,0 +1,179 @@
+import copy
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from dalib.models import inference
+from dalib.models.inference import FastInference, fast_inference, folded
+
+
+def with_statistics(model: nn.Module) -> nn.Module:
+    """As if trained: statistics of BatchNorm that no fresh network has."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    return model.eval()
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return with_statistics(timm.create_model(name, num_classes=0))
+
+
+def images(n: int = 5, size: int = 48) -> torch.Tensor:
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def always_fused(monkeypatch):
+    """Whatever is measured, the fused variant counts as the quicker one."""
+    monkeypatch.setattr(inference, "_seconds", lambda call, example: 1.0 if call.variant == "fused" else 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet10t", 48),
+        ("tf_efficientnet_lite0", 48),
+        ("tf_efficientnet_lite0", 47),  # another padding of TensorFlow's kind
+        ("mobilenetv3_small_050", 48),
+        ("tf_efficientnet_b0", 40),  # squeeze and excitation
+        ("vit_tiny_patch16_224", 224),
+        ("resnetv2_50", 32),  # normalises before it convolves
+    ],
+)
+def test_it_gives_what_the_network_gives(monkeypatch, name, size):
+    always_fused(monkeypatch)
+    model = network(name)
+    fast = fast_inference(model, (5, 3, size, size))
+    assert fast.variant == "fused"
+    with torch.no_grad():
+        expected = model(images(size=size))
+    torch.testing.assert_close(fast(images(size=size)), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_given_model_is_left_as_it_was(monkeypatch):
+    always_fused(monkeypatch)
+    model = network("tf_efficientnet_lite0").train()
+    before, shape = copy.deepcopy(model.state_dict()), str(model)
+    fast_inference(model, (2, 3, 32, 32))
+    assert str(model) == shape
+    assert model.training
+    assert all(one.requires_grad for one in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_other_numbers_and_sizes_of_images_are_taken(monkeypatch):
+    always_fused(monkeypatch)
+    model = network("tf_efficientnet_lite0")
+    fast = fast_inference(model, (4, 3, 48, 48))
+    for batch in (images(1), images(9), images(2, 40), images(3, 33)):
+        with torch.no_grad():
+            torch.testing.assert_close(fast(batch), model(batch), rtol=1e-3, atol=1e-4)
+
+
+def test_batches_in_parts_come_back_whole_and_in_order():
+    seen = []
+
+    def take(part):
+        seen.append(len(part))
+        return part.flatten(1)[:, :1]
+
+    batch = images(7)
+    assert torch.equal(FastInference(take, 3, "plain", 1.0)(batch), batch.flatten(1)[:, :1])
+    assert seen == [3, 3, 1]
+
+
+def test_no_gradient_is_kept_and_a_head_can_learn_from_the_features():
+    features = fast_inference(network("resnet10t"), (2, 3, 32, 32))(images(2, 32))
+    assert not features.requires_grad
+    head = nn.Linear(512, 3)
+    head(features).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_batch_normalisation_is_gone_where_it_follows_a_convolution():
+    model = folded(network("tf_efficientnet_lite0"), images(1))
+    assert not [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not [module for module in model.modules() if type(module).__name__ == "Conv2dSame"]
+
+
+class BothWays(nn.Module):
+    """Uses what a convolution gave before and after normalisation, where folding would be wrong."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        before = self.convolution(x)
+        return (before + self.norm(before)).mean((2, 3))
+
+
+class Breaks(nn.Module):
+    """Refuses single images, with which it is looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        if len(x) == 1:
+            raise RuntimeError("one image")
+        return self.convolution(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("make", [BothWays, Breaks])
+def test_what_cannot_be_transformed_stays_plain(monkeypatch, make):
+    always_fused(monkeypatch)
+    model = with_statistics(make())
+    monkeypatch.setattr(inference, "_CHUNKS", ())
+    fast = fast_inference(model, (4, 3, 16, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images(4, 16)), model(images(4, 16)))
+    assert fast.variant == "plain"
+
+
+class ActivationFirst(nn.Module):
+    """An activation in place, then BatchNorm: the norm does not follow the convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(8))
+
+    def forward(self, x):
+        return self.layers(x).mean((2, 3))
+
+
+def test_an_activation_between_convolution_and_norm_is_seen(monkeypatch):
+    always_fused(monkeypatch)
+    model = with_statistics(ActivationFirst())
+    fast = fast_inference(model, (4, 3, 16, 16))
+    assert fast.variant == "fused"
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images(4, 16)), model(images(4, 16)), rtol=1e-4, atol=1e-5)
+
+
+def test_other_dtypes_and_a_few_batches_stay_plain(monkeypatch):
+    always_fused(monkeypatch)
+    model = network("resnet10t")
+    assert fast_inference(model, (4, 3, 32, 32), images=20).variant == "plain"
+    assert fast_inference(copy.deepcopy(model).double(), (4, 3, 32, 32)).variant == "plain"
+
+
+def test_what_is_not_quicker_stays_plain(monkeypatch):
+    monkeypatch.setattr(inference, "_seconds", lambda call, example: 2.0 if call.variant == "fused" else 1.0)
+    fast = fast_inference(network("resnet10t"), (4, 3, 32, 32))
+    assert (fast.variant, fast.speedup, fast.chunk) == ("plain", 1.0, None)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (0, 3, 32, 32), (1, 3, -1, 32)])
+def test_shapes_that_are_none_are_refused(shape):
+    with pytest.raises(ValueError, match="example_shape"):
+        fast_inference(nn.Identity(), shape)
