@@ -74,14 +74,15 @@ def measure(config: TrainConfig, every: int) -> Result:
     assert name is not None, f"{config.target} has no test set"
     test = open_labelled(name, preprocessing, domains.train.classes, root=config.root)
 
-    training = build.make_training(config, preprocessing, domains.train, domains.target, device, steps=result.steps)
+    inputs = build.image_inputs(config, preprocessing)
+    training = build.make_training(config, inputs, domains.train, domains.target, device, steps=result.steps)
 
     def finished() -> nn.Module:
         """The model that the run would save if it ended here."""
         model = copy.deepcopy(training.method.predictor())
         if config.statistics == "recomputed":
             recompute_statistics(model, domains.target.images, preprocessing.normalize, device=device)
-        return build.make_predictor(model, build.architecture_of(config, preprocessing)).to(device)
+        return build.make_predictor(model, inputs.architecture).to(device)
 
     before = start_peak_memory()
     measuring = 0.0  # seconds spent on test images, and on models that are not the last

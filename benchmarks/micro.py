@@ -267,7 +267,7 @@ def synthetic_training(preset: str) -> build.Training:
     names = tuple(map(str, range(2000)))
     return build.make_training(
         config,
-        preprocessing,
+        build.image_inputs(config, preprocessing),
         LabelledImages(source, labels, tuple("0123456789"), names),
         UnlabelledImages(target, names),
         torch.device("cpu"),

@@ -95,15 +95,15 @@ def domains():
     images = (stripes + 40 * torch.rand(stripes.shape, generator=generator)).byte()
     names = tuple(map(str, range(200)))
     source = LabelledImages(images, labels, tuple("0123456789"), names)
-    return Domains(source, source, UnlabelledImages(images.flip(0), names))
+    target = images.flip(0)
+    return Domains(source, source, UnlabelledImages(target, names), target)
 
 
 def test_its_steps_are_those_of_an_independent_implementation(domains, tmp_path):
     config = from_preset("paper-small", source="mnist", target="usps", steps=STEPS, batch=BATCH)
     preprocessing = build.make_preprocessing(config)
-    training = build.make_training(
-        config, preprocessing, domains.train, domains.target, torch.device("cpu"), steps=STEPS
-    )
+    inputs = build.image_inputs(config, preprocessing)
+    training = build.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=STEPS)
     # in float64, because Adam makes whole steps of gradients that are zero but for rounding: a bias before BatchNorm
     for model in (training.method.student, training.method.predictor()):
         model.double()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dalib.adaptation.losses import (
     binary_cross_entropy_distance,
@@ -20,14 +20,23 @@ from dalib.adaptation.losses import (
 )
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
+from dalib.augment.geometry import RandomCrop
+from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
 from dalib.augment.views import (
     Operation,
+    PhotoView,
     View,
     noise_operations,
+    paper_photo,
+    photo_moderate,
+    photo_plain,
+    photo_strong,
+    photo_weak,
     strong_warp_operations,
     tf_operations,
     tfa_intensity_operations,
     tfa_operations,
+    tllib_student,
     warp_operations,
     weak_warp_operations,
 )
@@ -37,23 +46,27 @@ from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImage
 from dalib.data.stream import TwoDomainStream
 from dalib.engine import schedule
 from dalib.errors import UserError
-from dalib.models.averaged import AveragedViews
-from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone
+from dalib.models.averaged import AveragedFeatures, AveragedViews
+from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
+from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
+from dalib.models.weights import load_weights
 from dalib.randomness import derive_seed
 
+Made = TypeVar("Made")
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Generator
     from torch.optim import Optimizer
 
     from dalib.config import DataConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
-    from dalib.types import Method
+    from dalib.types import Augment, Method
 
-BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {
+BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
     "small": lambda channels, size: SmallBackbone(channels),
     "digits": lambda channels, size: DigitsBackbone(channels, size),
     "paper-small": lambda channels, size: PaperSmallBackbone(channels, size),
@@ -71,6 +84,19 @@ OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
     "weak-warp": lambda size, flip: weak_warp_operations(size, flip=flip),
 }
 
+# of the size that the network sees, the channels' mean and std, and the pixels that a centred crop leaves on each side
+PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...], float], PhotoView]] = {
+    "photo-plain": lambda size, mean, std, margin: photo_plain(size, mean, std),
+    "photo-weak": lambda size, mean, std, margin: photo_weak(size, mean, std),
+    "photo": lambda size, mean, std, margin: photo_moderate(size, mean, std),
+    "photo-strong": lambda size, mean, std, margin: photo_strong(size, mean, std),
+    "photo-tllib": lambda size, mean, std, margin: tllib_student(size, mean, std),
+    "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
+}
+
+STORED_FEATURES = "stored-features"
+"""The name of the backbone of a network that takes stored features."""
+
 DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {
     ("squared", "mean"): mean_squared_distance,
     ("squared", "sum"): squared_distance,
@@ -82,6 +108,7 @@ SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": schedule.constant,
     "cosine": schedule.cosine,
     "one-cycle": schedule.one_cycle,
+    "inverse-decay": schedule.inverse_decay,
 }
 
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
@@ -93,11 +120,23 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": tor
 
 @dataclass(frozen=True)
 class Views:
-    """The augmentations of one training."""
+    """The augmentations of one training; ``common`` is what student and teacher see alike."""
 
-    source: View
-    student: View
-    teacher: View
+    source: Augment
+    student: Augment
+    teacher: Augment
+    common: Callable[[Tensor, Generator], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A network, by its architecture, and how rows reach it: augmented for training, plain for predictions."""
+
+    architecture: dict[str, Any]
+    views: Views
+    plain: Callable[[Tensor], Tensor]
+    """Of the target."""
+    plain_source: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -128,13 +167,31 @@ def make_device(name: str) -> torch.device:
 
 
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
-    """Size and channels, by default those that suit built-in and named data, and 64 pixels in RGB for folders."""
+    """How images are stored and normalised: as a pretrained backbone was trained; else as the data were published.
+
+    Raises:
+        UserError: settings that do not fit each other, or an unknown backbone.
+    """
     data: DataConfig = config.data
-    named = shape_of_pair(config.source, config.target)
+    source = config.source if isinstance(config.source, str) else " ".join(config.source)
+    named = shape_of_pair(source, config.target)
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
     size, channels = named or ((16, 1) if digits else (64, 3))
+    settings: dict[str, Any] = {}
+    if config.backbone not in BACKBONES:
+        trained = _of_backbone(config.backbone, pretrained_settings)
+        channels, height = 3, trained.input_size
+        crop = data.crop or min(height, data.size or height)
+        size = round(crop / 0.875)  # 256 for 224, as is usual
+        settings = {"crop": crop, "mean": trained.mean, "std": trained.std}
+        settings["interpolation"] = "bicubic" if trained.interpolation == "bicubic" else "bilinear"
+    elif {config.views.source, config.views.student, config.views.teacher} & PHOTO_VIEWS.keys():
+        settings = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    if data.channels == 1 and settings:
+        settings |= {name: (sum(settings[name]) / 3,) for name in ("mean", "std")}
+    settings |= {name: value for name, value in (("crop", data.crop), ("interpolation", data.interpolation)) if value}
     try:
-        return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit)
+        return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit, **settings)
     except ValueError as error:
         raise UserError(f"--data: {error}") from None
 
@@ -142,10 +199,63 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
 def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     """One view for each role."""
 
-    def view(name: ViewName) -> View:
+    def view(name: ViewName, margin: float) -> Augment:
+        if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
+            return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
+        if preprocessing.crop is not None:
+            raise UserError(
+                f"--views: {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
+                f"take a photo view, or --data.crop {preprocessing.size}"
+            )
         return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
 
-    return Views(view(config.views.source), view(config.views.student), view(config.views.teacher))
+    views, margin = config.views, (preprocessing.size - preprocessing.input_size) / 2
+    common = RandomCrop(preprocessing.input_size) if views.shared_crop else None
+    of_target = 0 if common else margin
+    return Views(view(views.source, margin), view(views.student, of_target), view(views.teacher, of_target), common)
+
+
+def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
+    """Training on images."""
+    plain = preprocessing.normalize
+    return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
+
+
+def feature_inputs(
+    architecture: dict[str, Any],
+    features_dim: int,
+    of_source: Standardized | None = None,
+    of_target: Standardized | None = None,
+) -> Inputs:
+    """Training on stored features (N, V, D) of the backbone: bottleneck and head alone, on random views of the V.
+
+    Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With ``of_source``
+    and ``of_target`` each domain is standardised by itself before the network, which then does not do it.
+    """
+    architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
+    first, second, common = StoredView(0), StoredView(1), RandomStoredViews(2)
+    if of_source is None or of_target is None:
+        return Inputs(
+            architecture,
+            Views(View(Tensor.float, (RandomStoredViews(1), first)), first, second, common),
+            Tensor.float,
+            Tensor.float,
+        )
+    return Inputs(
+        {**architecture, "standardize": False},
+        Views(
+            View(Tensor.float, (RandomStoredViews(1), first, of_source)),
+            _then(first, of_target),
+            _then(second, of_target),
+            common,
+        ),
+        plain=lambda rows: of_target(rows.float()),
+        plain_source=lambda rows: of_source(rows.float()),
+    )
+
+
+def _then(view: Augment, operation: Operation) -> Augment:
+    return lambda images, generator: operation(view(images, generator), generator)
 
 
 def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
@@ -154,28 +264,61 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
     Raises:
         UserError: a backbone that is unknown or does not take images of this size.
     """
-    name = architecture["backbone"]
-    if name not in BACKBONES:
-        raise UserError(f"--model.backbone {name}: expected one of {', '.join(BACKBONES)}")
+    backbone = _of_backbone(architecture["backbone"], lambda name: _make_backbone(name, architecture))
     try:
-        backbone = BACKBONES[name](architecture["channels"], architecture["size"])
-    except ValueError as error:
-        raise UserError(f"--model.backbone {name}: {error}") from None
-    try:
-        return ImageClassifier(backbone, num_classes, architecture["bottleneck_dim"], finetune=False)
+        return ImageClassifier(
+            backbone,
+            num_classes,
+            architecture["bottleneck_dim"],
+            finetune=architecture.get("pretrained", False),
+            bottleneck_norm=architecture.get("bottleneck_norm", True),
+            dropout=architecture.get("dropout", 0.0),
+            standardize=architecture.get("standardize", False),
+        )
     except ValueError as error:
         raise UserError(f"--model: {error}") from None
 
 
+def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
+    if name == STORED_FEATURES:
+        return StoredFeatures(architecture["features_dim"])
+    if name in BACKBONES:
+        return BACKBONES[name](architecture["channels"], architecture["size"])
+    backbone = PretrainedBackbone(
+        name, architecture["channels"], architecture["size"], checkpointing=architecture["checkpointing"]
+    )
+    backbone.freeze_stages("all" if architecture["frozen_stages"] < 0 else architecture["frozen_stages"])
+    return backbone
+
+
+def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
+    try:
+        return make(name)
+    except ValueError as error:
+        ours = ", ".join(BACKBONES)
+        raise UserError(f"--backbone {name}: {error} (ours are {ours}; others are timm's)") from None
+
+
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
     """The plain values from which :func:`make_classifier` builds the network again."""
-    return {
-        "backbone": config.model.backbone,
+    architecture = {
+        "backbone": config.backbone,
         "bottleneck_dim": config.model.bottleneck_dim,
         "averaged_views": config.model.averaged_views,
         "channels": preprocessing.channels,
-        "size": preprocessing.size,
+        "size": preprocessing.input_size,
+        "bottleneck_norm": config.model.bottleneck_norm,
+        "dropout": config.model.dropout,
+        "standardize": config.model.standardize,
     }
+    if config.backbone not in BACKBONES:
+        architecture |= {
+            "pretrained": config.weights is not None or config.init is not None,
+            "frozen_stages": config.model.frozen_stages,
+            "checkpointing": config.model.checkpointing,
+            "features": config.features > 0,
+        }
+    return architecture
 
 
 def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
@@ -184,9 +327,11 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
     Raises:
         UserError: a negative number of views.
     """
+    if architecture["backbone"] == STORED_FEATURES:
+        return AveragedFeatures(model)
     count = architecture.get("averaged_views", 0)
     try:
-        return AveragedViews(model, count) if count else model
+        return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
     except ValueError as error:
         raise UserError(f"--model.averaged_views: {error}") from None
 
@@ -219,7 +364,8 @@ def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Me
             consistency_weight=settings.weight,
             threshold=settings.threshold,
             ramp_up_steps=settings.ramp_up_steps,
-            class_balance_weight=settings.class_balance,
+            class_balance_weight=settings.class_balance
+            * (num_classes if settings.balance_over_classes == "sum" else 1),
             label_smoothing=smoothing,
             compile_mode=compile_mode,
         )
@@ -244,33 +390,35 @@ def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]
 
 def make_training(
     config: TrainConfig,
-    preprocessing: Preprocessing,
+    inputs: Inputs,
     source: LabelledImages,
     target: UnlabelledImages,
     device: torch.device,
     *,
     steps: int,
-    first: dict[str, Tensor] | None = None,
+    first: Mapping[str, Tensor] | None = None,
 ) -> Training:
-    """Student, method, optimiser and batches, from the ``first`` weights or, the same for each method, from the seed's.
+    """Student, method, optimiser and batches.
+
+    The student starts from what the seed gives, the same for each method, a pretrained backbone from
+    ``config.weights``, and whatever ``first`` has from there.
 
     Raises:
-        UserError: a setting that does not fit.
+        UserError: a setting, or weights, that do not fit.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "weights"))
-        student = make_classifier(architecture_of(config, preprocessing), len(source.classes))
+    student = make_student(config, inputs.architecture, len(source.classes))
     if first is not None:
-        student.load_state_dict(first)
+        student.load_state_dict(first, strict=False)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     method = make_method(config, student, len(source.classes))
-    views = make_views(config, preprocessing)
+    views = inputs.views
     stream = TwoDomainStream(
         source.images,
         source.labels,
         target.images,
         source_view=views.source,
         target_views=(views.student, views.teacher)[: method.target_views],
+        target_common=views.common,
         batch=config.batch,
         device=device,
         seed=config.seed,
@@ -279,13 +427,23 @@ def make_training(
     return Training(method, make_optimizer(config.optimizer, student), stream, make_schedule(config.optimizer, steps))
 
 
+def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+    """The network with the weights that seed and ``config.weights`` give."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        student = make_classifier(architecture, num_classes)
+    if config.weights is not None and architecture["backbone"] == config.backbone:
+        load_weights(student.backbone, config.weights, order=config.weights_order)
+    return student
+
+
 def source_only(config: TrainConfig) -> TrainConfig:
     """The configuration of the baseline."""
     return replace(config, method="source-only", keep="last", statistics="running")
 
 
-def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
-    """What predicts of a saved model, in evaluation mode, and what goes with it.
+def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
+    """A saved network, in evaluation mode, and what goes with it.
 
     Raises:
         UserError: files that are missing, damaged, or do not fit each other.
@@ -305,4 +463,10 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
         model.load_state_dict(load_tensors(folder))
     except RuntimeError as error:
         raise UserError(f"{folder}: the weights do not fit config.json ({error})") from None
+    return model.eval(), description
+
+
+def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
+    """What predicts of a saved model, in evaluation mode, and what goes with it; errors as :func:`load_classifier`."""
+    model, description = load_classifier(folder)
     return make_predictor(model, description.architecture).eval(), description

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dalib._version import __version__
-from dalib.config import DataConfig, TrainConfig
+from dalib.config import OUR_BACKBONES, TrainConfig
 from dalib.errors import TrainingDivergedError, UserError
 from dalib.presets import PRESETS, settings_of
 
@@ -42,12 +43,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    arguments = with_sources_united(arguments)
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     command: str = parsed["subcommand"]
     given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
 
-    from dalib import commands  # torch takes seconds to import: only now that there is something to do
+    from dalib import checks, commands  # torch takes seconds to import: only now that there is something to do
     from dalib.runfolder import RunFolder
 
     if command == "train":
@@ -77,9 +79,12 @@ def _run(arguments: list[str]) -> int:
         print(f"{count} predictions in {given['out']}")
     elif command == "report":
         print(f"report  {commands.report(RunFolder.existing(given['run']))}")
+    elif command == "cache":
+        commands.cache(given["action"], given["keys"])
     else:
-        config = TrainConfig(data=given["data"], strict=given["strict"], root=given["root"], download=given["download"])
-        commands.checks(given["source"], given["target"], config)
+        given.pop("config")
+        names = _names_of(arguments)
+        checks.checks(TrainConfig(**given), source="source" in names, target="target" in names)
     return 0
 
 
@@ -95,12 +100,7 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     commands = parser.add_subcommands(required=True)
 
     train = _parser("Train on a labelled source and an unlabelled target, and write a run's folder with its report.")
-    train.add_argument("--config", action="config", help="a YAML file with any of these settings")
-    train.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite", "download"})
-    if preset is not None and preset in PRESETS:  # what is not is refused with the other arguments
-        train.set_defaults(settings_of(preset, {argument.split("=")[0].lstrip("-") for argument in arguments}))
-    train.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
-    train.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+    _add_training(train, preset, arguments)
     train.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
     train.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
     commands.add_subcommand("train", train, help="train, evaluate, report")
@@ -128,27 +128,48 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     report.add_argument("run", help=_RUN_HELP)
     commands.add_subcommand("report", report, help="write the report")
 
-    checks = _parser("Tell what matters of this installation, and of the data before training on them.")
-    checks.add_argument("--source", default=None, help="the source, as for train")
-    checks.add_argument("--target", default=None, help="the target, as for train")
-    _add_named(checks)
-    checks.add_argument("--strict", action="store_true", help=_STRICT_HELP)
-    checks.add_class_arguments(DataConfig, nested_key="data")
+    checks = _parser(
+        "Tell what matters of this installation, and of the data before training on them; takes every setting of train."
+    )
+    _add_training(checks, preset, arguments)
     commands.add_subcommand("checks", checks, help="look at installation and data")
+
+    cache = _parser("List or remove what is kept to be quick: decoded images and features.")
+    cache.add_argument("action", choices=["ls", "rm"], help="ls lists, rm removes")
+    cache.add_argument("keys", nargs="*", help="what to remove, by its key as ls prints it, or all")
+    commands.add_subcommand("cache", cache, help="list or remove decoded images and features")
     for name, command in commands.choices.items():
         command.prog = f"dalib {name}"  # without the "[options]" of the parser above, which has none
     return parser
 
 
+def _add_training(parser: ArgumentParser, preset: str | None, arguments: list[str]) -> None:
+    parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
+    parser.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite", "download"})
+    if preset is not None and preset in PRESETS:  # what is not is refused with the other arguments
+        parser.set_defaults({"preset": preset, **settings_of(preset, _names_of(arguments))})
+    parser.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
+    parser.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+
+
+def _names_of(arguments: list[str]) -> set[str]:
+    return {argument.split("=")[0].lstrip("-") for argument in arguments}
+
+
 def preset_in(arguments: list[str]) -> str | None:
-    """The preset that a command line asks for, by ``--preset`` or in the file of ``--config``."""
+    """The preset that a command line asks for, by ``--preset`` or in the file of ``--config``.
+
+    A backbone that is not ours, without a preset and without a configuration, asks for ``photo-features``.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", nargs="?")
-    first.add_argument("--config", nargs="?")
+    for name in ("--preset", "--config", "--backbone"):
+        first.add_argument(name, nargs="?")
     given, _ = first.parse_known_args(arguments)
     preset: object = given.preset
     if preset is None and given.config is not None:
         preset = _preset_of(Path(given.config))
+    elif preset is None and given.backbone is not None and given.backbone not in OUR_BACKBONES:
+        preset = "photo-features"
     return preset if isinstance(preset, str) else None
 
 
@@ -158,6 +179,26 @@ def _preset_of(path: Path) -> object:
     except (OSError, ValueError, yaml.YAMLError):  # what is wrong with the file is told when it is read
         return None
     return content.get("preset") if isinstance(content, dict) else None
+
+
+def with_sources_united(arguments: list[str]) -> list[str]:
+    """Several ``--source`` become one list, which is what the parser takes.
+
+    >>> with_sources_united(["train", "--source", "a", "--source=b, c", "--seed", "1"])
+    ['train', '--seed', '1', '--source', '["a", "b, c"]']
+    """
+    sources, rest, waiting = [], [], iter(arguments)
+    for argument in waiting:
+        if argument == "--source":
+            value = next(waiting, None)
+            if value is None:
+                return arguments  # the parser says what is missing
+            sources.append(value)
+        elif argument.startswith("--source="):
+            sources.append(argument.removeprefix("--source="))
+        else:
+            rest.append(argument)
+    return [*rest, "--source", json.dumps(sources)] if len(sources) > 1 else arguments
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime
 import hashlib
-import importlib.metadata
 import io
 import math
 import os
@@ -15,7 +14,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import yaml
@@ -23,8 +22,10 @@ from torch import Tensor
 
 from dalib import build
 from dalib._version import __version__
-from dalib.console import TrainingProgress, clock
+from dalib.console import CountedProgress, TrainingProgress, clock, size_of
+from dalib.data.cache import CacheEntry, ImageCache, default_cache_folder
 from dalib.data.named import default_evaluation
+from dalib.data.rows import Selected
 from dalib.data.sources import (
     BUILT_IN_LABELLED,
     LabelledImages,
@@ -36,11 +37,13 @@ from dalib.data.sources import (
 )
 from dalib.data.stream import permuted
 from dalib.engine.checkpoint import CheckpointFolder
+from dalib.engine.features import FeatureEntry, FeatureStore
 from dalib.engine.fit import Every, fit, restore
 from dalib.engine.keep import MostConfident, kept_step
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import TrainingDivergedError, UserError
+from dalib.feature_space import FeatureSpace, one_by_one, standardization
 from dalib.judge.accuracy import confusion_matrix, wilson_interval
 from dalib.models.saved import ModelDescription, load_description, load_tensors, save_model
 from dalib.randomness import derive_seed
@@ -49,15 +52,20 @@ from dalib.report.sheets import write_samples, write_view_sheet
 from dalib.runfolder import RunFolder, TrainingFolder, write_json, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
+    from dalib.build import Inputs
     from dalib.config import TrainConfig
     from dalib.data.preprocessing import Preprocessing
+    from dalib.data.stream import Rows
+    from dalib.types import Augment
 
 
 DEFAULT_STEPS = 1000
+SMALL = 2**30
+"""Bytes of images that may be copied in memory; more are read where they are."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,9 @@ class Domains:
     train: LabelledImages
     validation: LabelledImages
     target: UnlabelledImages
+    """What is trained on."""
+    to_predict: Rows
+    """The target as predictions see it: the same images, or, of features, the views that predictions average."""
 
 
 def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
@@ -84,11 +95,12 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     device = build.make_device(config.device)
     preprocessing = build.make_preprocessing(config)
     # bad settings are told before data is read
-    architecture = build.architecture_of(config, preprocessing)
-    network = build.make_classifier(architecture, 2)
-    build.make_predictor(network, architecture)
+    inputs = build.image_inputs(config, preprocessing)
+    network = build.make_student(config, inputs.architecture, 2)
+    build.make_predictor(network, inputs.architecture)
     build.make_method(config, network, 2)
     build.make_optimizer(config.optimizer, network)
+    started_from = _init_weights(config)
     run = RunFolder(Path(config.out)) if config.out else _new_run(config)
     if not resume:
         _check_free(run, overwrite=config.overwrite)
@@ -103,11 +115,11 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         "dalib": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": _describe_device(device),
+        "device": describe_device(device),
         "status": "running",
         "started": _now(),
         "method": config.method,
-        "source": config.source,
+        "source": name_of(config.source),
         "target": config.target,
         "classes": list(domains.train.classes),
         "counts": {
@@ -129,6 +141,14 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         views = build.make_views(config, preprocessing)
         write_view_sheet(run.views, domains.target.images, views.student, views.teacher, config.seed)
     write_json(run.summary, summary)
+    images = domains.target
+    of_images = inputs
+    space: FeatureSpace | None = None
+    if config.features:
+        since = time.monotonic()
+        space = _feature_space(config, inputs, preprocessing, domains, device)
+        domains = to_features(space, domains, inputs, config)
+        summary["seconds"]["features"] = time.monotonic() - since
 
     baseline = build.source_only(config)
     trainings: list[tuple[str, TrainConfig, TrainingFolder, int]] = [("source-only", baseline, run, steps)]
@@ -140,21 +160,24 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     model: nn.Module | None = None
     for name, training, folder, length in trainings:
         since = time.monotonic()
-        first = model.state_dict() if model is not None and config.warm_start else None
+        first = dict(started_from.get(name, {}))
+        if model is not None and config.warm_start:
+            first |= model.state_dict()
+        whole: Callable[[nn.Module], nn.Module] | None = None
+        if space is not None:
+            inputs, whole = _heads(space, of_images.architecture, domains, adapted=name == "adapted")
         try:
             model = _train_one(
-                name, training, folder, length, domains, preprocessing, device, first=first, resume=resume
+                name, training, folder, length, domains, inputs, preprocessing, device, first, whole, resume=resume
             )
         except TrainingDivergedError:
             write_json(run.summary, {**summary, "status": "diverged"})
             raise
         summary["seconds"][name] = time.monotonic() - since
-        predictor = build.make_predictor(model, architecture).to(device)
-        probabilities[name] = predict_probabilities(
-            predictor, domains.target.images, preprocessing.normalize, device=device
-        )
+        predictor = build.make_predictor(model, inputs.architecture).to(device)
+        probabilities[name] = predict_probabilities(predictor, domains.to_predict, inputs.plain, device=device)
         summary["models"][name] = {
-            **_source_validation(predictor, domains.validation, preprocessing, device),
+            **_source_validation(predictor, domains.validation, inputs.plain_source, device),
             "target_histogram": torch.bincount(
                 probabilities[name].argmax(dim=1), minlength=len(domains.train.classes)
             ).tolist(),
@@ -166,7 +189,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         summary["changed"] = changed.float().mean().item()
     if config.keep != "last" and config.method != "source-only":
         summary["kept_step"] = kept_step(run.kept)
-    write_samples(run.samples, domains.target, probabilities, domains.train.classes, config.seed)
+    write_samples(run.samples, images, probabilities, domains.train.classes, config.seed)
     write_json(run.summary, {**summary, "status": "done"})
 
     if evaluated is not None and labelled is not None:
@@ -202,13 +225,10 @@ def evaluate(
 
 def _measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.device) -> dict[str, Any]:
     """Measure every model of the run on ``labelled``, print and write the result."""
-    _say_unreadable(labelled.unreadable)
+    say_unreadable(labelled.unreadable)
     models: dict[str, Any] = {}
     for name, folder in _models(run).items():
-        model, description = build.load_model(folder)
-        predicted = predict_probabilities(
-            model.to(device), labelled.images, description.preprocessing.normalize, device=device
-        ).argmax(dim=1)
+        predicted = _predicted(folder, labelled.images, data, device).argmax(dim=1)
         correct = int((predicted == labelled.labels).sum())
         models[name] = {
             "accuracy": correct / len(predicted),
@@ -233,6 +253,24 @@ def _measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.
     return result
 
 
+def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> Tensor:
+    """Probabilities (N, K) of a saved model; where its backbone is frozen, from features that are kept for the next."""
+    model, description = build.load_classifier(folder)
+    architecture = description.architecture
+    if not architecture.get("features"):
+        predictor = build.make_predictor(model, architecture).eval().to(device)
+        return predict_probabilities(predictor, rows, description.preprocessing.normalize, device=device)
+    space = FeatureSpace.of(model, description.preprocessing, features_folder(), device, architecture["averaged_views"])
+    inputs = space.inputs(architecture)
+    head = build.make_classifier(inputs.architecture, len(description.classes))
+    head.load_state_dict(space.without_backbone(model.state_dict()))
+    with CountedProgress(f"features of {source}", sys.stdout) as progress:
+        features = space.plain(rows, source, progress)
+    return predict_probabilities(
+        build.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device
+    )
+
+
 def predict(
     run: RunFolder, images: str, out: str, *, model: str | None = None, device: str = "auto", strict: bool = False
 ) -> int:
@@ -254,7 +292,7 @@ def predict(
     if not Path(out).absolute().parent.is_dir():
         raise UserError(f"--out {out}: its folder does not exist; make it first")
     target = read_folder(Path(images), description.preprocessing, argument="--images", strict=strict)
-    _say_unreadable(target.unreadable)
+    say_unreadable(target.unreadable)
     probabilities = predict_probabilities(
         network.to(where), target.images, description.preprocessing.normalize, device=where
     )
@@ -276,60 +314,39 @@ def report(run: RunFolder) -> Path:
     return write_report(run)
 
 
-def checks(source: str | None, target: str | None, config: TrainConfig) -> None:
-    """Print what matters of this installation, and of the data if given, without training.
-
-    Raises:
-        UserError: data that ``train`` would refuse.
-    """
-    print(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
-    print(f"device auto is {_describe_device(build.make_device('auto'))}")
-    for warning in import_conflicts():
-        print(f"warning: {warning}")
-    if source is None and target is None:
-        return
-    config = replace(config, source=source or config.source, target=target or config.target)
-    preprocessing = build.make_preprocessing(config)
-    if source is not None:
-        labelled = open_source(source, preprocessing, seed=config.seed, partner=target, **_where(config))
-        print(f"source {source}: {len(labelled.labels)} images, {len(labelled.classes)} classes")
-        counts = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
-        for name, count in zip(labelled.classes, counts, strict=True):
-            print(f"  {name}: {count}")
-        _say_unreadable(labelled.unreadable)
-    if target is not None:
-        unlabelled = open_target(target, preprocessing, partner=source, **_where(config))
-        print(f"target {target}: {len(unlabelled.names)} images")
-        _say_unreadable(unlabelled.unreadable)
-
-
-def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[str] | None = None) -> list[str]:
-    """Other owners of the import name ``dalib``, one sentence each; an old library of that name is on PyPI.
+def cache(action: str, keys: Sequence[str] = ()) -> None:
+    """List (``'ls'``) or remove (``'rm'``) what is kept of decoded images and of features.
 
     Args:
-        distributions: those that claim the import name; by default the installed ones.
-        path: where Python looks for modules; by default ``sys.path``.
+        keys: what to remove, or ``all``.
+
+    Raises:
+        UserError: a key that is not there, or none to remove.
     """
-    if distributions is None:
-        distributions = importlib.metadata.packages_distributions().get("dalib", [])
-    others = sorted(set(distributions) - {"dalib"})
-    sentences = [
-        f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
-    ]
-    ours = Path(__file__).resolve().parent
-    for entry in sys.path if path is None else path:
-        other = Path(entry or ".").resolve() / "dalib"
-        if (other / "__init__.py").is_file() and other != ours:
-            sentences.append(
-                f"{other} is another package of the name dalib; remove it, or Python may import it instead"
-            )
-    return sentences
+    images, features = ImageCache(), FeatureStore(features_folder())
+    entries: list[CacheEntry | FeatureEntry] = [*images.entries(), *features.entries()]
+    if action == "ls":
+        print(f"{images.folder}: {size_of(sum(entry.bytes for entry in entries))}")
+        for entry in entries:
+            what = "images" if isinstance(entry, CacheEntry) else "features"
+            state = "" if entry.complete else ", not complete"
+            print(f"  {entry.key}  {size_of(entry.bytes):>9}  {what} of {entry.source}{state}")
+        return
+    known = [entry.key for entry in entries]
+    unknown = [key for key in keys if key != "all" and key not in known]
+    if unknown or not keys:
+        what = f"{unknown[0]}: not in the cache" if unknown else "nothing to remove was named"
+        raise UserError(f"cache rm: {what}; give keys as `dalib cache ls` prints them, or all")
+    chosen = known if "all" in keys else keys
+    freed = images.remove([key for key in chosen if key in {entry.key for entry in images.entries()}])
+    freed += features.remove([key for key in chosen if key in {entry.key for entry in features.entries()}])
+    print(f"removed {size_of(freed)}")
 
 
 def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
     """Read source and target, and keep a share of the source for validation."""
-    source = open_source(config.source, preprocessing, seed=config.seed, partner=config.target, **_where(config))
-    target = open_target(config.target, preprocessing, partner=config.source, **_where(config))
+    source = open_source(config.source, preprocessing, seed=config.seed, partner=config.target, **where_of(config))
+    target = open_target(config.target, preprocessing, partner=config.source, **where_of(config))
     count = len(source.labels)
     share = config.data.validation_share
     kept = round(count * share)
@@ -340,8 +357,67 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
         )
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
     return Domains(
-        train=_rows(source, order[kept:].sort().values), validation=_rows(source, order[:kept]), target=target
+        train=_rows(source, order[kept:].sort().values),
+        validation=_rows(source, order[:kept]),
+        target=target,
+        to_predict=target.images,
     )
+
+
+def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: TrainConfig) -> Domains:
+    """The same domains with features in place of images: random views to train on, plain ones to predict."""
+    views, count = inputs.views, config.features
+
+    def random(rows: Rows, view: Augment, domain: str) -> Tensor:
+        with CountedProgress(f"features of {domain}", sys.stdout) as progress:
+            return space.random(rows, view, count, domain, progress)
+
+    def plain(rows: Rows, domain: str) -> Tensor:
+        with CountedProgress(f"features of {domain}, plain", sys.stdout) as progress:
+            return space.plain(rows, domain, progress)
+
+    train, validation, target = domains.train, domains.validation, domains.target
+    source = name_of(config.source)
+    return Domains(
+        train=replace(train, images=random(train.images, views.source, source)),
+        validation=replace(validation, images=plain(validation.images, f"{source}, validation")),
+        target=replace(target, images=random(target.images, views.student, config.target)),
+        to_predict=plain(target.images, config.target),
+    )
+
+
+def _feature_space(
+    config: TrainConfig, inputs: Inputs, preprocessing: Preprocessing, domains: Domains, device: torch.device
+) -> FeatureSpace:
+    network = build.make_student(config, inputs.architecture, len(domains.train.classes))
+    return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
+
+
+def _heads(
+    space: FeatureSpace, architecture: dict[str, Any], domains: Domains, *, adapted: bool
+) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
+    """How heads are trained on the features, and the way from a head to a network.
+
+    The adapted network is standardised for the target; the source-only one knows the source alone.
+    """
+    if not space.network.standardize:
+        return space.inputs(architecture), lambda head: space.whole(head, None)
+    of_source = standardization(cast("Tensor", domains.train.images))
+    of_target = standardization(cast("Tensor", domains.target.images)) if adapted else of_source
+    return space.inputs(architecture, of_source, of_target), lambda head: space.whole(head, of_target)
+
+
+def features_folder() -> Path:
+    """Where features are kept."""
+    return default_cache_folder() / "features"
+
+
+def _init_weights(config: TrainConfig) -> dict[str, dict[str, Tensor]]:
+    """The weights of the run in ``--init``, for each training those of the model of its name."""
+    if config.init is None:
+        return {}
+    models = _models(RunFolder.existing(config.init))
+    return {name: load_tensors(folder) for name, folder in models.items()}
 
 
 def _labelled_set(
@@ -352,7 +428,7 @@ def _labelled_set(
     if name is None:
         return None, None
     try:
-        return name, open_labelled(name, preprocessing, classes, argument="--evaluate", **_where(config))
+        return name, open_labelled(name, preprocessing, classes, argument="--evaluate", **where_of(config))
     except UserError as error:
         if config.evaluate is not None:
             raise
@@ -360,8 +436,8 @@ def _labelled_set(
         return None, None
 
 
-def _where(config: TrainConfig) -> dict[str, Any]:
-    return {"strict": config.strict, "root": config.root, "download": config.download}
+def where_of(config: TrainConfig) -> dict[str, Any]:
+    return {"strict": config.strict, "root": config.root, "download": config.download, "cache": config.cache}
 
 
 def config_text(config: TrainConfig) -> str:
@@ -375,21 +451,27 @@ def _train_one(
     folder: TrainingFolder,
     steps: int,
     domains: Domains,
+    inputs: Inputs,
     preprocessing: Preprocessing,
     device: torch.device,
+    first: dict[str, Tensor],
+    whole: Callable[[nn.Module], nn.Module] | None,
     *,
-    first: dict[str, Tensor] | None,
     resume: bool,
 ) -> nn.Module:
-    """Train and save one model, from the ``first`` weights or from scratch; its predictor."""
+    """Train and save one model, from the ``first`` weights as far as they go; the model, which takes the ``inputs``.
+
+    What is saved takes images: ``whole`` makes it of a head.
+    """
     folder.root.mkdir(parents=True, exist_ok=True)
     classes = domains.train.classes
-    training = build.make_training(
-        config, preprocessing, domains.train, domains.target, device, steps=steps, first=first
-    )
+    training = build.make_training(config, inputs, domains.train, domains.target, device, steps=steps, first=first)
     method, optimizer, stream = training.method, training.optimizer, training.stream
-    architecture = build.architecture_of(config, preprocessing)
-    description = ModelDescription(architecture, classes, preprocessing)
+    description = ModelDescription(build.architecture_of(config, preprocessing), classes, preprocessing)
+
+    def save(to: Path, model: nn.Module) -> None:
+        save_model(to, model if whole is None else whole(model), description)
+
     checkpoints = CheckpointFolder(folder.checkpoints)
     keep: MostConfident | None = None
     if config.keep == "most-confident":
@@ -397,7 +479,7 @@ def _train_one(
             folder.kept,
             folder.metrics,
             config.every.evaluate,
-            lambda to: save_model(to, method.predictor(), description),
+            lambda to: save(to, method.predictor()),
         )
     start = restore(method, optimizer, checkpoints, device) if resume else 0
     with TrainingProgress(name, steps, sys.stdout, start=start) as progress:
@@ -410,28 +492,36 @@ def _train_one(
             seed=config.seed,
             log=MetricsLog(folder.metrics, after=start, on_line=progress.line),
             checkpoints=checkpoints,
-            evaluate=lambda: _source_validation(method.predictor(), domains.validation, preprocessing, device),
+            evaluate=lambda: _source_validation(
+                method.predictor() if whole is None else build.make_predictor(method.predictor(), inputs.architecture),
+                domains.validation,
+                inputs.plain_source,
+                device,
+            ),
             after_evaluation=keep,
             every=Every(config.every.log, config.every.evaluate, config.every.checkpoint),
             start=start,
             autocast=build.PRECISIONS[config.precision],
+            accumulate=config.accumulate,
         )
     model = method.predictor()
     if keep is not None:
-        model.load_state_dict(load_tensors(keep.model))
+        kept = load_tensors(keep.model)
+        model.load_state_dict({name: kept[name] for name in model.state_dict()})
     if config.statistics == "recomputed":
-        recompute_statistics(model, domains.target.images, preprocessing.normalize, device=device)
-    save_model(folder.model, model, description)
+        plain = inputs.plain if whole is None else lambda rows: one_by_one(inputs.plain(rows))
+        recompute_statistics(model, domains.target.images, plain, device=device)
+    save(folder.model, model)
     return model
 
 
 def _source_validation(
-    model: nn.Module, labelled: LabelledImages, preprocessing: Preprocessing, device: torch.device
+    model: nn.Module, labelled: LabelledImages, plain: Callable[[Tensor], Tensor], device: torch.device
 ) -> dict[str, float]:
     """``source_validation_accuracy``, if any image was kept to validate."""
     if not len(labelled.labels):
         return {}
-    probabilities = predict_probabilities(model, labelled.images, preprocessing.normalize, device=device)
+    probabilities = predict_probabilities(model, labelled.images, plain, device=device)
     return {"source_validation_accuracy": (probabilities.argmax(dim=1) == labelled.labels).float().mean().item()}
 
 
@@ -446,7 +536,10 @@ def steps_of(config: TrainConfig, domains: Domains) -> int:
 
 def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
     names = tuple(labelled.names[index] for index in indices.tolist())
-    return replace(labelled, images=labelled.images[indices], labels=labelled.labels[indices], names=names)
+    images = labelled.images
+    small = isinstance(images, Tensor) and images.nbytes < SMALL
+    selected = images[indices] if small else Selected(images, indices)
+    return replace(labelled, images=selected, labels=labelled.labels[indices], names=names)
 
 
 def _models(run: RunFolder) -> dict[str, Path]:
@@ -460,7 +553,12 @@ def _models(run: RunFolder) -> dict[str, Path]:
 
 def _new_run(config: TrainConfig) -> RunFolder:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RunFolder(Path("runs") / f"{stamp}-{_slug(config.source)}-{_slug(config.target)}")
+    return RunFolder(Path("runs") / f"{stamp}-{_slug(name_of(config.source))}-{_slug(config.target)}")
+
+
+def name_of(source: str | list[str]) -> str:
+    """One name for one source or several."""
+    return source if isinstance(source, str) else " + ".join(source)
 
 
 def _slug(where: str) -> str:
@@ -508,10 +606,10 @@ def _say_data(summary: dict[str, Any], domains: Domains) -> None:
         f"target {summary['target']}: {counts['target']} images without labels "
         f"(read in {clock(summary['seconds']['data'])})"
     )
-    _say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
+    say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
 
 
-def _say_unreadable(unreadable: Sequence[Any], most: int = 5) -> None:
+def say_unreadable(unreadable: Sequence[Any], most: int = 5) -> None:
     if unreadable:
         print(f"skipped {len(unreadable)} images that cannot be read:")
         for each in unreadable[:most]:
@@ -520,7 +618,7 @@ def _say_unreadable(unreadable: Sequence[Any], most: int = 5) -> None:
             print(f"  and {len(unreadable) - most} more")
 
 
-def _describe_device(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.get_num_threads()} threads"

@@ -9,14 +9,33 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MethodName = Literal["self-ensemble", "source-only"]
-BackboneName = Literal["small", "digits", "paper-small", "paper-large"]
-ViewName = Literal["none", "noise", "tf", "tfa", "tfa-intensity", "warp", "weak-warp", "strong-warp"]
+OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
+"""Any other name is one of timm's."""
+
+ViewName = Literal[
+    "none",
+    "noise",
+    "tf",
+    "tfa",
+    "tfa-intensity",
+    "warp",
+    "weak-warp",
+    "strong-warp",
+    "photo-plain",
+    "photo-weak",
+    "photo",
+    "photo-strong",
+    "photo-tllib",
+    "photo-paper",
+]
+WeightsOrder = Literal["name", "position"]
+CachePolicy = Literal["disk", "ram", "off"]
 DistanceName = Literal["squared", "bce", "kl"]
 OverClasses = Literal["mean", "sum"]
-ScheduleName = Literal["one-cycle", "cosine", "constant"]
+ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
 BufferPolicy = Literal["own", "copy", "ema"]
-PresetName = Literal["paper-small", "digits"]
+PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
 StatisticsName = Literal["running", "recomputed"]
 KeepName = Literal["last", "most-confident"]
 PrecisionName = Literal["float32", "bfloat16"]
@@ -28,16 +47,22 @@ class DataConfig:
     """How images are brought to the network.
 
     Attributes:
-        size: height and width in pixels; by default 16 for the built-in digits and 64 for folders.
+        size: height and width of the stored images in pixels; by default what suits the backbone, 16 for the built-in
+            digits, and 64 for folders.
+        crop: height and width that the network sees of them; by default what a pretrained backbone was trained with,
+            else all.
         channels: 1 is grey, 3 is RGB; by default 1 for the built-in digits and 3 for folders.
         fit: crop scales the shorter side and takes the centre; stretch scales both sides; ink, for characters on plain
             ground, centres what differs from the ground and brings it to one size.
+        interpolation: how images are scaled; by default as the backbone was trained, else bilinear.
         validation_share: share of the source kept from training, to measure accuracy on the source; 0 keeps none.
     """
 
     size: int | None = None
+    crop: int | None = None
     channels: Literal[1, 3] | None = None
     fit: Literal["crop", "stretch", "ink"] = "crop"
+    interpolation: Literal["bilinear", "bicubic"] | None = None
     validation_share: float = 0.1
 
 
@@ -46,31 +71,47 @@ class ModelConfig:
     """The network: backbone, then a bottleneck (Linear, BatchNorm, ReLU), then a linear head.
 
     Attributes:
-        backbone: small and digits are ours; paper-small and paper-large are the paper's.
         bottleneck_dim: width of the bottleneck; null leaves it out.
         averaged_views: predict by the mean over so many small warps of each image, at so many times the price; 0 is the
             image alone.
+        bottleneck_norm: batch normalisation in the bottleneck.
+        dropout: probability, before the bottleneck and before the head.
+        standardize: bring each feature of the backbone to mean 0 and standard deviation 1 over both domains.
+        frozen_stages: of a pretrained backbone: 0 trains all of it, 1 freezes the stem, 2 the first stage too, ...; -1
+            freezes all.
+        checkpointing: compute activations twice instead of keeping them: less memory, a third more time.
     """
 
-    backbone: BackboneName = "small"
     bottleneck_dim: int | None = None
     averaged_views: int = 0
+    bottleneck_norm: bool = True
+    dropout: float = 0.0
+    standardize: bool = False
+    frozen_stages: int = 0
+    checkpointing: bool = False
 
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """The random views of the images: noise, tf, tfa and tfa-intensity are the paper's, the warps are ours.
+    """The random views of the images.
+
+    For small images: noise, tf, tfa and tfa-intensity are the paper's, the warps are ours. For photographs: photo-plain
+    is the centre, photo-weak and photo-strong are ours, photo-tllib is Transfer-Learning-Library's for the student, and
+    photo-paper the paper's.
 
     Attributes:
         source: views of the source images.
         student: views of the target images that the student sees.
         teacher: views of the target images that the teacher sees.
+        shared_crop: student and teacher see the same crop of a target image, cut at random before their views, as in
+            the paper's recipe for photographs.
         flip: also mirror left to right; for photographs, not for characters.
     """
 
     source: ViewName = "warp"
     student: ViewName = "warp"
     teacher: ViewName = "warp"
+    shared_crop: bool = False
     flip: bool = False
 
 
@@ -90,6 +131,7 @@ class SelfEnsembleConfig:
         threshold: a target image counts where the teacher's largest probability is above it; 0 counts all.
         ramp_up_steps: steps over which the weight rises; 0 is at once.
         class_balance: weight of the class-balance loss; 0 is off.
+        balance_over_classes: the class-balance loss is a mean or a sum over classes.
     """
 
     alpha: float = 0.99
@@ -102,6 +144,7 @@ class SelfEnsembleConfig:
     threshold: float = 0.9
     ramp_up_steps: int = 0
     class_balance: float = 0.3
+    balance_over_classes: OverClasses = "mean"
 
 
 @dataclass(frozen=True)
@@ -143,12 +186,24 @@ class TrainConfig:
     """Train on a labelled source and an unlabelled target.
 
     Attributes:
-        preset: a recipe, as a starting point that every other flag changes: paper-small is the paper's for MNIST and
-            USPS, to the letter and slow; digits is ours for written characters, fast.
-        source: a folder with a folder of images for each class; fonts (digits drawn from fonts); or a named data set:
-            mnist, usps, svhn, mnist-m, fashion-mnist, cifar10, stl10, office31/amazon, office31/dslr, office31/webcam.
-        target: a folder of images, flat or nested, labels ignored; digits (handwritten, from scikit-learn); or a named
-            data set.
+        preset: a recipe, as a starting point that every other flag changes. paper-small is the paper's for MNIST and
+            USPS, to the letter and slow; digits is ours for written characters, fast. For photographs: photo-features
+            (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and photo-paper (the recipes of
+            Transfer-Learning-Library and of the paper's authors).
+        source: a folder with a folder of images for each class, or a .csv or .jsonl file of path and label; fonts
+            (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist, cifar10, stl10,
+            office31/amazon, office31/dslr, office31/webcam. May be given several times.
+        target: a folder of images, flat or nested, or a list of them, labels ignored; digits (handwritten, from
+            scikit-learn); or a named data set.
+        backbone: small and digits are ours; paper-small and paper-large are the paper's; any other is a name of timm's,
+            such as resnet50.
+        weights: of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME, the file in an
+            installed Python package. Without, it starts from random weights.
+        weights_order: whether the file's tensors belong to timm's by name or by position.
+        features: train on features of the frozen backbone: this many random views of each image are computed once;
+            minutes instead of hours on a CPU. 0 trains the whole network.
+        init: a run to start from: its models' weights are the first.
+        cache: of decoded images: disk decodes a folder once for all runs, ram anew for each run, off at each step.
         root: the folder of the named data sets; by default data.
         download: fetch a named data set that is not there, where torchvision can.
         evaluate: labelled data to measure on once, after training: a folder with a folder for each class,
@@ -166,6 +221,8 @@ class TrainConfig:
         steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
         epochs: how often to go through the larger of source and target, where steps are not given.
         batch: source images, and as many target images, a step.
+        accumulate: parts that a step's batch is computed in, one after the other: less memory. Batch normalisation and
+            class balance see the parts.
         seed: of everything random.
         device: auto, cpu, or cuda.
         precision: of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32.
@@ -181,8 +238,14 @@ class TrainConfig:
     """
 
     preset: PresetName | None = None
-    source: str = "fonts"
+    source: str | list[str] = "fonts"
     target: str = "digits"
+    backbone: str = "small"
+    weights: str | None = None
+    weights_order: WeightsOrder = "name"
+    features: int = 0
+    init: str | None = None
+    cache: CachePolicy = "disk"
     root: str | None = None
     download: bool = False
     evaluate: str | None = None
@@ -196,6 +259,7 @@ class TrainConfig:
     steps: int | None = None
     epochs: int | None = None
     batch: int = 64
+    accumulate: int = 1
     seed: int = 0
     device: str = "auto"
     precision: PrecisionName = "float32"

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -86,6 +86,53 @@ class TrainingProgress:
         return f"{clock(seconds)} left" if step < self.steps else "done"
 
 
+class CountedProgress:
+    """Shows how far something is of which only the count is known; a context manager, called with (done, total).
+
+    Args:
+        name: what is done.
+        stream: where to; a terminal gets a bar that moves, anything else a line at the end. Nothing is shown of what
+            calls it never.
+    """
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name, self.stream = name, stream
+        self._since = time.monotonic()
+        self._total = 0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> CountedProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif kind is None and self._total:
+            took = clock(time.monotonic() - self._since)
+            print(f"{self.name}  {self._total} in {took}", file=self.stream, flush=True)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._total = total
+        if not self.stream.isatty():
+            return
+        if self._bar is None:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=RichConsole(file=self.stream),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=total)
+        assert self._task is not None
+        self._bar.update(self._task, completed=done, total=total)
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds, with hours where there are any.
 
@@ -95,3 +142,13 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size_of(count: float) -> str:
+    """Bytes, to be read by people.
+
+    >>> size_of(999), size_of(1536), size_of(3 * 2**30)
+    ('999 B', '1.5 KiB', '3.0 GiB')
+    """
+    power = next((power for power in range(4) if count < 1024 ** (power + 1)), 4)
+    return f"{count:.0f} B" if power == 0 else f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Generator, Tensor, nn
 
 #: (N, C, H, W) uint8 images, a generator on their device -> (N, C, h, w) float32 views, each image drawn for itself.
@@ -22,6 +23,19 @@ class Batch:
     """(B,) int64, the classes of the source images."""
     target: tuple[Tensor, ...]
     """Views of the same B target images, each (B, C, H, W) float32 and augmented independently."""
+
+    def split(self, count: int) -> tuple[Batch, ...]:
+        """``count`` batches that follow each other in this one, as equal as may be; each at least one image.
+
+        Raises:
+            ValueError: fewer images than ``count``.
+        """
+        if count == 1:
+            return (self,)
+        if not 1 <= count <= len(self.labels):
+            raise ValueError(f"count: expected 1 to {len(self.labels)}, the images of the batch, got {count}")
+        parts = [each.tensor_split(count) for each in (self.source, self.labels, *self.target)]
+        return tuple(Batch(source, labels, tuple(views)) for source, labels, *views in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,21 @@ class Losses:
         for part in rest:
             total = total + part
         return total
+
+    def detached(self) -> Losses:
+        """The same numbers without their graph, whose memory is given back."""
+        return Losses({name: part.detach() for name, part in self.parts.items()}, self.metrics)
+
+    @staticmethod
+    def mean(several: Sequence[Losses]) -> Losses:
+        """The mean of each part and metric."""
+        if len(several) == 1:
+            return several[0]
+        first = several[0]
+        return Losses(
+            {name: torch.stack([each.parts[name] for each in several]).mean() for name in first.parts},
+            {name: torch.stack([each.metrics[name] for each in several]).mean() for name in first.metrics},
+        )
 
 
 class Method(Protocol):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dalib.augment.stored import RandomStoredViews, StoredView
+from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
 
 FEATURES = torch.arange(3 * 5).view(3, 5, 1).expand(3, 5, 2).half()  # image 0 has views 0 to 4, image 1 5 to 9, ...
 
@@ -45,3 +45,8 @@ def test_one_view_is_taken_as_float():
     view = StoredView(2)(FEATURES, torch.Generator())
     assert view.dtype == torch.float32
     assert view[:, 0].tolist() == [2, 7, 12]
+
+
+def test_features_are_standardised_by_what_is_given():
+    standardized = Standardized(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))
+    assert standardized(torch.tensor([[[3.0, 2.0]]])).tolist() == [[[1.0, 0.0]]]

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from dalib.cli import read_config, run
-from dalib.commands import import_conflicts
+from dalib.checks import import_conflicts
 from dalib.runfolder import RunFolder
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
@@ -166,7 +166,7 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["train", "--steps", "many"], "--steps"),
         (["train", "--steps", "0"], "--steps 0"),
         (["train", "--batch", "1"], "--batch 1"),
-        (["train", "--model.backbone", "huge"], "paper-small"),
+        (["train", "--backbone", "huge"], "paper-small"),
         (["train", "--model.bottleneck_dim", "0"], "bottleneck_dim"),
         (["train", "--self_ensemble.alpha", "2"], "alpha"),
         (["train", "--self_ensemble.distance", "kl"], "over_classes"),

@@ -315,3 +315,38 @@ def test_under_autocast_forward_passes_are_in_bfloat16_and_weights_and_losses_in
     after = dict(started.method.student.named_parameters())
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def plain_classifier() -> ImageClassifier:
+    """Without batch normalisation and dropout, so that a batch in parts has the gradient of the whole."""
+    backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh())
+    backbone.out_features = 4
+    return ImageClassifier(backbone, CLASSES, bottleneck_dim=None)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_a_step_in_parts_is_the_step_at_once(parts, tmp_path):
+    def make(student: nn.Module) -> SelfEnsemble:
+        return SelfEnsemble(plain_classifier().double(), CLASSES, alpha=0.9, threshold=0.0, class_balance_weight=0.0)
+
+    class Doubled(TwoDomainStream):
+        def batch_at(self, step: int) -> Batch:
+            batch = super().batch_at(step)
+            return Batch(batch.source.double(), batch.labels, tuple(view.double() for view in batch.target))
+
+    results = []
+    for accumulate in (1, parts):
+        one = training(tmp_path / str(accumulate), make)
+        one.stream.__class__ = Doubled
+        one.run(accumulate=accumulate)
+        results.append((one.method.student.state_dict(), one.lines()))
+    (whole, lines), (accumulated, lines_of_parts) = results
+    for name, weights in whole.items():
+        torch.testing.assert_close(accumulated[name], weights, rtol=1e-9, atol=1e-9)
+    for line, of_parts in zip(lines, lines_of_parts, strict=True):
+        assert of_parts == pytest.approx(line, rel=1e-5)
+
+
+def test_more_parts_than_images_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="count: expected 1 to 6"):
+        training(tmp_path / "run").run(accumulate=7)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dalib.engine.schedule import constant, cosine, one_cycle
+from dalib.engine.schedule import constant, cosine, inverse_decay, one_cycle
 
 LENGTHS = [1, 2, 3, 5, 17, 1000]
 
@@ -57,3 +57,9 @@ def test_one_cycle_agrees_with_torchs():
             reference.step()
     # theirs peaks one step earlier
     assert [one_cycle(step, steps) for step in range(steps)] == pytest.approx(theirs, abs=0.02)
+
+
+def test_inverse_decay_falls_as_it_is_written():
+    assert [inverse_decay(step, 10) for step in (0, 15_000)] == [1.0, pytest.approx(16**-0.75)]
+    rates = [inverse_decay(step, 10) for step in range(100)]
+    assert rates == sorted(rates, reverse=True)

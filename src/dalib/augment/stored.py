@@ -34,3 +34,14 @@ class StoredView:
 
     def __call__(self, features: Tensor, generator: Generator) -> Tensor:
         return features[:, self.number].float()
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """(features - mean) / std, by given mean and std (D,); (..., D) float -> same. Draws nothing."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, features: Tensor, generator: Generator | None = None) -> Tensor:
+        return (features - self.mean) / self.std

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from dalib.randomness import generator_for
 from dalib.runfolder import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -72,6 +73,16 @@ def extract_features(
 
 
 @dataclass(frozen=True)
+class FeatureEntry:
+    """Features on the disk."""
+
+    key: str
+    source: str
+    bytes: int
+    complete: bool
+
+
+@dataclass(frozen=True)
 class FeatureStore:
     """Keeps features in files, one for each key, and goes on where a killed extraction was.
 
@@ -84,6 +95,30 @@ class FeatureStore:
     """
 
     folder: Path
+
+    def entries(self) -> tuple[FeatureEntry, ...]:
+        """What is kept, by key."""
+        found = []
+        for index in sorted(self.folder.glob("*/index.json")):
+            size = sum(each.stat().st_size for each in index.parent.iterdir())
+            try:
+                content = read_json(index)
+                entry = FeatureEntry(
+                    index.parent.name, str(content["source"]), size, content["done"] == content["shape"][0]
+                )
+            except (UserError, KeyError, TypeError, IndexError):
+                entry = FeatureEntry(index.parent.name, "?", size, False)
+            found.append(entry)
+        return tuple(found)
+
+    def remove(self, keys: Iterable[str]) -> int:
+        """Remove what is kept under these keys; the bytes that this gives back."""
+        freed = 0
+        for entry in self.entries():
+            if entry.key in set(keys):
+                shutil.rmtree(self.folder / entry.key)
+                freed += entry.bytes
+        return freed
 
     def features(
         self,
@@ -134,11 +169,13 @@ class FeatureStore:
         return features
 
 
-def features_key(rows: Tensor, *parts: object) -> str:
+def features_key(rows: Rows, *parts: object) -> str:
     """Names features by what they depend on: the pixels, and whatever else, such as weights and views."""
-    digest = hashlib.blake2b(repr((tuple(rows.shape), *parts)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((len(rows), *parts)).encode(), digest_size=16)
     for first in range(0, len(rows), 1024):  # not all of a mapped file at once
-        digest.update(rows[first : first + 1024].contiguous().numpy().data)
+        images = rows[torch.arange(first, min(first + 1024, len(rows)))]
+        digest.update(repr(tuple(images.shape)).encode())
+        digest.update(images.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ import torch
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
 from dalib.errors import TrainingDivergedError
 from dalib.randomness import derive_seed
+from dalib.types import Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ def fit(
     every: Every = Every(),
     start: int = 0,
     autocast: torch.dtype | None = None,
+    accumulate: int = 1,
 ) -> None:
     """Train ``method`` from step ``start`` to ``steps``.
 
@@ -63,6 +65,8 @@ def fit(
         start: where a resumed training goes on (:func:`restore`).
         autocast: type in which the forward passes compute, such as ``torch.bfloat16``; None is float32. Weights,
             augmentation and optimiser stay in float32, and so do the losses, which see to it themselves.
+        accumulate: parts that the batch of a step is computed in, one after the other, for less memory. The gradient is
+            the mean of theirs; what is not a mean over images sees the part: batch normalisation, class balance.
 
     Raises:
         TrainingDivergedError: a loss that is not finite, at the next time of logging.
@@ -75,18 +79,20 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * rate
 
-            batch = stream.batch_at(step)
-            with torch.autocast(stream.device.type, dtype=autocast, enabled=autocast is not None):
-                losses = method.loss(batch, step)
-            total = losses.total
             optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
+            parts = []
+            for part in stream.batch_at(step).split(accumulate):
+                with torch.autocast(stream.device.type, dtype=autocast, enabled=autocast is not None):
+                    losses = method.loss(part, step)
+                (losses.total / accumulate).backward()  # type: ignore[no-untyped-call]
+                parts.append(losses.detached())
             optimizer.step()
             method.after_step(step)
 
             done = step + 1
             # the parts first: what is not finite is named by the part that it comes from
-            log.record(done, {**losses.parts, **losses.metrics, "loss": total})
+            losses = Losses.mean(parts)
+            log.record(done, {**losses.parts, **losses.metrics, "loss": losses.total})
             evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
             if evaluating or saving or done % every.log == 0:
                 log.flush(stream.images_per_step, {"rate": rate, **(evaluate() if evaluating else {})})

@@ -33,5 +33,16 @@ def cosine(step: int, steps: int) -> float:
     return _half_cosine(1.0, 0.0, step / max(1, steps - 1))
 
 
+def inverse_decay(step: int, steps: int) -> float:  # noqa: ARG001
+    """(1 + step / 1000) ** -0.75, whatever the number of steps.
+
+    Source: Transfer-Learning-Library's examples, after Ganin & Lempitsky 2015.
+
+    >>> [round(inverse_decay(step, steps=0), 3) for step in (0, 1000, 10000)]
+    [1.0, 0.595, 0.166]
+    """
+    return float((1 + 0.001 * step) ** -0.75)
+
+
 def _half_cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(1.0, progress))) / 2

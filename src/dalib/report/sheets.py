@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.data.sources import UnlabelledImages
+    from dalib.data.stream import Rows
     from dalib.types import Augment
 
 SHEET_IMAGES = 8
 SAMPLES = 24
-CELL = 72
+CELL, LARGEST_CELL = 72, 112  # pixels of one image; larger ones would make a heavy report
 
 
-def write_view_sheet(path: Path, images: Tensor, student: Augment, teacher: Augment, seed: int) -> None:
+def write_view_sheet(path: Path, images: Rows, student: Augment, teacher: Augment, seed: int) -> None:
     """PNG: a row for each of some images (N, C, H, W) uint8; columns: itself, two student views, two teacher views."""
     chosen = images[_choose(len(images), SHEET_IMAGES, seed)]
     columns = [chosen.float()]
     for name, view in (("student", student), ("teacher", teacher)):
         columns += [view(chosen, generator_for("cpu", seed, "sheet", name, number)) for number in range(2)]
-    size = chosen.shape[-1]
+    size = chosen.shape[-1]  # a view may be smaller, and is shown in the middle
     sheet = torch.ones(chosen.shape[1], len(chosen) * (size + 2), len(columns) * (size + 2))
     for column, views in enumerate(columns):
         for row, view in enumerate(_stretched(views)):
-            top, left = row * (size + 2), column * (size + 2)
-            sheet[:, top : top + size, left : left + size] = view
-    picture = _picture((sheet * 255).byte())
-    factor = max(1, CELL // size)
-    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
+            seen = view.shape[-1]
+            top, left = row * (size + 2) + (size - seen) // 2, column * (size + 2) + (size - seen) // 2
+            sheet[:, top : top + seen, left : left + seen] = view
+    _shown(_picture((sheet * 255).byte()), size).save(path)
 
 
 def write_samples(
@@ -60,8 +60,7 @@ def write_samples(
     for number, index in enumerate(chosen.tolist()):
         file = f"{number:03d}.png"
         picture = _picture(target.images[index])
-        factor = max(1, CELL // picture.width)
-        picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(folder / file)
+        _shown(picture, picture.width).save(folder / file)
         predictions = {}
         for name, each in probabilities.items():
             confidence, label = each[index].max(dim=0)
@@ -73,6 +72,15 @@ def write_samples(
 def _choose(size: int, count: int, seed: int) -> Tensor:
     positions = torch.arange(min(size, count)).numpy()
     return torch.from_numpy(permuted(positions, size, derive_seed(seed, "samples")))
+
+
+def _shown(picture: Image.Image, size: int) -> Image.Image:
+    """The picture, whose images are ``size`` pixels wide, at a size to look at: pixels repeated, or averaged."""
+    if size > LARGEST_CELL:
+        scale = LARGEST_CELL / size
+        return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    factor = max(1, CELL // size)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
 def _stretched(views: Tensor) -> Tensor:

@@ -1,0 +1,159 @@
+"""Training on features of a frozen backbone in place of images: what differs from training on images, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from dalib import build
+from dalib.augment.stored import Standardized
+from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
+from dalib.models.averaged import FixedWarps
+from dalib.models.inference import fast_inference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Generator, Tensor, nn
+
+    from dalib.build import Inputs
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.stream import Rows
+    from dalib.models.classifier import ImageClassifier
+    from dalib.types import Augment
+
+SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The pooled features of a network's frozen backbone, and the way back to a whole network.
+
+    Attributes:
+        network: backbone with its weights; what follows it is trained elsewhere.
+        preprocessing: how rows become its input.
+        store: where features are kept.
+        plain_views: what predictions are the mean over.
+    """
+
+    network: ImageClassifier
+    preprocessing: Preprocessing
+    store: FeatureStore
+    device: torch.device
+    plain_views: tuple[Augment, ...]
+
+    @classmethod
+    def of(
+        cls,
+        network: ImageClassifier,
+        preprocessing: Preprocessing,
+        folder: Path,
+        device: torch.device,
+        averaged_views: int,
+    ) -> FeatureSpace:
+        """Predictions are of plain images, or the mean over so many fixed warps."""
+        views: list[Augment] = [_Plain(preprocessing.normalize)]
+        if averaged_views:
+            warps = FixedWarps(averaged_views, flip=True).to(device)
+            views = [_Plain(preprocessing.normalize, warps, number) for number in range(averaged_views)]
+        return cls(network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views))
+
+    def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Features (N, V, D) float16 of the views that predictions are made of."""
+        return self._features(rows, self.plain_views, repr(self.plain_views), source, on_progress)
+
+    def random(
+        self,
+        rows: Rows,
+        view: Augment,
+        count: int,
+        source: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Features (N, count, D) float16 of random views."""
+        return self._features(rows, (view,) * count, repr(view), source, on_progress)
+
+    @property
+    def width(self) -> int:
+        """D, the number of features."""
+        return cast("int", self.network.backbone.out_features)
+
+    def inputs(
+        self, architecture: dict[str, Any], of_source: Standardized | None = None, of_target: Standardized | None = None
+    ) -> Inputs:
+        """How a head is trained here, see :func:`dalib.build.feature_inputs`."""
+        return build.feature_inputs(architecture, self.width, of_source, of_target)
+
+    def whole(self, head: nn.Module, of_target: Standardized | None) -> ImageClassifier:
+        """The network that takes images, with what was trained on features."""
+        self.network.load_state_dict(head.state_dict(), strict=False)
+        if of_target is not None:
+            self.network.set_feature_statistics(of_target.mean, of_target.std)
+        return self.network
+
+    @staticmethod
+    def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What of a whole network's weights a head has."""
+        return {name: tensor for name, tensor in state.items() if not name.startswith("backbone.")}
+
+    def _features(
+        self,
+        rows: Rows,
+        views: Sequence[Augment],
+        described: str,
+        source: str,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> Tensor:
+        count, batch = len(rows), 32
+        size, channels = self.preprocessing.input_size, self.preprocessing.channels
+        # a network that is compiled or folded is made only when there is something to extract
+        backbone: Callable[[Tensor], Tensor] | None = None
+
+        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            nonlocal backbone
+            if backbone is None:
+                whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
+                backbone = fast_inference(whole, (batch, channels, size, size), images=(count - start) * len(views))
+
+            def done(number: int) -> None:
+                on_batch(number)
+                if on_progress is not None:
+                    on_progress(number, count)
+
+            extract_features(
+                backbone, rows, views, device=self.device, seed=SEED, batch=batch, into=into, start=start, on_batch=done
+            )
+
+        key = features_key(rows, weights_fingerprint(self.network.backbone.state_dict()), described, len(views), SEED)
+        shape = (count, len(views), self.width)
+        return self.store.features(key, shape, extract, source=source)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Normalised, and seen through one of the fixed warps if there are any."""
+
+    normalize: Callable[[Tensor], Tensor]
+    warps: FixedWarps | None = None
+    number: int = 0
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        values = self.normalize(images)
+        return values if self.warps is None else self.warps(values, self.number)
+
+    def __repr__(self) -> str:  # names the features on disk: all that decides, and no address in memory
+        return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
+
+
+def standardization(features: Tensor) -> Standardized:
+    """By mean and standard deviation (D,) over the images and views of features (N, V, D)."""
+    values = one_by_one(features)
+    return Standardized(values.mean(dim=0), values.std(dim=0, correction=0).clamp_min(1e-5))
+
+
+def one_by_one(features: Tensor) -> Tensor:
+    """(N, V, D) -> (N V, D) float32: each view as an image of its own."""
+    return features.flatten(0, 1).float()

@@ -1,0 +1,53 @@
+"""A batch in parts is the batch; the mean of their losses is the loss."""
+
+import pytest
+import torch
+
+from dalib.types import Batch, Losses
+
+BATCH = Batch(
+    source=torch.arange(7.0).view(7, 1, 1, 1),
+    labels=torch.arange(7),
+    target=(torch.arange(7.0).view(7, 1, 1, 1) + 10, torch.arange(7.0).view(7, 1, 1, 1) + 20),
+)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_parts_together_are_the_batch(count):
+    parts = BATCH.split(count)
+    assert len(parts) == count
+    sizes = [len(part.labels) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert torch.equal(torch.cat([part.source for part in parts]), BATCH.source)
+    assert torch.equal(torch.cat([part.labels for part in parts]), BATCH.labels)
+    for number, views in enumerate(BATCH.target):
+        assert torch.equal(torch.cat([part.target[number] for part in parts]), views)
+
+
+def test_without_target_views_parts_have_none():
+    alone = Batch(BATCH.source, BATCH.labels, ())
+    assert [part.target for part in alone.split(2)] == [(), ()]
+
+
+@pytest.mark.parametrize("count", [0, 8])
+def test_more_parts_than_images_are_refused(count):
+    with pytest.raises(ValueError, match=f"count: expected 1 to 7.*got {count}"):
+        BATCH.split(count)
+
+
+def test_the_mean_is_of_each_part_and_metric():
+    several = [
+        Losses({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, {"m": torch.tensor(0.0)}),
+        Losses({"a": torch.tensor(3.0), "b": torch.tensor(6.0)}, {"m": torch.tensor(1.0)}),
+    ]
+    mean = Losses.mean(several)
+    assert {name: value.item() for name, value in mean.parts.items()} == {"a": 2, "b": 4}
+    assert mean.metrics["m"].item() == 0.5
+    assert mean.total.item() == 6
+
+
+def test_detached_losses_have_no_graph():
+    weight = torch.ones((), requires_grad=True)
+    losses = Losses({"a": weight * 2}).detached()
+    assert not losses.total.requires_grad
+    assert losses.total.item() == 2
