@@ -1,7 +1,7 @@
 """How many images a second a frozen network takes: `python benchmarks/extraction.py`.
 
 Prints Markdown: ways to call a network of timm's in evaluation mode, with random weights, on random images. Needs no
-data; timm comes with `pip install 'dalib[bench]'`.
+data.
 
     --model NAME        of timm's, tf_efficientnet_lite0 by default
     --batches N [N ..]  images in a call, 32 by default

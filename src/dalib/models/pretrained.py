@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dalib.models.padding import with_quick_padding
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -78,7 +80,7 @@ class PretrainedBackbone(nn.Module):
         if channels < 1 or (size is not None and size < 1):
             raise ValueError(f"channels, size: expected at least 1, got {channels} and {size}")
         self.name = name
-        self.network: nn.Module = _created(name, channels, size)
+        self.network: nn.Module = with_quick_padding(_created(name, channels, size))
         config: dict[str, Any] = timm.data.resolve_model_data_config(self.network)
         self.input_size: tuple[int, int, int] = (channels, trained.input_size, trained.input_size)
         self.mean, self.std = trained.mean, trained.std
