@@ -9,8 +9,8 @@ from torch.nn import functional as F
 class Conv2dSame(nn.Conv2d):
     """A convolution with padding of TensorFlow's kind, equal to timm's of that name and quicker, forward above all.
 
-    Where one more pixel is needed at the bottom and right than at the top and left, the kernel gets zeros at its top and
-    left and the padding is even: a copy of the maps with a border costs many times more.
+    Where one more pixel is needed at the bottom and right than at the top and left, the kernel gets zeros at its top
+    and left and the padding is even: a copy of the maps with a border costs many times more.
     """
 
     def forward(self, images: Tensor) -> Tensor:
