@@ -13,6 +13,7 @@ from dalib.adaptation.losses import (
     ConsistencyLoss,
     L2ConsistencyLoss,
     binary_cross_entropy_distance,
+    information_loss,
     kl_divergence_distance,
     mean_squared_distance,
     squared_distance,
@@ -415,3 +416,49 @@ def test_the_loss_of_the_global_mean_is_not_the_mean_of_the_shards_losses():
     assert global_loss.item() == pytest.approx(math.log(2))
     assert mean_of_losses > 10 * global_loss
     torch.testing.assert_close(loss(synchronised_mean[None]), global_loss)
+
+
+# --- mutual information
+
+
+def test_information_loss_equals_numpy():
+    y = probabilities(7, 5)
+    p = y.numpy()
+    mean = p.mean(axis=0)
+    expected = -(p * np.log(p)).sum(axis=1).mean() + (mean * np.log(mean)).sum()
+    assert information_loss(y).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_information_is_greatest_for_sure_predictions_of_all_classes():
+    sure = torch.eye(4).repeat(3, 1)
+    assert information_loss(sure).item() == pytest.approx(-math.log(4), rel=1e-5)
+    assert information_loss(sure[:1].expand(12, 4)).item() == pytest.approx(0, abs=1e-6)  # one class alone
+    assert information_loss(torch.full((12, 4), 0.25)).item() == pytest.approx(0, abs=1e-6)  # sure of nothing
+
+
+def test_descending_the_information_loss_makes_sure_and_various():
+    logits = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=5.0)
+    for _ in range(300):
+        optimizer.zero_grad()
+        information_loss(logits.softmax(dim=1)).backward()
+        optimizer.step()
+    p = logits.detach().softmax(dim=1)
+    assert p.amax(dim=1).mean() > 0.95
+    assert p.mean(dim=0).min() > 0.15
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_information_loss_is_finite_at_exact_zeros(dtype):
+    y = torch.eye(3, dtype=dtype).requires_grad_()
+    loss = information_loss(y)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert y.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 3, 4)])
+def test_information_loss_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match="N > 0, C"):
+        information_loss(torch.zeros(shape))

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from dalib.adaptation.losses import ClassBalanceLoss, ConsistencyLoss, mean_squared_distance, squared_distance
+from dalib.adaptation.losses import (
+    ClassBalanceLoss,
+    ConsistencyLoss,
+    information_loss,
+    mean_squared_distance,
+    squared_distance,
+)
 from dalib.adaptation.self_ensemble import SelfEnsemble, ramp_up, self_ensemble_objective
 from dalib.types import Batch
 
@@ -79,6 +85,28 @@ def test_the_public_names_are_where_the_readme_says(name):
 
 
 # --- the objective
+
+
+def test_information_is_a_part_of_its_own_where_it_is_asked_for():
+    source, labels, student, teacher = four_inputs()
+    student.requires_grad_()
+    losses = objective(source, labels, student, teacher, information_weight=0.5)
+    assert tuple(losses.parts) == (*PARTS, "information")
+    assert losses.parts["information"].item() == pytest.approx(0.5 * information_loss(student.softmax(1)).item())
+    losses.parts["information"].backward()
+    assert student.grad.abs().sum() > 0
+
+
+def test_the_information_weight_rises_with_the_consistency_weight():
+    method = method_of(information_weight=0.5, ramp_up_steps=10)
+    batch = batch_of()
+    early, late = (method.loss(batch, step).parts["information"].item() for step in (5, 10))
+    assert early == pytest.approx(late * ramp_up(5, 10), rel=1e-4)
+
+
+def test_a_negative_information_weight_is_refused():
+    with pytest.raises(ValueError, match="information_weight"):
+        method_of(information_weight=-0.1)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.6, 0.9])

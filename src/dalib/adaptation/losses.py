@@ -214,6 +214,36 @@ class ClassBalanceLoss(nn.Module):
         return f"num_classes={self.num_classes}"
 
 
+def information_loss(y: Tensor) -> Tensor:
+    r"""Minus the mutual information between image and predicted class: sure of each image, and of many classes in all.
+
+    .. math:: loss = \frac1N \sum_i H(y^i) - H(\bar y), \qquad H(p) = -\sum_c p_c \log p_c
+
+    Args:
+        y: (N > 0, C) probabilities; the gradient flows into them.
+
+    Returns:
+        A scalar in [-log C, 0], in nats. It is least where every prediction is certain and all classes are equally
+        frequent. The mean over N is over this batch, as for :class:`ClassBalanceLoss`.
+
+    Raises:
+        ValueError: another shape.
+
+    Source: Bridle et al. 1991, Krause et al. 2010; for adaptation Shi & Sha 2012, and SHOT (Liang et al. 2020). Here it
+    may take the place of the class-balance loss, which asks for frequent classes alone.
+
+    >>> certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> round(information_loss(certain).item(), 4), round(information_loss(certain[:1]).item(), 4)
+    (-0.6931, 0.0)
+    """
+    if y.ndim != 2 or y.shape[0] == 0:
+        raise ValueError(f"y: expected shape (N > 0, C), got {tuple(y.shape)}")
+    with torch.autocast(y.device.type, enabled=False):
+        y = at_least_float32(y)
+        mean = y.mean(dim=0)
+        return (mean * _floored_log(mean)).sum() - (y * _floored_log(y)).sum(dim=1).mean()
+
+
 def at_least_float32(values: Tensor) -> Tensor:
     """Half precision -> float32; float32 and float64 as they are."""
     return values if values.dtype == torch.float64 else values.float()

@@ -21,6 +21,7 @@ from dalib.adaptation.losses import (
     L2ConsistencyLoss,
     at_least_float32,
     binary_cross_entropy_distance,
+    information_loss,
     kl_divergence_distance,
     mean_squared_distance,
     squared_distance,
@@ -41,6 +42,7 @@ __all__ = [
     "L2ConsistencyLoss",
     "SelfEnsemble",
     "binary_cross_entropy_distance",
+    "information_loss",
     "kl_divergence_distance",
     "mean_squared_distance",
     "ramp_up",
@@ -60,6 +62,7 @@ def self_ensemble_objective(
     threshold: float,
     class_balance_loss: Callable[[Tensor], Tensor],
     class_balance_weight: float,
+    information_weight: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> Losses:
     r"""The objective of one step, to be read beside section 3 of the paper.
@@ -81,6 +84,8 @@ def self_ensemble_objective(
         threshold: tau in [0, 1]; 0 lets every image count.
         class_balance_loss: (p) -> scalar, such as :class:`ClassBalanceLoss`.
         class_balance_weight: b, of its own: the authors' is w times theirs.
+        information_weight: of :func:`information_loss` on the student's predictions, which the paper does not have; 0
+            leaves the part out.
         label_smoothing: of the cross-entropy, in [0, 1).
 
     Returns:
@@ -98,15 +103,18 @@ def self_ensemble_objective(
     consistency = consistency_loss(student, teacher, confident)
     class_balance = mask_rate * class_balance_loss(student)
 
+    parts = {
+        "supervised": supervised,
+        "consistency": consistency_weight * consistency,
+        "class_balance": class_balance_weight * class_balance,
+    }
+    if information_weight:
+        parts["information"] = information_weight * information_loss(student)
     with torch.no_grad():
         agreement = (student.argmax(dim=1) == teacher.argmax(dim=1)).float().mean()
         source_accuracy = (source_logits.argmax(dim=1) == labels).float().mean()
     return Losses(
-        parts={
-            "supervised": supervised,
-            "consistency": consistency_weight * consistency,
-            "class_balance": class_balance_weight * class_balance,
-        },
+        parts=parts,
         metrics={"mask_rate": mask_rate, "agreement": agreement, "source_accuracy": source_accuracy},
     )
 
@@ -133,8 +141,10 @@ class SelfEnsemble:
         teacher_dropout: dropout stays on in the teacher, which is the paper's. Off is our choice for short trainings: a
             teacher without that noise passes the threshold sooner. Its batch normalisation is in training mode anyway.
         distance: of student and teacher; mean or sum over classes is its choice.
-        consistency_weight, threshold, class_balance_weight, label_smoothing: see :func:`self_ensemble_objective`.
-        ramp_up_steps: over how many steps the consistency weight rises (:func:`ramp_up`); 0 is at once.
+        consistency_weight, threshold, class_balance_weight, information_weight, label_smoothing: see
+            :func:`self_ensemble_objective`.
+        ramp_up_steps: over how many steps the weights of consistency and information rise (:func:`ramp_up`); 0 is at
+            once.
         prior: (C,) class shares of the target, uniform if None.
         compile_mode: of torch.compile around the forward passes; None does not compile.
 
@@ -157,16 +167,18 @@ class SelfEnsemble:
         threshold: float = 0.96837722,
         ramp_up_steps: int = 0,
         class_balance_weight: float = 0.0,
+        information_weight: float = 0.0,
         prior: Tensor | None = None,
         label_smoothing: float = 0.0,
         compile_mode: str | None = None,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
-        if not (consistency_weight >= 0 and class_balance_weight >= 0 and ramp_up_steps >= 0):  # NaN fails this too
+        weights = (consistency_weight, class_balance_weight, information_weight, ramp_up_steps)
+        if not all(weight >= 0 for weight in weights):  # NaN fails this too
             raise ValueError(
-                "consistency_weight, class_balance_weight, ramp_up_steps: expected at least 0, "
-                f"got {consistency_weight}, {class_balance_weight} and {ramp_up_steps}"
+                "consistency_weight, class_balance_weight, information_weight, ramp_up_steps: expected at least 0, "
+                f"got {', '.join(map(str, weights))}"
             )
         self.student = student
         self.teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=alpha_warmup).train()
@@ -178,6 +190,7 @@ class SelfEnsemble:
         self.threshold = threshold
         self.ramp_up_steps = ramp_up_steps
         self.class_balance_weight = class_balance_weight
+        self.information_weight = information_weight
         self.label_smoothing = label_smoothing
         self.compile_mode = compile_mode
         self._both_domains = compiled(BothDomains(student), compile_mode)
@@ -189,16 +202,18 @@ class SelfEnsemble:
         source_logits, student_logits = self._both_domains(batch.source, student_view)
         with torch.no_grad():
             teacher_logits = self._teacher_logits(teacher_view)
+        ramp = ramp_up(step, self.ramp_up_steps)
         return self_ensemble_objective(
             source_logits,
             batch.labels,
             student_logits,
             teacher_logits,
             consistency_loss=self.consistency_loss,
-            consistency_weight=self.consistency_weight * ramp_up(step, self.ramp_up_steps),
+            consistency_weight=self.consistency_weight * ramp,
             threshold=self.threshold,
             class_balance_loss=self.class_balance_loss,
             class_balance_weight=self.class_balance_weight,
+            information_weight=self.information_weight * ramp,
             label_smoothing=self.label_smoothing,
         )
 

@@ -244,7 +244,12 @@ def _charts(run: RunFolder, summary: Json) -> list[Chart]:
     if own == "adapted":
         metrics = {"source-only": _metrics(run.source_only.metrics), **metrics}
     parts = []
-    for key, look in (("supervised", "one"), ("consistency", "two"), ("class_balance", "three")):
+    for key, look in (
+        ("supervised", "one"),
+        ("consistency", "two"),
+        ("class_balance", "three"),
+        ("information", "four"),
+    ):
         points = _curve(metrics[own], key)
         if any(value for _, value in points):  # a part that is switched off is zero throughout
             parts.append(Series(key.replace("_", " "), look, points))
