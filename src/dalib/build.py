@@ -51,7 +51,7 @@ from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmal
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
-from dalib.models.weights import load_weights
+from dalib.models.weights import load_weights, weights_message
 from dalib.randomness import derive_seed
 
 Made = TypeVar("Made")
@@ -215,6 +215,47 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     return Views(view(views.source, margin), view(views.student, of_target), view(views.teacher, of_target), common)
 
 
+def check_inputs(config: TrainConfig) -> None:
+    """Refuse settings of backbone, features and views that do not go together.
+
+    Raises:
+        UserError: the first of them.
+    """
+    count, views = config.features, config.views
+    pretrained = config.weights is not None or config.init is not None
+    if not count:
+        if config.model.standardize and config.init is None:
+            raise UserError(
+                "--model.standardize true: the mean and standard deviation of features are known where features are "
+                "trained on (--features 4), or from a run that did (--init RUN); expected one of these, or false"
+            )
+        return
+    if count < 2:
+        raise UserError(f"--features {count}: expected at least 2 views of each image, for student and teacher; or 0")
+    if config.backbone in BACKBONES:
+        raise UserError(
+            f"--features {count}: --backbone {config.backbone} is a small network that is to be trained itself; "
+            "expected one of timm's with pretrained --weights, or --features 0"
+        )
+    if not pretrained:
+        raise UserError(
+            f"--features {count}: expected pretrained --weights, or --init RUN; {weights_message(config.backbone)}"
+        )
+    if views.student != views.teacher or views.shared_crop:
+        got = "--views.shared_crop true" if views.shared_crop else f"{views.student} and {views.teacher}"
+        raise UserError(
+            f"--features {count}: student and teacher take turns with the same stored views; expected one name for "
+            f"--views.student and --views.teacher and no shared crop, got {got}"
+        )
+
+
+def random_weights_warning(config: TrainConfig) -> str | None:
+    """How to get weights, where a network of timm's is to start without any."""
+    if config.backbone in BACKBONES or config.weights is not None or config.init is not None:
+        return None
+    return weights_message(config.backbone)
+
+
 def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
     """Training on images."""
     plain = preprocessing.normalize
@@ -366,6 +407,7 @@ def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Me
             ramp_up_steps=settings.ramp_up_steps,
             class_balance_weight=settings.class_balance
             * (num_classes if settings.balance_over_classes == "sum" else 1),
+            information_weight=settings.information,
             label_smoothing=smoothing,
             compile_mode=compile_mode,
         )
@@ -408,7 +450,7 @@ def make_training(
     """
     student = make_student(config, inputs.architecture, len(source.classes))
     if first is not None:
-        student.load_state_dict(first, strict=False)
+        load_first(student, first)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     method = make_method(config, student, len(source.classes))
     views = inputs.views
@@ -435,6 +477,25 @@ def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes:
     if config.weights is not None and architecture["backbone"] == config.backbone:
         load_weights(student.backbone, config.weights, order=config.weights_order)
     return student
+
+
+def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
+    """Start from the weights of another network, as far as the student has tensors of these names.
+
+    Raises:
+        UserError: another shape.
+    """
+    try:
+        student.load_state_dict(first, strict=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"--init: the weights are of a network of another shape ({' '.join(str(error).split())})"
+        ) from None
+
+
+def name_of_training(config: TrainConfig) -> str:
+    """What the run's own model is called."""
+    return "source-only" if config.method == "source-only" else "adapted"
 
 
 def source_only(config: TrainConfig) -> TrainConfig:

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -15,17 +16,19 @@ import torch
 
 from dalib import build
 from dalib._version import __version__
-from dalib.commands import describe_device, name_of, say_unreadable, where_of
-from dalib.console import CountedProgress, clock, size_of
+from dalib.commands import DEFAULT_STEPS, check_counts, describe_device
+from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
+from dalib.data.listing import Listing
 from dalib.data.sources import LabelledImages, UnlabelledImages, listing_of, open_source, open_target
 from dalib.data.survey import survey
+from dalib.domains import name_of, where_of
+from dalib.errors import UserError
 from dalib.models.inference import fast_inference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dalib.config import TrainConfig
-    from dalib.data.listing import Listing
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.survey import DomainSurvey, Survey
 
@@ -41,10 +44,15 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     print(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
     print(f"device auto is {describe_device(build.make_device('auto'))}")
     for warning in import_conflicts():
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     if not source and not target:
+        print("give --source and --target, with the settings of train, to look at data")
         return
+    check_counts(config)
     preprocessing = build.make_preprocessing(config)
+    build.check_inputs(config)
+    if (without_weights := build.random_weights_warning(config)) is not None:
+        say(f"warning: {without_weights}")
     counts = _describe_data(config, preprocessing, source=source, target=target)
     if source and target:
         _estimate(config, preprocessing, *counts)
@@ -54,46 +62,83 @@ def _describe_data(
     config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
 ) -> tuple[int, int, int]:
     """Images of the source, its classes, images of the target; 0 of what is not asked for."""
-    listings: list[Listing | None] = [None, None]
-    if source and isinstance(config.source, str):
-        listings[0] = listing_of(config.source, argument="--source", labelled=True, root=config.root)
+    where = {**where_of(config), "cache": "ram"}  # of what is no files; files are not decoded here
+    of_source, others = _listing_of_sources(config) if source else (None, [])
+    of_target: Listing | None = None
     if target:
-        listings[1] = listing_of(config.target, argument="--target", labelled=False, root=config.root)
-    with CountedProgress("looking at files", sys.stdout) as progress:
-        found = survey(listings[0], listings[1], preprocessing, on_progress=progress)
-    images = classes = targets = 0
+        of_target = listing_of(config.target, argument="--target", labelled=False, root=config.root)
+    with CountedProgress("looked at files", sys.stdout) as progress:
+        found = survey(of_source, of_target, preprocessing, on_progress=progress)
+    counts: dict[str, int] = {}
+    targets = 0
     if source:
-        if found.source is None:
-            labelled = open_source(
-                config.source, preprocessing, seed=config.seed, partner=config.target, **where_of(config)
-            )
-            class_counts = dict(
-                zip(
-                    labelled.classes,
-                    torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist(),
-                    strict=True,
-                )
-            )
-            images = len(labelled.labels)
+        if found.source is not None:
+            counts = dict(found.source.class_counts or {})
+            _require_readable(counts, "--source", found.source)
+        for other in others:
+            labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **where)
+            every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
+            for name, count in zip(labelled.classes, every, strict=True):
+                counts[name] = counts.get(name, 0) + count
             say_unreadable(labelled.unreadable)
-        else:
-            class_counts, images = dict(found.source.class_counts or {}), found.source.images
-        classes = len(class_counts)
-        print(f"source {name_of(config.source)}: {images} images, {classes} classes")
-        for name, count in class_counts.items():
-            print(f"  {name}: {count}")
+        say(f"source {name_of(config.source)}: {sum(counts.values())} images, {len(counts)} classes")
+        for name in sorted(counts):
+            say(f"  {name}: {counts[name]}")
         _describe_files(found.source)
     if target:
         if found.target is None:
-            unlabelled = open_target(config.target, preprocessing, partner=name_of(config.source), **where_of(config))
+            unlabelled = open_target(config.target, preprocessing, partner=config.source, **where)
             targets = len(unlabelled.names)
             say_unreadable(unlabelled.unreadable)
         else:
             targets = found.target.images
-        print(f"target {config.target}: {targets} images, their labels unused if there are any")
+            _require_readable({"": targets}, "--target", found.target)
+        say(f"target {config.target}: {targets} images, their labels unused if there are any")
         _describe_files(found.target)
     _describe_both(found)
-    return images, classes, targets
+    return sum(counts.values()), len(counts), targets
+
+
+def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:
+    """The files of all sources as one listing, and the sources that are no files."""
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    listings: list[Listing] = []
+    others: list[str] = []
+    for each in sources:
+        listing = listing_of(each, argument="--source", labelled=True, root=config.root)
+        if listing is None:
+            others.append(each)
+        else:
+            listings.append(listing)
+    if len(listings) < 2:
+        return (listings[0] if listings else None), others
+    classes = sorted({name for listing in listings for name in listing.classes or ()})
+    labels = [classes.index((listing.classes or ())[label]) for listing in listings for label in listing.labels or ()]
+    ignored: Counter[str] = Counter()
+    for listing in listings:
+        ignored.update(listing.ignored)
+    united = Listing(
+        name_of([listing.where for listing in listings]),
+        listings[0].root,
+        tuple(path for listing in listings for path in listing.paths),
+        tuple(labels),
+        tuple(classes),
+        tuple(each for listing in listings for each in listing.unreadable),
+        ignored,
+        tuple(note for listing in listings for note in listing.notes),
+    )
+    return united, others
+
+
+def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
+    """What training would refuse: a class, or a target, without an image that can be read."""
+    for name, count in counts.items():
+        if not count:
+            of_class = f" of the class {name!r}" if name else ""
+            example = f" (for instance {domain.unreadable[0].path}: {domain.unreadable[0].reason})"
+            raise UserError(
+                f"{argument} {domain.where}: no image{of_class} can be read{example if domain.unreadable else ''}"
+            )
 
 
 def _describe_files(domain: DomainSurvey | None) -> None:
@@ -101,16 +146,20 @@ def _describe_files(domain: DomainSurvey | None) -> None:
         return
     if domain.width is not None and domain.height is not None:
         width, height = (
-            f"{each.least} to {each.greatest} (median {each.median:.0f})" for each in (domain.width, domain.height)
+            f"{each.least}"
+            if each.least == each.greatest
+            else f"{each.least} to {each.greatest} (median {each.median:.0f})"
+            for each in (domain.width, domain.height)
         )
-        print(f"  width {width}, height {height} pixels; modes {_counts(domain.modes)}")
+        say(f"  width {width}, height {height} pixels; kinds of pixels: {_counts(domain.modes)}")
     if domain.ignored:
-        print(f"  not used, by their endings: {_counts(domain.ignored)}")
+        say(f"  not used, by their endings: {_counts(domain.ignored)}")
     for note in domain.notes:
-        print(f"  {note}")
+        say(f"  {note}")
     if domain.duplicates:
         spare = sum(len(group) - 1 for group in domain.duplicates)
-        print(f"  {spare} images are copies of another, for instance {' = '.join(domain.duplicates[0][:3])}")
+        what = "images are copies" if spare > 1 else "image is a copy"
+        say(f"  {spare} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
     say_unreadable(domain.unreadable)
 
 
@@ -121,17 +170,25 @@ def _describe_both(found: Survey) -> None:
     ):
         if names:
             more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-            print(f"warning: folders of the {where} alone, not of the {other}: {', '.join(names[:MOST])}{more}")
+            say(
+                f"warning: by the names of the folders, only the {where} has the classes "
+                f"{', '.join(names[:MOST])}{more}, not the {other}"
+            )
     if found.shared_images:
         first, second = found.shared_images[0]
-        print(
-            f"warning: {len(found.shared_images)} images are in source and target, for instance {first} = {second}; "
-            "results on them say nothing"
+        count = len(found.shared_images)
+        what = "images are" if count > 1 else "image is"
+        say(
+            f"warning: {count} {what} in source and target, for instance {first} = {second}; an accuracy measured on "
+            "such images says nothing"
         )
     if found.row_bytes:
         free = "" if found.free_disk is None else f", {size_of(found.free_disk)} free"
-        memory = "" if found.free_memory is None else f", {size_of(found.free_memory)} of memory free"
-        print(f"decoded images take {size_of(found.row_bytes)} in {found.cache_folder}{free}{memory}")
+        memory = "" if found.free_memory is None else f", {size_of(found.free_memory)} free"
+        say(
+            f"decoded, the images take {size_of(found.row_bytes)}: on the disk in {found.cache_folder}{free} "
+            f"(--cache disk), in memory{memory} (--cache ram), or nowhere (--cache off)"
+        )
 
 
 def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, classes: int, targets: int) -> None:
@@ -144,24 +201,25 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
     if config.steps is not None:
         steps = config.steps
     else:
-        steps = 1000 if config.epochs is None else -(-config.epochs * max(images, targets) // config.batch)
+        steps = DEFAULT_STEPS if config.epochs is None else -(-config.epochs * max(images, targets) // config.batch)
     extraction = 0.0
+    network = build.make_student(config, inputs.architecture, classes)  # told now if its weights do not fit
     if config.features:
-        network = build.make_student(replace(config, weights=None), inputs.architecture, classes)
         size = preprocessing.input_size
         backbone = fast_inference(network.backbone.to(device), (32, preprocessing.channels, size, size))
         generator = torch.Generator(device)
         rate = 32 / _seconds(lambda: backbone(inputs.views.student(pixels[:32].to(device), generator)), device)
-        views = config.features * (images + targets) + max(1, config.model.averaged_views) * targets
+        validation = round(images * config.data.validation_share)
+        views = config.features * (images + targets) + max(1, config.model.averaged_views) * (validation + targets)
         extraction = views / rate
-        print(f"features: {rate:.0f} images/s, {views} to do, if none are kept from before: {clock(extraction)}")
+        print(f"features: {rate:.0f} views/s, {views} to compute unless they are kept from before: {clock(extraction)}")
         width = cast("int", network.backbone.out_features)
         inputs = build.feature_inputs(inputs.architecture, width)
         pixels = torch.rand(count, config.features, width).half()
     names = tuple(map(str, range(count)))
     labels = torch.arange(count) % classes
     total = extraction
-    runs = [("adaptation", config, steps)]
+    runs = [(build.name_of_training(config), config, steps)]
     if config.baseline and config.method != "source-only":
         runs.insert(0, ("source-only", build.source_only(config), config.baseline_steps or steps))
     for name, training_config, length in runs:
@@ -176,17 +234,18 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
 
         def step(training: build.Training = training) -> None:
             training.optimizer.zero_grad(set_to_none=True)
-            training.method.loss(training.stream.batch_at(0), 0).total.backward()  # type: ignore[no-untyped-call]
+            for part in training.stream.batch_at(0).split(config.accumulate):
+                training.method.loss(part, 0).total.backward()  # type: ignore[no-untyped-call]
             training.optimizer.step()
             training.method.after_step(0)
 
         seconds = _seconds(step, device)
         total += seconds * length
         print(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
-    print(f"all in all about {clock(total)}, besides reading the images")
+    print(f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained")
 
 
-def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 10.0) -> float:
+def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:
     """The median time of a call, after one that warms up."""
     call()
     times: list[float] = []

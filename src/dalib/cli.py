@@ -23,6 +23,9 @@ second. Without arguments, `dalib train` runs a built-in example: fonts to handw
 
 _RUN_HELP = "a run's folder, as `dalib train` printed it"
 _DEVICE_HELP = "auto, cpu or cuda"
+_CACHE_HELP = (
+    "where decoded images are: disk keeps them for later, ram until the end, off decodes them as they are needed"
+)
 _DOWNLOAD_HELP = "fetch a named data set that is not there, where torchvision can"
 _STRICT_HELP = "refuse unreadable images instead of skipping them"
 
@@ -50,12 +53,13 @@ def _run(arguments: list[str]) -> int:
     given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
 
     from dalib import checks, commands  # torch takes seconds to import: only now that there is something to do
+    from dalib.console import say
     from dalib.runfolder import RunFolder
 
     if command == "train":
         config, resume = _train_config(given)
         finished = commands.train(config, resume=resume)
-        print(f"run     {finished.root}\nreport  {finished.report}")
+        say(f"run     {finished.root}\nreport  {finished.report}")
     elif command == "eval":
         evaluated = RunFolder.existing(given["run"])
         commands.evaluate(
@@ -65,8 +69,9 @@ def _run(arguments: list[str]) -> int:
             strict=given["strict"],
             root=given["root"],
             download=given["download"],
+            cache=given["cache"],
         )
-        print(f"report  {commands.report(evaluated)}")
+        say(f"report  {commands.report(evaluated)}")
     elif command == "predict":
         count = commands.predict(
             RunFolder.existing(given["run"]),
@@ -75,15 +80,16 @@ def _run(arguments: list[str]) -> int:
             model=given["model"],
             device=given["device"],
             strict=given["strict"],
+            cache=given["cache"],
         )
-        print(f"{count} predictions in {given['out']}")
+        say(f"{count} predictions in {given['out']}")
     elif command == "report":
-        print(f"report  {commands.report(RunFolder.existing(given['run']))}")
+        say(f"report  {commands.report(RunFolder.existing(given['run']))}")
     elif command == "cache":
-        commands.cache(given["action"], given["keys"])
+        commands.cache(given["action"], given["key"])
     else:
-        given.pop("config")
-        names = _names_of(arguments)
+        files = given.pop("config") or []
+        names = _names_of(arguments).union(*(_content_of(Path(str(file))) for file in files))
         checks.checks(TrainConfig(**given), source="source" in names, target="target" in names)
     return 0
 
@@ -113,15 +119,15 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
         help="a folder with a folder of images for each class, digits-held-out, or a named test set such as usps-test",
     )
     _add_named(evaluate)
-    _add_common(evaluate)
+    _add_common(evaluate, cache="disk")
     commands.add_subcommand("eval", evaluate, help="measure against labels")
 
     predict = _parser("Write a CSV file: path, class, confidence, runner-up and its confidence for each image.")
     predict.add_argument("run", help=_RUN_HELP)
-    predict.add_argument("--images", required=True, help="a folder of images, flat or nested")
+    predict.add_argument("--images", required=True, help="a folder of images, flat or nested, or a list of them")
     predict.add_argument("--out", required=True, help="the CSV file to write")
     predict.add_argument("--model", default=None, help="adapted or source-only; by default the run's own")
-    _add_common(predict)
+    _add_common(predict, cache="off")
     commands.add_subcommand("predict", predict, help="predict a folder of images")
 
     report = _parser("Write a run's report.html anew.")
@@ -129,15 +135,22 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     commands.add_subcommand("report", report, help="write the report")
 
     checks = _parser(
-        "Tell what matters of this installation, and of the data before training on them; takes every setting of train."
+        "Look at the installation, at the files of --source and --target, and measure how long training would take. "
+        "Takes the settings of train; trains nothing and writes nothing."
     )
     _add_training(checks, preset, arguments)
-    commands.add_subcommand("checks", checks, help="look at installation and data")
+    commands.add_subcommand(
+        "checks", checks, help="look at installation and data, and tell how long training would take"
+    )
 
-    cache = _parser("List or remove what is kept to be quick: decoded images and features.")
+    cache = _parser(
+        "List or remove what is kept to be quick: decoded images and features. They are in ~/.cache/dalib, or in the "
+        "folder that DALIB_CACHE names."
+    )
     cache.add_argument("action", choices=["ls", "rm"], help="ls lists, rm removes")
-    cache.add_argument("keys", nargs="*", help="what to remove, by its key as ls prints it, or all")
-    commands.add_subcommand("cache", cache, help="list or remove decoded images and features")
+    # not "keys": the parser's namespace has a method of that name
+    cache.add_argument("key", nargs="*", default=[], help="of rm: what to remove, by its key as ls prints it, or all")
+    commands.add_subcommand("cache", cache, help="list or remove kept images and features")
     for name, command in commands.choices.items():
         command.prog = f"dalib {name}"  # without the "[options]" of the parser above, which has none
     return parser
@@ -167,18 +180,18 @@ def preset_in(arguments: list[str]) -> str | None:
     given, _ = first.parse_known_args(arguments)
     preset: object = given.preset
     if preset is None and given.config is not None:
-        preset = _preset_of(Path(given.config))
+        preset = _content_of(Path(given.config)).get("preset")
     elif preset is None and given.backbone is not None and given.backbone not in OUR_BACKBONES:
         preset = "photo-features"
     return preset if isinstance(preset, str) else None
 
 
-def _preset_of(path: Path) -> object:
+def _content_of(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):  # what is wrong with the file is told when it is read
-        return None
-    return content.get("preset") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def with_sources_united(arguments: list[str]) -> list[str]:
@@ -191,7 +204,7 @@ def with_sources_united(arguments: list[str]) -> list[str]:
     for argument in waiting:
         if argument == "--source":
             value = next(waiting, None)
-            if value is None:
+            if value is None or value.startswith("--"):
                 return arguments  # the parser says what is missing
             sources.append(value)
         elif argument.startswith("--source="):
@@ -247,8 +260,9 @@ def _parser(description: str, **settings: Any) -> ArgumentParser:
     return _Parser(description=description, **settings)
 
 
-def _add_common(parser: ArgumentParser) -> None:
+def _add_common(parser: ArgumentParser, cache: str) -> None:
     parser.add_argument("--device", default="auto", help=_DEVICE_HELP)
+    parser.add_argument("--cache", default=cache, choices=["disk", "ram", "off"], help=_CACHE_HELP)
     parser.add_argument("--strict", action="store_true", help=_STRICT_HELP)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import hashlib
-import io
 import math
-import os
 import platform
 import shutil
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,20 +19,14 @@ from torch import Tensor
 
 from dalib import build
 from dalib._version import __version__
-from dalib.console import CountedProgress, TrainingProgress, clock, size_of
-from dalib.data.cache import CacheEntry, ImageCache, default_cache_folder
+from dalib.console import CountedProgress, TrainingProgress, clock, say, say_unreadable, size_of
+from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
-from dalib.data.rows import Selected
-from dalib.data.sources import (
-    BUILT_IN_LABELLED,
-    LabelledImages,
-    UnlabelledImages,
-    open_labelled,
-    open_source,
-    open_target,
-    read_folder,
-)
-from dalib.data.stream import permuted
+from dalib.data.prefetch import Prefetched
+from dalib.data.sources import LabelledImages, open_labelled
+from dalib.domains import Domains as Domains
+from dalib.domains import failures, name_of, to_features, where_of
+from dalib.domains import open_domains as open_domains
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.features import FeatureEntry, FeatureStore
 from dalib.engine.fit import Every, fit, restore
@@ -43,13 +34,14 @@ from dalib.engine.keep import MostConfident, kept_step
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import TrainingDivergedError, UserError
-from dalib.feature_space import FeatureSpace, one_by_one, standardization
-from dalib.judge.accuracy import confusion_matrix, wilson_interval
+from dalib.feature_space import FeatureSpace, features_folder, one_by_one, standardization
 from dalib.models.saved import ModelDescription, load_description, load_tensors, save_model
-from dalib.randomness import derive_seed
+from dalib.predictions import evaluate as evaluate
+from dalib.predictions import measure, models_of, slug
+from dalib.predictions import predict as predict
 from dalib.report.page import write_report
 from dalib.report.sheets import write_samples, write_view_sheet
-from dalib.runfolder import RunFolder, TrainingFolder, write_json, write_text
+from dalib.runfolder import RunFolder, TrainingFolder, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,26 +50,27 @@ if TYPE_CHECKING:
 
     from dalib.build import Inputs
     from dalib.config import TrainConfig
+    from dalib.data.prefetch import Stream
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.stream import Rows
-    from dalib.types import Augment
+    from dalib.types import Batch
 
 
 DEFAULT_STEPS = 1000
-SMALL = 2**30
-"""Bytes of images that may be copied in memory; more are read where they are."""
 
 
 @dataclass(frozen=True)
-class Domains:
-    """The images of a run, the source split into what is trained on and what is kept to validate."""
+class Start:
+    """The models of the run in ``--init``."""
 
-    train: LabelledImages
-    validation: LabelledImages
-    target: UnlabelledImages
-    """What is trained on."""
-    to_predict: Rows
-    """The target as predictions see it: the same images, or, of features, the views that predictions average."""
+    run: str
+    classes: tuple[str, ...]
+    architecture: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]]
+    """Of each training, by its name."""
+
+    def of(self, name: str) -> dict[str, Tensor]:
+        """What the training of that name starts from: the model of that name, else the run's own."""
+        return self.weights.get(name, next(iter(self.weights.values())))
 
 
 def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
@@ -91,22 +84,38 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         UserError: bad input, before anything is written.
         TrainingDivergedError: a loss that is not finite; checkpoints and metrics up to then are kept.
     """
-    _check_counts(config)
-    device = build.make_device(config.device)
-    preprocessing = build.make_preprocessing(config)
     # bad settings are told before data is read
+    device = build.make_device(config.device)
+    check_counts(config)
+    preprocessing = build.make_preprocessing(config)
+    build.check_inputs(config)
+    start = _start(config)
+    if start is not None:
+        config = _fitted_to(config, start)
     inputs = build.image_inputs(config, preprocessing)
-    network = build.make_student(config, inputs.architecture, 2)
+    classes = 2 if start is None else len(start.classes)
+    network = build.make_student(config, inputs.architecture, classes)
+    if start is not None:
+        for weights in start.weights.values():
+            build.load_first(network, weights)
     build.make_predictor(network, inputs.architecture)
-    build.make_method(config, network, 2)
+    build.make_method(config, network, classes)
     build.make_optimizer(config.optimizer, network)
-    started_from = _init_weights(config)
     run = RunFolder(Path(config.out)) if config.out else _new_run(config)
     if not resume:
+        if config.init is not None and run.root.resolve() == Path(config.init).resolve():
+            raise UserError(f"--out {run.root}: it is the run to start from; give another folder")
         _check_free(run, overwrite=config.overwrite)
+    if (warning := build.random_weights_warning(config)) is not None:
+        say(f"warning: {warning}")
 
     since = time.monotonic()
     domains = open_domains(config, preprocessing)
+    if start is not None and start.classes != domains.train.classes:
+        raise UserError(
+            f"--init {start.run}: its classes are {', '.join(start.classes)}, "
+            f"those of the source {', '.join(domains.train.classes)}; expected the same"
+        )
     steps = steps_of(config, domains)
     config = replace(config, steps=steps, epochs=None)
     # read here, so that a mistake in it is told now and not after training
@@ -141,12 +150,12 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         views = build.make_views(config, preprocessing)
         write_view_sheet(run.views, domains.target.images, views.student, views.teacher, config.seed)
     write_json(run.summary, summary)
-    images = domains.target
+    images = domains
     of_images = inputs
     space: FeatureSpace | None = None
     if config.features:
         since = time.monotonic()
-        space = _feature_space(config, inputs, preprocessing, domains, device)
+        space = _feature_space(config, inputs, preprocessing, domains, device, start)
         domains = to_features(space, domains, inputs, config)
         summary["seconds"]["features"] = time.monotonic() - since
 
@@ -160,12 +169,14 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
     model: nn.Module | None = None
     for name, training, folder, length in trainings:
         since = time.monotonic()
-        first = dict(started_from.get(name, {}))
-        if model is not None and config.warm_start:
-            first |= model.state_dict()
+        first: dict[str, Tensor] = {}
+        if start is not None:
+            first = start.of(name)
+        elif model is not None and config.warm_start:
+            first = model.state_dict()
         whole: Callable[[nn.Module], nn.Module] | None = None
         if space is not None:
-            inputs, whole = _heads(space, of_images.architecture, domains, adapted=name == "adapted")
+            inputs, whole = _heads(space, of_images.architecture, domains, device, adapted=name == "adapted")
         try:
             model = _train_one(
                 name, training, folder, length, domains, inputs, preprocessing, device, first, whole, resume=resume
@@ -189,124 +200,14 @@ def train(config: TrainConfig, *, resume: bool = False) -> RunFolder:
         summary["changed"] = changed.float().mean().item()
     if config.keep != "last" and config.method != "source-only":
         summary["kept_step"] = kept_step(run.kept)
-    write_samples(run.samples, images, probabilities, domains.train.classes, config.seed)
+    write_samples(run.samples, images.target, probabilities, domains.train.classes, config.seed)
+    summary["counts"]["unreadable"] += _add_failures(run, images)
     write_json(run.summary, {**summary, "status": "done"})
 
     if evaluated is not None and labelled is not None:
-        _measure(run, evaluated, labelled, device)
+        measure(run, evaluated, labelled, device)
     report(run)
     return run
-
-
-def evaluate(
-    run: RunFolder,
-    data: str,
-    *,
-    device: str = "auto",
-    strict: bool = False,
-    root: str | None = None,
-    download: bool = False,
-) -> dict[str, Any]:
-    """Measure every model of the run against labels, and keep the result in the run's folder.
-
-    Args:
-        data: a folder with a folder of images for each class, ``digits-held-out``, or a named test set.
-        root, download: where named sets are, and whether to fetch one that is not there.
-
-    Returns:
-        What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
-    """
-    description = load_description(next(iter(_models(run).values())))
-    labelled = open_labelled(
-        data, description.preprocessing, description.classes, strict=strict, root=root, download=download
-    )
-    return _measure(run, data, labelled, build.make_device(device))
-
-
-def _measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.device) -> dict[str, Any]:
-    """Measure every model of the run on ``labelled``, print and write the result."""
-    say_unreadable(labelled.unreadable)
-    models: dict[str, Any] = {}
-    for name, folder in _models(run).items():
-        predicted = _predicted(folder, labelled.images, data, device).argmax(dim=1)
-        correct = int((predicted == labelled.labels).sum())
-        models[name] = {
-            "accuracy": correct / len(predicted),
-            "interval": wilson_interval(correct, len(predicted)),
-            "confusion": confusion_matrix(labelled.labels, predicted, len(labelled.classes)).tolist(),
-        }
-        low, high = models[name]["interval"]
-        print(
-            f"{name:12} {correct / len(predicted):.1%} of {len(predicted)} images of {data} ({low:.1%} to {high:.1%})"
-        )
-    result = {
-        "data": data,
-        "count": len(labelled.labels),
-        "when": _now(),
-        "classes": list(labelled.classes),
-        "models": models,
-    }
-    file = data
-    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
-        file = f"{_slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
-    write_json(run.evaluations / f"{file}.json", result)
-    return result
-
-
-def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> Tensor:
-    """Probabilities (N, K) of a saved model; where its backbone is frozen, from features that are kept for the next."""
-    model, description = build.load_classifier(folder)
-    architecture = description.architecture
-    if not architecture.get("features"):
-        predictor = build.make_predictor(model, architecture).eval().to(device)
-        return predict_probabilities(predictor, rows, description.preprocessing.normalize, device=device)
-    space = FeatureSpace.of(model, description.preprocessing, features_folder(), device, architecture["averaged_views"])
-    inputs = space.inputs(architecture)
-    head = build.make_classifier(inputs.architecture, len(description.classes))
-    head.load_state_dict(space.without_backbone(model.state_dict()))
-    with CountedProgress(f"features of {source}", sys.stdout) as progress:
-        features = space.plain(rows, source, progress)
-    return predict_probabilities(
-        build.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device
-    )
-
-
-def predict(
-    run: RunFolder, images: str, out: str, *, model: str | None = None, device: str = "auto", strict: bool = False
-) -> int:
-    """Write ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
-
-    Args:
-        images: a folder of images, flat or nested.
-        out: the CSV file, written whole or not at all.
-        model: ``adapted`` or ``source-only``; by default the run's own.
-
-    Returns:
-        How many images were predicted.
-    """
-    models = _models(run)
-    if model is not None and model not in models:
-        raise UserError(f"--model {model}: this run has {', '.join(models)}")
-    network, description = build.load_model(models[model] if model else next(iter(models.values())))
-    where = build.make_device(device)
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(f"--out {out}: its folder does not exist; make it first")
-    target = read_folder(Path(images), description.preprocessing, argument="--images", strict=strict)
-    say_unreadable(target.unreadable)
-    probabilities = predict_probabilities(
-        network.to(where), target.images, description.preprocessing.normalize, device=where
-    )
-    best = probabilities.topk(2, dim=1)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "class", "confidence", "runner_up", "runner_up_confidence"])
-    for name, (first, second), (share, next_share) in zip(
-        target.names, best.indices.tolist(), best.values.tolist(), strict=True
-    ):
-        classes = description.classes
-        writer.writerow([name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"])
-    write_text(Path(out), text.getvalue())
-    return len(target.names)
 
 
 def report(run: RunFolder) -> Path:
@@ -326,11 +227,12 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     images, features = ImageCache(), FeatureStore(features_folder())
     entries: list[CacheEntry | FeatureEntry] = [*images.entries(), *features.entries()]
     if action == "ls":
-        print(f"{images.folder}: {size_of(sum(entry.bytes for entry in entries))}")
+        count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+        say(f"{images.folder}: {size_of(sum(entry.bytes for entry in entries))} in {count}")
         for entry in entries:
             what = "images" if isinstance(entry, CacheEntry) else "features"
             state = "" if entry.complete else ", not complete"
-            print(f"  {entry.key}  {size_of(entry.bytes):>9}  {what} of {entry.source}{state}")
+            say(f"  {entry.key}  {size_of(entry.bytes):>9}  {what} of {entry.source}{state}")
         return
     known = [entry.key for entry in entries]
     unknown = [key for key in keys if key != "all" and key not in known]
@@ -343,58 +245,22 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     print(f"removed {size_of(freed)}")
 
 
-def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
-    """Read source and target, and keep a share of the source for validation."""
-    source = open_source(config.source, preprocessing, seed=config.seed, partner=config.target, **where_of(config))
-    target = open_target(config.target, preprocessing, partner=config.source, **where_of(config))
-    count = len(source.labels)
-    share = config.data.validation_share
-    kept = round(count * share)
-    if not (0 < kept < count or share == 0):
-        raise UserError(
-            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
-            "expected at least one to validate on and one to train on, or 0 to validate on none"
-        )
-    order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
-    return Domains(
-        train=_rows(source, order[kept:].sort().values),
-        validation=_rows(source, order[:kept]),
-        target=target,
-        to_predict=target.images,
-    )
-
-
-def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: TrainConfig) -> Domains:
-    """The same domains with features in place of images: random views to train on, plain ones to predict."""
-    views, count = inputs.views, config.features
-
-    def random(rows: Rows, view: Augment, domain: str) -> Tensor:
-        with CountedProgress(f"features of {domain}", sys.stdout) as progress:
-            return space.random(rows, view, count, domain, progress)
-
-    def plain(rows: Rows, domain: str) -> Tensor:
-        with CountedProgress(f"features of {domain}, plain", sys.stdout) as progress:
-            return space.plain(rows, domain, progress)
-
-    train, validation, target = domains.train, domains.validation, domains.target
-    source = name_of(config.source)
-    return Domains(
-        train=replace(train, images=random(train.images, views.source, source)),
-        validation=replace(validation, images=plain(validation.images, f"{source}, validation")),
-        target=replace(target, images=random(target.images, views.student, config.target)),
-        to_predict=plain(target.images, config.target),
-    )
-
-
 def _feature_space(
-    config: TrainConfig, inputs: Inputs, preprocessing: Preprocessing, domains: Domains, device: torch.device
+    config: TrainConfig,
+    inputs: Inputs,
+    preprocessing: Preprocessing,
+    domains: Domains,
+    device: torch.device,
+    start: Start | None,
 ) -> FeatureSpace:
     network = build.make_student(config, inputs.architecture, len(domains.train.classes))
+    if start is not None:  # one backbone for both trainings, that of the run's own model
+        build.load_first(network, start.of(build.name_of_training(config)))
     return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
 
 
 def _heads(
-    space: FeatureSpace, architecture: dict[str, Any], domains: Domains, *, adapted: bool
+    space: FeatureSpace, architecture: dict[str, Any], domains: Domains, device: torch.device, *, adapted: bool
 ) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
     """How heads are trained on the features, and the way from a head to a network.
 
@@ -402,22 +268,60 @@ def _heads(
     """
     if not space.network.standardize:
         return space.inputs(architecture), lambda head: space.whole(head, None)
-    of_source = standardization(cast("Tensor", domains.train.images))
-    of_target = standardization(cast("Tensor", domains.target.images)) if adapted else of_source
+    of_source = standardization(cast("Tensor", domains.train.images), device)
+    of_target = standardization(cast("Tensor", domains.target.images), device) if adapted else of_source
     return space.inputs(architecture, of_source, of_target), lambda head: space.whole(head, of_target)
 
 
-def features_folder() -> Path:
-    """Where features are kept."""
-    return default_cache_folder() / "features"
-
-
-def _init_weights(config: TrainConfig) -> dict[str, dict[str, Tensor]]:
-    """The weights of the run in ``--init``, for each training those of the model of its name."""
+def _start(config: TrainConfig) -> Start | None:
+    """What the run in ``--init`` has."""
     if config.init is None:
-        return {}
-    models = _models(RunFolder.existing(config.init))
-    return {name: load_tensors(folder) for name, folder in models.items()}
+        return None
+    models = models_of(RunFolder.existing(config.init))
+    description = load_description(next(iter(models.values())))
+    weights = {name: load_tensors(folder) for name, folder in models.items()}
+    return Start(config.init, description.classes, description.architecture, weights)
+
+
+def _fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
+    """The configuration with that standardisation which the weights to start from are used to.
+
+    Raises:
+        UserError: weights of a network of another shape.
+    """
+    here = {
+        "backbone": config.backbone,
+        "model.bottleneck_dim": config.model.bottleneck_dim,
+        "model.bottleneck_norm": config.model.bottleneck_norm,
+    }
+    for setting, value in here.items():
+        there = start.architecture.get(setting.removeprefix("model."), value)
+        if there != value:
+            raise UserError(
+                f"--init {start.run}: it was trained with --{setting} {_flag(there)}, this is {_flag(value)}; "
+                "expected the same"
+            )
+    standardize = bool(start.architecture.get("standardize", False))
+    if standardize == config.model.standardize:
+        return config
+    say(f"note: --model.standardize is {_flag(standardize)}, as in {start.run}")
+    return replace(config, model=replace(config.model, standardize=standardize))
+
+
+def _flag(value: object) -> str:
+    """As it is written on the command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _add_failures(run: RunFolder, domains: Domains) -> int:
+    """Files that turned out to be unreadable while training went on, told and listed; how many there are."""
+    known = read_json(run.unreadable)
+    found = failures([domains.train.images, domains.validation.images, domains.target.images])
+    say_unreadable(found)
+    fresh = [each for each in map(asdict, found) if each not in known]
+    if fresh:
+        write_json(run.unreadable, [*known, *fresh])
+    return len(fresh)
 
 
 def _labelled_set(
@@ -428,16 +332,15 @@ def _labelled_set(
     if name is None:
         return None, None
     try:
-        return name, open_labelled(name, preprocessing, classes, argument="--evaluate", **where_of(config))
+        with CountedProgress(f"reading {name}", sys.stdout) as progress:
+            return name, open_labelled(
+                name, preprocessing, classes, argument="--evaluate", on_progress=progress, **where_of(config)
+            )
     except UserError as error:
         if config.evaluate is not None:
             raise
-        print(f"not measured on {name}: {error}")
+        say(f"not measured on {name}: {error}")
         return None, None
-
-
-def where_of(config: TrainConfig) -> dict[str, Any]:
-    return {"strict": config.strict, "root": config.root, "download": config.download, "cache": config.cache}
 
 
 def config_text(config: TrainConfig) -> str:
@@ -482,11 +385,13 @@ def _train_one(
             lambda to: save(to, method.predictor()),
         )
     start = restore(method, optimizer, checkpoints, device) if resume else 0
-    with TrainingProgress(name, steps, sys.stdout, start=start) as progress:
+    in_memory = all(isinstance(rows, Tensor) for rows in (domains.train.images, domains.target.images))
+    ahead: AbstractContextManager[Stream[Batch]] = nullcontext(stream) if in_memory else Prefetched(stream, end=steps)
+    with ahead as batches, TrainingProgress(name, steps, sys.stdout, start=start) as progress:
         fit(
             method,
             optimizer,
-            stream,
+            batches,
             steps=steps,
             schedule=training.schedule,
             seed=config.seed,
@@ -534,36 +439,9 @@ def steps_of(config: TrainConfig, domains: Domains) -> int:
     return math.ceil(config.epochs * max(len(domains.train.labels), len(domains.target.names)) / config.batch)
 
 
-def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
-    names = tuple(labelled.names[index] for index in indices.tolist())
-    images = labelled.images
-    small = isinstance(images, Tensor) and images.nbytes < SMALL
-    selected = images[indices] if small else Selected(images, indices)
-    return replace(labelled, images=selected, labels=labelled.labels[indices], names=names)
-
-
-def _models(run: RunFolder) -> dict[str, Path]:
-    models = run.models()
-    if not models:
-        raise UserError(
-            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {run.root})"
-        )
-    return models
-
-
 def _new_run(config: TrainConfig) -> RunFolder:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RunFolder(Path("runs") / f"{stamp}-{_slug(name_of(config.source))}-{_slug(config.target)}")
-
-
-def name_of(source: str | list[str]) -> str:
-    """One name for one source or several."""
-    return source if isinstance(source, str) else " + ".join(source)
-
-
-def _slug(where: str) -> str:
-    name = Path(where).resolve().name if os.sep in where else where
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:60].strip(".") or "data"
+    return RunFolder(Path("runs") / f"{stamp}-{slug(name_of(config.source))}-{slug(config.target)}")
 
 
 def _check_free(run: RunFolder, *, overwrite: bool) -> None:
@@ -581,12 +459,18 @@ def _check_free(run: RunFolder, *, overwrite: bool) -> None:
     RunFolder.existing(run.root)  # only a run may be replaced
 
 
-def _check_counts(config: TrainConfig) -> None:
+def check_counts(config: TrainConfig) -> None:
+    """Refuse counts out of their range.
+
+    Raises:
+        UserError: the first of them.
+    """
     positive = {
         "--steps": 1 if config.steps is None else config.steps,
         "--batch": config.batch,
         "--epochs": 1 if config.epochs is None else config.epochs,
         "--baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
+        "--accumulate": config.accumulate,
         "--every.log": config.every.log,
         "--every.evaluate": config.every.evaluate,
         "--every.checkpoint": config.every.checkpoint,
@@ -596,26 +480,22 @@ def _check_counts(config: TrainConfig) -> None:
             raise UserError(f"{argument} {value}: expected at least 1")
     if config.batch < 2:
         raise UserError(f"--batch {config.batch}: expected at least 2, batch normalisation needs them")
+    if config.batch // config.accumulate < 2:
+        raise UserError(
+            f"--accumulate {config.accumulate}: it leaves parts of {config.batch // config.accumulate} of a batch of "
+            f"{config.batch}; expected at least 2 images in each, batch normalisation needs them"
+        )
 
 
 def _say_data(summary: dict[str, Any], domains: Domains) -> None:
     counts = summary["counts"]
-    print(
+    say(
         f"source {summary['source']}: {counts['source']} images to train on, "
         f"{counts['source_validation']} to validate, {len(summary['classes'])} classes; "
-        f"target {summary['target']}: {counts['target']} images without labels "
+        f"target {summary['target']}: {counts['target']} images, their labels unused if there are any "
         f"(read in {clock(summary['seconds']['data'])})"
     )
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
-
-
-def say_unreadable(unreadable: Sequence[Any], most: int = 5) -> None:
-    if unreadable:
-        print(f"skipped {len(unreadable)} images that cannot be read:")
-        for each in unreadable[:most]:
-            print(f"  {each.path}: {each.reason}".encode(errors="backslashreplace").decode())
-        if len(unreadable) > most:
-            print(f"  and {len(unreadable) - most} more")
 
 
 def describe_device(device: torch.device) -> str:

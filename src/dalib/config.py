@@ -76,7 +76,8 @@ class ModelConfig:
             image alone.
         bottleneck_norm: batch normalisation in the bottleneck.
         dropout: probability, before the bottleneck and before the head.
-        standardize: bring each feature of the backbone to mean 0 and standard deviation 1 over both domains.
+        standardize: each feature of the backbone to mean 0 and standard deviation 1, each domain by itself; the saved
+            network carries the target's. Needs --features, or --init.
         frozen_stages: of a pretrained backbone: 0 trains all of it, 1 freezes the stem, 2 the first stage too, ...; -1
             freezes all.
         checkpointing: compute activations twice instead of keeping them: less memory, a third more time.
@@ -129,9 +130,11 @@ class SelfEnsembleConfig:
         over_classes: the squared distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
         weight: of the consistency loss.
         threshold: a target image counts where the teacher's largest probability is above it; 0 counts all.
-        ramp_up_steps: steps over which the weight rises; 0 is at once.
+        ramp_up_steps: steps over which the weights of consistency and information rise; 0 is at once.
         class_balance: weight of the class-balance loss; 0 is off.
         balance_over_classes: the class-balance loss is a mean or a sum over classes.
+        information: weight of the mutual information between target images and predicted classes, which asks for sure
+            predictions of many classes; not the paper's; 0 is off.
     """
 
     alpha: float = 0.99
@@ -145,6 +148,7 @@ class SelfEnsembleConfig:
     ramp_up_steps: int = 0
     class_balance: float = 0.3
     balance_over_classes: OverClasses = "mean"
+    information: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ class TrainConfig:
 
     Attributes:
         preset: a recipe, as a starting point that every other flag changes. paper-small is the paper's for MNIST and
-            USPS, to the letter and slow; digits is ours for written characters, fast. For photographs: photo-features
+            USPS, exactly as published, slow; digits is ours for written characters, fast. For photographs: photo-features
             (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and photo-paper (the recipes of
             Transfer-Learning-Library and of the paper's authors).
         source: a folder with a folder of images for each class, or a .csv or .jsonl file of path and label; fonts
@@ -198,12 +202,16 @@ class TrainConfig:
         backbone: small and digits are ours; paper-small and paper-large are the paper's; any other is a name of timm's,
             such as resnet50.
         weights: of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME, the file in an
-            installed Python package. Without, it starts from random weights.
+            installed Python package. Without, it starts from random weights; with --features these or --init are
+            required.
         weights_order: whether the file's tensors belong to timm's by name or by position.
-        features: train on features of the frozen backbone: this many random views of each image are computed once;
-            minutes instead of hours on a CPU. 0 trains the whole network.
-        init: a run to start from: its models' weights are the first.
-        cache: of decoded images: disk decodes a folder once for all runs, ram anew for each run, off at each step.
+        features: train on features of the frozen backbone: this many random views of each image, at least 2, are
+            computed once; minutes instead of hours on a CPU. Student and teacher take different ones. 0 trains the
+            whole network.
+        init: a run to start from: each model starts from the run's model of that name, else from its own; same classes
+            and network. Goes before warm_start.
+        cache: where decoded images are: disk decodes a folder once for all runs, ram once a run, off whenever an image
+            is needed, which is slow with --features.
         root: the folder of the named data sets; by default data.
         download: fetch a named data set that is not there, where torchvision can.
         evaluate: labelled data to measure on once, after training: a folder with a folder for each class,
@@ -223,9 +231,9 @@ class TrainConfig:
         batch: source images, and as many target images, a step.
         accumulate: parts that a step's batch is computed in, one after the other: less memory. Batch normalisation and
             class balance see the parts.
-        seed: of everything random.
+        seed: the seed of everything random.
         device: auto, cpu, or cuda.
-        precision: of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32.
+        precision: number type of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32.
         compile: the forward passes with torch.compile: default, or cuda-graphs on a GPU.
         strict: refuse unreadable images instead of skipping them.
         overwrite: replace the run's folder if there is one.

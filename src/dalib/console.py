@@ -9,9 +9,12 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from rich.progress import TaskID
+
+    from dalib.data.decoding import Unreadable
 
 # In this order, as far as a method has them. Everything else is in metrics.jsonl.
 SHOWN = (
@@ -19,6 +22,7 @@ SHOWN = (
     ("supervised", "supervised", "{:.3f}"),
     ("consistency", "consistency", "{:.3f}"),
     ("class_balance", "balance", "{:.3f}"),
+    ("information", "information", "{:.3f}"),
     ("mask_rate", "mask", "{:.0%}"),
     ("images_per_second", "images/s", "{:,.0f}"),
 )
@@ -90,7 +94,7 @@ class CountedProgress:
     """Shows how far something is of which only the count is known; a context manager, called with (done, total).
 
     Args:
-        name: what is done.
+        name: what is done. Where it begins anew, for the next of several folders, the counts add up.
         stream: where to; a terminal gets a bar that moves, anything else a line at the end. Nothing is shown of what
             calls it never.
     """
@@ -98,7 +102,7 @@ class CountedProgress:
     def __init__(self, name: str, stream: TextIO) -> None:
         self.name, self.stream = name, stream
         self._since = time.monotonic()
-        self._total = 0
+        self._before = self._done = self._total = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -112,10 +116,12 @@ class CountedProgress:
             self._bar.stop()
         elif kind is None and self._total:
             took = clock(time.monotonic() - self._since)
-            print(f"{self.name}  {self._total} in {took}", file=self.stream, flush=True)
+            say(f"{self.name}: {self._before + self._total} in {took}", file=self.stream)
 
     def __call__(self, done: int, total: int) -> None:
-        self._total = total
+        if done < self._done:
+            self._before += self._total
+        self._done, self._total = done, total
         if not self.stream.isatty():
             return
         if self._bar is None:
@@ -130,7 +136,24 @@ class CountedProgress:
             self._bar.start()
             self._task = self._bar.add_task(self.name, total=total)
         assert self._task is not None
-        self._bar.update(self._task, completed=done, total=total)
+        self._bar.update(self._task, completed=self._before + done, total=self._before + total)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line, whatever is in it: file names need not be text."""
+    print(text.encode(errors="backslashreplace").decode(), file=file, flush=True)
+
+
+def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5) -> None:
+    """Tell how many images cannot be read, and some of them."""
+    if not unreadable:
+        return
+    many = len(unreadable) > 1
+    say(f"skipped {len(unreadable)} image{'s' if many else ''} that cannot be read:")
+    for each in unreadable[:most]:
+        say(f"  {each.path}: {each.reason}")
+    if len(unreadable) > most:
+        say(f"  and {len(unreadable) - most} more")
 
 
 def clock(seconds: float) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from dalib import build
 from dalib.augment.stored import Standardized
+from dalib.data.cache import default_cache_folder
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.inference import fast_inference
@@ -148,10 +149,15 @@ class _Plain:
         return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
 
 
-def standardization(features: Tensor) -> Standardized:
-    """By mean and standard deviation (D,) over the images and views of features (N, V, D)."""
+def features_folder() -> Path:
+    """Where features are kept."""
+    return default_cache_folder() / "features"
+
+
+def standardization(features: Tensor, device: torch.device) -> Standardized:
+    """By mean and standard deviation (D,) over the images and views of features (N, V, D), for use on that device."""
     values = one_by_one(features)
-    return Standardized(values.mean(dim=0), values.std(dim=0, correction=0).clamp_min(1e-5))
+    return Standardized(values.mean(dim=0).to(device), values.std(dim=0, correction=0).clamp_min(1e-5).to(device))
 
 
 def one_by_one(features: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ summary.json::
      "started": ISO time, "method": "self-ensemble" | "source-only",
      "source": text, "target": text, "classes": [names],
      "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n},
-     "seconds": {"data": s, "source-only": s, "adapted": s},
+     "seconds": {"data": s, "features": s, "source-only": s, "adapted": s},
      "models": {NAME: {"source_validation_accuracy": share, "target_histogram": [counts by class],
                        "target_confidence": mean of the largest probability}},
      "kept_step": step of the adapted model's weights,                                (with --keep most-confident)

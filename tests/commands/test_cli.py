@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from dalib.cli import read_config, run
 from dalib.checks import import_conflicts
+from dalib.cli import read_config, run
 from dalib.runfolder import RunFolder
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
@@ -143,7 +143,7 @@ def test_a_file_name_that_is_not_text_stops_nothing(trained, tmp_path, capsys):
 
 
 def test_checks_tells_counts_without_training(folders, capsys):
-    assert run(["checks", "--source", f"{folders}/source", "--target", f"{folders}/target"]) == 0
+    assert run(["checks", "--source", f"{folders}/source", "--target", f"{folders}/target", *QUICK]) == 0
     out = capsys.readouterr().out
     for expected in ("torch", "dark: 12", "24 images", "broken.png"):
         assert expected in out
@@ -161,6 +161,9 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
     ("arguments", "expected"),
     [
         ([], "train,eval,predict,report,checks"),
+        (["cache", "fly"], "fly"),
+        (["cache", "rm", "nokey"], "nokey: not in the cache"),
+        (["eval", "x", "--data", "y", "--cache", "tape"], "--cache"),
         (["fly"], "fly"),
         (["train", "--foo", "1"], "--foo"),
         (["train", "--steps", "many"], "--steps"),

@@ -69,7 +69,7 @@ def test_eval_finds_named_sets_below_root(root, tmp_path, capsys):
 
 
 def test_checks_counts_named_sets(root, capsys):
-    assert run(["checks", "--source", "mnist", "--target", "fashion-mnist", "--root", str(root)]) == 0
+    assert run(["checks", "--source", "mnist", "--target", "fashion-mnist", "--root", str(root), *QUICK]) == 0
     out = capsys.readouterr().out
     assert "source mnist: 40 images, 10 classes" in out
     assert "target fashion-mnist: 20 images" in out

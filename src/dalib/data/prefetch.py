@@ -16,8 +16,11 @@ Made = TypeVar("Made", covariant=True)
 class Stream(Protocol[Made]):
     """What :class:`dalib.data.stream.TwoDomainStream` is to the loop."""
 
-    device: torch.device
-    rank: int
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def rank(self) -> int: ...
 
     @property
     def images_per_step(self) -> int: ...

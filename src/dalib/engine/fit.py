@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from dalib.data.stream import TwoDomainStream
+    from dalib.data.prefetch import Stream
     from dalib.engine.runlog import MetricsLog
-    from dalib.types import Method
+    from dalib.types import Batch, Method
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Every:
 def fit(
     method: Method,
     optimizer: Optimizer,
-    stream: TwoDomainStream,
+    stream: Stream[Batch],
     *,
     steps: int,
     schedule: Callable[[int], float],

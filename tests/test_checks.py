@@ -1,0 +1,169 @@
+"""What ``dalib checks`` prints, of files and of what is none."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from dalib.cli import run
+from dalib.config import TrainConfig
+from dalib.models.pretrained import PretrainedBackbone
+
+SMALL = ["--data.size", "16", "--batch", "4"]
+
+
+def write_image(path, rng, size=(20, 24), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = (3,) if mode == "RGB" else ()
+    Image.fromarray(rng.integers(0, 256, (*size, *channels), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """source/{cat,dog}, target/{cat,fox}: a grey image, other sizes, copies within and across, and damage."""
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        write_image(tmp_path / f"source/cat/{number}.png", rng)
+        write_image(tmp_path / f"source/dog/{number}.png", rng)
+        write_image(tmp_path / f"target/cat/{number}.png", rng, (30, 40))
+        write_image(tmp_path / f"target/fox/{number}.png", rng, (31, 60))
+    write_image(tmp_path / "source/dog/grey.png", rng, mode="L")
+    shutil.copy(tmp_path / "source/dog/0.png", tmp_path / "source/dog/again.png")
+    shutil.copy(tmp_path / "source/cat/1.png", tmp_path / "target/cat/same.png")
+    (tmp_path / "target/fox/broken.jpg").write_bytes(b"no image")
+    (tmp_path / "source/cat/notes.txt").write_text("not an image")
+    return tmp_path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def printed(capsys, *arguments):
+    assert run(["checks", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_without_data_the_installation_is_told(capsys):
+    out = printed(capsys)
+    assert f"torch {torch.__version__}" in out
+    assert "device auto is" in out
+    assert "give --source and --target" in out
+    assert "steps/s" not in out
+
+
+def test_two_folders_are_described(folders, cache, capsys):
+    out = printed(capsys, "--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL)
+    for expected in (
+        f"source {folders}/source: 8 images, 2 classes",
+        "  cat: 3\n  dog: 5\n",
+        "width 24, height 20 pixels; kinds of pixels: RGB 7, L 1",
+        "not used, by their endings: .txt 1",
+        f"1 image is a copy of another, for instance {folders}/source/dog/0.png = {folders}/source/dog/again.png",
+        f"target {folders}/target: 7 images, their labels unused",
+        "width 24 to 60 (median 40), height 20 to 31 (median 30) pixels",
+        "skipped 1 image that cannot be read:",
+        "broken.jpg",
+        "only the source has the classes dog, not the target",
+        "only the target has the classes fox, not the source",
+        f"1 image is in source and target, for instance {folders}/source/cat/1.png = {folders}/target/cat/same.png",
+        f"decoded, the images take 11.2 KiB: on the disk in {cache}",
+        "source-only: ",
+        "adapted: ",
+        "1000 steps: ",
+        "all in all about",
+    ):
+        assert expected in out, expected
+    assert not cache.exists(), "looking keeps nothing"
+
+
+def test_lengths_are_those_of_training(folders, cache, capsys):
+    arguments = ["--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL]
+    out = printed(capsys, *arguments, "--steps", "30", "--baseline_steps", "20")
+    assert "source-only: " in out
+    assert " 20 steps: " in out
+    assert " 30 steps: " in out
+    assert " 6 steps: " in printed(capsys, *arguments, "--epochs", "3")
+    assert "source-only" not in printed(capsys, *arguments, "--baseline", "false")
+
+
+def test_one_domain_is_described_without_an_estimate(folders, cache, capsys):
+    out = printed(capsys, "--source", f"{folders}/source", *SMALL)
+    assert "8 images, 2 classes" in out
+    assert "target" not in out
+    assert "steps/s" not in out
+    out = printed(capsys, "--target", f"{folders}/target", *SMALL)
+    assert "7 images" in out
+    assert "source" not in out
+
+
+def test_several_sources_are_described_together_and_decode_nothing(folders, cache, capsys):
+    rng = np.random.default_rng(1)
+    write_image(folders / "more/dog/x.png", rng)
+    write_image(folders / "more/owl/x.png", rng)
+    out = printed(capsys, "--source", f"{folders}/source", "--source", f"{folders}/more", *SMALL)
+    assert f"source {folders}/source + {folders}/more: 10 images, 3 classes" in out
+    assert "  cat: 3\n  dog: 6\n  owl: 1\n" in out
+    assert not cache.exists()
+
+
+def test_the_source_may_stand_in_a_configuration(folders, cache, capsys):
+    (folders / "c.yaml").write_text(f"source: {folders}/source\ndata: {{size: 16}}\n")
+    assert "8 images, 2 classes" in printed(capsys, "--config", f"{folders}/c.yaml")
+
+
+def test_what_is_no_file_is_counted(capsys, cache):
+    out = printed(capsys, "--source", "fonts", "--target", "digits", *SMALL, "--steps", "2")
+    assert "source fonts: 12000 images, 10 classes" in out
+    assert "target digits: 1200 images" in out
+    assert "decoded" not in out
+    assert not cache.exists()
+
+
+def test_features_are_estimated_by_their_number(folders, cache, capsys):
+    torch.manual_seed(0)
+    network = PretrainedBackbone("test_resnet").network
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folders / "w.safetensors")
+    arguments = ["--source", f"{folders}/source", "--target", f"{folders}/target", "--data.size", "32"]
+    more = ["--backbone", "test_resnet", "--batch", "4", "--model.averaged_views", "2", "--accumulate", "2"]
+    out = printed(capsys, *arguments, *more, "--weights", f"{folders}/w.safetensors")
+    # 4 of 8 + 7 images to train on, and 2 of each of the target and of the 1 that validates
+    assert f"{4 * 15 + 2 * 8} to compute" in out
+    assert not cache.exists()
+    assert "random weights" in printed(capsys, *arguments, *more, "--preset", "photo")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--source", "{root}/none"], "no such folder"),
+        (["--target", "{root}/empty"], "--target"),
+        (["--steps", "0"], "--steps 0"),
+        (["--features", "1"], "--features 1"),
+        (["--backbone", "huge"], "paper-small"),
+        (["--preset", "photo", "--backbone", "test_resnet", "--weights", "{root}/none"], "none"),
+        (["--source", "{root}/unreadable"], "no image of the class 'dog' can be read"),
+    ],
+)
+def test_what_training_would_refuse_is_refused(more, expected, folders, cache, capsys):
+    (folders / "empty").mkdir()
+    shutil.copytree(folders / "source", folders / "unreadable")
+    for path in (folders / "unreadable/dog").iterdir():
+        path.write_bytes(b"no image")
+    arguments = {"--source": f"{folders}/source", "--target": f"{folders}/target"}
+    arguments |= dict(zip(more[::2], (each.format(root=folders) for each in more[1::2]), strict=True))
+    assert run(["checks", *(part for pair in arguments.items() for part in pair)]) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1
+    assert not cache.exists()
+
+
+def test_the_default_data_are_not_taken_for_given(capsys):
+    assert TrainConfig().source == "fonts"
+    assert "fonts" not in printed(capsys, "--batch", "4")

@@ -1,0 +1,172 @@
+"""The way from images to stored features, and from a head that was trained on them back to a network of images."""
+
+import pytest
+import torch
+
+from dalib import build
+from dalib.augment.views import photo_weak
+from dalib.data.preprocessing import Preprocessing
+from dalib.engine.predict import predict_probabilities
+from dalib.feature_space import SEED, FeatureSpace, one_by_one, standardization
+from dalib.randomness import generator_for
+
+CPU = torch.device("cpu")
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
+PREPROCESSING = Preprocessing(size=40, channels=3, crop=32, mean=MEAN, std=STD)
+ARCHITECTURE = {
+    "backbone": "test_resnet",
+    "bottleneck_dim": 8,
+    "averaged_views": 0,
+    "channels": 3,
+    "size": 32,
+    "standardize": True,
+    "pretrained": True,
+    "frozen_stages": -1,
+    "checkpointing": False,
+    "features": True,
+}
+HALF = {"atol": 2e-3, "rtol": 2e-3}  # features are kept in half precision
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randint(0, 256, (5, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def network_of(**changes):
+    torch.manual_seed(0)
+    return build.make_classifier({**ARCHITECTURE, **changes}, 3).eval()
+
+
+def space_of(folder, averaged_views=0, network=None):
+    return FeatureSpace.of(network or network_of(), PREPROCESSING, folder, CPU, averaged_views)
+
+
+def pooled(space, views):
+    with torch.no_grad():
+        return space.network.pool_layer(space.network.backbone(views))
+
+
+def test_plain_features_are_of_the_normalised_centre(images, tmp_path):
+    space = space_of(tmp_path)
+    features = space.plain(images, "images")
+    assert features.shape == (5, 1, space.width)
+    assert features.dtype == torch.float16
+    torch.testing.assert_close(features[:, 0].float(), pooled(space, PREPROCESSING.normalize(images)), **HALF)
+
+
+def test_plain_features_to_average_are_of_each_fixed_warp(images, tmp_path):
+    space = space_of(tmp_path, averaged_views=3)
+    features = space.plain(images, "images")
+    assert features.shape == (5, 3, space.width)
+    warps = build.make_predictor(space.network, {**ARCHITECTURE, "averaged_views": 3}).warps
+    for number in range(3):
+        expected = pooled(space, warps(PREPROCESSING.normalize(images), number))
+        torch.testing.assert_close(features[:, number].float(), expected, **HALF)
+
+
+def test_random_features_are_of_views_drawn_anew_and_the_same_for_all_runs(images, tmp_path):
+    view = photo_weak(32, MEAN, STD)
+    space = space_of(tmp_path / "a")
+    features = space.random(images, view, 2, "images")
+    assert features.shape == (5, 2, space.width)
+    assert not torch.equal(features[:, 0], features[:, 1])
+    torch.testing.assert_close(features, space_of(tmp_path / "b").random(images, view, 2, "images"))
+    filled = images[torch.arange(32).clamp(max=4)]  # the only batch is filled up to its 32
+    seen = view(filled, generator_for(CPU, SEED, "features", 1, 0))[:5]
+    torch.testing.assert_close(features[:, 1].float(), pooled(space, seen), **HALF)
+
+
+def test_features_are_computed_once_for_what_they_depend_on(images, tmp_path):
+    calls = []
+
+    def progress(done, total):
+        calls.append((done, total))
+
+    space, view = space_of(tmp_path), photo_weak(32, MEAN, STD)
+    first = space.random(images, view, 2, "images", progress)
+    assert calls == [(5, 5)]
+    assert torch.equal(first, space_of(tmp_path).random(images, view, 2, "of another name", progress))
+    assert calls == [(5, 5)]
+    space.random(images, view, 3, "images", progress)  # more views
+    space.random(images[:4], view, 2, "images", progress)  # other images
+    space.plain(images, "images", progress)
+    space_of(tmp_path, averaged_views=1).plain(images, "images", progress)
+    other = network_of()
+    with torch.no_grad():
+        next(other.backbone.parameters()).add_(0.1)
+    space_of(tmp_path, network=other).plain(images, "images", progress)
+    assert calls[1:] == [(5, 5), (4, 4), (5, 5), (5, 5), (5, 5)]
+
+
+def test_what_follows_the_backbone_does_not_decide_features(images, tmp_path):
+    calls = []
+    space_of(tmp_path).plain(images, "images")
+    network = network_of(bottleneck_dim=4, standardize=False)
+    space_of(tmp_path, network=network).plain(images, "images", lambda *counts: calls.append(counts))
+    assert calls == []
+
+
+def test_a_head_trained_on_standardised_features_is_the_whole_network_that_has_their_statistics(images, tmp_path):
+    space = space_of(tmp_path, averaged_views=2)
+    features = space.plain(images, "images")
+    of_target = standardization(features, CPU)
+    of_source = standardization(features[:2], CPU)
+    inputs = space.inputs(ARCHITECTURE, of_source, of_target)
+    torch.manual_seed(1)
+    head = build.make_classifier(inputs.architecture, 3).eval()
+    assert not head.standardize
+    predictor = build.make_predictor(head, inputs.architecture)
+    expected = predict_probabilities(predictor, features, inputs.plain, device=CPU)
+    whole = build.make_predictor(space.whole(head, of_target), {**ARCHITECTURE, "averaged_views": 2})
+    torch.testing.assert_close(
+        predict_probabilities(whole, images, PREPROCESSING.normalize, device=CPU), expected, **HALF
+    )
+    of_source_alone = predict_probabilities(predictor, features, inputs.plain_source, device=CPU)
+    assert not torch.allclose(of_source_alone, expected, atol=1e-2)
+
+
+def test_a_head_on_features_as_they_are_standardises_by_its_own_statistics(images, tmp_path):
+    space = space_of(tmp_path)
+    network = network_of()
+    network.set_feature_statistics(torch.full((space.width,), 0.5), torch.full((space.width,), 2.0))
+    inputs = space.inputs(ARCHITECTURE)
+    head = build.make_classifier(inputs.architecture, 3)
+    head.load_state_dict(space.without_backbone(network.state_dict()))
+    features = space.plain(images, "images")
+    got = predict_probabilities(build.make_predictor(head, inputs.architecture), features, inputs.plain, device=CPU)
+    expected = predict_probabilities(network, images, PREPROCESSING.normalize, device=CPU)
+    torch.testing.assert_close(got, expected, **HALF)
+
+
+def test_student_and_teacher_see_different_stored_views_each_standardised_by_its_domain(tmp_path):
+    stored = torch.arange(2 * 4 * 96, dtype=torch.float16).view(2, 4, 96)
+    of_source, of_target = standardization(stored, CPU), standardization(stored + 100, CPU)
+    views = space_of(tmp_path).inputs(ARCHITECTURE, of_source, of_target).views
+    generator = torch.Generator().manual_seed(0)
+    common = views.common(stored, generator)
+    student, teacher = views.student(common, generator), views.teacher(common, generator)
+    assert student.shape == teacher.shape == (2, 96)
+    assert not (student == teacher).any()
+    torch.testing.assert_close(student, of_target(common[:, 0].float()))
+    source = views.source(stored, generator)
+    candidates = of_source(stored.float())
+    assert all(any(torch.equal(source[row], candidates[row, view]) for view in range(4)) for row in range(2))
+
+
+def test_standardization_is_over_images_and_views():
+    features = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [7.0, 5.0]]]).half()
+    found = standardization(features, CPU)
+    assert one_by_one(features).shape == (4, 2)
+    torch.testing.assert_close(found.mean, torch.tensor([4.0, 5.0]))
+    torch.testing.assert_close(found.std, torch.tensor([5.0**0.5, 1e-5]))
+    assert found(features.float())[0, 0].tolist() == pytest.approx([-3 / 5**0.5, 0.0])
+
+
+def test_standardization_is_ready_for_the_device_of_the_batches():
+    found = standardization(torch.ones(2, 1, 3).half(), torch.device("meta"))
+    assert found.mean.device.type == found.std.device.type == "meta"
+
+
+def test_a_backbone_is_left_out_of_a_heads_weights():
+    assert FeatureSpace.without_backbone({"backbone.x": torch.ones(1), "head.x": torch.ones(1)}).keys() == {"head.x"}
