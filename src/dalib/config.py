@@ -192,8 +192,8 @@ class TrainConfig:
     Attributes:
         preset: a recipe, as a starting point that every other flag changes. paper-small is the paper's for MNIST and
             USPS, exactly as published, slow; digits is ours for written characters, fast. For photographs:
-            photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and photo-paper (the recipes
-            of Transfer-Learning-Library and of the paper's authors).
+            photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and photo-paper (the
+            recipes of Transfer-Learning-Library and of the paper's authors).
         source: a folder with a folder of images for each class, or a .csv or .jsonl file of path and label; fonts
             (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist, cifar10, stl10,
             office31/amazon, office31/dslr, office31/webcam. May be given several times.
