@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -45,6 +45,7 @@ class FeatureSpace:
     store: FeatureStore
     device: torch.device
     plain_views: tuple[Augment, ...]
+    _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -110,14 +111,11 @@ class FeatureSpace:
     ) -> Tensor:
         count, batch = len(rows), 32
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
-        # a network that is compiled or folded is made only when there is something to extract
-        backbone: Callable[[Tensor], Tensor] | None = None
 
         def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
-            nonlocal backbone
-            if backbone is None:
+            if not self._fast:  # made where there is something to extract, and once, because trying ways takes seconds
                 whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
-                backbone = fast_inference(whole, (batch, channels, size, size), images=(count - start) * len(views))
+                self._fast.append(fast_inference(whole, (batch, channels, size, size)))
 
             def done(number: int) -> None:
                 on_batch(number)
@@ -125,7 +123,15 @@ class FeatureSpace:
                     on_progress(number, count)
 
             extract_features(
-                backbone, rows, views, device=self.device, seed=SEED, batch=batch, into=into, start=start, on_batch=done
+                self._fast[0],
+                rows,
+                views,
+                device=self.device,
+                seed=SEED,
+                batch=batch,
+                into=into,
+                start=start,
+                on_batch=done,
             )
 
         key = features_key(rows, weights_fingerprint(self.network.backbone.state_dict()), described, len(views), SEED)
