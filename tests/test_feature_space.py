@@ -72,7 +72,7 @@ def test_random_features_are_of_views_drawn_anew_and_the_same_for_all_runs(image
     assert features.shape == (5, 2, space.width)
     assert not torch.equal(features[:, 0], features[:, 1])
     torch.testing.assert_close(features, space_of(tmp_path / "b").random(images, view, 2, "images"))
-    filled = images[torch.arange(32).clamp(max=4)]  # the only batch is filled up to its 32
+    filled = images[torch.arange(8).clamp(max=4)]  # the only batch is filled up to its 8
     seen = view(filled, generator_for(CPU, SEED, "features", 1, 0))[:5]
     torch.testing.assert_close(features[:, 1].float(), pooled(space, seen), **HALF)
 

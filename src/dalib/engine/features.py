@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dalib.data.stream import Rows
     from dalib.types import Augment
 
-_SAVE_EVERY = 16  # batches: some seconds of work, which is what a kill can cost
+_SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
 
 
 def extract_features(
