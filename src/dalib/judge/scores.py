@@ -1,0 +1,538 @@
+"""Label-free scores: what the predictions and features of unlabelled target images say about the model behind them.
+
+Each is a pure function, computed in float64 unless it says otherwise, and each can be fooled: its docstring says how.
+None is an accuracy. Compare a score between models on the same images, never between data sets.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_mutual_info_score
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Rows of half-precision probabilities miss a sum of 1 by about this much.
+SUM_TOLERANCE = 1e-2
+
+# Entries of one block of similarities: 64 MB of float32.
+BLOCK_ENTRIES = 16_000_000
+
+
+def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
+    """Probabilities (N, C) as float64 on the CPU, without gradient, or a ValueError that says what is wrong with them.
+
+    Args:
+        p: (N, C) of any floating-point dtype, N >= 1 and C >= 2, rows in [0, 1] with sum 1 (within 0.01, which half
+            precision needs). Logits are refused by their sum.
+        name: what to call them in the message.
+
+    Raises:
+        ValueError: another shape, not floating point, NaN or infinite, outside [0, 1], or rows that do not sum to 1.
+
+    >>> as_probabilities(torch.tensor([[0.25, 0.75]])).dtype
+    torch.float64
+    """
+    if p.ndim != 2 or p.shape[0] < 1 or p.shape[1] < 2:
+        raise ValueError(f"{name}: expected probabilities (N >= 1, C >= 2), got shape {tuple(p.shape)}")
+    if not p.is_floating_point():
+        raise ValueError(f"{name}: expected floating-point probabilities, got {p.dtype}")
+    p = p.detach().to("cpu", torch.float64)
+    if not bool(p.isfinite().all()):
+        rows = int((~p.isfinite()).any(dim=1).sum())
+        raise ValueError(f"{name}: {rows} of {len(p)} rows have NaN or infinite entries")
+    if bool((p < -SUM_TOLERANCE).any()) or bool(((p.sum(dim=1) - 1).abs() > SUM_TOLERANCE).any()):
+        raise ValueError(f"{name}: expected rows in [0, 1] that sum to 1; apply softmax to logits first")
+    return p
+
+
+def as_features(features: Tensor, name: str = "features") -> Tensor:
+    """Features (N, D) as float64 on the CPU, without gradient, or a ValueError that says what is wrong with them.
+
+    Raises:
+        ValueError: not (N >= 1, D >= 1), not floating point, or NaN or infinite entries.
+
+    >>> as_features(torch.zeros(3, 2)).dtype
+    torch.float64
+    """
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"{name}: expected features (N >= 1, D >= 1), got shape {tuple(features.shape)}")
+    if not features.is_floating_point():
+        raise ValueError(f"{name}: expected floating-point features, got {features.dtype}")
+    features = features.detach().to("cpu", torch.float64)
+    if not bool(features.isfinite().all()):
+        rows = int((~features.isfinite()).any(dim=1).sum())
+        raise ValueError(f"{name}: {rows} of {len(features)} rows have NaN or infinite entries")
+    return features
+
+
+def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str = "labels") -> Tensor:
+    """Class numbers (N,) as int64 on the CPU, or a ValueError that says what is wrong with them.
+
+    Args:
+        count: the N to insist on; None takes any of at least 1.
+        num_classes: C; each entry must lie in [0, C).
+
+    Raises:
+        ValueError: another shape or count, not integers, or out of range.
+
+    >>> as_classes(torch.tensor([2, 0]), 2, num_classes=3).tolist()
+    [2, 0]
+    """
+    if classes.ndim != 1 or len(classes) < 1 or (count is not None and len(classes) != count):
+        wanted = "N >= 1" if count is None else f"{count}"
+        raise ValueError(f"{name}: expected shape ({wanted},), got {tuple(classes.shape)}")
+    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+        raise ValueError(f"{name}: expected integers, got {classes.dtype}")
+    classes = classes.detach().to("cpu", torch.int64)
+    if int(classes.min()) < 0 or int(classes.max()) >= num_classes:
+        raise ValueError(
+            f"{name}: expected classes in [0, {num_classes}), got {int(classes.min())} to {int(classes.max())}"
+        )
+    return classes
+
+
+def mask_rate(p: Tensor, threshold: float) -> float:
+    r"""The share of images that the model is confident of, :math:`\frac1N \sum_i [\max_c p^i_c > t]`.
+
+    Args:
+        p: (N, C) probabilities; the teacher's, for the share that self-ensembling learns from.
+        threshold: t in [0, 1]. A maximum of exactly t is not above it.
+
+    Returns:
+        In [0, 1]; higher is better.
+
+    Misleads: a collapsed model is confident everywhere, and so is one that overfits its source. Read it with
+    :func:`class_vanishing` and :func:`agreement`.
+    Raises: ValueError for a threshold outside [0, 1] or what :func:`as_probabilities` refuses.
+    Source: French et al., ICLR 2018, whose code picks an epoch by it.
+
+    >>> mask_rate(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), threshold=0.8)
+    0.5
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: expected a number in [0, 1], got {threshold}")
+    # compared in the dtype that p came with, so that a float32 0.8 is not above the float64 0.8
+    as_probabilities(p)
+    return float((p.detach().amax(dim=1) > threshold).double().mean())
+
+
+def mean_entropy(p: Tensor) -> float:
+    r"""The mean entropy of the predictions in nats, :math:`-\frac1N \sum_i \sum_c p^i_c \log p^i_c`.
+
+    Args:
+        p: (N, C) probabilities; exact 0 and 1 are fine.
+
+    Returns:
+        In [0, log C]; LOWER is better.
+
+    Misleads: 0 for any model that is certain, right or wrong, collapsed or not. Methods that minimise entropy lower
+    it by construction.
+    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Source: Morerio et al., ICLR 2018.
+
+    >>> round(mean_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])), 4)
+    0.3466
+    """
+    return max(0.0, float(_entropy(as_probabilities(p)).mean()))
+
+
+def mutual_information(p: Tensor) -> float:
+    r"""Information maximisation in nats, :math:`H(\frac1N \sum_i p^i) - \frac1N \sum_i H(p^i)`: certain and diverse.
+
+    Args:
+        p: (N, C) probabilities.
+
+    Returns:
+        In [0, log C]; higher is better. 0 for one image, for a collapsed model and for one that knows nothing.
+
+    Misleads: it rewards equal class counts, so a target with other shares punishes the model that sees them; certain
+    wrong answers that are spread over the classes score as well as right ones.
+    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Source: Shi & Sha, ICML 2012; as a validator Musgrave et al. 2022 (Information Maximization).
+
+    >>> round(mutual_information(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4)
+    0.6931
+    """
+    p = as_probabilities(p)
+    return max(0.0, float(_entropy(p.mean(dim=0, keepdim=True)).mean() - _entropy(p).mean()))
+
+
+def nuclear_norm(p: Tensor) -> float:
+    r"""Batch nuclear norm as a share of its maximum, :math:`\Vert P \Vert_* / \sqrt{N \min(N, C)}`.
+
+    The nuclear norm is the sum of the singular values of the (N, C) predictions: large when they are certain and of
+    many classes.
+
+    Args:
+        p: (N, C) probabilities.
+
+    Returns:
+        In (0, 1]; higher is better. 1 for certain predictions with equal counts; a model that collapsed to one class
+        gets 1 / sqrt(min(N, C)).
+
+    Misleads: as :func:`mutual_information`, it prefers equal class counts and cannot tell right from wrong. Between
+    sets of images of different sizes it is not comparable.
+    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Source: Cui et al., CVPR 2020 (BNM); as a validator Musgrave et al. 2022. The scaling is ours.
+
+    >>> round(nuclear_norm(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4), round(nuclear_norm(torch.ones(9, 1).mul(
+    ...     torch.tensor([[1.0, 0.0]]))), 4)
+    (1.0, 0.7071)
+    """
+    p = as_probabilities(p)
+    return min(1.0, float(torch.linalg.svdvals(p).sum()) / math.sqrt(len(p) * min(p.shape)))
+
+
+def corr_c(p: Tensor) -> float:
+    r"""Class correlation: the cosine between :math:`K = P^\top P / N` and the identity, certain and diverse.
+
+    .. math:: \frac{\operatorname{tr} K}{\sqrt C \, \Vert K \Vert_F}
+
+    Args:
+        p: (N, C) probabilities.
+
+    Returns:
+        In [1 / sqrt(C), 1]; higher is better. 1 for certain predictions with equal counts, 1 / sqrt(C) both for a
+        collapsed model and for one that answers the same distribution everywhere.
+
+    Misleads: it prefers equal class counts, as the identity that it compares with has them.
+    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Source: Tu et al. 2023, "Assessing Model Out-of-distribution Generalization with Softmax Prediction Probability
+    Baselines and A Correlation Method" (SoftmaxCorr); Hu et al., NeurIPS 2024, call it Corr-C.
+
+    >>> round(corr_c(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4), round(corr_c(torch.full((5, 4), 0.25)), 4)
+    (1.0, 0.5)
+    """
+    p = as_probabilities(p)
+    correlation = p.T @ p / len(p)
+    return min(1.0, float(correlation.trace() / (math.sqrt(p.shape[1]) * correlation.norm())))
+
+
+def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:
+    r"""Soft neighbourhood density: how many near neighbours an image has among the predictions, as a mean entropy.
+
+    .. math:: s_{ij} = \frac{p^i \cdot p^j}{\Vert p^i \Vert \Vert p^j \Vert}, \quad
+              w_{ij} = \frac{e^{s_{ij} / T}}{\sum_{k \ne i} e^{s_{ik} / T}}, \quad
+              -\frac1N \sum_i \sum_{j \ne i} w_{ij} \log w_{ij}
+
+    Computed in float32 for float32 probabilities, a block of rows at a time: about 200 MB whatever N, and time that
+    grows with N squared.
+
+    Args:
+        p: (N, C) probabilities with N >= 2.
+        temperature: T > 0; 0.05 is the paper's.
+
+    Returns:
+        In [0, log(N - 1)]; higher is better. It grows with N: compare on the same images.
+
+    Misleads: a model that collapsed to one class has the densest neighbourhoods of all, the maximum log(N - 1). Never
+    use it without a guard against collapse.
+    Raises: ValueError for fewer than 2 images, a temperature not above 0, or what :func:`as_probabilities` refuses.
+    Source: Saito et al., ICCV 2021, equations 1 to 3.
+
+    >>> round(soft_neighbourhood_density(torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)), 4), round(math.log(2), 4)
+    (0.6931, 0.6931)
+    """
+    checked = as_probabilities(p)
+    if len(checked) < 2:
+        raise ValueError("p: expected at least 2 images, because an image is not its own neighbour; got 1")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
+    unit = torch.nn.functional.normalize(checked, dim=1)
+    if p.dtype != torch.float64:
+        unit = unit.float()
+    total = 0.0
+    block = max(1, BLOCK_ENTRIES // len(unit))
+    for start in range(0, len(unit), block):
+        similarity = (unit[start : start + block] @ unit.T).div_(temperature)
+        itself = similarity.diagonal(start)
+        itself.fill_(-torch.inf)
+        # H = log Z - sum_j w_j s_j, the row's maximum taken out of both: one exponential, no logarithm of N entries
+        similarity -= similarity.amax(dim=1, keepdim=True)
+        weight = similarity.exp()
+        partition = weight.sum(dim=1, dtype=torch.float64)
+        itself.fill_(0)
+        expected = weight.mul_(similarity).sum(dim=1, dtype=torch.float64) / partition
+        total += float((partition.log() - expected).sum())
+    return min(max(0.0, total / len(unit)), math.log(len(unit) - 1))
+
+
+def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: int = 0, restarts: int = 3) -> float:
+    r"""Do the predicted classes follow the clusters of the features? Their adjusted mutual information.
+
+    .. math:: \frac{MI(k, \hat y) - E[MI]}{\frac12 (H(k) + H(\hat y)) - E[MI]}
+
+    with k the cluster of each image by k-means with C clusters, and the expectation over random labels.
+
+    Args:
+        features: (N, D) of the target images. Unit length (``torch.nn.functional.normalize``) often helps.
+        predictions: (N,) int64 in [0, C), the predicted classes.
+        num_classes: C, at least 2; the number of clusters, or N where that is fewer.
+        seed: of the k-means; equal seeds give equal scores.
+        restarts: k-means runs of which the tightest counts; the time is proportional to it.
+
+    Returns:
+        At most 1, about 0 for predictions that have nothing to do with the clusters, and slightly below by chance;
+        higher is better. 0 for a collapsed model.
+
+    Misleads: it asks whether head and features agree with each other, which both can do while wrong: features that
+    the training clustered by its own pseudo-labels always agree. Noisy where clusters are of unequal size.
+    Raises: ValueError for shapes or entries other than these, fewer than 2 images or classes, or restarts below 1.
+    Source: Musgrave et al. 2022 (ClassAMI); Vinh et al., JMLR 2010 for the adjustment (scikit-learn's).
+
+    >>> features = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+    >>> round(class_ami(features, torch.tensor([1, 1, 0, 0]), num_classes=2), 4)
+    1.0
+    """
+    features = as_features(features)
+    if num_classes < 2 or restarts < 1 or len(features) < 2:
+        raise ValueError(
+            "features, num_classes, restarts: expected at least 2 images, 2 classes and 1 restart, "
+            f"got {len(features)}, {num_classes} and {restarts}"
+        )
+    predictions = as_classes(predictions, len(features), num_classes, "predictions")
+    clusters = KMeans(min(num_classes, len(features)), n_init=restarts, random_state=seed)
+    with warnings.catch_warnings():
+        # fewer distinct features than clusters, as a collapsed network gives, is an answer and not a mistake
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = clusters.fit_predict(features.float().numpy())
+    if len(np.unique(found)) == 1 or bool((predictions == predictions[0]).all()):
+        return 0.0  # scikit-learn calls two constant labelings a perfect match
+    return float(adjusted_mutual_info_score(predictions.numpy(), found))
+
+
+def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -> Tensor:
+    r"""How much likelier features are in the target than in the source, from a domain classifier.
+
+    .. math:: w(x) = \frac{N_s}{N_t} \cdot \frac{P(target \mid x)}{P(source \mid x)}
+
+    with P by logistic regression on standardised features, L2 penalty 1.
+
+    Args:
+        train_features: (N_s, D) of source images; not those of ``at``, or the weights overfit.
+        target_features: (N_t, D) of target images.
+        at: (N, D) where to evaluate; the source's validation images for :func:`dev_risk`.
+
+    Returns:
+        (N,) float64, each above 0, with mean near 1 where the classifier is right. Finite: the logit stops at 50.
+
+    Misleads: where the domains are separable a handful of images carries all of the weight; see
+    :func:`effective_count`.
+    Raises: ValueError for what :func:`as_features` refuses or unequal D.
+    Source: You et al., ICML 2019, section 3.2; Bickel et al., ICML 2007.
+
+    >>> same = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> [round(weight, 3) for weight in density_ratio(same, same, same).tolist()]
+    [1.0, 1.0, 1.0]
+    """
+    source, target, at = (
+        as_features(train_features, "train_features"),
+        as_features(target_features, "target_features"),
+        as_features(at, "at"),
+    )
+    if not source.shape[1] == target.shape[1] == at.shape[1]:
+        raise ValueError(
+            "train_features, target_features, at: expected one number of features, "
+            f"got {source.shape[1]}, {target.shape[1]} and {at.shape[1]}"
+        )
+    both = torch.cat([source, target])
+    # a feature that never varies is left at 0 instead of divided by 0
+    mean, deviation = both.mean(dim=0), both.std(dim=0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    domain = np.repeat([0, 1], [len(source), len(target)])
+    classifier = LogisticRegression(max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(((both - mean) / scale).numpy(), domain)
+    logit: Tensor = torch.from_numpy(classifier.decision_function(((at - mean) / scale).numpy())).double()
+    return logit.clamp(-50, 50).exp() * (len(source) / len(target))
+
+
+def effective_count(weights: Tensor) -> float:
+    r"""How many equally weighted images weigh as little noise as these, :math:`(\sum_i w_i)^2 / \sum_i w_i^2`.
+
+    Args:
+        weights: (N,) non-negative, not all 0.
+
+    Returns:
+        In [1, N]. Below about 30 an importance-weighted mean is a guess.
+
+    Misleads: it cannot see the region of the target where no source image lies at all.
+    Raises: ValueError for another shape, negative, NaN, infinite or only zero weights.
+    Source: Kong 1992 (effective sample size).
+
+    >>> effective_count(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    2.0
+    """
+    weights = _weights(weights)
+    # by the largest first: the square of a weight of 1e200 overflows
+    weights = weights / weights.max()
+    return float(weights.sum() ** 2 / weights.square().sum())
+
+
+def dev_risk(losses: Tensor, weights: Tensor) -> float:
+    r"""Deep embedded validation: the target's risk from the source's validation images, weighted, with less variance.
+
+    .. math:: L_i = w_i \ell_i, \quad \eta = -\frac{\operatorname{Cov}(L, W)}{\operatorname{Var}(W)}, \quad
+              \bar L + \eta \bar W - \eta
+
+    The control variate uses that the true weights have mean 1. With weights that do not vary it is the plain mean.
+
+    Args:
+        losses: (N,) a loss of each labelled source validation image: 0 or 1 for the error, or cross-entropy.
+        weights: (N,) their :func:`density_ratio`, in the features of the model under test.
+
+    Returns:
+        A risk in the unit of the losses; LOWER is better. It can be negative: the control variate does not know the
+        range.
+
+    Misleads: it trusts that features of the two domains overlap and that equal features mean equal classes. Features
+    that adaptation aligned wrongly break the second without a sign. Few images carry the weight where domains differ.
+    Raises: ValueError for unequal or empty shapes, NaN or infinite entries, or negative or only zero weights.
+    Source: You et al., ICML 2019, algorithm 1.
+
+    >>> dev_risk(torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.ones(4))
+    0.5
+    """
+    weights = _weights(weights)
+    if losses.shape != weights.shape:
+        raise ValueError(f"losses: expected shape {tuple(weights.shape)}, as weights, got {tuple(losses.shape)}")
+    losses = losses.detach().to("cpu", torch.float64)
+    if not bool(losses.isfinite().all()):
+        raise ValueError(f"losses: {int((~losses.isfinite()).sum())} of {len(losses)} are NaN or infinite")
+    weighted = weights * losses
+    spread = weights - weights.mean()
+    variance = spread.square().mean()
+    eta = -(spread * (weighted - weighted.mean())).mean() / variance if float(variance) > 1e-12 else torch.zeros(())
+    return float(weighted.mean() + eta * (weights.mean() - 1))
+
+
+def agreement(p: Tensor, q: Tensor) -> float:
+    r"""The share of images that two models, or two views, give the same class.
+
+    .. math:: \frac1N \sum_i [\arg\max_c p^i_c = \arg\max_c q^i_c]
+
+    Args:
+        p: (N, C) probabilities; the student's, say.
+        q: (N, C) probabilities of the same images in the same order; the teacher's.
+
+    Returns:
+        In [0, 1]; higher is better. The same for (p, q) and (q, p). Of tied classes the first counts.
+
+    Misleads: two models that collapsed to the same class agree everywhere, and a teacher agrees with the student that
+    it averages. A fall while :func:`mask_rate` rises is the sign of trouble.
+    Raises: ValueError for unequal shapes or what :func:`as_probabilities` refuses.
+    Source: Jiang et al., ICLR 2022, for two independent trainings.
+
+    >>> agreement(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([[0.6, 0.4], [0.7, 0.3]]))
+    0.5
+    """
+    first, second = as_probabilities(p), as_probabilities(q, "q")
+    if first.shape != second.shape:
+        raise ValueError(f"p, q: expected one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
+    return float((first.argmax(dim=1) == second.argmax(dim=1)).double().mean())
+
+
+def ensemble_agreement(runs: Sequence[Tensor]) -> Tensor:
+    r"""EnsV: how often each run agrees with the mean of all of them, a stand-in for the labels.
+
+    .. math:: \frac1N \sum_i [\arg\max_c p^{r,i}_c = \arg\max_c \frac1R \sum_s p^{s,i}_c]
+
+    Args:
+        runs: R >= 2 tensors (N, C), the runs' probabilities of the same images in the same order.
+
+    Returns:
+        (R,) float64 in [0, 1]; higher is better. The best run is ``argmax``.
+
+    Misleads: if most of the runs fail in the same way, that way wins, and several checkpoints of one run count as
+    several votes. Of two runs the more certain one wins. Overconfident runs weigh more.
+    Raises: ValueError for fewer than 2 runs, unequal shapes, or what :func:`as_probabilities` refuses.
+    Source: Hu et al., NeurIPS 2024 (EnsV; arXiv 2023).
+
+    >>> good, also_good, collapsed = [[0.9, 0.1], [0.2, 0.8]], [[0.8, 0.2], [0.1, 0.9]], [[0.9, 0.1], [0.9, 0.1]]
+    >>> ensemble_agreement([torch.tensor(run) for run in (good, also_good, collapsed)]).tolist()
+    [1.0, 1.0, 0.5]
+    """
+    checked = [as_probabilities(run, f"runs[{index}]") for index, run in enumerate(runs)]
+    if len(checked) < 2 or len({run.shape for run in checked}) != 1:
+        shapes = [tuple(run.shape) for run in checked]
+        raise ValueError(f"runs: expected at least 2 of one shape (N, C), got {len(checked)}: {shapes}")
+    total = torch.zeros_like(checked[0])
+    for run in checked:
+        total += run
+    consensus = total.argmax(dim=1)
+    return torch.stack([(run.argmax(dim=1) == consensus).double().mean() for run in checked])
+
+
+def class_vanishing(
+    predictions: Tensor,
+    num_classes: int,
+    prior: Tensor | None = None,
+    *,
+    floor: float = 0.1,
+    significance: float = 0.01,
+) -> list[int]:
+    r"""The classes that are predicted never or almost never, as collapse leaves them.
+
+    A class is named if its count is below ``floor`` times the expected :math:`N u_c`, and if so few would come by
+    chance with probability below ``significance / C``: small sets of images accuse no class.
+
+    Args:
+        predictions: (N,) int64 in [0, C), the predicted classes.
+        num_classes: C, at least 2.
+        prior: (C,) the shares u to expect, summing to 1; None is uniform. See :mod:`dalib.judge.prior`.
+        floor: share of the expected count, in (0, 1].
+        significance: chance of naming any class of a model that predicts with the prior, in (0, 1).
+
+    Returns:
+        The classes in ascending order; fewer is better, an empty list is no sign of collapse.
+
+    Misleads: with the uniform prior a class that is truly rare in the target is named. With a prior estimated from
+    the same collapsed model none is: take the prior from before.
+    Raises: ValueError for shapes, ranges or a prior other than these.
+    Source: ours; an exact binomial test with Bonferroni's correction.
+
+    >>> class_vanishing(torch.tensor([0, 1] * 50), num_classes=3)
+    [2]
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
+    if not (0 < floor <= 1 and 0 < significance < 1):
+        raise ValueError(f"floor, significance: expected (0, 1] and (0, 1), got {floor} and {significance}")
+    predictions = as_classes(predictions, None, num_classes, "predictions")
+    if prior is None:
+        prior = torch.full((num_classes,), 1 / num_classes)
+    elif prior.shape != (num_classes,):
+        raise ValueError(f"prior: expected shape ({num_classes},), got {tuple(prior.shape)}")
+    shares = as_probabilities(prior[None], "prior")[0].clamp(0, 1).numpy()
+    counts = torch.bincount(predictions, minlength=num_classes).numpy()
+    rare = counts < floor * len(predictions) * shares
+    unlikely = binom.cdf(counts, len(predictions), shares) < significance / num_classes
+    return [int(index) for index in np.flatnonzero(rare & unlikely)]
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """Entropy of each row in nats; 0 log 0 is 0."""
+    each: Tensor = torch.special.entr(p.clamp_min(0))
+    return each.sum(dim=1)
+
+
+def _weights(weights: Tensor) -> Tensor:
+    """Weights (N,) as float64 on the CPU, or a ValueError."""
+    if weights.ndim != 1 or len(weights) < 1:
+        raise ValueError(f"weights: expected shape (N >= 1,), got {tuple(weights.shape)}")
+    weights = weights.detach().to("cpu", torch.float64)
+    if not bool(weights.isfinite().all()) or bool((weights < 0).any()) or not bool((weights > 0).any()):
+        raise ValueError("weights: expected finite, non-negative numbers, not all 0")
+    return weights

@@ -1,0 +1,186 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from dalib.judge.prior import bbse, bias_corrected_temperature, confusion_condition, em, project_to_simplex, rlls
+
+ESTIMATORS = {"bbse": bbse, "rlls": rlls, "em": em, "em-plain": lambda *a: em(*a, calibrate=False)}
+every_estimator = pytest.mark.parametrize("estimate", ESTIMATORS.values(), ids=ESTIMATORS)
+SOURCE, SHIFTED = np.full(4, 0.25), np.array([0.6, 0.25, 0.1, 0.05])
+CENTRES = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+
+
+def gaussians(count, prior, seed):
+    """Images of four Gaussian classes with the exact posterior under equal shares: label shift and nothing else."""
+    generator = np.random.default_rng(seed)
+    labels = generator.choice(4, count, p=prior)
+    points = generator.normal(CENTRES[labels], 0.8)
+    logits = -((points[:, None] - CENTRES) ** 2).sum(axis=2) / (2 * 0.8**2)
+    return torch.from_numpy(logits).softmax(dim=1), torch.from_numpy(labels)
+
+
+def closed_form(n, phase, shift):
+    i, k = np.arange(n)[:, None], np.arange(3)[None]
+    raised = np.exp(2.5 * np.sin(1.7 * i + 2.3 * k + 0.9 * i * k + phase) + shift * (k == 0))
+    return torch.from_numpy(raised / raised.sum(axis=1, keepdims=True))
+
+
+def closed_form_case():
+    validation, target = closed_form(300, 0.0, 0.0), closed_form(200, 0.5, 0.8)
+    labels = validation.argmax(dim=1)
+    labels[::5] = (labels[::5] + 1) % 3
+    return validation, labels, target
+
+
+def error(estimate, count, seed=0):
+    validation, labels = gaussians(count, SOURCE, seed)
+    target, _ = gaussians(count, SHIFTED, seed + 100)
+    return float((estimate(validation, labels, target) - torch.from_numpy(SHIFTED)).abs().sum())
+
+
+@every_estimator
+def test_a_known_shift_is_found_and_the_error_shrinks_with_the_images(estimate):
+    few, many = (np.mean([error(estimate, count, seed) for seed in range(5)]) for count in (100, 5000))
+    assert many < 0.05
+    assert many < few / 2
+
+
+@every_estimator
+def test_shares_are_float64_on_the_simplex(estimate):
+    for seed in range(5):
+        validation, labels = gaussians(15, SOURCE, seed)
+        shares = estimate(validation.float(), labels, gaussians(7, SHIFTED, seed)[0].float())
+        assert shares.dtype == torch.float64
+        assert shares.shape == (4,)
+        assert (shares >= 0).all()
+        assert float(shares.sum()) == pytest.approx(1)
+
+
+@every_estimator
+def test_without_a_shift_the_shares_are_those_of_the_validation_set(estimate):
+    validation, labels = gaussians(2000, SHIFTED, 3)
+    truth = torch.bincount(labels, minlength=4) / 2000
+    if estimate is ESTIMATORS["em-plain"]:
+        truth = validation.mean(dim=0)  # what the model believes: it was made for equal shares
+    torch.testing.assert_close(estimate(validation, labels, validation), truth.double(), atol=0.01, rtol=0)
+
+
+@every_estimator
+def test_renaming_the_classes_renames_the_shares(estimate):
+    validation, labels = gaussians(300, SOURCE, 0)
+    target, _ = gaussians(300, SHIFTED, 1)
+    order = torch.tensor([2, 0, 3, 1])
+    renamed = estimate(validation[:, order], order.argsort()[labels], target[:, order])
+    torch.testing.assert_close(renamed, estimate(validation, labels, target)[order], atol=1e-4, rtol=0)
+
+
+@every_estimator
+def test_a_class_without_a_validation_image_is_counted_as_predicted(estimate):
+    _, labels = gaussians(1000, np.array([0.4, 0.3, 0.3, 0.0]), 0)
+    sure = torch.eye(4, dtype=torch.float64)[labels] * 0.96 + 0.01
+    target = torch.eye(4, dtype=torch.float64)[torch.arange(400) % 4] * 0.96 + 0.01
+    shares = estimate(sure, labels, target)
+    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.02)
+
+
+@every_estimator
+def test_extremes_give_finite_shares(estimate):
+    one_hot = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    for target in (one_hot, one_hot[:1]):
+        assert estimate(one_hot, torch.tensor([0, 1]), target).isfinite().all()
+    same = torch.full((10, 2), 0.5)
+    assert estimate(same, torch.arange(10) % 2, same).tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
+
+
+@every_estimator
+def test_bad_arguments_are_refused_in_words(estimate):
+    p, labels = torch.full((4, 2), 0.5), torch.tensor([0, 1, 0, 1])
+    for arguments, message in [
+        ((p, labels[:3], p), "labels"),
+        ((p, labels + 1, p), "labels"),
+        ((p, labels.double(), p), "integers"),
+        ((p, labels, torch.full((4, 3), 1 / 3)), "classes"),
+        ((p, labels, p * math.nan), "target"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            estimate(*arguments)
+
+
+def test_two_classes_have_a_closed_form():
+    # 90% and 80% are recognised; 41% are predicted as class 0: 0.9 u + 0.2 (1 - u) = 0.41, u = 0.3
+    validation = torch.tensor([[0.9, 0.1]] * 9 + [[0.1, 0.9]] + [[0.9, 0.1]] * 2 + [[0.1, 0.9]] * 8)
+    labels = torch.tensor([0] * 10 + [1] * 10)
+    target = torch.tensor([[0.9, 0.1]] * 41 + [[0.1, 0.9]] * 59)
+    assert bbse(validation, labels, target).tolist() == pytest.approx([0.3, 0.7])
+    assert confusion_condition(validation, labels) == pytest.approx(np.linalg.cond([[0.9, 0.2], [0.1, 0.8]]))
+
+
+def test_estimates_equal_quapys():
+    # QuaPy 0.2.3: BBSEhard (exact), RLLS (hard, alpha 0.01, cvxpy 1.9.3), EMQ.EM from the mean validation probabilities
+    case = closed_form_case()
+    np.testing.assert_allclose(bbse(*case), [0.5842677850655903, 0.2531886982845611, 0.16254351664984862], atol=1e-8)
+    np.testing.assert_allclose(rlls(*case), [0.5842677296, 0.2531929511, 0.1625393192], atol=2e-5)
+    expected = [0.5654019306540359, 0.21125672013677338, 0.22334134920919102]
+    np.testing.assert_allclose(em(*case, calibrate=False), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.3, 2.0])
+def test_rlls_minimises_its_objective(strength):
+    validation, labels, target = closed_form_case()
+    joint = np.zeros((3, 3))
+    np.add.at(joint, (validation.argmax(dim=1).numpy(), labels.numpy()), 1 / 300)
+    wanted = np.bincount(target.argmax(dim=1).numpy(), minlength=3) / 200
+
+    def objective(theta):
+        return np.linalg.norm(joint @ (1 + theta) - wanted) + strength * np.linalg.norm(theta)
+
+    best = min(
+        objective(minimize(objective, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12}).x)
+        for start in (np.zeros(3), np.array([0.5, -0.3, -0.3]))
+    )
+    shares = rlls(validation, labels, target, regularisation=strength).numpy()
+    ratio = shares / joint.sum(axis=0)
+    # the shares are the weights up to their sum
+    ours = min(objective(scale * ratio - 1) for scale in np.linspace(0.9, 1.1, 2001))
+    assert ours <= best + 1e-4
+
+
+def test_rlls_with_no_trust_or_endless_regularisation_gives_the_source():
+    validation, labels, target = closed_form_case()
+    source = (torch.bincount(labels) / 300).double()
+    torch.testing.assert_close(rlls(validation, labels, target, trust=0), source)
+    torch.testing.assert_close(rlls(validation, labels, target, regularisation=100.0), source, atol=1e-4, rtol=0)
+    for bad in ({"trust": 2.0}, {"regularisation": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            rlls(validation, labels, target, **bad)
+
+
+def test_calibration_mends_em_of_an_overconfident_model():
+    validation, labels = gaussians(3000, SOURCE, 0)
+    target, _ = gaussians(3000, SHIFTED, 1)
+    validation, target = ((each.log() * 3).softmax(dim=1) for each in (validation, target))
+    temperature, bias = bias_corrected_temperature(validation, labels)
+    assert temperature == pytest.approx(3, abs=0.3)
+    assert bias.abs().max() < 0.3
+    mended, plain = (
+        float((em(validation, labels, target, calibrate=way) - torch.from_numpy(SHIFTED)).abs().sum())
+        for way in (True, False)
+    )
+    assert mended < plain
+
+
+def test_the_condition_says_when_classes_cannot_be_told_apart():
+    assert confusion_condition(torch.full((4, 2), 0.5), torch.tensor([0, 1, 0, 1])) == math.inf
+
+
+def test_projection_is_the_nearest_distribution():
+    generator = np.random.default_rng(0)
+    values = torch.from_numpy(generator.normal(0, 1, 5))
+    ours = float((project_to_simplex(values) - values).norm())
+    others = torch.from_numpy(generator.dirichlet(np.ones(5), 2000))
+    assert ours <= float((others - values).norm(dim=1).min())
+    with pytest.raises(ValueError, match="finite"):
+        project_to_simplex(torch.tensor([math.nan, 1.0]))
