@@ -21,14 +21,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from dalib.judge.scores import agreement, as_classes, as_features, as_probabilities
+from dalib.judge.scores import (
+    SMALLEST,
+    agreement,
+    as_features,
+    as_probabilities,
+    as_validation,
+    as_validation_and_target,
+)
 
 Array = NDArray[np.float64]
 Confidence = Literal["maximum", "negative-entropy"]
 Method = Literal["atc", "doc"]
-
-# The logarithm of a probability of exactly 0 is that of the smallest float32.
-SMALLEST = float(torch.finfo(torch.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def fit_temperature(validation: Tensor, labels: Tensor) -> float:
     >>> fit_temperature(torch.tensor([[0.99, 0.01]] * 4), torch.tensor([0, 0, 0, 1])) > 1
     True
     """
-    validation, labels = _checked(validation, labels)
+    validation, labels = as_validation(validation, labels)
     log_p = validation.clamp_min(SMALLEST).log()
 
     def objective(inverse: float) -> float:
@@ -115,7 +119,7 @@ def expected_calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> flo
     """
     if bins < 1:
         raise ValueError(f"bins: expected at least 1, got {bins}")
-    p, labels = _checked(p, labels)
+    p, labels = as_validation(p, labels)
     confidence, predicted = p.max(dim=1)
     index = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     excess = confidence - (predicted == labels).double()
@@ -148,7 +152,7 @@ def average_threshold_confidence(
     >>> average_threshold_confidence(p, torch.tensor([0, 0, 0, 1]), torch.tensor([[0.65, 0.35], [0.95, 0.05]]))
     0.5
     """
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     if confidence not in get_args(Confidence):
         raise ValueError(f"confidence: expected one of {get_args(Confidence)}, got {confidence!r}")
     right = (validation.argmax(dim=1) == labels).numpy()
@@ -170,7 +174,7 @@ def difference_of_confidences(validation: Tensor, labels: Tensor, target: Tensor
     >>> round(difference_of_confidences(p, torch.tensor([0, 0]), torch.tensor([[0.7, 0.3]])), 4)
     0.8
     """
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     accuracy = (validation.argmax(dim=1) == labels).double().mean()
     fall = validation.amax(dim=1).mean() - target.amax(dim=1).mean()
     return min(1.0, max(0.0, float(accuracy - fall)))
@@ -260,7 +264,7 @@ def estimate_accuracy(
             f"method, allowance, resamples: expected one of {get_args(Method)}, at least 0 and at least 2, "
             f"got {method!r}, {allowance} and {resamples}"
         )
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     temperature = fit_temperature(validation, labels)
     right = (validation.argmax(dim=1) == labels).numpy()
     one_class = bool((target.argmax(dim=1) == target[0].argmax()).all())
@@ -328,7 +332,7 @@ def estimate_class_accuracy(
     """
     if allowance < 0 or resamples < 2:
         raise ValueError(f"allowance, resamples: expected at least 0 and 2, got {allowance} and {resamples}")
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     p = apply_temperature(target, fit_temperature(validation, labels))
     mass = p.numpy()
     hits = mass * (np.arange(mass.shape[1]) == mass.argmax(axis=1)[:, None])
@@ -426,16 +430,3 @@ def _confidence(p: Tensor, kind: Confidence) -> Array:
         entropy: Tensor = torch.special.entr(p.clamp_min(0))
         values = -entropy.sum(dim=1)
     return np.asarray(values.numpy(), dtype=np.float64)
-
-
-def _checked(validation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    validation = as_probabilities(validation, "validation")
-    return validation, as_classes(labels, len(validation), validation.shape[1])
-
-
-def _checked_with_target(validation: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    validation, labels = _checked(validation, labels)
-    target = as_probabilities(target, "target")
-    if target.shape[1] != validation.shape[1]:
-        raise ValueError(f"target: expected {validation.shape[1]} classes, as in validation, got {target.shape[1]}")
-    return validation, labels, target

@@ -19,15 +19,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
 from torch import Tensor
 
-from dalib.judge.scores import as_classes, as_probabilities
+from dalib.judge.scores import SMALLEST, as_validation, as_validation_and_target
 
 Array = NDArray[np.float64]
 
 # Directions in which the confusion matrix is weaker than this share of its strongest are noise: not inverted.
 WEAKEST_DIRECTION = 1e-2
-
-# The logarithm of a probability of exactly 0 is that of the smallest float32.
-SMALLEST = float(torch.finfo(torch.float32).tiny)
 
 
 def project_to_simplex(values: Tensor) -> Tensor:
@@ -69,7 +66,7 @@ def confusion_condition(validation: Tensor, labels: Tensor) -> float:
     >>> confusion_condition(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1]))
     1.0
     """
-    validation, labels = _checked(validation, labels)
+    validation, labels = as_validation(validation, labels)
     joint = _joint(validation, labels)
     strengths = np.linalg.svd(joint / joint.sum(axis=0), compute_uv=False)
     smallest = float(strengths[-1])
@@ -99,7 +96,7 @@ def bbse(validation: Tensor, labels: Tensor, target: Tensor) -> Tensor:
     >>> [round(share, 6) for share in shares.tolist()]
     [0.75, 0.25]
     """
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     joint = _joint(validation, labels)
     known = joint.sum(axis=0)
     confusion = joint / known
@@ -141,7 +138,7 @@ def rlls(
     >>> [round(share, 2) for share in shares.tolist()]
     [0.75, 0.25]
     """
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     if not 0 <= trust <= 1:
         raise ValueError(f"trust: expected a number in [0, 1], got {trust}")
     count, num_classes = validation.shape
@@ -199,7 +196,7 @@ def em(validation: Tensor, labels: Tensor, target: Tensor, *, calibrate: bool = 
     >>> [round(share, 4) for share in shares.tolist()]
     [0.8125, 0.1875]
     """
-    validation, labels, target = _checked_with_target(validation, labels, target)
+    validation, labels, target = as_validation_and_target(validation, labels, target)
     if calibrate:
         inverse, bias = _fit_calibration(validation, labels)
         validation, target = (_calibrated(each, inverse, bias) for each in (validation, target))
@@ -238,7 +235,7 @@ def bias_corrected_temperature(validation: Tensor, labels: Tensor) -> tuple[floa
     >>> temperature > 1, bool(bias[1] > bias[0])
     (True, True)
     """
-    inverse, bias = _fit_calibration(*_checked(validation, labels))
+    inverse, bias = _fit_calibration(*as_validation(validation, labels))
     return 1 / inverse, torch.from_numpy(bias)
 
 
@@ -270,19 +267,6 @@ def _fit_calibration(p: Tensor, labels: Tensor) -> tuple[float, Array]:
 
 def _calibrated(p: Tensor, inverse: float, bias: Array) -> Tensor:
     return (p.clamp_min(SMALLEST).log() * inverse + torch.from_numpy(bias)).softmax(dim=1)
-
-
-def _checked(validation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    validation = as_probabilities(validation, "validation")
-    return validation, as_classes(labels, len(validation), validation.shape[1])
-
-
-def _checked_with_target(validation: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    validation, labels = _checked(validation, labels)
-    target = as_probabilities(target, "target")
-    if target.shape[1] != validation.shape[1]:
-        raise ValueError(f"target: expected {validation.shape[1]} classes, as in validation, got {target.shape[1]}")
-    return validation, labels, target
 
 
 def _joint(validation: Tensor, labels: Tensor) -> Array:

@@ -28,6 +28,9 @@ SUM_TOLERANCE = 1e-2
 # Entries of one block of similarities: 64 MB of float32.
 BLOCK_ENTRIES = 16_000_000
 
+# The logarithm of a probability of exactly 0 is that of the smallest float32.
+SMALLEST = float(torch.finfo(torch.float32).tiny)
+
 
 def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
     """Probabilities (N, C) as float64 on the CPU, without gradient, or a ValueError that says what is wrong with them.
@@ -100,6 +103,29 @@ def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str =
             f"{name}: expected classes in [0, {num_classes}), got {int(classes.min())} to {int(classes.max())}"
         )
     return classes
+
+
+def as_validation(validation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities (N, C) of labelled source images and their (N,) classes, checked.
+
+    Raises:
+        ValueError: anything else.
+    """
+    validation = as_probabilities(validation, "validation")
+    return validation, as_classes(labels, len(validation), validation.shape[1])
+
+
+def as_validation_and_target(validation: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`as_validation`, and probabilities (M, C) of target images with as many classes.
+
+    Raises:
+        ValueError: anything else.
+    """
+    validation, labels = as_validation(validation, labels)
+    target = as_probabilities(target, "target")
+    if target.shape[1] != validation.shape[1]:
+        raise ValueError(f"target: expected {validation.shape[1]} classes, as in validation, got {target.shape[1]}")
+    return validation, labels, target
 
 
 def mask_rate(p: Tensor, threshold: float) -> float:
