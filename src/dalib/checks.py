@@ -16,7 +16,7 @@ import torch
 
 from dalib import build
 from dalib._version import __version__
-from dalib.commands import DEFAULT_STEPS, check_counts, describe_device
+from dalib.commands import check_counts, describe_device, steps_for
 from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
 from dalib.data.listing import Listing
 from dalib.data.sources import LabelledImages, UnlabelledImages, listing_of, open_source, open_target
@@ -198,10 +198,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
     count = max(2 * config.batch, 64)
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    if config.steps is not None:
-        steps = config.steps
-    else:
-        steps = DEFAULT_STEPS if config.epochs is None else -(-config.epochs * max(images, targets) // config.batch)
+    steps = steps_for(config, images, targets)
     extraction = 0.0
     network = build.make_student(config, inputs.architecture, classes)  # told now if its weights do not fit
     if config.features:

@@ -240,8 +240,9 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
         what = f"{unknown[0]}: not in the cache" if unknown else "nothing to remove was named"
         raise UserError(f"cache rm: {what}; give keys as `dalib cache ls` prints them, or all")
     chosen = known if "all" in keys else keys
-    freed = images.remove([key for key in chosen if key in {entry.key for entry in images.entries()}])
-    freed += features.remove([key for key in chosen if key in {entry.key for entry in features.entries()}])
+    of_images = {entry.key for entry in entries if isinstance(entry, CacheEntry)}
+    freed = images.remove([key for key in chosen if key in of_images])
+    freed += features.remove([key for key in chosen if key not in of_images])
     print(f"removed {size_of(freed)}")
 
 
@@ -432,11 +433,16 @@ def _source_validation(
 
 def steps_of(config: TrainConfig, domains: Domains) -> int:
     """How many steps the configuration asks for, in steps or in epochs."""
+    return steps_for(config, len(domains.train.labels), len(domains.target.names))
+
+
+def steps_for(config: TrainConfig, source: int, target: int) -> int:
+    """:func:`steps_of`, of so many images."""
     if config.steps is not None:
         return config.steps
     if config.epochs is None:
         return DEFAULT_STEPS
-    return math.ceil(config.epochs * max(len(domains.train.labels), len(domains.target.names)) / config.batch)
+    return math.ceil(config.epochs * max(source, target) / config.batch)
 
 
 def _new_run(config: TrainConfig) -> RunFolder:
