@@ -7,8 +7,14 @@
     metrics.jsonl        one line each time of logging
     checkpoints/         the last ones, to go on from
     model/               config.json and model.safetensors: what predicts, with class names and preprocessing
-    kept/                with --keep most-confident: the weights kept so far, and kept.json: their step and mask rate
-    source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
+    adapted/model/       the adapted model, where the source-only one was judged better and is in model/
+    kept/                with --select: the weights kept so far, and kept.json: their step and why
+    evidence/            STEP.safetensors: what student and teacher said of some target images at each evaluation
+    source-only/         metrics.jsonl, checkpoints/, evidence/ and model/ of the baseline, if there is one
+    predictions.safetensors, images.json
+                         what each model says of every target and validation image, and the images' names
+    judgement.json       did adaptation help? The evidence that needs no target label (Judgement below)
+    embedding.json       where images lie in the models' features, to be drawn
     evaluations/         NAME.json for each labelled set that was measured
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
                          two of the teacher
@@ -28,7 +34,25 @@ summary.json::
      "kept_step": step of the adapted model's weights,                                (with --keep most-confident)
      "changed": share of target images on which source-only and adapted differ}       (where both are there)
 
-NAME is "adapted" or "source-only". samples/samples.json::
+NAME is "adapted" or "source-only". predictions.safetensors holds target/NAME and validation/NAME, float32 (N, C), and
+validation/labels, int64; images.json their names: {"target": [names], "validation": [names]}. judgement.json::
+
+    {"shipped": NAME, "outcome": "helped" | "unclear" | "hurt" | "collapsed" | "alone",
+     "headline": text, "reasons": [text],
+     "models": {NAME: {"scores": {score: number}, "estimate": ESTIMATE, "classes": [ESTIMATE],
+                       "calibration": {"temperature": t, "error": share, "bins": [BIN]}}},
+     "distance": how well the domains can be told apart in the shipped model's features, 0 to 2,
+     "prior": {"kind": text, "shares": [by class], "estimate": [by class]},
+     "selection": {"step": s, "of": s, "score": text, "reason": text}}
+
+    ESTIMATE: {"value": share or null, "low": share, "high": share, "method": text, "reliable": bool, "reason": text}
+    BIN: {"confidence": mean, "accuracy": share, "count": n}, of the source's validation images
+
+embedding.json::
+
+    {"method": "t-SNE" | "PCA", "models": {NAME: {"source": [[x, y, class]], "target": [[x, y, predicted class]]}}}
+
+samples/samples.json::
 
     [{"file": "000.png", "name": path, "predictions": {NAME: {"class": name, "confidence": share}}}]
 
@@ -36,7 +60,9 @@ evaluations/NAME.json::
 
     {"data": text, "count": n, "when": ISO time, "classes": [names],
      "models": {NAME: {"accuracy": share, "interval": [low, high],
-                       "confusion": [[counts]]}}}      (a row a true class, a column a predicted one)
+                       "confusion": [[counts]],        (a row a true class, a column a predicted one)
+                       "calibration": {"error": share, "bins": [BIN]}}},
+     "paired": {"adapted": n, "source_only": n}}       (images that only the one model gets right)
 """
 
 from __future__ import annotations
@@ -72,6 +98,10 @@ class TrainingFolder:
     def kept(self) -> Path:
         return self.root / "kept"
 
+    @property
+    def evidence(self) -> Path:
+        return self.root / "evidence"
+
 
 @dataclass(frozen=True)
 class RunFolder(TrainingFolder):
@@ -105,6 +135,22 @@ class RunFolder(TrainingFolder):
     @property
     def source_only(self) -> TrainingFolder:
         return TrainingFolder(self.root / "source-only")
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions.safetensors"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images.json"
+
+    @property
+    def judgement(self) -> Path:
+        return self.root / "judgement.json"
+
+    @property
+    def embedding(self) -> Path:
+        return self.root / "embedding.json"
 
     @property
     def evaluations(self) -> Path:
