@@ -709,6 +709,42 @@ def test_columns_that_do_not_say_what_they_are_are_refused(columns, features, me
         open_source(HuggingFace(columns, features), GREY)
 
 
+@pytest.mark.parametrize("item", [{"image": PICTURES[0]}, {"image": PICTURES[0], "fine": None, "coarse": object()}])
+def test_no_label_of_a_target_is_looked_at(item):
+    dataset = HuggingFace({"image": PICTURES}, {name: ClassLabel(["x"]) for name in ("fine", "coarse")})
+    dataset.__class__ = type("Dataset", (HuggingFace,), {"__getitem__": lambda self, index: item})
+    assert len(open_target(dataset, GREY).images) == 6
+
+
+def test_a_stream_is_refused():
+    stream = type("IterableDataset", (), {"features": {}, "column_names": ["image"]})()
+    for open_any, argument in ((open_source, "--source"), (open_target, "--target")):
+        with pytest.raises(UserError, match=f"{argument}: .*length and items by number, got IterableDataset"):
+            open_any(stream, GREY)
+
+
+def test_what_the_library_of_hugging_face_gives_is_read(tmp_path):
+    """Runs where ``datasets`` is installed; nothing of ours needs it."""
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["ant", "bee", "cat"])})
+    made = datasets.Dataset.from_dict({"photo": PICTURES, "kind": LABELS}, features=features)
+    made.to_parquet(tmp_path / "made.parquet")
+    read = datasets.Dataset.from_parquet(str(tmp_path / "made.parquet"), cache_dir=str(tmp_path))
+    preprocessing = Preprocessing(4, 3)
+    expected = rows_of_arrays(PIXELS.transpose(0, 3, 1, 2), preprocessing)
+    for dataset in (made, read, read.with_format("torch")):
+        labelled = open_source(dataset, preprocessing)
+        assert torch.equal(labelled.images, expected)
+        assert labelled.labels.tolist() == LABELS
+        assert labelled.classes == ("ant", "bee", "cat")
+        assert torch.equal(open_target(dataset, preprocessing).images, expected)
+    assert torch.equal(open_target(made.remove_columns("kind"), preprocessing).images, expected)
+    with pytest.raises(UserError, match="got DatasetDict"):
+        open_source(datasets.DatasetDict(train=made), preprocessing)
+    with pytest.raises(UserError, match="got IterableDataset"):
+        open_target(made.to_iterable_dataset(), preprocessing)
+
+
 def test_folders_and_data_sets_are_joined(tmp_path):
     labelled = open_source([str(two_classes(tmp_path)), (PIXELS, ["cat"] * 5 + ["eel"])], GREY)
     assert labelled.classes == ("cat", "dog", "eel")

@@ -578,7 +578,7 @@ def _open_object_unlabelled(where: Any, reading: _Reading) -> UnlabelledImages:
     if isinstance(where, np.ndarray | Tensor):
         pixels = _channels_first(where, reading.argument)
         return UnlabelledImages(rows_of_arrays(pixels, reading.preprocessing), _numbered("array", len(pixels)))
-    items = _items_of(where, reading.argument)
+    items = _items_of(where, reading.argument, labelled=False)
     images, kept, unreadable = _rows_of_items(items, reading)
     every = _numbered(items.name, items.count)
     return UnlabelledImages(images, tuple(every[position] for position in kept.tolist()), unreadable)
@@ -602,12 +602,17 @@ class _Items:
         return self._labels[position]
 
 
-def _items_of(dataset: Any, argument: str) -> _Items:
-    """A data set of torch or of Hugging Face.
+def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
+    """A data set of torch or of Hugging Face; of one that is not to be ``labelled``, no label is looked at.
 
     Raises:
         UserError: something else, or no or several columns of images.
     """
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
+        raise UserError(
+            f"{argument}: expected a folder, a list, a named set, arrays or a data set with a length and items by "
+            f"number, got {_kind(dataset)}"
+        )
     if hasattr(dataset, "features") and hasattr(dataset, "column_names"):
         features = dict(dataset.features or {})
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
@@ -620,6 +625,7 @@ def _items_of(dataset: Any, argument: str) -> _Items:
             )
         labels = [name for name in kinds if kinds[name] == "ClassLabel"]
         labels = labels or [name for name in dataset.column_names if name in ("label", "labels")]
+        labels = labels if labelled else []
         if len(labels) > 1:
             raise UserError(
                 f"{argument} {type(dataset).__name__}: expected one column of labels, found {_some(labels)}; "
@@ -632,16 +638,11 @@ def _items_of(dataset: Any, argument: str) -> _Items:
             lambda item: item[labels[0]] if labels else None,
             tuple(map(str, own)) if own else None,
         )
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
-        raise UserError(
-            f"{argument}: expected a folder, a list, a named set, arrays or a data set with a length and items by "
-            f"number, got {_kind(dataset)}"
-        )
     classes = getattr(dataset, "classes", None)
     return _Items(
         dataset,
         lambda item: item[0] if isinstance(item, tuple | list) else item,
-        lambda item: item[1] if isinstance(item, tuple | list) and len(item) > 1 else None,
+        lambda item: item[1] if labelled and isinstance(item, tuple | list) and len(item) > 1 else None,
         tuple(map(str, classes)) if isinstance(classes, list | tuple) and classes else None,
     )
 
