@@ -21,7 +21,8 @@ from dalib.domains import failures
 from dalib.engine.predict import predict_probabilities
 from dalib.errors import UserError
 from dalib.feature_space import FeatureSpace, features_folder
-from dalib.judge.accuracy import confusion_matrix, wilson_interval
+from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
+from dalib.judge.estimate import expected_calibration_error
 from dalib.models.saved import load_description
 from dalib.runfolder import write_json, write_text
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from dalib.data.sources import CachePolicy, LabelledImages
     from dalib.data.stream import Rows
     from dalib.runfolder import RunFolder
+
+BINS = 10  # of the reliability diagram
 
 
 def evaluate(
@@ -72,21 +75,26 @@ def evaluate(
 
 def measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.device) -> dict[str, Any]:
     """Measure every model of the run on ``labelled``, print and write the result."""
-    predictions = {
-        name: _predicted(folder, labelled.images, data, device).argmax(dim=1) for name, folder in models_of(run).items()
-    }
+    predictions = {name: _predicted(folder, labelled.images, data, device) for name, folder in models_of(run).items()}
     failed = failures([labelled.images])  # another image stood in for these
     say_unreadable((*failed, *labelled.unreadable))
     readable = _readable(labelled.names, [each.path for each in failed])
     labels = labelled.labels[readable]
     models: dict[str, Any] = {}
+    right: dict[str, Tensor] = {}
     for name, every in predictions.items():
-        predicted = every[readable]
-        correct = int((predicted == labels).sum())
+        probabilities = every[readable]
+        predicted = probabilities.argmax(dim=1)
+        right[name] = predicted == labels
+        correct = int(right[name].sum())
         models[name] = {
             "accuracy": correct / len(predicted),
             "interval": wilson_interval(correct, len(predicted)),
             "confusion": confusion_matrix(labels, predicted, len(labelled.classes)).tolist(),
+            "calibration": {
+                "error": expected_calibration_error(probabilities, labels, BINS),
+                "bins": reliability_bins(probabilities, labels, BINS),
+            },
         }
         low, high = models[name]["interval"]
         say(f"{name:12} {correct / len(predicted):.1%} of {len(predicted)} images of {data} ({low:.1%} to {high:.1%})")
@@ -97,6 +105,12 @@ def measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.d
         "classes": list(labelled.classes),
         "models": models,
     }
+    if {"adapted", "source-only"} <= right.keys():
+        adapted, source_only = right["adapted"], right["source-only"]
+        result["paired"] = {
+            "adapted": int((adapted & ~source_only).sum()),
+            "source_only": int((source_only & ~adapted).sum()),
+        }
     file = data
     if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
         file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"

@@ -16,6 +16,7 @@
     judgement.json       did adaptation help? The evidence that needs no target label (Judgement below)
     embedding.json       where images lie in the models' features, to be drawn
     evaluations/         NAME.json for each labelled set that was measured
+    labelled.json        accuracies estimated from labels of a few target images (`dalib eval --labels`)
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
                          two of the teacher
     samples/             NNN.png, target images, and samples.json: what the models say of each
@@ -27,7 +28,8 @@ summary.json::
     {"dalib": version, "torch": version, "python": version, "device": text, "status": "running" | "done" | "diverged",
      "started": ISO time, "method": "self-ensemble" | "source-only",
      "source": text, "target": text, "classes": [names],
-     "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n},
+     "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n,
+                "target_labelled": n},                                                (with --target_labels)
      "seconds": {"data": s, "features": s, "source-only": s, "adapted": s},
      "models": {NAME: {"source_validation_accuracy": share, "target_histogram": [counts by class],
                        "target_confidence": mean of the largest probability}},
@@ -63,6 +65,14 @@ evaluations/NAME.json::
                        "confusion": [[counts]],        (a row a true class, a column a predicted one)
                        "calibration": {"error": share, "bins": [BIN]}}},
      "paired": {"adapted": n, "source_only": n}}       (images that only the one model gets right)
+
+labelled.json, of the labels given last::
+
+    {"labels": path of the list, "when": ISO time, "count": labelled images, "target": images of the target,
+     "design": "stratified" | "simple random", "notes": [text],
+     "models": {NAME: MEASURED}, "difference": MEASURED}                          (adapted less source-only, if both)
+
+    MEASURED: {"value": share or null, "low": share, "high": share, "count": n}   (95% interval; n labels that tell)
 """
 
 from __future__ import annotations
@@ -137,6 +147,11 @@ class RunFolder(TrainingFolder):
         return TrainingFolder(self.root / "source-only")
 
     @property
+    def adapted(self) -> TrainingFolder:
+        """Where the adapted model is if it is not the one that predicts."""
+        return TrainingFolder(self.root / "adapted")
+
+    @property
     def predictions(self) -> Path:
         return self.root / "predictions.safetensors"
 
@@ -157,6 +172,10 @@ class RunFolder(TrainingFolder):
         return self.root / "evaluations"
 
     @property
+    def labelled(self) -> Path:
+        return self.root / "labelled.json"
+
+    @property
     def views(self) -> Path:
         return self.root / "views.png"
 
@@ -173,11 +192,14 @@ class RunFolder(TrainingFolder):
         return self.root / "report.html"
 
     def models(self) -> dict[str, Path]:
-        """The model folders that are there, by name; ``adapted`` first where there is one."""
+        """The model folders that are there, by name; the one that predicts first."""
         method = read_json(self.summary)["method"]
-        found = {"source-only" if method == "source-only" else "adapted": self.model}
-        if method != "source-only":
-            found["source-only"] = self.source_only.model
+        if method == "source-only":
+            found = {"source-only": self.model}
+        elif (self.adapted.model / "config.json").is_file():  # the source-only model was judged better
+            found = {"source-only": self.model, "adapted": self.adapted.model}
+        else:
+            found = {"adapted": self.model, "source-only": self.source_only.model}
         return {name: folder for name, folder in found.items() if (folder / "config.json").is_file()}
 
 

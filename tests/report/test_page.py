@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -136,6 +137,62 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
+BINS = [
+    {"confidence": 0.35, "accuracy": 0.3, "count": 10},
+    {"confidence": None, "accuracy": None, "count": 0},
+    {"confidence": 0.95, "accuracy": 0.9, "count": 40},
+]
+
+
+def estimate(value: float | None, reliable: bool = True, reason: str = "") -> dict[str, Any]:
+    low, high = (0.0, 1.0) if value is None else (value - 0.04, value + 0.04)
+    return {"value": value, "low": low, "high": high, "method": "atc", "reliable": reliable, "reason": reason}
+
+
+def judged_run(make_run: MakeRun, *, evaluated: bool = False, text: str = "x", **settings: Any) -> RunFolder:
+    """A run with all the files that there can be, each of whose texts has ``text`` in it."""
+    run = make_run(adapted=(0.9, 0.88, 0.92) if evaluated else None, text=text, **settings)
+    summary = read_json(run.summary)
+    summary["fingerprints"] = {"source": f"s {text}", "target": f"t {text}"}
+    write_json(run.summary, summary)
+    classes = summary["classes"]
+    model = {
+        "scores": {"target_mask_rate": 0.5, "target_mutual_information": 1.25, f"target_new {text}": 2.0},
+        "estimate": estimate(0.9, reliable=False, reason=text),
+        "classes": [estimate(0.8), estimate(None, reliable=False, reason=text), *(estimate(0.7) for _ in classes[2:])],
+        "calibration": {"temperature": 1.5, "error": 0.042, "bins": BINS},
+    }
+    judgement = {
+        "shipped": "adapted",
+        "outcome": "helped",
+        "headline": f"Adaptation probably helped {text}",
+        "reasons": [f"reason {text}"],
+        "models": {"source-only": {**model, "estimate": estimate(0.8)}, "adapted": model},
+        "distance": 1.25,
+        "prior": {
+            "kind": f"kind {text}",
+            "shares": [1 / len(classes)] * len(classes),
+            "estimate": [0.5, 0.5] + [0.0] * (len(classes) - 2),
+        },
+        "selection": {"step": 50, "of": 75, "score": f"score {text}", "reason": f"because {text}"},
+    }
+    write_json(run.judgement, judgement)
+    points = [[0.1 * index, -0.1 * index, index % len(classes)] for index in range(30)]
+    both = {"source": points, "target": points}
+    write_json(run.embedding, {"method": f"t-SNE {text}", "models": {"source-only": both, "adapted": both}})
+    with run.metrics.open("a", encoding="utf-8") as file:
+        file.write('\n{"step": 50, "target_mask_rate": 0.5, "target_mutual_information": 1.2, "target_classes": 2.5}\n')
+        file.write('{"step": 75, "target_mask_rate": 0.6, "target_mutual_information": 1.3, "target_classes": 2.4}\n')
+    samples = read_json(run.samples / "samples.json")
+    write_json(run.samples / "samples.json", [{**samples[0], "group": group} for group in ("most", "least", "differ")])
+    for path in run.evaluations.glob("*.json"):
+        evaluation = read_json(path)
+        for measures in evaluation["models"].values():
+            measures["calibration"] = {"error": 0.07, "bins": BINS}
+        write_json(path, {**evaluation, "paired": {"adapted": 60, "source_only": 20}})
+    return run
+
+
 @pytest.mark.parametrize(
     ("adapted", "headline", "notes"),
     [
@@ -196,10 +253,13 @@ def test_one_model_alone_is_not_judged(make_run: MakeRun) -> None:
     assert "Accuracy by class" not in page.text
 
 
+@pytest.mark.parametrize("evaluated", [True, False])
 @pytest.mark.parametrize("classes", [3, 25])
-def test_hostile_names_are_text(make_run: MakeRun, classes: int) -> None:
+def test_hostile_names_are_text(make_run: MakeRun, classes: int, evaluated: bool) -> None:
     names = (HOSTILE, *(f"{number}{HOSTILE}" for number in range(1, classes)))
-    page = Page(make_run(name="a <script> '\"&", adapted=(0.9, 0.88, 0.92), classes=names, text=HOSTILE))
+    run = judged_run(make_run, evaluated=evaluated, name="a <script> '\"&", classes=names, text=HOSTILE)
+    page = Page(run)
+    assert {"path", "svg"} <= {tag for tag, _ in page.tags}
     assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & {tag for tag, _ in page.tags}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert page.open == []
@@ -214,12 +274,26 @@ def test_nothing_is_loaded_from_outside(make_run: MakeRun) -> None:
     assert "url(" not in page.source
     assert "@import" not in page.source
     addresses = [attributes[key] for _, attributes in page.tags for key in ("src", "href") if key in attributes]
-    assert len(addresses) == 2
-    assert all(address and address.startswith("data:image/png;base64,") for address in addresses)
+    assert addresses
+    assert all(address and address.startswith(("data:image/png;base64,", "#")) for address in addresses)
 
 
-def test_readers_without_eyes_are_served(make_run: MakeRun) -> None:
-    page = Page(make_run(adapted=(0.9, 0.88, 0.92)))
+def test_links_lead_to_sections(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]
+    assert len(links) > 5
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_readers_without_eyes_are_served(make_run: MakeRun, evaluated: bool) -> None:
+    page = Page(judged_run(make_run, evaluated=evaluated))
+    assert [tag for tag, _ in page.tags].count("main") == 1
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    assert all(attributes["aria-labelledby"] in ids for tag, attributes in page.tags if tag == "section")
+    assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
     assert ("html", {"lang": "en"}) in page.tags
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
@@ -331,3 +405,187 @@ def test_a_measured_run_of_one_model_has_a_page(make_run):
     del result["models"]["source-only"]
     write_json(evaluation, result)
     assert "96.0%" in Page(run).text
+
+
+def test_an_estimate_says_that_it_is_one(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    assert page.headline == "Adaptation probably helped x (an estimate, not a measurement)"
+    assert "estimated without labels" in page.text
+    assert "The estimate for the adapted model is not reliable: x." in page.text
+    assert "The adapted model is the one in model/, which predicts." in page.text
+    assert "Reason x." in page.text
+    assert "Adapted estimate" in page.text
+
+
+def test_a_judged_run_has_each_section_in_its_place(make_run: MakeRun) -> None:
+    assert Page(judged_run(make_run)).texts("h2") == [
+        "The models side by side",
+        "Estimated accuracy by class",
+        "Training",
+        "Is confidence accuracy?",
+        "Map of the features",
+        "Predicted classes on the target",
+        "Sample predictions",
+        "Augmented views",
+        "Unreadable files",
+        "To repeat this run",
+    ]
+
+
+def test_measured_classes_replace_estimated_ones(make_run: MakeRun) -> None:
+    titles = Page(judged_run(make_run, evaluated=True)).texts("h2")
+    assert "Mistakes on x" in titles
+    assert "Estimated accuracy by class" not in titles
+
+
+def test_the_same_images_decide(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run, evaluated=True))
+    assert "measured with labels" in page.text
+    assert "Only the adapted model is right on 60 images, only the source-only one on 20" in page.text
+    assert "Without these labels, the judgement was: Adaptation probably helped x." in page.text
+
+
+def test_the_models_stand_side_by_side(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    assert "adaptedin model/, predicts" in page.text
+    assert "Mutual information" in page.text
+    assert "certain and diverse, in nats; higher is better" in page.text
+    assert "1.250" in page.text
+    assert "the domains are 1.25 apart" in page.text
+
+
+def test_the_kept_step_is_marked(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    kept = [attributes for tag, attributes in page.tags if tag == "path" and attributes.get("class") == "kept"]
+    assert len(kept) > 2
+    assert "kept: step 50" in page.text
+    assert "Weights kept: step 50 of 75, by the rule “score x”. Because x." in page.text
+
+
+def test_label_free_curves_are_drawn(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    labels = [str(attributes["aria-label"]) for _, attributes in page.tags if "aria-label" in attributes]
+    assert any(label.startswith("Label-free scores, adapted over 75 steps: mask rate") for label in labels)
+    assert any("mutual information from 1.2 to 1.3" in label for label in labels)
+    assert any("effective classes from 2.5 to 2.4" in label for label in labels)
+
+
+def test_calibration_is_drawn_of_source_and_of_labelled_target(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run, evaluated=True))
+    labels = [str(attributes["aria-label"]) for _, attributes in page.tags if "aria-label" in attributes]
+    assert sum(label.startswith("Accuracy by confidence") for label in labels) == 2
+    assert "calibration error 4.2%" in page.text
+    assert "calibration error 7.0%" in page.text
+
+
+def test_the_map_tells_domains_by_shape(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    classes = [str(attributes.get("class")) for tag, attributes in page.tags if tag == "path"]
+    assert "marks source c0" in classes
+    assert "marks target c0" in classes
+    assert "hollow square: source" in page.text
+
+
+def test_priors_stand_beside_the_predicted_classes(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    assert "prior used (kind x)" in page.text
+    assert "prior estimated" in page.text
+
+
+def test_samples_come_in_groups(make_run: MakeRun) -> None:
+    assert [title for title in Page(judged_run(make_run)).texts("h3") if title in GROUPS] == GROUPS
+
+
+GROUPS = ["The models differ", "Least confident", "Most confident"]
+
+
+def test_a_damaged_judgement_is_named(make_run: MakeRun) -> None:
+    run = judged_run(make_run)
+    run.judgement.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"judgement\.json: expected JSON"):
+        write_report(run)
+
+
+@pytest.mark.parametrize("judgement", [{}, {"headline": "It helped"}, {"models": {"adapted": {}}, "prior": {}}])
+def test_a_judgement_may_have_gaps(make_run: MakeRun, judgement: dict[str, Any]) -> None:
+    run = make_run()
+    write_json(run.judgement, judgement)
+    write_json(run.embedding, {})
+    assert Page(run).open == []
+
+
+def test_nulls_in_a_judgement_are_dashes(make_run: MakeRun) -> None:
+    run = judged_run(make_run)
+    judgement = read_json(run.judgement)
+    judgement["prior"].update(shares=None, estimate=None)
+    judgement["distance"] = None
+    for model in judgement["models"].values():
+        model["estimate"] = estimate(None, reliable=False, reason="too few")
+        model["scores"] = {"target_mask_rate": None}
+    write_json(run.judgement, judgement)
+    page = Page(run)
+    assert "no estimate: too few" in page.text
+    assert "share of images the model is confident of" not in page.text
+
+
+def test_a_student_gets_a_column(make_run: MakeRun) -> None:
+    run = judged_run(make_run, evaluated=True)
+    (path,) = run.evaluations.glob("*.json")
+    evaluation = read_json(path)
+    evaluation["models"]["student"] = measured(0.87, 0.85, 0.89)
+    write_json(path, evaluation)
+    headers = Page(run).source.partition("<thead>")[2].partition("</thead>")[0]
+    assert re.findall(r'class="n">([\w-]+)', headers) == ["source-only", "student", "adapted"]
+
+
+def test_labels_of_a_few_images_count_before_the_estimate(make_run: MakeRun) -> None:
+    run = judged_run(make_run)
+    write_json(run.labelled, few_labels(0.02, 0.12))
+    page = Page(run)
+    assert page.headline == (
+        "Adaptation helped: about 92.0% against 85.0% source-only, from the labels of 100 target images"
+    )
+    assert "from 100 labels of 1,200 images" in page.text
+
+
+def few_labels(low: float, high: float) -> dict[str, Any]:
+    return {
+        "labels": "labels.csv",
+        "when": "2026",
+        "count": 100,
+        "target": 1200,
+        "design": "stratified",
+        "notes": ["a note"],
+        "models": {
+            "adapted": {"value": 0.92, "low": 0.86, "high": 0.96, "count": 100},
+            "source-only": {"value": 0.85, "low": 0.78, "high": 0.9, "count": 100},
+        },
+        "difference": {"value": (low + high) / 2, "low": low, "high": high, "count": 40},
+    }
+
+
+def test_ten_thousand_target_images_make_no_heavy_page(make_run: MakeRun) -> None:
+    run = judged_run(make_run, evaluated=True, classes=tuple(f"class number {n}" for n in range(100)))
+    generator = random.Random(0)
+
+    def noise(width: int, height: int) -> Image.Image:  # what PNG compresses worst
+        return Image.frombytes("RGB", (width, height), generator.randbytes(3 * width * height))
+
+    summary = read_json(run.summary)
+    summary["counts"]["target"] = 10_000
+    write_json(run.summary, summary)
+    samples = []
+    for number in range(36):
+        noise(112, 112).save(run.samples / f"{number:03d}.png")
+        predictions = {name: {"class": "class number 1", "confidence": 0.5} for name in ("adapted", "source-only")}
+        group = ("differ", "least", "most")[number % 3]
+        samples.append({"file": f"{number:03d}.png", "name": "n" * 50, "group": group, "predictions": predictions})
+    write_json(run.samples / "samples.json", samples)
+    noise(5 * 114, 8 * 114).save(run.views)
+    points = [[generator.random(), generator.random(), generator.randrange(100)] for _ in range(10_000)]
+    both = {"source": points, "target": points}
+    write_json(run.embedding, {"method": "t-SNE", "models": {"source-only": both, "adapted": both}})
+    write_json(run.unreadable, [{"path": f"{number}.png", "reason": "truncated"} for number in range(10_000)])
+    line = '{"step": %d, "supervised": 0.5, "target_mask_rate": 0.25, "source_validation_accuracy": 0.9}\n'
+    run.metrics.write_text("".join(line % step for step in range(1, 20_000)), encoding="utf-8")
+    assert write_report(run).stat().st_size < 5_000_000

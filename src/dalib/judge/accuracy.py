@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from dalib.judge.scores import as_validation
+
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     """Counts (C, C) int64, a row for each true class and a column for each predicted one.
@@ -42,3 +44,40 @@ def wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, f
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str, float | None]]:
+    """Is confidence accuracy? Images sorted by confidence into bins of equal width.
+
+    Args:
+        p: (N, C) probabilities.
+        labels: (N,) int64 in [0, C).
+        bins: B, how many.
+
+    Returns:
+        B bins, of the least confidence first: ``confidence``, its mean over the bin's images, ``accuracy``, the share
+        of them that is right, both None in an empty bin, and ``count``. A confidence on an edge falls into the bin
+        below it, as in :func:`dalib.judge.estimate.expected_calibration_error`, which sums up the same bins.
+
+    Raises: ValueError for fewer than 1 bin or what :func:`dalib.judge.scores.as_validation` refuses.
+    Source: the reliability diagram, Niculescu-Mizil & Caruana, ICML 2005.
+
+    >>> reliability_bins(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]), bins=2)[1]
+    {'confidence': 0.75, 'accuracy': 0.5, 'count': 2}
+    """
+    if bins < 1:
+        raise ValueError(f"bins: expected at least 1, got {bins}")
+    p, labels = as_validation(p, labels)
+    confidence, predicted = p.max(dim=1)
+    index = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
+    counts = torch.bincount(index, minlength=bins).tolist()
+    right = torch.bincount(index, (predicted == labels).double(), minlength=bins).tolist()
+    sums = torch.bincount(index, confidence, minlength=bins).tolist()
+    return [
+        {
+            "confidence": total / count if count else None,
+            "accuracy": correct / count if count else None,
+            "count": count,
+        }
+        for total, correct, count in zip(sums, right, counts, strict=True)
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 
 # A chart in its own units; the template draws it at about this many pixels, so that its text is always readable.
 WIDTH, HEIGHT = 400, 200
-LEFT, RIGHT, TOP, BOTTOM = 44, 380, 12, 172
+LEFT, RIGHT, TOP, BOTTOM = 50, 384, 12, 172
 MOST_POINTS = 240  # a curve has at most so many; more would not be seen and would make the file heavy
 FEW_POINTS = 12  # up to so many are drawn as dots, too
 
@@ -53,6 +53,8 @@ class Chart:
     lines: list[Line]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
+    mark: float | None = None  # where a vertical line stands
+    mark_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,15 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [round(step * index, 12) for index in range(first, last + 1)]
 
 
-def line_chart(title: str, note: str, series: list[Series], *, shares: bool, whole_range: bool = False) -> Chart | None:
+def line_chart(
+    title: str,
+    note: str,
+    series: list[Series],
+    *,
+    shares: bool,
+    whole_range: bool = False,
+    kept_step: float | None = None,
+) -> Chart | None:
     """A chart over steps; nothing if no curve has a point.
 
     Args:
@@ -96,6 +106,7 @@ def line_chart(title: str, note: str, series: list[Series], *, shares: bool, who
         series: the curves; those without a point are left out.
         shares: values are shares, written as percentages; their axis ends at 1.
         whole_range: the axis starts at 0 also for shares. Other values always start at 0, or below if they do.
+        kept_step: where a vertical line marks the step whose weights were kept, if it is on the axis.
     """
     series = [_thinned(curve) for curve in series if curve.points]
     if not series:
@@ -124,13 +135,16 @@ def line_chart(title: str, note: str, series: list[Series], *, shares: bool, who
         f"{curve.name} from {_value(curve.points[0][1], shares)} to {_value(curve.points[-1][1], shares)}"
         for curve in series
     )
+    marked = kept_step is not None and 0 <= kept_step <= last_step
     return Chart(
         title=title,
         note=note,
-        alt=f"{title} over {last_step:,.0f} steps: {courses}",
+        alt=f"{title} over {last_step:,.0f} steps: {courses}" + (f"; kept: step {kept_step:,.0f}" if marked else ""),
         lines=lines,
         x_ticks=[(x(step), _steps(step)) for step in x_ticks],
         y_ticks=[(y(value), f"{100 * value:g}%" if shares else f"{value:g}") for value in y_ticks],
+        mark=x(kept_step) if marked and kept_step is not None else None,
+        mark_name=f"kept: step {kept_step:,.0f}" if marked else "",
     )
 
 
@@ -164,7 +178,8 @@ def percent(share: float | None) -> str:
     >>> percent(0.961)
     '96.1%'
     """
-    return "\N{EN DASH}" if share is None or not math.isfinite(share) else f"{100 * share:.1f}%"
+    value = number(share)
+    return "\N{EN DASH}" if value is None else f"{100 * value:.1f}%"
 
 
 def interval(low_high: list[float]) -> str:
@@ -176,6 +191,28 @@ def interval(low_high: list[float]) -> str:
     return f"{percent(low_high[0])} to {percent(low_high[1])}"
 
 
+def sentence(text: Any) -> str:
+    """The text with a capital and a full stop.
+
+    >>> sentence("the score fell")
+    'The score fell.'
+    """
+    words = str(text).strip()
+    return (
+        words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?", "\N{HORIZONTAL ELLIPSIS}", ":")) else ".")
+    )
+
+
+def number(value: Any) -> float | None:
+    """The value, if it is a finite number; files of ours may hold null and NaN, and those of others anything.
+
+    >>> number(0.5), number(float("nan")), number("0.5")
+    (0.5, None, None)
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else None
+
+
 def points_between(share: float, reference: float) -> float:
     """Difference in percentage points, of the numbers as printed, so that a reader's subtraction agrees."""
     return round(round(100 * share, 1) - round(100 * reference, 1), 1) + 0.0  # + 0.0: no negative zero
@@ -184,6 +221,16 @@ def points_between(share: float, reference: float) -> float:
 def signed(points: float) -> str:
     """``11.2`` -> ``+11.2``, with a true minus sign."""
     return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
+
+
+def signed_interval(low_high: tuple[float, float]) -> str:
+    """Bounds of an interval of differences of shares, in percentage points.
+
+    >>> signed_interval((0.031, 0.08))
+    '+3.1 to +8.0'
+    """
+    low, high = (signed(round(100 * bound, 1)) for bound in low_high)
+    return f"{low} to {high}"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

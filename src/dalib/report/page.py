@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import math
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from dalib.report import figures
+from dalib.report import figures, reliability, scatter
+from dalib.report.comparison import MOST_CLASSES, ORDER, class_estimates, comparison, estimate_cell
 from dalib.report.figures import (
     Chart,
     Picture,
@@ -21,13 +21,18 @@ from dalib.report.figures import (
     duration,
     interval,
     line_chart,
+    number,
     percent,
     picture,
     points_between,
+    sentence,
     shade,
     short,
     signed,
 )
+from dalib.report.reliability import Diagram, diagram
+from dalib.report.scatter import Panel, panel
+from dalib.report.verdict import verdict_of
 from dalib.runfolder import RunFolder, read_json, write_text
 
 if TYPE_CHECKING:
@@ -37,20 +42,9 @@ MOST_MATRIX_CLASSES = 20  # more classes: the most confused pairs instead of a m
 MOST_PAIRS = 10
 MOST_BARS = 40
 MOST_UNREADABLE = 20
-ORDER = ("source-only", "adapted")  # of models, wherever one stands beside the other
+PAIR = ("source-only", "adapted")  # the two that are compared class by class
 
 Json = dict[str, Any]
-Tone = Literal["helped", "hurt", "unclear", "unknown", "unfinished"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A headline, the sentences under it, and the command that would tell more, if one would."""
-
-    tone: Tone
-    headline: str
-    notes: tuple[str, ...] = ()
-    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,113 +65,22 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         UserError: a JSON file in the folder is damaged.
     """
-    source = importlib.resources.files("dalib.report").joinpath("template.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_part),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         short=short, percent=percent, interval=interval, signed=signed, duration=duration, counted=counted
     )
-    write_text(run.report, environment.from_string(source).render(_content(run)))
+    write_text(run.report, environment.get_template("template.html").render(_content(run)))
     return run.report
 
 
-def verdict_of(summary: Json, evaluations: list[Json], run: str) -> Verdict:
-    """Did adaptation help? In plain words.
-
-    Args:
-        summary: summary.json.
-        evaluations: the labelled measurements; the first gives the headline, the others a note each.
-        run: the run's folder as it is written on a command line.
-    """
-    measured = [judged(evaluation) for evaluation in evaluations]
-    status = summary.get("status", "running")
-    if status != "done":
-        headline, *notes = _unfinished(status, run)
-        return Verdict("unfinished", headline, (*notes, *(verdict.headline + "." for verdict in measured)))
-    if not measured:
-        return _without_labels(summary, run)
-    first, *others = measured
-    return Verdict(first.tone, first.headline, (*first.notes, *(verdict.headline + "." for verdict in others)))
-
-
-def judged(evaluation: Json) -> Verdict:
-    """What one evaluation says.
-
-    Helped or hurt only where the confidence intervals of the two accuracies do not overlap. Both models are measured on
-    the same images, so their errors go together and the rule errs on the side of "no clear difference".
-    """
-    models = evaluation["models"]
-    where = f"on {short(evaluation['data'])} ({counted(evaluation['count'], 'image')})"
-    if not {"adapted", "source-only"} <= models.keys():
-        name, measures = next(iter(models.items()))
-        note = (
-            "No source-only model was trained, so nobody can say whether adaptation helped."
-            if name == "adapted"
-            else "This model was trained without adaptation, so there is nothing to compare it with."
-        )
-        return Verdict("unknown", f"The {name} model reaches {percent(measures['accuracy'])} {where}", (note,))
-
-    adapted, source_only = models["adapted"], models["source-only"]
-    if adapted["interval"][0] > source_only["interval"][1]:
-        tone: Tone = "helped"
-    elif adapted["interval"][1] < source_only["interval"][0]:
-        tone = "hurt"
-    else:
-        tone = "unclear"
-    points = points_between(adapted["accuracy"], source_only["accuracy"])
-    gain = (
-        f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "the same to a tenth of a point"
-    )
-    overlap = "overlap, so the difference may be chance" if tone == "unclear" else "do not overlap"
-    return Verdict(
-        tone,
-        f"Adaptation {_WORDS[tone]}: {percent(adapted['accuracy'])} against {percent(source_only['accuracy'])} "
-        f"source-only {where}",
-        (
-            f"That is {gain}. The confidence intervals, {interval(adapted['interval'])} adapted and "
-            f"{interval(source_only['interval'])} source-only, {overlap}. "
-            "A difference is called clear where they do not overlap, which is a cautious rule.",
-        ),
-    )
-
-
-_WORDS = {"helped": "helped", "hurt": "hurt", "unclear": "made no clear difference"}
-
-
-def _unfinished(status: str, run: str) -> tuple[str, ...]:
-    if status == "diverged":
-        return (
-            "Training diverged: there is no result to trust",
-            "A loss became NaN or infinite. Lower the learning rate (--optimizer.lr), or look for images without "
-            "content, and train again.",
-        )
-    if status == "running":
-        return (
-            "Training is not finished: this is what is there so far",
-            f"If it was stopped, dalib train --resume {run} goes on from its last checkpoint.",
-        )
-    return (f"Training is not finished: its status is “{short(str(status))}”",)
-
-
-def _without_labels(summary: Json, run: str) -> Verdict:
-    changed, target = summary.get("changed"), summary.get("counts", {}).get("target", 0)
-    notes = []
-    if changed is not None:
-        question = "whether adaptation helped"
-        notes = [
-            f"{round(changed * target):,} of {counted(target, 'target image')} ({percent(changed)}) changed class: on "
-            "these, the adapted and the source-only model differ. Only labels tell which of them is right."
-        ]
-    else:
-        only = "source-only" if summary.get("method") == "source-only" else "adapted"
-        question = f"how good the {only} model is on the target"
-    return Verdict(
-        "unknown",
-        f"Without labels, nobody can say for sure yet {question}",
-        (*notes, "To find out, measure on labelled target images, a folder with a folder for each class:"),
-        f"dalib eval {run} --data FOLDER",
-    )
+def _part(name: str) -> str:
+    return importlib.resources.files("dalib.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _content(run: RunFolder) -> Json:
@@ -185,25 +88,37 @@ def _content(run: RunFolder) -> Json:
     summary = clean(read_json(run.summary))
     evaluations = [clean(read_json(path)) for path in sorted(run.evaluations.glob("*.json"))]
     evaluations.sort(key=lambda evaluation: str(evaluation.get("when", "")))  # the run's own comes first
+    labelled: Json = clean(read_json(run.labelled)) if run.labelled.is_file() else {}
+    judgement: Json = clean(read_json(run.judgement)) if run.judgement.is_file() else {}
+    embedding: Json = clean(read_json(run.embedding)) if run.embedding.is_file() else {}
     where = clean(shlex.quote(str(run.root)))
+    classes = summary.get("classes", [])
     models = {name: summary["models"][name] for name in ORDER if name in summary.get("models", {})}
     unreadable = clean(read_json(run.unreadable)) if run.unreadable.is_file() else []
     return {
         "geometry": figures,
+        "reliability": reliability,
+        "scatter": scatter,
         "name": clean(run.root.name or run.root.resolve().name),
         "summary": summary,
-        "verdict": verdict_of(summary, evaluations, where),
-        "tiles": _tiles(summary, evaluations),
-        "models": models,
-        "evaluations": evaluations,
-        "charts": _charts(run, summary),
-        "judgements": [_judgement(evaluation) for evaluation in evaluations],
-        "histogram": _histogram(summary.get("classes", []), models),
+        "verdict": verdict_of(summary, evaluations, labelled, judgement, where),
+        "tiles": _tiles(summary, evaluations, labelled, judgement),
+        "comparison": comparison(summary, evaluations, labelled, judgement),
+        "selection": _selection(summary, judgement),
+        "charts": _charts(run, summary, judgement),
+        "diagrams": _diagrams(evaluations, judgement),
+        "mistakes": [_mistakes(evaluation) for evaluation in evaluations],
+        "class_estimates": None if evaluations else class_estimates(classes, judgement),
+        "most_classes": MOST_CLASSES,
+        "panels": _panels(embedding, classes),
+        "embedding_method": embedding.get("method", ""),
+        "classes": classes,
+        "histogram": _histogram(classes, models, judgement.get("prior") or {}),
         "views": _picture_of(run.views),
         "samples": _samples(run),
         "unreadable": unreadable[:MOST_UNREADABLE],
         "unreadable_count": len(unreadable),
-        "facts": _facts(summary),
+        "facts": _facts(summary, judgement),
         "command": f"dalib train --config {clean(shlex.quote(str(run.config)))} --out NEW-FOLDER",
         "config": "\n".join(
             clean(line) for line in run.config.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -211,20 +126,31 @@ def _content(run: RunFolder) -> Json:
     }
 
 
-def _tiles(summary: Json, evaluations: list[Json]) -> list[Tile]:
+def _tiles(summary: Json, evaluations: list[Json], labelled: Json, judgement: Json) -> list[Tile]:
     tiles = []
     if evaluations:
         measured = evaluations[0]["models"]
         tiles = [
             Tile(f"{name.capitalize()} accuracy", percent(measures["accuracy"]), interval(measures["interval"]))
-            for name in reversed(ORDER)
+            for name in reversed(PAIR)
             if (measures := measured.get(name))
         ]
         if len(tiles) == 2:
             points = points_between(measured["adapted"]["accuracy"], measured["source-only"]["accuracy"])
             tiles.append(Tile("Gain", signed(points), "percentage points"))
-    elif summary.get("changed") is not None:
-        tiles = [Tile("Changed class", percent(summary["changed"]), "of the target images")]
+    else:
+        judged, word = judgement.get("models") or {}, "estimate"
+        estimates = {name: (judged.get(name) or {}).get("estimate") for name in reversed(PAIR)}
+        if labelled:
+            word, estimates = "accuracy", {name: labelled["models"].get(name) for name in reversed(PAIR)}
+        for name, estimate in estimates.items():
+            cell = estimate_cell(estimate)
+            if cell.note:
+                count = counted(labelled["count"], "label") if labelled else ""
+                notes = ", ".join(each for each in (cell.note, cell.warning, count) if each)
+                tiles.append(Tile(f"{name.capitalize()} {word}", cell.value, notes))
+        if summary.get("changed") is not None:
+            tiles.append(Tile("Changed class", percent(summary["changed"]), "of the target images"))
     if "target" in summary.get("counts", {}):
         tiles.append(Tile("Target images", f"{summary['counts']['target']:,}", "without labels"))
     seconds = {name: summary["seconds"][name] for name in ORDER if name in summary.get("seconds", {})}
@@ -234,15 +160,31 @@ def _tiles(summary: Json, evaluations: list[Json]) -> list[Tile]:
     return tiles
 
 
+def _selection(summary: Json, judgement: Json) -> Json | None:
+    """The step whose weights were kept, of how many, and why."""
+    selection = judgement.get("selection") or {}
+    step = number(selection.get("step", summary.get("kept_step")))
+    if step is None:
+        return None
+    return {
+        "step": step,
+        "of": number(selection.get("of")),
+        "score": str(selection.get("score") or ""),
+        "reason": sentence(selection["reason"]) if selection.get("reason") else "",
+    }
+
+
 def _unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
-def _charts(run: RunFolder, summary: Json) -> list[Chart]:
+def _charts(run: RunFolder, summary: Json, judgement: Json) -> list[Chart]:
     own: str = "source-only" if summary.get("method") == "source-only" else "adapted"
     metrics = {own: _metrics(run.metrics)}
     if own == "adapted":
         metrics = {"source-only": _metrics(run.source_only.metrics), **metrics}
+    selection = _selection(summary, judgement)
+    kept = selection["step"] if selection else None
     parts = []
     for key, look in (
         ("supervised", "one"),
@@ -253,8 +195,15 @@ def _charts(run: RunFolder, summary: Json) -> list[Chart]:
         points = _curve(metrics[own], key)
         if any(value for _, value in points):  # a part that is switched off is zero throughout
             parts.append(Series(key.replace("_", " "), look, points))
+
+    def scores(*keys_and_looks: tuple[str, str]) -> list[Series]:
+        return [
+            Series(_SCORE_NAMES.get(key, key.replace("_", " ")), look, _curve(metrics[own], f"target_{key}"))
+            for key, look in keys_and_looks
+        ]
+
     charts = (
-        line_chart(f"Loss parts, {own}", "Weighted: they add up to the loss.", parts, shares=False),
+        line_chart(f"Loss parts, {own}", "Weighted: they add up to the loss.", parts, shares=False, kept_step=kept),
         line_chart(
             "Teacher and student on the target",
             "Mask rate: share of target images on which the teacher is confident enough to count. "
@@ -267,15 +216,44 @@ def _charts(run: RunFolder, summary: Json) -> list[Chart]:
             else [],
             shares=True,
             whole_range=True,
+            kept_step=kept,
         ),
         line_chart(
             "Source validation accuracy",
             "On source images kept from training; it says nothing about the target.",
             [Series(name, name, _curve(lines, "source_validation_accuracy")) for name, lines in metrics.items()],
             shares=True,
+            kept_step=kept,
+        ),
+        line_chart(
+            f"Label-free scores, {own}",
+            "Of target images as they are, at each evaluation; 100% is the most there can be. A fall warns; "
+            "a rise does not prove that answers are right.",
+            scores(("mask_rate", "two"), ("agreement", "one"), ("nuclear_norm", "three"), ("corr_c", "four")),
+            shares=True,
+            whole_range=True,
+            kept_step=kept,
+        ),
+        line_chart(
+            f"Doubt and diversity, {own}",
+            "In nats. Mean entropy: doubt, lower is better. Mutual information: certain and diverse, higher is better.",
+            scores(("mean_entropy", "two"), ("mutual_information", "one")),
+            shares=False,
+            kept_step=kept,
+        ),
+        line_chart(
+            f"Classes in use on the target, {own}",
+            f"The effective number of predicted classes, of {len(summary.get('classes', []))}. A fall means that "
+            "classes are lost.",
+            scores(("classes", "one")),
+            shares=False,
+            kept_step=kept,
         ),
     )
     return [chart for chart in charts if chart is not None]
+
+
+_SCORE_NAMES = {"corr_c": "class correlation", "classes": "effective classes"}
 
 
 def _metrics(path: Path) -> list[Json]:
@@ -286,20 +264,40 @@ def _metrics(path: Path) -> list[Json]:
             values = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(values, dict) and _is_number(values.get("step")):
+        if isinstance(values, dict) and number(values.get("step")) is not None:
             lines.append(values)
     return lines
 
 
 def _curve(lines: list[Json], key: str) -> list[tuple[float, float]]:
-    return [(line["step"], line[key]) for line in lines if _is_number(line.get(key))]
+    return [(line["step"], line[key]) for line in lines if number(line.get(key)) is not None]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _diagrams(evaluations: list[Json], judgement: Json) -> list[Diagram]:
+    judged = judgement.get("models") or {}
+    found = [
+        diagram(
+            "Source validation",
+            {name: judged[name]["calibration"] for name in ORDER if (judged.get(name) or {}).get("calibration")},
+        )
+    ]
+    for evaluation in evaluations:
+        models = evaluation["models"]
+        calibrations = {
+            name: models[name]["calibration"] for name in ORDER if (models.get(name) or {}).get("calibration")
+        }
+        found.append(diagram(short(evaluation["data"]), calibrations))
+    return [each for each in found if each is not None]
 
 
-def _judgement(evaluation: Json) -> Json:
+def _panels(embedding: Json, classes: list[str]) -> list[Panel]:
+    models = embedding.get("models") or {}
+    method = str(embedding.get("method") or "an unnamed method")
+    found = [panel(name, method, models[name], classes) for name in ORDER if name in models]
+    return [each for each in found if each is not None]
+
+
+def _mistakes(evaluation: Json) -> Json:
     """The classes of an evaluation: which are taken for which, and how each fares with and without adaptation."""
     classes, models = evaluation["classes"], evaluation["models"]
     few = len(classes) <= MOST_MATRIX_CLASSES
@@ -349,11 +347,11 @@ def _pairs(classes: list[str], confusion: list[list[int]]) -> list[Json]:
 
 def _changes(classes: list[str], models: Json) -> list[Json]:
     """Accuracy of each class without and with adaptation; where there are many, those that changed most."""
-    if not {"adapted", "source-only"} <= models.keys():
+    if not set(PAIR) <= models.keys():
         return []
     changes = []
     for index, name in enumerate(classes):
-        rows = [models[model]["confusion"][index] for model in ORDER]
+        rows = [models[model]["confusion"][index] for model in PAIR]
         count = sum(rows[0])
         if count:
             before, after = (row[index] / count for row in rows)
@@ -364,28 +362,49 @@ def _changes(classes: list[str], models: Json) -> list[Json]:
     return changes
 
 
-def _histogram(classes: list[str], models: Json) -> Json | None:
-    """Predicted classes of the target's training images: bars for each class, and classes that nobody predicts."""
+def _histogram(classes: list[str], models: Json, prior: Json) -> Json | None:
+    """Predicted classes of the target's training images: bars for each class, and classes that nobody predicts.
+
+    Beside them how many images a prior expects: the one that training used and the one estimated from the predictions.
+    """
     counts = {name: model["target_histogram"] for name, model in models.items() if model.get("target_histogram")}
     if not counts or not classes:
         return None
-    most = max(max(each) for each in counts.values()) or 1
+    last = list(counts)[-1]
+    total = sum(counts[last])
+    kind = str(prior.get("kind") or "")
+    priors = {
+        name: [round(share * total) for share in shares]
+        for key, name in (("shares", "prior used"), ("estimate", "prior estimated"))
+        if len(shares := [number(share) or 0.0 for share in prior.get(key) or ()]) == len(classes)
+    }
+    looks = {**{name: name for name in counts}, "prior used": "prior", "prior estimated": "prior estimate"}
+    shown = {**counts, **priors}
+    most = max(max(each) for each in shown.values()) or 1
     bars: list[Json] = [
         {
             "name": name,
             "counts": [
-                {"model": model, "count": each[index], "width": f"{100 * each[index] / most:.1f}"}
-                for model, each in counts.items()
+                {
+                    "name": each,
+                    "look": looks[each],
+                    "count": values[index],
+                    "width": f"{100 * values[index] / most:.1f}",
+                }
+                for each, values in shown.items()
             ],
         }
         for index, name in enumerate(classes)
     ]
-    last = list(counts)[-1]
     vanished = [name for name, count in zip(classes, counts[last], strict=True) if not count]
     if len(bars) > MOST_BARS:
         bars = sorted(bars, key=lambda bar: -max(each["count"] for each in bar["counts"]))[:MOST_BARS]
     return {
-        "models": list(counts),
+        "legend": [
+            {"name": f"{name} ({kind})" if name == "prior used" and kind else name, "look": looks[name]}
+            for name in shown
+        ],
+        "priors": bool(priors),
         "bars": bars,
         "left_out": len(classes) - len(bars),
         "model": last,
@@ -395,8 +414,9 @@ def _histogram(classes: list[str], models: Json) -> Json | None:
 
 
 def _samples(run: RunFolder) -> list[Json]:
+    """Groups of sample images, each {"title", "note", "samples"}; runs of before there were groups have one."""
     listed = run.samples / "samples.json"
-    samples = []
+    groups: dict[str, list[Json]] = {}
     for sample in clean(read_json(listed)) if listed.is_file() else []:
         file = str(sample.get("file", ""))
         # only a file of the folder itself, whatever the list says
@@ -405,24 +425,60 @@ def _samples(run: RunFolder) -> list[Json]:
         models = [(name, predictions[name]) for name in ORDER if name in predictions]
         classes = {prediction["class"] for _, prediction in models}
         if image is not None:
-            name = sample.get("name", file)
-            samples.append({"image": image, "name": name, "differ": len(classes) > 1, "models": models})
-    return samples
+            group = str(sample.get("group", ""))
+            groups.setdefault(group if group in _GROUPS else "", []).append(
+                {
+                    "image": image,
+                    "name": sample.get("name", file),
+                    "differ": len(classes) > 1,
+                    "models": models,
+                }
+            )
+    return [
+        {
+            "title": title,
+            "note": note,
+            "samples": groups[group],
+            # the one whose confidence chose them: adapted, where there is one
+            "model": ([name for name, _ in groups[group][0]["models"]] or [""])[-1]
+            if group in ("least", "most")
+            else "",
+        }
+        for group, (title, note) in _GROUPS.items()
+        if group in groups
+    ]
+
+
+_GROUPS = {
+    "differ": ("The models differ", "Drawn at random from the images on which the models give different classes."),
+    "least": ("Least confident", "Where to look first for what the model cannot do, or for images that do not belong."),
+    "most": ("Most confident", "If one of these is wrong, confidence means little on this target."),
+    "": ("Some images", "The choice favours images on which the models differ: their share says nothing."),
+}
 
 
 def _picture_of(path: Path) -> Picture | None:
     return picture(path.read_bytes()) if path.is_file() else None
 
 
-def _facts(summary: Json) -> list[tuple[str, str]]:
+def _facts(summary: Json, judgement: Json) -> list[tuple[str, str]]:
     counts, seconds = summary.get("counts", {}), summary.get("seconds", {})
     versions = ", ".join(f"{name} {summary[key]}" for key, name in _VERSIONS.items() if key in summary)
+    selection, stopped = _selection(summary, judgement), summary.get("stopped") or {}
+    kept = ""
+    if selection:
+        of = f" of {selection['of']:,.0f}" if selection["of"] is not None else ""
+        kept = f"step {selection['step']:,.0f}{of}"
     facts = [
         ("Source", summary.get("source", "")),
         ("Target", summary.get("target", "")),
+        *((f"{where.capitalize()} fingerprint", str(each)) for where, each in _fingerprints(summary)),
         ("Method", summary.get("method", "")),
         ("Classes", f"{len(summary['classes']):,}" if "classes" in summary else ""),
+        ("Class prior", str((judgement.get("prior") or {}).get("kind") or "")),
         *((label, f"{counts[key]:,}") for key, label in _COUNTS.items() if key in counts),
+        ("Kept weights", kept),
+        ("Stopped", str(stopped.get("reason") or "")),
         ("Device", summary.get("device", "")),
         ("Versions", versions),
         ("Started", summary.get("started", "")),
@@ -430,6 +486,11 @@ def _facts(summary: Json) -> list[tuple[str, str]]:
         *((label, duration(seconds[key])) for key, label in _SECONDS.items() if key in seconds),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _fingerprints(summary: Json) -> list[tuple[str, Any]]:
+    fingerprints = summary.get("fingerprints") or {}
+    return [(where, fingerprints[where]) for where in ("source", "target") if fingerprints.get(where)]
 
 
 _VERSIONS = {"dalib": "dalib", "torch": "torch", "python": "Python"}
@@ -441,6 +502,7 @@ _COUNTS = {
 }
 _SECONDS = {
     "data": "Reading the data",
+    "features": "Computing features",
     "source-only": "Training source-only",
     "adapted": "Training adapted",
 }

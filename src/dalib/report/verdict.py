@@ -1,0 +1,324 @@
+"""Did adaptation help? The first lines of the report: measured where there are labels, else estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dalib.judge.paired import mcnemar, paired_difference_interval
+from dalib.report.figures import (
+    counted,
+    interval,
+    number,
+    percent,
+    points_between,
+    sentence,
+    short,
+    signed,
+    signed_interval,
+)
+
+SIGNIFICANT = 0.05  # a smaller p value is called a clear difference
+
+Json = dict[str, Any]
+Tone = Literal["helped", "hurt", "unclear", "unknown", "unfinished"]
+Kind = Literal["measured", "estimated", "none"]
+
+_WORDS = {"helped": "helped", "hurt": "hurt", "unclear": "made no clear difference"}
+_PAIR = ("adapted", "source-only")
+_BAD = {"hurt": "hurt", "collapsed": "collapsed"}  # outcomes of a judgement that the first line has to tell
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A headline, the sentences under it, and the command that would tell more, if one would.
+
+    Attributes:
+        kind: whether labels were measured against, or the answer is an estimate.
+        reasons: of an estimate, a list.
+    """
+
+    tone: Tone
+    headline: str
+    notes: tuple[str, ...] = ()
+    command: str = ""
+    kind: Kind = "none"
+    reasons: tuple[str, ...] = ()
+
+
+def verdict_of(summary: Json, evaluations: list[Json], labelled: Json, judgement: Json, run: str) -> Verdict:
+    """Did adaptation help? In plain words.
+
+    Args:
+        summary: summary.json.
+        evaluations: the labelled measurements; the first gives the headline, the others a note each.
+        labelled: labelled.json, or empty: labels of a few target images.
+        judgement: judgement.json, or empty. With labels it is only compared with them.
+        run: the run's folder as it is written on a command line.
+    """
+    measured = [judged(evaluation) for evaluation in evaluations]
+    if labelled:
+        measured.append(sampled(labelled))
+    status = str(summary.get("status", "running"))
+    if status != "done":
+        return _not_done(status, summary, measured, judgement, run)
+    if measured:
+        verdict = _with_labels(measured, judgement)
+    elif judgement.get("headline"):
+        verdict = _estimated(judgement, run)
+    else:
+        verdict = _unknown(summary, run)
+    return _stopped_early(verdict, summary.get("stopped") or {})
+
+
+def judged(evaluation: Json) -> Verdict:
+    """What one evaluation says.
+
+    Both models see the same images, so McNemar's exact test on the images that only one of them gets right decides
+    whether a difference is clear. Runs of before that was counted are judged by whether the intervals of the two
+    accuracies overlap, which misses smaller differences.
+    """
+    models = evaluation["models"]
+    where = f"on {short(evaluation['data'])} ({counted(evaluation['count'], 'image')})"
+    if not set(_PAIR) <= models.keys():
+        name, measures = next(iter(models.items()))
+        note = (
+            "No source-only model was trained, so nobody can say whether adaptation helped."
+            if name == "adapted"
+            else "This model was trained without adaptation, so there is nothing to compare it with."
+        )
+        return Verdict(
+            "unknown", f"The {name} model reaches {percent(measures['accuracy'])} {where}", (note,), kind="measured"
+        )
+
+    adapted, source_only = models["adapted"], models["source-only"]
+    points = points_between(adapted["accuracy"], source_only["accuracy"])
+    gain = (
+        f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "the same to a tenth of a point"
+    )
+    paired = _paired(evaluation)
+    tone, why = _by_pairs(*paired, evaluation["count"], gain) if paired else _by_intervals(adapted, source_only, gain)
+    return Verdict(
+        tone,
+        f"Adaptation {_WORDS[tone]}: {percent(adapted['accuracy'])} against {percent(source_only['accuracy'])} "
+        f"source-only {where}",
+        (why,),
+        kind="measured",
+    )
+
+
+def sampled(labelled: Json) -> Verdict:
+    """What the labels of a few target images say: clear where the interval of the difference leaves out zero."""
+    where = f"from the labels of {counted(labelled['count'], 'target image')}"
+    models, difference = labelled["models"], labelled.get("difference") or {}
+    low, value, high = (number(difference.get(key)) for key in ("low", "value", "high"))
+    if low is None or value is None or high is None or not set(_PAIR) <= models.keys():
+        said = ", ".join(f"{percent(each.get('value'))} {name}" for name, each in models.items())
+        return Verdict("unknown", f"About {said}, {where}", tuple(labelled.get("notes") or ()), kind="measured")
+    tone: Tone = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+    points = signed_interval((low, high))
+    chance = ", so there may be none: label more images to know" if tone == "unclear" else ""
+    return Verdict(
+        tone,
+        f"Adaptation {_WORDS[tone]}: about {percent(models['adapted'].get('value'))} against "
+        f"{percent(models['source-only'].get('value'))} source-only, {where}",
+        (
+            f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
+            *(sentence(note) for note in labelled.get("notes") or ()),
+        ),
+        kind="measured",
+    )
+
+
+def _paired(evaluation: Json) -> tuple[int, int] | None:
+    """Images that only adapted, and only source-only, gets right; nothing where it was not counted."""
+    paired = evaluation.get("paired") or {}
+    first, second = number(paired.get("adapted")), number(paired.get("source_only"))
+    if first is None or second is None or first < 0 or second < 0 or first + second > evaluation["count"]:
+        return None
+    return int(first), int(second)
+
+
+def _by_pairs(first: int, second: int, count: int, gain: str) -> tuple[Tone, str]:
+    chance = mcnemar(first, second)
+    low_high = paired_difference_interval(first, second, count)
+    difference = f"That is {gain} (95% interval of the difference: {signed_interval(low_high)} points)."
+    if not first + second:
+        return "unclear", f"{difference} The two models are right on the same images."
+    split = (
+        f"Only the adapted model is right on {counted(first, 'image')}, only the source-only one on {second:,}; "
+        "two equally good models split"
+    )
+    if chance < SIGNIFICANT:
+        tone: Tone = "helped" if first > second else "hurt"
+        return tone, f"{difference} {split} so unevenly by chance with p {_chance(chance)} (the exact McNemar test)."
+    margin = " It decides, also where the interval just leaves out zero." if low_high[0] > 0 or low_high[1] < 0 else ""
+    return "unclear", (
+        f"{difference} {split} at least as unevenly with p {_chance(chance)} (the exact McNemar test), "
+        f"so the difference may be chance.{margin}"
+    )
+
+
+def _chance(p: float) -> str:
+    return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def _by_intervals(adapted: Json, source_only: Json, gain: str) -> tuple[Tone, str]:
+    tone: Tone = "unclear"
+    if adapted["interval"][0] > source_only["interval"][1]:
+        tone = "helped"
+    elif adapted["interval"][1] < source_only["interval"][0]:
+        tone = "hurt"
+    overlap = "overlap, so the difference may be chance" if tone == "unclear" else "do not overlap"
+    return tone, (
+        f"That is {gain}. The confidence intervals, {interval(adapted['interval'])} adapted and "
+        f"{interval(source_only['interval'])} source-only, {overlap}. "
+        "A difference is called clear where they do not overlap, which is a cautious rule."
+    )
+
+
+def _with_labels(measured: list[Verdict], judgement: Json) -> Verdict:
+    first, *others = measured
+    headline, outcome = first.headline, judgement.get("outcome")
+    if outcome == "collapsed" and first.tone == "hurt":
+        headline = headline.replace("Adaptation hurt", "Adaptation collapsed and hurt", 1)
+    elif outcome in _BAD and first.tone != outcome:
+        headline += f"; without labels it was judged “{_BAD[outcome]}”"
+    notes = [*first.notes, *(f"{verdict.headline}." for verdict in others)]
+    if judgement.get("headline"):
+        notes.append(f"Without these labels, the judgement was: {sentence(judgement['headline'])}")
+    notes += _shipped(judgement)
+    if judgement.get("shipped") == "source-only" and first.tone == "helped":
+        notes.append("On these labels the adapted model is better; it is in adapted/model/.")
+    if judgement.get("shipped") == "adapted" and first.tone == "hurt":
+        notes.append("On these labels the source-only model is better; it is in source-only/model/.")
+    return Verdict(first.tone, headline, tuple(notes), kind="measured")
+
+
+def _estimated(judgement: Json, run: str) -> Verdict:
+    outcome, said = judgement.get("outcome"), str(judgement["headline"]).rstrip(". ")
+    estimates = {name: (each or {}).get("estimate") or {} for name, each in (judgement.get("models") or {}).items()}
+    headline, notes = said, [_ESTIMATE]
+    if outcome == "alone":
+        (name, value), *_ = [(name, number(each.get("value"))) for name, each in estimates.items()] or [("", None)]
+        if value is not None:
+            headline = f"The {name} model is estimated to reach {percent(value)} on the target"
+            notes.append(sentence(said))
+    else:
+        if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
+            headline = f"Adaptation {_BAD[outcome]}: {headline}"
+        if "estimate" not in headline.lower():
+            headline += " (an estimate, not a measurement)"
+    tone: Tone = "unknown"
+    if outcome in _BAD:
+        tone = "hurt"
+    elif outcome in ("helped", "unclear"):
+        tone = "helped" if outcome == "helped" else "unclear"
+    notes += [
+        f"The estimate for the {name} model is not reliable: {estimates[name].get('reason') or 'no reason given'}."
+        for name in _PAIR
+        if name in estimates and not estimates[name].get("reliable", True)
+    ]
+    notes += [*_shipped(judgement), _HOW_TO_MEASURE]
+    return Verdict(tone, headline, tuple(notes), _commands(run), "estimated", _reasons(judgement))
+
+
+_ESTIMATE = (
+    "No target label was used. This is an estimate and not a measurement: it can be wrong in ways that no unlabelled "
+    "image shows."
+)
+_HOW_TO_MEASURE = (
+    "To find out, measure on labelled target images, a folder with a folder for each class; or label a few dozen, "
+    "which the second command chooses and the third reads:"
+)
+_HOW_TO_MEASURE_A_FOLDER = "To find out, measure on labelled target images, a folder with a folder for each class:"
+
+
+def _command(run: str) -> str:
+    return f"dalib eval {run} --data FOLDER"
+
+
+def _commands(run: str) -> str:
+    return f"{_command(run)}\n\ndalib query {run} --out to_label.csv\ndalib eval {run} --labels to_label.csv"
+
+
+def _shipped(judgement: Json) -> tuple[str, ...]:
+    """Which model predicts from now on."""
+    shipped = judgement.get("shipped")
+    return (f"The {short(str(shipped))} model is the one in model/, which predicts.",) if shipped else ()
+
+
+def _reasons(judgement: Json) -> tuple[str, ...]:
+    return tuple(sentence(reason) for reason in judgement.get("reasons") or ())
+
+
+def _stopped_early(verdict: Verdict, stopped: Json) -> Verdict:
+    if not stopped:
+        return verdict
+    headline = f"Training was stopped{_at(stopped)}. {verdict.headline}"
+    notes = (sentence(stopped["reason"]), *verdict.notes) if stopped.get("reason") else verdict.notes
+    return Verdict(verdict.tone, headline, notes, verdict.command, verdict.kind, verdict.reasons)
+
+
+def _at(stopped: Json) -> str:
+    step = number(stopped.get("step"))
+    return "" if step is None else f" at step {step:,.0f}"
+
+
+def _not_done(status: str, summary: Json, measured: list[Verdict], judgement: Json, run: str) -> Verdict:
+    headline, *notes = _unfinished(status, summary.get("stopped") or {}, run)
+    if measured:
+        said = [f"{verdict.headline}." for verdict in measured]
+        return Verdict("unfinished", headline, (*notes, *said, *_shipped(judgement)), kind="measured")
+    reasons = tuple(reason for reason in _reasons(judgement) if reason not in notes)
+    if not judgement:
+        return Verdict("unfinished", headline, tuple(notes))
+    return Verdict(
+        "unfinished",
+        headline,
+        (*notes, *_shipped(judgement), _HOW_TO_MEASURE),
+        _commands(run),
+        "estimated",
+        reasons,
+    )
+
+
+def _unfinished(status: str, stopped: Json, run: str) -> tuple[str, ...]:
+    reason = (sentence(stopped["reason"]),) if stopped.get("reason") else ()
+    if status == "diverged":
+        return (
+            f"Training diverged{_at(stopped)}: there is no result to trust",
+            *(reason or ("A loss became NaN or infinite.",)),
+            "Lower the learning rate (--optimizer.lr), or look for images without content, and train again.",
+        )
+    if status == "collapsed":
+        return (
+            f"Training collapsed{_at(stopped)}: the adapted model is not to be trusted",
+            *(reason or ("The predictions on the target fell into few classes.",)),
+        )
+    if status == "running":
+        return (
+            "Training is not finished: this is what is there so far",
+            f"If it was stopped, dalib train --resume {run} goes on from its last checkpoint.",
+        )
+    return (f"Training is not finished: its status is “{short(status)}”", *reason)
+
+
+def _unknown(summary: Json, run: str) -> Verdict:
+    changed, target = summary.get("changed"), summary.get("counts", {}).get("target", 0)
+    notes = []
+    if changed is not None:
+        question = "whether adaptation helped"
+        notes = [
+            f"{round(changed * target):,} of {counted(target, 'target image')} ({percent(changed)}) changed class: on "
+            "these, the adapted and the source-only model differ. Only labels tell which of them is right."
+        ]
+    else:
+        only = "source-only" if summary.get("method") == "source-only" else "adapted"
+        question = f"how good the {only} model is on the target"
+    return Verdict(
+        "unknown",
+        f"Without labels, nobody can say for sure yet {question}",
+        (*notes, _HOW_TO_MEASURE_A_FOLDER),
+        _command(run),
+    )

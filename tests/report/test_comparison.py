@@ -1,0 +1,56 @@
+"""The models side by side: each number in its column, marked as what it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dalib.report.comparison import MOST_CLASSES, Cell, class_estimates, comparison, estimate_cell
+
+
+def estimate(value: float | None, reliable: bool = True) -> dict[str, Any]:
+    return {"value": value, "low": 0.1, "high": 0.9, "method": "atc", "reliable": reliable, "reason": "few images"}
+
+
+def test_an_estimate_carries_its_interval_and_its_warning() -> None:
+    assert estimate_cell(estimate(0.5)) == Cell("50.0%", "10.0% to 90.0%", "")
+    assert estimate_cell(estimate(0.5, reliable=False)).warning == "not reliable"
+    assert estimate_cell(estimate(None, reliable=False)) == Cell(warning="no estimate: few images")
+    assert estimate_cell(None) == Cell()
+
+
+def test_nothing_known_is_no_table() -> None:
+    assert comparison({}, [], {}, {}) is None
+
+
+def test_scores_are_named_in_a_fixed_order_and_unknown_ones_come_last() -> None:
+    scores = {"target_new_one": 3.0, "target_mean_entropy": 0.1, "target_mask_rate": 0.5}
+    judgement = {"shipped": "source-only", "models": {"adapted": {"scores": scores}, "source-only": {"scores": {}}}}
+    found = comparison({"method": "self-ensemble"}, [], {}, judgement)
+    assert found is not None
+    assert (found.models, found.shipped) == (["source-only", "adapted"], "source-only")
+    rows = found.groups[-1].rows
+    assert [row.name for row in rows] == ["Mask rate", "Mean entropy", "New one"]
+    assert [cell.value for cell in rows[0].cells] == ["\N{EN DASH}", "50.0%"]
+    assert [cell.value for cell in rows[2].cells] == ["\N{EN DASH}", "3"]
+
+
+def test_without_a_judgement_the_adapted_model_ships() -> None:
+    found = comparison({"method": "self-ensemble", "models": {"adapted": {}}}, [], {}, {})
+    assert found is not None
+    assert found.shipped == "adapted"
+
+
+def test_of_many_classes_the_lowest_estimates_come_first() -> None:
+    classes = [f"class {number}" for number in range(MOST_CLASSES + 3)]
+    estimates = [estimate(number / 100) for number in reversed(range(len(classes) - 1))] + [estimate(None)]
+    found = class_estimates(classes, {"models": {"adapted": {"classes": estimates}}})
+    assert found is not None
+    assert len(found.worst) == MOST_CLASSES
+    assert found.worst[0].name == classes[-2]
+    assert found.others[-1].name == classes[-1]  # without a value
+    assert found.unreliable
+
+
+def test_estimates_of_other_classes_are_not_shown() -> None:
+    assert class_estimates(["a", "b"], {"models": {"adapted": {"classes": [estimate(0.5)]}}}) is None
+    assert class_estimates([], {"models": {"adapted": {"classes": []}}}) is None

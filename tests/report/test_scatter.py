@@ -1,0 +1,73 @@
+"""The map of features: in its frame, light, and readable without colour."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from dalib.report.scatter import MARGIN, MOST_POINTS, SIZE, panel
+
+CLASSES = ["cat", "dog"]
+
+
+def numbers(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"M(-?\d+) (-?\d+)", path)]
+
+
+def test_domains_differ_by_shape_and_classes_by_colour() -> None:
+    points = [[0.0, 0.0, 0], [1.0, 0.5, 1], [0.9, 0.4, 1], [0.8, 0.4, 1]]
+    found = panel("adapted", "PCA", {"source": points, "target": points}, CLASSES)
+    assert found is not None
+    assert [(mark.domain, mark.colour, mark.name) for mark in found.marks] == [
+        ("target", "c0", "target, predicted as cat"),
+        ("target", "c1", "target, predicted as dog"),
+        ("source", "c0", "source, class cat"),
+        ("source", "c1", "source, class dog"),
+    ]
+    assert all("h.01" in mark.path for mark in found.marks[:2])
+    assert all("z" in mark.path for mark in found.marks[2:])
+    assert [name for _, _, name in found.names] == ["dog"]  # one cat is no group
+    assert found.alt == "Map of the features of the adapted model by PCA: 4 source images and 4 target images"
+
+
+def test_points_stay_in_the_frame_and_keep_their_proportions() -> None:
+    target = [[-1000.0, 5.0, 0], [1000.0, 5.0, 0], [0.0, 505.0, 1]]
+    found = panel("adapted", "PCA", {"target": target}, CLASSES)
+    assert found is not None
+    places = [place for mark in found.marks for place in numbers(mark.path)]
+    assert all(MARGIN <= value <= SIZE - MARGIN for place in places for value in place)
+    (left, below), (right, _), (middle, above) = places
+    assert right - left == SIZE - 2 * MARGIN
+    assert middle == SIZE / 2
+    assert below - above == pytest.approx((right - left) / 4, abs=1)  # up is up
+
+
+def test_many_classes_are_coloured_by_domain() -> None:
+    classes = [f"class {number}" for number in range(11)]
+    points = [[0.1 * number, 0.0, number] for number in range(11)]
+    found = panel("adapted", "PCA", {"source": points, "target": points}, classes)
+    assert found is not None
+    assert [(mark.domain, mark.colour) for mark in found.marks] == [("target", "target"), ("source", "source")]
+    assert found.names == []
+
+
+def test_too_many_points_are_thinned() -> None:
+    points = [[number / 7 % 1, number / 11 % 1, number % 2] for number in range(25_000)]
+    found = panel("adapted", "PCA", {"source": points, "target": points}, CLASSES)
+    assert found is not None
+    assert sum(mark.path.count("M") for mark in found.marks) <= 2 * MOST_POINTS
+
+
+@pytest.mark.parametrize(
+    "points", [None, [], "x", [[1.0]], [[float("nan"), 0.0, 0]], [[0.0, 0.0, 2]], [[0.0, 0.0, -1]], [[None, 0, 0]]]
+)
+def test_what_is_no_point_is_left_out(points: Any) -> None:
+    assert panel("adapted", "PCA", {"source": points}, CLASSES) is None
+
+
+def test_one_place_for_all_is_the_middle() -> None:
+    found = panel("adapted", "PCA", {"target": [[3.0, 3.0, 0]] * 5}, CLASSES)
+    assert found is not None
+    assert numbers(found.marks[0].path) == [(SIZE / 2, SIZE / 2)]

@@ -1,0 +1,150 @@
+"""What training leaves for the report: groups of samples and a map that no features can break."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from dalib.report.sheets import MAPPED, SAMPLES, write_embedding, write_samples
+from dalib.runfolder import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+class Target:
+    """Unlabelled images as far as samples need them."""
+
+    def __init__(self, count: int) -> None:
+        self.names = [f"{number}.png" for number in range(count)]
+        self.images = torch.zeros(count, 1, 8, 8, dtype=torch.uint8)
+
+
+def probabilities(confidence: Tensor, classes: Tensor) -> Tensor:
+    p = ((1 - confidence) / 2)[:, None].repeat(1, 3)
+    return p.scatter(1, classes[:, None], confidence[:, None])
+
+
+def test_samples_come_as_differing_least_and_most_confident(tmp_path: Path) -> None:
+    count = 100
+    confidence = torch.linspace(0.4, 0.99, count)
+    adapted = probabilities(confidence, torch.zeros(count, dtype=torch.int64))
+    source_only = probabilities(confidence.flip(0), (torch.arange(count) % 4 == 0).long())
+    write_samples(tmp_path, Target(count), {"source-only": source_only, "adapted": adapted}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    samples = read_json(tmp_path / "samples.json")
+    groups = {
+        name: [int(each["name"].removesuffix(".png")) for each in samples if each["group"] == name]
+        for name in ("differ", "least", "most")
+    }
+    assert all(index % 4 == 0 for index in groups["differ"])
+    assert len(groups["differ"]) == SAMPLES
+    assert groups["least"] == list(range(SAMPLES))
+    assert groups["most"] == list(range(count - 1, count - 1 - SAMPLES, -1))
+    files = {each["name"]: each["file"] for each in samples}
+    assert len({*files.values()}) == len(files) == len(list(tmp_path.glob("*.png")))  # a file an image, in any group
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_few_images_are_not_shown_as_least_and_most_at_once(tmp_path: Path, count: int) -> None:
+    p = probabilities(torch.full((count,), 0.5), torch.zeros(count, dtype=torch.int64))
+    write_samples(tmp_path, Target(count), {"source-only": p}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    samples = read_json(tmp_path / "samples.json")
+    assert sorted(each["name"] for each in samples) == sorted(f"{number}.png" for number in range(count))
+    assert {each["group"] for each in samples} <= {"least", "most"}
+
+
+def clusters(count: int, dimensions: int = 8, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    centres = 5 * torch.randn(3, dimensions, generator=generator)
+    labels = torch.arange(count) % 3
+
+    def draw() -> Tensor:
+        return centres[labels] + torch.randn(count, dimensions, generator=generator)
+
+    return draw(), labels, draw(), labels
+
+
+def test_a_map_is_the_same_each_time_and_keeps_groups_together(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert write_embedding(tmp_path / name, {"adapted": clusters(60)}, seed=3)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    found = read_json(tmp_path / "one")
+    assert found["method"] == "t-SNE"
+    source, target = (torch.tensor(found["models"]["adapted"][domain]) for domain in ("source", "target"))
+    nearest = torch.cdist(target[:, :2], source[:, :2]).argmin(dim=1)
+    assert (source[nearest, 2] == target[:, 2]).float().mean() > 0.9
+
+
+def test_at_most_so_many_points_of_each_domain(tmp_path: Path) -> None:
+    # few different points: quick, and by PCA
+    source, labels, target, predictions = clusters(9)
+    many = (
+        source.repeat(100, 1)[: MAPPED + 7],
+        labels.repeat(100)[: MAPPED + 7],
+        target.repeat(100, 1)[:900],
+        predictions.repeat(100)[:900],
+    )
+    assert write_embedding(tmp_path / "map", {"adapted": many}, seed=0)
+    found = read_json(tmp_path / "map")
+    assert found["method"] == "PCA"
+    assert {len(points) for points in found["models"]["adapted"].values()} == {MAPPED}
+
+
+def alike(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    classes = torch.zeros(len(features), dtype=torch.int64)
+    return features, classes, features, classes
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        torch.full((40, 6), 0.1),
+        torch.zeros(40, 6),
+        torch.full((40, 6), 3e38),
+        torch.randn(4, 6, generator=torch.Generator().manual_seed(0)),
+        torch.randn(1, 6, generator=torch.Generator().manual_seed(0)),
+        torch.randn(40, 1, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(20, 1),
+        torch.eye(40),
+        1e30 * torch.randn(40, 6, generator=torch.Generator().manual_seed(0)),
+        torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).half(),
+    ],
+)
+def test_odd_features_break_nothing(tmp_path: Path, features: Tensor) -> None:
+    assert write_embedding(tmp_path / "map", {"adapted": alike(features)}, seed=0)
+    points = torch.tensor(read_json(tmp_path / "map")["models"]["adapted"]["source"])
+    assert points.shape == (len(features), 3)
+    assert bool(points.isfinite().all())
+    assert float(points[:, :2].abs().max()) <= 1
+
+
+def test_a_collapsed_model_is_one_point(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "map", {"adapted": alike(torch.full((40, 6), 0.1)), "source-only": clusters(40)}, 0)
+    found = read_json(tmp_path / "map")
+    assert found["method"] == "PCA"
+    assert {tuple(point) for point in found["models"]["adapted"]["source"]} == {(0.0, 0.0, 0)}
+
+
+def test_features_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    source, labels, target, predictions = clusters(40)
+    source[3], target[5, 0] = float("nan"), float("inf")
+    nothing = alike(torch.full((40, 6), float("nan")))
+    broken = {"adapted": (source, labels, target, predictions), "source-only": nothing}
+    assert write_embedding(tmp_path / "map", broken, seed=0)
+    models = read_json(tmp_path / "map")["models"]
+    assert list(models) == ["adapted"]
+    assert [len(models["adapted"][domain]) for domain in ("source", "target")] == [39, 39]
+    assert not write_embedding(tmp_path / "none", {"adapted": nothing}, seed=0)
+    assert not (tmp_path / "none").exists()
+
+
+def test_shapes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    source, labels, target, predictions = clusters(40)
+    with pytest.raises(ValueError, match=r"adapted: expected \(N, D\)"):
+        write_embedding(tmp_path / "map", {"adapted": (source, labels, target[:, :3], predictions)}, seed=0)
+    with pytest.raises(ValueError, match="a class for each"):
+        write_embedding(tmp_path / "map", {"adapted": (source, labels[:5], target, predictions)}, seed=0)

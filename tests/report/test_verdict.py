@@ -1,0 +1,168 @@
+"""The first lines of the report: what is measured, what is estimated, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dalib.report.verdict import Verdict, judged, sampled, verdict_of
+
+DONE = {"status": "done", "method": "self-ensemble", "changed": 0.25, "counts": {"target": 1200}}
+
+
+def evaluation(
+    adapted: float, source_only: float, *, paired: tuple[int, int] | None = None, count: int = 600
+) -> dict[str, Any]:
+    def measures(accuracy: float) -> dict[str, Any]:
+        return {"accuracy": accuracy, "interval": [accuracy - 0.03, accuracy + 0.03], "confusion": []}
+
+    found = {
+        "data": "photos",
+        "count": count,
+        "models": {"adapted": measures(adapted), "source-only": measures(source_only)},
+    }
+    return found if paired is None else {**found, "paired": {"adapted": paired[0], "source_only": paired[1]}}
+
+
+def judgement(outcome: str, headline: str, shipped: str = "adapted", **models: Any) -> dict[str, Any]:
+    return {"shipped": shipped, "outcome": outcome, "headline": headline, "reasons": ["a reason"], "models": models}
+
+
+def verdict(
+    summary: dict[str, Any] | None = None,
+    *evaluations: dict[str, Any],
+    labelled: dict[str, Any] | None = None,
+    judgement: dict[str, Any] | None = None,
+) -> Verdict:
+    return verdict_of({**DONE, **(summary or {})}, list(evaluations), labelled or {}, judgement or {}, "RUN")
+
+
+def said(found: Verdict) -> str:
+    return " ".join((found.headline, *found.reasons, *found.notes))
+
+
+@pytest.mark.parametrize(
+    ("paired", "tone", "words"),
+    [
+        ((40, 10), "helped", "p < 0.001"),
+        ((10, 40), "hurt", "p < 0.001"),
+        ((21, 9), "helped", "p = 0.043"),
+        ((20, 14), "unclear", "p = 0.39 (the exact McNemar test), so the difference may be chance"),
+        ((5, 0), "unclear", "It decides, also where the interval just leaves out zero"),
+        ((0, 0), "unclear", "right on the same images"),
+    ],
+)
+def test_images_that_one_model_alone_gets_right_decide(paired: tuple[int, int], tone: str, words: str) -> None:
+    first, second = paired
+    found = judged(evaluation(0.80 + (first - second) / 600, 0.80, paired=paired))
+    assert found.tone == tone
+    assert words in said(found)
+
+
+def test_pairs_see_what_overlapping_intervals_miss() -> None:
+    assert judged(evaluation(0.85, 0.82)).tone == "unclear"
+    assert judged(evaluation(0.85, 0.82, paired=(20, 2))).tone == "helped"
+
+
+def test_the_difference_has_its_interval() -> None:
+    assert "6.7 points more (95% interval of the difference: +3.8 to +9.5 points)" in said(
+        judged(evaluation(0.867, 0.8, paired=(60, 20)))
+    )
+
+
+@pytest.mark.parametrize("paired", [{}, {"adapted": 500, "source_only": 500}, {"adapted": -1, "source_only": 0}])
+def test_pairs_that_cannot_be_are_not_used(paired: dict[str, int]) -> None:
+    assert "confidence intervals" in said(judged({**evaluation(0.9, 0.8), "paired": paired}))
+
+
+@pytest.mark.parametrize("status", ["diverged", "collapsed"])
+@pytest.mark.parametrize("measured", [True, False])
+def test_what_went_wrong_comes_first(status: str, measured: bool) -> None:
+    evaluations = [evaluation(0.9, 0.8)] if measured else []
+    stopped = {"step": 1200, "reason": "few classes are left"}
+    found = verdict({"status": status, "stopped": stopped}, *evaluations)
+    assert found.tone == "unfinished"
+    assert found.headline.startswith(f"Training {status} at step 1,200")
+    assert found.notes[0] == "Few classes are left."
+    assert ("Adaptation helped" in said(found)) == measured
+
+
+def test_a_collapse_tells_its_reason_once_and_what_predicts() -> None:
+    reason = "a reason"
+    found = verdict(
+        {"status": "collapsed", "stopped": {"step": 5, "reason": reason}},
+        judgement=judgement("collapsed", "Adaptation collapsed: the source-only model predicts", "source-only"),
+    )
+    assert said(found).count("A reason.") == 1
+    assert "The source-only model is the one in model/" in said(found)
+    assert "dalib eval RUN --data FOLDER" in found.command
+
+
+def test_a_run_that_was_stopped_but_is_done_says_so() -> None:
+    found = verdict({"stopped": {"step": 40, "reason": "out of time"}}, evaluation(0.9, 0.8))
+    assert found.headline.startswith("Training was stopped at step 40. Adaptation helped")
+    assert found.notes[0] == "Out of time."
+
+
+@pytest.mark.parametrize(
+    ("outcome", "headline", "start"),
+    [
+        ("hurt", "Adaptation seems to have hurt: the source-only model predicts", "Adaptation seems to have hurt"),
+        ("hurt", "the other one is better", "Adaptation hurt: the other one is better"),
+        ("collapsed", "Two classes are left", "Adaptation collapsed: Two classes are left"),
+    ],
+)
+def test_an_estimated_harm_is_in_the_first_line(outcome: str, headline: str, start: str) -> None:
+    found = verdict(judgement=judgement(outcome, headline, "source-only"))
+    assert found.headline.startswith(start)
+    assert found.headline.endswith("(an estimate, not a measurement)")
+    assert (found.tone, found.kind) == ("hurt", "estimated")
+
+
+@pytest.mark.parametrize("outcome", ["hurt", "collapsed"])
+@pytest.mark.parametrize(("adapted", "tone"), [(0.9, "helped"), (0.8, "unclear"), (0.7, "hurt")])
+def test_a_judged_harm_stays_in_the_first_line_with_labels(outcome: str, adapted: float, tone: str) -> None:
+    found = verdict(None, evaluation(adapted, 0.8), judgement=judgement(outcome, "x", "source-only"))
+    assert (found.tone, found.kind) == (tone, "measured")
+    assert outcome in found.headline
+
+
+def test_a_shipped_model_that_labels_speak_against_is_told() -> None:
+    worse = verdict(None, evaluation(0.9, 0.8), judgement=judgement("hurt", "x", "source-only"))
+    assert "it is in adapted/model/" in said(worse)
+    worse = verdict(None, evaluation(0.7, 0.8), judgement=judgement("helped", "x", "adapted"))
+    assert "it is in source-only/model/" in said(worse)
+
+
+def test_a_model_alone_gets_its_estimate_as_headline() -> None:
+    estimate = {"value": 0.9, "low": 0.8, "high": 1.0, "reliable": False, "reason": "only 20 images"}
+    found = verdict(judgement=judgement("alone", "nothing to compare", adapted={"estimate": estimate}))
+    assert found.headline == "The adapted model is estimated to reach 90.0% on the target"
+    assert "not reliable: only 20 images" in said(found)
+    assert found.tone == "unknown"
+
+
+def test_a_model_alone_without_estimate_has_a_headline() -> None:
+    assert verdict(judgement=judgement("alone", "nothing to compare", adapted={})).headline == "nothing to compare"
+    assert verdict(judgement=judgement("alone", "nothing to compare")).headline == "nothing to compare"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "tone"), [(0.01, 0.2, "helped"), (-0.2, -0.01, "hurt"), (-0.01, 0.2, "unclear")]
+)
+def test_labels_of_a_few_images_judge_by_the_interval_of_the_difference(low: float, high: float, tone: str) -> None:
+    model = {"value": 0.9, "low": 0.8, "high": 1.0, "count": 50}
+    labelled = {
+        "count": 50,
+        "target": 900,
+        "notes": ["a note"],
+        "models": {"adapted": model, "source-only": model},
+        "difference": {"value": (low + high) / 2, "low": low, "high": high, "count": 20},
+    }
+    found = sampled(labelled)
+    assert (found.tone, found.kind) == (tone, "measured")
+    assert "A note." in said(found)
+    assert verdict(labelled=labelled, judgement=judgement("helped", "x")).kind == "measured"
+    del labelled["difference"]
+    assert sampled(labelled).headline == ("About 90.0% adapted, 90.0% source-only, from the labels of 50 target images")
