@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from dalib import build
 from dalib.adaptation.losses import mean_squared_distance, squared_distance
@@ -70,7 +71,7 @@ def test_the_papers_recipe_for_photographs_is_to_the_letter():
     assert warp.scale == pytest.approx(4 / 3)
     assert isinstance(inputs.views.common, RandomCrop)
     assert config.model.averaged_views == 16
-    assert config.keep == "most-confident"
+    assert config.select == "most-confident"
 
 
 def test_student_and_teacher_of_the_paper_share_the_crop():
@@ -90,3 +91,18 @@ def test_a_step_of_each_recipe_moves_the_student(preset):
     made.method.loss(batch, 0).total.backward()
     made.optimizer.step()
     assert not torch.equal(before, made.method.student.head.weight)
+
+
+@pytest.mark.parametrize("frozen_norms", [False, True])
+def test_the_normalisation_of_student_and_teacher_rests_where_the_settings_say_so(frozen_norms):
+    settings = {"data.size": 80, "data.crop": 64, "model.frozen_norms": frozen_norms}
+    *_, inputs, made = training("photo", **settings)
+    made.method.loss(made.stream.batch_at(0), 0)
+    for network in (made.method.student, made.method.teacher.module):
+        of_backbone = [norm for norm in network.backbone.modules() if isinstance(norm, nn.BatchNorm2d)]
+        assert {norm.training for norm in of_backbone} == {not frozen_norms}
+        assert bool((of_backbone[0].running_mean == 0).all()) == frozen_norms
+    assert build.make_classifier(inputs.architecture, 3).backbone.resting_norms == frozen_norms
+    # what was saved before there was the setting
+    older = {name: value for name, value in inputs.architecture.items() if name != "frozen_norms"}
+    assert not build.make_classifier(older, 3).backbone.resting_norms

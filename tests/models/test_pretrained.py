@@ -169,6 +169,53 @@ def test_the_frozen_part_of_a_teacher_stays_in_evaluation_mode():
     assert torch.equal(copied.network.bn1.running_mean, torch.zeros(64))
 
 
+# --- normalisation at rest
+
+
+def test_normalisation_at_rest_makes_features_independent_of_the_batch():
+    backbone = PretrainedBackbone(SMALL, size=32)
+    backbone.rest_norms()
+    backbone.eval().train()
+    before = copy.deepcopy(backbone.state_dict())
+    whole, alone = backbone(images(4)), backbone(images(4)[:1])
+    assert backbone.training
+    torch.testing.assert_close(whole[:1], alone)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_scale_and_shift_learn_while_the_statistics_rest():
+    backbone = PretrainedBackbone(SMALL, size=32)
+    backbone.freeze_stages(2)
+    backbone.rest_norms()
+    backbone.train()
+    backbone(images()).square().sum().backward()
+    assert backbone.network.bn1.weight.grad is None  # of a frozen stage
+    assert backbone.network.layer4[0].bn2.weight.grad.abs().sum() > 0
+    assert not any(norm.training for norm in norms(backbone))
+
+
+def test_normalisation_at_rest_can_be_woken_up_to_the_frozen_stages():
+    backbone = PretrainedBackbone(SMALL, size=32)
+    backbone.rest_norms()
+    backbone.freeze_stages(2)  # the order does not matter
+    assert not any(norm.training for norm in norms(backbone))
+    backbone.rest_norms(False)
+    assert not backbone.network.bn1.training
+    assert backbone.network.layer4[0].bn1.training
+
+
+def test_the_normalisation_of_a_teacher_rests_too():
+    backbone = PretrainedBackbone(SMALL, size=32)
+    backbone.rest_norms()
+    teacher = EmaTeacher(ImageClassifier(backbone, 3, 4), 0.9).eval().train()
+    teacher(images())
+    copied = teacher.module.backbone
+    assert copied is not backbone
+    assert not any(norm.training for norm in norms(copied))
+    assert all((norm.running_mean == 0).all() for norm in norms(copied))
+    assert all(norm.training for norm in norms(teacher.module.bottleneck))  # only the backbone's
+
+
 # --- checkpointing
 
 

@@ -88,6 +88,7 @@ class PretrainedBackbone(nn.Module):
             self.mean, self.std = (sum(self.mean) / len(self.mean),), (sum(self.std) / len(self.std),)
         self.interpolation = trained.interpolation
         self.frozen_stages = 0
+        self.resting_norms = False
         self._resting: list[str] = []
         self._in_forward = False
         self.checkpointing = False
@@ -138,12 +139,27 @@ class PretrainedBackbone(nn.Module):
         self.frozen_stages = count
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(stage_of[name] >= count)
-        frozen_tensors = {name for name, stage in stage_of.items() if stage < count}
+        self._find_resting()
+
+    def rest_norms(self, resting: bool = True) -> None:
+        """Keep all batch normalisation in evaluation mode, whatever :meth:`train` is called with; or only frozen ones.
+
+        Features then depend on each image alone, not on its batch, and a head that was trained on them starts from what
+        it knows. Scale and shift go on learning where their stage does.
+        """
+        self.resting_norms = resting
+        self._find_resting()
+
+    def _find_resting(self) -> None:
+        """The normalisation that :meth:`train` leaves in evaluation mode."""
+        frozen_tensors = {name for name, stage in self._stage_of.items() if stage < self.frozen_stages}
         self._resting = [
             name
             for name, module in self.network.named_modules()
             if isinstance(module, nn.modules.batchnorm._NormBase)
-            and any(f"{name}.{tensor}" in frozen_tensors for tensor in ("running_mean", "weight"))
+            and (
+                self.resting_norms or any(f"{name}.{tensor}" in frozen_tensors for tensor in ("running_mean", "weight"))
+            )
         ]
         self.train(self.training)
 
