@@ -88,7 +88,7 @@ def measure(config: TrainConfig, every: int) -> Result:
     measuring = 0.0  # seconds spent on test images, and on models that are not the last
     start = time.perf_counter()
 
-    def evaluate() -> dict[str, float]:
+    def evaluate(_: int) -> dict[str, float]:
         nonlocal measuring
         now = time.perf_counter()
         model = finished()

@@ -15,7 +15,7 @@ MODULES = {
 ROOMS = ("adaptation", "augment", "data", "engine", "judge", "models")
 DOOR = {
     *("dalib.config", "dalib.build", "dalib.commands", "dalib.cli"),
-    *("dalib.domains", "dalib.predictions", "dalib.checks", "dalib.feature_space"),
+    *("dalib.domains", "dalib.labelling", "dalib.predictions", "dalib.checks", "dalib.feature_space"),
 }
 
 

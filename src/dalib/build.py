@@ -329,6 +329,7 @@ def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
         name, architecture["channels"], architecture["size"], checkpointing=architecture["checkpointing"]
     )
     backbone.freeze_stages("all" if architecture["frozen_stages"] < 0 else architecture["frozen_stages"])
+    backbone.rest_norms(architecture.get("frozen_norms", False))
     return backbone
 
 
@@ -356,6 +357,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
         architecture |= {
             "pretrained": config.weights is not None or config.init is not None,
             "frozen_stages": config.model.frozen_stages,
+            "frozen_norms": config.model.frozen_norms,
             "checkpointing": config.model.checkpointing,
             "features": config.features > 0,
         }
@@ -377,8 +379,8 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
         raise UserError(f"--model.averaged_views: {error}") from None
 
 
-def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Method:
-    """The method of the configuration around a student.
+def make_method(config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None = None) -> Method:
+    """The method of the configuration around a student; ``prior`` (C,) is None for uniform.
 
     Raises:
         UserError: a setting out of its range.
@@ -408,6 +410,7 @@ def make_method(config: TrainConfig, student: nn.Module, num_classes: int) -> Me
             class_balance_weight=settings.class_balance
             * (num_classes if settings.balance_over_classes == "sum" else 1),
             information_weight=settings.information,
+            prior=prior,
             label_smoothing=smoothing,
             compile_mode=compile_mode,
         )
@@ -439,6 +442,7 @@ def make_training(
     *,
     steps: int,
     first: Mapping[str, Tensor] | None = None,
+    prior: Tensor | None = None,
 ) -> Training:
     """Student, method, optimiser and batches.
 
@@ -452,7 +456,7 @@ def make_training(
     if first is not None:
         load_first(student, first)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    method = make_method(config, student, len(source.classes))
+    method = make_method(config, student, len(source.classes), prior)
     views = inputs.views
     stream = TwoDomainStream(
         source.images,
@@ -500,7 +504,7 @@ def name_of_training(config: TrainConfig) -> str:
 
 def source_only(config: TrainConfig) -> TrainConfig:
     """The configuration of the baseline."""
-    return replace(config, method="source-only", keep="last", statistics="running")
+    return replace(config, method="source-only", select="last", prior="uniform", statistics="running")
 
 
 def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:

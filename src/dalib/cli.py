@@ -46,13 +46,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    arguments = with_sources_united(arguments)
+    arguments = with_sources_united([with_underscores(argument) for argument in arguments])
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     command: str = parsed["subcommand"]
     given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
 
-    from dalib import checks, commands  # torch takes seconds to import: only now that there is something to do
+    # torch takes seconds to import: only now that there is something to do
+    from dalib import checks, commands, comparing, labelling
     from dalib.console import say
     from dalib.runfolder import RunFolder
 
@@ -61,17 +62,26 @@ def _run(arguments: list[str]) -> int:
         finished = commands.train(config, resume=resume)
         say(f"run     {finished.root}\nreport  {finished.report}")
     elif command == "eval":
+        if (given["data"] is None) == (given["labels"] is None):
+            raise UserError("eval: expected either --data or --labels (see dalib eval --help)")
         evaluated = RunFolder.existing(given["run"])
-        commands.evaluate(
-            evaluated,
-            given["data"],
-            device=given["device"],
-            strict=given["strict"],
-            root=given["root"],
-            download=given["download"],
-            cache=given["cache"],
-        )
+        if given["labels"] is not None:
+            labelling.evaluate_labels(evaluated, given["labels"])
+        else:
+            commands.evaluate(
+                evaluated,
+                given["data"],
+                device=given["device"],
+                strict=given["strict"],
+                root=given["root"],
+                download=given["download"],
+                cache=given["cache"],
+            )
         say(f"report  {commands.report(evaluated)}")
+    elif command == "compare":
+        comparing.compare_runs(given["runs"])
+    elif command == "query":
+        labelling.query(RunFolder.existing(given["run"]), given["n"], given["out"], seed=given["seed"])
     elif command == "predict":
         count = commands.predict(
             RunFolder.existing(given["run"]),
@@ -111,16 +121,45 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     train.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
     commands.add_subcommand("train", train, help="train, evaluate, report")
 
-    evaluate = _parser("Measure a run's models against labels, and put the result into its report.")
+    evaluate = _parser(
+        "Measure a run's models against labels, and put the result into its report. Give a labelled set (--data), or "
+        "labels of a few of the target's own images (--labels), which tell the accuracy on the whole target with an "
+        "interval."
+    )
     evaluate.add_argument("run", help=_RUN_HELP)
     evaluate.add_argument(
         "--data",
-        required=True,
+        default=None,
         help="a folder with a folder of images for each class, digits-held-out, or a named test set such as usps-test",
+    )
+    evaluate.add_argument(
+        "--labels",
+        metavar="FILE",
+        default=None,
+        help="a CSV file with the columns path and label: the list of `dalib query`, filled in, or any random sample "
+        "of the target's images; rows without a label are left out, and no image is read",
     )
     _add_named(evaluate)
     _add_common(evaluate, cache="disk")
     commands.add_subcommand("eval", evaluate, help="measure against labels")
+
+    query = _parser(
+        "Choose target images to label, so that a few labels tell how accurate the run's models are and whether "
+        "adaptation helped; write them to a CSV file to fill in. It is a random sample, with more images where the "
+        "models differ or are unsure, and each image's weight makes up for that."
+    )
+    query.add_argument("run", help=_RUN_HELP)
+    query.add_argument("--n", type=int, default=50, help="how many images")
+    query.add_argument("--out", default="to_label.csv", help="the CSV file to write; it must not be there yet")
+    query.add_argument("--seed", type=int, default=0, help="another seed chooses other images")
+    commands.add_subcommand("query", query, help="choose target images to label")
+
+    compare = _parser(
+        "Rank runs on the same target, the best first, without a target label: by label-free scores, and by how often "
+        "each agrees with all of them together."
+    )
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="the runs' folders, at least two")
+    commands.add_subcommand("compare", compare, help="which of several runs is best")
 
     predict = _parser("Write a CSV file: path, class, confidence, runner-up and its confidence for each image.")
     predict.add_argument("run", help=_RUN_HELP)
@@ -212,6 +251,16 @@ def with_sources_united(arguments: list[str]) -> list[str]:
         else:
             rest.append(argument)
     return [*rest, "--source", json.dumps(sources)] if len(sources) > 1 else arguments
+
+
+def with_underscores(argument: str) -> str:
+    """An option as it is called here, however it was written; anything else as it is.
+
+    >>> with_underscores("--target-labels=few-labels.csv"), with_underscores("paper-small")
+    ('--target_labels=few-labels.csv', 'paper-small')
+    """
+    name, equals, value = argument.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -37,7 +37,8 @@ OptimizerName = Literal["adam", "adamw"]
 BufferPolicy = Literal["own", "copy", "ema"]
 PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
 StatisticsName = Literal["running", "recomputed"]
-KeepName = Literal["last", "most-confident"]
+SelectName = Literal["judged", "last", "most-confident"]
+KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
 
@@ -80,6 +81,8 @@ class ModelConfig:
             network carries the target's. Needs --features, or --init.
         frozen_stages: of a pretrained backbone: 0 trains all of it, 1 freezes the stem, 2 the first stage too, ...; -1
             freezes all.
+        frozen_norms: the batch normalisation of a pretrained backbone keeps its statistics throughout, whatever the
+            batches are; its scale and shift learn all the same, where their stage does.
         checkpointing: compute activations twice instead of keeping them: less memory, a third more time.
     """
 
@@ -89,6 +92,7 @@ class ModelConfig:
     dropout: float = 0.0
     standardize: bool = False
     frozen_stages: int = 0
+    frozen_norms: bool = False
     checkpointing: bool = False
 
 
@@ -199,6 +203,9 @@ class TrainConfig:
             office31/amazon, office31/dslr, office31/webcam. May be given several times.
         target: a folder of images, flat or nested, or a list of them, labels ignored; digits (handwritten, from
             scikit-learn); or a named data set.
+        target_labels: labels of a few of the target's images, if there are any, as a CSV file of path and label such as
+            the list of dalib query, filled in. The adaptation learns from them too: about every eighth labelled image
+            of a batch is one of these. The source-only model does not see them.
         backbone: small and digits are ours; paper-small and paper-large are the paper's; any other is a name of timm's,
             such as resnet50.
         weights: of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME, the file in an
@@ -224,8 +231,14 @@ class TrainConfig:
         warm_start: adaptation starts from the source-only model's weights; without, or without baseline, from scratch.
         statistics: of batch normalisation in the adapted model: running, as they are at the end of training, or
             recomputed on the target's images without augmentation.
-        keep: which weights of the adaptation become the model: the last, or those at the evaluation with the largest
-            share of confident target images, which needs no target label.
+        prior: shares of the target's classes, which class balance and information draw the predictions to: uniform;
+            source, those of the source; estimate, from the predictions, anew at each evaluation; or a file of classes
+            and shares, JSON or CSV.
+        select: which weights of the adaptation become its model: judged, those of the evaluation whose predictions for
+            the target are surest and most various, where the source is still known; the last; or most-confident, those
+            with the largest share of confident target images, as the paper's authors choose. None needs a target label.
+        keep: what predicts in the end: the better of source-only and adapted, as far as can be told without target
+            labels, or the adapted model whatever the signs say.
         steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
         epochs: how often to go through the larger of source and target, where steps are not given.
         batch: source images, and as many target images, a step.
@@ -248,6 +261,7 @@ class TrainConfig:
     preset: PresetName | None = None
     source: str | list[str] = "fonts"
     target: str = "digits"
+    target_labels: str | None = None
     backbone: str = "small"
     weights: str | None = None
     weights_order: WeightsOrder = "name"
@@ -262,7 +276,9 @@ class TrainConfig:
     baseline: bool = True
     baseline_steps: int | None = None
     warm_start: bool = True
-    keep: KeepName = "last"
+    prior: str = "uniform"
+    select: SelectName = "judged"
+    keep: KeepName = "better"
     statistics: StatisticsName = "running"
     steps: int | None = None
     epochs: int | None = None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dalib.console import CountedProgress, say
+from dalib.data.labels import TargetLabels, read_target_labels
 from dalib.data.rows import Concatenated, Selected, StreamedImages
 from dalib.data.sources import LabelledImages, UnlabelledImages, open_source, open_target
 from dalib.data.stream import permuted
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 SMALL = 2**30
 """Bytes of images that may be copied in memory; more are read where they are."""
 
+LABELLED_SHARE = 1 / 8
+"""Of the labelled images that the adaptation sees, about so many are of the target, where there are a few."""
+
 
 @dataclass(frozen=True)
 class Domains:
@@ -43,6 +47,15 @@ class Domains:
     """The target as predictions see it: the same images, or, of features, the views that predictions average."""
     whole: WholeSource | None = None
     """Where there are features to be computed."""
+    labels: TargetLabels | None = None
+    """Of some of the target's images, where they are given."""
+    joined: LabelledImages | None = None
+    """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
+
+    @property
+    def train_adapted(self) -> LabelledImages:
+        """The labelled images of the adaptation; the source-only model and the judgement keep to ``train``."""
+        return self.train if self.joined is None else self.joined
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,11 @@ class WholeSource:
 
 def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
     """Read source and target, and keep a share of the source for validation."""
+    if config.target_labels is not None and config.method == "source-only":
+        raise UserError(
+            f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
+            "leave them out, or leave out --method source-only"
+        )
     with CountedProgress(f"reading {name_of(config.source)}", sys.stdout) as progress:
         source = open_source(
             config.source,
@@ -79,13 +97,36 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
         )
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
     training_rows = order[kept:].sort().values
+    train = _rows(source, training_rows)
+    labels, joined = None, None
+    if config.target_labels is not None:
+        labels = read_target_labels(
+            config.target_labels, target.names, source.classes, config.target, argument="--target_labels"
+        )
+        if not config.features:  # else they are joined as features
+            joined = _joined(train, target, labels, _some(target.images, labels.rows), config.batch)
     return Domains(
-        train=_rows(source, training_rows),
+        train=train,
         validation=_rows(source, order[:kept]),
         target=target,
         to_predict=target.images,
         whole=WholeSource(source.images, training_rows) if config.features else None,
+        labels=labels,
+        joined=joined,
     )
+
+
+def repetitions(source: int, labelled: int, batch: int) -> int:
+    """How often each labelled target image stands among the source images, at least once.
+
+    So often that LABELLED_SHARE of them are of the target, and none is seen more than about once a batch: a few images
+    that are seen again and again are learnt by heart. The share is our choice.
+
+    >>> repetitions(12_000, labelled=50, batch=64), repetitions(12_000, labelled=4, batch=64)
+    (34, 200)
+    """
+    share = min(LABELLED_SHARE, labelled / batch)
+    return max(1, round(share / (1 - share) * source / labelled))
 
 
 def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: TrainConfig) -> Domains:
@@ -103,18 +144,27 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: T
         with CountedProgress(f"features of {domain}, plain", sys.stdout) as progress:
             return space.plain(rows, domain, progress)
 
-    source, whole = name_of(config.source), domains.whole
+    source, whole, labels = name_of(config.source), domains.whole, domains.labels
     assert whole is not None
     features = random(whole.images, views.source, source)
     train, validation = domains.train, domains.validation
     if len(validation.labels):
         features = features[whole.training_rows]
         validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
+    train, of_target = replace(train, images=features), random(domains.target.images, views.student, config.target)
+    joined = None
+    if labels is not None:
+        labelled = of_target[labels.rows]
+        if config.model.standardize:
+            labelled = _as_if_of(features, labelled, of_target)
+        joined = _joined(train, domains.target, labels, labelled, config.batch)
     return Domains(
-        train=replace(train, images=features),
+        train=train,
         validation=validation,
-        target=replace(domains.target, images=random(domains.target.images, views.student, config.target)),
+        target=replace(domains.target, images=of_target),
         to_predict=plain(domains.target.images, config.target),
+        labels=labels,
+        joined=joined,
     )
 
 
@@ -145,6 +195,36 @@ def where_of(config: TrainConfig) -> dict[str, Any]:
 def name_of(source: str | list[str]) -> str:
     """One name for one source or several."""
     return source if isinstance(source, str) else " + ".join(source)
+
+
+def _joined(
+    train: LabelledImages, target: UnlabelledImages, labels: TargetLabels, images: Rows, batch: int
+) -> LabelledImages:
+    """The source's images and the labelled ones of the target, these repeated; ``images`` are one row a label."""
+    times = repetitions(len(train.labels), len(labels.rows), batch)
+    again = torch.arange(len(labels.rows)).repeat(times)
+    parts = [train.images, Selected(images, again)]
+    both = Concatenated(parts)
+    small = isinstance(train.images, Tensor) and train.images.nbytes < SMALL
+    names = tuple(target.names[row] for row in labels.rows[again].tolist())
+    return replace(
+        train,
+        images=both[torch.arange(len(both))] if small else both,
+        labels=torch.cat([train.labels, labels.labels[again]]),
+        names=(*train.names, *names),
+    )
+
+
+def _as_if_of(source: Tensor, labelled: Tensor, target: Tensor) -> Tensor:
+    """Features (n, V, D) of the target, such that the source's standardisation does to them what the target's would."""
+    from dalib.feature_space import standardization  # it imports the networks, and most runs have no features
+
+    of_source, of_target = (standardization(features, torch.device("cpu")) for features in (source, target))
+    return (of_target(labelled.float()) * of_source.std + of_source.mean).to(labelled.dtype)
+
+
+def _some(rows: Rows, indices: Tensor) -> Rows:
+    return rows[indices] if isinstance(rows, Tensor) else Selected(rows, indices)
 
 
 def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:

@@ -7,3 +7,11 @@ class UserError(ValueError):
 
 class TrainingDivergedError(RuntimeError):
     """A loss became NaN or infinite; the message names the step and the part."""
+
+
+class CollapsedError(RuntimeError):
+    """A training shows signs of collapse, without a NaN."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"step {step}: {reason}")
+        self.step, self.reason = step, reason

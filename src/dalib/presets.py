@@ -19,7 +19,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "paper-small": {
             "baseline": False,
             "warm_start": False,
-            "keep": "most-confident",
+            "select": "most-confident",
             "statistics": "running",
             "epochs": 300,
             "batch": 256,
@@ -125,7 +125,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "photo-tllib": {
             "baseline": False,
             "warm_start": False,
-            "keep": "last",
+            "select": "last",
             "statistics": "running",
             "steps": 10_000,
             "batch": 36,
@@ -158,7 +158,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "photo-paper": {
             "baseline": False,
             "warm_start": False,
-            "keep": "most-confident",
+            "select": "most-confident",
             "statistics": "running",
             "epochs": 100,
             "batch": 56,

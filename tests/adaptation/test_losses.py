@@ -462,3 +462,25 @@ def test_information_loss_is_finite_at_exact_zeros(dtype):
 def test_information_loss_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match="N > 0, C"):
         information_loss(torch.zeros(shape))
+
+
+def test_information_loss_with_a_prior_equals_numpy_and_is_least_at_the_prior():
+    prior = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
+    y = probabilities(20, classes=3)
+    p, u = y.numpy(), prior.numpy()
+    mean = p.mean(axis=0)
+    expected = -(p * np.log(p)).sum(axis=1).mean() + (mean * np.log(mean / u)).sum() - np.log(3)
+    assert information_loss(y, prior).item() == pytest.approx(expected, rel=1e-9)
+    at_the_prior = torch.eye(3, dtype=torch.float64)[[0] * 7 + [1] * 2 + [2]]
+    assert information_loss(at_the_prior, prior).item() == pytest.approx(-math.log(3), rel=1e-5)
+    assert information_loss(torch.eye(3, dtype=torch.float64), prior).item() > -math.log(3) + 0.1
+
+
+def test_a_uniform_prior_changes_nothing_of_the_information_loss():
+    y = probabilities(20, classes=4)
+    torch.testing.assert_close(information_loss(y, torch.full((4,), 0.25)), information_loss(y))
+
+
+def test_a_prior_of_another_shape_is_refused_by_the_information_loss():
+    with pytest.raises(ValueError, match="prior: expected shape"):
+        information_loss(probabilities(5, classes=4), torch.full((3,), 1 / 3))

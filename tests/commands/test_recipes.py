@@ -97,7 +97,7 @@ def test_the_most_confident_weights_become_the_model(root, tmp_path):
     settings = [
         "--steps",
         "6",
-        "--keep",
+        "--select",
         "most-confident",
         "--self_ensemble.threshold",
         "0.2",

@@ -70,7 +70,7 @@ class Training:
             checkpoints=self.checkpoints,
         )
 
-    def weight_sum(self) -> dict[str, float]:
+    def weight_sum(self, step=0) -> dict[str, float]:
         return {
             "weight_sum": float(sum(parameter.detach().sum() for parameter in self.method.predictor().parameters()))
         }
@@ -309,7 +309,7 @@ def test_under_autocast_forward_passes_are_in_bfloat16_and_weights_and_losses_in
     losses = started.method.loss
     parts: list[Losses] = []
     started.method.loss = lambda batch, step: parts.append(losses(batch, step)) or parts[-1]
-    started.run(autocast=torch.bfloat16, evaluate=dict)
+    started.run(autocast=torch.bfloat16, evaluate=lambda step: {})
     assert seen == {torch.bfloat16}
     assert {part.dtype for loss in parts for part in loss.parts.values()} == {torch.float32}
     after = dict(started.method.student.named_parameters())

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from dalib.engine.predict import evaluating, predict_probabilities, recompute_statistics
+from dalib.engine.predict import (
+    evaluating,
+    predict_probabilities,
+    predict_with_features,
+    recompute_statistics,
+)
+from dalib.models.averaged import AveragedFeatures
+from dalib.models.backbones import StoredFeatures
 from dalib.models.classifier import ImageClassifier
 
 CPU = torch.device("cpu")
@@ -138,3 +145,21 @@ def test_frozen_batch_normalisation_keeps_its_statistics(images):
     recompute_statistics(model, images, normalize, device=CPU)
     assert model[0].running_mean.item() == 0
     assert model[1].running_mean.item() != 0
+
+
+@pytest.mark.parametrize("batch", [3, 256])
+def test_features_are_what_the_head_saw(model, images, batch):
+    probabilities, features = predict_with_features(model, model.head, images, normalize, device=CPU, batch=batch)
+    torch.testing.assert_close(probabilities, predict_probabilities(model, images, normalize, device=CPU))
+    torch.testing.assert_close(model.head(features).softmax(dim=1), probabilities)
+    assert features.shape == (10, 5)
+    assert not model.head._forward_pre_hooks
+
+
+def test_features_of_several_views_are_their_mean():
+    network = ImageClassifier(StoredFeatures(6), num_classes=3, bottleneck_dim=None)
+    rows = torch.randn(7, 2, 6)
+    _, features = predict_with_features(
+        AveragedFeatures(network), network.head, rows, torch.Tensor.float, device=CPU, batch=3
+    )
+    torch.testing.assert_close(features, rows.mean(dim=1))

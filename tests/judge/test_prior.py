@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from dalib.judge.prior import bbse, bias_corrected_temperature, confusion_condition, em, project_to_simplex, rlls
+from dalib.judge.prior import (
+    bbse,
+    bias_corrected_temperature,
+    cautious_shares,
+    confusion_condition,
+    em,
+    project_to_simplex,
+    rlls,
+)
 
 ESTIMATORS = {"bbse": bbse, "rlls": rlls, "em": em, "em-plain": lambda *a: em(*a, calibrate=False)}
 every_estimator = pytest.mark.parametrize("estimate", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -184,3 +192,21 @@ def test_projection_is_the_nearest_distribution():
     assert ours <= float((others - values).norm(dim=1).min())
     with pytest.raises(ValueError, match="finite"):
         project_to_simplex(torch.tensor([math.nan, 1.0]))
+
+
+def test_cautious_shares_keep_every_class_and_change_nothing_that_is_high_enough():
+    validation, labels = gaussians(2000, SOURCE, 0)
+    target, _ = gaussians(2000, SHIFTED, 1)
+    shares = rlls(validation, labels, target)
+    torch.testing.assert_close(cautious_shares(validation, labels, target, least=0.1), shares)
+    kept = cautious_shares(validation, labels, target, least=0.5)
+    assert kept.min().item() == pytest.approx(0.125)
+    assert kept.sum().item() == pytest.approx(1)
+    assert (kept.argsort() == shares.argsort()).all()
+    torch.testing.assert_close(cautious_shares(validation, labels, target, least=1), torch.full((4,), 0.25).double())
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, math.nan])
+def test_cautious_shares_refuse_other_settings(least):
+    with pytest.raises(ValueError, match="least: expected"):
+        cautious_shares(*closed_form_case(), least=least)

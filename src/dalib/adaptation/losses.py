@@ -187,19 +187,9 @@ class ClassBalanceLoss(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
-        if prior is None:
-            prior = torch.full((num_classes,), 1 / num_classes)
-        prior = torch.as_tensor(prior, dtype=torch.float32).detach().clone()
-        if prior.shape != (num_classes,):
-            raise ValueError(f"prior: expected shape ({num_classes},), got {tuple(prior.shape)}")
-        if not (bool((prior >= 0).all()) and abs(prior.sum().item() - 1) < 1e-3):
-            raise ValueError(
-                f"prior: expected non-negative shares that sum to 1, got {prior.tolist()}; "
-                "divide class counts by their sum"
-            )
         self.num_classes = num_classes
         # not persistent: a prior is a setting, and a loss with learnt-looking state would surprise a checkpoint
-        self.register_buffer("prior", prior, persistent=False)
+        self.register_buffer("prior", as_prior(prior, num_classes), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
         if y.ndim != 2 or y.shape[1] != self.num_classes or y.shape[0] == 0:
@@ -214,23 +204,29 @@ class ClassBalanceLoss(nn.Module):
         return f"num_classes={self.num_classes}"
 
 
-def information_loss(y: Tensor) -> Tensor:
+def information_loss(y: Tensor, prior: Tensor | None = None) -> Tensor:
     r"""Minus the mutual information between image and predicted class: sure of each image, and of many classes in all.
 
-    .. math:: loss = \frac1N \sum_i H(y^i) - H(\bar y), \qquad H(p) = -\sum_c p_c \log p_c
+    .. math:: loss = \frac1N \sum_i H(y^i) - H(\bar y) - \sum_c \bar y_c \log(C u_c), \qquad
+              H(p) = -\sum_c p_c \log p_c
+
+    With a uniform prior u the last term is 0. With another the classes are drawn to its shares: all but the first term
+    is :math:`KL(\bar y \Vert u) - \log C`.
 
     Args:
         y: (N > 0, C) probabilities; the gradient flows into them.
+        prior: (C,) the classes' shares u in the target, as :class:`ClassBalanceLoss` takes them; None is uniform.
 
     Returns:
-        A scalar in [-log C, 0], in nats. It is least where every prediction is certain and all classes are equally
-        frequent. The mean over N is over this batch, as for :class:`ClassBalanceLoss`.
+        A scalar of at least -log C, in nats. It is least where every prediction is certain and the classes are as
+        frequent as the prior says. The mean over N is over this batch, as for :class:`ClassBalanceLoss`.
 
     Raises:
         ValueError: another shape.
 
-    Source: Bridle et al. 1991, Krause et al. 2010; for adaptation Shi & Sha 2012, and SHOT (Liang et al. 2020). Here it
-    may take the place of the class-balance loss, which asks for frequent classes alone.
+    Source: Bridle et al. 1991, Krause et al. 2010; for adaptation Shi & Sha 2012, and SHOT (Liang et al. 2020). The
+    prior is the regularised form of Krause et al. Here it may take the place of the class-balance loss, which asks for
+    frequent classes alone.
 
     >>> certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> round(information_loss(certain).item(), 4), round(information_loss(certain[:1]).item(), 4)
@@ -238,10 +234,33 @@ def information_loss(y: Tensor) -> Tensor:
     """
     if y.ndim != 2 or y.shape[0] == 0:
         raise ValueError(f"y: expected shape (N > 0, C), got {tuple(y.shape)}")
+    if prior is not None and prior.shape != y.shape[1:]:
+        raise ValueError(f"prior: expected shape ({y.shape[1]},), got {tuple(prior.shape)}")
     with torch.autocast(y.device.type, enabled=False):
         y = at_least_float32(y)
         mean = y.mean(dim=0)
-        return (mean * _floored_log(mean)).sum() - (y * _floored_log(y)).sum(dim=1).mean()
+        drawn = _floored_log(mean)
+        if prior is not None:
+            drawn = drawn - _floored_log(prior.to(mean) * len(prior))
+        return (mean * drawn).sum() - (y * _floored_log(y)).sum(dim=1).mean()
+
+
+def as_prior(prior: Tensor | None, num_classes: int) -> Tensor:
+    """The classes' shares (C,) float32 without gradient; None is uniform.
+
+    Raises:
+        ValueError: another shape, or not a distribution.
+    """
+    if prior is None:
+        return torch.full((num_classes,), 1 / num_classes)
+    prior = torch.as_tensor(prior, dtype=torch.float32).detach().clone()
+    if prior.shape != (num_classes,):
+        raise ValueError(f"prior: expected shape ({num_classes},), got {tuple(prior.shape)}")
+    if not (bool((prior >= 0).all()) and abs(prior.sum().item() - 1) < 1e-3):
+        raise ValueError(
+            f"prior: expected non-negative shares that sum to 1, got {prior.tolist()}; divide class counts by their sum"
+        )
+    return prior
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from dalib.adaptation.losses import (
     ClassBalanceLoss,
     ConsistencyLoss,
     L2ConsistencyLoss,
+    as_prior,
     at_least_float32,
     binary_cross_entropy_distance,
     information_loss,
@@ -63,6 +64,7 @@ def self_ensemble_objective(
     class_balance_loss: Callable[[Tensor], Tensor],
     class_balance_weight: float,
     information_weight: float = 0.0,
+    prior: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Losses:
     r"""The objective of one step, to be read beside section 3 of the paper.
@@ -86,6 +88,7 @@ def self_ensemble_objective(
         class_balance_weight: b, of its own: the authors' is w times theirs.
         information_weight: of :func:`information_loss` on the student's predictions, which the paper does not have; 0
             leaves the part out.
+        prior: (C,) the target's class shares, for :func:`information_loss`; the class-balance loss has its own.
         label_smoothing: of the cross-entropy, in [0, 1).
 
     Returns:
@@ -109,7 +112,7 @@ def self_ensemble_objective(
         "class_balance": class_balance_weight * class_balance,
     }
     if information_weight:
-        parts["information"] = information_weight * information_loss(student)
+        parts["information"] = information_weight * information_loss(student, prior)
     with torch.no_grad():
         agreement = (student.argmax(dim=1) == teacher.argmax(dim=1)).float().mean()
         source_accuracy = (source_logits.argmax(dim=1) == labels).float().mean()
@@ -145,7 +148,8 @@ class SelfEnsemble:
             :func:`self_ensemble_objective`.
         ramp_up_steps: over how many steps the weights of consistency and information rise (:func:`ramp_up`); 0 is at
             once.
-        prior: (C,) class shares of the target, uniform if None.
+        prior: (C,) class shares of the target, uniform if None, for class balance and information; :meth:`set_prior`
+            changes them.
         compile_mode: of torch.compile around the forward passes; None does not compile.
 
     The target batch needs two views: the student sees the first, the teacher the second. The predictor is the teacher.
@@ -214,6 +218,7 @@ class SelfEnsemble:
             class_balance_loss=self.class_balance_loss,
             class_balance_weight=self.class_balance_weight,
             information_weight=self.information_weight * ramp,
+            prior=self.class_balance_loss.prior,
             label_smoothing=self.label_smoothing,
         )
 
@@ -223,17 +228,29 @@ class SelfEnsemble:
     def predictor(self) -> nn.Module:
         return self.teacher.module
 
+    def set_prior(self, prior: Tensor) -> None:
+        """Expect these class shares (C,) of the target from the next step on.
+
+        Raises:
+            ValueError: another shape, or not a distribution.
+        """
+        balance = self.class_balance_loss
+        balance.prior = as_prior(prior, balance.num_classes).to(balance.prior.device)
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
             "teacher_updates": self.teacher.updates,
+            "prior": self.class_balance_loss.prior,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.teacher.load_state_dict(state["teacher"])
         self.teacher.updates = state["teacher_updates"]
+        if "prior" in state:  # which older checkpoints lack
+            self.set_prior(state["prior"])
 
 
 def _stop_dropout(model: nn.Module) -> None:

@@ -42,7 +42,7 @@ def fit(
     seed: int,
     log: MetricsLog,
     checkpoints: CheckpointFolder | None = None,
-    evaluate: Callable[[], dict[str, float]] = dict,
+    evaluate: Callable[[int], dict[str, float]] = lambda step: {},
     after_evaluation: Callable[[int], None] | None = None,
     every: Every = Every(),
     start: int = 0,
@@ -59,7 +59,7 @@ def fit(
         seed: of dropout and whatever else draws from torch's global generator; that is given back as it was.
         log: takes the loss parts, the method's metrics, the rate, and what ``evaluate`` returns.
         checkpoints: where to save; nothing is saved without.
-        evaluate: label-free or source-only measures, computed rarely.
+        evaluate: label-free or source-only measures, computed rarely; called with the number of steps done.
         after_evaluation: called with the number of steps done, when the measures are in the log.
         every: how often to log, evaluate and save.
         start: where a resumed training goes on (:func:`restore`).
@@ -95,7 +95,7 @@ def fit(
             log.record(done, {**losses.parts, **losses.metrics, "loss": losses.total})
             evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
             if evaluating or saving or done % every.log == 0:
-                log.flush(stream.images_per_step, {"rate": rate, **(evaluate() if evaluating else {})})
+                log.flush(stream.images_per_step, {"rate": rate, **(evaluate(done) if evaluating else {})})
             if evaluating and after_evaluation is not None:
                 after_evaluation(done)
             if saving and checkpoints is not None:  # after the flush, which stops at a loss that is not finite

@@ -25,6 +25,44 @@ def predict_probabilities(
     batch: int = 256,
 ) -> Tensor:
     """Class probabilities (N, K) float32 on the CPU of all rows in order; the model's mode is left as it was."""
+    return _predicted(model, images, normalize, device, batch)
+
+
+def predict_with_features(
+    model: nn.Module,
+    head: nn.Module,
+    images: Rows,
+    normalize: Callable[[Tensor], Tensor],
+    *,
+    device: torch.device,
+    batch: int = 256,
+) -> tuple[Tensor, Tensor]:
+    """:func:`predict_probabilities`, and the features (N, D) float32 that the ``head``, a part of the model, saw.
+
+    Where the head sees several views of an image, one after the other, the features are their mean.
+    """
+    seen: list[Tensor] = []
+    counts: list[int] = []
+
+    def normalized(rows: Tensor) -> Tensor:
+        counts.append(len(rows))
+        return normalize(rows)
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        features = inputs[0].detach().float()
+        seen.append(features.view(counts[-1], -1, features.shape[-1]).mean(dim=1).cpu())
+
+    hook = head.register_forward_pre_hook(keep)
+    try:
+        probabilities = _predicted(model, images, normalized, device, batch)
+    finally:
+        hook.remove()
+    return probabilities, torch.cat(seen)
+
+
+def _predicted(
+    model: nn.Module, images: Rows, normalize: Callable[[Tensor], Tensor], device: torch.device, batch: int
+) -> Tensor:
     parts = []
     with evaluating(model), torch.no_grad():
         for first in range(0, len(images), batch):

@@ -217,6 +217,40 @@ def em(validation: Tensor, labels: Tensor, target: Tensor, *, calibrate: bool = 
     return result / result.sum()
 
 
+def cautious_shares(validation: Tensor, labels: Tensor, target: Tensor, *, least: float = 0.2) -> Tensor:
+    r"""The estimate that a training may lean on: :func:`rlls`, with no class below a share of what uniform gives it.
+
+    .. math:: (1 - \lambda) u + \lambda / C
+
+    with the least :math:`\lambda` in [0, 1] that brings every class to at least ``least`` / C.
+
+    Args:
+        least: in [0, 1]; 1 is uniform.
+
+    Returns:
+        (C,) float64 shares with sum 1.
+
+    Misleads: as the module says. A class that the model lost is kept alive, and a class that the target does not have
+    is kept too.
+    Raises: ValueError as :func:`bbse`, or for a least outside [0, 1].
+    Source: ours, because a training that is told that a class is absent makes it so.
+
+    >>> sure, unsure = [0.9, 0.1], [0.1, 0.9]
+    >>> shares = cautious_shares(torch.tensor([sure, unsure]), torch.tensor([0, 1]), torch.tensor([sure, sure, sure]))
+    >>> [round(share, 2) for share in shares.tolist()]
+    [0.9, 0.1]
+    """
+    if not 0 <= least <= 1:
+        raise ValueError(f"least: expected a number in [0, 1], got {least}")
+    shares = rlls(validation, labels, target)
+    uniform = 1 / len(shares)
+    lowest = float(shares.min())
+    if lowest >= least * uniform:
+        return shares
+    mixed = (least * uniform - lowest) / (uniform - lowest)
+    return (1 - mixed) * shares + mixed * uniform
+
+
 def bias_corrected_temperature(validation: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     r"""Calibration by a temperature T and a bias per class: :math:`softmax(\log p / T + b)`, fitted by likelihood.
 

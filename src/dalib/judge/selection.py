@@ -1,0 +1,65 @@
+"""Which of several models of the same target, without a target label: checkpoints of one run, and whole runs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LARGEST_LOSS = 0.25
+"""Of the accuracy on the source's validation images, below the best so far: more of it disqualifies a checkpoint.
+
+Much, because adapting may cost the source a lot while the target gains: 94% to 83% beside 90% to 98% in the study.
+"""
+
+
+def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
+    """The score of a training's last checkpoint: the class correlation of its predictions, where the source is known.
+
+    Args:
+        course: the metrics so far; lines of evaluations have the scores of
+            :func:`dalib.judge.evidence.quick_scores`, and the last line is one.
+
+    Returns:
+        ``target_corr_c``; minus infinity where the accuracy on the source's validation images is more than 25 points
+        below the best so far.
+
+    Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers equal class counts.
+    Source: ours, by the study of benchmarks/judging.py: of the scores that cost nothing it has the least regret.
+
+    >>> trusted_correlation([{"target_corr_c": 0.9, "source_validation_accuracy": 0.9}])
+    0.9
+    """
+    now, name = course[-1], "source_validation_accuracy"
+    if name in now:
+        best = max(line[name] for line in course if name in line)
+        if now[name] < best - LARGEST_LOSS:
+            return -math.inf
+    return float(now["target_corr_c"])
+
+
+def ranked(scores: Sequence[Mapping[str, float]], agreements: Sequence[float], failed: Sequence[bool]) -> list[int]:
+    """Positions of R runs on the same target, the best first; those that failed come last.
+
+    Args:
+        scores: of each run, ``target_class_ami`` or, where a run has none, ``target_corr_c`` for all of them.
+        agreements: of each run with the mean of all that did not fail (:func:`dalib.judge.scores.ensemble_agreement`);
+            decides between equal scores.
+        failed: whether a run collapsed or hurt, by its own judgement (:mod:`dalib.judge.guard`).
+
+    Misleads: as :func:`dalib.judge.scores.class_ami`.
+    Source: ours, by the study of benchmarks/judging.py.
+
+    >>> ranked([{"target_class_ami": 0.9}, {"target_class_ami": 0.95}, {"target_class_ami": 0.99}], [1, 1, 1],
+    ...     [False, False, True])
+    [1, 0, 2]
+    """
+    everywhere = all("target_class_ami" in each for each in scores)
+    name = "target_class_ami" if everywhere else "target_corr_c"
+    keys = [
+        (bad, -each.get(name, -math.inf), -agreement)
+        for each, agreement, bad in zip(scores, agreements, failed, strict=True)
+    ]
+    return sorted(range(len(keys)), key=lambda position: keys[position])

@@ -1,0 +1,263 @@
+"""A few target labels: which images to label, and what the labels say of a run's models."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dalib.console import say
+from dalib.data.labels import read_target_labels
+from dalib.errors import UserError
+from dalib.judge.sampling import choose, estimate_difference, estimate_mean
+from dalib.runfolder import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dalib.data.labels import TargetLabels
+    from dalib.judge.sampling import LabelledEstimate
+    from dalib.runfolder import RunFolder
+
+NAMES = ("adapted", "source-only")
+
+
+def query(run: RunFolder, count: int, out: str, *, seed: int = 0) -> int:
+    """Write a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
+
+    Its columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image was
+    chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are not in
+    it: a person who sees them agrees too often.
+
+    Args:
+        count: how many images; all of them where the target has no more.
+        out: the file; it must not be there, because somebody's labels might be in it.
+        seed: equal seeds choose the same images.
+
+    Returns:
+        How many images are in the file.
+
+    Raises:
+        UserError: a count below 1, a file that is there, or a run without predictions.
+    """
+    if count < 1:
+        raise UserError(f"--n {count}: expected at least 1")
+    if Path(out).exists():
+        raise UserError(f"--out {out}: there is a file already, perhaps with labels; give another name")
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(f"--out {out}: its folder does not exist; make it first")
+    names, predictions = target_predictions(run)
+    every = list(predictions.values())
+    sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "stratum", "population", "weight"])
+    for row, stratum, weight in zip(sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True):
+        writer.writerow([names[row], "", stratum, sample.population[stratum], f"{weight:.6g}"])
+    write_text(Path(out), text.getvalue())
+    chosen = len(sample.rows)
+    if count > chosen:
+        say(f"the target has {chosen} images: all of them are in the list")
+    differing = ""
+    if len(every) > 1:
+        differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
+        differing = f", {int(differ.sum())} of them where adapted and source-only differ"
+    say(
+        f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
+        f"Look at each image and write its class into the column label: {_some(_classes(run))}.\n"
+        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones.\n"
+        f"Keep the other columns. Then: dalib eval {run.root} --labels {out}"
+    )
+    return chosen
+
+
+def evaluate_labels(run: RunFolder, file: str) -> dict[str, Any]:
+    """Estimate each model's accuracy on the target, and their difference, from labels of a few of its images.
+
+    Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
+    any other one as a simple random sample.
+
+    Returns:
+        What is written to ``labelled.json`` (:mod:`dalib.runfolder`).
+
+    Raises:
+        UserError: a run without predictions, or a list that does not fit (``data.labels``).
+    """
+    names, predictions = target_predictions(run)
+    classes = _classes(run)
+    given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")
+    strata, population, notes = _design(given, len(names), file)
+    if known := len(_trained_on(run, names, classes) & set(given.rows.tolist())):
+        notes.append(
+            f"adapted was trained on {known} of these labels (--target_labels), so it does better on these images than "
+            "on others like them; for a fair number label other images: dalib query with another --seed"
+        )
+    right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
+    estimates = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
+    some = next(iter(estimates.values()))
+    if some.unlabelled > 0:
+        notes.append(
+            f"{some.unlabelled:.1%} of the target is in strata without a label: the intervals count it from all wrong "
+            "to all right"
+        )
+    result: dict[str, Any] = {
+        "labels": file,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "count": len(given.rows),
+        "target": len(names),
+        "design": "simple random" if given.population is None else "stratified",
+        "notes": notes,
+        "models": {name: _as_json(each) for name, each in estimates.items()},
+    }
+    for name, each in estimates.items():
+        say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
+    if len(right) == 2:
+        difference = _difference(given, predictions, right, strata, population)
+        result["difference"] = _as_json(difference)
+        say(f"{'difference':12} {_in_words(difference)}")
+    say(f"from {len(given.rows)} labels of {len(names)} target images, 95% intervals")
+    for note in notes:
+        say(f"note: {note}")
+    write_json(run.labelled, result)
+    return result
+
+
+def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
+    """The names of the target's images and each model's probabilities (N, C), adapted first.
+
+    Raises:
+        UserError: not in the run's folder, or damaged.
+    """
+    missing = [path.name for path in (run.predictions, run.images) if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"RUN {run.root}: {' and '.join(missing)} missing; training has not finished "
+            f"(dalib train --resume {run.root}), or the run was made by an older version "
+            f"(again: dalib train --config {run.config} --out NEW)"
+        )
+    names = read_json(run.images)["target"]
+    try:
+        tensors = load_file(run.predictions)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{run.predictions}: cannot be read ({error}); the file is damaged") from None
+    found = {name: tensors[f"target/{name}"] for name in NAMES if f"target/{name}" in tensors}
+    shapes = {tuple(p.shape) for p in found.values()}
+    if not found or shapes != {(len(names), len(_classes(run)))}:
+        raise UserError(
+            f"{run.predictions}: expected predictions of {len(names)} target images, as in {run.images.name}, and "
+            f"{len(_classes(run))} classes; the file is damaged"
+        )
+    return names, found
+
+
+def _design(given: TargetLabels, total: int, file: str) -> tuple[Tensor, dict[int, int], list[str]]:
+    """The stratum of each labelled image, the size of each stratum, and what to tell of them."""
+    if given.strata is None or given.population is None:
+        return (
+            torch.zeros(len(given.rows), dtype=torch.int64),
+            {0: total},
+            [
+                "the list has no columns of `dalib query`: it counts as a simple random sample of the target; if the "
+                "images were chosen otherwise, hard ones first or class by class, these are not the target's numbers"
+            ],
+        )
+    population = dict(given.population)
+    listed = sum(population.values())
+    labelled = torch.bincount(given.strata, minlength=1)
+    crowded = [number for number, size in population.items() if number < len(labelled) and labelled[number] > size]
+    if listed > total or crowded:
+        raise UserError(
+            f"--labels {file}: its strata hold {listed} images and the target {total}; it is the list of another run"
+            if listed > total
+            else f"--labels {file}: more images are labelled in stratum {crowded[0]} than are in it; "
+            "the columns of `dalib query` were changed"
+        )
+    if listed < total:  # rows were taken out, and with them what they stood for
+        population[max(population) + 1] = total - listed
+    notes = []
+    if len(given.rows) < given.listed:
+        notes.append(
+            f"{given.listed - len(given.rows)} of {given.listed} images have no label; those with one count as a "
+            "random part of all, as when one stops early. If the hard ones were left out, the accuracies are too high"
+        )
+    return given.strata, population, notes
+
+
+def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> set[int]:
+    """The rows whose labels the adaptation saw, as far as the list is still there."""
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
+    file, target = config.get("target_labels"), read_json(run.summary)["target"]
+    if file is None:
+        return set()
+    try:
+        return set(read_target_labels(file, names, classes, target, argument="--target_labels").rows.tolist())
+    except UserError as error:
+        say(f"note: which labels the run was trained on is not known: {error}")
+        return set()
+
+
+def _difference(
+    given: TargetLabels,
+    predictions: dict[str, Tensor],
+    right: dict[str, Tensor],
+    strata: Tensor,
+    population: dict[int, int],
+) -> LabelledEstimate:
+    """Adapted less source-only, from the images on which they differ where the strata keep these apart."""
+    first, second = (predictions[name].argmax(dim=1) for name in NAMES)
+    differ = first != second
+    here = differ[given.rows]
+    differing = int(differ.sum())
+    agreeing = len(differ) - differing
+    if given.population is None:  # a random sample of all is one of those on which they differ
+        sizes, strata = {0: differing} if differing else {}, torch.zeros_like(strata)
+    else:
+        apart = set(strata[here].tolist())
+        sizes = {number: size for number, size in population.items() if number in apart}
+        missing = differing - sum(sizes.values())
+        if apart & set(strata[~here].tolist()) or missing < 0:  # the strata are those of other predictions
+            here, sizes, agreeing = torch.ones_like(here), population, 0
+        elif missing:
+            sizes[max(population) + 1] = missing
+    one, other = (right[name][here].tolist() for name in NAMES)
+    return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing)
+
+
+def _in_words(difference: LabelledEstimate) -> str:
+    points = f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+    if difference.low == difference.high == 0:
+        return "none: the models agree on every target image"
+    if math.isnan(difference.value):
+        return f"unknown {points}: no image is labelled on which the models differ"
+    verdict = "not clear whether adaptation helped; more labels would tell"
+    if difference.low > 0:
+        verdict = "adaptation helped"
+    elif difference.high < 0:
+        verdict = "adaptation hurt"
+    return f"{100 * difference.value:+.1f} percentage points {points}: {verdict}"
+
+
+def _as_json(estimate: LabelledEstimate) -> dict[str, Any]:
+    return {
+        "value": None if math.isnan(estimate.value) else estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "count": estimate.count,
+    }
+
+
+def _classes(run: RunFolder) -> list[str]:
+    classes: list[str] = read_json(run.summary)["classes"]
+    return classes
+
+
+def _some(classes: list[str], most: int = 20) -> str:
+    return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")

@@ -1,0 +1,188 @@
+"""What a run comes to: what its models say is kept, the two are compared without target labels, and one is shipped."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from dalib.engine.predict import predict_probabilities
+from dalib.judge.accuracy import reliability_bins
+from dalib.judge.estimate import (
+    AccuracyEstimate,
+    estimate_accuracy,
+    estimate_class_accuracy,
+    expected_calibration_error,
+    fit_temperature,
+    proxy_a_distance,
+)
+from dalib.judge.evidence import Evidence, Scored
+from dalib.judge.guard import compare
+from dalib.priors import estimated
+from dalib.report.sheets import write_embedding, write_samples
+from dalib.runfolder import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+    from dalib.build import Inputs
+    from dalib.config import TrainConfig
+    from dalib.domains import Domains
+    from dalib.runfolder import RunFolder
+    from dalib.training import Trained
+
+BINS = 10
+FEWEST_TO_JUDGE = 20
+"""Validation images; from fewer nothing is estimated."""
+
+
+def all_of(
+    evidence: Evidence, predictor: nn.Module, domains: Domains, inputs: Inputs, device: torch.device
+) -> Evidence:
+    """What the finished model says of every validation and target image, as it will predict; without features."""
+    target = predict_probabilities(predictor, domains.to_predict, inputs.plain, device=device)
+    validation = evidence.validation
+    if len(evidence.labels):
+        validation = predict_probabilities(predictor, domains.validation.images, inputs.plain_source, device=device)
+    return Evidence(validation, evidence.labels, target)
+
+
+def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
+    """predictions.safetensors and images.json (:mod:`dalib.runfolder`)."""
+    tensors = {"validation/labels": domains.validation.labels.contiguous()}
+    for name, evidence in said.items():
+        tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.contiguous()}
+    temporary = run.predictions.with_suffix(".tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, run.predictions)  # noqa: PTH105 - the name that says it is atomic
+    write_json(run.images, {"target": list(domains.target.names), "validation": list(domains.validation.names)})
+
+
+def judge(
+    trained: Mapping[str, Trained], said: Mapping[str, Evidence], config: TrainConfig, classes: Sequence[str]
+) -> dict[str, Any]:
+    """What judgement.json holds (:mod:`dalib.runfolder`)."""
+    scored = {name: Scored.of(each.evidence, config.self_ensemble.threshold) for name, each in trained.items()}
+    name = "adapted" if "adapted" in trained else "source-only"
+    own = trained[name]
+    verdict = compare(
+        scored["source-only"] if len(scored) > 1 else None,
+        scored[name],
+        name=name,
+        classes=classes,
+        stopped=own.stopped,
+    )
+    shipped = verdict.better if config.keep == "better" else "adapted"
+    if shipped not in trained:
+        shipped = next(iter(trained))
+    reasons = list(verdict.reasons)
+    if shipped != verdict.better and len(trained) > 1:
+        reasons.append("The adapted model predicts all the same, as --keep adapted asks")
+    evidence = trained[shipped].evidence
+    judgement: dict[str, Any] = {
+        "shipped": shipped,
+        "outcome": verdict.outcome,
+        "headline": verdict.headline,
+        "reasons": reasons,
+        "models": {
+            name: {
+                "scores": _finite(scored[name].scores),
+                **_estimates(said[name], each.evidence),
+            }
+            for name, each in trained.items()
+        },
+        "distance": _distance(evidence),
+    }
+    if "adapted" in trained:
+        adapted = trained["adapted"]
+        judgement["selection"] = {
+            "step": adapted.step,
+            "of": config.steps,
+            "score": config.select,
+            "reason": adapted.stopped or _SELECTED[config.select],
+        }
+        shares = adapted.prior
+        judgement["prior"] = {
+            "kind": config.prior,
+            "shares": None if shares is None else [float(share) for share in shares],
+            "estimate": estimated(said["adapted"]).tolist() if len(own.evidence.labels) else None,
+        }
+    return judgement
+
+
+_SELECTED = {
+    "last": "the last step",
+    "most-confident": "the evaluation with the largest share of confident target images",
+    "judged": "the evaluation with the highest class correlation (Corr-C) of its predictions for the target",
+}
+
+
+def ship(run: RunFolder, name: str) -> None:
+    """Bring the model of that name to ``model/``, and the adapted one to ``adapted/model/`` if it is not that."""
+    aside = run.adapted.model
+    shutil.rmtree(aside, ignore_errors=True)
+    if name == "adapted" or not run.source_only.model.is_dir():
+        return
+    copy = run.root / "model.tmp"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run.source_only.model, copy)
+    aside.parent.mkdir(exist_ok=True)
+    _move(run.model, aside)
+    _move(copy, run.model)
+
+
+def write_pictures(
+    run: RunFolder, trained: Mapping[str, Trained], said: Mapping[str, Evidence], domains: Domains, seed: int
+) -> None:
+    """Sample images with what the models say of them, and the map of the models' features."""
+    probabilities = {name: evidence.target for name, evidence in said.items()}
+    write_samples(run.samples, domains.target, probabilities, domains.train.classes, seed)
+    features: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+    for name, each in trained.items():
+        of_source, of_target = each.evidence.validation_features, each.evidence.target_features
+        if of_source is not None and of_target is not None:
+            features[name] = (of_source, each.evidence.labels, of_target, each.evidence.target.argmax(dim=1))
+    if features:
+        write_embedding(run.embedding, features, seed)
+
+
+def _estimates(said: Evidence, seen: Evidence) -> dict[str, Any]:
+    if len(said.labels) < FEWEST_TO_JUDGE:
+        return {}
+    distance = _distance(seen)
+    return {
+        "estimate": _plain(estimate_accuracy(said.validation, said.labels, said.target, distance=distance)),
+        "classes": [_plain(each) for each in estimate_class_accuracy(said.validation, said.labels, said.target)],
+        "calibration": {
+            "temperature": fit_temperature(said.validation, said.labels),
+            "error": expected_calibration_error(said.validation, said.labels, BINS),
+            "bins": reliability_bins(said.validation, said.labels, BINS),
+        },
+    }
+
+
+def _distance(evidence: Evidence) -> float | None:
+    of_source, of_target = evidence.validation_features, evidence.target_features
+    if of_source is None or of_target is None or min(len(of_source), len(of_target)) < FEWEST_TO_JUDGE:
+        return None
+    return proxy_a_distance(of_source, of_target)
+
+
+def _plain(estimate: AccuracyEstimate) -> dict[str, Any]:
+    return asdict(replace(estimate, value=None if math.isnan(estimate.value) else estimate.value))  # type: ignore[arg-type] # JSON knows no NaN
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def _move(source: Path, to: Path) -> None:
+    os.replace(source, to)  # noqa: PTH105 - the name that says it is atomic

@@ -1,0 +1,110 @@
+"""The shares of the target's classes that a training is told to expect."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dalib.errors import UserError
+from dalib.judge.prior import cautious_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dalib.judge.evidence import Evidence
+
+KINDS = ("uniform", "source", "estimate")
+
+
+def first_prior(kind: str, labels: Tensor, classes: Sequence[str], evidence: Evidence | None) -> Tensor | None:
+    """The shares (C,) float64 at the start of the adaptation; None is uniform.
+
+    Args:
+        kind: uniform, source, estimate, or a file (:func:`read_prior`).
+        labels: (N,) int64, the source's.
+        evidence: what a model from before says, for an estimate; without, it starts uniform.
+
+    Raises:
+        UserError: a file that is not there or does not fit the classes.
+    """
+    if kind == "uniform" or (kind == "estimate" and evidence is None):
+        return None
+    if kind == "source":
+        counts = torch.bincount(labels, minlength=len(classes)).double()
+        return counts / counts.sum()
+    if kind == "estimate":
+        assert evidence is not None
+        return estimated(evidence)
+    return read_prior(Path(kind), classes)
+
+
+def estimated(evidence: Evidence) -> Tensor:
+    """The shares (C,) float64 that the model's predictions speak for, with caution."""
+    return cautious_shares(evidence.validation, evidence.labels, evidence.target)
+
+
+def check_prior(kind: str, validation_share: float) -> None:
+    """Refuse what can be refused before data are read.
+
+    Raises:
+        UserError: a name that is neither a kind nor a file, or an estimate without validation images.
+    """
+    if kind in KINDS:
+        if kind == "estimate" and validation_share == 0:
+            raise UserError(
+                "--prior estimate: it is made with source images kept from training; expected --data.validation_share "
+                "above 0, or another prior"
+            )
+    elif not Path(kind).is_file():
+        raise UserError(f"--prior {kind}: expected {', '.join(KINDS)}, or a file of classes and shares; there is none")
+
+
+def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
+    """The shares (C,) float64 from a file: JSON of class to share, or CSV lines of class and share; a header may lead.
+
+    Shares need not add up to 1, so that counts can be given.
+
+    Raises:
+        UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            pairs = list(json.loads(text).items())
+        else:
+            pairs = [(row[0].strip(), row[1]) for row in csv.reader(text.splitlines()) if len(row) > 1]
+            if pairs and pairs[0][0] not in classes and not _is_share(pairs[0][1]):
+                pairs = pairs[1:]  # the header
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"--prior {path}: expected JSON or CSV of classes and shares ({error})") from None
+    shares = {str(name): value for name, value in pairs}
+    unknown, missing = (
+        [name for name in shares if name not in classes],
+        [name for name in classes if name not in shares],
+    )
+    if unknown or missing:
+        what = f"unknown class {unknown[0]}" if unknown else f"no share for {missing[0]}"
+        raise UserError(f"--prior {path}: {what}; expected each of {', '.join(classes)} once")
+    wrong = [name for name, value in shares.items() if not _is_share(value)]
+    if wrong:
+        raise UserError(
+            f"--prior {path}: {wrong[0]} has the share {shares[wrong[0]]!r}; expected a number of at least 0"
+        )
+    values = torch.tensor([float(shares[name]) for name in classes], dtype=torch.float64)
+    if not values.sum() > 0:
+        raise UserError(f"--prior {path}: all shares are 0; expected one above")
+    return values / values.sum()
+
+
+def _is_share(value: object) -> bool:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return False
+    return math.isfinite(number) and number >= 0

@@ -1,0 +1,148 @@
+"""The judgement of a run, through the command line: failures planted on purpose are caught and named."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dalib.cli import run
+from dalib.runfolder import RunFolder
+
+SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"
+QUICK = ["--batch", "16", "--every.log", "5", "--every.evaluate", "10", "--every.checkpoint", "10"]
+#: Agreement with a teacher that knows nothing, a thousand times as heavy as it should be: trap 14 of the method.
+COLLAPSING = [
+    *("--self_ensemble.threshold", "0", "--self_ensemble.weight", "3000", "--self_ensemble.class_balance", "0"),
+    *("--warm_start", "false", "--optimizer.lr", "0.01", "--batch", "32"),
+]
+
+
+def train(out, *arguments, steps=30, baseline=30, code=0):
+    given = ["--steps", str(steps), "--baseline_steps", str(baseline), "--out", str(out), *QUICK, *arguments]
+    assert run(["train", *given]) == code
+    return RunFolder.existing(out)
+
+
+def judgement_of(found):
+    return json.loads(found.judgement.read_text())
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("judged") / "good")
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judged") / "collapsed"
+    return train(folder, *COLLAPSING, steps=60, baseline=60)
+
+
+def test_a_run_is_judged_without_a_label(good, capsys):
+    judgement, summary = judgement_of(good), json.loads(good.summary.read_text())
+    assert judgement["shipped"] == summary["shipped"] == "adapted"
+    assert judgement["outcome"] in {"helped", "unclear"}
+    for name in ("adapted", "source-only"):
+        of_model = judgement["models"][name]
+        assert 0 <= of_model["estimate"]["low"] <= of_model["estimate"]["value"] <= of_model["estimate"]["high"] <= 1
+        assert len(of_model["classes"]) == 10
+        assert {"target_mutual_information", "target_density", "target_class_ami"} <= of_model["scores"].keys()
+        assert sum(each["count"] for each in of_model["calibration"]["bins"]) == 1200
+    assert 0 <= judgement["distance"] <= 2
+    assert judgement["selection"] == {"step": 30, "of": 30, "score": "judged", "reason": SELECTED}
+    assert judgement["prior"]["kind"] == "uniform"
+    assert sum(judgement["prior"]["estimate"]) == pytest.approx(1)
+
+
+def test_evaluations_are_logged_with_their_scores(good):
+    lines = [json.loads(line) for line in good.metrics.read_text().splitlines()]
+    judged = [line for line in lines if "target_mutual_information" in line]
+    assert [line["step"] for line in judged] == [10, 20, 30]
+    assert all(0 <= line["target_agreement"] <= 1 for line in judged)
+
+
+def test_what_the_models_say_is_kept(good):
+    tensors, names = load_file(good.predictions), json.loads(good.images.read_text())
+    assert tensors["target/adapted"].shape == tensors["target/source-only"].shape == (1200, 10)
+    assert tensors["validation/adapted"].shape == (1200, 10)
+    assert len(names["target"]) == len(names["validation"]) == 1200
+    torch.testing.assert_close(tensors["target/adapted"].sum(dim=1), torch.ones(1200))
+    summary = json.loads(good.summary.read_text())
+    counts = torch.bincount(tensors["target/adapted"].argmax(dim=1), minlength=10).tolist()
+    assert summary["models"]["adapted"]["target_histogram"] == counts
+
+
+def test_a_collapse_stops_the_run_and_source_only_is_shipped(collapsed):
+    judgement, summary = judgement_of(collapsed), json.loads(collapsed.summary.read_text())
+    assert (judgement["outcome"], judgement["shipped"]) == ("collapsed", "source-only")
+    assert summary["status"] == "collapsed"
+    assert summary["stopped"]["step"] == 20
+    assert "classes in effect" in summary["stopped"]["reason"]
+    assert json.loads(collapsed.metrics.read_text().splitlines()[-1])["step"] == 20
+    assert list(collapsed.models()) == ["source-only", "adapted"]  # the first one predicts
+    shipped, baseline = (
+        load_file(collapsed.model / "model.safetensors"),
+        load_file(collapsed.source_only.model / "model.safetensors"),
+    )
+    assert all(torch.equal(shipped[name], baseline[name]) for name in baseline)
+    assert "collapsed" in collapsed.report.read_text()[:4000].lower()
+
+
+def test_going_on_with_a_collapsed_run_comes_to_the_same(collapsed, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(collapsed.root, copied)
+    assert run(["train", "--resume", str(copied)]) == 0
+    again = RunFolder.existing(copied)
+    assert judgement_of(again) == judgement_of(collapsed)
+    for folder in (again.model, again.adapted.model):
+        ours = load_file(folder / "model.safetensors")
+        theirs = load_file(collapsed.root / folder.relative_to(again.root) / "model.safetensors")
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_adapted_model_is_kept_where_that_is_asked_for(tmp_path):
+    found = train(tmp_path / "run", *COLLAPSING, "--keep", "adapted", steps=20, baseline=60)
+    judgement = judgement_of(found)
+    assert (judgement["outcome"], judgement["shipped"]) == ("collapsed", "adapted")
+    assert any("--keep adapted" in reason for reason in judgement["reasons"])
+    assert list(found.models()) == ["adapted", "source-only"]
+
+
+def test_a_training_that_becomes_nan_keeps_its_last_checkpoint_and_names_the_part(tmp_path, capsys):
+    found = train(tmp_path / "run", "--optimizer.lr", "1e30", "--baseline", "false", "--every.log", "1", code=1)
+    assert "at step" in capsys.readouterr().err
+    assert json.loads(found.summary.read_text())["status"] == "diverged"
+    assert "diverged" in found.report.read_text()
+
+
+def test_without_source_validation_images_there_is_no_estimate_and_no_crash(tmp_path):
+    found = train(tmp_path / "run", "--data.validation_share", "0", steps=10, baseline=10)
+    judgement = judgement_of(found)
+    assert "estimate" not in judgement["models"]["adapted"]
+    assert judgement["distance"] is None
+    assert judgement["prior"]["estimate"] is None
+
+
+def test_the_judged_weights_are_kept_and_told(tmp_path):
+    found = train(tmp_path / "run", "--select", "judged", steps=20, baseline=10)
+    kept = json.loads((found.kept / "kept.json").read_text())
+    lines = [json.loads(line) for line in found.metrics.read_text().splitlines()]
+    best = max((line["target_corr_c"], -line["step"]) for line in lines if "target_classes" in line)
+    assert kept == {"step": -best[1], "score": best[0]}
+    assert judgement_of(found)["selection"]["step"] == kept["step"]
+
+
+def test_an_estimated_prior_is_used_and_told_and_survives_a_stop(tmp_path):
+    found = train(tmp_path / "run", "--prior", "estimate", steps=20, baseline=10)
+    shares = judgement_of(found)["prior"]["shares"]
+    assert math.isclose(sum(shares), 1, abs_tol=1e-5)
+    assert min(shares) >= 0.019
+    assert max(shares) != min(shares)
+    shutil.rmtree(found.model)
+    newest = max(found.checkpoints.iterdir())
+    newest.unlink()  # as if killed between two checkpoints
+    assert run(["train", "--resume", str(found.root)]) == 0
+    assert judgement_of(found)["prior"]["shares"] == shares

@@ -1,0 +1,93 @@
+import os
+
+import pytest
+
+from dalib.data.labels import read_target_labels, rows_by_name
+from dalib.errors import UserError
+
+NAMES = ["photos/a.png", "photos/b, c.png", "photos/=1+1.png", 'photos/"quoted"\n.png', "photos/x/a.png"]
+CLASSES = ("cat", "dog")
+
+
+def read(tmp_path, text, names=NAMES, **settings):
+    file = tmp_path / "few.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_target_labels(file, names, CLASSES, settings.get("target", "photos"), argument="--labels")
+
+
+def test_labels_come_by_row_whatever_the_names_are(tmp_path):
+    text = 'path,label,note\nphotos/a.png,dog,x\n"photos/b, c.png",cat,\n"photos/""quoted""\n.png", cat ,\n'
+    given = read(tmp_path, text)
+    assert given.rows.tolist() == [0, 1, 3]
+    assert given.labels.tolist() == [1, 0, 0]
+    assert given.listed == 3
+    assert given.strata is given.population is None
+
+
+def test_rows_without_a_label_are_not_labelled(tmp_path):
+    given = read(tmp_path, "path,label\nphotos/a.png,\n\nphotos/=1+1.png,dog\n")
+    assert (given.rows.tolist(), given.listed) == ([2], 2)
+
+
+def test_the_design_is_of_all_rows(tmp_path):
+    text = "path,label,stratum,population,weight\nphotos/a.png,cat,0,3,1.5\nphotos/=1+1.png,,1,2,2\n"
+    given = read(tmp_path, text)
+    assert given.strata.tolist() == [0]
+    assert given.population == {0: 3, 1: 2}
+
+
+def test_what_spreadsheets_write_is_read(tmp_path):
+    text = b"\xef\xbb\xbfpath;label;stratum;population\r\nphotos/a.png;cat;0;5\r\n"
+    assert read(tmp_path, text).rows.tolist() == [0]
+
+
+def test_a_line_that_repeats_another_counts_once(tmp_path):
+    assert read(tmp_path, "path,label\nphotos/a.png,cat\na.png,cat\n").rows.tolist() == [0]
+
+
+def test_names_may_be_relative_to_the_target_and_need_not_be_text():
+    odd = "photos/" + os.fsdecode(b"\xff.png")
+    found = rows_by_name([*NAMES, odd], "photos")
+    assert found["a.png"] == 0
+    assert found["x/a.png"] == 4
+    assert found["photos/\\udcff.png"] == found[odd] == 5
+    assert rows_by_name(["lists/images/a.png"], "lists/target.csv")["images/a.png"] == 0
+    assert rows_by_name(["digits/0001"], "digits")["digits/0001"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "line 1: the file is empty"),
+        ("path\nphotos/a.png\n", "line 1: expected a header with the columns path,label"),
+        ("path,label\nphotos/a.png\n", "line 2: expected 2 fields"),
+        ("path,label\nphotos/a.png,cow\n", "line 2: 'cow'"),
+        ("path,label\nphotos/a.png,cow\n", "'cat', 'dog'"),
+        ("path,label\nphotos/a.png,cat\nphotos/none.png,cat\n", "line 3: 'photos/none.png' is none of the 5 images"),
+        ("path,label\nphotos/a.png,cat\na.png,dog\n", "line 3: 'a.png' is 'dog' here and 'cat' on line 2"),
+        ('path,label\n"photos/""quoted""\n.png",cat\nphotos/a.png,cow\n', "line 4: 'cow'"),
+        ("path,label\nphotos/a.png,\n", "no label in it"),
+        ('path,label\n"photos/a.png,cat\n', "not CSV"),
+        (b"path,label\nphotos/\xff.png,cat\n", "line 2: expected UTF-8"),
+        ("path,label,stratum,population\nphotos/a.png,cat,one,2\n", "line 2: stratum"),
+        ("path,label,stratum,population\nphotos/a.png,cat,0,0\n", "line 2: population"),
+        ("path,label,stratum,population\na.png,cat,0,2\nx/a.png,cat,0,3\n", "line 3: stratum 0 has 3 images here"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(text, expected, tmp_path):
+    with pytest.raises(UserError) as error:
+        read(tmp_path, text)
+    assert expected in str(error.value)
+
+
+def test_many_unknown_labels_are_counted(tmp_path):
+    text = "path,label\n" + "".join(
+        f'"{name.replace(chr(34), chr(34) * 2)}",{number}\n' for number, name in enumerate(NAMES)
+    )
+    with pytest.raises(UserError, match="and 2 more"):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_target_labels(tmp_path / "none.csv", NAMES, CLASSES, "photos", argument="--labels")

@@ -1,0 +1,158 @@
+import pytest
+import torch
+
+from dalib.judge import guard
+from dalib.judge.evidence import Evidence, Scored
+from dalib.judge.guard import collapse_sign, lost_classes
+
+NO_IMAGES = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+
+
+def line(classes=9.0, accuracy=0.9, mask=0.5, agreement=0.9):
+    return {
+        "target_classes": classes,
+        "source_validation_accuracy": accuracy,
+        "target_mask_rate": mask,
+        "target_agreement": agreement,
+    }
+
+
+def sure_of(classes, count=80, num_classes=4, confidence=0.97):
+    """Predictions of these classes, in turn."""
+    chosen = torch.eye(num_classes)[torch.tensor(classes)[torch.arange(count) % len(classes)]]
+    return chosen * confidence + (1 - chosen) * (1 - confidence) / (num_classes - 1)
+
+
+def compare(before, after, **more):
+    scored = [None if each is None else Scored.of(each, threshold=0.9) for each in (before, after)]
+    return guard.compare(*scored, classes=("ant", "bee", "cat", "dog"), **more)
+
+
+def seen(target, right=1.0, count=80):
+    """Evidence with this share of the validation images right."""
+    labels = torch.arange(count) % 4
+    wrong = torch.arange(count) >= round(right * count)
+    return Evidence(torch.eye(4)[torch.where(wrong, (labels + 1) % 4, labels)], labels, target)
+
+
+def test_a_good_training_shows_no_sign():
+    assert collapse_sign([line(mask=rate, agreement=rate) for rate in (0.3, 0.6, 0.8, 0.9)], reference=9.5) == ""
+
+
+@pytest.mark.parametrize(
+    ("course", "reference", "expected"),
+    [
+        ([line(9), line(4), line(3)], None, "3.0 classes in effect, of 9.0 before"),
+        ([line(2), line(1)], 9.5, "1.0 classes in effect, of 9.5 before"),
+        ([line(), line(accuracy=0.5), line(accuracy=0.4)], None, "fell from 90% to 40%"),
+        (
+            [line(mask=0.3, agreement=0.9), line(mask=0.5, agreement=0.7), line(mask=0.9, agreement=0.4)],
+            None,
+            "sure of 90% of the target while the student's agreement with it fell to 40%",
+        ),
+    ],
+)
+def test_each_sign_is_told(course, reference, expected):
+    assert expected in collapse_sign(course, reference)
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        [],
+        [line(1)],
+        [line(9), line(1)],
+        [line(9), line(1), line(9)],
+        [line(), line(accuracy=0.2), line()],
+        [line(), line(accuracy=0.2)],
+        [line(mask=0.9, agreement=0.9), line(mask=0.5, agreement=0.5), line(mask=0.9, agreement=0.1)],
+    ],
+)
+def test_one_bad_moment_is_no_sign(course):
+    assert collapse_sign(course, reference=9.0) == ""
+
+
+def test_a_training_without_validation_images_or_a_student_is_watched_too():
+    course = [{"target_classes": 5.0}, {"target_classes": 1.0}, {"target_classes": 1.0}]
+    assert collapse_sign(course)
+
+
+def test_a_second_class_that_vanishes_of_two_is_a_collapse():
+    assert collapse_sign([{"target_classes": 1.0}, {"target_classes": 1.0}], reference=1.98)
+    assert not collapse_sign([{"target_classes": 1.4}, {"target_classes": 1.4}], reference=1.98)
+
+
+def test_a_collapsed_model_does_not_predict():
+    found = compare(seen(sure_of([0, 1, 2, 3], confidence=0.7)), seen(sure_of([2])))
+    assert (found.better, found.outcome) == ("source-only", "collapsed")
+    assert "1.0 classes" in found.reasons[0]
+
+
+def test_a_training_that_was_stopped_collapsed_whatever_its_kept_weights_say():
+    found = compare(seen(sure_of([0, 1, 2, 3])), seen(sure_of([0, 1, 2, 3])), stopped="the mask rate rose")
+    assert (found.better, found.outcome, found.reasons) == ("source-only", "collapsed", ("The mask rate rose",))
+
+
+def test_lost_information_and_a_lost_source_have_hurt():
+    good, worse = seen(sure_of([0, 1, 2, 3])), seen(sure_of([0, 1, 2, 3], confidence=0.6), right=0.5)
+    found = compare(good, worse)
+    assert (found.better, found.outcome, len(found.reasons)) == ("source-only", "hurt", 2)
+
+
+def test_a_source_that_suffers_is_no_harm_to_the_target():
+    # fonts -> digits lost 11 points on the source while the target gained 8
+    found = compare(seen(sure_of([0, 1, 2, 3], confidence=0.7), 0.94), seen(sure_of([0, 1, 2, 3]), 0.83))
+    assert (found.better, found.outcome) == ("adapted", "helped")
+
+
+def test_what_is_the_same_is_unclear():
+    same = seen(sure_of([0, 1, 2, 3]))
+    assert compare(same, same).outcome == "unclear"
+
+
+def test_few_images_accuse_nobody():
+    few = Evidence(*NO_IMAGES, sure_of([0, 1, 2, 3], count=8)), Evidence(*NO_IMAGES, sure_of([0], count=8))
+    assert compare(*few).better == "adapted"
+
+
+@pytest.mark.parametrize("name", ["adapted", "source-only"])
+def test_a_model_alone_is_compared_with_nothing(name):
+    found = compare(None, seen(sure_of([0])), name=name)
+    assert (found.better, found.outcome) == (name, "alone")
+
+
+def test_lost_classes_are_named_and_have_hurt():
+    before = seen(sure_of([0, 1, 2, 3], confidence=0.7))
+    found = compare(before, seen(sure_of([0, 1, 0, 1, 1, 0])))
+    assert found.outcome == "collapsed"  # half of the classes
+    found = compare(seen(sure_of([0, 0, 0, 0, 1, 1, 2, 3], confidence=0.7)), seen(sure_of([0, 0, 1])))
+    assert (found.better, found.outcome) == ("source-only", "hurt")
+    assert found.reasons[0] == "2 classes are hardly predicted any more: cat, dog"
+
+
+def test_one_lost_class_of_several_is_told_and_ships_all_the_same():
+    found = compare(seen(sure_of([0, 1, 2, 3], confidence=0.7)), seen(sure_of([0, 1, 2])))
+    assert (found.better, found.outcome) == ("adapted", "unclear")
+    assert "One class is hardly predicted any more: dog" in found.reasons[0]
+
+
+def test_a_class_that_was_never_predicted_is_not_lost():
+    before, after = seen(sure_of([0, 1, 2])), seen(sure_of([0, 1, 2]))
+    assert lost_classes(before, after) == []
+    assert lost_classes(seen(sure_of([0, 1, 2, 3])), after) == [3]
+
+
+def test_predictions_that_leave_the_clusters_have_hurt():
+    generator = torch.Generator().manual_seed(0)
+    clusters = torch.arange(200) % 4
+    features = 5 * torch.eye(4)[clusters] + torch.randn(200, 4, generator=generator) / 3
+    wrong = torch.where(torch.rand(200, generator=generator) < 0.3, (clusters + 1) % 4, clusters)
+    labels = torch.arange(80) % 4
+
+    def with_features(classes, confidence):
+        target = sure_of([0, 1, 2, 3], count=200, confidence=confidence)[classes]
+        return Evidence(torch.eye(4)[labels], labels, target, None, torch.randn(80, 4, generator=generator), features)
+
+    found = compare(with_features(clusters, 0.7), with_features(wrong, 0.97))
+    assert (found.better, found.outcome) == ("source-only", "hurt")
+    assert "clusters" in found.reasons[0]

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from dalib.errors import UserError
+from dalib.judge.evidence import Evidence
+from dalib.priors import check_prior, estimated, first_prior, read_prior
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def evidence(target_classes):
+    labels = torch.arange(90) % 3
+    return Evidence(torch.eye(3)[labels] * 0.9 + 0.1 / 3, labels, torch.eye(3)[target_classes] * 0.9 + 0.1 / 3)
+
+
+def test_the_kinds():
+    labels = torch.tensor([0, 0, 1, 2])
+    assert first_prior("uniform", labels, CLASSES, None) is None
+    assert first_prior("estimate", labels, CLASSES, None) is None
+    assert first_prior("source", labels, CLASSES, None).tolist() == [0.5, 0.25, 0.25]
+    said = evidence([0] * 60 + [1] * 20 + [2] * 20)
+    assert first_prior("estimate", labels, CLASSES, said).tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.02)
+
+
+def test_an_estimate_never_forgets_a_class():
+    shares = estimated(evidence([0] * 100))
+    assert shares.min().item() == pytest.approx(0.2 / 3)
+    assert shares.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"owl": 1, "cat": 2, "dog": 1}'),
+        ("b.csv", "class,share\ncat,0.5\ndog,0.25\nowl,0.25\n"),
+        ("c.csv", "\ufeffcat,100\nowl,50\ndog,50\n"),
+        ("d.csv", "cat, 2 ,note\n\ndog,1\nowl,1\n"),
+    ],
+)
+def test_a_file_gives_shares_or_counts_in_any_order(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert first_prior(str(tmp_path / name), torch.tensor([0]), CLASSES, None).tolist() == [0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat,1\ndog,1\n", "no share for owl"),
+        ("cat,1\ndog,1\nowl,1\nbear,1\n", "unknown class bear"),
+        ("cat,1\ndog,-1\nowl,1\n", "dog has the share '-1'"),
+        ("cat,1\ndog,nan\nowl,1\n", "dog has the share 'nan'"),
+        ("cat,1\ndog,many\nowl,1\n", "dog has the share 'many'"),
+        ("cat,0\ndog,0\nowl,0\n", "all shares are 0"),
+        ("", "no share for cat"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_told(tmp_path, text, expected):
+    (tmp_path / "prior.csv").write_text(text)
+    with pytest.raises(UserError, match=expected):
+        read_prior(tmp_path / "prior.csv", CLASSES)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", "3", "\x00"])
+def test_what_is_no_json_of_classes_is_told(tmp_path, text):
+    (tmp_path / "prior.json").write_text(text)
+    with pytest.raises(UserError, match="expected JSON or CSV"):
+        read_prior(tmp_path / "prior.json", CLASSES)
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path):
+    (tmp_path / "prior.csv").write_bytes(b"\xff\xfe\x00cat,1")
+    with pytest.raises(UserError, match="expected JSON or CSV"):
+        read_prior(tmp_path / "prior.csv", CLASSES)
+
+
+def test_what_can_be_refused_early_is():
+    check_prior("uniform", 0.0)
+    with pytest.raises(UserError, match=r"--prior estimate: .*validation_share"):
+        check_prior("estimate", 0.0)
+    with pytest.raises(UserError, match=r"--prior nowhere\.csv: expected uniform"):
+        check_prior("nowhere.csv", 0.1)
