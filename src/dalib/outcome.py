@@ -95,7 +95,7 @@ def judge(
         "models": {
             name: {
                 "scores": _finite(scored[name].scores),
-                **_estimates(said[name], each.evidence),
+                **_estimates(said[name], each.evidence, failed=name == "adapted" and verdict.better != name),
             }
             for name, each in trained.items()
         },
@@ -154,12 +154,15 @@ def write_pictures(
         write_embedding(run.embedding, features, seed)
 
 
-def _estimates(said: Evidence, seen: Evidence) -> dict[str, Any]:
+def _estimates(said: Evidence, seen: Evidence, *, failed: bool) -> dict[str, Any]:
+    """Of a model; one that the other is better than is estimated, too, and not to be trusted."""
     if len(said.labels) < FEWEST_TO_JUDGE:
         return {}
-    distance = _distance(seen)
+    estimate = estimate_accuracy(said.validation, said.labels, said.target, distance=_distance(seen))
+    if failed and estimate.reliable:
+        estimate = replace(estimate, reliable=False, reason="the other model was judged better")
     return {
-        "estimate": _plain(estimate_accuracy(said.validation, said.labels, said.target, distance=distance)),
+        "estimate": _plain(estimate),
         "classes": [_plain(each) for each in estimate_class_accuracy(said.validation, said.labels, said.target)],
         "calibration": {
             "temperature": fit_temperature(said.validation, said.labels),

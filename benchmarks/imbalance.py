@@ -1,0 +1,96 @@
+"""What --prior is worth where the target's classes are imbalanced, and what it costs where they are not.
+
+    python benchmarks/imbalance.py --root data --out imbalance
+
+Fonts to USPS digits, resampled: balanced, and with shares that fall from 30% to 3%. The target is written as a folder
+of images; its labels are read afterwards, to measure, and choose nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from dalib.commands import train
+from dalib.data.named import read_arrays
+from dalib.presets import from_preset
+from dalib.runfolder import read_json
+
+PRIORS = ("uniform", "source", "estimate")
+SHARES = {"balanced": np.full(10, 0.1), "imbalanced": np.geomspace(0.3, 0.03, 10) / np.geomspace(0.3, 0.03, 10).sum()}
+
+
+def write_target(folder: Path, root: Path, shares: np.ndarray, seed: int, count: int = 2000) -> None:
+    """A flat folder of images named CLASS-NUMBER.png; which class gets which share is drawn by the seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = read_arrays("usps", root, argument="--root")
+    generator = np.random.default_rng(seed)
+    drawn = generator.permutation(shares)
+    for digit, share in enumerate(drawn):
+        rows = generator.permutation(np.flatnonzero(digits.labels == digit))[: round(count * share)]
+        for row in rows:
+            Image.fromarray(digits.pixels[row].squeeze()).save(folder / f"{digit}-{row}.png")
+
+
+def accuracy(out: Path) -> tuple[float, float]:
+    """Of the adapted model, over images and as the mean of classes, in percent."""
+    names = read_json(out / "images.json")["target"]
+    truth = torch.tensor([int(Path(name).name.split("-")[0]) for name in names])
+    right = (load_file(out / "predictions.safetensors")["target/adapted"].argmax(dim=1) == truth).double()
+    by_class = [right[truth == digit].mean().item() for digit in range(10)]
+    return 100 * right.mean().item(), 100 * statistics.fmean(by_class)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--out", default="imbalance")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--balance", type=float, default=0.3, help="weight of class balance; the preset has none")
+    given = parser.parse_args()
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for seed in range(given.seeds):
+        for kind, shares in SHARES.items():
+            target = Path(given.out) / f"{kind}-{seed}"
+            write_target(target, Path(given.root), shares, seed)
+            for prior in PRIORS:
+                out = Path(given.out) / f"run-{kind}-{seed}-{prior}"
+                settings = {
+                    "source": "fonts",
+                    "target": str(target),
+                    "prior": prior,
+                    "out": str(out),
+                    "overwrite": True,
+                    "seed": seed,
+                    "steps": given.steps,
+                    "baseline_steps": 300,
+                    "data.channels": 1,
+                    "every.evaluate": 100,
+                    "self_ensemble.class_balance": given.balance,
+                    "keep": "adapted",
+                }
+                with contextlib.redirect_stdout(io.StringIO()):
+                    train(from_preset("digits", **settings))
+                found.setdefault((kind, prior), []).append(accuracy(out))
+                print(kind, seed, prior, [round(each, 2) for each in found[kind, prior][-1]], flush=True)
+    print("\n| target | prior | accuracy, mean of seeds (least to greatest) | mean over classes |")
+    print("| --- | --- | ---: | ---: |")
+    for (kind, prior), each in found.items():
+        images, classes = zip(*each, strict=True)
+        print(
+            f"| {kind} | {prior} | {statistics.fmean(images):.1f} ({min(images):.1f} to {max(images):.1f}) "
+            f"| {statistics.fmean(classes):.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
