@@ -90,7 +90,7 @@ def judge(
     judgement: dict[str, Any] = {
         "shipped": shipped,
         "outcome": verdict.outcome,
-        "headline": verdict.headline,
+        "headline": verdict.headline if len(trained) == 1 else f"{verdict.headline}: the {shipped} model predicts",
         "reasons": reasons,
         "models": {
             name: {

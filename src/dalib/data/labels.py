@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dalib.data.decoding import reason
-from dalib.data.listing import LIST_ENDINGS
+from dalib.data.listing import LIST_ENDINGS, text_of
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def read_target_labels(
     stratum_of: dict[int, int] = {}
     population: dict[int, int] = {}
     unknown: list[tuple[int, str]] = []
-    table = _table(_text_of(Path(file), argument), refuse)
+    table = _table(text_of(Path(file), argument), refuse)
     designed = bool(table) and {"stratum", "population"} <= table[0][1].keys()
     for line, fields in table:
         path, label = fields["path"], fields["label"].strip()
@@ -171,17 +170,3 @@ def _whole(text: str, column: str, line: int, refuse: Refuse) -> int:
     if number < (column == "population"):
         raise refuse(line, f"{column}: expected a whole number as `dalib query` wrote it, got {text!r}")
     return number
-
-
-def _text_of(file: Path, argument: str) -> str:
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{argument} {file}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{argument} {file}: cannot be read ({reason(error)})") from error
-    try:
-        return content.decode("utf-8-sig")  # Excel begins its files with a byte order mark
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{argument} {file}, line {line}: expected UTF-8 ({error.reason}); save it as UTF-8") from error

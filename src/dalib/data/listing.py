@@ -195,7 +195,7 @@ def _require_folder(root: Path, argument: str) -> None:
 
 
 def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool) -> Listing:
-    text = _text_of(file, argument)
+    text = text_of(file, argument)
     rows = _csv_rows if file.suffix.lower() == ".csv" else _json_rows
     base, inside = file.parent, os.path.realpath(file.parent)
     first: dict[str, tuple[int, str | None]] = {}  # path -> the line that it was on, its label
@@ -242,7 +242,12 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
     return Listing(str(file), base, tuple(paths), tuple(positions[name] for name in names), classes, notes=notes)
 
 
-def _text_of(file: Path, argument: str) -> str:
+def text_of(file: Path, argument: str) -> str:
+    """The text of a list.
+
+    Raises:
+        UserError: no such file, no regular file, one that cannot be read, or that is not UTF-8.
+    """
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise UserError(f"{argument} {file}: expected a file")

@@ -143,9 +143,7 @@ def compare(
             f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
             f"of {before['target_classes']:.1f} before"
         )
-        return Comparison(
-            "source-only", "collapsed", "Adaptation collapsed: the source-only model predicts", (_sentence(why),)
-        )
+        return Comparison("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),))
     lost = lost_classes(source_only.evidence, adapted.evidence)
     names = f"{', '.join(classes[each] for each in lost[:MOST_NAMES])}{' and more' if len(lost) > MOST_NAMES else ''}"
     gained = (now["target_mutual_information"] - before["target_mutual_information"]) / math.log(len(classes))
@@ -153,21 +151,19 @@ def compare(
     if len(lost) >= min(2, len(classes) - 1):
         against.insert(0, f"{len(lost)} classes are hardly predicted any more: {names}")
     if against:
-        return Comparison(
-            "source-only", "hurt", "Adaptation seems to have hurt: the source-only model predicts", tuple(against)
-        )
+        return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against))
     reasons = [f"One class is hardly predicted any more: {names}; look at it"] if lost else []
     if gained <= LEAST_GAIN or not enough or lost:
         return Comparison(
             "adapted",
             "unclear",
-            "Without labels no clear change for the better can be seen: the adapted model predicts",
+            "Without labels no clear change for the better can be seen",
             tuple(reasons),
         )
     return Comparison(
         "adapted",
         "helped",
-        "Adaptation seems to have helped, as far as can be seen without labels: the adapted model predicts",
+        "Adaptation seems to have helped, as far as can be seen without labels",
         (
             "Predictions for the target are surer and as various as without adaptation "
             f"({gained:.0%} of the greatest mutual information more), and no sign of harm was found",
