@@ -86,7 +86,7 @@ def judge(
     reasons = list(verdict.reasons)
     if shipped != verdict.better and len(trained) > 1:
         reasons.append("The adapted model predicts all the same, as --keep adapted asks")
-    evidence = trained[shipped].evidence
+    distances = {name: _distance(each.evidence) for name, each in trained.items()}
     judgement: dict[str, Any] = {
         "shipped": shipped,
         "outcome": verdict.outcome,
@@ -95,11 +95,11 @@ def judge(
         "models": {
             name: {
                 "scores": _finite(scored[name].scores),
-                **_estimates(said[name], each.evidence, failed=name == "adapted" and verdict.better != name),
+                **_estimates(said[name], distances[name], failed=name == "adapted" and verdict.better != name),
             }
-            for name, each in trained.items()
+            for name in trained
         },
-        "distance": _distance(evidence),
+        "distance": distances[shipped],
     }
     if "adapted" in trained:
         adapted = trained["adapted"]
@@ -154,11 +154,11 @@ def write_pictures(
         write_embedding(run.embedding, features, seed)
 
 
-def _estimates(said: Evidence, seen: Evidence, *, failed: bool) -> dict[str, Any]:
+def _estimates(said: Evidence, distance: float | None, *, failed: bool) -> dict[str, Any]:
     """Of a model; one that the other is better than is estimated, too, and not to be trusted."""
     if len(said.labels) < FEWEST_TO_JUDGE:
         return {}
-    estimate = estimate_accuracy(said.validation, said.labels, said.target, distance=_distance(seen))
+    estimate = estimate_accuracy(said.validation, said.labels, said.target, distance=distance)
     if failed and estimate.reliable:
         estimate = replace(estimate, reliable=False, reason="the other model was judged better")
     return {

@@ -22,7 +22,7 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import CollapsedError
 from dalib.feature_space import FeatureSpace, features_folder, one_by_one, standardization
-from dalib.judge.evidence import quick_scores
+from dalib.judge.evidence import effective_classes, quick_scores
 from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import JudgedImages
@@ -237,7 +237,7 @@ def _score_of(config: TrainConfig) -> Callable[[Sequence[dict[str, Any]]], float
 
 def _stop_at_collapse(folder: TrainingFolder, step: int, before: Evidence | None) -> None:
     course = [line for line in lines_until(folder.metrics, step) if "target_classes" in line]
-    reference = None if before is None else quick_scores(before, threshold=0)["target_classes"]
+    reference = None if before is None else effective_classes(before.histogram)
     if sign := collapse_sign(course, reference):
         raise CollapsedError(step, sign)
 

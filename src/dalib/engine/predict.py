@@ -25,7 +25,12 @@ def predict_probabilities(
     batch: int = 256,
 ) -> Tensor:
     """Class probabilities (N, K) float32 on the CPU of all rows in order; the model's mode is left as it was."""
-    return _predicted(model, images, normalize, device, batch)
+    parts = []
+    with evaluating(model), torch.no_grad():
+        for first in range(0, len(images), batch):
+            rows = images[torch.arange(first, min(first + batch, len(images)))].to(device)
+            parts.append(logits_of(model, normalize(rows)).float().softmax(dim=1).cpu())
+    return torch.cat(parts)
 
 
 def predict_with_features(
@@ -54,21 +59,10 @@ def predict_with_features(
 
     hook = head.register_forward_pre_hook(keep)
     try:
-        probabilities = _predicted(model, images, normalized, device, batch)
+        probabilities = predict_probabilities(model, images, normalized, device=device, batch=batch)
     finally:
         hook.remove()
     return probabilities, torch.cat(seen)
-
-
-def _predicted(
-    model: nn.Module, images: Rows, normalize: Callable[[Tensor], Tensor], device: torch.device, batch: int
-) -> Tensor:
-    parts = []
-    with evaluating(model), torch.no_grad():
-        for first in range(0, len(images), batch):
-            rows = images[torch.arange(first, min(first + batch, len(images)))].to(device)
-            parts.append(logits_of(model, normalize(rows)).float().softmax(dim=1).cpu())
-    return torch.cat(parts)
 
 
 @torch.no_grad()
