@@ -16,6 +16,8 @@ ROOMS = ("adaptation", "augment", "data", "engine", "judge", "models")
 DOOR = {
     *("dalib.config", "dalib.build", "dalib.commands", "dalib.cli"),
     *("dalib.domains", "dalib.labelling", "dalib.predictions", "dalib.checks", "dalib.feature_space"),
+    *("dalib.exporting", "dalib.predicting", "dalib.predictor"),
+    *("dalib.sklearn", "dalib.in_memory"),
 }
 
 

@@ -1,5 +1,7 @@
 """The way from images to stored features, and from a head that was trained on them back to a network of images."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from dalib.augment.views import photo_weak
 from dalib.data.preprocessing import Preprocessing
 from dalib.engine.predict import predict_probabilities
 from dalib.feature_space import SEED, FeatureSpace, one_by_one, standardization
+from dalib.models import inference
 from dalib.randomness import generator_for
 
 CPU = torch.device("cpu")
@@ -170,3 +173,22 @@ def test_standardization_is_ready_for_the_device_of_the_batches():
 
 def test_a_backbone_is_left_out_of_a_heads_weights():
     assert FeatureSpace.without_backbone({"backbone.x": torch.ones(1), "head.x": torch.ones(1)}).keys() == {"head.x"}
+
+
+def test_features_are_made_again_in_the_way_that_was_quicker_the_first_time(images, tmp_path, monkeypatch):
+    """Two ways differ in their last bits, and a run made again has to be the same."""
+
+    def made_where_quicker_is(variant):
+        monkeypatch.setattr(inference, "_seconds", lambda call, example: 1.0 if call.variant == variant else 2.0)
+        space = space_of(tmp_path)
+        features = space.plain(images, "them").clone()
+        for path in tmp_path.glob("*/index.json"):
+            shutil.rmtree(path.parent)
+        return space._fast[0].variant, features
+
+    first, features = made_where_quicker_is("fused")
+    again, features_again = made_where_quicker_is("plain")
+    assert (first, again) == ("fused", "fused")
+    assert torch.equal(features, features_again)
+    (tmp_path / "fastest.json").write_text("damaged")
+    assert made_where_quicker_is("plain")[0] == "plain"

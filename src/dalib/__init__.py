@@ -1,8 +1,29 @@
 """Domain adaptation by self-ensembling: labelled source images in, a classifier for the unlabelled target out.
 
-The method's building blocks live in :mod:`dalib.adaptation.self_ensemble`; the command line is ``dalib --help``.
+``dalib.load("runs/first")("photo.jpg")`` predicts. The method's building blocks live in
+:mod:`dalib.adaptation.self_ensemble`; the command line is ``dalib --help``.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from dalib._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dalib.predictor import Predictor
+
+__all__ = ["__version__", "load"]
+
+
+def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
+    """The model of a run's folder, or of what ``dalib export`` wrote, as a function of images.
+
+    ``dalib.load("runs/first")("photo.jpg")`` is a :class:`dalib.predictor.Prediction` with ``label``, ``confidence``
+    and ``probabilities``. Arguments and errors: :func:`dalib.predictor.load`.
+    """
+    from dalib.predictor import load  # torch takes seconds to import
+
+    return load(path, model=model, device=device)

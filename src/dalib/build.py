@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
+from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
+from dalib.adaptation.adamatch import AdaMatch
+from dalib.adaptation.fixmatch import FixMatch
 from dalib.adaptation.losses import (
     binary_cross_entropy_distance,
     kl_divergence_distance,
     mean_squared_distance,
     squared_distance,
 )
+from dalib.adaptation.masked_consistency import MaskedConsistency
+from dalib.adaptation.mcc import Mcc
+from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.augment.geometry import RandomCrop
@@ -44,6 +51,7 @@ from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImages, UnlabelledImages
 from dalib.data.stream import TwoDomainStream
+from dalib.distributed import ALONE, World
 from dalib.engine import schedule
 from dalib.errors import UserError
 from dalib.models.averaged import AveragedFeatures, AveragedViews
@@ -63,7 +71,7 @@ if TYPE_CHECKING:
     from torch import Generator
     from torch.optim import Optimizer
 
-    from dalib.config import DataConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
+    from dalib.config import DataConfig, MethodName, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
     from dalib.types import Augment, Method
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
@@ -111,9 +119,11 @@ SCHEDULES: dict[str, Callable[..., float]] = {
     "inverse-decay": schedule.inverse_decay,
 }
 
-PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 COMPILE_MODES: dict[str, str | None] = {"none": None, "default": "default", "cuda-graphs": "reduce-overhead"}
+
+_CUDA = torch.device("cuda")
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -147,16 +157,19 @@ class Training:
     optimizer: Optimizer
     stream: TwoDomainStream
     schedule: Callable[[int], float]
+    scaler: GradScaler
 
 
-def make_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
+def make_device(name: str, world: World = ALONE) -> torch.device:
+    """``auto`` is the GPU where there is one; of several processes on a machine each has its own.
 
     Raises:
         UserError: an unknown device, or cuda where there is none.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", world.local_rank % torch.cuda.device_count()) if world.size > 1 else _CUDA
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -221,6 +234,11 @@ def check_inputs(config: TrainConfig) -> None:
     Raises:
         UserError: the first of them.
     """
+    if config.sync_norms and config.statistics == "recomputed":
+        raise UserError(
+            "--sync_norms true: statistics are recomputed by one process alone, where synchronised layers would "
+            "wait for the others; expected --statistics running"
+        )
     count, views = config.features, config.views
     pretrained = config.weights is not None or config.init is not None
     if not count:
@@ -379,43 +397,106 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
         raise UserError(f"--model.averaged_views: {error}") from None
 
 
-def make_method(config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None = None) -> Method:
+def make_method(
+    config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None = None, *, steps: int | None = None
+) -> Method:
     """The method of the configuration around a student; ``prior`` (C,) is None for uniform.
 
+    ``steps`` is how long it trains, which some weights rise with; None where that is not known and does not matter.
+
     Raises:
-        UserError: a setting out of its range.
+        UserError: a setting out of its range, or that the method does not have.
     """
-    smoothing = config.optimizer.label_smoothing
-    compile_mode = COMPILE_MODES[config.compile]
-    if config.method == "source-only":
-        return SourceOnly(student, label_smoothing=smoothing, compile_mode=compile_mode)
+    masking = config.masked_consistency
+    if config.prior != "uniform" and config.method not in ("self-ensemble", "source-only"):
+        raise UserError(f"--prior {config.prior}: {config.method} expects no class shares; use --prior uniform")
+    try:
+        method = METHODS[config.method](config, student, num_classes, prior, steps or 1)
+    except UserError:  # which names its setting already
+        raise
+    except ValueError as error:
+        raise UserError(f"--{config.method.replace('-', '_')}: {error}") from None
+    if masking.weight == 0:
+        return method
+    if config.method == "source-only" or config.features or config.prior == "estimate":
+        raise UserError(
+            f"--masked_consistency.weight {masking.weight}: it masks target images, beside a method that adapts; "
+            "leave it out with --method source-only, --features and --prior estimate"
+        )
+    try:
+        return MaskedConsistency(
+            method,
+            weight=masking.weight,
+            ratio=masking.ratio,
+            patch=masking.patch,
+            threshold=masking.threshold,
+            alpha=masking.alpha,
+        )
+    except ValueError as error:
+        raise UserError(f"--masked_consistency: {error}") from None
+
+
+def _common(config: TrainConfig) -> dict[str, Any]:
+    """What every method takes."""
+    return {"label_smoothing": config.optimizer.label_smoothing, "compile_mode": COMPILE_MODES[config.compile]}
+
+
+def _averaging(config: TrainConfig) -> dict[str, Any]:
+    """What every method takes whose average of the weights predicts."""
+    return {"alpha": config.self_ensemble.alpha, "alpha_warmup": config.self_ensemble.alpha_warmup, **_common(config)}
+
+
+def _make_self_ensemble(config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None) -> Method:
     settings: SelfEnsembleConfig = config.self_ensemble
     distance = DISTANCES.get((settings.distance, settings.over_classes))
     if distance is None:
         raise UserError(
             f"--self_ensemble.over_classes {settings.over_classes}: {settings.distance} is a sum over classes; use sum"
         )
-    try:
-        return SelfEnsemble(
-            student,
-            num_classes,
-            alpha=settings.alpha,
-            alpha_warmup=settings.alpha_warmup,
-            teacher_dropout=settings.teacher_dropout,
-            buffers=settings.buffers,
-            distance=distance,
-            consistency_weight=settings.weight,
-            threshold=settings.threshold,
-            ramp_up_steps=settings.ramp_up_steps,
-            class_balance_weight=settings.class_balance
-            * (num_classes if settings.balance_over_classes == "sum" else 1),
-            information_weight=settings.information,
-            prior=prior,
-            label_smoothing=smoothing,
-            compile_mode=compile_mode,
-        )
-    except ValueError as error:
-        raise UserError(f"--self_ensemble: {error}") from None
+    return SelfEnsemble(
+        student,
+        num_classes,
+        teacher_dropout=settings.teacher_dropout,
+        buffers=settings.buffers,
+        distance=distance,
+        consistency_weight=settings.weight,
+        threshold=settings.threshold,
+        ramp_up_steps=settings.ramp_up_steps,
+        class_balance_weight=settings.class_balance * (num_classes if settings.balance_over_classes == "sum" else 1),
+        information_weight=settings.information,
+        prior=prior,
+        **_averaging(config),
+    )
+
+
+# of the configuration, the student, the number of classes, the prior, and the steps of the training
+METHODS: dict[MethodName, Callable[[TrainConfig, nn.Module, int, Tensor | None, int], Method]] = {
+    "self-ensemble": lambda config, student, classes, prior, steps: _make_self_ensemble(
+        config, student, classes, prior
+    ),
+    "mean-teacher": lambda config, student, classes, prior, steps: MeanTeacher(
+        student,
+        consistency_weight=config.mean_teacher.weight,
+        ramp_up_steps=round(config.mean_teacher.ramp_up * steps),
+        teacher_dropout=config.self_ensemble.teacher_dropout,
+        **_averaging(config),
+    ),
+    "fixmatch": lambda config, student, classes, prior, steps: FixMatch(
+        student, weight=config.fixmatch.weight, threshold=config.fixmatch.threshold, **_averaging(config)
+    ),
+    "adamatch": lambda config, student, classes, prior, steps: AdaMatch(
+        student,
+        classes,
+        steps=steps,
+        weight=config.adamatch.weight,
+        threshold=config.adamatch.threshold,
+        **_averaging(config),
+    ),
+    "mcc": lambda config, student, classes, prior, steps: Mcc(
+        student, weight=config.mcc.weight, temperature=config.mcc.temperature, **_common(config)
+    ),
+    "source-only": lambda config, student, classes, prior, steps: SourceOnly(student, **_common(config)),
+}
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
@@ -443,8 +524,9 @@ def make_training(
     steps: int,
     first: Mapping[str, Tensor] | None = None,
     prior: Tensor | None = None,
+    world: World = ALONE,
 ) -> Training:
-    """Student, method, optimiser and batches.
+    """Student, method, optimiser and batches: of several processes, this one's part of each batch.
 
     The student starts from what the seed gives, the same for each method, a pretrained backbone from
     ``config.weights``, and whatever ``first`` has from there.
@@ -456,7 +538,9 @@ def make_training(
     if first is not None:
         load_first(student, first)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    method = make_method(config, student, len(source.classes), prior)
+    if config.sync_norms:
+        student = _with_synchronized_norms(student, device)
+    method = make_method(config, student, len(source.classes), prior, steps=steps)
     views = inputs.views
     stream = TwoDomainStream(
         source.images,
@@ -465,12 +549,32 @@ def make_training(
         source_view=views.source,
         target_views=(views.student, views.teacher)[: method.target_views],
         target_common=views.common,
-        batch=config.batch,
+        batch=config.batch // world.size,
         device=device,
         seed=config.seed,
+        rank=world.rank,
+        world=world.size,
         channels_last=True,
     )
-    return Training(method, make_optimizer(config.optimizer, student), stream, make_schedule(config.optimizer, steps))
+    return Training(
+        method,
+        make_optimizer(config.optimizer, student),
+        stream,
+        make_schedule(config.optimizer, steps),
+        GradScaler(device.type, enabled=config.precision == "float16"),
+    )
+
+
+def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> ImageClassifier:
+    """Batch normalisation with the statistics of all processes' batches; names and weights stay.
+
+    Raises:
+        UserError: a device other than a GPU, for which torch has no such layer.
+    """
+    if device.type != "cuda":
+        raise UserError(f"--sync_norms true: torch synchronises batch normalisation on GPUs alone, this is {device}")
+    # timm's, which knows norms with an activation
+    return cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
 
 
 def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
@@ -504,7 +608,14 @@ def name_of_training(config: TrainConfig) -> str:
 
 def source_only(config: TrainConfig) -> TrainConfig:
     """The configuration of the baseline."""
-    return replace(config, method="source-only", select="last", prior="uniform", statistics="running")
+    return replace(
+        config,
+        method="source-only",
+        select="last",
+        prior="uniform",
+        statistics="running",
+        masked_consistency=replace(config.masked_consistency, weight=0.0),
+    )
 
 
 def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from dataclasses import asdict, replace
@@ -14,12 +15,18 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dalib._version import __version__
-from dalib.config import OUR_BACKBONES, TrainConfig
-from dalib.errors import TrainingDivergedError, UserError
+from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig
+from dalib.errors import RanksLostError, RunStoppedError, ToldElsewhereError, TrainingDivergedError, UserError
 from dalib.presets import PRESETS, settings_of
 
 DESCRIPTION = """Train on labelled images of one domain and unlabelled images of another, and get a classifier for the
 second. Without arguments, `dalib train` runs a built-in example: fonts to handwritten digits."""
+
+DEEPEST = 20
+"""A configuration has groups of settings, and lists in them; more than this is not one."""
+
+LONGEST = 1000
+"""Characters of an error that quotes what it got."""
 
 _RUN_HELP = "a run's folder, as `dalib train` printed it"
 _DEVICE_HELP = "auto, cpu or cuda"
@@ -31,36 +38,68 @@ _STRICT_HELP = "refuse unreadable images instead of skipping them"
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line; the exit code: 0, 1 where training diverged, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command line; the exit code.
+
+    0, 1 where training diverged or a process of several was lost, 2 for bad input, 128 and the signal's number after
+    one: 130 after Ctrl-C.
+    """
     try:
         return _run(arguments)
+    except ToldElsewhereError:
+        return 2
     except (UserError, ArgumentError) as error:
-        print(f"dalib: error: {error}", file=sys.stderr)
+        _tell(f"dalib: error: {error}")
         return 2
     except TrainingDivergedError as error:
-        print(f"dalib: training diverged: {error}", file=sys.stderr)
+        _of_several(f"dalib: training diverged: {error}")
         return 1
+    except RanksLostError as error:
+        _tell(f"dalib: {error}")
+        return 1
+    except RunStoppedError as error:
+        _of_several(f"dalib: {error}")
+        return error.code
     except KeyboardInterrupt:
-        print("dalib: stopped; go on with: dalib train --resume RUN", file=sys.stderr)
+        print("dalib: stopped", file=sys.stderr)
         return 130
+
+
+def _of_several(message: str) -> None:
+    """Print what each of several processes would say, once."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        _tell(message)
+
+
+def _tell(message: str) -> None:
+    from dalib.console import say  # only now: it takes a tenth of a second to import
+
+    say(message, sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:
     arguments = with_sources_united([with_underscores(argument) for argument in arguments])
+    for file in _configurations(arguments):
+        _require_plain(Path(file))
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     command: str = parsed["subcommand"]
-    given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
+    try:
+        given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
+    except TypeError as error:  # a group of settings, such as data, that is no mapping
+        raise UserError(f"{command}: expected settings in each group ({_one_line(error)})") from None
 
     # torch takes seconds to import: only now that there is something to do
     from dalib import checks, commands, comparing, labelling
     from dalib.console import say
+    from dalib.distributed import world_of
     from dalib.runfolder import RunFolder
 
     if command == "train":
+        allow_changes: bool = given.pop("allow_changes")
         config, resume = _train_config(given)
-        finished = commands.train(config, resume=resume)
-        say(f"run     {finished.root}\nreport  {finished.report}")
+        finished = commands.train(config, resume=resume, allow_changes=allow_changes)
+        if world_of(os.environ).first:
+            say(f"run     {finished.root}\nreport  {finished.report}")
     elif command == "eval":
         if (given["data"] is None) == (given["labels"] is None):
             raise UserError("eval: expected either --data or --labels (see dalib eval --help)")
@@ -84,7 +123,7 @@ def _run(arguments: list[str]) -> int:
         labelling.query(RunFolder.existing(given["run"]), given["n"], given["out"], seed=given["seed"])
     elif command == "predict":
         count = commands.predict(
-            RunFolder.existing(given["run"]),
+            given["run"],
             given["images"],
             given["out"],
             model=given["model"],
@@ -93,6 +132,9 @@ def _run(arguments: list[str]) -> int:
             cache=given["cache"],
         )
         say(f"{count} predictions in {given['out']}")
+    elif command == "export":
+        run = RunFolder.existing(given["run"])
+        say(f"wrote {commands.export(run, given['format'], given['out'], model=given['model'])}")
     elif command == "report":
         say(f"report  {commands.report(RunFolder.existing(given['run']))}")
     elif command == "cache":
@@ -119,6 +161,9 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     _add_training(train, preset, arguments)
     train.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
     train.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
+    train.add_argument(
+        "--allow_changes", action="store_true", help="with --resume: even if its config.yaml or its images have changed"
+    )
     commands.add_subcommand("train", train, help="train, evaluate, report")
 
     evaluate = _parser(
@@ -161,13 +206,27 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     compare.add_argument("runs", nargs="+", metavar="RUN", help="the runs' folders, at least two")
     commands.add_subcommand("compare", compare, help="which of several runs is best")
 
-    predict = _parser("Write a CSV file: path, class, confidence, runner-up and its confidence for each image.")
-    predict.add_argument("run", help=_RUN_HELP)
+    predict = _parser(
+        "Write a table: path, class, confidence, runner-up and its confidence for each image. The same command again "
+        "goes on where one was stopped."
+    )
+    predict.add_argument("run", help=f"{_RUN_HELP}; or a file or folder that dalib export wrote")
     predict.add_argument("--images", required=True, help="a folder of images, flat or nested, or a list of them")
-    predict.add_argument("--out", required=True, help="the CSV file to write")
+    predict.add_argument("--out", required=True, help="the file to write: CSV, or Parquet if it ends in .parquet")
     predict.add_argument("--model", default=None, help="adapted or source-only; by default the run's own")
     _add_common(predict, cache="off")
     commands.add_subcommand("predict", predict, help="predict a folder of images")
+
+    export = _parser(
+        "Write a run's model in a form that other programs open, and check it against PyTorch. onnx and torch-export "
+        "are one file that takes images (N, C, size, size) as uint8 and gives probabilities; hf is a folder that timm "
+        "opens; torch is a folder for dalib.load."
+    )
+    export.add_argument("run", help=_RUN_HELP)
+    export.add_argument("--format", required=True, choices=["onnx", "torch-export", "torch", "hf"], help="which form")
+    export.add_argument("--out", required=True, help="what to write: a file .onnx or .pt2, or a folder; not there yet")
+    export.add_argument("--model", default=None, help="adapted or source-only; by default the run's own")
+    commands.add_subcommand("export", export, help="write the model for other programs")
 
     report = _parser("Write a run's report.html anew.")
     report.add_argument("run", help=_RUN_HELP)
@@ -225,6 +284,33 @@ def preset_in(arguments: list[str]) -> str | None:
     return preset if isinstance(preset, str) else None
 
 
+def _configurations(arguments: list[str]) -> list[str]:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", nargs="?", action="append", default=[])
+    return [file for file in first.parse_known_args(arguments)[0].config if file is not None]
+
+
+def _require_plain(path: Path) -> None:
+    """Refuse YAML that would fill the memory or the stack: aliases multiply what a file holds, nesting has no end.
+
+    Raises:
+        UserError: aliases, values within more than DEEPEST others, or a file that is not UTF-8.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+            where = str(path) if event.start_mark is None else f"{path}, line {event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError(f"{where}: *{event.anchor} refers to another value; write it out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UserError(f"{where}: expected settings, found values within {depth} others")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected UTF-8 ({error.reason}); save it as UTF-8") from None
+    except (OSError, yaml.YAMLError):  # what is wrong with the file is told when it is read
+        return
+
+
 def _content_of(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -271,9 +357,10 @@ def read_config(path: Path) -> TrainConfig:
     """
     parser = _parser("")
     parser.add_class_arguments(TrainConfig, as_group=False)
+    _require_plain(path)
     try:
         return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
-    except (ArgumentError, TypeError, OSError) as error:
+    except (UserError, ArgumentError, TypeError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({_one_line(error)})") from None
 
 
@@ -286,15 +373,13 @@ def _train_config(given: dict[str, Any]) -> tuple[TrainConfig, bool]:
     from dalib.runfolder import RunFolder
 
     run = RunFolder.existing(resume)
-    saved = read_config(run.config)
-    changed = sorted(
-        name
-        for name, value in asdict(config).items()
-        if value != asdict(TrainConfig())[name] and value != asdict(saved)[name]
-    )
-    if changed:
+    saved, fresh = read_config(run.config), TrainConfig()
+    given_now = {
+        name: value for name, value in asdict(config).items() if value not in (asdict(fresh)[name], asdict(saved)[name])
+    }
+    if changed := sorted(given_now.keys() - set(ELSEWHERE)):
         raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
-    return replace(saved, out=str(run.root)), True
+    return replace(saved, **{**given_now, "out": str(run.root)}), True
 
 
 class _Parser(ArgumentParser):
@@ -302,7 +387,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         plain = re.sub(r'Parser key "([\w.]+)":', r"--\1:", _one_line(message)).replace("a typing.Literal", "one of ")
-        raise UserError(f"{plain} (see {self.prog} --help)")
+        raise UserError(f"{plain if len(plain) <= LONGEST else plain[:LONGEST] + ' ...'} (see {self.prog} --help)")
 
 
 def _parser(description: str, **settings: Any) -> ArgumentParser:

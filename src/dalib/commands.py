@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import platform
+import re
 import shutil
+import signal
 import sys
+import tempfile
 import time
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,21 +26,26 @@ from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
 from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
 from dalib.data.sources import LabelledImages, open_labelled
+from dalib.distributed import ALONE, World, joined, lost_contact
 from dalib.domains import Domains as Domains
 from dalib.domains import failures, name_of, where_of
 from dalib.domains import open_domains as open_domains
 from dalib.engine.features import FeatureEntry, FeatureStore
-from dalib.errors import TrainingDivergedError, UserError
+from dalib.errors import RanksLostError, RunStoppedError, StoppedError, TrainingDivergedError, UserError
+from dalib.exporting import export as export
 from dalib.feature_space import features_folder
+from dalib.files import put_in_place
 from dalib.outcome import all_of, judge, ship, write_pictures, write_predictions
+from dalib.predicting import predict as predict
 from dalib.predictions import evaluate as evaluate
 from dalib.predictions import measure, slug
-from dalib.predictions import predict as predict
 from dalib.priors import check_prior, first_prior
 from dalib.report.page import write_report
 from dalib.report.sheets import write_view_sheet
+from dalib.resuming import check_unchanged, claimed, fingerprints_of, settings_of
 from dalib.runfolder import RunFolder, TrainingFolder, read_json, write_json, write_text
 from dalib.starting import Start
+from dalib.stopping import StopRequests
 from dalib.training import Plan, Trained, Ways, train_one
 
 if TYPE_CHECKING:
@@ -55,48 +65,93 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
+    allow_changes: bool = False,
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
 ) -> RunFolder:
     """Train as configured, and write the run's folder: models, metrics, judgement, evaluation, report.
 
+    Under torchrun, or as a step of SLURM's, every process calls this; the first one prints, judges and writes.
+
     Args:
         config: everything; with ``resume``, that of the run in ``config.out``.
         resume: go on with the run in ``config.out`` from its last checkpoints.
+        allow_changes: resume even if its settings or data are not what they were.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
 
     Raises:
-        UserError: bad input, before anything is written.
+        UserError: bad input, before anything is written; or a disk that is full, with what is there left as it is.
         TrainingDivergedError: a loss that is not finite; checkpoints and metrics up to then are kept.
+        RunStoppedError: a signal to stop; the run goes on from there with ``resume``.
+        RanksLostError: one of several processes ended; the run goes on from its last checkpoints.
     """
-    device = build.make_device(config.device)
+    with joined() as world, StopRequests() as requests, ExitStack() as held:
+        if not world.first:
+            held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
+        run = RunFolder(Path(config.out)) if config.out else world.from_first(lambda: _new_run(config))
+        try:
+            _train(config, run, resume, allow_changes, on_evidence, world, requests, held)
+        except (KeyboardInterrupt, StoppedError) as error:
+            step = error.step if isinstance(error, StoppedError) else None
+            raise RunStoppedError(_how_to_go_on(run, step), requests.signal or signal.SIGINT) from None
+        except RuntimeError as error:
+            if world.size == 1 or not lost_contact(error):
+                raise
+            raise RanksLostError(f"rank {world.rank} of {world.size} {_lost(run, error)}") from None
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or run.root}: cannot be read or written ({error.strerror or error}). What is in "
+                f"{run.root} is whole; make room, or let it be written, and go on: dalib train --resume {run.root}"
+            ) from error
+    return run
+
+
+def _train(
+    config: TrainConfig,
+    run: RunFolder,
+    resume: bool,
+    allow_changes: bool,
+    on_evidence: Callable[[str, int, Evidence], None] | None,
+    world: World,
+    requests: StopRequests,
+    held: ExitStack,
+) -> None:
+    device = build.make_device(config.device, world)
     preprocessing = build.make_preprocessing(config)
     start = Start.of(config)
     if start is not None:
         config = start.fitted(config)
-    _check_settings(config, preprocessing, start)
-    run = RunFolder(Path(config.out)) if config.out else _new_run(config)
+    _check_settings(config, preprocessing, start, world)
+    if resume and world.first:
+        held.enter_context(claimed(run))
     if not resume:
-        _check_free(run, config)
+        world.from_first(lambda: _check_free(run, config))
     if (warning := build.random_weights_warning(config)) is not None:
         say(f"warning: {warning}")
 
     since = time.monotonic()
-    domains = open_domains(config, preprocessing)
+    with world.in_turn():
+        domains = open_domains(config, preprocessing)
     classes = domains.train.classes
     if start is not None:
         start.check_classes(classes)
     config = replace(config, steps=steps_of(config, domains), epochs=None)
     # read here, so that a mistake in them is told now and not after training
-    evaluated, labelled = _labelled_set(config, preprocessing, classes)
+    evaluated, labelled = _labelled_set(config, preprocessing, classes) if world.first else (None, None)
     first_prior(config.prior, domains.train.labels, classes, None)
-    summary = _summary_at_start(config, domains, device, seconds=time.monotonic() - since)
+    summary = _summary_at_start(config, domains, device, world, seconds=time.monotonic() - since)
     _say_data(summary, domains)
-    if not resume:
-        _make_folder(run, config, preprocessing, domains)
-    write_json(run.summary, summary)
 
+    def begin() -> None:
+        if resume:
+            check_unchanged(run, summary, allow_changes=allow_changes)
+            write_json(run.summary, summary)
+        else:
+            _make_folder(run, config, preprocessing, domains, summary)
+            held.enter_context(claimed(run))
+
+    world.from_first(begin)
     since = time.monotonic()
-    ways = Ways.of_run(config, preprocessing, domains, device, start)
+    ways = Ways.of_run(config, preprocessing, domains, device, start, world)
     if config.features:
         summary["seconds"]["features"] = time.monotonic() - since
     trained: dict[str, Trained] = {}
@@ -121,17 +176,24 @@ def train(
             first,
             whole,
             None if before is None else before.evidence,
+            world,
+            lambda: requests.signal is not None,
         )
         try:
-            trained[name] = train_one(plan, resume=resume, on_evidence=on_evidence)
+            with requests.at_a_step():
+                trained[name] = train_one(plan, resume=resume, on_evidence=on_evidence)
         except TrainingDivergedError:
-            write_json(run.summary, {**summary, "status": "diverged"})
-            report(run)
+            if world.first:
+                write_json(run.summary, {**summary, "status": "diverged"})
+                report(run)
             raise
         summary["seconds"][name] = time.monotonic() - since
-        predictor = build.make_predictor(trained[name].model, inputs.architecture).to(device)
-        said[name] = all_of(trained[name].evidence, predictor, ways.domains, inputs, device)
-        summary["models"][name] = _summary_of(said[name])
+        if world.first:
+            predictor = build.make_predictor(trained[name].model, inputs.architecture).to(device)
+            said[name] = all_of(trained[name].evidence, predictor, ways.domains, inputs, device)
+            summary["models"][name] = _summary_of(said[name])
+    if not world.first:
+        return
     since = time.monotonic()
     write_predictions(run, said, domains)
     judgement = judge(trained, said, config, classes)
@@ -149,7 +211,21 @@ def train(
     if evaluated is not None and labelled is not None:
         measure(run, evaluated, labelled, device)
     report(run)
-    return run
+
+
+def _how_to_go_on(run: RunFolder, step: int | None) -> str:
+    where = "" if step is None else f" after step {step}"
+    if not run.summary.is_file():
+        return f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
+    return f"stopped{where}; go on with: dalib train --resume {run.root}"
+
+
+def _lost(run: RunFolder, error: Exception) -> str:
+    what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
+    return (
+        f"lost the others, one of them ended or cannot be reached ({what}). What that one printed says why; go on with "
+        f"the same launcher and: dalib train --resume {run.root}"
+    )
 
 
 def report(run: RunFolder) -> Path:
@@ -188,9 +264,9 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     print(f"removed {size_of(freed)}")
 
 
-def _check_settings(config: TrainConfig, preprocessing: Preprocessing, start: Start | None) -> None:
+def _check_settings(config: TrainConfig, preprocessing: Preprocessing, start: Start | None, world: World) -> None:
     """Refuse bad settings before data are read."""
-    check_counts(config)
+    check_counts(config, world)
     check_prior(config.prior, config.data.validation_share)
     build.check_inputs(config)
     architecture = build.image_inputs(config, preprocessing).architecture
@@ -204,13 +280,18 @@ def _check_settings(config: TrainConfig, preprocessing: Preprocessing, start: St
     build.make_optimizer(config.optimizer, network)
 
 
-def _summary_at_start(config: TrainConfig, domains: Domains, device: torch.device, seconds: float) -> dict[str, Any]:
+def _summary_at_start(
+    config: TrainConfig, domains: Domains, device: torch.device, world: World, seconds: float
+) -> dict[str, Any]:
+    several = "" if world.size == 1 else f", {world.size} processes"
     return {
         "dalib": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": describe_device(device),
+        "device": f"{describe_device(device)}{several}",
         "status": "running",
+        "settings": settings_of(config),
+        "fingerprints": fingerprints_of(domains) if world.first else {},
         "started": _now(),
         "method": config.method,
         "source": name_of(config.source),
@@ -254,15 +335,31 @@ def _summary_at_end(
     return found
 
 
-def _make_folder(run: RunFolder, config: TrainConfig, preprocessing: Preprocessing, domains: Domains) -> None:
-    """The run's folder with what is known before training; in place of an older run if there is one."""
-    if run.root.exists():
-        shutil.rmtree(run.root)
-    run.root.mkdir(parents=True)
-    write_text(run.config, config_text(replace(config, out=str(run.root), overwrite=False)))
-    write_json(run.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
-    views = build.make_views(config, preprocessing)
-    write_view_sheet(run.views, domains.target.images, views.student, views.teacher, config.seed)
+def _make_folder(
+    run: RunFolder, config: TrainConfig, preprocessing: Preprocessing, domains: Domains, summary: Mapping[str, Any]
+) -> None:
+    """The run's folder with what is known before training, whole or not at all; an older run makes room for it."""
+    parent = run.root.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
+    try:
+        new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
+        write_text(new.config, config_text(replace(config, out=str(run.root), overwrite=False)))
+        write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
+        views = build.make_views(config, preprocessing)
+        write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
+        write_json(new.summary, summary)
+        if run.root.exists():
+            shutil.rmtree(run.root)
+        put_in_place(new.root, run.root)
+    finally:
+        shutil.rmtree(new.root, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
 
 
 def _trainings(config: TrainConfig, run: RunFolder) -> list[tuple[str, TrainConfig, TrainingFolder]]:
@@ -308,7 +405,16 @@ def _labelled_set(
 
 def config_text(config: TrainConfig) -> str:
     """The configuration as YAML, complete."""
-    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    return yaml.dump(asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what the command line's YAML takes for a number and PyYAML's does not, such as 1e3."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
 
 
 def steps_of(config: TrainConfig, domains: Domains) -> int:
@@ -345,10 +451,11 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
             f"--out {run.root}: there is something already; give another folder, "
             f"add --overwrite to replace a run, or go on with it: dalib train --resume {run.root}"
         )
-    RunFolder.existing(run.root)  # only a run may be replaced
+    with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
+        pass
 
 
-def check_counts(config: TrainConfig) -> None:
+def check_counts(config: TrainConfig, world: World = ALONE) -> None:
     """Refuse counts out of their range.
 
     Raises:
@@ -369,10 +476,16 @@ def check_counts(config: TrainConfig) -> None:
             raise UserError(f"{argument} {value}: expected at least 1")
     if config.batch < 2:
         raise UserError(f"--batch {config.batch}: expected at least 2, batch normalisation needs them")
-    if config.batch // config.accumulate < 2:
+    if config.batch % world.size or config.batch // world.size < 2:
         raise UserError(
-            f"--accumulate {config.accumulate}: it leaves parts of {config.batch // config.accumulate} of a batch of "
-            f"{config.batch}; expected at least 2 images in each, batch normalisation needs them"
+            f"--batch {config.batch}: {world.size} processes divide it; expected a multiple of {world.size}, and at "
+            "least 2 images for each"
+        )
+    batch = config.batch // world.size
+    if batch // config.accumulate < 2:
+        raise UserError(
+            f"--accumulate {config.accumulate}: it leaves parts of {batch // config.accumulate} of a batch of "
+            f"{batch}; expected at least 2 images in each, batch normalisation needs them"
         )
 
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.console import say
+from dalib.console import one_line, say
 from dalib.errors import UserError
-from dalib.judge.scores import ensemble_agreement
+from dalib.judge.scores import as_probabilities, ensemble_agreement
 from dalib.judge.selection import ranked
-from dalib.runfolder import RunFolder, read_json
+from dalib.runfolder import RunFolder, read_json, read_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,12 +80,16 @@ def _judged(run: RunFolder) -> Judged:
         name = judgement["shipped"]
         of_model = judgement["models"][name]
         target = load_file(run.predictions)[f"target/{name}"]
+        as_probabilities(target, f"target/{name}")
         estimate = of_model.get("estimate") or {}
         words = "-" if estimate.get("value") is None else f"{estimate['value']:.1%}"
         if estimate and not estimate.get("reliable", True):
             words += " ?"
-        return Judged(str(run.root), name, target, dict(of_model["scores"]), words, judgement["outcome"])
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+        scores = {str(key): float(value) for key, value in of_model["scores"].items()}
+        if len(target) != len(names := read_texts(run.images, "target")):
+            raise ValueError(f"predictions of {len(target)} images of {len(names)}")
+        return Judged(str(run.root), name, target, scores, words, str(judgement["outcome"]))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
         raise UserError(
             f"RUN {run.root}: judgement.json and predictions.safetensors do not fit each other "
             f"({type(error).__name__}: {error}); train it again"
@@ -96,18 +101,13 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
     for run in runs:
         if not run.judgement.is_file():
             raise UserError(f"RUN {run.root}: no judgement.json; it is not finished, or of an older version")
-    classes, names = _classes(first), read_json(first.images)["target"]
+    classes, names = read_texts(first.summary, "classes"), read_texts(first.images, "target")
     for run in runs[1:]:
-        if _classes(run) != classes or read_json(run.images)["target"] != names:
+        if read_texts(run.summary, "classes") != classes or read_texts(run.images, "target") != names:
             raise UserError(
                 f"RUN {run.root}: another target, or other classes, than {first.root}; "
                 "scores can only be compared on the same images"
             )
-
-
-def _classes(run: RunFolder) -> list[str]:
-    classes: list[str] = read_json(run.summary)["classes"]
-    return classes
 
 
 def _print(best: Sequence[Judged], agreements: dict[str, float]) -> None:
@@ -121,12 +121,12 @@ def _print(best: Sequence[Judged], agreements: dict[str, float]) -> None:
         clusters = each.scores.get("target_class_ami", each.scores.get("target_corr_c"))
         table.add_row(
             str(place),
-            each.path,
-            each.model,
+            escape(one_line(each.path)),
+            escape(one_line(each.model)),
             "-" if clusters is None else f"{clusters:.3f}",
             f"{agreements[each.path]:.1%}" if agreements[each.path] else "-",
-            each.estimate,
-            each.outcome,
+            escape(one_line(each.estimate)),
+            escape(one_line(each.outcome)),
         )
     Console(width=None if Console().is_terminal else 140, highlight=False).print(table)
     say(

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-MethodName = Literal["self-ensemble", "source-only"]
+MethodName = Literal["self-ensemble", "mean-teacher", "fixmatch", "adamatch", "mcc", "source-only"]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
+
+ELSEWHERE = ("device", "cache", "root", "download")
+"""Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
 
 ViewName = Literal[
     "none",
@@ -39,7 +42,7 @@ PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-
 StatisticsName = Literal["running", "recomputed"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
-PrecisionName = Literal["float32", "bfloat16"]
+PrecisionName = Literal["float32", "bfloat16", "float16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
 
 
@@ -156,6 +159,77 @@ class SelfEnsembleConfig:
 
 
 @dataclass(frozen=True)
+class MeanTeacherConfig:
+    """Settings of mean-teacher.
+
+    Attributes:
+        weight: of the consistency loss, a mean over classes; the authors' 100 times the labelled share of a batch.
+        ramp_up: share of the steps over which the weight rises; the authors' 40,000 of 150,000.
+    """
+
+    weight: float = 50.0
+    ramp_up: float = 0.27
+
+
+@dataclass(frozen=True)
+class FixMatchConfig:
+    """Settings of fixmatch. The student's views are the strong ones, the teacher's the weak ones.
+
+    Attributes:
+        weight: of the loss on pseudo-labels.
+        threshold: a target image counts where the largest probability of its weak view reaches this.
+    """
+
+    weight: float = 1.0
+    threshold: float = 0.95
+
+
+@dataclass(frozen=True)
+class AdaMatchConfig:
+    """Settings of adamatch. The student's views are the strong ones, the teacher's the weak ones.
+
+    Attributes:
+        weight: of the loss on pseudo-labels, which rises until half of the steps.
+        threshold: share of the mean confidence on the source that a target image has to reach.
+    """
+
+    weight: float = 1.0
+    threshold: float = 0.9
+
+
+@dataclass(frozen=True)
+class MccConfig:
+    """Settings of mcc, minimum class confusion.
+
+    Attributes:
+        weight: of the confusion.
+        temperature: that logits are divided by.
+    """
+
+    weight: float = 1.0
+    temperature: float = 2.5
+
+
+@dataclass(frozen=True)
+class MaskedConsistencyConfig:
+    """Masked image consistency, beside a method: the label of an image that is hidden in part.
+
+    Attributes:
+        weight: of its loss; 0 is off, 1 the authors'.
+        ratio: probability that a patch is hidden, in [0, 1).
+        patch: side of a patch as a share of the image's, in (0, 1].
+        threshold: the loss counts by the share of target images of which the teacher is surer than this.
+        alpha: decay of its own teacher, in [0, 1].
+    """
+
+    weight: float = 0.0
+    ratio: float = 0.7
+    patch: float = 0.286
+    threshold: float = 0.968
+    alpha: float = 0.9
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """How the student's weights move.
 
@@ -225,14 +299,16 @@ class TrainConfig:
             digits-held-out, or a named test set such as usps-test; by default the target's own if the target has a
             name, else nothing.
         out: the run's folder; by default a new one in runs/.
-        method: self-ensemble, or source-only.
+        method: self-ensemble; its family, mean-teacher, fixmatch and adamatch; mcc, which has no teacher; or
+            source-only. In all of the family the average that predicts is by self_ensemble's alpha and alpha_warmup.
         baseline: also train a source-only model first, to tell whether adaptation helped.
         baseline_steps: steps of the source-only model; by default as many as the adaptation.
         warm_start: adaptation starts from the source-only model's weights; without, or without baseline, from scratch.
         statistics: of batch normalisation in the adapted model: running, as they are at the end of training, or
             recomputed on the target's images without augmentation.
         prior: shares of the target's classes, which class balance and information draw the predictions to: uniform;
-            source, those of the source; estimate, from the predictions, anew at each evaluation; or a file of classes
+            source, those of the source; estimate, from the predictions, anew at each evaluation, which did worse than
+            uniform where it was measured; or a file of classes
             and shares, JSON or CSV.
         select: which weights of the adaptation become its model: judged, those of the evaluation whose predictions for
             the target are surest and most various, where the source is still known; the last; or most-confident, those
@@ -241,19 +317,26 @@ class TrainConfig:
             labels, or the adapted model whatever the signs say.
         steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
         epochs: how often to go through the larger of source and target, where steps are not given.
-        batch: source images, and as many target images, a step.
+        batch: source images, and as many target images, a step; several processes divide them.
         accumulate: parts that a step's batch is computed in, one after the other: less memory. Batch normalisation and
             class balance see the parts.
         seed: the seed of everything random.
         device: auto, cpu, or cuda.
-        precision: number type of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32.
+        precision: number type of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32; float16
+            is for GPUs without bfloat16, its loss is scaled.
         compile: the forward passes with torch.compile: default, or cuda-graphs on a GPU.
+        sync_norms: of several processes on GPUs, batch normalisation sees the batches of all.
         strict: refuse unreadable images instead of skipping them.
         overwrite: replace the run's folder if there is one.
         data: how images are brought to the network.
         model: the network.
         views: the random views.
-        self_ensemble: the method's own settings.
+        self_ensemble: the settings of self-ensemble.
+        mean_teacher: those of mean-teacher.
+        fixmatch: those of fixmatch.
+        adamatch: those of adamatch.
+        mcc: those of mcc.
+        masked_consistency: what goes with any method but source-only.
         optimizer: how the weights move.
         every: how often things happen.
     """
@@ -288,11 +371,17 @@ class TrainConfig:
     device: str = "auto"
     precision: PrecisionName = "float32"
     compile: CompileName = "none"
+    sync_norms: bool = False
     strict: bool = False
     overwrite: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     self_ensemble: SelfEnsembleConfig = field(default_factory=SelfEnsembleConfig)
+    mean_teacher: MeanTeacherConfig = field(default_factory=MeanTeacherConfig)
+    fixmatch: FixMatchConfig = field(default_factory=FixMatchConfig)
+    adamatch: AdaMatchConfig = field(default_factory=AdaMatchConfig)
+    mcc: MccConfig = field(default_factory=MccConfig)
+    masked_consistency: MaskedConsistencyConfig = field(default_factory=MaskedConsistencyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: EveryConfig = field(default_factory=EveryConfig)

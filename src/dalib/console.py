@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -28,6 +29,9 @@ SHOWN = (
 )
 PLAIN_LINES = 20
 
+# What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def describe(values: dict[str, float]) -> str:
     """The values worth showing, in one line.
@@ -48,7 +52,7 @@ class TrainingProgress:
     """
 
     def __init__(self, name: str, steps: int, stream: TextIO, *, start: int = 0) -> None:
-        self.name, self.steps, self.start, self.stream = name, steps, start, stream
+        self.name, self.steps, self.start, self.stream = one_line(name), steps, start, stream
         self._since = time.monotonic()
         self._printed = start
         self._bar: Progress | None = None
@@ -56,14 +60,14 @@ class TrainingProgress:
         if stream.isatty():
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("[bold]{task.description}"),
+                TextColumn("{task.description}", style="bold", markup=False),  # a name may have brackets
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[left]}"),
                 TextColumn("{task.fields[values]}"),
                 console=RichConsole(file=stream),
             )
-            self._task = self._bar.add_task(name, total=steps, completed=start, left="", values="")
+            self._task = self._bar.add_task(self.name, total=steps, completed=start, left="", values="")
 
     def __enter__(self) -> TrainingProgress:
         if self._bar is not None:
@@ -100,7 +104,7 @@ class CountedProgress:
     """
 
     def __init__(self, name: str, stream: TextIO) -> None:
-        self.name, self.stream = name, stream
+        self.name, self.stream = one_line(name), stream
         self._since = time.monotonic()
         self._before = self._done = self._total = 0
         self._bar: Progress | None = None
@@ -127,7 +131,7 @@ class CountedProgress:
         if self._bar is None:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("[bold]{task.description}"),
+                TextColumn("{task.description}", style="bold", markup=False),  # a name may have brackets
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
@@ -140,20 +144,34 @@ class CountedProgress:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a line, whatever is in it: file names need not be text."""
-    print(text.encode(errors="backslashreplace").decode(), file=file, flush=True)
+    """Print lines, whatever is in them: names of files need not be text, and may hold what a terminal obeys."""
+    print(visible(text), file=file, flush=True)
 
 
-def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5) -> None:
-    """Tell how many images cannot be read, and some of them."""
-    if not unreadable:
+def visible(text: str) -> str:
+    r"""The text with escapes in place of what a terminal would obey, and of what is no text.
+
+    >>> print(visible("a\x1b[2J.png"))
+    a\x1b[2J.png
+    """
+    return _COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def one_line(name: str) -> str:
+    """:func:`visible`, of a name that is part of a line."""
+    return visible(name).replace("\n", "\\n")
+
+
+def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5, *, count: int | None = None) -> None:
+    """Tell how many images cannot be read, and some of them; ``count`` where ``unreadable`` are not all."""
+    count = len(unreadable) if count is None else count
+    if not count:
         return
-    many = len(unreadable) > 1
-    say(f"skipped {len(unreadable)} image{'s' if many else ''} that cannot be read:")
+    say(f"skipped {count} image{'s' if count > 1 else ''} that cannot be read:")
     for each in unreadable[:most]:
-        say(f"  {each.path}: {each.reason}")
-    if len(unreadable) > most:
-        say(f"  and {len(unreadable) - most} more")
+        say(f"  {one_line(each.path)}: {one_line(each.reason)}")
+    if count > most:
+        say(f"  and {count - most} more")
 
 
 def clock(seconds: float) -> str:

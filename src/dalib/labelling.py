@@ -18,7 +18,7 @@ from dalib.console import say
 from dalib.data.labels import read_target_labels
 from dalib.errors import UserError
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
-from dalib.runfolder import read_json, write_json, write_text
+from dalib.runfolder import read_json, read_texts, write_json, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,7 +143,7 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
             f"(dalib train --resume {run.root}), or the run was made by an older version "
             f"(again: dalib train --config {run.config} --out NEW)"
         )
-    names = read_json(run.images)["target"]
+    names = read_texts(run.images, "target")
     try:
         tensors = load_file(run.predictions)
     except (SafetensorError, OSError) as error:
@@ -255,8 +255,7 @@ def _as_json(estimate: LabelledEstimate) -> dict[str, Any]:
 
 
 def _classes(run: RunFolder) -> list[str]:
-    classes: list[str] = read_json(run.summary)["classes"]
-    return classes
+    return read_texts(run.summary, "classes")
 
 
 def _some(classes: list[str], most: int = 20) -> str:

@@ -1,11 +1,9 @@
-"""What is done with the models that a run has left: measure them against labels, or let one predict a folder."""
+"""``dalib eval``: the models that a run has left, measured against labels."""
 
 from __future__ import annotations
 
-import csv
 import datetime
 import hashlib
-import io
 import os
 import sys
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from dalib import build
 from dalib.console import CountedProgress, say, say_unreadable
-from dalib.data.sources import BUILT_IN_LABELLED, open_labelled, read_folder
+from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
 from dalib.domains import failures
 from dalib.engine.predict import predict_probabilities
 from dalib.errors import UserError
@@ -24,7 +22,7 @@ from dalib.feature_space import FeatureSpace, features_folder
 from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
 from dalib.judge.estimate import expected_calibration_error
 from dalib.models.saved import load_description
-from dalib.runfolder import write_json, write_text
+from dalib.runfolder import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,67 +134,6 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> T
     )
 
 
-def predict(
-    run: RunFolder,
-    images: str,
-    out: str,
-    *,
-    model: str | None = None,
-    device: str = "auto",
-    strict: bool = False,
-    cache: CachePolicy = "off",
-) -> int:
-    """Write ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
-
-    Args:
-        images: a folder of images, flat or nested, or a list of them.
-        out: the CSV file, written whole or not at all.
-        model: ``adapted`` or ``source-only``; by default the run's own.
-        strict: refuse unreadable images; otherwise they are told and have no row.
-        cache: where decoded images are kept, as for ``train``; off needs the same memory for any number of images.
-
-    Returns:
-        How many images were predicted.
-    """
-    models = models_of(run)
-    if model is not None and model not in models:
-        raise UserError(f"--model {model}: this run has {', '.join(models)}")
-    where = build.make_device(device)
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(f"--out {out}: its folder does not exist; make it first")
-    network, description = build.load_model(models[model] if model else next(iter(models.values())))
-    with CountedProgress(f"reading {images}", sys.stdout) as progress:
-        target = read_folder(
-            Path(images),
-            description.preprocessing,
-            argument="--images",
-            strict=strict,
-            cache=cache,
-            on_progress=progress,
-            on_note=say,
-        )
-    with CountedProgress("predictions", sys.stdout) as progress:
-        probabilities = predict_probabilities(
-            network.to(where), _Counted(target.images, progress), description.preprocessing.normalize, device=where
-        )
-    failed = failures([target.images])
-    if failed and strict:
-        raise UserError(f"--images {images}: {failed[0].path}: {failed[0].reason}; leave out --strict to skip it")
-    say_unreadable((*failed, *target.unreadable))
-    readable = _readable(target.names, [each.path for each in failed]).tolist()
-    best = probabilities.topk(2, dim=1)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "class", "confidence", "runner_up", "runner_up_confidence"])
-    rows = list(zip(target.names, best.indices.tolist(), best.values.tolist(), strict=True))
-    for position in readable:
-        name, (first, second), (share, next_share) = rows[position]
-        classes = description.classes
-        writer.writerow([name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"])
-    write_text(Path(out), text.getvalue())
-    return len(readable)
-
-
 def models_of(run: RunFolder) -> dict[str, Path]:
     """The run's models by name, at least one.
 
@@ -221,19 +158,3 @@ def _readable(names: Sequence[str], failed: Sequence[str]) -> Tensor:
     """Positions (N,) of the names that did not fail."""
     unreadable = set(failed)
     return torch.tensor([position for position, name in enumerate(names) if name not in unreadable], dtype=torch.int64)
-
-
-class _Counted:
-    """Rows that tell how many of them were asked for."""
-
-    def __init__(self, rows: Rows, progress: CountedProgress) -> None:
-        self.rows, self.progress, self.done = rows, progress, 0
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, indices: Tensor, /) -> Tensor:
-        images = self.rows[indices]
-        self.done += len(images)
-        self.progress(self.done, len(self.rows))
-        return images

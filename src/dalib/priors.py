@@ -81,7 +81,7 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
             pairs = [(row[0].strip(), row[1]) for row in csv.reader(text.splitlines()) if len(row) > 1]
             if pairs and pairs[0][0] not in classes and not _is_share(pairs[0][1]):
                 pairs = pairs[1:]  # the header
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"--prior {path}: expected JSON or CSV of classes and shares ({error})") from None
     shares = {str(name): value for name, value in pairs}
     unknown, missing = (

@@ -9,8 +9,7 @@
     model/               config.json and model.safetensors: what predicts, with class names and preprocessing
     adapted/model/       the adapted model, where the source-only one was judged better and is in model/
     kept/                with --select: the weights kept so far, and kept.json: their step and why
-    evidence/            STEP.safetensors: what student and teacher said of some target images at each evaluation
-    source-only/         metrics.jsonl, checkpoints/, evidence/ and model/ of the baseline, if there is one
+    source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
     predictions.safetensors, images.json
                          what each model says of every target and validation image, and the images' names
     judgement.json       did adaptation help? The evidence that needs no target label (Judgement below)
@@ -22,18 +21,22 @@
     samples/             NNN.png, target images, and samples.json: what the models say of each
     unreadable.json      image files that could not be read: [{"path", "reason"}]
     report.html          made from the rest
+    lock                 held by the process that trains
 
 summary.json::
 
-    {"dalib": version, "torch": version, "python": version, "device": text, "status": "running" | "done" | "diverged",
-     "started": ISO time, "method": "self-ensemble" | "source-only",
+    {"dalib": version, "torch": version, "python": version, "device": text,
+     "status": "running" | "done" | "diverged" | "collapsed",
+     "settings": {setting: value}, "fingerprints": {"source": hex, "target": hex},     (what --resume compares)
+     "started": ISO time, "method": as --method names it,
      "source": text, "target": text, "classes": [names],
      "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n,
                 "target_labelled": n},                                                (with --target_labels)
      "seconds": {"data": s, "features": s, "source-only": s, "adapted": s},
      "models": {NAME: {"source_validation_accuracy": share, "target_histogram": [counts by class],
                        "target_confidence": mean of the largest probability}},
-     "kept_step": step of the adapted model's weights,                                (with --keep most-confident)
+     "kept_step": step of the adapted model's weights,                                (without --select last)
+     "stopped": {"step": s, "reason": text},                                          (collapsed)
      "changed": share of target images on which source-only and adapted differ}       (where both are there)
 
 NAME is "adapted" or "source-only". predictions.safetensors holds target/NAME and validation/NAME, float32 (N, C), and
@@ -48,7 +51,7 @@ validation/labels, int64; images.json their names: {"target": [names], "validati
      "selection": {"step": s, "of": s, "score": text, "reason": text}}
 
     ESTIMATE: {"value": share or null, "low": share, "high": share, "method": text, "reliable": bool, "reason": text}
-    BIN: {"confidence": mean, "accuracy": share, "count": n}, of the source's validation images
+    BIN: {"confidence": mean, "accuracy": share, "count": n}, of the source's validation images; null where n is 0
 
 embedding.json::
 
@@ -56,7 +59,7 @@ embedding.json::
 
 samples/samples.json::
 
-    [{"file": "000.png", "name": path, "predictions": {NAME: {"class": name, "confidence": share}}}]
+    [{"file": "000.png", "name": path, "group": text, "predictions": {NAME: {"class": name, "confidence": share}}}]
 
 evaluations/NAME.json::
 
@@ -78,12 +81,12 @@ labelled.json, of the labels given last::
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dalib.errors import UserError
+from dalib.files import put_in_place
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,6 @@ class TrainingFolder:
     @property
     def kept(self) -> Path:
         return self.root / "kept"
-
-    @property
-    def evidence(self) -> Path:
-        return self.root / "evidence"
 
 
 @dataclass(frozen=True)
@@ -191,6 +190,10 @@ class RunFolder(TrainingFolder):
     def report(self) -> Path:
         return self.root / "report.html"
 
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
     def models(self) -> dict[str, Path]:
         """The model folders that are there, by name; the one that predicts first."""
         method = read_json(self.summary)["method"]
@@ -213,8 +216,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is the run complete?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of more digits, and lists deeper, than Python takes
         raise UserError(f"{path}: expected JSON ({error}); the file is damaged") from None
+
+
+def read_texts(path: Path, key: str) -> list[str]:
+    """A list of texts in a JSON file of ours.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or has no such list.
+    """
+    content = read_json(path)
+    texts = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{path}: expected a list of texts under {key}; the file is damaged")
+    return texts
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -228,4 +244,4 @@ def write_text(path: Path, content: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
     temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
+    put_in_place(temporary, path)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor
 
 from dalib import build
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.console import TrainingProgress, say
 from dalib.data.prefetch import Prefetched
+from dalib.distributed import ALONE, World
 from dalib.domains import to_features
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, fit, restore
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    import torch
     from torch import nn
 
     from dalib.build import Inputs
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from dalib.data.prefetch import Stream
     from dalib.data.preprocessing import Preprocessing
     from dalib.domains import Domains
+    from dalib.engine.checkpoint import Checkpoint
     from dalib.judge.evidence import Evidence
     from dalib.runfolder import TrainingFolder
     from dalib.starting import Start
@@ -70,8 +73,9 @@ class Ways:
         domains: Domains,
         device: torch.device,
         start: Start | None,
+        world: World,
     ) -> Ways:
-        """As the configuration says; features are computed where they are not kept."""
+        """As the configuration says; features are computed where they are not kept, by the first of the processes."""
         inputs = build.image_inputs(config, preprocessing)
         if not config.features:
             return cls(domains, inputs, device)
@@ -79,7 +83,9 @@ class Ways:
         if start is not None:  # one backbone for both trainings, that of the run's own model
             build.load_first(network, start.weights_for(build.name_of_training(config)))
         space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
-        return cls(to_features(space, domains, inputs, config), inputs, device, space)
+        with world.in_turn():
+            of_features = to_features(space, domains, inputs, config)
+        return cls(of_features, inputs, device, space)
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module] | None]:
         """The inputs of the training of that name, and what makes a network of images of the one that is trained.
@@ -109,6 +115,8 @@ class Plan:
         first: weights to start from, as far as they go.
         whole: makes of the trained network one that takes images; None where it does.
         before: what the source-only model says, where there is one.
+        world: the processes that train together.
+        stop: asked between two steps whether to save and leave.
     """
 
     name: str
@@ -121,6 +129,8 @@ class Plan:
     first: Mapping[str, Tensor]
     whole: Callable[[nn.Module], nn.Module] | None = None
     before: Evidence | None = None
+    world: World = ALONE
+    stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -145,16 +155,17 @@ class Trained:
 
 
 def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evidence], None] | None = None) -> Trained:
-    """Train and save one model.
+    """Train and save one model. Of several processes the first one judges, chooses and writes, and tells the others.
 
     Raises:
         UserError: a setting, or weights, that do not fit.
         TrainingDivergedError: a loss that is not finite.
+        StoppedError: stopped between two steps, and saved.
     """
     config, folder, domains, inputs, device = plan.config, plan.folder, plan.domains, plan.inputs, plan.device
+    world = plan.world
     assert config.steps is not None
     steps = config.steps
-    folder.root.mkdir(parents=True, exist_ok=True)
     classes = domains.train.classes
     training = build.make_training(
         config,
@@ -165,6 +176,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         steps=steps,
         first=plan.first,
         prior=first_prior(config.prior, domains.train.labels, classes, plan.before),
+        world=world,
     )
     method, stream = training.method, training.stream
     description = ModelDescription(build.architecture_of(config, plan.preprocessing), classes, plan.preprocessing)
@@ -177,22 +189,37 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
     if config.select != "last":
         keep = KeepBest(folder.kept, folder.metrics, _score_of(config), lambda to: save(to, method.predictor()))
 
-    def evaluate(step: int) -> dict[str, float]:
+    def look(step: int) -> tuple[dict[str, float], Tensor | None]:
         evidence = judged.look(method.predictor(), method.student)
-        if config.prior == "estimate" and isinstance(method, SelfEnsemble):
-            method.set_prior(estimated(evidence))
         if on_evidence is not None:
             on_evidence(plan.name, step, evidence)
-        return quick_scores(evidence, config.self_ensemble.threshold)
+        prior = estimated(evidence) if config.prior == "estimate" else None
+        return quick_scores(evidence, config.self_ensemble.threshold), prior
 
-    def after_evaluation(step: int) -> None:
+    def evaluate(step: int) -> dict[str, float]:
+        scores, prior = world.from_first(lambda: look(step))
+        if prior is not None and isinstance(method, SelfEnsemble):
+            method.set_prior(prior)
+        return scores
+
+    def keep_or_doubt(step: int) -> str:
         if keep is not None:
             keep(step)
-        if plan.name == "adapted":
-            _stop_at_collapse(folder, step, plan.before)
+        return _sign_of_collapse(folder, step, plan.before) if plan.name == "adapted" else ""
+
+    def after_evaluation(step: int) -> None:
+        if sign := world.from_first(lambda: keep_or_doubt(step)):
+            raise CollapsedError(step, sign)
+
+    def stop(step: int) -> bool:
+        # several processes leave after the same step; to agree on it costs a message, and is done when they log
+        return (world.size == 1 or step % config.every.log == 0) and world.any(plan.stop())
 
     checkpoints = CheckpointFolder(folder.checkpoints)
-    start = restore(method, training.optimizer, checkpoints, device) if resume else 0
+    checkpoint = world.from_first(lambda: _newest(checkpoints)) if resume else None
+    start = 0 if checkpoint is None else checkpoint.step
+    if checkpoint is not None:
+        restore(method, training.optimizer, checkpoint, training.scaler)
     in_memory = all(isinstance(rows, Tensor) for rows in (domains.train.images, domains.target.images))
     ahead: AbstractContextManager[Stream[Batch]]
     ahead = nullcontext(stream) if in_memory else Prefetched(stream, end=steps)
@@ -206,40 +233,64 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
                 steps=steps,
                 schedule=training.schedule,
                 seed=config.seed,
-                log=MetricsLog(folder.metrics, after=start, on_line=progress.line),
-                checkpoints=checkpoints,
+                log=MetricsLog(
+                    folder.metrics if world.first else None,
+                    after=start,
+                    pending=None if checkpoint is None else checkpoint.log,
+                    on_line=progress.line,
+                ),
+                checkpoints=checkpoints if world.first else None,
                 evaluate=evaluate,
                 after_evaluation=after_evaluation,
                 every=Every(config.every.log, config.every.evaluate, config.every.checkpoint),
                 start=start,
                 autocast=build.PRECISIONS[config.precision],
                 accumulate=config.accumulate,
+                scaler=training.scaler,
+                stop=stop,
             )
         except CollapsedError as error:
             ended, stopped = error.step, error.reason
     if stopped:
         say(f"{plan.name} stopped at step {ended}: {stopped}")
-    model, step = method.predictor(), ended
-    if keep is not None:
-        kept = load_tensors(keep.model)
-        model.load_state_dict({name: kept[name] for name in model.state_dict()})
-        step = kept_step(folder.kept)
-    if config.statistics == "recomputed":
-        plain = inputs.plain if plan.whole is None else lambda rows: one_by_one(inputs.plain(rows))
-        recompute_statistics(model, domains.target.images, plain, device=device)
-    save(folder.model, model)
-    return Trained(model, judged.look(model), step, ended, stopped, _prior_of(method))
+    model = method.predictor()
+
+    def finish() -> tuple[Evidence, int]:
+        step = ended
+        if keep is not None:
+            kept = load_tensors(keep.model)
+            model.load_state_dict({name: kept[name] for name in model.state_dict()})
+            step = kept_step(folder.kept)
+        if config.statistics == "recomputed":
+            plain = inputs.plain if plan.whole is None else lambda rows: one_by_one(inputs.plain(rows))
+            recompute_statistics(model, domains.target.images, plain, device=device)
+        save(folder.model, model)
+        return judged.look(model), step
+
+    evidence, step = world.from_first(finish)
+    world.share(model)
+    return Trained(model, evidence, step, ended, stopped, _prior_of(method))
+
+
+def _newest(checkpoints: CheckpointFolder) -> Checkpoint | None:
+    """On the host, wherever it was: other processes, on other devices, are sent it."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = checkpoints.newest(torch.device("cpu"))
+    for each in told:
+        say(f"warning: {each.message}")
+    return found
 
 
 def _score_of(config: TrainConfig) -> Callable[[Sequence[dict[str, Any]]], float]:
     return trusted_correlation if config.select == "judged" else partial(most_confident, every=config.every.evaluate)
 
 
-def _stop_at_collapse(folder: TrainingFolder, step: int, before: Evidence | None) -> None:
+def _sign_of_collapse(folder: TrainingFolder, step: int, before: Evidence | None) -> str:
+    """A sentence, empty where there is none."""
     course = [line for line in lines_until(folder.metrics, step) if "target_classes" in line]
     reference = None if before is None else effective_classes(before.histogram)
-    if sign := collapse_sign(course, reference):
-        raise CollapsedError(step, sign)
+    return collapse_sign(course, reference)
 
 
 def _prior_of(method: Method) -> Tensor | None:

@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from dalib.adaptation.adamatch import AdaMatch
+from dalib.adaptation.fixmatch import FixMatch
 from dalib.adaptation.losses import binary_cross_entropy_distance, kl_divergence_distance, squared_distance
+from dalib.adaptation.masked_consistency import MaskedConsistency
+from dalib.adaptation.mcc import Mcc
+from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.models.classifier import ImageClassifier
@@ -40,9 +45,19 @@ SELF_ENSEMBLES = {
     "warm-up, copied buffers": lambda student: self_ensemble(student, alpha_warmup=True, buffers="copy"),
     "averaged buffers, smoothing": lambda student: self_ensemble(student, buffers="ema", label_smoothing=0.1),
 }
-METHODS = SELF_ENSEMBLES | {"source only": SourceOnly}
+WITH_TEACHER = SELF_ENSEMBLES | {
+    "mean teacher": lambda student: MeanTeacher(student, alpha=0.9, ramp_up_steps=10),
+    "fixmatch": lambda student: FixMatch(student, alpha=0.9, threshold=0.0),
+    "adamatch": lambda student: AdaMatch(student, CLASSES, steps=10, alpha=0.9, threshold=0.0),
+    "self-ensemble, masked": lambda student: MaskedConsistency(self_ensemble(student), threshold=0.0),
+}
+METHODS = WITH_TEACHER | {
+    "source only": SourceOnly,
+    "mcc": Mcc,
+    "mcc, masked": lambda student: MaskedConsistency(Mcc(student), threshold=0.0),
+}
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS.keys())
-every_self_ensemble = pytest.mark.parametrize("make", SELF_ENSEMBLES.values(), ids=SELF_ENSEMBLES.keys())
+every_teacher = pytest.mark.parametrize("make", WITH_TEACHER.values(), ids=WITH_TEACHER.keys())
 every_student = pytest.mark.parametrize("make_student", [convolutional, perceptron])
 
 
@@ -97,7 +112,7 @@ def test_the_student_moves(make, make_student):
 def test_every_advertised_part_has_a_gradient_into_the_student(make, make_student):
     torch.manual_seed(0)
     method = make(make_student())
-    losses = method.loss(batch_for(method), step=0)
+    losses = method.loss(batch_for(method), step=5)  # some weights begin at 0
     weights = [parameter for parameter in method.student.parameters() if parameter.ndim > 1]
     for name, part in losses.parts.items():
         assert part.ndim == 0, name
@@ -130,7 +145,7 @@ def test_metrics_are_scalars_without_gradient_and_never_named_like_a_part(make):
         assert 0 <= value <= 1
 
 
-@every_self_ensemble
+@every_teacher
 def test_nothing_reaches_the_teacher(make):
     method = make(convolutional())
     method.loss(batch_for(method), step=0).total.backward()
@@ -138,12 +153,13 @@ def test_nothing_reaches_the_teacher(make):
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in method.predictor().parameters())
 
 
-def test_without_a_teacher_the_student_is_the_predictor():
-    method = SourceOnly(perceptron())
+@pytest.mark.parametrize("make", [SourceOnly, Mcc])
+def test_without_a_teacher_the_student_is_the_predictor(make):
+    method = make(perceptron())
     assert method.predictor() is method.student
 
 
-@every_self_ensemble
+@every_teacher
 def test_the_optimizers_step_leaves_the_teacher_to_after_step(make):
     method = make(perceptron())
     optimizer = optimizer_for(method)
@@ -181,7 +197,7 @@ def test_a_run_that_was_saved_and_loaded_goes_on_as_if_never_stopped(make, make_
     assert same_tensors(resumed.predictor(), method.predictor())
 
 
-@every_self_ensemble
+@every_teacher
 def test_the_state_holds_a_teacher_that_is_not_the_student(make):
     method = make(perceptron())
     take_steps(method, optimizer_for(method), range(3))
@@ -199,7 +215,7 @@ def test_a_batch_has_no_place_for_target_labels():
         Batch(torch.zeros(1), torch.zeros(1), ()).target_labels = torch.zeros(1)
 
 
-@pytest.mark.parametrize(("make", "views"), [(self_ensemble, 2), (SourceOnly, 0)])
+@pytest.mark.parametrize(("make", "views"), [(self_ensemble, 2), (SourceOnly, 0), (Mcc, 1), (FixMatch, 2)])
 def test_a_method_says_how_many_target_views_it_wants(make, views):
     assert make(perceptron()).target_views == views
 

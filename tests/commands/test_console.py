@@ -64,5 +64,7 @@ def test_some_of_many_unreadable_images_are_named(capsys):
     ]
     say_unreadable([Unreadable("x.png", "empty")])
     assert "skipped 1 image that cannot be read:" in capsys.readouterr().out
+    say_unreadable([Unreadable("x.png", "empty")] * 5, count=1000)
+    assert "and 995 more" in capsys.readouterr().out
     say_unreadable([])
     assert capsys.readouterr().out == ""

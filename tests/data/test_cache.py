@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dalib import files
 from dalib.data import cache
 from dalib.data.cache import ImageCache, cache_key, default_cache_folder, row_bytes
 from dalib.data.decoding import decode
@@ -101,7 +102,7 @@ def test_progress_is_told_while_building_alone(images, store):
 def test_a_complete_cache_is_read_where_nothing_can_be_written(images, store, monkeypatch):
     store.rows(listed(images), COLOUR)
     monkeypatch.setattr(Path, "mkdir", never)
-    monkeypatch.setattr(cache, "_locked", never)
+    monkeypatch.setattr(cache, "locked", never)
     assert not store.rows(listed(images), COLOUR).built
 
 
@@ -367,7 +368,7 @@ def test_without_locks_each_builds_its_own_and_one_is_published(images, store, m
     listing = listed(images)
     key = cache_key(listing, COLOUR)
     monkeypatch.setattr(
-        cache.fcntl, "flock", lambda file, how: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks"))
+        files.fcntl, "flock", lambda file, how: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks"))
     )
     publish = ImageCache._publish
 
@@ -409,7 +410,7 @@ def test_caches_are_listed_and_removed(tmp_path, store):
 
 def test_what_is_being_built_is_not_removed(images, store):
     rows = store.rows(listed(images), COLOUR)
-    with cache._locked(store.folder / f"{rows.key}.lock", wait=False) as state:
+    with files.locked(store.folder / f"{rows.key}.lock", wait=False) as state:
         assert state == "held"
         assert store.remove() == 0
     assert len(store.entries()) == 1

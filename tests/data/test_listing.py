@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dalib.data.listing import image_files, list_images, list_labelled
+from dalib.data.listing import image_files, list_images, list_labelled, list_names
 from dalib.errors import UserError
 
 
@@ -67,6 +67,21 @@ def test_a_folder_without_labels_is_read_flat_or_nested(tmp_path):
     listing = images(tmp_path)
     assert names(listing) == ["a.png", "b.png", "in/c.png"]
     assert listing.labels is listing.classes is None
+
+
+def test_names_are_the_paths_as_text(tmp_path):
+    for name in ("b/2.png", "a/1.JPG", "0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    write(tmp_path / "list.csv", "path\na/1.JPG\n0.png\n0.png\n")
+    for where in (tmp_path, tmp_path / "list.csv"):
+        listing = list_images(where, argument="--images")
+        found, unreadable, notes = list_names(where, argument="--images")
+        assert found == [str(path) for path in listing.paths]
+        assert (unreadable, notes) == (listing.unreadable, listing.notes)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="found none"):
+        list_names(tmp_path / "empty", argument="--images")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])

@@ -1,6 +1,9 @@
 """Checkpoints are whole or not there, hold plain data and never run code."""
 
 import os
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,7 +86,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", lambda file: (events.append("fsync"), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda old, new: (events.append("replace"), replace(old, new)))
     CheckpointFolder(tmp_path).save(at(1))
-    assert events == ["fsync", "replace"]
+    assert events == ["fsync", "replace", "fsync"]  # and then the name itself
 
 
 def cut(path: Path) -> None:
@@ -98,7 +101,14 @@ def other(path: Path) -> None:
     torch.save({"weights": torch.ones(1)}, path)
 
 
-@pytest.mark.parametrize("damage", [cut, emptied, other])
+def flipped(path: Path) -> None:
+    """One bit of a weight: torch reads it without a word."""
+    content = path.read_bytes()
+    place = content.index(struct.pack("<f", 8.0))
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, other, flipped])
 def test_a_damaged_newest_falls_back_on_the_one_before_with_a_warning(tmp_path, damage):
     folder = CheckpointFolder(tmp_path)
     folder.save(at(4))
@@ -176,3 +186,30 @@ def test_a_real_checkpoint_holds_tensors_and_plain_values_alone(tmp_path, make):
 def test_keeping_none_is_refused(tmp_path, keep):
     with pytest.raises(ValueError, match=f"keep: .*got {keep}"):
         CheckpointFolder(tmp_path, keep=keep)
+
+
+def test_a_checkpoint_of_the_first_format_is_read(tmp_path):
+    torch.save({"format": 1, "step": 8, "method": {}, "optimizer": {}}, tmp_path / "step-000000008.pt")
+    found = CheckpointFolder(tmp_path).newest(CPU)
+    assert (found.step, found.log, found.scaler) == (8, {}, {})
+
+
+def test_a_full_disk_leaves_the_checkpoints_that_are_there_and_no_half_of_one(tmp_path):
+    """A limit on the size of files breaks a write off as a full disk does."""
+    script = f"""
+import resource, signal, sys
+import torch
+from pathlib import Path
+from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
+folder = CheckpointFolder(Path({str(tmp_path)!r}))
+folder.save(Checkpoint(4, {{"weight": torch.ones(3)}}, {{}}))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    folder.save(Checkpoint(8, {{"weight": torch.ones(10_000)}}, {{}}))
+except OSError as error:
+    sys.exit(f"refused: {{error.strerror}}")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == "refused: File too large"
+    assert names(tmp_path) == ["step-000000004.pt"]

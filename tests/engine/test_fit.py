@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.amp import GradScaler
 
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
@@ -18,7 +19,7 @@ from dalib.data.stream import TwoDomainStream
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, fit, restore
 from dalib.engine.runlog import MetricsLog
-from dalib.errors import TrainingDivergedError
+from dalib.errors import StoppedError, TrainingDivergedError
 from dalib.models.classifier import ImageClassifier
 from dalib.types import Batch, Losses, Method
 
@@ -55,9 +56,10 @@ class Training:
     optimizer: torch.optim.Optimizer
     stream: TwoDomainStream
     checkpoints: CheckpointFolder
+    pending: dict[str, Any] | None = None
 
     def run(self, start: int = 0, steps: int = STEPS, every: Every = OFTEN, **settings: Any) -> None:
-        log = MetricsLog(self.folder / "metrics.jsonl", after=start)
+        log = MetricsLog(self.folder / "metrics.jsonl", after=start, pending=self.pending)
         fit(
             self.method,
             self.optimizer,
@@ -69,6 +71,14 @@ class Training:
             log=log,
             checkpoints=self.checkpoints,
         )
+
+    def restored(self) -> int:
+        checkpoint = self.checkpoints.newest(CPU)
+        if checkpoint is None:
+            return 0
+        restore(self.method, self.optimizer, checkpoint)
+        self.pending = checkpoint.log
+        return checkpoint.step
 
     def weight_sum(self, step=0) -> dict[str, float]:
         return {
@@ -150,12 +160,58 @@ def test_stopped_restored_and_gone_on_with_is_never_stopped(tmp_path, make, kill
     torch.rand(5)  # a new process has another state of the global generator
 
     resumed = training(tmp_path / "stopped", make, weights=99)
-    assert restore(resumed.method, resumed.optimizer, resumed.checkpoints, CPU) == 4
+    assert resumed.restored() == 4
     resumed.run(start=4)
 
     assert_bit_for_bit(resumed.state(), whole.state())
     assert resumed.lines() == whole.lines()
     assert [line["step"] for line in whole.lines()] == list(range(1, STEPS + 1))
+
+
+@every_method
+@pytest.mark.parametrize("stopped_at", [1, 3, 4, 7])
+def test_a_stop_saves_the_step_it_ends_at_and_what_was_not_logged_yet(tmp_path, make, stopped_at):
+    seldom = Every(log=5, evaluate=4, checkpoint=4)
+    whole = training(tmp_path / "whole", make)
+    whole.run(every=seldom)
+
+    stopped = training(tmp_path / "stopped", make)
+    with pytest.raises(StoppedError) as error:
+        stopped.run(every=seldom, stop=lambda step: step == stopped_at)
+    assert error.value.step == stopped_at
+
+    resumed = training(tmp_path / "stopped", make, weights=99)
+    assert resumed.restored() == stopped_at
+    resumed.run(start=stopped_at, every=seldom)
+    assert_bit_for_bit(resumed.state(), whole.state())
+    assert resumed.lines() == whole.lines()
+
+
+def test_a_stop_at_the_last_step_is_no_stop(tmp_path):
+    one = training(tmp_path)
+    one.run(stop=lambda step: step == STEPS)
+    assert one.checkpoints.newest(CPU).step == STEPS
+
+
+@every_method
+def test_in_float16_the_loss_is_scaled_and_the_scale_survives_a_stop(tmp_path, make):
+    def scaler() -> GradScaler:
+        return GradScaler("cpu", init_scale=2.0**40, growth_interval=2)  # too large: the first steps are skipped
+
+    half = {"autocast": torch.float16, "evaluate": lambda step: {}}
+    whole, scales = training(tmp_path / "whole", make), scaler()
+    whole.run(**half, scaler=scales)
+    assert scales.get_scale() < 2.0**40
+
+    stopped = training(tmp_path / "stopped", make)
+    kill_at(stopped, 6)
+    with pytest.raises(PowerCutError):
+        stopped.run(**half, scaler=scaler())
+    resumed, again = training(tmp_path / "stopped", make, weights=99), scaler()
+    restore(resumed.method, resumed.optimizer, resumed.checkpoints.newest(CPU), again)
+    resumed.run(**half, scaler=again, start=4)
+    assert_bit_for_bit(resumed.state(), whole.state())
+    assert again.get_scale() == scales.get_scale()
 
 
 @every_method
@@ -188,7 +244,7 @@ def test_dropout_draws_anew_at_each_step(tmp_path):
 def test_without_a_checkpoint_training_starts_at_step_0(tmp_path):
     fresh = training(tmp_path)
     before = {name: value.clone() for name, value in fresh.method.student.state_dict().items()}
-    assert restore(fresh.method, fresh.optimizer, fresh.checkpoints, CPU) == 0
+    assert fresh.restored() == 0
     assert_bit_for_bit(fresh.method.student.state_dict(), before)
 
 
@@ -271,7 +327,7 @@ def test_divergence_stops_with_step_and_part_and_leaves_the_last_good_checkpoint
         one.run(every=Every(log=log_every, evaluate=100, checkpoint=4))
     assert [path.name for path in one.checkpoints.folder.iterdir()] == ["step-000000004.pt"]
     again = training(tmp_path, weights=1)
-    assert restore(again.method, again.optimizer, again.checkpoints, CPU) == 4
+    assert again.restored() == 4
     assert all(bool(value.isfinite().all()) for value in again.method.student.state_dict().values())
 
 

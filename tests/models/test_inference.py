@@ -177,3 +177,11 @@ def test_what_is_not_quicker_stays_plain(monkeypatch):
 def test_shapes_that_are_none_are_refused(shape):
     with pytest.raises(ValueError, match="example_shape"):
         fast_inference(nn.Identity(), shape)
+
+
+@pytest.mark.parametrize("quicker", ["plain", "fused"])
+@pytest.mark.parametrize("known", [("plain", None), ("fused", 2), ("fused", None)])
+def test_a_choice_made_before_is_taken_again_whatever_is_quicker_now(monkeypatch, known, quicker):
+    monkeypatch.setattr(inference, "_seconds", lambda call, example: 1.0 if call.variant == quicker else 2.0)
+    fast = fast_inference(network("resnet10t"), (4, 3, 32, 32), known=known)
+    assert (fast.variant, fast.chunk) == known

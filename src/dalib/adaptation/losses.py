@@ -167,8 +167,8 @@ class ClassBalanceLoss(nn.Module):
     gradient even for probabilities of exactly 0 and 1, in half precision, and under autocast, where torch's own
     ``binary_cross_entropy`` raises on CUDA.
 
-    The mean over N is over this batch: across several processes average the probabilities first, because the loss
-    of a mean is not the mean of losses.
+    The mean over N is over this batch. Across several processes give it the mean of their probabilities, (1, C):
+    the loss of a mean is not the mean of losses.
 
     Raises:
         ValueError: fewer than 2 classes, a prior of another shape or not a distribution, or y not (N > 0, C).
@@ -204,7 +204,7 @@ class ClassBalanceLoss(nn.Module):
         return f"num_classes={self.num_classes}"
 
 
-def information_loss(y: Tensor, prior: Tensor | None = None) -> Tensor:
+def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None = None) -> Tensor:
     r"""Minus the mutual information between image and predicted class: sure of each image, and of many classes in all.
 
     .. math:: loss = \frac1N \sum_i H(y^i) - H(\bar y) - \sum_c \bar y_c \log(C u_c), \qquad
@@ -216,10 +216,11 @@ def information_loss(y: Tensor, prior: Tensor | None = None) -> Tensor:
     Args:
         y: (N > 0, C) probabilities; the gradient flows into them.
         prior: (C,) the classes' shares u in the target, as :class:`ClassBalanceLoss` takes them; None is uniform.
+        mean: (C,) the mean prediction, where that is of more images than y, as with several processes; None is y's.
 
     Returns:
         A scalar of at least -log C, in nats. It is least where every prediction is certain and the classes are as
-        frequent as the prior says. The mean over N is over this batch, as for :class:`ClassBalanceLoss`.
+        frequent as the prior says.
 
     Raises:
         ValueError: another shape.
@@ -236,9 +237,11 @@ def information_loss(y: Tensor, prior: Tensor | None = None) -> Tensor:
         raise ValueError(f"y: expected shape (N > 0, C), got {tuple(y.shape)}")
     if prior is not None and prior.shape != y.shape[1:]:
         raise ValueError(f"prior: expected shape ({y.shape[1]},), got {tuple(prior.shape)}")
+    if mean is not None and mean.shape != y.shape[1:]:
+        raise ValueError(f"mean: expected shape ({y.shape[1]},), got {tuple(mean.shape)}")
     with torch.autocast(y.device.type, enabled=False):
         y = at_least_float32(y)
-        mean = y.mean(dim=0)
+        mean = y.mean(dim=0) if mean is None else at_least_float32(mean)
         drawn = _floored_log(mean)
         if prior is not None:
             drawn = drawn - _floored_log(prior.to(mean) * len(prior))

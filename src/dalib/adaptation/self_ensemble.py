@@ -27,7 +27,9 @@ from dalib.adaptation.losses import (
     mean_squared_distance,
     squared_distance,
 )
-from dalib.adaptation.teacher import Buffers, EmaTeacher
+from dalib.adaptation.student import EachDomain
+from dalib.adaptation.teacher import Buffers, EmaTeacher, stop_dropout
+from dalib.distributed import mean_over_ranks, parallel
 from dalib.models.classifier import ImageClassifier, logits_of
 from dalib.models.compiled import compiled, mark_step
 from dalib.types import Batch, Losses
@@ -66,6 +68,7 @@ def self_ensemble_objective(
     information_weight: float = 0.0,
     prior: Tensor | None = None,
     label_smoothing: float = 0.0,
+    mean_over_ranks: Callable[[Tensor], Tensor] = lambda values: values,
 ) -> Losses:
     r"""The objective of one step, to be read beside section 3 of the paper.
 
@@ -84,12 +87,15 @@ def self_ensemble_objective(
         consistency_loss: (p, q, m) -> scalar, such as :class:`ConsistencyLoss`: d with its mean over images.
         consistency_weight: w.
         threshold: tau in [0, 1]; 0 lets every image count.
-        class_balance_loss: (p) -> scalar, such as :class:`ClassBalanceLoss`.
+        class_balance_loss: (p) -> scalar, such as :class:`ClassBalanceLoss`; is given :math:`\bar p`, as (1, C).
         class_balance_weight: b, of its own: the authors' is w times theirs.
         information_weight: of :func:`information_loss` on the student's predictions, which the paper does not have; 0
             leaves the part out.
         prior: (C,) the target's class shares, for :func:`information_loss`; the class-balance loss has its own.
         label_smoothing: of the cross-entropy, in [0, 1).
+        mean_over_ranks: of several processes, each with a part of the batch: what turns :math:`\bar m, \bar p` of the
+            part into those of the whole (:func:`dalib.distributed.mean_over_ranks`). The other terms are means over
+            images, which the mean of the gradients takes care of.
 
     Returns:
         Losses with the weighted parts ``supervised``, ``consistency`` and ``class_balance``, whose gradient reaches
@@ -100,11 +106,12 @@ def self_ensemble_objective(
     student = at_least_float32(student_logits).softmax(dim=1)
     teacher = at_least_float32(teacher_logits).detach().softmax(dim=1)
     confident = teacher.amax(dim=1) > threshold
-    mask_rate = confident.float().mean()
+    mask_rate = mean_over_ranks(confident.float().mean())
+    mean = mean_over_ranks(student.mean(dim=0))
 
     supervised = F.cross_entropy(source_logits, labels, label_smoothing=label_smoothing)
     consistency = consistency_loss(student, teacher, confident)
-    class_balance = mask_rate * class_balance_loss(student)
+    class_balance = mask_rate * class_balance_loss(mean[None])
 
     parts = {
         "supervised": supervised,
@@ -112,7 +119,7 @@ def self_ensemble_objective(
         "class_balance": class_balance_weight * class_balance,
     }
     if information_weight:
-        parts["information"] = information_weight * information_loss(student, prior)
+        parts["information"] = information_weight * information_loss(student, prior, mean)
     with torch.no_grad():
         agreement = (student.argmax(dim=1) == teacher.argmax(dim=1)).float().mean()
         source_accuracy = (source_logits.argmax(dim=1) == labels).float().mean()
@@ -152,6 +159,9 @@ class SelfEnsemble:
             changes them.
         compile_mode: of torch.compile around the forward passes; None does not compile.
 
+    With several processes (:mod:`dalib.distributed`) the student's gradients are averaged over them; the teacher is
+    not wrapped, and its average is the same in each.
+
     The target batch needs two views: the student sees the first, the teacher the second. The predictor is the teacher.
     """
 
@@ -187,7 +197,7 @@ class SelfEnsemble:
         self.student = student
         self.teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=alpha_warmup).train()
         if not teacher_dropout:
-            _stop_dropout(self.teacher.module)
+            stop_dropout(self.teacher.module)
         self.consistency_loss = ConsistencyLoss(distance)
         self.class_balance_loss = ClassBalanceLoss(num_classes, prior)
         self.consistency_weight = consistency_weight
@@ -197,13 +207,13 @@ class SelfEnsemble:
         self.information_weight = information_weight
         self.label_smoothing = label_smoothing
         self.compile_mode = compile_mode
-        self._both_domains = compiled(BothDomains(student), compile_mode)
+        self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
 
     def loss(self, batch: Batch, step: int) -> Losses:
         mark_step(self.compile_mode)
         student_view, teacher_view = batch.target
-        source_logits, student_logits = self._both_domains(batch.source, student_view)
+        source_logits, student_logits = self._student_logits(batch.source, student_view)
         with torch.no_grad():
             teacher_logits = self._teacher_logits(teacher_view)
         ramp = ramp_up(step, self.ramp_up_steps)
@@ -220,6 +230,7 @@ class SelfEnsemble:
             information_weight=self.information_weight * ramp,
             prior=self.class_balance_loss.prior,
             label_smoothing=self.label_smoothing,
+            mean_over_ranks=mean_over_ranks,
         )
 
     def after_step(self, step: int) -> None:
@@ -251,24 +262,3 @@ class SelfEnsemble:
         self.teacher.updates = state["teacher_updates"]
         if "prior" in state:  # which older checkpoints lack
             self.set_prior(state["prior"])
-
-
-def _stop_dropout(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):  # what all of torch's dropouts derive from
-            module.eval()
-
-
-class BothDomains(nn.Module):
-    """The student on source and target in ONE forward call, each with BatchNorm statistics of its own batch.
-
-    One module around both passes, because two forward calls and one backward through BatchNorm raise under
-    DistributedDataParallel on some versions of torch.
-    """
-
-    def __init__(self, student: nn.Module) -> None:
-        super().__init__()
-        self.student = student
-
-    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return logits_of(self.student, source), logits_of(self.student, target)

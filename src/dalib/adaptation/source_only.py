@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
-from dalib.models.classifier import logits_of
+from dalib.adaptation.student import EachDomain
+from dalib.distributed import parallel
 from dalib.models.compiled import compiled, mark_step
 from dalib.types import Batch, Losses
 
@@ -31,11 +31,11 @@ class SourceOnly:
         self.student = student
         self.label_smoothing = label_smoothing
         self.compile_mode = compile_mode
-        self._logits = compiled(partial(logits_of, student), compile_mode)
+        self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
 
     def loss(self, batch: Batch, step: int) -> Losses:
         mark_step(self.compile_mode)
-        logits = self._logits(batch.source)
+        (logits,) = self._student_logits(batch.source)
         supervised = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             source_accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()

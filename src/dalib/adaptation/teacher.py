@@ -125,6 +125,13 @@ class EmaTeacher:
         return f"EmaTeacher(alpha={self.alpha}, buffers={self.buffers!r}, warmup={self.warmup}, updates={self.updates})"
 
 
+def stop_dropout(model: nn.Module) -> None:
+    """Put the dropout of a network in evaluation mode, and leave the rest as it is."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):  # what all of torch's dropouts derive from
+            module.eval()
+
+
 def bare_module(model: nn.Module) -> nn.Module:
     """The module inside torch.compile's and the parallel wrappers, however nested; a plain module is returned as is.
 

@@ -34,12 +34,8 @@ import torch
 
 from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
 from dalib.errors import UserError
+from dalib.files import locked, sync
 from dalib.runfolder import write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -193,7 +189,7 @@ class ImageCache:
         for key in entries if keys is None else keys:
             if key not in entries:
                 raise UserError(f"{key}: no such cache in {self.folder}; it has {', '.join(entries) or 'none'}")
-            with _locked(self.folder / f"{key.split('.')[0]}.lock", wait=False) as state:
+            with locked(self.folder / f"{key.split('.')[0]}.lock", wait=False) as state:
                 if state != "busy":
                     shutil.rmtree(self.folder / key)
                     freed += entries[key].bytes
@@ -203,7 +199,7 @@ class ImageCache:
     def _building(self, key: str, say: Callable[[str], None]) -> Iterator[Path]:
         """The folder to build in, to nobody else for as long as this lasts."""
         lock = self.folder / f"{key}.lock"
-        with _locked(lock, wait=False) as state:
+        with locked(lock, wait=False) as state:
             if state == "held":
                 yield self.folder / f"{key}.part"
                 return
@@ -215,7 +211,7 @@ class ImageCache:
                     shutil.rmtree(private, ignore_errors=True)
                 return
         say(f"another process is decoding the same images into {self.folder}; waiting for it")
-        with _locked(lock, wait=True):
+        with locked(lock, wait=True):
             yield self.folder / f"{key}.part"
 
     def _build(
@@ -290,18 +286,18 @@ class ImageCache:
                 "unreadable": unreadable,
             },
         )
-        _sync(part / "index.json")
+        sync(part / "index.json")
 
     def _publish(self, part: Path, final: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any]:
         for name in ("done", "source.json"):
             (part / name).unlink(missing_ok=True)
-        _sync(part)
+        sync(part)
         try:
             part.rename(final)
         except OSError:  # without locks, another process may have been first
             if _complete(final, count, shape) is None:
                 raise
-        _sync(self.folder)
+        sync(self.folder)
         index = _complete(final, count, shape)
         if index is None:
             raise OSError(errno.EIO, f"what was written to {final} is not what is there")
@@ -377,41 +373,6 @@ def _entry(folder: Path) -> CacheEntry:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[str]:
-    """``held`` by this process alone until it ends, ``busy`` or ``impossible``; the file is gone afterwards.
-
-    A kernel's lock ends with its process, so that nothing is left of one that was killed.
-    """
-    if fcntl is None:
-        yield "impossible"
-        return
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except BlockingIOError:
-            held = False
-        except OSError:  # a file system without locks
-            os.close(file)
-            yield "impossible"
-            return
-        if not held:
-            os.close(file)
-            yield "busy"
-            return
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                break
-        os.close(file)  # the one before us removed the file between our open and our lock
-    try:
-        yield "held"
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
-
-
-@contextlib.contextmanager
 def _open_to_write(path: Path) -> Iterator[int]:
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -442,16 +403,6 @@ def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
             _write_at(file, os.pread(file, row, position * row), to * row)
             to += 1
     return to * row
-
-
-def _sync(path: Path) -> None:
-    """Bring a file or a folder to the disk, where the system can."""
-    with contextlib.suppress(PermissionError):  # Windows opens no folder
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
 
 
 def _size_of(path: Path) -> int:

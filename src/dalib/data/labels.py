@@ -88,6 +88,8 @@ def read_target_labels(
         given[row] = line, label
         if designed:
             stratum, size = (_whole(fields[name], name, line, refuse) for name in ("stratum", "population"))
+            if stratum >= len(names):  # strata are counted in an array
+                raise refuse(line, f"stratum: expected a number below {len(names)}, got {fields['stratum']!r}")
             if population.setdefault(stratum, size) != size:
                 raise refuse(line, f"stratum {stratum} has {size} images here and {population[stratum]} before")
             stratum_of[row] = stratum

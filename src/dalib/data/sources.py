@@ -56,6 +56,7 @@ __all__ = (
     "open_labelled",
     "open_source",
     "open_target",
+    "picture_of",
     "read_class_folders",
     "read_folder",
     "rows_of_arrays",
@@ -656,7 +657,7 @@ def _rows_of_items(items: _Items, reading: _Reading) -> tuple[Tensor, Tensor, tu
     unreadable: list[Unreadable] = []
     for position, name in enumerate(_numbered(items.name, items.count)):
         try:
-            rows[len(kept)] = preprocessing.pixels(_picture(items.image(position)))
+            rows[len(kept)] = preprocessing.pixels(picture_of(items.image(position)))
             kept.append(position)
         except Exception as error:  # somebody else's code
             unreadable.append(Unreadable(name, reason(error)))
@@ -669,8 +670,12 @@ def _rows_of_items(items: _Items, reading: _Reading) -> tuple[Tensor, Tensor, tu
     return torch.from_numpy(rows[: len(kept)]), torch.tensor(kept), tuple(unreadable)
 
 
-def _picture(image: Any) -> Image.Image:
-    """What a data set calls an image, for PIL."""
+def picture_of(image: Any) -> Image.Image:
+    """A PIL image, array or tensor as a PIL image that is opaque: what a data set calls an image.
+
+    Raises:
+        ValueError: another type, shape or scale.
+    """
     if isinstance(image, Image.Image):
         return opaque(image)
     if isinstance(image, Tensor):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import io
 import warnings
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dalib.errors import UserError
+from dalib.files import put_in_place
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no metrics and no loss scale."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,10 @@ class Checkpoint:
     """How many steps are done: the number of the next one."""
     method: dict[str, Any]
     optimizer: dict[str, Any]
+    log: dict[str, Any] = field(default_factory=dict)
+    """Metrics that are not written yet."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """The loss scale of half precision."""
 
 
 class CheckpointFolder:
@@ -40,23 +49,22 @@ class CheckpointFolder:
         self.keep = keep
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint under a temporary name, bring it to the disk, then rename it."""
+        """Write the checkpoint under a temporary name, bring it to the disk, then rename it.
+
+        Raises:
+            OSError: the disk is full, or may not be written; what was there before is still there.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{checkpoint.step:09d}.pt"
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(
-                {
-                    "format": FORMAT,
-                    "step": checkpoint.step,
-                    "method": checkpoint.method,
-                    "optimizer": checkpoint.optimizer,
-                },
-                file,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
+        content = io.BytesIO()  # torch turns the error of a full disk into one that does not say so
+        torch.save({"format": FORMAT, **vars(checkpoint)}, content)
+        try:
+            temporary.write_bytes(content.getbuffer())
+            put_in_place(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         for old in self._paths()[: -self.keep]:
             old.unlink()
 
@@ -66,21 +74,25 @@ class CheckpointFolder:
         Warns of each damaged one that it passes over.
 
         Raises:
-            ValueError: a checkpoint of a newer format than this version reads.
+            UserError: a checkpoint of a newer format than this version reads.
         """
         for path in reversed(self._paths()):
             try:
+                with zipfile.ZipFile(path) as records:
+                    if (broken := records.testzip()) is not None:  # torch does not look at the checksums
+                        raise ValueError(f"the checksum of {broken} does not fit")
+                    # no checksum covers the directory, and of what it calls a folder torch leaves the memory unwritten
+                    if any(record.external_attr & 0x10 or record.is_dir() for record in records.infolist()):
+                        raise ValueError("a tensor is marked as a folder")
                 content = torch.load(path, map_location=device, weights_only=True)
-                found = content["format"]
+                found = content.pop("format")
                 # what a newer format holds is not ours to judge
-                known = (
-                    Checkpoint(content["step"], content["method"], content["optimizer"]) if found <= FORMAT else None
-                )
+                known = Checkpoint(**content) if found <= FORMAT else None
             except Exception as error:  # a damaged file raises anything; the one before it still counts
                 warnings.warn(f"{path}: damaged checkpoint passed over ({error})", stacklevel=2)
                 continue
             if known is None:
-                raise ValueError(f"{path}: written in format {found}; this version reads up to {FORMAT}: update dalib")
+                raise UserError(f"{path}: written in format {found}; this version reads up to {FORMAT}: update dalib")
             return known
         return None
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.amp import GradScaler
 
-from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
-from dalib.errors import TrainingDivergedError
+from dalib.distributed import average_buffers
+from dalib.engine.checkpoint import Checkpoint
+from dalib.errors import StoppedError, TrainingDivergedError
 from dalib.randomness import derive_seed
 from dalib.types import Losses
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from dalib.data.prefetch import Stream
+    from dalib.engine.checkpoint import CheckpointFolder
     from dalib.engine.runlog import MetricsLog
     from dalib.types import Batch, Method
 
@@ -48,6 +51,8 @@ def fit(
     start: int = 0,
     autocast: torch.dtype | None = None,
     accumulate: int = 1,
+    scaler: GradScaler | None = None,
+    stop: Callable[[int], bool] = lambda step: False,
 ) -> None:
     """Train ``method`` from step ``start`` to ``steps``.
 
@@ -62,15 +67,22 @@ def fit(
         evaluate: label-free or source-only measures, computed rarely; called with the number of steps done.
         after_evaluation: called with the number of steps done, when the measures are in the log.
         every: how often to log, evaluate and save.
-        start: where a resumed training goes on (:func:`restore`).
+        start: where a resumed training goes on: the step of the checkpoint that :func:`restore` brought back.
         autocast: type in which the forward passes compute, such as ``torch.bfloat16``; None is float32. Weights,
             augmentation and optimiser stay in float32, and so do the losses, which see to it themselves.
         accumulate: parts that the batch of a step is computed in, one after the other, for less memory. The gradient is
             the mean of theirs; what is not a mean over images sees the part: batch normalisation, class balance.
+        scaler: of the loss, for gradients in float16, which would else vanish; None does not scale.
+        stop: asked after each step, with the number of steps done, whether to save and leave.
+
+    Of several processes (:mod:`dalib.distributed`) each calls this, with its own part of each batch; the losses that
+    are logged are means over all. Checkpoints are one process's to write, the first one's.
 
     Raises:
         TrainingDivergedError: a loss that is not finite, at the next time of logging.
+        StoppedError: stopped before the last step; a checkpoint of this step is saved, if any are.
     """
+    scaler = scaler or GradScaler(stream.device.type, enabled=False)
     devices = [stream.device.index or 0] if stream.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         for step in range(start, steps):
@@ -84,9 +96,10 @@ def fit(
             for part in stream.batch_at(step).split(accumulate):
                 with torch.autocast(stream.device.type, dtype=autocast, enabled=autocast is not None):
                     losses = method.loss(part, step)
-                (losses.total / accumulate).backward()  # type: ignore[no-untyped-call]
+                scaler.scale(losses.total / accumulate).backward()  # type: ignore[no-untyped-call]
                 parts.append(losses.detached())
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             method.after_step(step)
 
             done = step + 1
@@ -94,13 +107,30 @@ def fit(
             losses = Losses.mean(parts)
             log.record(done, {**losses.parts, **losses.metrics, "loss": losses.total})
             evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
+            if evaluating or saving:
+                _average_buffers(method)
             if evaluating or saving or done % every.log == 0:
                 log.flush(stream.images_per_step, {"rate": rate, **(evaluate(done) if evaluating else {})})
             if evaluating and after_evaluation is not None:
                 after_evaluation(done)
-            if saving and checkpoints is not None:  # after the flush, which stops at a loss that is not finite
+            stopping = stop(done) and done < steps
+            if stopping and not saving:
+                _average_buffers(method)
+            if (saving or stopping) and checkpoints is not None:
+                # after the flush, which stops at a loss that is not finite
                 _require_finite(method.student, done)
-                checkpoints.save(Checkpoint(done, method.state_dict(), optimizer.state_dict()))
+                log.sync()
+                checkpoints.save(
+                    Checkpoint(done, method.state_dict(), optimizer.state_dict(), log.pending(), scaler.state_dict())
+                )
+            if stopping:
+                raise StoppedError(done)
+
+
+def _average_buffers(method: Method) -> None:
+    """Of several processes, before one of them looks at its model or saves it."""
+    average_buffers(method.student)
+    average_buffers(method.predictor())
 
 
 def _require_finite(student: nn.Module, step: int) -> None:
@@ -109,11 +139,15 @@ def _require_finite(student: nn.Module, step: int) -> None:
         raise TrainingDivergedError(f"the student's weights are not finite after step {step}. Lower the learning rate")
 
 
-def restore(method: Method, optimizer: Optimizer, checkpoints: CheckpointFolder, device: torch.device) -> int:
-    """Bring method and optimiser to the newest checkpoint; the step to go on with, 0 where there is none."""
-    checkpoint = checkpoints.newest(device)
-    if checkpoint is None:
-        return 0
+def restore(method: Method, optimizer: Optimizer, checkpoint: Checkpoint, scaler: GradScaler | None = None) -> None:
+    """Bring method, optimiser and loss scale to a checkpoint; training goes on with its step and its log.
+
+    Rates and other settings stay as the optimiser was made: they are the configuration's, which may have been changed.
+    """
     method.load_state_dict(checkpoint.method)
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(checkpoint.optimizer)
-    return checkpoint.step
+    for group, setting in zip(optimizer.param_groups, settings, strict=True):
+        group.update(setting)
+    if scaler is not None and checkpoint.scaler:
+        scaler.load_state_dict(checkpoint.scaler)

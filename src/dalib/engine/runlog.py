@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from dalib.distributed import mean_over_ranks
 from dalib.errors import TrainingDivergedError
+from dalib.files import sync
 from dalib.runfolder import write_text
 
 if TYPE_CHECKING:
@@ -22,13 +24,19 @@ class MetricsLog:
     """Collects scalars step by step and writes their means, one line a flush.
 
     Args:
-        path: the JSON Lines file; made if it is not there.
+        path: the JSON Lines file; made if it is not there. None writes nothing: of several processes, one does.
         after: lines of later steps are dropped: what a run that goes on from this step will write again.
+        pending: what :meth:`pending` gave at that step.
         on_line: called with each line's values, for a progress display.
     """
 
     def __init__(
-        self, path: Path, *, after: int = 0, on_line: Callable[[dict[str, float]], None] | None = None
+        self,
+        path: Path | None,
+        *,
+        after: int = 0,
+        pending: dict[str, Any] | None = None,
+        on_line: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
         self.path = path
         self.on_line = on_line
@@ -36,7 +44,11 @@ class MetricsLog:
         self._rows: list[Tensor] = []
         self._names: tuple[str, ...] = ()
         self._since = time.monotonic()
-        _keep_lines_until(path, after)
+        if pending:
+            self._steps, self._rows = list(pending["steps"]), list(pending["rows"])
+            self._names = tuple(pending["names"])
+        if path is not None:
+            _keep_lines_until(path, after)
 
     def record(self, step: int, values: dict[str, Tensor]) -> None:
         """Keep this step's scalars, on their device. The names are the same in every step."""
@@ -52,7 +64,8 @@ class MetricsLog:
         """
         if not self._rows:
             return
-        rows = torch.stack(self._rows).tolist()  # the one wait for the device
+        device = self._rows[-1].device  # those of a checkpoint are on the host
+        rows = mean_over_ranks(torch.stack([row.to(device) for row in self._rows])).tolist()  # the one wait for it
         seconds = time.monotonic() - self._since
         for step, row in zip(self._steps, rows, strict=True):
             for name, value in zip(self._names, row, strict=True):
@@ -70,13 +83,23 @@ class MetricsLog:
             **extra,
             "images_per_second": images_per_step * len(rows) / max(seconds, 1e-9),
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
         self._steps.clear()
         self._rows.clear()
         self._since = time.monotonic()
         if self.on_line is not None:
             self.on_line(line)
+
+    def pending(self) -> dict[str, Any]:
+        """What is recorded and not written, for a checkpoint."""
+        return {"steps": list(self._steps), "rows": list(self._rows), "names": list(self._names)}
+
+    def sync(self) -> None:
+        """Bring what is written to the disk, before a checkpoint that counts on it."""
+        if self.path is not None:
+            sync(self.path)
 
 
 def _keep_lines_until(path: Path, step: int) -> None:

@@ -90,5 +90,6 @@ class FixedWarps(nn.Module):
         return len(self.maps)
 
     def forward(self, images: Tensor, number: int) -> Tensor:
-        grid = F.affine_grid(self.maps[number].expand(len(images), 2, 3), list(images.shape), align_corners=False)
+        # not len(images), which is a plain number to an export: its graph would take batches of one size alone
+        grid = F.affine_grid(self.maps[number].expand(images.shape[0], 2, 3), list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save
 from dalib._version import __version__
 from dalib.data.preprocessing import Preprocessing
 from dalib.errors import UserError
+from dalib.files import put_in_place
 from dalib.runfolder import read_json, write_json
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FORMAT = 1
+
+MOST = 2**16
+"""No size, width or count of a network's is larger."""
+
+_LEAST = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,20 @@ def save_model(folder: Path, model: nn.Module, description: ModelDescription) ->
     # safetensors refuses memory that two names share, and channels_last: each tensor gets plain memory of its own
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     (temporary / "model.safetensors").write_bytes(save(tensors))
-    write_json(
-        temporary / "config.json",
-        {
-            "format": FORMAT,
-            "dalib": __version__,
-            "architecture": description.architecture,
-            "classes": list(description.classes),
-            "preprocessing": asdict(description.preprocessing),
-        },
-    )
+    write_json(temporary / "config.json", content_of(description))
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)  # noqa: PTH105 - the name that says it is atomic
+    put_in_place(temporary, folder)
+
+
+def content_of(description: ModelDescription) -> dict[str, Any]:
+    """What goes into config.json, and into any other file that a model is exported to."""
+    return {
+        "format": FORMAT,
+        "dalib": __version__,
+        "architecture": description.architecture,
+        "classes": list(description.classes),
+        "preprocessing": asdict(description.preprocessing),
+    }
 
 
 def load_description(folder: Path) -> ModelDescription:
@@ -62,21 +69,49 @@ def load_description(folder: Path) -> ModelDescription:
         UserError: no such file, not ours, of a newer format, or with values that do not fit.
     """
     path = folder / "config.json"
-    content = read_json(path)
+    return description_of(read_json(path), path)
+
+
+def description_of(content: Any, path: Path) -> ModelDescription:
+    """:func:`content_of`, read back; ``path`` is where it stood.
+
+    Raises:
+        UserError: not ours, of a newer format, or with values that do not fit.
+    """
     try:
         if content["format"] > FORMAT:
             raise UserError(
                 f"{path}: written in format {content['format']}; this version reads up to {FORMAT}: update dalib"
             )
-        preprocessing = content["preprocessing"]
+        architecture, classes, preprocessing = (content[name] for name in ("architecture", "classes", "preprocessing"))
+        _check_architecture(architecture)
+        for name in ("size", "channels", "crop"):
+            value = preprocessing.get(name)
+            if value is not None and not (isinstance(value, int) and 1 <= value <= MOST):
+                raise ValueError(f"preprocessing: {name}: expected a whole number from 1 to {MOST}, got {value!r}")
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise TypeError(f"classes: expected a list of names, got {classes!r}")
         for name in ("mean", "std"):
             if preprocessing[name] is not None:
                 preprocessing[name] = tuple(preprocessing[name])
-        return ModelDescription(content["architecture"], tuple(content["classes"]), Preprocessing(**preprocessing))
+        return ModelDescription(architecture, tuple(classes), Preprocessing(**preprocessing))
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a model of dalib's ({type(error).__name__}: {error})") from None
+
+
+def _check_architecture(architecture: object) -> None:
+    """Refuse what no network has, before one is made: numbers alone would take all memory that there is."""
+    if not isinstance(architecture, dict) or not isinstance(architecture.get("backbone"), str):
+        raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
+    for name, value in architecture.items():
+        least = _LEAST.get(name, 0)
+        number = isinstance(value, (int, float) if name == "dropout" else int)
+        number = number and not (isinstance(value, bool) and name in _LEAST)
+        absent = value is None and name not in ("channels", "size")
+        if not (name == "backbone" or absent or (number and least <= value <= MOST)):
+            raise ValueError(f"architecture: {name}: expected a number from {least} to {MOST}, got {value!r}")
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:

@@ -32,6 +32,10 @@ PACKAGES = {
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "network.")
 _HEADS = ("classifier.", "fc.", "_fc.", "head.", "heads.", "head_dist.", "last_linear.")
+_DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+)
 _NAMED = 3  # keys in a message
 
 
@@ -67,6 +71,9 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
     """
     file = locate_weights(path)
     state = _tensors_of(file)
+    strange = [name for name, tensor in state.items() if not _is_plain(tensor)]
+    if strange:
+        raise UserError(f"{file}: {_some(strange)}: expected dense tensors of floats or whole numbers")
     if order == "name":
         found, dropped = _by_name(module, state, file)
     elif order == "position":
@@ -168,6 +175,12 @@ def _torch_file(file: Path) -> object:
                 "it, save its state dict with safetensors and give that file"
             ) from None
         raise UserError(f"{file}: damaged ({type(error).__name__}); get it again") from None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers as networks do: neither sparse, nor quantized, nor without memory."""
+    dense = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    return dense and tensor.dtype in _DTYPES
 
 
 def _unwrapped(content: object, file: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from dalib.errors import UserError
 from dalib.report import figures, reliability, scatter
 from dalib.report.comparison import MOST_CLASSES, ORDER, class_estimates, comparison, estimate_cell
 from dalib.report.figures import (
@@ -63,7 +64,7 @@ def write_report(run: RunFolder) -> Path:
     folder gives the same bytes.
 
     Raises:
-        UserError: a JSON file in the folder is damaged.
+        UserError: a JSON file in the folder is damaged, or says something else than such files do.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_part),
@@ -75,7 +76,17 @@ def write_report(run: RunFolder) -> Path:
     environment.filters.update(
         short=short, percent=percent, interval=interval, signed=signed, duration=duration, counted=counted
     )
-    write_text(run.report, environment.get_template("template.html").render(_content(run)))
+    template = environment.get_template("template.html")
+    try:
+        page = template.render(_content(run))
+    except UserError:
+        raise
+    except Exception as error:  # values of any kind may stand where a number, a text or a list is expected
+        raise UserError(
+            f"RUN {run.root}: one of its JSON files does not say what such a file says "
+            f"({type(error).__name__}: {error}); it is damaged, or of another version"
+        ) from error
+    write_text(run.report, page)
     return run.report
 
 

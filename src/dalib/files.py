@@ -1,0 +1,74 @@
+"""Files that are whole or not there, after a kill and after a power cut too; and locks that end with their process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Bring a file, or a folder of files, to the disk and give it its name; a file of that name is replaced.
+
+    The content goes first: a name that is on the disk before it would, after a power cut, name an empty file.
+    """
+    if temporary.is_dir():
+        for each in temporary.iterdir():
+            sync(each)
+    sync(temporary)
+    os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk, where the system can."""
+    with contextlib.suppress(PermissionError):  # Windows opens no folder
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[str]:
+    """``held`` by this process alone until it ends, ``busy`` or ``impossible``; the file is gone afterwards.
+
+    A kernel's lock ends with its process, so that nothing is left of one that was killed.
+    """
+    if fcntl is None:
+        yield "impossible"
+        return
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except BlockingIOError:
+            held = False
+        except OSError:  # a file system without locks
+            os.close(file)
+            yield "impossible"
+            return
+        if not held:
+            os.close(file)
+            yield "busy"
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                break
+        os.close(file)  # the one before us removed the file between our open and our lock
+    try:
+        yield "held"
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)

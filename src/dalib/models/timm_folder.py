@@ -1,0 +1,287 @@
+"""A trained network of timm's as a folder like those on Hugging Face's hub, which timm alone opens.
+
+::
+
+    config.json          timm's: architecture, num_classes, model_args, pretrained_cfg, label_names; and, under "dalib",
+                         what a model's config.json has
+    model.safetensors    tensors under timm's names
+    head.safetensors     what follows the backbone, where timm has no such layers: standardisation, bottleneck, head,
+                         and the warps of views that are averaged
+    README.md            a program for timm and torch that predicts an image
+
+Without a bottleneck, standardisation and averaged views the network is one of timm's as it stands, there is no
+head.safetensors, and ``timm.create_model("local-dir:FOLDER", pretrained=True)`` is the whole classifier. Otherwise that
+gives the backbone, and the program in README.md does the rest in plain torch. Our own small networks have no such
+form: nothing but this library could open it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dalib.errors import UserError
+from dalib.models.averaged import AveragedViews
+from dalib.models.exported import KEY, OpenedModel
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.models.saved import content_of, description_of
+from dalib.runfolder import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.models.classifier import ImageClassifier
+    from dalib.models.saved import ModelDescription
+
+WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
+_BACKBONE = "backbone.network."
+_NORM = ("running_mean", "running_var", "weight", "bias")  # in the order that F.batch_norm takes them
+
+
+def write_timm_folder(
+    folder: Path, model: ImageClassifier, predictor: nn.Module, description: ModelDescription
+) -> None:
+    """Write the files into ``folder``, which is there.
+
+    Args:
+        predictor: what predicts: the model, or its mean over views.
+
+    Raises:
+        ValueError: a backbone that is not timm's, or preprocessing that timm has no words for.
+    """
+    preprocessing = description.preprocessing
+    if not isinstance(model.backbone, PretrainedBackbone):
+        raise ValueError(f"the backbone {description.architecture['backbone']} is not one of timm's")
+    if preprocessing.mean is None or preprocessing.fit == "ink":
+        raise ValueError("timm knows no images that are standardised by their own pixels, or cut out by their ink")
+    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name.removeprefix(_BACKBONE): each for name, each in own.items() if name.startswith(_BACKBONE)}
+    head = {name: each for name, each in own.items() if not name.startswith(_BACKBONE)}
+    if isinstance(predictor, AveragedViews):
+        head["warps"] = predictor.warps.maps.detach().cpu().clone()
+    backbone: Any = model.backbone.network
+    arguments = _arguments(model.backbone.name, preprocessing)
+    classifier = backbone.pretrained_cfg.get("classifier")
+    classes = 0
+    if head.keys() == {"head.weight", "head.bias"} and _is_linear_in_timm(model, arguments, classifier):
+        classes = model.num_classes
+        tensors |= {f"{classifier}.{name}": head[f"head.{name}"] for name in ("weight", "bias")}
+        head = {}
+    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+    if head:
+        (folder / HEAD).write_bytes(save(head, metadata={"format": "pt"}))
+    config = {
+        "architecture": model.backbone.name,
+        "num_classes": classes,
+        "num_features": model.backbone.out_features,
+        "model_args": arguments,
+        "label_names": list(description.classes),
+        "pretrained_cfg": {
+            "input_size": [preprocessing.channels, preprocessing.input_size, preprocessing.input_size],
+            "fixed_input_size": "img_size" in arguments,
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": preprocessing.input_size / preprocessing.size,
+            "crop_mode": "squash" if preprocessing.fit == "stretch" else "center",
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std or ()),
+            "num_classes": classes,
+            "first_conv": backbone.pretrained_cfg.get("first_conv"),
+            "classifier": classifier,
+        },
+        KEY: content_of(description),
+    }
+    write_json(folder / "config.json", config)
+    write_text(folder / "README.md", _readme(config, head, preprocessing))
+
+
+def is_timm_folder(folder: Path) -> bool:
+    """Whether a model's folder is of this kind; of another, config.json says so when it is read."""
+    content = read_json(folder / "config.json")
+    return isinstance(content, dict) and "pretrained_cfg" in content
+
+
+def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
+    """The model of such a folder, by timm and torch as its README.md does it.
+
+    Raises:
+        UserError: files that are missing, damaged, or do not fit each other.
+    """
+    config = read_json(folder / "config.json")
+    try:
+        description = description_of(config[KEY], folder / "config.json")
+        network = _created(config)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        head = load_file(folder / HEAD, device=str(device)) if not config["num_classes"] else {}
+    except UserError:
+        raise
+    except Exception as error:  # timm and torch raise whatever they like
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{folder}: not a whole folder that `dalib export --format hf` wrote ({what})") from None
+    network = network.to(device)
+
+    def probabilities(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return _probabilities(network, head, description.preprocessing.normalize(images.to(device))).cpu()
+
+    return OpenedModel(description, probabilities)
+
+
+def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) -> Tensor:
+    """(N, C, H, W) normalised -> (N, K): what the program in README.md spells out."""
+    if "warps" in head:
+        rest = {name: each for name, each in head.items() if name != "warps"}
+        views = [
+            F.grid_sample(
+                images,
+                F.affine_grid(warp.expand(len(images), 2, 3), list(images.shape), align_corners=False),
+                padding_mode="border",
+                align_corners=False,
+            )
+            for warp in head["warps"]
+        ]
+        return torch.stack([_probabilities(network, rest, view) for view in views]).mean(dim=0)
+    features: Tensor = network(images)
+    if "feature_mean" in head:
+        features = (features - head["feature_mean"]) / head["feature_std"]
+    if "bottleneck.0.weight" in head:
+        features = F.linear(features, head["bottleneck.0.weight"], head["bottleneck.0.bias"])
+        if "bottleneck.1.weight" in head:
+            mean, var, weight, bias = (head[f"bottleneck.1.{name}"] for name in _NORM)
+            features = F.batch_norm(features, mean, var, weight, bias)
+        features = features.relu()
+    if head:
+        features = F.linear(features, head["head.weight"], head["head.bias"])
+    return features.softmax(dim=1)
+
+
+def _created(config: dict[str, Any]) -> nn.Module:
+    timm = importlib.import_module("timm")
+    network: nn.Module = timm.create_model(
+        config["architecture"], num_classes=config["num_classes"], **config["model_args"]
+    )
+    return network.eval()
+
+
+def _arguments(name: str, preprocessing: Preprocessing) -> dict[str, int]:
+    """What timm needs to build the network for images of this shape."""
+    timm = importlib.import_module("timm")
+    size = preprocessing.input_size
+    try:
+        timm.create_model(name, num_classes=0, in_chans=preprocessing.channels, img_size=size)
+    except TypeError:  # most networks take any size, and not this argument
+        return {"in_chans": preprocessing.channels}
+    return {"in_chans": preprocessing.channels, "img_size": size}
+
+
+def _is_linear_in_timm(model: ImageClassifier, arguments: dict[str, int], classifier: Any) -> bool:
+    """Whether timm's network ends, after the features that it gives without a classifier, in a layer like our head."""
+    if not isinstance(classifier, str) or not isinstance(model.backbone, PretrainedBackbone):
+        return False
+    whole = _created({"architecture": model.backbone.name, "num_classes": model.num_classes, "model_args": arguments})
+    own = {f"{classifier}.weight", f"{classifier}.bias"}
+    layer = dict(whole.named_modules()).get(classifier)
+    return (
+        isinstance(layer, nn.Linear)
+        and layer.in_features == model.features_dim
+        and whole.state_dict().keys() - own == model.backbone.network.state_dict().keys()
+    )
+
+
+_PROGRAM = """\
+import json
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+folder = Path(".")  # where this file is
+config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+network = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"]).eval()
+network.load_state_dict(load_file(folder / "model.safetensors"))
+
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")
+image = {scaled}
+pixels = torch.from_numpy(np.array(image)).reshape({size}, {size}, {channels}).permute(2, 0, 1)[None] / 255
+x = pixels[..., {first}:{last}, {first}:{last}]
+x = (x - torch.tensor({mean}).view(1, -1, 1, 1)) / torch.tensor({std}).view(1, -1, 1, 1)
+"""
+
+
+def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
+    size, first = preprocessing.size, (preprocessing.size - preprocessing.input_size) // 2
+    resampling = f"Image.Resampling.{preprocessing.interpolation.upper()}"
+    scaled = f"ImageOps.fit(image, ({size}, {size}), {resampling})"
+    if preprocessing.fit == "stretch":
+        scaled = f"image.resize(({size}, {size}), {resampling})"
+    program = _PROGRAM.format(
+        mode="L" if preprocessing.channels == 1 else "RGB",
+        scaled=scaled,
+        size=size,
+        channels=preprocessing.channels,
+        first=first,
+        last=first + preprocessing.input_size,
+        mean=list(preprocessing.mean or ()),
+        std=list(preprocessing.std or ()),
+    )
+    lines = ["", "", "def classify(x):", "    y = network(x)"]
+    if head:
+        lines[:0] = ['head = load_file(folder / "head.safetensors")']
+    if "feature_mean" in head:
+        lines += ['    y = (y - head["feature_mean"]) / head["feature_std"]']
+    if "bottleneck.0.weight" in head:
+        lines += ['    y = F.linear(y, head["bottleneck.0.weight"], head["bottleneck.0.bias"])']
+        if "bottleneck.1.weight" in head:
+            lines += [
+                f"    norm = [head[f'bottleneck.1.{{name}}'] for name in {_NORM}]",
+                "    y = F.batch_norm(y, *norm)",
+            ]
+        lines += ["    y = y.relu()"]
+    if head:
+        lines += ['    y = F.linear(y, head["head.weight"], head["head.bias"])']
+    lines += ["    return y.softmax(dim=1)", "", ""]
+    if "warps" in head:
+        lines += [
+            "def view(x, warp):",
+            "    grid = F.affine_grid(warp[None], x.shape, align_corners=False)",
+            '    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)',
+            "",
+            "",
+        ]
+    mean = 'torch.stack([classify(view(x, warp)) for warp in head["warps"]]).mean(dim=0)[0]'
+    lines += [
+        "with torch.no_grad():",
+        f"    probabilities = {mean if 'warps' in head else 'classify(x)[0]'}",
+        'print(json.dumps(dict(zip(config["label_names"], probabilities.tolist()))))',
+    ]
+    program += "\n".join(lines)
+    if not head:
+        program = program.replace("from torch.nn import functional as F\n", "")
+    what = "the whole classifier" if not head else "the backbone; head.safetensors holds what follows it"
+    classes = ", ".join(config["label_names"])
+    return f"""---
+library_name: timm
+tags: [image-classification, timm, domain-adaptation]
+---
+# {config["architecture"]}, adapted by dalib
+
+Classes: {classes}.
+
+`timm.create_model("local-dir:FOLDER", pretrained=True)` (a recent timm) is {what}. To predict an image with timm
+and torch alone:
+
+```python
+{program}
+```
+
+With dalib: `import dalib; dalib.load("FOLDER")("photo.jpg")`.
+"""

@@ -1,0 +1,163 @@
+"""A model, from wherever it was left, as a function of images: what ``dalib.load`` gives."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from dalib import build
+from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason
+from dalib.data.sources import picture_of
+from dalib.errors import UserError
+from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
+from dalib.models.timm_folder import is_timm_folder, read_timm_folder
+from dalib.predictions import models_of
+from dalib.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_BATCH = 64
+_READERS = {".onnx": read_onnx, ".pt2": read_program}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image."""
+
+    label: str
+    """The most probable class."""
+    confidence: float
+    """Its probability."""
+    probabilities: dict[str, float]
+    """Of each class, the most probable first."""
+
+
+class Predictor:
+    """Predicts images; make one with :func:`load`.
+
+    Call it with one image, for a :class:`Prediction`, or with a list of them, for a list. An image is a path, a PIL
+    image, or an array (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the scale [0, 1].
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+
+    def __init__(self, model: OpenedModel) -> None:
+        self.model = model
+        self.classes = model.description.classes
+
+    @overload
+    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    @overload
+    def __call__(self, images: str | Path | Image.Image | np.ndarray | Tensor) -> Prediction: ...
+    def __call__(self, images: Any) -> Prediction | list[Prediction]:
+        if not isinstance(images, list | tuple):
+            return self([images])[0]
+        found: list[Prediction] = []
+        for first in range(0, len(images), _BATCH):
+            rows = np.stack([self._pixels(each) for each in images[first : first + _BATCH]])
+            found += [self._prediction(each) for each in self.model.probabilities(torch.from_numpy(rows))]
+        return found
+
+    def _pixels(self, image: Any) -> np.ndarray:
+        """(C, size, size) uint8."""
+        preprocessing = self.model.description.preprocessing
+        try:
+            if isinstance(image, str | Path):
+                with pillow_warnings_as_errors():
+                    return read_pixels(Path(image), preprocessing)
+            if isinstance(image, Image.Image):
+                image = ImageOps.exif_transpose(image)
+            return preprocessing.pixels(picture_of(image))
+        except Exception as error:  # decoders raise whatever they like
+            what = image if isinstance(image, str | Path) else type(image).__name__
+            raise UserError(f"image {what}: {reason(error)}") from error
+
+    def _prediction(self, probabilities: Tensor) -> Prediction:
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        values = probabilities.tolist()
+        shares = {self.classes[number]: values[number] for number in order}
+        return Prediction(self.classes[order[0]], values[order[0]], shares)
+
+
+def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
+    """The model of a run's folder, or of what ``dalib export`` wrote.
+
+    Args:
+        path: the folder of a run or of an exported model, or a file that ends in .onnx or .pt2.
+        model: of a run: ``adapted`` or ``source-only``; by default the run's own.
+        device: auto, cpu or cuda.
+
+    Raises:
+        UserError: no such model, or files that are damaged.
+    """
+    return Predictor(open_model(path, model=model, device=device))
+
+
+def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
+    """As :func:`load`, for rows of stored images."""
+    place = _place_of(Path(path), model)
+    where = build.make_device(device)
+    if place.is_file():
+        return _READERS[place.suffix.lower()](place, where)
+    if is_timm_folder(place):
+        return read_timm_folder(place, where)
+    predictor, description = build.load_model(place)
+    network = PixelsToProbabilities(predictor, description.preprocessing).eval().to(where)
+
+    def probabilities(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = network(images.to(where))
+        return found.cpu()
+
+    return OpenedModel(description, probabilities)
+
+
+def identity_of(path: str | Path, *, model: str | None = None) -> str:
+    """The digest of the files of a model: another model has another one. Errors as :func:`load`."""
+    place = _place_of(Path(path), model)
+    digest = hashlib.blake2b(digest_size=16)
+    for each in [place] if place.is_file() else sorted([place / "config.json", *place.glob("*.safetensors")]):
+        digest.update(f"{each.name} {each.stat().st_size}\n".encode())
+        with each.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def model_folder(run: RunFolder, model: str | None) -> Path:
+    """The folder of a run's model; None is the one that predicts.
+
+    Raises:
+        UserError: none of that name.
+    """
+    models = models_of(run)
+    if model is not None and model not in models:
+        raise UserError(f"--model {model}: this run has {', '.join(models)}")
+    return models[model] if model else next(iter(models.values()))
+
+
+def _place_of(path: Path, model: str | None) -> Path:
+    """The file or the folder of a model that a path means."""
+    exported = path.suffix.lower() in _READERS and not path.is_dir()
+    if exported and not path.is_file():
+        raise UserError(f"RUN {path}: no such file")
+    if not exported and not _holds_a_model(path):
+        return model_folder(RunFolder.existing(path), model)
+    if model is not None:
+        raise UserError(f"--model {model}: {path} is one model; give the folder of a run, or leave out --model")
+    return path
+
+
+def _holds_a_model(folder: Path) -> bool:
+    names: Sequence[str] = ("config.json", "model.safetensors")
+    return all((folder / name).is_file() for name in names)

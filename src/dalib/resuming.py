@@ -1,0 +1,94 @@
+"""Going on with a run: what it began with, against what is there now."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dalib.config import ELSEWHERE
+from dalib.console import say
+from dalib.data.fingerprint import fingerprint
+from dalib.errors import UserError
+from dalib.files import locked
+from dalib.runfolder import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dalib.config import TrainConfig
+    from dalib.domains import Domains
+    from dalib.runfolder import RunFolder
+
+_OF_THE_COMMAND = (*ELSEWHERE, "out", "overwrite", "preset", "strict")
+
+
+@contextmanager
+def claimed(run: RunFolder) -> Iterator[None]:
+    """The run's folder, for this process alone as long as it lives.
+
+    Raises:
+        UserError: another process has it.
+    """
+    with locked(run.lock, wait=False) as state:
+        if state == "busy":
+            raise UserError(
+                f"RUN {run.root}: another process is training in this folder; wait until it ends, or stop it first"
+            )
+        yield
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide a run's result, each under its name on the command line."""
+    found: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{part}": each for part, each in value.items()}
+        elif name not in _OF_THE_COMMAND:
+            found[name] = value
+    return found
+
+
+def fingerprints_of(domains: Domains) -> dict[str, str]:
+    """Of source and target; see :func:`dalib.data.fingerprint.fingerprint`."""
+    train, target = domains.train, domains.target
+    return {
+        "source": fingerprint(train.images, train.names, train.labels),
+        "target": fingerprint(target.images, target.names),
+    }
+
+
+def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bool) -> None:
+    """Compare the summary that is about to be written with that of the run's beginning.
+
+    Raises:
+        UserError: other settings or other data, unless that is allowed.
+    """
+    before = read_json(run.summary)
+    changes = [
+        f"--{name} was {_shown(old)}, is {_shown(now['settings'].get(name))}"
+        for name, old in (before.get("settings") or {}).items()
+        if now["settings"].get(name) != old
+    ]
+    for domain, old in (before.get("fingerprints") or {}).items():
+        if now["fingerprints"][domain] != old:
+            then, here = before["counts"][domain], now["counts"][domain]
+            counted = f"{then} images then, {here} now" if then != here else f"still {here} images, not the same ones"
+            changes.append(f"the {domain} {now[domain]} has changed ({counted})")
+    if changes and not allow_changes:
+        raise UserError(
+            f"--resume {run.root}: {'; '.join(changes)}. Put it back as it was, or add --allow_changes to go on all "
+            "the same"
+        )
+    for change in changes:
+        say(f"note: {change}")
+    for what in ("dalib", "torch"):
+        if before.get(what) != now[what]:
+            say(
+                f"note: the run began with {what} {before.get(what)}, this is {now[what]}: it goes on, but not bit for "
+                "bit as it would have"
+            )
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,328 @@
+"""What `dalib export` writes predicts as the run does, opens without dalib, and is whole or not there."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import dalib
+from dalib import build, exporting
+from dalib.cli import run
+from dalib.data.preprocessing import Preprocessing
+from dalib.errors import UserError
+from dalib.exporting import export
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.models.saved import ModelDescription, save_model
+from dalib.predictor import open_model
+from dalib.runfolder import RunFolder, write_json
+
+CLASSES = ("blue", "green", 'Größe, "L"')
+PHOTO = {"pretrained": True, "frozen_stages": 0, "frozen_norms": False, "checkpointing": False, "features": True}
+NORMALISED = {"mean": (0.5, 0.4, 0.5), "std": (0.2, 0.25, 0.2)}
+KINDS = {
+    "small": ({"backbone": "small", "bottleneck_dim": 8}, Preprocessing(16, 1, fit="ink")),
+    "small-views": ({"backbone": "digits", "bottleneck_dim": 8, "averaged_views": 3}, Preprocessing(16, 3)),
+    "photo": (
+        {"backbone": "test_resnet", "bottleneck_dim": 16, "standardize": True, "dropout": 0.5, **PHOTO},
+        Preprocessing(37, 3, crop=32, interpolation="bicubic", **NORMALISED),
+    ),
+    "photo-views": (
+        {"backbone": "test_efficientnet", "bottleneck_dim": 16, "averaged_views": 2, "bottleneck_norm": False, **PHOTO},
+        Preprocessing(37, 3, crop=32, fit="stretch", **NORMALISED),
+    ),
+    "photo-plain": (
+        {"backbone": "test_vit", "bottleneck_dim": None, **PHOTO},
+        Preprocessing(32, 1, mean=(0.5,), std=(0.2,)),
+    ),
+}
+
+
+def make_run(folder, kind, classes=CLASSES):
+    """A run with an untrained model whose statistics and probabilities are not those of a fresh network."""
+    settings, preprocessing = KINDS[kind]
+    architecture = {
+        "averaged_views": 0,
+        "channels": preprocessing.channels,
+        "size": preprocessing.input_size,
+        **settings,
+    }
+    torch.manual_seed(0)
+    network = build.make_classifier(architecture, len(classes))
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    if architecture.get("standardize"):
+        width = len(network.feature_mean)
+        network.set_feature_statistics(torch.randn(width) * 0.1, torch.rand(width) + 0.5)
+    save_model(folder / "model", network, ModelDescription(architecture, classes, preprocessing))
+    (folder / "config.yaml").write_text("")
+    write_json(folder / "summary.json", {"method": "self-ensemble"})
+    return RunFolder.existing(folder)
+
+
+def write_photos(folder, count, size=(44, 36)):
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        colours = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+        colours.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number:03d}.png")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return {kind: make_run(root / kind, kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, 6)
+    return folder
+
+
+def name_of(form):
+    return {"onnx": "model.onnx", "torch-export": "model.pt2"}.get(form, "model")
+
+
+def table(place, photos, out):
+    assert run(["predict", str(place), "--images", str(photos), "--out", str(out)]) == 0
+    return list(csv.reader(out.read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["onnx", "torch-export", "torch", "hf"])
+def test_an_export_predicts_as_the_run_for_any_batch_and_the_difference_is_printed(
+    form, kind, runs, photos, tmp_path, capsys
+):
+    if form == "hf" and kind.startswith("small"):
+        pytest.skip("refused, see below")
+    out = tmp_path / name_of(form)
+    command = ["export", str(runs[kind].root), "--format", form, "--out", str(out)]
+    assert run(command) == 0
+    assert "largest difference from PyTorch" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    original, opened = open_model(runs[kind].root), open_model(out)
+    assert opened.description == original.description
+    size, channels = original.description.preprocessing.size, original.description.preprocessing.channels
+    for count in (1, 2, 5):
+        images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8)
+        expected = original.probabilities(images)
+        torch.testing.assert_close(opened.probabilities(images), expected, rtol=0, atol=1e-5)
+        assert expected.std() > 0.01, "a check of equal shares would say little"
+    rows = table(out, photos, tmp_path / "exported.csv")
+    expected = table(runs[kind].root, photos, tmp_path / "run.csv")
+    assert [(row[0], row[1], row[3]) for row in rows] == [(row[0], row[1], row[3]) for row in expected]
+    for row, other in zip(rows[1:], expected[1:], strict=True):
+        assert float(row[2]) == pytest.approx(float(other[2]), abs=1.01e-4)
+
+
+def test_an_onnx_file_alone_says_what_it_takes(runs, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export(runs["photo"], "onnx", tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    content = json.loads(session.get_modelmeta().custom_metadata_map["dalib"])
+    assert content["classes"] == list(CLASSES)
+    assert content["preprocessing"]["size"] == 37
+    assert content["preprocessing"]["fit"] == "crop"
+    (given,), (found,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape[1:]) == ("images", "tensor(uint8)", [3, 37, 37])
+    assert (found.name, found.type) == ("probabilities", "tensor(float)")
+    assert isinstance(given.shape[0], str), "any number of images"
+
+
+def test_a_program_opens_with_torch_alone(runs, tmp_path):
+    export(runs["photo-views"], "torch-export", tmp_path / "m.pt2")
+    program = (
+        "import sys, torch\n"
+        "images = torch.zeros(3, 3, 37, 37, dtype=torch.uint8)\n"
+        "extra = {'dalib': ''}\n"
+        "found = torch.export.load(sys.argv[1], extra_files=extra).module()(images)\n"
+        "assert found.shape == (3, 3) and 'blue' in extra['dalib'] and 'dalib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "m.pt2")], check=True)
+
+
+@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])
+def test_the_program_in_the_readme_predicts_without_dalib(kind, runs, photos, tmp_path):
+    folder = export(runs[kind], "hf", tmp_path / "m")
+    program = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    photo = photos / "003.png"
+    assert "photo.jpg" in program
+    program = program.replace("photo.jpg", str(photo)) + "\nimport sys\nassert 'dalib' not in sys.modules\n"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    found, expected = json.loads(done.stdout), dalib.load(runs[kind].root)(photo).probabilities
+    assert found.keys() == expected.keys()
+    assert [found[name] for name in expected] == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])
+def test_timm_opens_the_folder(kind, runs, tmp_path):
+    import timm
+
+    folder = export(runs[kind], "hf", tmp_path / "m")
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    original, _ = build.load_model(runs[kind].root / "model")
+    settings, preprocessing = KINDS[kind]
+    images = torch.rand(2, preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
+    whole = settings["bottleneck_dim"] is None
+    assert whole != (folder / "head.safetensors").is_file()
+    with torch.no_grad():
+        expected = original(images) if whole else getattr(original, "model", original).backbone(images)
+        torch.testing.assert_close(network(images), expected)
+    data = timm.data.resolve_model_data_config(network)
+    assert data["input_size"] == (preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
+    assert tuple(data["mean"]) == preprocessing.mean
+    assert network.pretrained_cfg["label_names"] == list(CLASSES)
+
+
+def test_plain_weights_are_the_runs_own(runs, tmp_path):
+    folder = export(runs["small"], "torch", tmp_path / "m")
+    first, second = (load_file(each / "model.safetensors") for each in (folder, runs["small"].model))
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+    assert "dalib.load" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_other_model_of_a_run_can_be_exported(runs, tmp_path):
+    both = make_run(tmp_path / "run", "small")
+    other = make_run(tmp_path / "other", "small-views")
+    (tmp_path / "run" / "source-only").mkdir()
+    other.model.rename(both.source_only.model)
+    export(both, "torch", tmp_path / "m", model="source-only")
+    assert open_model(tmp_path / "m").description.architecture["backbone"] == "digits"
+    with pytest.raises(UserError, match="this run has adapted, source-only"):
+        export(both, "torch", tmp_path / "n", model="best")
+
+
+# what is refused leaves nothing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--format", "onnx", "--out", "model.bin"], "ends in .onnx"),
+        (["--format", "torch-export", "--out", "model.onnx"], "ends in .pt2"),
+        (["--format", "torch", "--out", "model.onnx"], "is a folder"),
+        (["--format", "onnx", "--out", "nowhere/model.onnx"], "make it first"),
+        (["--format", "onnx", "--out", "there.onnx"], "there is something already"),
+        (["--format", "hf", "--out", "there"], "there is something already"),
+        (["--format", "hf", "--out", "model"], "not one of timm's"),
+        (["--format", "tflite", "--out", "model"], "tflite"),
+        (["--format", "onnx", "--out", "model.onnx", "--model", "best"], "this run has adapted"),
+    ],
+)
+def test_what_cannot_be_written_is_told_and_leaves_nothing(arguments, expected, runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_text("mine")
+    (tmp_path / "there").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["export", str(runs["small"].root), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "there.onnx").read_text() == "mine"
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch-export", "torch", "hf"])
+def test_a_file_that_predicts_otherwise_is_not_left(form, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        exporting, "predict_probabilities", lambda network, images, *_, **__: torch.zeros(len(images), 3)
+    )
+    with pytest.raises(UserError, match="differ from PyTorch's by up to"):
+        export(runs["photo"], form, tmp_path / name_of(form))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_extra_is_named(package, runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{package} is not installed; pip install 'dalib\[export\]'"):
+        export(runs["small"], "onnx", tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
+def test_a_damaged_file_is_told(name, photos, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"not a model")
+    command = ["predict", str(tmp_path / name), "--images", str(photos), "--out", str(tmp_path / "p.csv")]
+    assert run(command) == 2
+    assert f"{name}: not a" in capsys.readouterr().err
+    assert run(["predict", str(tmp_path / f"no-{name}"), *command[2:]]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_a_damaged_folder_is_told(runs, tmp_path):
+    folder = export(runs["photo"], "hf", tmp_path / "m")
+    (folder / "head.safetensors").write_bytes(b"no")
+    with pytest.raises(UserError, match="not a whole folder"):
+        open_model(folder)
+
+
+def test_one_model_has_no_other(runs, tmp_path):
+    folder = export(runs["small"], "torch", tmp_path / "m")
+    with pytest.raises(UserError, match="leave out --model"):
+        open_model(folder, model="adapted")
+
+
+# dalib.load
+
+
+def test_three_lines_predict_a_photo(runs, photos):
+    predictor = dalib.load(runs["photo"].root)
+    prediction = predictor(str(photos / "000.png"))
+    assert prediction.label in CLASSES
+    assert prediction.confidence == max(prediction.probabilities.values()) == prediction.probabilities[prediction.label]
+    assert set(prediction.probabilities) == set(CLASSES)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_path_an_image_and_its_pixels_are_one_image(runs, photos):
+    predictor = dalib.load(runs["photo"].root)
+    image = Image.open(photos / "001.png")
+    pixels = np.asarray(image)
+    expected = predictor(photos / "001.png")
+    given = [image, pixels, torch.from_numpy(pixels.copy()).permute(2, 0, 1), pixels / 255]
+    assert [each.label for each in predictor(given)] == [expected.label] * 4
+    assert [each.confidence for each in predictor(given)] == pytest.approx([expected.confidence] * 4, abs=1e-6)
+    assert predictor([]) == []
+
+
+def test_what_is_no_image_is_told(runs, tmp_path):
+    predictor = dalib.load(runs["photo"].root)
+    (tmp_path / "x.png").write_bytes(b"no")
+    for image, expected in ((tmp_path / "x.png", "x.png"), (tmp_path / "none.png", "No such file"), (3, "int")):
+        with pytest.raises(UserError, match=expected):
+            predictor(image)
+
+
+def test_importing_dalib_does_not_import_torch():
+    subprocess.run(
+        [sys.executable, "-c", "import sys, dalib; dalib.load; assert 'torch' not in sys.modules"], check=True
+    )
+
+
+@pytest.mark.parametrize("backbone", ["small", "test_resnet"])
+def test_a_trained_run_is_exported(backbone, tmp_path):
+    """Of timm's backbone: trained on stored features, and saved as a whole network."""
+    for domain in ("source/a", "source/b", "target"):
+        write_photos(tmp_path / domain, 6)
+    settings = ["--data.size", "32", "--steps", "2", "--batch", "4", "--method", "source-only"]
+    if backbone != "small":
+        network = PretrainedBackbone(backbone).network
+        save_file({name: each.contiguous() for name, each in network.state_dict().items()}, tmp_path / "w.safetensors")
+        settings += ["--backbone", backbone, "--weights", str(tmp_path / "w.safetensors")]
+    where = ["--source", f"{tmp_path}/source", "--target", f"{tmp_path}/target", "--out", f"{tmp_path}/run"]
+    assert run(["train", *where, *settings]) == 0
+    assert run(["export", f"{tmp_path}/run", "--format", "onnx", "--out", f"{tmp_path}/m.onnx"]) == 0
+    photo = tmp_path / "target" / "000.png"
+    first, second = (dalib.load(tmp_path / name)(photo).probabilities for name in ("run", "m.onnx"))
+    assert [second[name] for name in first] == pytest.approx(list(first.values()), abs=1e-5)

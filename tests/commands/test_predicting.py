@@ -1,0 +1,297 @@
+"""`dalib predict` writes batch by batch, goes on after a kill as if there had been none, and writes CSV or Parquet."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dalib import build, predicting
+from dalib.cli import run
+from dalib.data.preprocessing import Preprocessing
+from dalib.errors import UserError
+from dalib.files import locked
+from dalib.models.saved import ModelDescription, save_model
+from dalib.predicting import predict
+from dalib.runfolder import RunFolder, write_json
+
+COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
+
+
+def make_run(folder, seed=0):
+    architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
+    torch.manual_seed(seed)
+    network = build.make_classifier(architecture, 3)
+    torch.nn.init.normal_(network.head.weight, std=3.0)
+    save_model(folder / "model", network, ModelDescription(architecture, ("a", "b", "c"), Preprocessing(8, 3)))
+    (folder / "config.yaml").write_text("")
+    write_json(folder / "summary.json", {"method": "self-ensemble"})
+    return RunFolder.existing(folder)
+
+
+@pytest.fixture
+def found(tmp_path):
+    return make_run(tmp_path / "run")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Some names are awkward, and some files are damaged."""
+    folder, rng = tmp_path / "images", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(COUNT):
+        path = folder / f'{number:02d}, "x"\n.png'
+        Image.fromarray(rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)).save(path)
+        if number in BROKEN:
+            path.write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(predicting, "_BATCH", BATCH)
+
+
+@pytest.fixture
+def whole(found, images, tmp_path):
+    """What a command that is never stopped writes."""
+    predict(found, str(images), str(tmp_path / "whole.csv"))
+    return (tmp_path / "whole.csv").read_bytes()
+
+
+def stop_after(monkeypatch, count, error=KeyboardInterrupt):
+    """The next predictions end at the batch after ``count`` of them."""
+    lines, calls = predicting._lines, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) > count:
+            raise error
+        return lines(*arguments)
+
+    monkeypatch.setattr(predicting, "_lines", stopping)
+
+
+def rows_of(content):
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def left(out):
+    return sorted(path.name for path in out.parent.iterdir() if path.name.startswith(out.name))
+
+
+def test_every_readable_image_has_a_row_in_order(whole, images, tmp_path, capsys):
+    rows = list(csv.reader(io.StringIO(whole.decode(), newline="")))
+    assert rows[0] == ["path", "class", "confidence", "runner_up", "runner_up_confidence"]
+    readable = [path for number, path in enumerate(sorted(images.iterdir())) if number not in BROKEN]
+    assert [row[0] for row in rows[1:]] == [str(path) for path in readable]
+    assert left(tmp_path / "whole.csv") == ["whole.csv"]
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_cache_changes_nothing(cache, found, images, whole, tmp_path):
+    assert predict(found, str(images), str(tmp_path / "p.csv"), cache=cache) == COUNT - len(BROKEN)
+    for row, other in zip(
+        rows_of((tmp_path / "p.csv").read_bytes()), rows_of(whole), strict=True
+    ):  # other batches, so that the last digit may differ
+        assert (row["path"], row["class"]) == (other["path"], other["class"])
+        assert float(row["confidence"]) == pytest.approx(float(other["confidence"]), abs=1.01e-4)
+
+
+@pytest.mark.parametrize("after", [1, 2, 5])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_stopped_command_goes_on_to_the_same_file(error, after, found, images, whole, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "p.csv"
+    with monkeypatch.context() as patched:
+        stop_after(patched, after, error)
+        with pytest.raises(error):
+            predict(found, str(images), str(out))
+    assert not out.exists()
+    assert left(out) == ["p.csv.part", "p.csv.part.json"]
+    read = []
+    decode = predicting.decode
+    monkeypatch.setattr(predicting, "decode", lambda paths, *rest: (read.extend(paths), decode(paths, *rest))[1])
+    capsys.readouterr()
+    assert predict(found, str(images), str(out)) == COUNT - len(BROKEN)
+    assert out.read_bytes() == whole
+    assert left(out) == ["p.csv"]
+    assert len(read) == COUNT - after * BATCH, "what was done is not read again"
+    told = capsys.readouterr().out
+    assert f"going on after {after * BATCH} of {COUNT} images" in told
+    assert "skipped 3 images" in told, "those of before the stop are told, too"
+
+
+def test_a_full_disk_is_told_and_the_command_goes_on_later(found, images, whole, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3, OSError(28, "No space left on device"))
+        with pytest.raises(UserError, match=r"No space left on device.*same command"):
+            predict(found, str(images), str(out))
+    predict(found, str(images), str(out))
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("torn", [b'"half a li', b"\xff\x00", b"x,a,0.5,b,0.2\n" * 3])
+def test_what_a_kill_left_behind_the_last_kept_batch_is_dropped(torn, found, images, whole, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            predict(found, str(images), str(out))
+    with (tmp_path / "p.csv.part").open("ab") as file:
+        file.write(torn)
+    predict(found, str(images), str(out))
+    assert out.read_bytes() == whole
+
+
+def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, images, whole, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    monkeypatch.setattr(predicting, "_KEEP_SECONDS", -1)
+    program = (
+        "import os, signal, sys\n"
+        "from dalib import predicting\n"
+        f"predicting._BATCH, predicting._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
+        "def killed(*arguments):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) > 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return lines(*arguments)\n"
+        "predicting._lines = killed\n"
+        "predicting.predict(*sys.argv[1:])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(found.root), str(images), str(out)], capture_output=True)
+    assert done.returncode == -9, done.stderr
+    assert json.loads((tmp_path / "p.csv.part.json").read_text())["done"] == 3 * BATCH
+    predict(found, str(images), str(out))
+    assert out.read_bytes() == whole
+    assert left(out) == ["p.csv"]
+
+
+@pytest.mark.parametrize("name", ["p.csv.part", "p.csv.part.json"])
+@pytest.mark.parametrize("damage", ["shortened", "emptied", "removed"])
+def test_a_part_that_cannot_be_gone_on_from_is_begun_anew(damage, name, found, images, whole, tmp_path, monkeypatch):
+    out, path = tmp_path / "p.csv", tmp_path / name
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            predict(found, str(images), str(out))
+    if damage == "removed":
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size // 2 if damage == "shortened" else 0)
+    predict(found, str(images), str(out))
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("change", ["another image", "an image less", "another model"])
+def test_a_part_of_other_images_or_another_model_is_refused_and_kept(change, found, images, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            predict(found, str(images), str(out))
+    before = (tmp_path / "p.csv.part").read_bytes()
+    if change == "another image":
+        (images / "99.png").write_bytes((min(images.iterdir())).read_bytes())
+    elif change == "an image less":
+        max(images.iterdir()).unlink()
+    else:
+        make_run(found.root, seed=1)
+    with pytest.raises(UserError, match=r"p\.csv\.part holds 10 predictions of other images or of another model"):
+        predict(found, str(images), str(out))
+    assert (tmp_path / "p.csv.part").read_bytes() == before
+    assert not out.exists()
+
+
+def test_a_file_that_is_there_is_replaced_at_the_end(found, images, whole, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    out.write_text("of yesterday")
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            predict(found, str(images), str(out))
+    assert out.read_text() == "of yesterday"
+    predict(found, str(images), str(out))
+    assert out.read_bytes() == whole
+
+
+def test_two_processes_do_not_write_one_file(found, images, tmp_path):
+    with locked(tmp_path / "p.csv.part.lock", wait=False) as lock:
+        if lock == "impossible":
+            pytest.skip("no locks here")
+        with pytest.raises(UserError, match="another process"):
+            predict(found, str(images), str(tmp_path / "p.csv"))
+
+
+def test_strict_refuses_the_first_unreadable_image_and_a_mended_one_goes_on(found, images, whole, tmp_path):
+    out = tmp_path / "p.csv"
+    with pytest.raises(UserError, match=r"(?s)05.*leave out --strict"):
+        predict(found, str(images), str(out), strict=True)
+    assert left(out) == ["p.csv.part", "p.csv.part.json"]
+    rng = np.random.default_rng(1)
+    for number, path in enumerate(sorted(images.iterdir())):
+        if number in BROKEN:
+            Image.fromarray(rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)).save(path)
+    assert predict(found, str(images), str(out), strict=True) == COUNT
+
+
+def test_only_unreadable_images_are_an_error_and_leave_nothing(found, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    for number in range(6):
+        (tmp_path / "images" / f"{number}.png").write_bytes(b"no")
+    out = tmp_path / "p.csv"
+    assert run(["predict", str(found.root), "--images", str(tmp_path / "images"), "--out", str(out)]) == 2
+    assert "none of its 6 images can be read (for instance" in capsys.readouterr().err
+    assert left(out) == []
+
+
+# Parquet
+
+
+def test_parquet_holds_what_csv_holds(found, images, whole, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(predicting, "_ROW_GROUP", 7)
+    out = tmp_path / "p.parquet"
+    assert predict(found, str(images), str(out)) == COUNT - len(BROKEN)
+    assert left(out) == ["p.parquet"]
+    table = parquet.read_table(out)
+    assert parquet.ParquetFile(out).num_row_groups == 3
+    assert [str(kind) for kind in table.schema.types] == ["string", "string", "float", "string", "float"]
+    for row, other in zip(table.to_pylist(), rows_of(whole), strict=True):
+        assert row.keys() == other.keys()
+        for name, value in row.items():
+            assert value == (pytest.approx(float(other[name])) if name.endswith("confidence") else other[name])
+
+
+def test_parquet_goes_on_too(found, images, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    predict(found, str(images), str(tmp_path / "whole.parquet"))
+    out = tmp_path / "p.parquet"
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            predict(found, str(images), str(out))
+    predict(found, str(images), str(out))
+    assert parquet.read_table(out).equals(parquet.read_table(tmp_path / "whole.parquet"))
+
+
+def test_without_pyarrow_parquet_is_refused_before_the_work(found, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pip install 'dalib\[parquet\]'"):
+        predict(found, str(images), str(tmp_path / "p.parquet"))
+    assert left(tmp_path / "p.parquet") == []
+
+
+def test_batches_do_not_pile_up(found, images, tmp_path, monkeypatch):
+    """At most one batch is read ahead of the one in use."""
+    decode, read, seen = predicting.decode, [], []
+    lines = predicting._lines
+    monkeypatch.setattr(predicting, "decode", lambda paths, *rest: (read.append(1), decode(paths, *rest))[1])
+    monkeypatch.setattr(predicting, "_lines", lambda *rest: (seen.append(len(read)), lines(*rest))[1])
+    predict(found, str(images), str(tmp_path / "p.csv"))
+    assert all(begun <= used + 2 for used, begun in enumerate(seen))

@@ -1,0 +1,132 @@
+"""`torchrun -m dalib train`: several processes leave one run, and one that dies ends all of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalib.cli import run
+from dalib.commands import check_counts
+from dalib.distributed import World
+from dalib.errors import UserError
+from dalib.presets import from_preset
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dalib"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(13):  # which two do not divide
+        for place, shade in (("source/dark", 60), ("source/light", 190), ("target", 120)):
+            path = root / place / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8)).save(path)
+    return root
+
+
+def arguments(images: Path, out: Path, steps: int) -> list[str]:
+    quick = f"--steps {steps} --baseline_steps 4 --batch 8 --data.size 16 --data.validation_share 0.2 --prior estimate"
+    often = "--every.log 2 --every.evaluate 4 --every.checkpoint 4"
+    where = ["--source", f"{images}/source", "--target", f"{images}/target", "--out", str(out)]
+    return ["train", *where, *quick.split(), *often.split()]
+
+
+def launched(*given: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*LAUNCH, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    process = launched(*arguments(images, out, steps=8))
+    said, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    return out, said, errors
+
+
+def test_two_processes_leave_one_run_and_print_once(trained):
+    out, said, errors = trained
+    assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6, 8]
+    assert said.count("adapted  8/8") == said.count("report  ") == 1
+    assert "Warning" not in errors
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["status"] == "done"
+    assert summary["device"].endswith("2 processes")
+    assert not list(out.parent.glob(".run*"))  # nothing half made is left
+
+
+@pytest.mark.parametrize("by", ["one process", pytest.param("two processes", marks=pytest.mark.slow)])
+def test_a_run_of_two_goes_on_with_one_and_with_two(trained, images, tmp_path, by):
+    out = tmp_path / "run"
+    process = launched(*arguments(images, out, steps=4000))
+    wait_for(out / "metrics.jsonl")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("dalib: stopped after step ") == 1
+    config = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(config.replace("steps: 4000", "steps: 12"))
+    again = ["train", "--resume", str(out), "--allow_changes"]
+    if by == "one process":
+        assert run(again) == 0
+    else:
+        process = launched(*again)
+        process.communicate(timeout=200)
+        assert process.returncode == 0
+    assert json.loads((out / "summary.json").read_text())["status"] == "done"
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not (path.is_file() and path.stat().st_size):
+        assert time.monotonic() < until, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_ends_all_in_seconds_with_a_word(images, tmp_path, rank):
+    out = tmp_path / "run"
+    process = launched(*arguments(images, out, steps=100_000))
+    wait_for(out / "metrics.jsonl")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (victim,) = [
+        child for child in children if f"\0RANK={rank}\0" in f"\0{Path(f'/proc/{child}/environ').read_text()}\0"
+    ]
+    since = time.monotonic()
+    os.kill(int(victim), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - since < 30
+    assert process.returncode == 1
+    assert f"rank      : {rank} (local_rank: {rank})\n  exitcode  : -9" in errors  # torchrun's own word
+
+
+def test_an_error_of_the_first_process_is_told_once_and_ends_all(images, trained):
+    process = launched(*arguments(images, trained[0], steps=8))
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1  # torchrun's
+    assert errors.count("there is something already") == 1
+    assert "Error:" not in errors.split("Traceback")[0]
+
+
+@pytest.mark.parametrize(("batch", "said"), [(9, "multiple of 2"), (2, "at least 2 images for each")])
+def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
+    with pytest.raises(UserError, match=said):
+        check_counts(from_preset("digits", batch=batch), World(size=2))
+
+
+@pytest.mark.parametrize("more", [[], ["--statistics", "recomputed"]])
+def test_norms_are_synchronised_on_gpus_alone(images, tmp_path, capsys, more):
+    given = [*arguments(images, tmp_path / "run", steps=2), "--sync_norms", "true", "--device", "cpu", *more]
+    assert run(given) == 2
+    assert "--sync_norms true" in capsys.readouterr().err

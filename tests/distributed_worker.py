@@ -1,0 +1,144 @@
+"""One rank: what :mod:`test_distributed` starts several of. Not a test itself.
+
+python distributed_worker.py OUT        with torchrun's variables in the environment
+"""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.source_only import SourceOnly
+from dalib.data.stream import TwoDomainStream
+from dalib.distributed import World, average_buffers, joined
+from dalib.engine.fit import Every, fit
+from dalib.engine.runlog import MetricsLog
+from dalib.errors import UserError
+
+CLASSES, BATCH, STEPS = 3, 8, 6
+SOURCE, TARGET = torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+PRIOR = torch.tensor([0.5, 0.3, 0.2])
+
+
+def student() -> nn.Module:
+    """Without batch normalisation, which sees the batch of its rank."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, CLASSES)).double()
+
+
+METHODS = {
+    "source-only": SourceOnly,
+    "self-ensemble": lambda network: SelfEnsemble(
+        network,
+        CLASSES,
+        alpha=0.7,
+        threshold=0.4,  # some images pass, and not as many on each rank
+        class_balance_weight=0.5,
+        information_weight=0.5,
+        prior=PRIOR,
+    ),
+}
+
+
+def plain(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """A view that draws nothing, so that an image looks the same on whichever rank it comes up."""
+    return rows
+
+
+def stream(world: World, views: int) -> TwoDomainStream:
+    return TwoDomainStream(
+        SOURCE,
+        torch.arange(20) % CLASSES,
+        TARGET,
+        source_view=plain,
+        target_views=(plain, lambda rows, generator: rows * 1.1)[:views],
+        batch=BATCH // world.size,
+        device=torch.device("cpu"),
+        seed=3,
+        rank=world.rank,
+        world=world.size,
+    )
+
+
+def flat(tensors) -> list[float]:
+    return torch.cat([tensor.detach().flatten() for tensor in tensors]).tolist()
+
+
+def trained(make, world: World, out: Path) -> dict:
+    method = make(student())
+    batches = stream(world, method.target_views)
+    method.loss(batches.batch_at(0), 0).total.backward()
+    found = {"gradient": flat(parameter.grad for parameter in method.student.parameters())}
+    optimizer = torch.optim.Adam([{"params": list(method.student.parameters()), "lr": 0.05, "initial_lr": 0.05}])
+    metrics = out / "metrics.jsonl" if world.first else None
+    fit(
+        method,
+        optimizer,
+        batches,
+        steps=STEPS,
+        schedule=lambda step: 1.0,
+        seed=0,
+        log=MetricsLog(metrics),
+        every=Every(log=2, evaluate=100, checkpoint=100),
+    )
+    found |= {"student": flat(method.student.parameters()), "teacher": flat(method.predictor().parameters())}
+    if metrics is not None:
+        found["metrics"] = [json.loads(line) for line in metrics.read_text().splitlines()]
+        metrics.unlink()
+    return found
+
+
+def statistics(module: nn.Module) -> list[float]:
+    return flat(buffer for buffer in module.buffers() if buffer.is_floating_point())
+
+
+def norms(world: World) -> dict:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, CLASSES)).double()
+    method = SelfEnsemble(network, CLASSES, threshold=0.0)
+    method.loss(stream(world, 2).batch_at(0), 0)
+    found = {}
+    for name, module in (("student", method.student), ("teacher", method.predictor())):
+        found[f"{name} before"] = statistics(module)
+        average_buffers(module)
+        found[f"{name} after"] = statistics(module)
+    return found
+
+
+def failing(world: World) -> str:
+    def fail() -> None:
+        raise UserError("no such thing")
+
+    try:
+        world.from_first(fail)
+    except UserError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    with joined() as world:
+        found = {name: trained(make, world, out) for name, make in METHODS.items()}
+        found["norms"] = norms(world)
+        found["said"] = world.from_first(lambda: {"by": world.rank})
+        found["failed"] = failing(world) if world.size > 1 else ""
+        with world.in_turn():
+            found["found"] = (out / "left").exists()
+            (out / "left").touch()
+        found["any"] = [world.any(world.rank == world.size - 1), world.any(False)]
+        torch.manual_seed(world.rank)
+        own = nn.Linear(2, 2)
+        shared = copy.deepcopy(own)
+        world.share(shared)
+        assert (world.rank == 0) == torch.equal(own.weight, shared.weight)
+        found["shared"] = flat(shared.parameters())
+    (out / f"{world.rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

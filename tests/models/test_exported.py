@@ -1,0 +1,114 @@
+"""Networks as files for other programs: any batch, the same probabilities, and what goes with them."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from dalib.data.preprocessing import Preprocessing
+from dalib.errors import UserError
+from dalib.models.averaged import AveragedViews
+from dalib.models.classifier import ImageClassifier
+from dalib.models.exported import (
+    PixelsToProbabilities,
+    read_onnx,
+    read_program,
+    ready_to_trace,
+    traced,
+    write_onnx,
+    write_program,
+)
+from dalib.models.padding import Conv2dSame
+from dalib.models.saved import FORMAT, ModelDescription, content_of
+
+ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 6, "channels": 3, "size": 11}
+CPU = torch.device("cpu")
+PREPROCESSING = Preprocessing(13, 3, crop=11, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+FORMS = {"onnx": (write_onnx, read_onnx), "pt2": (write_program, read_program)}
+
+
+class Padded(nn.Sequential):
+    """Convolutions with padding of TensorFlow's kind: 11 -> 6 -> 3 pixels, an uneven padding in the second."""
+
+    out_features = 5
+
+    def __init__(self):
+        super().__init__(
+            Conv2dSame(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), Conv2dSame(4, 5, 3, stride=2, groups=1)
+        )
+
+
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    network = ImageClassifier(Padded(), 4, 6, dropout=0.5, standardize=True)
+    network(torch.randn(8, 3, 11, 11))
+    nn.init.normal_(network.head.weight, std=3)
+    return network.eval()
+
+
+def images_of(count):
+    return torch.randint(0, 256, (count, 3, 13, 13), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("views", [0, 3])
+@pytest.mark.parametrize("preprocessing", [PREPROCESSING, Preprocessing(13, 3, crop=11)], ids=["fixed", "own"])
+@pytest.mark.parametrize("form", FORMS)
+def test_any_batch_gives_the_probabilities_of_the_network(form, preprocessing, views, classifier, tmp_path):
+    write, read = FORMS[form]
+    description = ModelDescription(ARCHITECTURE, ("a", "b", "Ü", "d, e"), preprocessing)
+
+    def predictor(network):
+        return AveragedViews(network, views, flip=True) if views else network
+
+    program = traced(predictor(ready_to_trace(classifier, preprocessing)), preprocessing)
+    write(tmp_path / f"m.{form}", program, description)
+    opened = read(tmp_path / f"m.{form}", CPU)
+    assert opened.description == description
+    plain = PixelsToProbabilities(predictor(classifier), preprocessing).eval()
+    for count in (1, 2, 7):
+        images = images_of(count)
+        with torch.no_grad():
+            expected = plain(images)
+        assert expected.std() > 0.05
+        torch.testing.assert_close(opened.probabilities(images), expected, rtol=0, atol=1e-5)
+
+
+def test_getting_ready_changes_nothing(classifier):
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    ready = ready_to_trace(classifier, PREPROCESSING)
+    assert not any(type(module) is Conv2dSame for module in ready.modules())
+    assert all(tensor.is_contiguous() for tensor in ready.state_dict().values())
+    assert classifier.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
+    assert any(type(module) is Conv2dSame for module in classifier.modules())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_of_a_newer_format_or_without_a_description_is_told(form, classifier, tmp_path, monkeypatch):
+    write, read = FORMS[form]
+    program = traced(ready_to_trace(classifier, PREPROCESSING), PREPROCESSING)
+    description = ModelDescription(ARCHITECTURE, ("a", "b", "c", "d"), PREPROCESSING)
+    newer = {**content_of(description), "format": FORMAT + 1}
+    path = tmp_path / f"m.{form}"
+    for content, expected in ((newer, "update dalib"), ([], "not a model of dalib's")):
+        with monkeypatch.context() as patched:
+            patched.setattr("dalib.models.exported.content_of", lambda _, content=content: content)
+            write(path, program, description)
+        with pytest.raises(UserError, match=expected):
+            read(path, CPU)
+    if form == "pt2":
+        torch.export.save(program, path)
+        with pytest.raises(UserError, match="not a program that"):
+            read(path, CPU)
+
+
+def test_the_description_is_json_that_others_can_read(classifier, tmp_path):
+    description = ModelDescription(ARCHITECTURE, ("a", "b", "c", "d"), PREPROCESSING)
+    write_program(tmp_path / "m.pt2", traced(classifier, PREPROCESSING), description)
+    extra = {"dalib": ""}
+    torch.export.load(tmp_path / "m.pt2", extra_files=extra)
+    content = json.loads(extra["dalib"])
+    assert content["classes"] == ["a", "b", "c", "d"]
+    assert (content["preprocessing"]["size"], content["preprocessing"]["crop"]) == (13, 11)

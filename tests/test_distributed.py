@@ -1,0 +1,124 @@
+"""Several processes are one training: on gloo, with 2 and 4 of them, held against one that has all the images."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dalib.distributed import World, first_host, joined, world_of
+from dalib.errors import UserError
+
+WORKER = Path(__file__).parent / "distributed_worker.py"
+
+
+def run_ranks(size: int, out: Path) -> list[dict]:
+    """What :mod:`distributed_worker` finds in each of ``size`` processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in range(size):
+        place = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        ranks.append(subprocess.Popen([sys.executable, WORKER, out], env={**os.environ, **place, **meeting}))
+    assert [process.wait(120) for process in ranks] == [0] * size
+    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(size)]
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def ranks(request, tmp_path_factory):
+    return run_ranks(request.param, tmp_path_factory.mktemp(f"ranks-{request.param}"))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return run_ranks(1, tmp_path_factory.mktemp("alone"))[0]
+
+
+def close(one, other) -> bool:
+    return torch.allclose(
+        torch.tensor(one, dtype=torch.float64), torch.tensor(other, dtype=torch.float64), 1e-10, 1e-12
+    )
+
+
+@pytest.mark.parametrize("method", ["source-only", "self-ensemble"])
+def test_the_gradient_is_that_of_one_process_with_the_whole_batch(ranks, alone, method):
+    """Class balance and information are of the mean prediction of all, which the mean of losses would get wrong."""
+    for rank in ranks:
+        assert close(rank[method]["gradient"], alone[method]["gradient"])
+    assert max(map(abs, alone[method]["gradient"])) > 1e-3
+
+
+@pytest.mark.parametrize("method", ["source-only", "self-ensemble"])
+def test_training_ends_at_the_weights_of_one_process(ranks, alone, method):
+    for rank in ranks:
+        assert close(rank[method]["student"], alone[method]["student"])
+        assert rank[method]["teacher"] == ranks[0][method]["teacher"]
+        assert close(rank[method]["teacher"], alone[method]["teacher"])
+
+
+def test_the_first_rank_logs_the_mean_over_all(ranks, alone):
+    logged, expected = ranks[0]["self-ensemble"]["metrics"], alone["self-ensemble"]["metrics"]
+    assert [line.keys() for line in logged] == [line.keys() for line in expected]
+    for one, other in zip(logged, expected, strict=True):
+        for name in one.keys() - {"images_per_second"}:
+            assert one[name] == pytest.approx(other[name], rel=1e-5), name
+    assert all("metrics" not in rank["self-ensemble"] for rank in ranks[1:])
+
+
+def test_running_statistics_are_averaged_and_the_same_everywhere(ranks):
+    for domain in ("student", "teacher"):
+        before = torch.tensor([rank["norms"][f"{domain} before"] for rank in ranks])
+        assert before.std(dim=0).min() > 0  # each rank had its own
+        for rank in ranks:
+            assert torch.allclose(torch.tensor(rank["norms"][f"{domain} after"]), before.mean(dim=0), atol=1e-6)
+
+
+def test_what_the_first_rank_says_reaches_all(ranks):
+    assert all(rank["said"] == {"by": 0} for rank in ranks)
+    assert [rank["failed"] for rank in ranks] == ["UserError: no such thing"] + [
+        "ToldElsewhereError: UserError: no such thing"
+    ] * (len(ranks) - 1)
+
+
+def test_the_first_rank_goes_first_and_the_others_find_what_it_left(ranks):
+    assert [rank["found"] for rank in ranks] == [False] + [True] * (len(ranks) - 1)
+
+
+def test_what_is_so_on_any_rank_is_known_on_all(ranks):
+    assert all(rank["any"] == [True, False] for rank in ranks)
+
+
+def test_the_first_ranks_model_is_shared(ranks):
+    assert all(rank["shared"] == ranks[0]["shared"] for rank in ranks)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "x", "WORLD_SIZE": "2"}, {"RANK": "-1", "WORLD_SIZE": "2"}],
+)
+def test_an_environment_that_names_no_world_is_refused(environment):
+    with pytest.raises(UserError, match="RANK"):
+        world_of(environment)
+
+
+def test_a_batch_script_of_slurm_is_one_process():
+    assert world_of({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) == World()
+
+
+def test_without_a_launcher_there_is_one_process_and_nothing_is_set_up():
+    with joined({}) as world:
+        assert world == World()
+        assert not torch.distributed.is_initialized()
+        assert world.from_first(lambda: 5) == 5
+        assert not world.any(False)
+
+
+def test_a_list_of_hosts_that_is_none_is_refused():
+    with pytest.raises(UserError, match="MASTER_ADDR"):
+        first_host("[1]")
