@@ -1,0 +1,323 @@
+"""The estimator of scikit-learn: its conventions, SKADA's, and what it must not look at."""
+
+# ruff: noqa: N803, N806 - scikit-learn's names
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from dalib.errors import UserError
+from dalib.sklearn import SelfEnsembleClassifier, judged_score
+
+QUICK = {"steps": 20, "batch": 16, "lr": 0.01, "hidden": (16,), "random_state": 0, "device": "cpu"}
+
+
+class ItsOwnTarget(SelfEnsembleClassifier):
+    """For scikit-learn's checks, which know of one domain: adapts to the rows that it learns from."""
+
+    def fit(self, X, y):
+        return super().fit(X, y, X)
+
+
+EXPECTED_FAILURES: dict[str, str] = {}
+"""By name of the check, with the reason; none so far."""
+
+
+@parametrize_with_checks(
+    [ItsOwnTarget(steps=30, batch=32, lr=0.01, hidden=(16,))],
+    expected_failed_checks=lambda _: EXPECTED_FAILURES,
+)
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def shifted():
+    """Source rows and labels, target rows and labels: two blobs that move as far as they are apart."""
+    X, y = make_blobs(120, centers=[[0, 0, 0], [6, 0, 1]], random_state=0)
+    return X, y, X + np.array([8, 0, 0]), y
+
+
+def stacked(X, y, X_target, y_target):
+    domains = np.repeat([1, -2], [len(X), len(X_target)])
+    return np.concatenate([X, X_target]), np.concatenate([y, y_target]), domains
+
+
+def test_adapts_where_the_source_alone_errs(shifted):
+    X, y, X_target, y_target = shifted
+    fitted = SelfEnsembleClassifier(**QUICK | {"steps": 60}).fit(X, y, X_target)
+    assert fitted.score(X_target, y_target) == 1.0
+    assert fitted.adapted_.score(X_target, y_target) == 1.0
+    assert fitted.source_only_.score(X_target, y_target) < 0.6
+    assert fitted.source_only_.score(X, y) == 1.0
+    assert fitted.score(X, y, sample_domain=np.ones(len(X)), allow_source=True) == 1.0
+
+
+def test_both_ways_to_give_domains_are_the_same(shifted):
+    X, y, X_target, y_target = shifted
+    apart = SelfEnsembleClassifier(**QUICK).fit(X, y, X_target)
+    rows, labels, domains = stacked(X, y, X_target, np.full_like(y_target, -1))
+    together = SelfEnsembleClassifier(**QUICK).fit(rows, labels, sample_domain=domains)
+    np.testing.assert_array_equal(apart.predict_proba(X_target), together.predict_proba(X_target))
+    several = np.where(domains > 0, np.arange(len(domains)) % 3, -1 - np.arange(len(domains)) % 2)
+    again = SelfEnsembleClassifier(**QUICK).fit(rows, labels, sample_domain=several)
+    np.testing.assert_array_equal(apart.predict_proba(X_target), again.predict_proba(X_target))
+
+
+class Secret:
+    """A label that tells when it is looked at."""
+
+    def _seen(self, *_):
+        raise AssertionError("a target label was looked at")
+
+    __eq__ = __lt__ = __gt__ = __hash__ = __float__ = __int__ = __index__ = __str__ = __repr__ = __bool__ = _seen
+
+
+@pytest.mark.parametrize("hidden", ["masked", "right", "wrong", "unknown classes", "NaN", "secret"])
+@pytest.mark.parametrize("prior", ["source", "estimate"])
+def test_labels_of_the_target_decide_nothing(shifted, hidden, prior):
+    X, y, X_target, y_target = shifted
+    rows, labels, domains = stacked(X, y, X_target, np.full_like(y_target, -1))
+    settings = {**QUICK, "prior": prior}
+    masked = SelfEnsembleClassifier(**settings).fit(rows, labels, sample_domain=domains)
+    there = {
+        "masked": np.full_like(y, -1),
+        "right": y_target,
+        "wrong": 1 - y_target,
+        "unknown classes": y_target + 7,
+        "NaN": np.full(len(y), np.nan),
+        "secret": np.array([Secret() for _ in y], dtype=object),
+    }[hidden]
+    given = np.concatenate([y.astype(there.dtype), there])
+    told = SelfEnsembleClassifier(**settings).fit(rows, given, sample_domain=domains)
+    np.testing.assert_array_equal(masked.predict_proba(X_target), told.predict_proba(X_target))
+    assert told.judgement_ == masked.judgement_
+    np.testing.assert_array_equal(told.classes_, [0, 1])
+
+
+def test_names_of_classes_and_columns_are_kept(shifted):
+    X, y, X_target, _ = shifted
+    pandas = pytest.importorskip("pandas")
+    names = np.array(["cat", "dog"])[y]
+    source, target = (pandas.DataFrame(each, columns=["a", "b", "c"]) for each in (X, X_target))
+    fitted = SelfEnsembleClassifier(**QUICK).fit(source, names, target)
+    assert fitted.classes_.tolist() == ["cat", "dog"]
+    assert fitted.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert fitted.n_features_in_ == 3
+    assert set(fitted.predict(target)) <= {"cat", "dog"}
+    with pytest.raises(ValueError, match="feature names"):
+        SelfEnsembleClassifier(**QUICK).fit(source, names, target[["b", "a", "c"]])
+
+
+def test_fit_tells_what_is_wrong_with_the_domains(shifted):
+    X, y, X_target, y_target = shifted
+    rows, labels, domains = stacked(X, y, X_target, np.full_like(y_target, -1))
+    fit = SelfEnsembleClassifier(**QUICK).fit
+    for match, arguments, named in (
+        ("got none; give fit", (X, y), {}),
+        ("got both", (X, y, X_target), {"sample_domain": domains}),
+        ("X_target: expected rows.*name sample_domain", (rows, labels, domains), {}),
+        ("2 rows of the target.*got 0", (rows, labels), {"sample_domain": np.abs(domains)}),
+        ("2 rows of the source.*got 0", (rows, labels), {"sample_domain": -np.abs(domains)}),
+        ("a whole number for each of the 240 rows", (rows, labels), {"sample_domain": domains[1:]}),
+        ("source rows have the label -1", (rows, labels), {"sample_domain": domains[::-1]}),
+        ("one class alone", (X, np.zeros(len(X)), X_target), {}),
+        ("images in both", (X, y, np.zeros((9, 8, 8), np.uint8)), {}),
+    ):
+        with pytest.raises(UserError, match=match):
+            fit(*arguments, **named)
+    with pytest.raises(ValueError, match=r"2 features.*3 features"):
+        fit(X, y, X_target[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch", 1),
+        ("lr", 0.0),
+        ("hidden", 8),
+        ("hidden", (0,)),
+        ("noise", -1),
+        ("masking", 1.0),
+        ("standardize", "both"),
+        ("threshold", 2),
+        ("weight", float("nan")),
+        ("alpha", 1.5),
+        ("prior", "target"),
+        ("select", "best"),
+        ("keep", "worse"),
+        ("validation_share", 1),
+    ],
+)
+def test_settings_out_of_their_range_are_named(shifted, name, value):
+    X, y, X_target, _ = shifted
+    with pytest.raises(UserError, match=f"^{name}="):
+        SelfEnsembleClassifier(**QUICK | {name: value}).fit(X, y, X_target)
+
+
+def test_an_estimated_prior_needs_rows_that_judge(shifted):
+    X, y, X_target, _ = shifted
+    with pytest.raises(UserError, match=r"prior='estimate'.*keeps none"):
+        SelfEnsembleClassifier(**QUICK, prior="estimate", validation_share=0).fit(X, y, X_target)
+
+
+def test_rows_of_the_source_are_to_be_announced(shifted):
+    X, y, X_target, _ = shifted
+    fitted = SelfEnsembleClassifier(**QUICK).fit(X, y, X_target)
+    with pytest.raises(UserError, match="allow_source=True"):
+        fitted.predict(X, sample_domain=np.ones(len(X)))
+
+
+def test_a_pickle_predicts_the_same_and_a_clone_is_unfitted(shifted):
+    X, y, X_target, y_target = shifted
+    fitted = SelfEnsembleClassifier(**QUICK).fit(X, y, X_target)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(X_target), fitted.predict_proba(X_target))
+    assert again.source_only_.score(X_target, y_target) == fitted.source_only_.score(X_target, y_target)
+    assert clone(fitted).get_params() == fitted.get_params()
+    assert not hasattr(clone(fitted), "judgement_")
+    assert len(pickle.dumps(fitted.fit(X, y, X_target))) < 1.1 * len(pickle.dumps(again))  # a second fit keeps no first
+
+
+def test_fit_writes_no_file_and_leaves_torch_and_its_rows_alone(shifted, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    X, y, X_target, _ = shifted
+    before, copies = torch.random.get_rng_state(), (X.copy(), y.copy(), X_target.copy())
+    SelfEnsembleClassifier(**QUICK).fit(X, y, X_target)
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(before, torch.random.get_rng_state())
+    for now, then in zip((X, y, X_target), copies, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_what_is_said_of_the_training(shifted, capsys):
+    X, y, X_target, _ = shifted
+    fitted = SelfEnsembleClassifier(**QUICK | {"validation_share": 0.25}, verbose=True).fit(X, y, X_target)
+    assert fitted.judgement_["shipped"] in ("source-only", "adapted")
+    assert 0 <= fitted.judgement_["models"]["adapted"]["estimate"]["value"] <= 1
+    assert [line["step"] for line in fitted.history_["adapted"]] == list(range(2, 21, 2))
+    assert fitted.judgement_["selection"]["step"] in range(2, 21, 2)
+    assert "adapted 20/20: loss" in capsys.readouterr().out
+    assert 0 <= judged_score(fitted) <= 1
+
+
+def test_the_last_step_and_the_adapted_model_can_be_asked_for(shifted):
+    X, y, X_target, _ = shifted
+    fitted = SelfEnsembleClassifier(**QUICK, select="last", keep="adapted").fit(X, y, X_target)
+    assert fitted.judgement_["selection"]["step"] == 20
+    assert fitted.predicts_ == "adapted"
+
+
+@pytest.mark.parametrize("standardize", ["each domain", "source", False])
+def test_large_offsets_and_constant_columns_do_no_harm(standardize, shifted):
+    X, y, X_target, y_target = shifted
+    offset = np.array([1e9, 0, 5]) if standardize else 0
+    X, X_target = (np.column_stack([each + offset, np.ones(len(each))]) for each in (X, X_target - [8, 0, 0]))
+    fitted = SelfEnsembleClassifier(**QUICK | {"steps": 60}, standardize=standardize).fit(X, y, X_target)
+    assert fitted.score(X_target, y_target) > 0.95
+
+
+def test_a_linear_model(shifted):
+    X, y, X_target, _ = shifted
+    fitted = SelfEnsembleClassifier(**QUICK | {"hidden": ()}).fit(X, y, X_target)
+    assert sum(each.numel() for each in fitted.models_["adapted"].network.parameters()) == 3 * 2 + 2
+
+
+def test_a_pipeline_and_a_search_without_labels(shifted):
+    X, y, X_target, y_target = shifted
+    rows, labels, domains = stacked(X, y, X_target, np.full_like(y_target, -1))
+    pipeline = make_pipeline(StandardScaler(), SelfEnsembleClassifier(**QUICK))
+    pipeline.fit(rows, labels, selfensembleclassifier__sample_domain=domains)
+    assert pipeline.predict_proba(X_target).shape == (120, 2)
+    search = GridSearchCV(
+        pipeline,
+        {"selfensembleclassifier__threshold": [0.6, 0.9]},
+        scoring=judged_score,
+        cv=StratifiedKFold(2),
+        error_score="raise",
+    )
+    search.fit(rows, labels, selfensembleclassifier__sample_domain=domains)
+    assert search.best_estimator_.predict(X_target).shape == (120,)
+
+
+@pytest.mark.parametrize("layout", ["grey", "channels last", "channels first"])
+def test_images(layout):
+    digits = load_digits()
+    images = (digits.images[:120] * 15).astype(np.uint8)
+    images = {
+        "grey": images,
+        "channels last": np.repeat(images[..., None], 3, axis=3),
+        "channels first": images[:, None],
+    }[layout]
+    settings = {**QUICK, "steps": 3, "batch": 8}
+    fitted = SelfEnsembleClassifier(**settings).fit(images, digits.target[:120], 255 - images)
+    assert fitted.predict_proba(images[:5]).shape == (5, 10)
+    assert not hasattr(fitted, "n_features_in_")
+    np.testing.assert_allclose(
+        pickle.loads(pickle.dumps(fitted)).predict_proba(images[:5]), fitted.predict_proba(images[:5])
+    )
+    with pytest.raises(UserError, match="expected images"):
+        fitted.predict(images.reshape(120, -1))
+    with pytest.raises(UserError, match=r"^X: expected images as uint8"):
+        SelfEnsembleClassifier(**settings).fit(images / 255.0, digits.target[:120], images)
+
+
+@pytest.fixture
+def skada():
+    before = sklearn.get_config()["enable_metadata_routing"]
+    found = pytest.importorskip("skada")  # switches routing on
+    sklearn.set_config(enable_metadata_routing=True)
+    yield found
+    sklearn.set_config(enable_metadata_routing=before)
+
+
+def test_skadas_pipeline_and_scorers(skada, shifted):
+    from skada.metrics import (
+        ImportanceWeightedScorer,
+        MixValScorer,
+        PredictionEntropyScorer,
+        SoftNeighborhoodDensity,
+        SupervisedScorer,
+    )
+
+    X, y, X_target, y_target = shifted
+    rows, labels, domains = stacked(X, y, X_target, np.full_like(y_target, -1))
+    plain = SelfEnsembleClassifier(**QUICK).set_score_request(sample_weight=True)
+    for estimator in (plain, skada.make_da_pipeline(StandardScaler(), plain)):
+        fitted = clone(estimator).fit(rows, labels, sample_domain=domains)
+        for scorer in (
+            PredictionEntropyScorer(),
+            SoftNeighborhoodDensity(),
+            MixValScorer(),
+            SupervisedScorer(),
+            *([ImportanceWeightedScorer()] if estimator is plain else []),
+        ):
+            more = {"target_labels": np.concatenate([y, y_target])} if isinstance(scorer, SupervisedScorer) else {}
+            assert np.isfinite(scorer(fitted, rows, labels, sample_domain=domains, **more))
+    search = GridSearchCV(
+        plain,
+        {"threshold": [0.6, 0.9]},
+        scoring=PredictionEntropyScorer(),
+        cv=skada.model_selection.SourceTargetShuffleSplit(n_splits=2, random_state=0),
+        error_score="raise",
+    )
+    search.fit(rows, labels, sample_domain=domains)
+    assert search.best_score_ <= 0
+
+
+def test_domains_are_split_as_skada_splits_them(skada, shifted):
+    from dalib.sklearn import _source_rows
+
+    domains = np.array([2, 1, 0, -1, -2])
+    np.testing.assert_array_equal(_source_rows(domains, 5), skada.utils.extract_source_indices(domains))
