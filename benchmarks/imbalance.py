@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import statistics
 from pathlib import Path
 
@@ -24,12 +25,17 @@ from dalib.data.named import read_arrays
 from dalib.presets import from_preset
 from dalib.runfolder import read_json
 
-PRIORS = ("uniform", "source", "estimate")
+PRIORS = ("uniform", "estimate", "true")
+"""The last one is what no user knows: what could be gained at most."""
 SHARES = {"balanced": np.full(10, 0.1), "imbalanced": np.geomspace(0.3, 0.03, 10) / np.geomspace(0.3, 0.03, 10).sum()}
 
 
-def write_target(folder: Path, root: Path, shares: np.ndarray, seed: int, count: int = 2000) -> None:
-    """A flat folder of images named CLASS-NUMBER.png; which class gets which share is drawn by the seed."""
+def write_target(folder: Path, root: Path, shares: np.ndarray, seed: int, count: int = 2000) -> Path:
+    """A flat folder of images named CLASS-NUMBER.png; which class gets which share is drawn by the seed.
+
+    Returns:
+        A file of the shares, as ``--prior`` takes it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     digits = read_arrays("usps", root, argument="--root")
     generator = np.random.default_rng(seed)
@@ -38,6 +44,9 @@ def write_target(folder: Path, root: Path, shares: np.ndarray, seed: int, count:
         rows = generator.permutation(np.flatnonzero(digits.labels == digit))[: round(count * share)]
         for row in rows:
             Image.fromarray(digits.pixels[row].squeeze()).save(folder / f"{digit}-{row}.png")
+    true = folder.with_suffix(".json")
+    true.write_text(json.dumps({str(digit): float(share) for digit, share in enumerate(drawn)}))
+    return true
 
 
 def accuracy(out: Path) -> tuple[float, float]:
@@ -61,13 +70,13 @@ def main() -> None:
     for seed in range(given.seeds):
         for kind, shares in SHARES.items():
             target = Path(given.out) / f"{kind}-{seed}"
-            write_target(target, Path(given.root), shares, seed)
+            true = write_target(target, Path(given.root), shares, seed)
             for prior in PRIORS:
                 out = Path(given.out) / f"run-{kind}-{seed}-{prior}"
                 settings = {
                     "source": "fonts",
                     "target": str(target),
-                    "prior": prior,
+                    "prior": str(true) if prior == "true" else prior,
                     "out": str(out),
                     "overwrite": True,
                     "seed": seed,
