@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save_file
 
 from dalib.engine.predict import predict_probabilities
+from dalib.files import put_in_place
 from dalib.judge.accuracy import reliability_bins
 from dalib.judge.estimate import (
     AccuracyEstimate,
@@ -28,7 +28,6 @@ from dalib.runfolder import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import torch
     from torch import Tensor, nn
@@ -62,7 +61,7 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
         tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.contiguous()}
     temporary = run.predictions.with_suffix(".tmp")
     save_file(tensors, temporary)
-    os.replace(temporary, run.predictions)  # noqa: PTH105 - the name that says it is atomic
+    put_in_place(temporary, run.predictions)
     write_json(run.images, {"target": list(domains.target.names), "validation": list(domains.validation.names)})
 
 
@@ -135,8 +134,8 @@ def ship(run: RunFolder, name: str) -> None:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run.source_only.model, copy)
     aside.parent.mkdir(exist_ok=True)
-    _move(run.model, aside)
-    _move(copy, run.model)
+    put_in_place(run.model, aside)
+    put_in_place(copy, run.model)
 
 
 def write_pictures(
@@ -185,7 +184,3 @@ def _plain(estimate: AccuracyEstimate) -> dict[str, Any]:
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if math.isfinite(value)}
-
-
-def _move(source: Path, to: Path) -> None:
-    os.replace(source, to)  # noqa: PTH105 - the name that says it is atomic

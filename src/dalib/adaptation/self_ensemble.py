@@ -27,6 +27,7 @@ from dalib.adaptation.losses import (
     mean_squared_distance,
     squared_distance,
 )
+from dalib.adaptation.pseudo_labels import accuracy, load_state, state_of
 from dalib.adaptation.student import EachDomain
 from dalib.adaptation.teacher import Buffers, EmaTeacher, stop_dropout
 from dalib.distributed import mean_over_ranks, parallel
@@ -120,12 +121,13 @@ def self_ensemble_objective(
     }
     if information_weight:
         parts["information"] = information_weight * information_loss(student, prior, mean)
-    with torch.no_grad():
-        agreement = (student.argmax(dim=1) == teacher.argmax(dim=1)).float().mean()
-        source_accuracy = (source_logits.argmax(dim=1) == labels).float().mean()
     return Losses(
         parts=parts,
-        metrics={"mask_rate": mask_rate, "agreement": agreement, "source_accuracy": source_accuracy},
+        metrics={
+            "mask_rate": mask_rate,
+            "agreement": accuracy(student, teacher.argmax(dim=1)),
+            "source_accuracy": accuracy(source_logits, labels),
+        },
     )
 
 
@@ -249,16 +251,9 @@ class SelfEnsemble:
         balance.prior = as_prior(prior, balance.num_classes).to(balance.prior.device)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "teacher_updates": self.teacher.updates,
-            "prior": self.class_balance_loss.prior,
-        }
+        return {**state_of(self.student, self.teacher), "prior": self.class_balance_loss.prior}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])
-        self.teacher.updates = state["teacher_updates"]
+        load_state(self.student, self.teacher, state)
         if "prior" in state:  # which older checkpoints lack
             self.set_prior(state["prior"])

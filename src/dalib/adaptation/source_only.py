@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn import functional as F
 
+from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import EachDomain
 from dalib.distributed import parallel
 from dalib.models.compiled import compiled, mark_step
@@ -37,9 +37,7 @@ class SourceOnly:
         mark_step(self.compile_mode)
         (logits,) = self._student_logits(batch.source)
         supervised = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
-        with torch.no_grad():
-            source_accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
-        return Losses(parts={"supervised": supervised}, metrics={"source_accuracy": source_accuracy})
+        return Losses(parts={"supervised": supervised}, metrics={"source_accuracy": accuracy(logits, batch.labels)})
 
     def after_step(self, step: int) -> None:
         pass
