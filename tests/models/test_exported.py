@@ -75,6 +75,16 @@ def test_any_batch_gives_the_probabilities_of_the_network(form, preprocessing, v
         torch.testing.assert_close(opened.probabilities(images), expected, rtol=0, atol=1e-5)
 
 
+def test_a_gpu_that_onnx_runtime_cannot_use_is_told_or_passed_over(classifier, tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    description = ModelDescription(ARCHITECTURE, ("a", "b", "c", "d"), PREPROCESSING)
+    write_onnx(tmp_path / "m.onnx", traced(ready_to_trace(classifier, PREPROCESSING), PREPROCESSING), description)
+    with pytest.raises(UserError, match="--device cuda: this ONNX Runtime runs on CPUs alone"):
+        read_onnx(tmp_path / "m.onnx", torch.device("cuda"), fall_back=False)
+    assert read_onnx(tmp_path / "m.onnx", torch.device("cuda")).probabilities(images_of(2)).shape == (2, 4)
+
+
 def test_getting_ready_changes_nothing(classifier):
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     ready = ready_to_trace(classifier, PREPROCESSING)

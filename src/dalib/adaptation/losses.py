@@ -164,8 +164,9 @@ class ClassBalanceLoss(nn.Module):
             uniform prior hurts where the target's classes are imbalanced: give the shares if you know them.
 
     Call it with ``(y)``, (N, C) probabilities; the gradient flows into them. Returns a scalar, finite in value and
-    gradient even for probabilities of exactly 0 and 1, in half precision, and under autocast, where torch's own
-    ``binary_cross_entropy`` raises on CUDA.
+    gradient even for probabilities of exactly 0 and 1, in bfloat16, and under autocast, where torch's own
+    ``binary_cross_entropy`` raises on CUDA. A gradient may reach 10^6 / (N C), and float16 ends at 65504: it overflows
+    where all N agree on a class and N C is below 16. It is not clipped, so that a loss scaler sees it.
 
     The mean over N is over this batch. Across several processes give it the mean of their probabilities, (1, C):
     the loss of a mean is not the mean of losses.

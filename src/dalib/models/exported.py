@@ -138,11 +138,15 @@ def write_onnx(path: Path, program: ExportedProgram, description: ModelDescripti
     translated.save(str(path), include_initializers=True, external_data=False)
 
 
-def read_onnx(path: Path, device: torch.device) -> OpenedModel:
-    """A file of :func:`write_onnx`, run by ONNX Runtime, on a GPU where that can; torch builds no network.
+def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> OpenedModel:
+    """A file of :func:`write_onnx`, run by ONNX Runtime; torch builds no network.
+
+    Args:
+        device: where it runs.
+        fall_back: to the CPU, where ONNX Runtime has no support of the GPU that was chosen.
 
     Raises:
-        UserError: ONNX Runtime is not installed, or not such a file.
+        UserError: ONNX Runtime is not installed, or without support of GPUs, or not such a file.
     """
     try:
         import onnxruntime
@@ -152,8 +156,14 @@ def read_onnx(path: Path, device: torch.device) -> OpenedModel:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors alone
     providers = ["CPUExecutionProvider"]
-    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, "CUDAExecutionProvider")
+    if device.type == "cuda":
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, "CUDAExecutionProvider")
+        elif not fall_back:
+            raise UserError(
+                f"--device {device}: this ONNX Runtime runs on CPUs alone; pip install onnxruntime-gpu, "
+                "or leave out --device"
+            )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         content = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
