@@ -318,6 +318,34 @@ def test_a_collapsed_batch_has_a_finite_loss_that_pulls_the_lost_classes_up(prio
     assert (y.grad[:, 1:] < 0).all()
 
 
+@pytest.mark.parametrize("classes", [2, 10, 31])
+def test_the_gradient_in_float32_is_torchs(classes):
+    torch.manual_seed(0)
+    y = torch.randn(36, classes).mul(2).softmax(dim=1).requires_grad_()
+    (ours,) = torch.autograd.grad(ClassBalanceLoss(classes)(y), y)
+    (theirs,) = torch.autograd.grad(F.binary_cross_entropy(y.mean(dim=0), torch.full((classes,), 1 / classes)), y)
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        information_loss,
+        lambda y: binary_cross_entropy_distance(y, y.detach().flip(0)).sum(),
+        lambda y: kl_divergence_distance(y, y.detach().flip(0)).sum(),
+    ],
+    ids=["information", "binary cross-entropy", "Kullback-Leibler"],
+)
+def test_the_gradient_in_float32_is_that_in_float64(loss):
+    torch.manual_seed(0)
+    exact = torch.randn(36, 10, dtype=torch.float64).mul(2).softmax(dim=1)
+    gradients = [
+        torch.autograd.grad(loss(y), y)[0].double()
+        for y in (exact.float().requires_grad_(), exact.clone().requires_grad_())
+    ]
+    assert (gradients[0] - gradients[1]).norm() < 1e-5 * gradients[1].norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_class_balance_is_computed_in_float32_for_half_precision_inputs(dtype):
     y = probabilities(64).to(dtype)

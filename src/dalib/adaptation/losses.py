@@ -6,6 +6,7 @@ says, because a squared difference of two nearly equal half-precision probabilit
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -274,5 +275,6 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 def _floored_log(probability: Tensor) -> Tensor:
     """Logarithm, continued below LOG_FLOOR by its tangent there."""
-    floored = probability.clamp_min(LOG_FLOOR)
-    return floored.log() + (probability - floored) / LOG_FLOOR
+    # one branch for each side: a tangent of slope 10^6 that cancels above the floor leaves its rounding in the gradient
+    tangent = math.log(LOG_FLOOR) + (probability - LOG_FLOOR) / LOG_FLOOR
+    return torch.where(probability <= LOG_FLOOR, tangent, probability.clamp_min(LOG_FLOOR).log())
