@@ -45,7 +45,7 @@ def checkpoint(step: int) -> Checkpoint:
 # --- checkpoints
 
 
-@pytest.mark.parametrize("count", [150])
+@pytest.mark.parametrize("count", [150, slow(5000)])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, count):
     folder = CheckpointFolder(tmp_path)
     folder.save(checkpoint(4))
@@ -210,15 +210,11 @@ def test_a_damaged_configuration_is_read_or_refused(tmp_path, capsys, no_trainin
     assert cli.run(["train", "--config", str(path)]) == 2
     assert len(no_training) == 1
     for number, content in enumerate(mutated(valid, "configuration", count)):
-        path.write_text(content.decode(errors="replace"), encoding="utf-8")
+        path.write_bytes(content)
         with bounded(number):
             assert cli.run(["train", "--config", str(path)]) == 2
         assert capsys.readouterr().err.count("dalib: error: ") >= 1
     assert all(isinstance(config, TrainConfig) for config in no_training)
-
-
-def _not_mappings(content: dict) -> list[str]:
-    return [name for name, value in content.items() if not isinstance(value, dict)]
 
 
 @pytest.mark.parametrize("count", [15, slow(2000)])
@@ -226,8 +222,6 @@ def test_a_configuration_of_other_values_is_read_or_refused(tmp_path, no_trainin
     path = tmp_path / "c.yaml"
     valid = yaml.safe_load(config_text(TrainConfig(steps=5)))
     for number, content in enumerate(misshapen(valid, "values", count)):
-        if not isinstance(content, dict) or any(isinstance(valid.get(name), dict) for name in _not_mappings(content)):
-            continue
         path.write_text(yaml.safe_dump(content))
         with bounded(number):
             assert cli.run(["train", "--config", str(path)]) == 2
