@@ -17,7 +17,7 @@ DOOR = {
     *("dalib.config", "dalib.build", "dalib.commands", "dalib.cli"),
     *("dalib.domains", "dalib.labelling", "dalib.predictions", "dalib.checks", "dalib.feature_space"),
     *("dalib.exporting", "dalib.predicting", "dalib.predictor"),
-    *("dalib.sklearn", "dalib.in_memory"),
+    *("dalib.sklearn", "dalib.in_memory", "dalib.tracking"),
 }
 
 

@@ -8,13 +8,13 @@ import os
 import re
 import sys
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from dalib._version import __version__
 from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig
 from dalib.errors import RanksLostError, RunStoppedError, ToldElsewhereError, TrainingDivergedError, UserError
 from dalib.presets import PRESETS, settings_of
@@ -24,6 +24,8 @@ second. Without arguments, `dalib train` runs a built-in example: fonts to handw
 
 DEEPEST = 20
 """A configuration has groups of settings, and lists in them; more than this is not one."""
+
+SHELLS = ("bash", "zsh", "tcsh")
 
 LONGEST = 1000
 """Characters of an error that quotes what it got."""
@@ -83,6 +85,9 @@ def _run(arguments: list[str]) -> int:
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     command: str = parsed["subcommand"]
+    if command == "completion":
+        print(completion(parsed[command]["shell"]))
+        return 0
     try:
         given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
@@ -96,7 +101,8 @@ def _run(arguments: list[str]) -> int:
 
     if command == "train":
         allow_changes: bool = given.pop("allow_changes")
-        config, resume = _train_config(given)
+        named = {argument.split("=")[0][2:] for argument in arguments if argument.startswith("--")}
+        config, resume = _train_config(given, named)
         finished = commands.train(config, resume=resume, allow_changes=allow_changes)
         if world_of(os.environ).first:
             say(f"run     {finished.root}\nreport  {finished.report}")
@@ -154,7 +160,7 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     arguments = arguments or []
     preset = preset_in(arguments)
     parser = _parser(DESCRIPTION, prog="dalib")
-    parser.add_argument("--version", action="version", version=f"dalib {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of dalib and what it needs")
     commands = parser.add_subcommands(required=True)
 
     train = _parser("Train on a labelled source and an unlabelled target, and write a run's folder with its report.")
@@ -249,9 +255,28 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     # not "keys": the parser's namespace has a method of that name
     cache.add_argument("key", nargs="*", default=[], help="of rm: what to remove, by its key as ls prints it, or all")
     commands.add_subcommand("cache", cache, help="list or remove kept images and features")
+
+    of_shell = _parser(
+        "Print a script that lets the shell complete commands, settings and their values. For bash: dalib completion "
+        "bash > ~/.local/share/bash-completion/completions/dalib, which new shells read. For zsh: into a file _dalib "
+        "in a folder of $fpath. For tcsh: into a file that ~/.tcshrc sources."
+    )
+    of_shell.add_argument("shell", choices=SHELLS, help="which one")
+    commands.add_subcommand("completion", of_shell, help="print a completion script for a shell")
     for name, command in commands.choices.items():
         command.prog = f"dalib {name}"  # without the "[options]" of the parser above, which has none
     return parser
+
+
+def completion(shell: str) -> str:
+    """The script that completes our command line in one of SHELLS.
+
+    Raises:
+        UserError: shtab, which writes it, is not installed.
+    """
+    if find_spec("shtab") is None:
+        raise UserError(f"completion {shell}: the package shtab is not installed; pip install shtab")
+    return make_parser([]).get_completion_script(f"shtab-{shell}")
 
 
 def _add_training(parser: ArgumentParser, preset: str | None, arguments: list[str]) -> None:
@@ -364,7 +389,8 @@ def read_config(path: Path) -> TrainConfig:
         raise UserError(f"{path}: not a configuration of this version ({_one_line(error)})") from None
 
 
-def _train_config(given: dict[str, Any]) -> tuple[TrainConfig, bool]:
+def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
+    """The configuration, and whether a run goes on with it; ``named`` are the settings on the command line."""
     resume: str | None = given.pop("resume")
     given.pop("config")
     config = TrainConfig(**given)
@@ -375,11 +401,23 @@ def _train_config(given: dict[str, Any]) -> tuple[TrainConfig, bool]:
     run = RunFolder.existing(resume)
     saved, fresh = read_config(run.config), TrainConfig()
     given_now = {
-        name: value for name, value in asdict(config).items() if value not in (asdict(fresh)[name], asdict(saved)[name])
+        name: value
+        for name, value in asdict(config).items()
+        if value != asdict(saved)[name] and (name in named or value != asdict(fresh)[name])
     }
     if changed := sorted(given_now.keys() - set(ELSEWHERE)):
         raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
     return replace(saved, **{**given_now, "out": str(run.root)}), True
+
+
+class _Version(argparse.Action):
+    """Prints lines as they are; argparse's own fills them into a paragraph."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from dalib.versions import describe_versions
+
+        print(describe_versions())
+        parser.exit()
 
 
 class _Parser(ArgumentParser):

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from dalib.domains import Domains as Domains
 from dalib.domains import failures, name_of, where_of
 from dalib.domains import open_domains as open_domains
 from dalib.engine.features import FeatureEntry, FeatureStore
+from dalib.engine.runlog import last_step
 from dalib.errors import RanksLostError, RunStoppedError, StoppedError, TrainingDivergedError, UserError
 from dalib.exporting import export as export
 from dalib.feature_space import features_folder
@@ -46,6 +48,7 @@ from dalib.resuming import check_unchanged, claimed, fingerprints_of, settings_o
 from dalib.runfolder import RunFolder, TrainingFolder, read_json, write_json, write_text
 from dalib.starting import Start
 from dalib.stopping import StopRequests
+from dalib.tracking import Outcome, TrackedRun, Tracking, make_tracker
 from dalib.training import Plan, Trained, Ways, train_one
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from dalib.config import TrainConfig
     from dalib.data.preprocessing import Preprocessing
     from dalib.judge.evidence import Evidence
+    from dalib.tracking import Tracker
 
 
 DEFAULT_STEPS = 1000
@@ -67,6 +71,7 @@ def train(
     resume: bool = False,
     allow_changes: bool = False,
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> RunFolder:
     """Train as configured, and write the run's folder: models, metrics, judgement, evaluation, report.
 
@@ -77,6 +82,7 @@ def train(
         resume: go on with the run in ``config.out`` from its last checkpoints.
         allow_changes: resume even if its settings or data are not what they were.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
+        trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.tracking`.
 
     Raises:
         UserError: bad input, before anything is written; or a disk that is full, with what is there left as it is.
@@ -88,8 +94,11 @@ def train(
         if not world.first:
             held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
         run = RunFolder(Path(config.out)) if config.out else world.from_first(lambda: _new_run(config))
+        tracking = held.enter_context(Tracking(trackers if world.first else ()))
+        if (name := config.track) is not None:
+            world.from_first(lambda: tracking.add(make_tracker(name)))
         try:
-            _train(config, run, resume, allow_changes, on_evidence, world, requests, held)
+            _train(config, run, _Call(resume, allow_changes, on_evidence, world, requests, held, tracking))
         except (KeyboardInterrupt, StoppedError) as error:
             step = error.step if isinstance(error, StoppedError) else None
             raise RunStoppedError(_how_to_go_on(run, step), requests.signal or signal.SIGINT) from None
@@ -105,16 +114,21 @@ def train(
     return run
 
 
-def _train(
-    config: TrainConfig,
-    run: RunFolder,
-    resume: bool,
-    allow_changes: bool,
-    on_evidence: Callable[[str, int, Evidence], None] | None,
-    world: World,
-    requests: StopRequests,
-    held: ExitStack,
-) -> None:
+@dataclass(frozen=True)
+class _Call:
+    """What a call of :func:`train` was asked besides the configuration, and what it holds until it ends."""
+
+    resume: bool
+    allow_changes: bool
+    on_evidence: Callable[[str, int, Evidence], None] | None
+    world: World
+    requests: StopRequests
+    held: ExitStack
+    tracking: Tracking
+
+
+def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
+    resume, world, tracking = call.resume, call.world, call.tracking
     device = build.make_device(config.device, world)
     preprocessing = build.make_preprocessing(config)
     start = Start.of(config)
@@ -122,7 +136,7 @@ def _train(
         config = start.fitted(config)
     _check_settings(config, preprocessing, start, world)
     if resume and world.first:
-        held.enter_context(claimed(run))
+        call.held.enter_context(claimed(run))
     if not resume:
         world.from_first(lambda: _check_free(run, config))
     if (warning := build.random_weights_warning(config)) is not None:
@@ -143,20 +157,25 @@ def _train(
 
     def begin() -> None:
         if resume:
-            check_unchanged(run, summary, allow_changes=allow_changes)
+            check_unchanged(run, summary, allow_changes=call.allow_changes)
             write_json(run.summary, summary)
         else:
             _make_folder(run, config, preprocessing, domains, summary)
-            held.enter_context(claimed(run))
+            call.held.enter_context(claimed(run))
 
     world.from_first(begin)
+    trainings = _trainings(config, run)
+    if world.first:
+        tracking.begin(_tracked(run, config, trainings, resume))
+    if world.first and not resume:
+        tracking.picture("views", run.views)
     since = time.monotonic()
     ways = Ways.of_run(config, preprocessing, domains, device, start, world)
     if config.features:
         summary["seconds"]["features"] = time.monotonic() - since
     trained: dict[str, Trained] = {}
     said: dict[str, Evidence] = {}
-    for name, training, folder in _trainings(config, run):
+    for name, training, folder in trainings:
         since = time.monotonic()
         before = trained.get("source-only")
         first: Mapping[str, Tensor] = {}
@@ -177,11 +196,12 @@ def _train(
             whole,
             None if before is None else before.evidence,
             world,
-            lambda: requests.signal is not None,
+            lambda: call.requests.signal is not None,
+            partial(tracking.log, name),
         )
         try:
-            with requests.at_a_step():
-                trained[name] = train_one(plan, resume=resume, on_evidence=on_evidence)
+            with call.requests.at_a_step():
+                trained[name] = train_one(plan, resume=resume, on_evidence=call.on_evidence)
         except TrainingDivergedError:
             if world.first:
                 write_json(run.summary, {**summary, "status": "diverged"})
@@ -208,9 +228,35 @@ def _train(
     for reason in judgement["reasons"]:
         say(f"  {reason}")
 
+    measured = {}
     if evaluated is not None and labelled is not None:
-        measure(run, evaluated, labelled, device)
+        measured = measure(run, evaluated, labelled, device)["models"]
     report(run)
+    tracking.end(_outcome(summary, judgement, measured))
+
+
+def _tracked(
+    run: RunFolder, config: TrainConfig, trainings: Sequence[tuple[str, TrainConfig, TrainingFolder]], resume: bool
+) -> TrackedRun:
+    return TrackedRun(
+        run.root,
+        asdict(config),
+        {name: training.steps or 0 for name, training, _ in trainings},
+        resume,
+        {name: last_step(folder.metrics) if resume else 0 for name, _, folder in trainings},
+    )
+
+
+def _outcome(summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, Any]) -> Outcome:
+    """What trackers are told of a run that has ended."""
+    # none where the source has too few validation images
+    estimates = {name: model.get("estimate", {}).get("value") for name, model in judgement["models"].items()}
+    return {
+        "status": summary["status"],
+        **{name: judgement[name] for name in ("shipped", "outcome", "headline")},
+        **{f"estimate/{name}": value for name, value in estimates.items() if value is not None},
+        **{f"accuracy/{name}": model["accuracy"] for name, model in measured.items()},
+    }
 
 
 def _how_to_go_on(run: RunFolder, step: int | None) -> str:

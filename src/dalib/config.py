@@ -12,7 +12,7 @@ MethodName = Literal["self-ensemble", "mean-teacher", "fixmatch", "adamatch", "m
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
-ELSEWHERE = ("device", "cache", "root", "download")
+ELSEWHERE = ("device", "cache", "root", "download", "track")
 """Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
 
 ViewName = Literal[
@@ -44,6 +44,7 @@ SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
+TrackName = Literal["tensorboard", "wandb"]
 
 
 @dataclass(frozen=True)
@@ -299,6 +300,7 @@ class TrainConfig:
             digits-held-out, or a named test set such as usps-test; by default the target's own if the target has a
             name, else nothing.
         out: the run's folder; by default a new one in runs/.
+        track: show the metrics elsewhere while training goes on: tensorboard, in RUN/tensorboard, or wandb.
         method: self-ensemble; its family, mean-teacher, fixmatch and adamatch; mcc, which has no teacher; or
             source-only. In all of the family the average that predicts is by self_ensemble's alpha and alpha_warmup.
         baseline: also train a source-only model first, to tell whether adaptation helped.
@@ -355,6 +357,7 @@ class TrainConfig:
     download: bool = False
     evaluate: str | None = None
     out: str | None = None
+    track: TrackName | None = None
     method: MethodName = "self-ensemble"
     baseline: bool = True
     baseline_steps: int | None = None

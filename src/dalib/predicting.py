@@ -358,6 +358,6 @@ def _pyarrow(out: str | Path) -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError:
         raise UserError(
-            f"--out {out}: pyarrow is not installed; pip install 'dalib[parquet]', or give a name that ends in .csv"
+            f"--out {out}: pyarrow is not installed; pip install pyarrow, or give a name that ends in .csv"
         ) from None
     return pyarrow, pyarrow.parquet

@@ -21,6 +21,8 @@
     samples/             NNN.png, target images, and samples.json: what the models say of each
     unreadable.json      image files that could not be read: [{"path", "reason"}]
     report.html          made from the rest
+    tensorboard/, wandb/ with --track: what these read
+    tracking.json        the run's id at wandb, or at a service of that kind: {service: id}
     lock                 held by the process that trains
 
 summary.json::

@@ -117,6 +117,7 @@ class Plan:
         before: what the source-only model says, where there is one.
         world: the processes that train together.
         stop: asked between two steps whether to save and leave.
+        on_line: called with each line of the metrics once it is written.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Plan:
     before: Evidence | None = None
     world: World = ALONE
     stop: Callable[[], bool] = lambda: False
+    on_line: Callable[[dict[str, float]], None] = lambda line: None
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,10 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         # several processes leave after the same step; to agree on it costs a message, and is done when they log
         return (world.size == 1 or step % config.every.log == 0) and world.any(plan.stop())
 
+    def on_line(line: dict[str, float]) -> None:
+        progress.line(line)
+        plan.on_line(line)
+
     checkpoints = CheckpointFolder(folder.checkpoints)
     checkpoint = world.from_first(lambda: _newest(checkpoints)) if resume else None
     start = 0 if checkpoint is None else checkpoint.step
@@ -237,7 +243,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
                     folder.metrics if world.first else None,
                     after=start,
                     pending=None if checkpoint is None else checkpoint.log,
-                    on_line=progress.line,
+                    on_line=on_line,
                 ),
                 checkpoints=checkpoints if world.first else None,
                 evaluate=evaluate,

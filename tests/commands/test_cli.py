@@ -1,9 +1,15 @@
 import csv
 import json
 import os
+import platform
+import re
+import resource
+import shlex
+import shutil
 import subprocess
 import sys
-import time
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +18,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+import dalib
+from dalib import cli, versions
 from dalib.checks import import_conflicts
 from dalib.cli import read_config, run
 from dalib.runfolder import RunFolder
@@ -92,6 +100,11 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tm
 def test_resuming_with_another_configuration_is_refused(trained, capsys):
     assert run(["train", "--resume", str(trained), "--steps", "9"]) == 2
     assert "leave out steps" in capsys.readouterr().err
+
+
+def test_resuming_refuses_a_default_that_the_run_does_not_have(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--batch", "64"]) == 2
+    assert "leave out batch" in capsys.readouterr().err
 
 
 def test_eval_measures_both_models_and_the_report_shows_it(trained, folders, capsys):
@@ -194,6 +207,8 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["eval", "{root}/images"], "data"),
         (["predict", "{root}/none", "--images", "x", "--out", "y.csv"], "no such folder"),
         (["report", "{root}/images"], "not a run folder"),
+        (["completion", "fish"], "fish"),
+        (["train", "--track", "paper"], "--track"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, capsys, monkeypatch):
@@ -235,21 +250,26 @@ def test_the_configuration_survives_the_file(trained):
     assert yaml.safe_load((trained / "config.yaml").read_text())["self_ensemble"]["alpha"] == config.self_ensemble.alpha
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["eval", "--help"]])
-def test_help_is_quick_and_does_without_torch(arguments):
+def said_without_torch(*arguments: str) -> tuple[str, float]:
+    """What a command line prints, and the seconds it takes: of the processor, others may hold the machine."""
     program = (
         "import sys; from dalib.cli import run\ntry: run(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules"
     )
     seconds = []
-    for _ in range(3):  # the best of three: other processes may hold the machine for a moment
-        since = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env={**os.environ}
-        )
-        seconds.append(time.monotonic() - since)
+    for _ in range(3):  # the best of three
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.returncode == 0, done.stderr
-    assert "usage: dalib" in done.stdout
-    assert min(seconds) < 0.5
+    return done.stdout, min(seconds)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["eval", "--help"]])
+def test_help_is_quick_and_does_without_torch(arguments):
+    said, seconds = said_without_torch(*arguments)
+    assert "usage: dalib" in said
+    assert seconds < 0.5
 
 
 def test_print_config_prints_yaml_that_is_read_back():
@@ -257,6 +277,73 @@ def test_print_config_prints_yaml_that_is_read_back():
         [sys.executable, "-m", "dalib", "train", "--steps", "7", "--print_config"], capture_output=True, text=True
     )
     assert yaml.safe_load(done.stdout)["steps"] == 7
+
+
+def test_version_is_quick_and_tells_a_line_each():
+    said, seconds = said_without_torch("--version")
+    lines = dict(line.split(" ", 1) for line in said.splitlines())
+    assert said.splitlines()[0] == f"dalib {dalib.__version__}"
+    assert list(lines) == ["dalib", "Python", "torch", "CUDA", "torchvision", "timm", "numpy", "platform"]
+    assert lines["Python"] == platform.python_version()
+    assert lines["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert lines["CUDA"].split(",")[0] == (torch.version.cuda or "none")
+    assert lines["numpy"] == np.__version__
+    assert seconds < 0.5
+
+
+def test_a_package_without_metadata_and_a_driver_are_told(monkeypatch, tmp_path):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "version.py").write_text("__version__ = '2.14.1+cu130'\ncuda: Optional[str] = '13.0'\n")
+    (tmp_path / "driver").write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release\n")
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path / "torch")])
+    monkeypatch.setattr(versions, "find_spec", lambda name: found)
+    monkeypatch.setattr(versions, "NVIDIA", tmp_path / "driver")
+    monkeypatch.setattr(versions.platform, "system", lambda: "Linux")
+    assert "\nCUDA 13.0, driver 580.65.06\n" in versions.describe_versions()
+    monkeypatch.setattr(versions, "version", missing)
+    assert "\ntorch is not installed\n" in versions.describe_versions()
+
+
+def completed(script: str, words: list[str]) -> list[str]:
+    """What bash offers for the last of the words, by the function that the script defines."""
+    asked = f"COMP_WORDS=({' '.join(map(shlex.quote, words))})\nCOMP_CWORD={len(words) - 1}"
+    found = re.search(r"^complete .*-F (\S+) dalib$", script, re.MULTILINE)
+    assert found is not None
+    program = f'{script}\n{asked}\n{found.group(1)} dalib\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_commands_settings_and_values(capsys):
+    assert run(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert completed(script, ["dalib", "tr"]) == ["train"]
+    assert completed(script, ["dalib", "train", "--pre"]) == ["--preset", "--precision"]
+    assert completed(script, ["dalib", "train", "--preset", "photo-f"]) == ["photo-features"]
+    assert completed(script, ["dalib", "train", "--steps", "5", "--self_ensemble.thr"]) == ["--self_ensemble.threshold"]
+    assert completed(script, ["dalib", "completion", "z"]) == ["zsh"]
+
+
+@pytest.mark.parametrize(("shell", "begins"), [("zsh", "#compdef dalib"), ("tcsh", "# AUTOMATICALLY GENERATED")])
+def test_other_shells_have_a_script_too(shell, begins, capsys):
+    assert run(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(begins)
+    assert "--preset" in said or "preset" in said
+
+
+def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    assert run(["completion", "bash"]) == 2
+    assert capsys.readouterr().err == (
+        "dalib: error: completion bash: the package shtab is not installed; pip install shtab\n"
+    )
 
 
 @pytest.mark.slow

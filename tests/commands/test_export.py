@@ -179,7 +179,7 @@ def test_timm_opens_the_folder(kind, runs, tmp_path):
         expected = original(images) if whole else getattr(original, "model", original).backbone(images)
         torch.testing.assert_close(network(images), expected)
     data = timm.data.resolve_model_data_config(network)
-    assert data["input_size"] == (preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
+    assert tuple(data["input_size"]) == (preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
     assert tuple(data["mean"]) == preprocessing.mean
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
@@ -245,7 +245,7 @@ def test_a_file_that_predicts_otherwise_is_not_left(form, runs, tmp_path, monkey
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_extra_is_named(package, runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"{package} is not installed; pip install 'dalib\[export\]'"):
+    with pytest.raises(UserError, match=f"{package} is not installed; pip install .*{package}"):
         export(runs["small"], "onnx", tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dalib.engine.runlog import MetricsLog
+from dalib.engine.runlog import MetricsLog, last_step
 from dalib.errors import TrainingDivergedError
 
 
@@ -120,3 +120,12 @@ def test_a_last_line_that_was_only_half_written_is_dropped(tmp_path, rest):
     MetricsLog(path, after=200)
     assert [line["step"] for line in lines(path)] == [50, 100]
     assert [each.name for each in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_last_step_is_that_of_the_last_whole_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert last_step(path) == 0
+    written(path, 50, 100)
+    with path.open("a") as file:
+        file.write('{"step": 150, "lo')
+    assert last_step(path) == 100

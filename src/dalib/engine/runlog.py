@@ -102,14 +102,22 @@ class MetricsLog:
             sync(self.path)
 
 
+def last_step(path: Path) -> int:
+    """The step of the last whole line of a run's metrics; 0 where there is none."""
+    return max((step for step, _ in _whole_lines(path)), default=0)
+
+
 def _keep_lines_until(path: Path, step: int) -> None:
-    kept: list[str] = []
+    write_text(path, "".join(line + "\n" for of, line in _whole_lines(path) if of <= step))
+
+
+def _whole_lines(path: Path) -> list[tuple[int, str]]:
+    """Each line with its step."""
+    found: list[tuple[int, str]] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                values = json.loads(line)
+                found.append((json.loads(line)["step"], line))
             except json.JSONDecodeError:  # the line that was being written when the power went
                 break
-            if values["step"] <= step:
-                kept.append(line + "\n")
-    write_text(path, "".join(kept))
+    return found

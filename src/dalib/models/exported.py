@@ -132,7 +132,9 @@ def write_onnx(path: Path, program: ExportedProgram, description: ModelDescripti
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"--format onnx: {error.name} is not installed; pip install 'dalib[export]'") from None
+        raise UserError(
+            f"--format onnx: {error.name} is not installed; pip install onnx onnxscript onnxruntime"
+        ) from None
     translated: Any = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     translated.model.metadata_props[KEY] = json.dumps(content_of(description))
     translated.save(str(path), include_initializers=True, external_data=False)
@@ -151,7 +153,7 @@ def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> Op
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(f"{path}: onnxruntime is not installed; pip install 'dalib[export]'") from None
+        raise UserError(f"{path}: onnxruntime is not installed; pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors alone
