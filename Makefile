@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format clean
+.PHONY: help install demo test test-slow check docs format clean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,9 +33,13 @@ check: install ## Format, lint, types, doctests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --doctest-modules src/dalib -p no:cacheprovider
 
+docs: install ## Build the documentation (docs/_build/html), and check its links
+	$(BIN)/python -m sphinx --fail-on-warning -b html docs docs/_build/html
+	$(BIN)/python docs/extensions/check_site.py docs/_build/html
+
 format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist docs/_build docs/generated docs/gallery

@@ -33,7 +33,7 @@ class ImageClassifier(nn.Module):
 
     Call it with images (N, C, H, W). In training mode it returns ``(predictions, features)``, in evaluation mode
     ``predictions`` alone: logits (N, K), and the features (N, features_dim) that the head saw.
-    :func:`logits_of` gives the logits in either mode.
+    :func:`~dalib.models.classifier.logits_of` gives the logits in either mode.
 
     Raises:
         ValueError: a backbone without ``out_features``, sizes below 1, or dropout outside of [0, 1).

@@ -1,0 +1,209 @@
+"""
+Choosing between runs without labels
+====================================
+
+At the end you will have ranked five runs, two of them spoilt on purpose, without a label of the target, and seen with
+labels which scores to believe and which not.
+
+Whoever has no labels of the target cannot measure which settings are best. ``dalib compare`` ranks runs by what their
+predictions look like: are they sure, are they of many classes, do they follow the clusters of the features? Here the
+labels are known, so that the ranking itself can be judged. In earnest they are not, and nothing that chooses below
+looks at them.
+"""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from scipy.stats import spearmanr
+
+from dalib.commands import train
+from dalib.comparing import compare_runs
+from dalib.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
+from dalib.data.digits import handwritten_digits, render_digits
+from dalib.judge.evidence import Evidence, quick_scores
+from dalib.runfolder import RunFolder
+
+ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
+plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
+
+folder = Path(tempfile.mkdtemp(prefix="dalib-"))
+os.environ["DALIB_CACHE"] = str(folder / "cache")  # so that this page leaves nothing behind; you need not set it
+
+# %%
+# Two domains
+# -----------
+#
+# Printed digits in a folder for each class; handwritten ones in a flat folder, whose labels are kept aside.
+
+printed, printed_labels = render_digits(900, seed=0)
+for number, (image, digit) in enumerate(zip(printed, printed_labels, strict=True)):
+    path = folder / "printed" / str(digit) / f"{number:04}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+_, handwritten, labels = handwritten_digits()
+handwritten, labels = handwritten[:300], labels[:300]
+(folder / "handwritten").mkdir()
+for number, image in enumerate(handwritten):
+    Image.fromarray(image).save(folder / "handwritten" / f"{number:04}.png")
+truth = torch.from_numpy(labels)
+
+# %%
+# Five runs
+# ---------
+#
+# One source-only run is the start of all (``init``), which saves training the same baseline five times. ``keep`` tells
+# each run to ship its adapted model whatever the signs say: by default a run would ship the source-only model where
+# adaptation seems to have hurt, and there would be little left to compare. ``select`` has it take the last step for the
+# same reason.
+#
+# Two are spoilt: in ``no-average`` the teacher is a copy of the student and is believed whatever it says, and
+# ``wrong-prior`` is told that 91% of the target are ones, and to mind it.
+
+common = TrainConfig(
+    source=str(folder / "printed"),
+    target=str(folder / "handwritten"),
+    data=DataConfig(size=8, channels=1),
+    every=EveryConfig(log=25, evaluate=20),
+    steps=120,
+    batch=32,
+    device="cpu",
+)
+start = replace(common, method="source-only", steps=200, out=str(folder / "start"))
+adapting = replace(common, init=str(folder / "start"), baseline_steps=1, keep="adapted", select="last")
+(folder / "wrong.csv").write_text("".join(f"{digit},{91 if digit == 1 else 1}\n" for digit in range(10)))
+settings = {
+    "default": adapting,
+    "short": replace(adapting, steps=20),
+    "no-augmentation": replace(adapting, views=ViewsConfig(source="none", student="none", teacher="none")),
+    "no-average": replace(
+        adapting, self_ensemble=SelfEnsembleConfig(alpha=0.0, threshold=0.0, weight=300.0, class_balance=0.0)
+    ),
+    "wrong-prior": replace(
+        adapting, prior=str(folder / "wrong.csv"), self_ensemble=SelfEnsembleConfig(information=10.0)
+    ),
+}
+
+courses: dict[str, list[tuple[int, dict[str, float], float]]] = {}
+runs: dict[str, RunFolder] = {}
+judgements: dict[str, dict] = {}
+with contextlib.redirect_stdout(io.StringIO()):
+    train(start)
+for name, config in settings.items():
+    course = courses.setdefault(name, [])
+
+    def look(training: str, step: int, evidence: Evidence, course=course) -> None:
+        """Note the label-free scores of a checkpoint, and its true accuracy beside them."""
+        if training == "adapted":
+            accuracy = (evidence.target.argmax(dim=1) == truth).float().mean().item()
+            course.append((step, quick_scores(evidence, threshold=0.9), accuracy))
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        runs[name] = train(replace(config, out=str(folder / name)), on_evidence=look)
+    judgements[name] = json.loads(runs[name].judgement.read_text())
+    print(f"{name:15} {judgements[name]['headline']}")
+
+# %%
+# Rank them
+# ---------
+#
+# What ``dalib compare`` prints, and the order of the paths that it returns:
+
+with contextlib.chdir(folder):
+    order = compare_runs(list(runs))
+
+# %%
+# How good is the ranking?
+# ------------------------
+#
+# Now with the labels. The regret is what choosing by the ranking costs, in points of accuracy, against the best run.
+
+accuracies = {}
+for name, run in runs.items():
+    predicted = load_file(run.predictions)["target/adapted"].argmax(dim=1)
+    accuracies[name] = (predicted == truth).float().mean().item()
+for place, name in enumerate(order, 1):
+    print(f"{place}  {name:16} {accuracies[name]:.1%}")
+regret = 100 * (max(accuracies.values()) - accuracies[order[0]])
+print(
+    f"regret {regret:.1f} points; the worst choice would have cost "
+    f"{100 * (max(accuracies.values()) - min(accuracies.values())):.1f}"
+)
+
+# %%
+# Some scores mislead
+# -------------------
+#
+# A model that says the same class of every image is sure of itself: its entropy is low and its mask rate high. Scores
+# that ask for many classes as well are not taken in by that. Each point is a run; a score is of use if points rise to
+# the right.
+
+scores = {name: judgement["models"]["adapted"]["scores"] for name, judgement in judgements.items()}
+outcomes = {name: judgement["outcome"] for name, judgement in judgements.items()}
+SHOWN = {"target_class_ami": "ClassAMI", "target_corr_c": "Corr-C", "target_mask_rate": "mask rate"}
+figure, panels = plt.subplots(1, 3, figsize=(9, 3.3), sharey=True)
+rank_correlations = {}
+for axes, (score, title) in zip(panels, SHOWN.items(), strict=True):
+    values = [scores[name].get(score, 0.0) for name in runs]
+    truths = [accuracies[name] for name in runs]
+    rank_correlations[score] = spearmanr(values, truths).statistic
+    print(f"{title:10} rank correlation with accuracy {rank_correlations[score]:+.2f}")
+    for name, value, accuracy in zip(runs, values, truths, strict=True):
+        failed = outcomes[name] in {"hurt", "collapsed"}
+        axes.plot(value, accuracy, "X" if failed else "o", color=SOURCE_ONLY if failed else ADAPTED)
+    axes.set(xlabel=f"{title}, no label needed", title=f"rank correlation {rank_correlations[score]:+.2f}")
+panels[0].set(ylabel="true accuracy", ylim=(0, 1))
+panels[0].plot([], [], "o", color=ADAPTED, label="not judged so")
+panels[0].plot([], [], "X", color=SOURCE_ONLY, label="judged to have failed")
+panels[0].legend(frameon=False, fontsize=8)
+plt.show()
+
+# %%
+# Checkpoints of one run
+# ----------------------
+#
+# Within a run the same question is asked at each evaluation, and by default the checkpoint with the highest Corr-C
+# is kept. In a run that goes well the last ones are alike, and it matters little. In one that goes wrong it matters.
+# The one on the right ends early: a collapse stops a run.
+
+figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
+for axes, name in zip(panels, ("default", "wrong-prior"), strict=True):
+    steps, found, true = zip(*courses[name], strict=True)
+    axes.plot(steps, [each["target_corr_c"] for each in found], "o--", color=THIRD, label="Corr-C")
+    axes.plot(steps, [each["target_mask_rate"] for each in found], "s:", color=SOURCE_ONLY, label="mask rate")
+    axes.plot(steps, true, "o-", color=ADAPTED, label="true accuracy")
+    axes.set(title=name, xlabel="step of the adaptation", ylim=(0, 1.03))
+panels[0].set_ylabel("score, or share that is right")
+panels[0].legend(frameon=False, loc="lower right")
+plt.show()
+
+# %%
+# Where this fails
+# ----------------
+#
+# - A rank is not an accuracy. Between good runs the scores differ by less than they err: take the order of runs that
+#   lie close together for chance.
+# - Scores that reward many classes expect them to be about equally frequent. Where the target's are not, a model that
+#   sees this rightly is punished.
+# - If all runs are wrong in the same way, for instance because two classes have changed places, the clusters are as
+#   clean as ever. No score without labels can tell.
+# - The source's own validation accuracy is a poor guide: it is measured where nothing was to be gained.
+#
+# A study of 84 runs, with what each score costs, is in ``benchmarks/RESULTS.md`` of the repository.
+#
+# What to try next
+# ----------------
+#
+# Compare runs of your own, and then label some images: fifty labels settle what scores cannot::
+#
+#     dalib compare runs/first runs/second runs/third
+#     dalib query   runs/first --n 50 --out to_label.csv
+#     dalib eval    runs/first --labels to_label.csv

@@ -1,0 +1,164 @@
+"""
+Several processes, several GPUs
+===============================
+
+At the end you will have trained with two processes and with one, seen that they come to the same weights up to
+rounding where that is promised, and know the lines for several GPUs and for SLURM.
+
+There is no GPU needed here: two processes of one machine, which talk by gloo, stand for two GPUs. What is said of
+them holds for ``torchrun`` on any number.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from dalib.data.digits import handwritten_digits, render_digits
+
+ADAPTED, SOURCE_ONLY = "#0072b2", "#b85c00"  # told apart by colour-blind readers too
+plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
+
+folder = Path(tempfile.mkdtemp(prefix="dalib-"))
+environment = {**os.environ, "OMP_NUM_THREADS": "1", "DALIB_CACHE": str(folder / "cache")}
+
+# %%
+# The same sum
+# ------------
+#
+# A batch of 32 in one process, or of 16 in each of two: the gradients of the parts, averaged, are the gradient of the
+# whole. This holds for class balance too, whose mean prediction is taken over all processes. To see it, everything else
+# that may differ is left out: this network has no batch normalisation, and these views draw nothing. What is left is
+# the order in which numbers are added.
+#
+# This program is what each process runs. The first one writes the loss and the teacher's weights of each step.
+
+WORKER = """
+import json, sys
+import torch
+from torch import nn
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.data.stream import TwoDomainStream
+from dalib.distributed import joined, mean_over_ranks
+
+
+def main():
+    torch.set_num_threads(1)
+    with joined() as world:
+        generator = torch.Generator().manual_seed(0)
+        source, target = torch.randn(2, 400, 6, generator=generator, dtype=torch.float64)
+        labels = (source[:, 0] > 0).long() + (source[:, 1] > 0).long()
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).double()
+        method = SelfEnsemble(network, 3, alpha=0.9, threshold=0.5, class_balance_weight=0.3)
+        batches = TwoDomainStream(
+            source, labels, target + 0.5,
+            source_view=lambda rows, generator: rows,
+            target_views=(lambda rows, generator: rows, lambda rows, generator: 1.1 * rows),
+            batch=32 // world.size, device=torch.device("cpu"), seed=0, rank=world.rank, world=world.size,
+        )
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
+        course = []
+        for step in range(150):
+            loss = method.loss(batches.batch_at(step), step).total
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            method.after_step(step)
+            weights = torch.cat([each.flatten() for each in method.predictor().parameters()])
+            course.append({"loss": mean_over_ranks(loss.detach()).item(), "weights": weights.tolist()})
+        if world.first:
+            json.dump(course, open(sys.argv[1], "w"))
+
+
+main()  # a function, so that nothing of it is left when the program ends, at which gloo may abort
+"""
+(folder / "worker.py").write_text(WORKER)
+
+
+def printed_by(line: list[str]) -> str:
+    """Run a command of Python's in the folder; what it prints."""
+    print("$", *line, flush=True)
+    known = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
+    done = subprocess.run(  # noqa: S603 - our own programs
+        known[line[0]] + line[1:], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
+
+
+two_processes = ["torchrun", "--standalone", "--nproc-per-node", "2"]
+courses = {}
+for processes, start in ((1, ["python"]), (2, two_processes)):
+    printed_by([*start, "worker.py", f"course-{processes}.json"])
+    courses[processes] = json.loads((folder / f"course-{processes}.json").read_text())
+
+weights = {processes: np.array([each["weights"] for each in course]) for processes, course in courses.items()}
+differences = np.abs(weights[1] - weights[2]).max(axis=1)
+greatest, moved = float(differences.max()), float(np.abs(weights[1][-1] - weights[1][0]).max())
+print(f"weights moved by up to {moved:.2f}; one process and two differ by {greatest:.1e} at most")
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+left.plot([each["loss"] for each in courses[1]], color=SOURCE_ONLY, label="one process, 32")
+left.plot([each["loss"] for each in courses[2]], color=ADAPTED, ls="--", label="two processes, 16 each")
+left.set(xlabel="step", ylabel="loss", ylim=(0, None))
+left.legend(frameon=False)
+right.semilogy(np.where(differences > 0, differences, np.nan), color=ADAPTED)
+right.axhline(moved, color="0.4", ls=":")
+right.annotate("how far the weights moved", (0, moved), (0, -11), textcoords="offset points", fontsize=8, color="0.3")
+right.set(xlabel="step", ylabel="greatest difference of a weight")
+plt.show()
+
+# %%
+# What is not the same
+# --------------------
+#
+# - Augmentation is drawn for each process, and batch normalisation sees its process's part of the batch (unless
+#   ``--sync_norms true``, on GPUs). So real runs of one process and of two differ as runs of two seeds do.
+# - ``--batch`` is that of all processes together: a recipe stays what it is, and each process gets less to do. For
+#   batch normalisation's sake, do not let the part of each get small.
+#
+# A whole run
+# -----------
+#
+# The command is the same one behind ``torchrun``. The first process prints, judges and writes; there is one folder and
+# one report.
+
+printed, digits = render_digits(400, seed=0)
+for number, (image, digit) in enumerate(zip(printed, digits, strict=True)):
+    path = folder / "printed" / str(digit) / f"{number:04}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+(folder / "handwritten").mkdir()
+for number, image in enumerate(handwritten_digits()[0][:200]):
+    Image.fromarray(image).save(folder / "handwritten" / f"{number:04}.png")
+
+settings = "--source printed --target handwritten --data.size 16 --data.channels 1 --self_ensemble.threshold 0.5"
+settings += " --steps 30 --batch 32 --device cpu"
+print(printed_by([*two_processes, "-m", "dalib", "train", *settings.split(), "--out", "two"]))
+summary = json.loads((folder / "two" / "summary.json").read_text())
+print("trained on:", summary["device"])
+
+# %%
+# It can go on with another number of processes, or with the same number bit for bit, after whatever stopped it::
+#
+#     torchrun --nproc-per-node 4 -m dalib train --resume two
+#
+# What to try next
+# ----------------
+#
+# The GPUs of one machine; several machines; and SLURM, where rank, size and meeting place are read from its variables::
+#
+#     torchrun --nproc-per-node 8 -m dalib train --source renders/ --target photos/ --out runs/eight
+#     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m dalib train ...
+#     srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 python -m dalib train ...
+#
+# What the processes share, and what limits it, is in ``docs/scaling.md``. nccl has not been tried yet: what is above
+# ran on gloo alone.
