@@ -547,6 +547,7 @@ def _say_data(summary: dict[str, Any], domains: Domains) -> None:
 
 
 def describe_device(device: torch.device) -> str:
+    """The device in words: the name of a GPU, or how many threads compute on the CPU."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.get_num_threads()} threads"

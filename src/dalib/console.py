@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -24,6 +25,8 @@ SHOWN = (
     ("consistency", "consistency", "{:.3f}"),
     ("class_balance", "balance", "{:.3f}"),
     ("information", "information", "{:.3f}"),
+    ("class_confusion", "confusion", "{:.3f}"),
+    ("masked", "masked", "{:.3f}"),
     ("mask_rate", "mask", "{:.0%}"),
     ("images_per_second", "images/s", "{:,.0f}"),
 )
@@ -42,6 +45,11 @@ def describe(values: dict[str, float]) -> str:
     return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN if values.get(key))
 
 
+def _redraws(stream: TextIO) -> bool:
+    """Whether a line can be written over: on a terminal, unless it says that it can't, with TERM=dumb."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class TrainingProgress:
     """Shows one training; a context manager. Give :meth:`line` the values of each line of the metrics.
 
@@ -57,7 +65,7 @@ class TrainingProgress:
         self._printed = start
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        if stream.isatty():
+        if _redraws(stream):
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}", style="bold", markup=False),  # a name may have brackets
@@ -126,7 +134,7 @@ class CountedProgress:
         if done < self._done:
             self._before += self._total
         self._done, self._total = done, total
-        if not self.stream.isatty():
+        if not _redraws(self.stream):
             return
         if self._bar is None:
             self._bar = Progress(

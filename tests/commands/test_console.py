@@ -49,6 +49,15 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert "loss 0.500" in stream.getvalue()
 
 
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    with TrainingProgress("adapted", 4, stream) as training:
+        training.line({"step": 4, "loss": 0.5, "masked": 0.25, "class_confusion": 0.125})
+    (line,) = stream.getvalue().splitlines()
+    assert "loss 0.500  confusion 0.125  masked 0.250" in line
+
+
 def test_names_that_are_no_text_are_printed_all_the_same(capsys):
     say("a\udcff.png")
     assert capsys.readouterr().out == "a\\udcff.png\n"

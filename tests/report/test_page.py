@@ -470,6 +470,18 @@ def test_label_free_curves_are_drawn(make_run: MakeRun) -> None:
     assert any("effective classes from 2.5 to 2.4" in label for label in labels)
 
 
+def test_the_loss_parts_of_every_method_are_drawn(make_run: MakeRun) -> None:
+    run = judged_run(make_run)
+    run.metrics.write_text(
+        '{"step": 25, "supervised": 1.5, "class_confusion": 0.5, "masked": 0.25}\n'
+        '{"step": 50, "supervised": 0.5, "class_confusion": 0.4, "masked": 0.2}\n',
+        encoding="utf-8",
+    )
+    page = Page(run)
+    labels = [str(attributes["aria-label"]) for _, attributes in page.tags if "aria-label" in attributes]
+    assert any("class confusion from 0.5 to 0.4; masked from 0.25 to 0.2" in label for label in labels)
+
+
 def test_calibration_is_drawn_of_source_and_of_labelled_target(make_run: MakeRun) -> None:
     page = Page(judged_run(make_run, evaluated=True))
     labels = [str(attributes["aria-label"]) for _, attributes in page.tags if "aria-label" in attributes]

@@ -201,7 +201,9 @@ def _charts(run: RunFolder, summary: Json, judgement: Json) -> list[Chart]:
         ("supervised", "one"),
         ("consistency", "two"),
         ("class_balance", "three"),
+        ("class_confusion", "three"),  # of a method that has no class balance
         ("information", "four"),
+        ("masked", "five"),
     ):
         points = _curve(metrics[own], key)
         if any(value for _, value in points):  # a part that is switched off is zero throughout
