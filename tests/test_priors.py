@@ -1,9 +1,13 @@
 import pytest
 import torch
+from torch import nn
 
+from dalib.adaptation.masked_consistency import MaskedConsistency
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.source_only import SourceOnly
 from dalib.errors import UserError
 from dalib.judge.evidence import Evidence
-from dalib.priors import check_prior, estimated, first_prior, read_prior
+from dalib.priors import check_prior, drawn_to_shares, estimated, expected_shares, first_prior, read_prior
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -79,3 +83,13 @@ def test_what_can_be_refused_early_is():
         check_prior("estimate", 0.0)
     with pytest.raises(UserError, match=r"--prior nowhere\.csv: expected uniform"):
         check_prior("nowhere.csv", 0.1)
+
+
+def test_the_shares_reach_a_method_within_another():
+    method = SelfEnsemble(nn.Linear(4, 2), 2)
+    assert drawn_to_shares(method) is method
+    masked = MaskedConsistency(method)
+    assert drawn_to_shares(masked) is method
+    method.set_prior(torch.tensor([0.75, 0.25]))
+    assert expected_shares(masked).tolist() == [0.75, 0.25]
+    assert expected_shares(SourceOnly(nn.Linear(4, 2))) is None

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dalib import build
-from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.data.rows import Selected
 from dalib.data.stream import TwoDomainStream
 from dalib.engine.fit import Every, fit
@@ -20,7 +19,7 @@ from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import MOST_JUDGED, JudgedImages, judged_rows
 from dalib.outcome import judge
-from dalib.priors import estimated, first_prior
+from dalib.priors import drawn_to_shares, estimated, expected_shares, first_prior
 from dalib.training import Trained
 
 if TYPE_CHECKING:
@@ -148,9 +147,10 @@ def _train_one(
 
     def evaluate(_: int) -> Line:
         evidence = judged.look(method.predictor(), method.student)
-        if config.prior == "estimate" and isinstance(method, SelfEnsemble) and len(evidence.labels):
-            method.set_prior(estimated(evidence))
-        return quick_scores(evidence, config.self_ensemble.threshold)
+        part = drawn_to_shares(method)
+        if config.prior == "estimate" and part is not None and len(evidence.labels):
+            part.set_prior(estimated(evidence))
+        return quick_scores(evidence, config.self_ensemble.threshold, expected_shares(method))
 
     def after_evaluation(step: int) -> None:
         nonlocal best, kept
@@ -185,8 +185,7 @@ def _train_one(
         model.load_state_dict(kept[1])
     # of the rows that the model is for, as they will be predicted: training saw them changed at random
     recompute_statistics(model, sight.train.images if before is None else sight.target, sight.plain, device=device)
-    expected = method.class_balance_loss.prior.cpu() if isinstance(method, SelfEnsemble) else None
-    return Trained(model.eval(), judged.look(model), step, ended, stopped, expected)
+    return Trained(model.eval(), judged.look(model), step, ended, stopped, expected_shares(method))
 
 
 def _judged(sight: Sight, device: torch.device) -> JudgedImages:

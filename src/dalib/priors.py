@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dalib.adaptation.masked_consistency import MaskedConsistency
+from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.errors import UserError
 from dalib.judge.prior import cautious_shares
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dalib.judge.evidence import Evidence
+    from dalib.types import Method
 
 KINDS = ("uniform", "source", "estimate")
 
@@ -47,6 +50,19 @@ def first_prior(kind: str, labels: Tensor, classes: Sequence[str], evidence: Evi
 def estimated(evidence: Evidence) -> Tensor:
     """The shares (C,) float64 that the model's predictions speak for, with caution."""
     return cautious_shares(evidence.validation, evidence.labels, evidence.target)
+
+
+def drawn_to_shares(method: Method) -> SelfEnsemble | None:
+    """The part of a method that draws predictions to class shares; None where it has none."""
+    if isinstance(method, MaskedConsistency):
+        method = method.method
+    return method if isinstance(method, SelfEnsemble) else None
+
+
+def expected_shares(method: Method) -> Tensor | None:
+    """The shares (C,) that the method draws predictions to now, on the CPU; None where it expects none."""
+    part = drawn_to_shares(method)
+    return None if part is None else part.class_balance_loss.prior.cpu()
 
 
 def check_prior(kind: str, validation_share: float) -> None:

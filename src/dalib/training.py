@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dalib import build
-from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.console import TrainingProgress, say
 from dalib.data.prefetch import Prefetched
 from dalib.distributed import ALONE, World
@@ -30,7 +29,7 @@ from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import JudgedImages
 from dalib.models.saved import ModelDescription, load_tensors, save_model
-from dalib.priors import estimated, first_prior
+from dalib.priors import drawn_to_shares, estimated, expected_shares, first_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.runfolder import TrainingFolder
     from dalib.starting import Start
-    from dalib.types import Batch, Method
+    from dalib.types import Batch
 
 
 @dataclass(frozen=True)
@@ -196,12 +195,14 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         if on_evidence is not None:
             on_evidence(plan.name, step, evidence)
         prior = estimated(evidence) if config.prior == "estimate" else None
-        return quick_scores(evidence, config.self_ensemble.threshold), prior
+        expected = expected_shares(method) if prior is None else prior
+        return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
 
     def evaluate(step: int) -> dict[str, float]:
         scores, prior = world.from_first(lambda: look(step))
-        if prior is not None and isinstance(method, SelfEnsemble):
-            method.set_prior(prior)
+        part = drawn_to_shares(method)
+        if prior is not None and part is not None:
+            part.set_prior(prior)
         return scores
 
     def keep_or_doubt(step: int) -> str:
@@ -275,7 +276,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
 
     evidence, step = world.from_first(finish)
     world.share(model)
-    return Trained(model, evidence, step, ended, stopped, _prior_of(method))
+    return Trained(model, evidence, step, ended, stopped, expected_shares(method))
 
 
 def _newest(checkpoints: CheckpointFolder) -> Checkpoint | None:
@@ -297,7 +298,3 @@ def _sign_of_collapse(folder: TrainingFolder, step: int, before: Evidence | None
     course = [line for line in lines_until(folder.metrics, step) if "target_classes" in line]
     reference = None if before is None else effective_classes(before.histogram)
     return collapse_sign(course, reference)
-
-
-def _prior_of(method: Method) -> Tensor | None:
-    return method.class_balance_loss.prior.cpu() if isinstance(method, SelfEnsemble) else None

@@ -31,6 +31,9 @@ def test_the_quick_scores_are_those_of_the_target():
     assert found["target_mutual_information"] == scores.mutual_information(given.target)
     assert found["target_agreement"] == scores.agreement(given.target, given.student)
     assert all(math.isfinite(value) for value in found.values())
+    shares = torch.tensor([0.7, *[0.3 / (given.target.shape[1] - 1)] * (given.target.shape[1] - 1)])
+    assert quick_scores(given, 0.9, shares)["target_corr_c"] == scores.corr_c(given.target, shares)
+    assert quick_scores(given, 0.9, shares)["target_corr_c"] != found["target_corr_c"]
 
 
 def test_without_validation_images_or_a_student_their_scores_are_left_out():

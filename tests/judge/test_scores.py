@@ -70,6 +70,25 @@ NUMPY = {
 every_score = pytest.mark.parametrize("name", SCORES)
 
 
+def test_class_correlation_takes_the_shares_that_are_expected():
+    u = torch.tensor([0.5, 0.3, 0.2])
+    right = torch.eye(3)[torch.tensor([0] * 5 + [1] * 3 + [2] * 2)]
+    even = torch.eye(3)[torch.arange(9) % 3]
+    collapsed = torch.eye(3)[torch.zeros(9, dtype=torch.int64)]
+    assert corr_c(right, u) == pytest.approx(1)
+    assert corr_c(even, u) == pytest.approx(1 / 3 / (u.norm().item() * math.sqrt(3) / 3))
+    assert corr_c(collapsed, u) == pytest.approx(0.5 / u.norm().item())
+    assert corr_c(even) > corr_c(right) > corr_c(collapsed)
+    p = probabilities()
+    assert corr_c(p, torch.full((p.shape[1],), 1 / p.shape[1])) == pytest.approx(corr_c(p))
+
+
+@pytest.mark.parametrize("prior", [torch.ones(3) / 3, torch.tensor([1.5, -0.5]), torch.tensor([0.5, 0.4])])
+def test_class_correlation_refuses_what_is_no_distribution(prior):
+    with pytest.raises(ValueError, match="prior: expected 2 shares"):
+        corr_c(torch.full((4, 2), 0.5), prior)
+
+
 @every_score
 def test_scores_equal_the_numpy_oracle(name):
     p = probabilities()

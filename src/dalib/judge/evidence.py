@@ -46,11 +46,12 @@ class Evidence:
         return counts.double() / len(self.target)
 
 
-def quick_scores(evidence: Evidence, threshold: float) -> dict[str, float]:
+def quick_scores(evidence: Evidence, threshold: float, prior: Tensor | None = None) -> dict[str, float]:
     """The scores that cost nothing beside the predictions, by the names under which they are logged.
 
     Args:
         threshold: of the mask rate; the training's own, so that it is what the training sees, without augmentation.
+        prior: (C,) the shares of the target's classes, where they are known or assumed; None is uniform.
 
     Returns:
         ``source_validation_accuracy`` where there are validation images, and of the target ``target_mask_rate``,
@@ -70,7 +71,7 @@ def quick_scores(evidence: Evidence, threshold: float) -> dict[str, float]:
         "target_mean_entropy": scores.mean_entropy(target),
         "target_mutual_information": scores.mutual_information(target),
         "target_nuclear_norm": scores.nuclear_norm(target),
-        "target_corr_c": scores.corr_c(target),
+        "target_corr_c": scores.corr_c(target, prior),
         "target_classes": effective_classes(evidence.histogram),
     }
     if evidence.student is not None:

@@ -220,29 +220,36 @@ def nuclear_norm(p: Tensor) -> float:
     return min(1.0, float(torch.linalg.svdvals(p).sum()) / math.sqrt(len(p) * min(p.shape)))
 
 
-def corr_c(p: Tensor) -> float:
-    r"""Class correlation: the cosine between :math:`K = P^\top P / N` and the identity, certain and diverse.
+def corr_c(p: Tensor, prior: Tensor | None = None) -> float:
+    r"""Class correlation: the cosine between :math:`K = P^\top P / N` and the matrix of a perfect model.
 
-    .. math:: \frac{\operatorname{tr} K}{\sqrt C \, \Vert K \Vert_F}
+    .. math:: \frac{\sum_c u_c K_{cc}}{\Vert u \Vert_2 \, \Vert K \Vert_F}
+
+    Certain predictions whose counts are u give a diagonal K with u on it. With equal shares u that is the identity but
+    for a factor.
 
     Args:
         p: (N, C) probabilities.
+        prior: (C,) the classes' shares u in the target; None is uniform.
 
     Returns:
-        In [1 / sqrt(C), 1]; higher is better. 1 for certain predictions with equal counts, 1 / sqrt(C) both for a
-        collapsed model and for one that answers the same distribution everywhere.
+        In [0, 1]; higher is better. 1 for certain predictions with counts as u has them. With equal shares it is
+        1 / sqrt(C) both for a collapsed model and for one that answers the same distribution everywhere.
 
-    Misleads: it prefers equal class counts, as the identity that it compares with has them.
-    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Misleads: it prefers counts as the prior has them, right or wrong.
+    Raises: ValueError for what :func:`as_probabilities` refuses, or a prior that is not a distribution of C classes.
     Source: Tu et al. 2023, "Assessing Model Out-of-distribution Generalization with Softmax Prediction Probability
-    Baselines and A Correlation Method" (SoftmaxCorr); Hu et al., NeurIPS 2024, call it Corr-C.
+    Baselines and A Correlation Method" (SoftmaxCorr); Hu et al., NeurIPS 2024, call it Corr-C. The prior is ours.
 
     >>> round(corr_c(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4), round(corr_c(torch.full((5, 4), 0.25)), 4)
     (1.0, 0.5)
     """
     p = as_probabilities(p)
-    correlation = p.T @ p / len(p)
-    return min(1.0, float(correlation.trace() / (math.sqrt(p.shape[1]) * correlation.norm())))
+    shares = torch.full((p.shape[1],), 1 / p.shape[1]) if prior is None else prior.detach().cpu()
+    if shares.shape != p.shape[1:] or not (bool((shares >= 0).all()) and abs(float(shares.sum()) - 1) < 1e-4):
+        raise ValueError(f"prior: expected {p.shape[1]} shares of at least 0 with sum 1, got {shares.tolist()}")
+    correlation, shares = p.T @ p / len(p), shares.to(p)
+    return min(1.0, float((shares * correlation.diagonal()).sum() / (shares.norm() * correlation.norm())))
 
 
 def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:

@@ -26,7 +26,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
         ``target_corr_c``; minus infinity where the accuracy on the source's validation images is more than 25 points
         below the best so far.
 
-    Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers equal class counts.
+    Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers class counts as the prior has them.
     Source: ours, by the study of benchmarks/judging.py: of the scores that cost nothing it has the least regret.
 
     >>> trusted_correlation([{"target_corr_c": 0.9, "source_validation_accuracy": 0.9}])
