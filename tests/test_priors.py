@@ -7,7 +7,7 @@ from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.errors import UserError
 from dalib.judge.evidence import Evidence
-from dalib.priors import check_prior, drawn_to_shares, estimated, expected_shares, first_prior, read_prior
+from dalib.priors import check_prior, drawn_to_shares, estimated, expected_shares, first_prior, later_prior, read_prior
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -19,11 +19,18 @@ def evidence(target_classes):
 
 def test_the_kinds():
     labels = torch.tensor([0, 0, 1, 2])
-    assert first_prior("uniform", labels, CLASSES, None) is None
-    assert first_prior("estimate", labels, CLASSES, None) is None
-    assert first_prior("source", labels, CLASSES, None).tolist() == [0.5, 0.25, 0.25]
+    assert first_prior("uniform", labels, CLASSES) is None
+    assert first_prior("estimate", labels, CLASSES) is None
+    assert first_prior("source", labels, CLASSES).tolist() == [0.5, 0.25, 0.25]
+
+
+def test_an_estimate_is_made_in_the_second_half_and_halfway_to_uniform():
     said = evidence([0] * 60 + [1] * 20 + [2] * 20)
-    assert first_prior("estimate", labels, CLASSES, said).tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.02)
+    assert estimated(said).tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.02)
+    assert later_prior(said, 49, 100) is None
+    expected = later_prior(said, 50, 100)
+    assert expected.tolist() == pytest.approx([(0.6 + 1 / 3) / 2, (0.2 + 1 / 3) / 2, (0.2 + 1 / 3) / 2], abs=0.01)
+    assert expected.sum().item() == pytest.approx(1)
 
 
 def test_an_estimate_never_forgets_a_class():
@@ -43,7 +50,7 @@ def test_an_estimate_never_forgets_a_class():
 )
 def test_a_file_gives_shares_or_counts_in_any_order(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    assert first_prior(str(tmp_path / name), torch.tensor([0]), CLASSES, None).tolist() == [0.5, 0.25, 0.25]
+    assert first_prior(str(tmp_path / name), torch.tensor([0]), CLASSES).tolist() == [0.5, 0.25, 0.25]
 
 
 @pytest.mark.parametrize(

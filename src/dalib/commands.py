@@ -151,7 +151,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     config = replace(config, steps=steps_of(config, domains), epochs=None)
     # read here, so that a mistake in them is told now and not after training
     evaluated, labelled = _labelled_set(config, preprocessing, classes) if world.first else (None, None)
-    first_prior(config.prior, domains.train.labels, classes, None)
+    first_prior(config.prior, domains.train.labels, classes)
     summary = _summary_at_start(config, domains, device, world, seconds=time.monotonic() - since)
     _say_data(summary, domains)
 

@@ -309,9 +309,9 @@ class TrainConfig:
         statistics: of batch normalisation in the adapted model: running, as they are at the end of training, or
             recomputed on the target's images without augmentation.
         prior: shares of the target's classes, which class balance and information draw the predictions to: uniform;
-            source, those of the source; estimate, from the predictions, anew at each evaluation, which did worse than
-            uniform where it was measured; or a file of classes
-            and shares, JSON or CSV.
+            source, those of the source; estimate, uniform in the first half of the steps, then halfway between uniform
+            and what the adapted model's predictions speak for, anew at each evaluation; or a file of classes and
+            shares, JSON or CSV.
         select: which weights of the adaptation become its model: judged, those of the evaluation whose predictions for
             the target are surest and most various, where the source is still known; the last; or most-confident, those
             with the largest share of confident target images, as the paper's authors choose. None needs a target label.

@@ -19,7 +19,7 @@ from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import MOST_JUDGED, JudgedImages, judged_rows
 from dalib.outcome import judge
-from dalib.priors import drawn_to_shares, estimated, expected_shares, first_prior
+from dalib.priors import drawn_to_shares, expected_shares, first_prior, later_prior
 from dalib.training import Trained
 
 if TYPE_CHECKING:
@@ -125,9 +125,10 @@ def _train_one(
 ) -> Trained:
     """One training; ``lines`` holds what ``on_line`` was given so far."""
     assert config.steps is not None
+    steps = config.steps
     labels, classes = sight.train.labels, sight.train.classes
     student = student.to(device)
-    prior = first_prior(config.prior, labels, classes, None if before is None else before.evidence)
+    prior = first_prior(config.prior, labels, classes)
     method = build.make_method(config, student, len(classes), prior)
     views = sight.views
     stream = TwoDomainStream(
@@ -145,11 +146,13 @@ def _train_one(
     best = -math.inf
     kept: tuple[int, dict[str, Tensor]] | None = None
 
-    def evaluate(_: int) -> Line:
+    def evaluate(step: int) -> Line:
         evidence = judged.look(method.predictor(), method.student)
         part = drawn_to_shares(method)
         if config.prior == "estimate" and part is not None and len(evidence.labels):
-            part.set_prior(estimated(evidence))
+            prior = later_prior(evidence, step, steps)
+            if prior is not None:
+                part.set_prior(prior)
         return quick_scores(evidence, config.self_ensemble.threshold, expected_shares(method))
 
     def after_evaluation(step: int) -> None:

@@ -25,31 +25,41 @@ if TYPE_CHECKING:
 KINDS = ("uniform", "source", "estimate")
 
 
-def first_prior(kind: str, labels: Tensor, classes: Sequence[str], evidence: Evidence | None) -> Tensor | None:
-    """The shares (C,) float64 at the start of the adaptation; None is uniform.
+def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
+    """The shares (C,) float64 at the start of the adaptation; None is uniform, with which an estimate starts, too.
 
     Args:
         kind: uniform, source, estimate, or a file (:func:`read_prior`).
         labels: (N,) int64, the source's.
-        evidence: what a model from before says, for an estimate; without, it starts uniform.
 
     Raises:
         UserError: a file that is not there or does not fit the classes.
     """
-    if kind == "uniform" or (kind == "estimate" and evidence is None):
+    if kind in ("uniform", "estimate"):
         return None
     if kind == "source":
         counts = torch.bincount(labels, minlength=len(classes)).double()
         return counts / counts.sum()
-    if kind == "estimate":
-        assert evidence is not None
-        return estimated(evidence)
     return read_prior(Path(kind), classes)
 
 
 def estimated(evidence: Evidence) -> Tensor:
     """The shares (C,) float64 that the model's predictions speak for, with caution."""
     return cautious_shares(evidence.validation, evidence.labels, evidence.target)
+
+
+def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
+    """The shares (C,) float64 that an adaptation with ``--prior estimate`` expects after an evaluation.
+
+    Halfway between uniform and what the model that is being adapted speaks for; None in the first half of the steps.
+
+    Source: ours. A model that is not adapted yet errs in the target as it never does in the source, so that its
+    estimate is far off, and a training that is told so early makes it true. benchmarks/LOG.md has what was tried.
+    """
+    if 2 * step < steps:
+        return None
+    shares = estimated(evidence)
+    return (shares + 1 / len(shares)) / 2
 
 
 def drawn_to_shares(method: Method) -> SelfEnsemble | None:

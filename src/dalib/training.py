@@ -29,7 +29,7 @@ from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import JudgedImages
 from dalib.models.saved import ModelDescription, load_tensors, save_model
-from dalib.priors import drawn_to_shares, estimated, expected_shares, first_prior
+from dalib.priors import drawn_to_shares, expected_shares, first_prior, later_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,7 +176,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         device,
         steps=steps,
         first=plan.first,
-        prior=first_prior(config.prior, domains.train.labels, classes, plan.before),
+        prior=first_prior(config.prior, domains.train.labels, classes),
         world=world,
     )
     method, stream = training.method, training.stream
@@ -194,7 +194,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         evidence = judged.look(method.predictor(), method.student)
         if on_evidence is not None:
             on_evidence(plan.name, step, evidence)
-        prior = estimated(evidence) if config.prior == "estimate" else None
+        prior = later_prior(evidence, step, steps) if config.prior == "estimate" else None
         expected = expected_shares(method) if prior is None else prior
         return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
 
