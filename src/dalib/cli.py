@@ -160,7 +160,13 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     arguments = arguments or []
     preset = preset_in(arguments)
     parser = _parser(DESCRIPTION, prog="dalib")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of dalib and what it needs")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="print the versions of dalib and what it needs",
+    )
     commands = parser.add_subcommands(required=True)
 
     train = _parser("Train on a labelled source and an unlabelled target, and write a run's folder with its report.")
