@@ -72,8 +72,8 @@ print("true shares:", {digit: f"{share:.0%}" for digit, share in enumerate(true_
 # - ``uniform``, the default;
 # - ``source``: the source's own shares, if you know that the target has the same;
 # - a file of classes and shares, CSV or JSON. They need not add up to 1, so that counts will do.
-# - ``estimate``, from the predictions, in the second half of the steps and halfway to uniform. It gained little where it
-#   was measured (``benchmarks/RESULTS.md``): an estimate repeats the model's own errors.
+# - ``estimate``, from the predictions, in the second half of the steps and halfway to uniform. It gained little where
+#   it was measured (``benchmarks/RESULTS.md``): an estimate repeats the model's own errors.
 #
 # Real shares often come from elsewhere: a register, last year's statistics, or a look at some random images. Below a
 # hundred were looked at. One is added to each count, because no class that exists has a share of 0.
