@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -10,3 +12,15 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DALIB_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Folders of small noisy images: source/dark, source/light, target, test/dark; a module's own, to be changed."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(10):
+        for place, shade in (("source/dark", 60), ("source/light", 190), ("target", 120), ("test/dark", 60)):
+            path = root / place / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8)).save(path)
+    return root

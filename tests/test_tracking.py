@@ -24,17 +24,6 @@ from dalib.errors import RunStoppedError, TrainingDivergedError, UserError
 from dalib.tracking import ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(10):
-        for place, shade in (("source/dark", 60), ("source/light", 190), ("target", 120), ("test/dark", 60)):
-            path = root / place / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8)).save(path)
-    return root
-
-
 def arguments(images: Path, out: Path, *more: str) -> list[str]:
     quick = "--steps 6 --baseline_steps 4 --batch 4 --data.size 16 --data.validation_share 0.2 --select last"
     often = "--every.log 1 --every.evaluate 3 --every.checkpoint 3"

@@ -10,7 +10,6 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,17 +22,6 @@ from dalib.files import locked
 from dalib.runfolder import RunFolder
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(10):
-        for place, shade in (("source/dark", 60), ("source/light", 190), ("target", 120)):
-            path = root / place / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8)).save(path)
-    return root
 
 
 def arguments(images: Path, out: Path, *more: str) -> list[str]:
