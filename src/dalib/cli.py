@@ -101,8 +101,7 @@ def _run(arguments: list[str]) -> int:
 
     if command == "train":
         allow_changes: bool = given.pop("allow_changes")
-        named = {argument.split("=")[0][2:] for argument in arguments if argument.startswith("--")}
-        config, resume = _train_config(given, named)
+        config, resume = _train_config(given, _names_of(arguments))
         finished = commands.train(config, resume=resume, allow_changes=allow_changes)
         if world_of(os.environ).first:
             say(f"run     {finished.root}\nreport  {finished.report}")
@@ -295,7 +294,8 @@ def _add_training(parser: ArgumentParser, preset: str | None, arguments: list[st
 
 
 def _names_of(arguments: list[str]) -> set[str]:
-    return {argument.split("=")[0].lstrip("-") for argument in arguments}
+    """The settings on a command line, without their dashes and values."""
+    return {argument.split("=")[0].lstrip("-") for argument in arguments if argument.startswith("-")}
 
 
 def preset_in(arguments: list[str]) -> str | None:

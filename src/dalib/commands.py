@@ -167,8 +167,8 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     trainings = _trainings(config, run)
     if world.first:
         tracking.begin(_tracked(run, config, trainings, resume))
-    if world.first and not resume:
-        tracking.picture("views", run.views)
+        if not resume:
+            tracking.picture("views", run.views)
     since = time.monotonic()
     ways = Ways.of_run(config, preprocessing, domains, device, start, world)
     if config.features:

@@ -180,6 +180,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         world=world,
     )
     method, stream = training.method, training.stream
+    drawn = drawn_to_shares(method)
     description = ModelDescription(build.architecture_of(config, plan.preprocessing), classes, plan.preprocessing)
 
     def save(to: Path, model: nn.Module) -> None:
@@ -194,15 +195,14 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         evidence = judged.look(method.predictor(), method.student)
         if on_evidence is not None:
             on_evidence(plan.name, step, evidence)
-        prior = later_prior(evidence, step, steps) if config.prior == "estimate" else None
+        prior = later_prior(evidence, step, steps) if config.prior == "estimate" and drawn is not None else None
         expected = expected_shares(method) if prior is None else prior
         return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
 
     def evaluate(step: int) -> dict[str, float]:
         scores, prior = world.from_first(lambda: look(step))
-        part = drawn_to_shares(method)
-        if prior is not None and part is not None:
-            part.set_prior(prior)
+        if prior is not None and drawn is not None:
+            drawn.set_prior(prior)
         return scores
 
     def keep_or_doubt(step: int) -> str:
