@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig
+from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig, by_name
 from dalib.errors import RanksLostError, RunStoppedError, ToldElsewhereError, TrainingDivergedError, UserError
 from dalib.presets import PRESETS, settings_of
 
@@ -405,11 +405,12 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
     from dalib.runfolder import RunFolder
 
     run = RunFolder.existing(resume)
-    saved, fresh = read_config(run.config), TrainConfig()
+    saved = read_config(run.config)
+    before, fresh = by_name(saved), by_name(TrainConfig())
     given_now = {
         name: value
-        for name, value in asdict(config).items()
-        if value != asdict(saved)[name] and (name in named or value != asdict(fresh)[name])
+        for name, value in by_name(config).items()
+        if value != before[name] and (name in named or value != fresh[name])
     }
     if changed := sorted(given_now.keys() - set(ELSEWHERE)):
         raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")

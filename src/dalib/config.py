@@ -5,8 +5,8 @@ Configuration stops at :mod:`dalib.build`: everything behind it takes plain valu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 MethodName = Literal["self-ensemble", "mean-teacher", "fixmatch", "adamatch", "mcc", "source-only"]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
@@ -388,3 +388,15 @@ class TrainConfig:
     masked_consistency: MaskedConsistencyConfig = field(default_factory=MaskedConsistencyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: EveryConfig = field(default_factory=EveryConfig)
+
+
+def by_name(config: TrainConfig) -> dict[str, Any]:
+    """Each setting under its name on the command line: those of groups with a dot.
+
+    >>> by_name(TrainConfig())["data.fit"]
+    'crop'
+    """
+    found: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        found |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
+    return found

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dalib.config import ELSEWHERE
+from dalib.config import ELSEWHERE, by_name
 from dalib.console import say
 from dalib.data.fingerprint import fingerprint
 from dalib.errors import UserError
@@ -40,13 +39,7 @@ def claimed(run: RunFolder) -> Iterator[None]:
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide a run's result, each under its name on the command line."""
-    found: dict[str, Any] = {}
-    for name, value in asdict(config).items():
-        if isinstance(value, dict):
-            found |= {f"{name}.{part}": each for part, each in value.items()}
-        elif name not in _OF_THE_COMMAND:
-            found[name] = value
-    return found
+    return {name: value for name, value in by_name(config).items() if name not in _OF_THE_COMMAND}
 
 
 def fingerprints_of(domains: Domains) -> dict[str, str]:

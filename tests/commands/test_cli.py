@@ -107,6 +107,11 @@ def test_resuming_refuses_a_default_that_the_run_does_not_have(trained, capsys):
     assert "leave out batch" in capsys.readouterr().err
 
 
+def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--every.log", "25"]) == 2
+    assert "leave out every.log" in capsys.readouterr().err
+
+
 def test_eval_measures_both_models_and_the_report_shows_it(trained, folders, capsys):
     assert run(["eval", str(trained), "--data", f"{folders}/labelled"]) == 0
     assert "adapted" in capsys.readouterr().out
