@@ -14,12 +14,12 @@ from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import CollapsedError
-from dalib.judge.evidence import Evidence, effective_classes, quick_scores
+from dalib.judge.evidence import Evidence, effective_classes
 from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import MOST_JUDGED, JudgedImages, judged_rows
 from dalib.outcome import judge
-from dalib.priors import drawn_to_shares, expected_shares, first_prior, later_prior
+from dalib.priors import expect, expected_shares, first_prior, scores_and_prior
 from dalib.training import Trained
 
 if TYPE_CHECKING:
@@ -125,11 +125,9 @@ def _train_one(
 ) -> Trained:
     """One training; ``lines`` holds what ``on_line`` was given so far."""
     assert config.steps is not None
-    steps = config.steps
     labels, classes = sight.train.labels, sight.train.classes
     student = student.to(device)
-    prior = first_prior(config.prior, labels, classes)
-    method = build.make_method(config, student, len(classes), prior)
+    method = build.make_method(config, student, len(classes), first_prior(config.prior, labels, classes))
     views = sight.views
     stream = TwoDomainStream(
         sight.train.images,
@@ -148,12 +146,9 @@ def _train_one(
 
     def evaluate(step: int) -> Line:
         evidence = judged.look(method.predictor(), method.student)
-        part = drawn_to_shares(method)
-        if config.prior == "estimate" and part is not None and len(evidence.labels):
-            prior = later_prior(evidence, step, steps)
-            if prior is not None:
-                part.set_prior(prior)
-        return quick_scores(evidence, config.self_ensemble.threshold, expected_shares(method))
+        scores, prior = scores_and_prior(method, evidence, config, step)
+        expect(method, prior)
+        return scores
 
     def after_evaluation(step: int) -> None:
         nonlocal best, kept

@@ -69,9 +69,12 @@ def judge(
     trained: Mapping[str, Trained], said: Mapping[str, Evidence], config: TrainConfig, classes: Sequence[str]
 ) -> dict[str, Any]:
     """What judgement.json holds (:mod:`dalib.runfolder`)."""
-    scored = {name: Scored.of(each.evidence, config.self_ensemble.threshold) for name, each in trained.items()}
     name = "adapted" if "adapted" in trained else "source-only"
     own = trained[name]
+    scored = {  # against the same shares, those that the checkpoints were chosen by
+        name: Scored.of(each.evidence, config.self_ensemble.threshold, prior=own.prior)
+        for name, each in trained.items()
+    }
     verdict = compare(
         scored["source-only"] if len(scored) > 1 else None,
         scored[name],

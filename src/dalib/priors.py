@@ -14,11 +14,13 @@ from torch import Tensor
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.errors import UserError
+from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dalib.config import TrainConfig
     from dalib.judge.evidence import Evidence
     from dalib.types import Method
 
@@ -73,6 +75,32 @@ def expected_shares(method: Method) -> Tensor | None:
     """The shares (C,) that the method draws predictions to now, on the CPU; None where it expects none."""
     part = drawn_to_shares(method)
     return None if part is None else part.class_balance_loss.prior.cpu()
+
+
+def scores_and_prior(
+    method: Method, evidence: Evidence, config: TrainConfig, step: int
+) -> tuple[dict[str, float], Tensor | None]:
+    """The scores of an evaluation, and the shares (C,) to expect from then on; None where these stay as they are.
+
+    Args:
+        method: what is trained; :func:`expect` gives it the shares.
+        evidence: what its predictor says.
+        config: its steps are given.
+        step: after how many of them.
+    """
+    assert config.steps is not None
+    prior = None
+    if config.prior == "estimate" and drawn_to_shares(method) is not None:
+        prior = later_prior(evidence, step, config.steps)
+    expected = expected_shares(method) if prior is None else prior
+    return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
+
+
+def expect(method: Method, prior: Tensor | None) -> None:
+    """Draw predictions to these shares (C,) from the next step on; None changes nothing."""
+    part = drawn_to_shares(method)
+    if prior is not None and part is not None:
+        part.set_prior(prior)
 
 
 def check_prior(kind: str, validation_share: float) -> None:

@@ -24,12 +24,12 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.errors import CollapsedError
 from dalib.feature_space import FeatureSpace, features_folder, one_by_one, standardization
-from dalib.judge.evidence import effective_classes, quick_scores
+from dalib.judge.evidence import effective_classes
 from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.judging import JudgedImages
 from dalib.models.saved import ModelDescription, load_tensors, save_model
-from dalib.priors import drawn_to_shares, expected_shares, first_prior, later_prior
+from dalib.priors import expect, expected_shares, first_prior, scores_and_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -180,7 +180,6 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         world=world,
     )
     method, stream = training.method, training.stream
-    drawn = drawn_to_shares(method)
     description = ModelDescription(build.architecture_of(config, plan.preprocessing), classes, plan.preprocessing)
 
     def save(to: Path, model: nn.Module) -> None:
@@ -195,14 +194,11 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
         evidence = judged.look(method.predictor(), method.student)
         if on_evidence is not None:
             on_evidence(plan.name, step, evidence)
-        prior = later_prior(evidence, step, steps) if config.prior == "estimate" and drawn is not None else None
-        expected = expected_shares(method) if prior is None else prior
-        return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
+        return scores_and_prior(method, evidence, config, step)
 
     def evaluate(step: int) -> dict[str, float]:
         scores, prior = world.from_first(lambda: look(step))
-        if prior is not None and drawn is not None:
-            drawn.set_prior(prior)
+        expect(method, prior)
         return scores
 
     def keep_or_doubt(step: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from dalib.cli import run
+from dalib.judge.scores import corr_c
 from dalib.runfolder import RunFolder
 
 SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"
@@ -142,6 +143,9 @@ def test_an_estimated_prior_is_used_and_told_and_survives_a_stop(tmp_path):
     assert math.isclose(sum(shares), 1, abs_tol=1e-5)
     assert min(shares) >= 0.019
     assert max(shares) != min(shares)
+    for name, model in judgement_of(found)["models"].items():  # both against what the adaptation expected
+        expected = corr_c(load_file(found.predictions)[f"target/{name}"], torch.tensor(shares))
+        assert model["scores"]["target_corr_c"] == pytest.approx(expected, abs=1e-6)
     shutil.rmtree(found.model)
     newest = max(found.checkpoints.iterdir())
     newest.unlink()  # as if killed between two checkpoints

@@ -107,9 +107,9 @@ class Scored:
     scores: dict[str, float]
 
     @classmethod
-    def of(cls, evidence: Evidence, threshold: float, seed: int = 0) -> Scored:
+    def of(cls, evidence: Evidence, threshold: float, seed: int = 0, prior: Tensor | None = None) -> Scored:
         """With :func:`quick_scores` and :func:`slow_scores`."""
-        return cls(evidence, quick_scores(evidence, threshold) | slow_scores(evidence, seed))
+        return cls(evidence, quick_scores(evidence, threshold, prior) | slow_scores(evidence, seed))
 
 
 def effective_classes(shares: Tensor) -> float:
