@@ -228,6 +228,17 @@ def test_large_offsets_and_constant_columns_do_no_harm(standardize, shifted):
     assert fitted.score(X_target, y_target) > 0.95
 
 
+def test_by_the_sources_scale_other_class_shares_do_no_harm():
+    X, y = make_blobs(200, centers=[[0, 0, 0], [4, 0, 1]], random_state=0)
+    rows = np.flatnonzero(y == 0)[:8], np.flatnonzero(y == 1)
+    X_target, y_target = X[np.concatenate(rows)] + 0.1, y[np.concatenate(rows)]  # 8 and 100 of the same two blobs
+    settings = QUICK | {"steps": 100, "information": 0.0}
+    by_source = SelfEnsembleClassifier(**settings, standardize="source").fit(X, y, X_target)
+    by_itself = SelfEnsembleClassifier(**settings).fit(X, y, X_target)
+    assert by_source.adapted_.score(X_target, y_target) > 0.97
+    assert by_itself.adapted_.score(X_target, y_target) < 0.9  # half of the target is pushed over to the other class
+
+
 def test_a_linear_model(shifted):
     X, y, X_target, _ = shifted
     fitted = SelfEnsembleClassifier(**QUICK | {"hidden": ()}).fit(X, y, X_target)

@@ -69,7 +69,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         noise: in the random views of a row, in units of each feature's standard deviation.
         masking: share of the values of a view that are replaced by the feature's mean.
         standardize: each feature to mean 0 and standard deviation 1: each domain by itself, both by the source's, or
-            not at all (False). The source-only model knows the source's alone.
+            not at all (False). The source-only model knows the source's alone. Hidden layers do likewise: with each
+            domain they have batch normalisation, which sees one domain at a time, else layer normalisation.
         threshold: a target row counts where the teacher's largest probability is above it.
         weight: of the consistency of student and teacher, a squared distance summed over classes.
         alpha: decay of the teacher's moving average.
@@ -388,7 +389,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 return build.make_student(config, build.architecture_of(config, reader.preprocessing), count)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(config.seed, "weights"))
-                backbone = TableBackbone(len(reader.mean), tuple(self.hidden))
+                by_batch = self.standardize == "each domain"
+                backbone = TableBackbone(len(reader.mean), tuple(self.hidden), by_batch=by_batch)
                 return ImageClassifier(backbone, count, None, finetune=False)
 
         return make

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 class TableBackbone(nn.Module):
-    """Linear, BatchNorm1d, ReLU for each hidden width: (N, features) -> (N, out_features).
+    """Linear, normalisation, ReLU for each hidden width: (N, features) -> (N, out_features).
 
     Args:
         features: D, the columns.
         hidden: widths; none of them leaves the rows as they are, which makes a classifier around it linear.
+        by_batch: normalise by BatchNorm1d, which aligns domains that pass one after the other, as all methods here
+            let them; else by LayerNorm, which knows one row alone.
 
     Raises:
         ValueError: a width below 1.
@@ -25,15 +27,16 @@ class TableBackbone(nn.Module):
     (8, 4)
     """
 
-    def __init__(self, features: int, hidden: Sequence[int]) -> None:
+    def __init__(self, features: int, hidden: Sequence[int], *, by_batch: bool = True) -> None:
         super().__init__()
         widths = (features, *hidden)
         if min(widths) < 1:
             raise ValueError(f"features, hidden: expected widths of at least 1, got {widths}")
         self.out_features = widths[-1]
         self.layers = nn.Sequential()
+        norm: type[nn.BatchNorm1d | nn.LayerNorm] = nn.BatchNorm1d if by_batch else nn.LayerNorm
         for width, following in pairwise(widths):
-            self.layers.extend([nn.Linear(width, following), nn.BatchNorm1d(following), nn.ReLU()])
+            self.layers.extend([nn.Linear(width, following), norm(following), nn.ReLU()])
 
     def forward(self, rows: Tensor) -> Tensor:
         features: Tensor = self.layers(rows)
