@@ -1,8 +1,10 @@
 import pytest
 
 from dalib.cli import make_parser
-from dalib.config import TrainConfig
-from dalib.presets import PRESETS, from_preset, settings_of
+from dalib.commands import train
+from dalib.config import OptimizerConfig, TrainConfig
+from dalib.errors import UserError
+from dalib.presets import PRESETS, check_applied, from_preset, settings_of
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -65,3 +67,37 @@ def test_a_preset_may_stand_in_a_file_and_the_files_settings_change_it(tmp_path)
     file.write_text("preset: paper-small\nself_ensemble:\n  weight: 7.0\n")
     given = train_arguments("--config", str(file))
     assert (given["self_ensemble"].weight, given["self_ensemble"].threshold) == (7.0, 0.96837722)
+
+
+def test_a_preset_that_is_named_and_not_applied_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"from_preset\('digits'"):
+        train(TrainConfig(preset="digits", out=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
+    check_applied(from_preset("digits", backbone="small"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"select": "best"}, r"select='best': expected 'judged', 'last' or 'most-confident'"),
+        ({"keep": "all"}, r"keep='all': expected 'better' or 'adapted'"),
+        ({"steps": "2"}, r"steps='2': expected a whole number or None"),
+        ({"batch": True}, r"batch=True: expected a whole number"),
+        ({"data": {"size": 16}}, r"data={'size': 16}: expected a DataConfig"),
+        ({"track": "mlflow"}, r"track='mlflow': expected 'tensorboard' or 'wandb' or None"),
+        ({"source": [1]}, r"source=\[1\]: expected a string or a list of these"),
+    ],
+)
+def test_what_is_no_setting_is_refused_where_it_is_made(settings, expected):
+    with pytest.raises(UserError, match=expected):
+        TrainConfig(**settings)
+
+
+def test_a_group_refuses_too():
+    with pytest.raises(UserError, match=r"schedule='step': expected 'one-cycle'"):
+        OptimizerConfig(schedule="step")
+
+
+def test_paths_are_taken_for_strings(tmp_path):
+    config = TrainConfig(source=[tmp_path / "a", "b"], target=tmp_path)
+    assert (config.source, config.target) == ([str(tmp_path / "a"), "b"], str(tmp_path))

@@ -41,6 +41,7 @@ from dalib.outcome import all_of, judge, ship, write_pictures, write_predictions
 from dalib.predicting import predict as predict
 from dalib.predictions import evaluate as evaluate
 from dalib.predictions import measure, slug
+from dalib.presets import check_applied
 from dalib.priors import check_prior, first_prior
 from dalib.report.page import write_report
 from dalib.report.sheets import write_view_sheet
@@ -90,6 +91,7 @@ def train(
         RunStoppedError: a signal to stop; the run goes on from there with ``resume``.
         RanksLostError: one of several processes ended; the run goes on from its last checkpoints.
     """
+    check_applied(config)
     with joined() as world, StopRequests() as requests, ExitStack() as held:
         if not world.first:
             held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
@@ -274,9 +276,9 @@ def _lost(run: RunFolder, error: Exception) -> str:
     )
 
 
-def report(run: RunFolder) -> Path:
+def report(run: RunFolder | str | Path) -> Path:
     """Write ``report.html`` from what is in the run's folder."""
-    return write_report(run)
+    return write_report(RunFolder.of(run))
 
 
 def cache(action: str, keys: Sequence[str] = ()) -> None:

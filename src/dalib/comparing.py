@@ -19,6 +19,7 @@ from dalib.runfolder import RunFolder, read_json, read_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -48,17 +49,18 @@ class Judged:
         return self.model == "adapted" and self.outcome in {"hurt", "collapsed"}
 
 
-def compare_runs(paths: Sequence[str]) -> list[str]:
+def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
     """Print runs on the same target from the best to the worst, as far as can be told; their paths in that order.
 
     Raises:
         UserError: fewer than two runs, a run without a judgement, or runs on different images or classes.
     """
+    found = [RunFolder.of(run) for run in runs]
+    paths = [str(run.root) for run in found]
     if len(set(paths)) < 2:
         raise UserError(f"compare: expected at least two different runs, got {len(set(paths))}")
-    runs = [RunFolder.existing(path) for path in paths]
-    _require_same(runs)
-    judged = [_judged(run) for run in runs]
+    _require_same(found)
+    judged = [_judged(run) for run in found]
     voters = [each for each in judged if not each.failed]
     agreements = dict.fromkeys(paths, 0.0)
     if len(voters) > 1:

@@ -5,8 +5,14 @@ Configuration stops at :mod:`dalib.build`: everything behind it takes plain valu
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+import os
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from dalib.errors import UserError
 
 MethodName = Literal["self-ensemble", "mean-teacher", "fixmatch", "adamatch", "mcc", "source-only"]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
@@ -48,7 +54,61 @@ TrackName = Literal["tensorboard", "wandb"]
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class _Checked:
+    """Settings that are refused where they are made if they are of another kind, and take paths for strings."""
+
+    def __post_init__(self) -> None:
+        of: Any = type(self)
+        for name, kind in _kinds(of).items():
+            value = _without_paths(getattr(self, name))
+            object.__setattr__(self, name, value)
+            if not _is(value, kind):
+                raise UserError(f"{name}={value!r}: expected {_described(kind)}")
+
+
+@cache
+def _kinds(settings: Any) -> dict[str, Any]:
+    hints = get_type_hints(settings)
+    return {each.name: hints[each.name] for each in fields(settings)}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_paths, value))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is(value, each) for each in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, (list, tuple)) and all(_is(each, get_args(kind)[0]) for each in value)
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _described(kind: Any) -> str:
+    """In words.
+
+    >>> _described(int | None), _described(Literal["last", "judged"])
+    ('a whole number or None', "'last' or 'judged'")
+    """
+    if get_origin(kind) is Literal:
+        names = list(map(repr, get_args(kind)))
+        return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_described, get_args(kind)))
+    if get_origin(kind) is list:
+        return "a list of these"
+    named = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", type(None): "None"}
+    return named.get(kind, f"a {kind.__name__}")
+
+
+@dataclass(frozen=True)
+class DataConfig(_Checked):
     """How images are brought to the network.
 
     Attributes:
@@ -72,7 +132,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Checked):
     """The network: backbone, then a bottleneck (Linear, BatchNorm, ReLU), then a linear head.
 
     Attributes:
@@ -101,7 +161,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class ViewsConfig:
+class ViewsConfig(_Checked):
     """The random views of the images.
 
     For small images: noise, tf, tfa and tfa-intensity are the paper's, the warps are ours. For photographs: photo-plain
@@ -125,7 +185,7 @@ class ViewsConfig:
 
 
 @dataclass(frozen=True)
-class SelfEnsembleConfig:
+class SelfEnsembleConfig(_Checked):
     """The method's own settings.
 
     Attributes:
@@ -160,7 +220,7 @@ class SelfEnsembleConfig:
 
 
 @dataclass(frozen=True)
-class MeanTeacherConfig:
+class MeanTeacherConfig(_Checked):
     """Settings of mean-teacher.
 
     Attributes:
@@ -173,7 +233,7 @@ class MeanTeacherConfig:
 
 
 @dataclass(frozen=True)
-class FixMatchConfig:
+class FixMatchConfig(_Checked):
     """Settings of fixmatch. The student's views are the strong ones, the teacher's the weak ones.
 
     Attributes:
@@ -186,7 +246,7 @@ class FixMatchConfig:
 
 
 @dataclass(frozen=True)
-class AdaMatchConfig:
+class AdaMatchConfig(_Checked):
     """Settings of adamatch. The student's views are the strong ones, the teacher's the weak ones.
 
     Attributes:
@@ -199,7 +259,7 @@ class AdaMatchConfig:
 
 
 @dataclass(frozen=True)
-class MccConfig:
+class MccConfig(_Checked):
     """Settings of mcc, minimum class confusion.
 
     Attributes:
@@ -212,7 +272,7 @@ class MccConfig:
 
 
 @dataclass(frozen=True)
-class MaskedConsistencyConfig:
+class MaskedConsistencyConfig(_Checked):
     """Masked image consistency, beside a method: the label of an image that is hidden in part.
 
     Attributes:
@@ -231,7 +291,7 @@ class MaskedConsistencyConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(_Checked):
     """How the student's weights move.
 
     Attributes:
@@ -250,7 +310,7 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class EveryConfig:
+class EveryConfig(_Checked):
     """How often, in steps, things besides training happen.
 
     Attributes:
@@ -265,7 +325,7 @@ class EveryConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Checked):
     """Train on a labelled source and an unlabelled target.
 
     Attributes:

@@ -23,14 +23,13 @@ from dalib.files import put_in_place
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
 from dalib.predictor import model_folder, open_model
-from dalib.runfolder import write_text
+from dalib.runfolder import RunFolder, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.saved import ModelDescription
-    from dalib.runfolder import RunFolder
 
 ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
 
@@ -40,7 +39,7 @@ _BATCHES = (1, 3)  # of the check: one image, and a number that the graph was no
 _ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
-def export(run: RunFolder, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
+def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
     """Write a run's model to ``out``, whole or not at all, and print how far it is from PyTorch on random images.
 
     Args:
@@ -53,7 +52,7 @@ def export(run: RunFolder, format: ExportFormat, out: str | Path, *, model: str 
         UserError: something is at ``out``, the network has no such form, a package is missing, or what was
             written does not predict as PyTorch does.
     """
-    folder, path = model_folder(run, model), Path(out)
+    folder, path = model_folder(RunFolder.of(run), model), Path(out)
     _check_place(path, format)
     network, description = build.load_model(folder)
     images = _random_images(sum(_BATCHES), description.preprocessing)

@@ -18,19 +18,18 @@ from dalib.console import say
 from dalib.data.labels import read_target_labels
 from dalib.errors import UserError
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
-from dalib.runfolder import read_json, read_texts, write_json, write_text
+from dalib.runfolder import RunFolder, read_json, read_texts, write_json, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.labels import TargetLabels
     from dalib.judge.sampling import LabelledEstimate
-    from dalib.runfolder import RunFolder
 
 NAMES = ("adapted", "source-only")
 
 
-def query(run: RunFolder, count: int, out: str, *, seed: int = 0) -> int:
+def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
     """Write a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
 
     Its columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image was
@@ -48,6 +47,7 @@ def query(run: RunFolder, count: int, out: str, *, seed: int = 0) -> int:
     Raises:
         UserError: a count below 1, a file that is there, or a run without predictions.
     """
+    run = RunFolder.of(run)
     if count < 1:
         raise UserError(f"--n {count}: expected at least 1")
     if Path(out).exists():
@@ -79,7 +79,7 @@ def query(run: RunFolder, count: int, out: str, *, seed: int = 0) -> int:
     return chosen
 
 
-def evaluate_labels(run: RunFolder, file: str) -> dict[str, Any]:
+def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     """Estimate each model's accuracy on the target, and their difference, from labels of a few of its images.
 
     Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
@@ -91,6 +91,7 @@ def evaluate_labels(run: RunFolder, file: str) -> dict[str, Any]:
     Raises:
         UserError: a run without predictions, or a list that does not fit (``data.labels``).
     """
+    run = RunFolder.of(run)
     names, predictions = target_predictions(run)
     classes = _classes(run)
     given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")

@@ -22,20 +22,19 @@ from dalib.feature_space import FeatureSpace, features_folder
 from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
 from dalib.judge.estimate import expected_calibration_error
 from dalib.models.saved import load_description
-from dalib.runfolder import write_json
+from dalib.runfolder import RunFolder, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dalib.data.sources import CachePolicy, LabelledImages
     from dalib.data.stream import Rows
-    from dalib.runfolder import RunFolder
 
 BINS = 10  # of the reliability diagram
 
 
 def evaluate(
-    run: RunFolder,
+    run: RunFolder | str | Path,
     data: str,
     *,
     device: str = "auto",
@@ -54,6 +53,7 @@ def evaluate(
     Returns:
         What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
     """
+    run = RunFolder.of(run)
     description = load_description(next(iter(models_of(run).values())))
     where = build.make_device(device)
     with CountedProgress(f"reading {data}", sys.stdout) as progress:

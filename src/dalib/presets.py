@@ -6,7 +6,8 @@ from dataclasses import is_dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dalib.config import TrainConfig
+from dalib.config import TrainConfig, by_name
+from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -211,6 +212,23 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
     for setting, value in {**settings_of(name, settings), **settings}.items():
         config = _changed(config, setting.split("."), value, setting)
     return config  # type: ignore[no-any-return]
+
+
+def check_applied(config: TrainConfig) -> None:
+    """Refuse a configuration that names a preset and has none of its settings.
+
+    Raises:
+        UserError: such as ``TrainConfig(preset="digits")``, whose other fields are the defaults.
+    """
+    if config.preset is None:
+        return
+    now, fresh = by_name(config), by_name(TrainConfig())
+    own = [setting for setting, value in PRESETS[config.preset].items() if value != fresh[setting]]
+    if all(now[setting] == fresh[setting] for setting in own):
+        raise UserError(
+            f"preset={config.preset!r}: the configuration has none of this preset's settings; make it with "
+            f"dalib.presets.from_preset({config.preset!r}, source=..., target=...)"
+        )
 
 
 def settings_of(name: str, given: Container[str]) -> dict[str, Any]:

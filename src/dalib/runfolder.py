@@ -135,6 +135,11 @@ class RunFolder(TrainingFolder):
             )
         return run
 
+    @classmethod
+    def of(cls, run: RunFolder | str | Path) -> RunFolder:
+        """A run as functions take it: itself, or its path, see :meth:`existing`."""
+        return run if isinstance(run, RunFolder) else cls.existing(run)
+
     @property
     def config(self) -> Path:
         return self.root / "config.yaml"

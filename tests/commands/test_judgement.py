@@ -9,7 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from dalib.cli import run
+from dalib.commands import report
+from dalib.errors import UserError
 from dalib.judge.scores import corr_c
+from dalib.labelling import query
 from dalib.runfolder import RunFolder
 
 SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"
@@ -151,3 +154,10 @@ def test_an_estimated_prior_is_used_and_told_and_survives_a_stop(tmp_path):
     newest.unlink()  # as if killed between two checkpoints
     assert run(["train", "--resume", str(found.root)]) == 0
     assert judgement_of(found)["prior"]["shares"] == shares
+
+
+def test_functions_take_a_run_by_its_path(good, tmp_path):
+    assert report(str(good.root)) == good.report
+    assert query(good.root, 5, str(tmp_path / "to_label.csv")) == 5
+    with pytest.raises(UserError, match="no such folder"):
+        report(tmp_path / "nowhere")
