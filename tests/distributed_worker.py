@@ -11,6 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dalib.adaptation.adamatch import AdaMatch
+from dalib.adaptation.fixmatch import FixMatch
+from dalib.adaptation.mcc import Mcc
+from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.data.stream import TwoDomainStream
@@ -41,6 +45,10 @@ METHODS = {
         information_weight=0.5,
         prior=PRIOR,
     ),
+    "mean-teacher": lambda network: MeanTeacher(network, consistency_weight=5.0, alpha=0.7),
+    "fixmatch": lambda network: FixMatch(network, threshold=0.4, alpha=0.7),
+    "adamatch": lambda network: AdaMatch(network, CLASSES, steps=STEPS, threshold=0.4, alpha=0.7),
+    "mcc": Mcc,
 }
 
 

@@ -12,6 +12,7 @@ import torch
 
 from dalib.distributed import World, first_host, joined, world_of
 from dalib.errors import UserError
+from distributed_worker import METHODS, flat, student
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 
@@ -46,7 +47,7 @@ def close(one, other) -> bool:
     )
 
 
-@pytest.mark.parametrize("method", ["source-only", "self-ensemble"])
+@pytest.mark.parametrize("method", ["source-only", "self-ensemble", "mean-teacher", "fixmatch"])
 def test_the_gradient_is_that_of_one_process_with_the_whole_batch(ranks, alone, method):
     """Class balance and information are of the mean prediction of all, which the mean of losses would get wrong."""
     for rank in ranks:
@@ -54,12 +55,20 @@ def test_the_gradient_is_that_of_one_process_with_the_whole_batch(ranks, alone, 
     assert max(map(abs, alone[method]["gradient"])) > 1e-3
 
 
-@pytest.mark.parametrize("method", ["source-only", "self-ensemble"])
+@pytest.mark.parametrize("method", ["source-only", "self-ensemble", "mean-teacher", "fixmatch"])
 def test_training_ends_at_the_weights_of_one_process(ranks, alone, method):
     for rank in ranks:
         assert close(rank[method]["student"], alone[method]["student"])
         assert rank[method]["teacher"] == ranks[0][method]["teacher"]
         assert close(rank[method]["teacher"], alone[method]["teacher"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_rank_ends_at_the_same_weights_and_has_left_where_it_began(ranks, method):
+    for rank in ranks:
+        assert rank[method]["student"] == ranks[0][method]["student"]
+        assert rank[method]["teacher"] == ranks[0][method]["teacher"]
+        assert rank[method]["student"] != flat(student().parameters())
 
 
 def test_the_first_rank_logs_the_mean_over_all(ranks, alone):

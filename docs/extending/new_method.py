@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dalib.adaptation.pseudo_labels import accuracy
+from dalib.adaptation.student import EachDomain
 from dalib.augment.views import View, warp_operations
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import TwoDomainStream
+from dalib.distributed import parallel
 from dalib.engine.fit import fit
 from dalib.engine.runlog import MetricsLog
 from dalib.engine.schedule import cosine
-from dalib.models.classifier import logits_of
 from dalib.types import Batch, Losses
 
 
@@ -33,10 +34,11 @@ class EntropyMinimisation:
             raise ValueError(f"weight: expected at least 0, got {weight}")
         self.student = student
         self.weight = weight
+        self._logits = parallel(EachDomain(student))  # of several processes the gradients are averaged
 
     def loss(self, batch: Batch, step: int) -> Losses:
         (view,) = batch.target
-        source, target = logits_of(self.student, batch.source), logits_of(self.student, view)
+        source, target = self._logits(batch.source, view)
         return Losses(
             parts={
                 "supervised": F.cross_entropy(source, batch.labels),
