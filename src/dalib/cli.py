@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from dalib.complaints import in_our_words, one_line
 from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig, by_name
 from dalib.errors import RanksLostError, RunStoppedError, ToldElsewhereError, TrainingDivergedError, UserError
 from dalib.presets import PRESETS, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DESCRIPTION = """Train on labelled images of one domain and unlabelled images of another, and get a classifier for the
 second. Without arguments, `dalib train` runs a built-in example: fonts to handwritten digits."""
@@ -27,8 +30,13 @@ DEEPEST = 20
 
 SHELLS = ("bash", "zsh", "tcsh")
 
-LONGEST = 1000
-"""Characters of an error that quotes what it got."""
+PATHS = frozenset(
+    (
+        *("source", "target", "target_labels", "weights", "init", "root", "evaluate", "prior", "out", "resume"),
+        *("run", "runs", "data", "labels", "images"),
+    )
+)
+"""Arguments that shells complete by files; ``data`` is also a group of settings, which takes one."""
 
 _RUN_HELP = "a run's folder, as `dalib train` printed it"
 _DEVICE_HELP = "auto, cpu or cuda"
@@ -91,7 +99,7 @@ def _run(arguments: list[str]) -> int:
     try:
         given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
-        raise UserError(f"{command}: expected settings in each group ({_one_line(error)})") from None
+        raise UserError(f"{command}: expected settings in each group ({one_line(error)})") from None
 
     # torch takes seconds to import: only now that there is something to do
     from dalib import checks, commands, comparing, labelling
@@ -101,7 +109,10 @@ def _run(arguments: list[str]) -> int:
 
     if command == "train":
         allow_changes: bool = given.pop("allow_changes")
+        files = given.pop("config") or []
         config, resume = _train_config(given, _names_of(arguments))
+        if not resume:
+            _require_both_domains(config, _named_in(arguments, files))
         finished = commands.train(config, resume=resume, allow_changes=allow_changes)
         if world_of(os.environ).first:
             say(f"run     {finished.root}\nreport  {finished.report}")
@@ -145,8 +156,7 @@ def _run(arguments: list[str]) -> int:
     elif command == "cache":
         commands.cache(given["action"], given["key"])
     else:
-        files = given.pop("config") or []
-        names = _names_of(arguments).union(*(_content_of(Path(str(file))) for file in files))
+        names = _named_in(arguments, given.pop("config") or [])
         checks.checks(TrainConfig(**given), source="source" in names, target="target" in names)
     return 0
 
@@ -281,7 +291,14 @@ def completion(shell: str) -> str:
     """
     if find_spec("shtab") is None:
         raise UserError(f"completion {shell}: the package shtab is not installed; pip install shtab")
-    return make_parser([]).get_completion_script(f"shtab-{shell}")
+    import shtab
+
+    parser = make_parser([])
+    for command in parser._subcommands_action._name_parser_map.values():  # type: ignore[union-attr]
+        for action in command._actions:
+            if action.dest in PATHS:
+                action.complete = shtab.FILE
+    return parser.get_completion_script(f"shtab-{shell}")
 
 
 def _add_training(parser: ArgumentParser, preset: str | None, arguments: list[str]) -> None:
@@ -291,6 +308,25 @@ def _add_training(parser: ArgumentParser, preset: str | None, arguments: list[st
         parser.set_defaults({"preset": preset, **settings_of(preset, _names_of(arguments))})
     parser.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
     parser.add_argument("--strict", action="store_true", help=_STRICT_HELP)
+
+
+def _named_in(arguments: list[str], files: Sequence[object]) -> set[str]:
+    """The settings on a command line, and in the configuration files that it names."""
+    return _names_of(arguments).union(*(_content_of(Path(str(file))) for file in files))
+
+
+def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
+    """Refuse one domain alone: the other would be the built-in example's, which nobody means.
+
+    Raises:
+        UserError: ``--source`` without ``--target``, or the other way round.
+    """
+    if ("source" in named) != ("target" in named):
+        given, missing = ("source", "target") if "source" in named else ("target", "source")
+        raise UserError(
+            f"--{given} {getattr(config, given)}: expected --{missing} with it; the built-in example is --source fonts "
+            "--target digits, or neither"
+        )
 
 
 def _names_of(arguments: list[str]) -> set[str]:
@@ -392,13 +428,12 @@ def read_config(path: Path) -> TrainConfig:
     try:
         return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (UserError, ArgumentError, TypeError, OSError) as error:
-        raise UserError(f"{path}: not a configuration of this version ({_one_line(error)})") from None
+        raise UserError(f"{path}: not a configuration of this version ({one_line(error)})") from None
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
     """The configuration, and whether a run goes on with it; ``named`` are the settings on the command line."""
     resume: str | None = given.pop("resume")
-    given.pop("config")
     config = TrainConfig(**given)
     if resume is None:
         return config, False
@@ -431,8 +466,7 @@ class _Parser(ArgumentParser):
     """Says what is wrong in one line, without the usage of fifty options in front of it."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        plain = re.sub(r'Parser key "([\w.]+)":', r"--\1:", _one_line(message)).replace("a typing.Literal", "one of ")
-        raise UserError(f"{plain if len(plain) <= LONGEST else plain[:LONGEST] + ' ...'} (see {self.prog} --help)")
+        raise UserError(f"{in_our_words(message, self._option_string_actions)} (see {self.prog} --help)")
 
 
 def _parser(description: str, **settings: Any) -> ArgumentParser:
@@ -448,7 +482,3 @@ def _add_common(parser: ArgumentParser, cache: str) -> None:
 def _add_named(parser: ArgumentParser) -> None:
     parser.add_argument("--root", default=None, help="the folder of the named data sets; by default data")
     parser.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
-
-
-def _one_line(message: object) -> str:
-    return " ".join(str(message).split())

@@ -195,7 +195,14 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["train", "--device", "abacus"], "--device abacus"),
         (["train", "--config", "{root}/none.yaml"], "none.yaml"),
         (["train", "--config", "{root}/unknown.yaml"], "foo"),
-        (["train", "--source", "{root}/none"], "no such folder"),
+        (["train", "--source", "{root}/none", "--target", "{root}/images"], "no such folder"),
+        (["train", "--source", "{root}/two"], "expected --target with it"),
+        (["train", "--target", "{root}/images"], "expected --source with it"),
+        (["train", "--steps", "foo"], "--steps: expected a whole number, got foo"),
+        (["train", "--method", "fixmtach"], "got fixmtach; did you mean fixmatch?"),
+        (["train", "--preset", "photo_features"], "got photo_features; did you mean photo-features?"),
+        (["train", "--bakbone", "resnet18"], "did you mean --backbone?"),
+        (["trian"], "did you mean train?"),
         (["train", "--source", "{root}/empty", "--target", "{root}/images"], "one folder of images for each class"),
         (["train", "--source", "{root}/one", "--target", "{root}/images"], "at least two class folders"),
         (["train", "--source", "{root}/hollow", "--target", "{root}/images"], "'b' holds no image"),
@@ -325,7 +332,7 @@ def completed(script: str, words: list[str]) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-def test_bash_completes_commands_settings_and_values(capsys):
+def test_bash_completes_commands_settings_values_and_paths(capsys, tmp_path):
     assert run(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     assert completed(script, ["dalib", "tr"]) == ["train"]
@@ -333,6 +340,9 @@ def test_bash_completes_commands_settings_and_values(capsys):
     assert completed(script, ["dalib", "train", "--preset", "photo-f"]) == ["photo-features"]
     assert completed(script, ["dalib", "train", "--steps", "5", "--self_ensemble.thr"]) == ["--self_ensemble.threshold"]
     assert completed(script, ["dalib", "completion", "z"]) == ["zsh"]
+    (tmp_path / "studio").mkdir()
+    for words in (["train", "--source"], ["predict", "RUN", "--images"], ["report"]):
+        assert completed(script, ["dalib", *words, f"{tmp_path}/stu"]) == [f"{tmp_path}/studio"]
 
 
 @pytest.mark.parametrize(("shell", "begins"), [("zsh", "#compdef dalib"), ("tcsh", "# AUTOMATICALLY GENERATED")])

@@ -1,0 +1,69 @@
+"""What the command line's parser complains of, in words of ours."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST = 1000
+"""Characters of a message."""
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+}
+_UNION = re.compile(
+    r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - (?P<first>.*?)(?: - Expected .*?)?"
+    r" Given value type: <class '\w+'> Given value: (?P<value>.*)"
+)
+_SINGLE = re.compile(r"(?P<first>Expected .*?)\. Got value: (?P<value>.*)")
+_ONE_OF = re.compile(r"Expected a typing\.Literal\[(.*)\]")
+_KIND = re.compile(r"Expected a <class '(\w+)'>")
+_CHOICE = re.compile(r"argument (?P<name>\S+): invalid choice: '(?P<value>.*?)' \(choose from (?P<choices>.*)\)")
+_UNKNOWN = re.compile(r"unrecognized arguments: (?P<name>-\S+)")
+
+
+def in_our_words(message: object, names: Iterable[str] = ()) -> str:
+    """A complaint of the parser's in one line: the setting, what was expected, what came, and what may be meant.
+
+    Args:
+        names: of the flags that there are, with their dashes.
+
+    >>> in_our_words('Parser key "method": Expected a typing.Literal[\\'mcc\\', \\'fixmatch\\']. Got value: fixmtach')
+    '--method: expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?'
+    >>> in_our_words("unrecognized arguments: --bakbone x", ["--batch", "--backbone"])
+    'unrecognized arguments: --bakbone x; did you mean --backbone?'
+    """
+    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", one_line(message))
+    if (found := _UNKNOWN.search(text)) is not None:
+        text += _meant(found["name"].split("=")[0], names)
+    elif (found := _CHOICE.search(text)) is not None:
+        choices = re.findall(r"'(.*?)'", found["choices"])
+        text = f"{found['name']}: expected one of {', '.join(choices)}, got {found['value']}"
+        text += _meant(found["value"], choices)
+    elif (found := _UNION.search(text) or _SINGLE.search(text)) is not None:
+        text = text[: found.start()] + _expected(found["first"], found["value"]) + text[found.end() :]
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _expected(first: str, value: str) -> str:
+    if (one_of := _ONE_OF.fullmatch(first)) is not None:
+        choices = [each.strip(" '") for each in one_of[1].split(",")]
+        return f"expected one of {', '.join(choices)}, got {value}{_meant(value, choices)}"
+    kind = _KIND.fullmatch(first)
+    return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {value}"
+
+
+def _meant(value: str, names: Iterable[str]) -> str:
+    near = get_close_matches(value, list(names), 1)
+    return f"; did you mean {near[0]}?" if near else ""
