@@ -9,6 +9,7 @@ import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -325,6 +326,23 @@ def test_skadas_pipeline_and_scorers(skada, shifted):
     )
     search.fit(rows, labels, sample_domain=domains)
     assert search.best_score_ <= 0
+
+
+def test_judged_score_looks_into_skadas_pipelines(skada, shifted):
+    X, y, X_target, y_target = shifted
+    rows, labels, domains = stacked(X, y, X_target, np.full_like(y_target, -1))
+    pipeline = skada.make_da_pipeline(StandardScaler(), SelfEnsembleClassifier(**QUICK))
+    with pytest.raises(NotFittedError):
+        judged_score(clone(pipeline))
+    search = GridSearchCV(
+        pipeline,
+        {"selfensembleclassifier__steps": [1, 60]},
+        scoring=judged_score,
+        cv=skada.model_selection.SourceTargetShuffleSplit(n_splits=2, random_state=0),
+        error_score="raise",
+    ).fit(rows, labels, sample_domain=domains)
+    assert search.best_params_ == {"selfensembleclassifier__steps": 60}
+    assert search.best_score_ == pytest.approx(max(search.cv_results_["mean_test_score"]))
 
 
 def test_domains_are_split_as_skada_splits_them(skada, shifted):

@@ -304,6 +304,10 @@ def test_a_service_gets_what_its_init_takes_and_pictures_where_it_shows_them(tmp
     assert given == [{"name": tmp_path.name, "resume": "allow", "mode": "offline"}]
     tracker.picture("views", tmp_path / "views.png")
     assert service.calls == [("log", 0, {"views": f"image of {tmp_path}/views.png"})]
+    service.Text = lambda text: f"text of {text}"
+    tracker.end({"status": "done", "accuracy/adapted": 0.5})
+    expected = {"outcome/status": "text of done", "outcome/accuracy/adapted": 0.5}
+    assert service.calls[1:] == [("log", 0, expected), ("finish",)]
 
 
 def test_a_tracker_that_a_run_goes_on_with_for_the_first_time_hears_all_that_comes(tmp_path):

@@ -443,7 +443,7 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
     """How good a fitted estimator seems without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
 
     Args:
-        estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one.
+        estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one, of scikit-learn or of SKADA.
         X, y: not looked at: it is judged by the target that it was fitted to.
 
     Returns:
@@ -452,6 +452,8 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
     Misleads: as :func:`dalib.judge.scores.class_ami`.
     """
     fitted = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    fitted = getattr(fitted, "base_estimator_", fitted)  # as SKADA's pipelines wrap it
+    check_is_fitted(fitted, "judgement_")
     return float(fitted.judgement_["models"][fitted.predicts_]["scores"]["target_class_ami"])
 
 

@@ -197,8 +197,9 @@ class ModuleTracker:
 
     Args:
         module: such as wandb, imported. A picture is shown if it has ``Image``.
-        settings: further arguments of its ``init``, such as project; they go before ours: name, config, and, as far as
-            ``init`` has them, project, dir, id and resume.
+        settings: further arguments of its ``init``, such as project, or ``{"mode": "offline"}``, which wandb and swanlab
+            need where nobody is logged in; they go before ours: name, config, and, as far as ``init`` has them,
+            project, dir, id and resume.
     """
 
     def __init__(self, module: Any, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -234,7 +235,11 @@ class ModuleTracker:
             self.module.log({name: self.module.Image(str(path))}, step=0)
 
     def end(self, outcome: Mapping[str, str | float]) -> None:
-        self.module.log({f"outcome/{name}": value for name, value in outcome.items()}, step=self._last)
+        text = getattr(self.module, "Text", str)  # swanlab takes no bare strings
+        said = {
+            f"outcome/{name}": text(value) if isinstance(value, str) else value for name, value in outcome.items()
+        }
+        self.module.log(said, step=self._last)
         self.module.finish()
 
 
