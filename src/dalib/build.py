@@ -257,7 +257,9 @@ def check_inputs(config: TrainConfig) -> None:
         )
     if not pretrained:
         raise UserError(
-            f"--features {count}: expected pretrained --weights, or --init RUN; {weights_message(config.backbone)}"
+            f"--weights: there are none, and --features {count} (of --preset photo-features, which a backbone of "
+            f"timm's asks for) trains on what a pretrained network sees; {weights_message(config.backbone)}; or --init "
+            "RUN"
         )
     if views.student != views.teacher or views.shared_crop:
         got = "--views.shared_crop true" if views.shared_crop else f"{views.student} and {views.teacher}"

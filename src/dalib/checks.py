@@ -50,10 +50,17 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         return
     check_counts(config)
     preprocessing = build.make_preprocessing(config)
-    build.check_inputs(config)
-    if (without_weights := build.random_weights_warning(config)) is not None:
-        say(f"warning: {without_weights}")
+    refused: UserError | None = None
+    try:
+        build.check_inputs(config)
+    except UserError as error:
+        refused = error  # what is in the folders does not depend on it
+    else:
+        if (without_weights := build.random_weights_warning(config)) is not None:
+            say(f"warning: {without_weights}")
     counts = _describe_data(config, preprocessing, source=source, target=target)
+    if refused is not None:
+        raise refused
     if source and target:
         _estimate(config, preprocessing, *counts)
 

@@ -42,11 +42,11 @@ def in_our_words(message: object, names: Iterable[str] = ()) -> str:
     """
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", one_line(message))
     if (found := _UNKNOWN.search(text)) is not None:
-        text += _meant(found["name"].split("=")[0], names)
+        text += meant(found["name"].split("=")[0], names)
     elif (found := _CHOICE.search(text)) is not None:
         choices = re.findall(r"'(.*?)'", found["choices"])
         text = f"{found['name']}: expected one of {', '.join(choices)}, got {found['value']}"
-        text += _meant(found["value"], choices)
+        text += meant(found["value"], choices)
     elif (found := _UNION.search(text) or _SINGLE.search(text)) is not None:
         text = text[: found.start()] + _expected(found["first"], found["value"]) + text[found.end() :]
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
@@ -59,11 +59,17 @@ def one_line(message: object) -> str:
 def _expected(first: str, value: str) -> str:
     if (one_of := _ONE_OF.fullmatch(first)) is not None:
         choices = [each.strip(" '") for each in one_of[1].split(",")]
-        return f"expected one of {', '.join(choices)}, got {value}{_meant(value, choices)}"
+        return f"expected one of {', '.join(choices)}, got {value}{meant(value, choices)}"
     kind = _KIND.fullmatch(first)
     return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {value}"
 
 
-def _meant(value: str, names: Iterable[str]) -> str:
-    near = get_close_matches(value, list(names), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def meant(value: str, names: Iterable[str]) -> str:
+    """The nearest name as a question, empty where none is near; capitals do not count.
+
+    >>> meant("Mug", ["mug", "bottle"])
+    '; did you mean mug?'
+    """
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(value.lower(), list(lower), 1)
+    return f"; did you mean {lower[near[0]]}?" if near else ""

@@ -73,7 +73,8 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     say(
         f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
         f"Look at each image and write its class into the column label: {_some(_classes(run))}.\n"
-        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones.\n"
+        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
+        "of none of these classes stays empty.\n"
         f"Keep the other columns. Then: dalib eval {run.root} --labels {out}"
     )
     return chosen
@@ -95,7 +96,8 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     names, predictions = target_predictions(run)
     classes = _classes(run)
     given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")
-    strata, population, notes = _design(given, len(names), file)
+    differ = _differ(predictions)
+    strata, population, notes = _design(given, len(names), file, differ)
     if known := len(_trained_on(run, names, classes) & set(given.rows.tolist())):
         notes.append(
             f"adapted was trained on {known} of these labels (--target_labels), so it does better on these images than "
@@ -121,9 +123,9 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     for name, each in estimates.items():
         say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
     if len(right) == 2:
-        difference = _difference(given, predictions, right, strata, population)
+        difference = _difference(given, differ, right, strata, population)
         result["difference"] = _as_json(difference)
-        say(f"{'difference':12} {_in_words(difference)}")
+        say(f"{'difference':12} {_in_words(difference)}; they differ on {int(differ.sum())} of {len(names)} images")
     say(f"from {len(given.rows)} labels of {len(names)} target images, 95% intervals")
     for note in notes:
         say(f"note: {note}")
@@ -159,12 +161,26 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
     return names, found
 
 
-def _design(given: TargetLabels, total: int, file: str) -> tuple[Tensor, dict[int, int], list[str]]:
-    """The stratum of each labelled image, the size of each stratum, and what to tell of them."""
+def _differ(predictions: dict[str, Tensor]) -> Tensor:
+    """(N,) bool, on which target images two models name different classes; nowhere where there is one model."""
+    classes = [p.argmax(dim=1) for p in predictions.values()]
+    return classes[0] != classes[-1]
+
+
+def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple[Tensor, dict[int, int], list[str]]:
+    """The stratum of each labelled image, the size of each stratum, and what to tell of them.
+
+    A random sample of all is one of the images on which the models differ, and one of the others. How many there are of
+    each is known, so that they are taken for strata where each has a label: the accuracies are more precise then, and
+    their difference is the difference.
+    """
     if given.strata is None or given.population is None:
+        apart = differ[given.rows].long()
+        both = 0 < int(apart.sum()) < len(apart)
+        differing = int(differ.sum())
         return (
-            torch.zeros(len(given.rows), dtype=torch.int64),
-            {0: total},
+            apart if both else torch.zeros_like(apart),
+            {0: total - differing, 1: differing} if both else {0: total},
             [
                 "the list has no columns of `dalib query`: it counts as a simple random sample of the target; if the "
                 "images were chosen otherwise, hard ones first or class by class, these are not the target's numbers"
@@ -207,19 +223,17 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> set[int
 
 def _difference(
     given: TargetLabels,
-    predictions: dict[str, Tensor],
+    differ: Tensor,
     right: dict[str, Tensor],
     strata: Tensor,
     population: dict[int, int],
 ) -> LabelledEstimate:
     """Adapted less source-only, from the images on which they differ where the strata keep these apart."""
-    first, second = (predictions[name].argmax(dim=1) for name in NAMES)
-    differ = first != second
     here = differ[given.rows]
     differing = int(differ.sum())
     agreeing = len(differ) - differing
     if given.population is None:  # a random sample of all is one of those on which they differ
-        sizes, strata = {0: differing} if differing else {}, torch.zeros_like(strata)
+        sizes, strata = {0: differing} if differing else {}, torch.zeros_like(given.rows)
     else:
         apart = set(strata[here].tolist())
         sizes = {number: size for number, size in population.items() if number in apart}

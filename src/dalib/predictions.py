@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dalib import build
 from dalib.console import CountedProgress, say, say_unreadable
+from dalib.data.labels import is_query
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
 from dalib.domains import failures
 from dalib.engine.predict import predict_probabilities
@@ -54,6 +55,11 @@ def evaluate(
         What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
     """
     run = RunFolder.of(run)
+    if is_query(data):
+        raise UserError(
+            f"--data {data}: a list of `dalib query`, whose images were chosen where labels tell most; expected "
+            f"--labels {data}, which accounts for that"
+        )
     description = load_description(next(iter(models_of(run).values())))
     where = build.make_device(device)
     with CountedProgress(f"reading {data}", sys.stdout) as progress:

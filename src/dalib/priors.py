@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.data.labels import delimiter_of
 from dalib.errors import UserError
 from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
@@ -122,7 +123,8 @@ def check_prior(kind: str, validation_share: float) -> None:
 def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
     """The shares (C,) float64 from a file: JSON of class to share, or CSV lines of class and share; a header may lead.
 
-    Shares need not add up to 1, so that counts can be given.
+    Shares need not add up to 1, so that counts can be given. Columns may be parted by semicolons, as some spreadsheets
+    do, and decimals then have a comma.
 
     Raises:
         UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.
@@ -132,7 +134,10 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
         if path.suffix.lower() == ".json":
             pairs = list(json.loads(text).items())
         else:
-            pairs = [(row[0].strip(), row[1]) for row in csv.reader(text.splitlines()) if len(row) > 1]
+            parted = delimiter_of(text)
+            rows = [row for row in csv.reader(text.splitlines(), delimiter=parted) if len(row) > 1]
+            # who parts columns by semicolons writes decimals with a comma
+            pairs = [(row[0].strip(), row[1].replace(",", ".") if parted == ";" else row[1]) for row in rows]
             if pairs and pairs[0][0] not in classes and not _is_share(pairs[0][1]):
                 pairs = pairs[1:]  # the header
     except (OSError, ValueError, AttributeError, RecursionError) as error:

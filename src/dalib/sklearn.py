@@ -443,7 +443,8 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
     """How good a fitted estimator seems without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
 
     Args:
-        estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one, of scikit-learn or of SKADA.
+        estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one, of scikit-learn's or
+            SKADA's.
         X, y: not looked at: it is judged by the target that it was fitted to.
 
     Returns:

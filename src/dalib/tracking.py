@@ -197,9 +197,9 @@ class ModuleTracker:
 
     Args:
         module: such as wandb, imported. A picture is shown if it has ``Image``.
-        settings: further arguments of its ``init``, such as project, or ``{"mode": "offline"}``, which wandb and swanlab
-            need where nobody is logged in; they go before ours: name, config, and, as far as ``init`` has them,
-            project, dir, id and resume.
+        settings: further arguments of its ``init``, such as project, or ``{"mode": "offline"}``, which wandb and
+            swanlab need where nobody is logged in; they go before ours: name, config, and, as far as ``init`` has
+            them, project, dir, id and resume.
     """
 
     def __init__(self, module: Any, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -236,9 +236,7 @@ class ModuleTracker:
 
     def end(self, outcome: Mapping[str, str | float]) -> None:
         text = getattr(self.module, "Text", str)  # swanlab takes no bare strings
-        said = {
-            f"outcome/{name}": text(value) if isinstance(value, str) else value for name, value in outcome.items()
-        }
+        said = {f"outcome/{name}": text(value) if isinstance(value, str) else value for name, value in outcome.items()}
         self.module.log(said, step=self._last)
         self.module.finish()
 

@@ -151,9 +151,10 @@ def test_a_plain_list_counts_as_a_random_sample_and_says_so(a_run, tmp_path, cap
     result = evaluate(found, tmp_path / "few.csv")
     assert result["design"] == "simple random"
     assert "simple random sample" in capsys.readouterr().out
-    measured = result["difference"]
+    measured, values = result["difference"], {name: each["value"] for name, each in result["models"].items()}
     assert measured["low"] < measured["value"] < measured["high"]
     assert measured["count"] < 80
+    assert measured["value"] == pytest.approx(values["adapted"] - values["source-only"])
 
 
 @pytest.mark.parametrize("model", ["adapted", "source-only"])
@@ -252,3 +253,10 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, a_run, tmp_p
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
+
+
+def test_a_query_is_no_test_set(a_run, tmp_path, capsys):
+    found, labels, _ = a_run
+    fill_in(query(found, tmp_path / "few.csv", "--n", "20"), labels, tmp_path / "few.csv")
+    assert run(["eval", str(found), "--data", str(tmp_path / "few.csv")]) == 2
+    assert f"expected --labels {tmp_path / 'few.csv'}" in capsys.readouterr().err

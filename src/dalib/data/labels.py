@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dalib.complaints import meant
 from dalib.data.listing import LIST_ENDINGS, text_of
 from dalib.errors import UserError
 
@@ -94,7 +95,9 @@ def read_target_labels(
                 raise refuse(line, f"stratum {stratum} has {size} images here and {population[stratum]} before")
             stratum_of[row] = stratum
     if unknown:
-        mistakes = "; ".join(f"line {line}: {label!r}" for line, label in unknown[:MOST_MISTAKES])
+        mistakes = "; ".join(
+            f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MOST_MISTAKES]
+        )
         more = f" and {len(unknown) - MOST_MISTAKES} more" if len(unknown) > MOST_MISTAKES else ""
         raise UserError(
             f"{argument} {file}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
@@ -129,12 +132,24 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
     return found
 
 
+def is_query(data: str) -> bool:
+    """Whether this is a list that ``dalib query`` wrote, by its columns."""
+    if not data.lower().endswith(".csv") or not Path(data).is_file():
+        return False
+    with Path(data).open("rb") as file:
+        header = file.readline(1000).decode("utf-8", errors="replace")
+    return {"stratum", "population"} <= {name.strip() for name in header.split(delimiter_of(header))}
+
+
+def delimiter_of(text: str) -> str:
+    """What parts the columns of a table: a comma, or a semicolon, as some spreadsheets write it; by its first line."""
+    first = text.split("\n", 1)[0]
+    return ";" if ";" in first and "," not in first.partition(";")[0] else ","
+
+
 def _table(text: str, refuse: Refuse) -> list[tuple[int, dict[str, str]]]:
     """(line, field by column) of each row; columns may be parted by semicolons, as some spreadsheets do."""
-    first = text.split("\n", 1)[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), strict=True, delimiter=";" if ";" in first and "," not in first else ","
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text))
     columns: list[str] | None = None
     table: list[tuple[int, dict[str, str]]] = []
     before = 0
