@@ -90,6 +90,7 @@ def _run(arguments: list[str]) -> int:
     arguments = with_sources_united([with_underscores(argument) for argument in arguments])
     for file in _configurations(arguments):
         _require_plain(Path(file))
+    arguments = _with_backbone_of_init(arguments)
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     command: str = parsed["subcommand"]
@@ -349,6 +350,22 @@ def preset_in(arguments: list[str]) -> str | None:
     elif preset is None and given.backbone is not None and given.backbone not in OUR_BACKBONES:
         preset = "photo-features"
     return preset if isinstance(preset, str) else None
+
+
+def _with_backbone_of_init(arguments: list[str]) -> list[str]:
+    """The command line with the backbone of the run that it starts from, where it names a run and no backbone."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--init", "--config", "--backbone"):
+        first.add_argument(name, nargs="?")
+    given, _ = first.parse_known_args(arguments)
+    if given.init is None or given.config is not None or given.backbone is not None:
+        return arguments
+    saved = Path(given.init) / "config.yaml"
+    if not saved.is_file():
+        return arguments
+    _require_plain(saved)
+    backbone = _content_of(saved).get("backbone")
+    return [*arguments, "--backbone", backbone] if isinstance(backbone, str) else arguments
 
 
 def _configurations(arguments: list[str]) -> list[str]:

@@ -109,9 +109,12 @@ def train(
                 raise
             raise RanksLostError(f"rank {world.rank} of {world.size} {_lost(run, error)}") from None
         except OSError as error:
+            what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
+            if not run.summary.is_file():
+                raise UserError(f"{what}. Nothing was trained; make room, or name another folder with --out") from error
             raise UserError(
-                f"{error.filename or run.root}: cannot be read or written ({error.strerror or error}). What is in "
-                f"{run.root} is whole; make room, or let it be written, and go on: dalib train --resume {run.root}"
+                f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: dalib train "
+                f"--resume {run.root}"
             ) from error
     return run
 
@@ -539,10 +542,12 @@ def check_counts(config: TrainConfig, world: World = ALONE) -> None:
 
 def _say_data(summary: dict[str, Any], domains: Domains) -> None:
     counts = summary["counts"]
+    labelled = counts.get("target_labelled", 0)
+    labels = f"{labelled} of them with a label to learn from" if labelled else "their labels unused if there are any"
     say(
         f"source {summary['source']}: {counts['source']} images to train on, "
         f"{counts['source_validation']} to validate, {len(summary['classes'])} classes; "
-        f"target {summary['target']}: {counts['target']} images, their labels unused if there are any "
+        f"target {summary['target']}: {counts['target']} images, {labels} "
         f"(read in {clock(summary['seconds']['data'])})"
     )
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
 
+ENDINGS = ("", ".csv", ".txt", ".parquet")
+"""Of the file to write; a table of commas under another name would not open as what it says that it is."""
+
 _BATCH = 256
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
 _EXAMPLES = 5  # of unreadable files
@@ -88,6 +91,10 @@ def predict(
         UserError: bad input; ``OUT.part`` is of other images or of another model, or another process writes it; a full
             disk.
     """
+    if Path(out).suffix.lower() not in ENDINGS:
+        raise UserError(
+            f"--out {out}: expected a name that ends in .csv, or in .parquet; other kinds of files are not written"
+        )
     place, path = run.root if isinstance(run, RunFolder) else Path(run), Path(out)
     opened = open_model(place, model=model, device=device)
     if not path.absolute().parent.is_dir():

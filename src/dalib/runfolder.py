@@ -127,7 +127,10 @@ class RunFolder(TrainingFolder):
         """
         run = cls(Path(path))
         if not run.root.is_dir():
-            raise UserError(f"RUN {path}: no such folder; give the folder that `dalib train` printed")
+            raise UserError(
+                f"RUN {path}: no such folder; give the folder that `dalib train` printed. A training that was killed "
+                "before its first step has left none: start it again"
+            )
         if not run.config.is_file() or not run.summary.is_file():
             raise UserError(
                 f"RUN {path}: not a run folder, config.yaml or summary.json is missing; "

@@ -384,10 +384,12 @@ def test_a_run_of_features_is_gone_on_with_on_images(trained, photos, tmp_path, 
                 torch.testing.assert_close(saved[name], before[name], atol=1e-6, rtol=0)
 
 
-def test_a_run_is_gone_on_with_on_features_of_its_backbone(trained, photos, tmp_path):
+def test_a_run_is_gone_on_with_on_features_of_its_backbone_which_need_not_be_named(trained, photos, tmp_path):
     where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--out", str(tmp_path / "run")]
-    more = ["--backbone", BACKBONE, "--init", str(trained.root), "--steps", "1", "--optimizer.lr", "1e-12"]
+    more = ["--init", str(trained.root), "--steps", "1", "--optimizer.lr", "1e-12"]
     assert run(["train", *where, *QUICK, *more]) == 0
+    config = read_config(tmp_path / "run" / "config.yaml")
+    assert (config.backbone, config.preset) == (BACKBONE, "photo-features")
     saved, before = weights_of(tmp_path / "run" / "model"), weights_of(trained.model)
     for name in before:
         if "running" not in name and "num_batches" not in name:
@@ -453,7 +455,7 @@ WRONG = [
     (["--preset", "photo", "--views.student", "warp"], "take a photo view"),
     (["--features", "0"], "--model.standardize"),
     (["--preset", "photo", "--model.standardize", "true"], "--model.standardize"),
-    (["--weights", "null"], "pretrained --weights"),
+    (["--weights", "null"], "--weights: there are none"),
     (["--accumulate", "0"], "--accumulate 0"),
     (["--accumulate", "5"], "parts of 1"),
     (["--model.frozen_stages", "99", "--preset", "photo"], "stages"),

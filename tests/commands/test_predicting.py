@@ -240,6 +240,11 @@ def test_strict_refuses_the_first_unreadable_image_and_a_mended_one_goes_on(foun
     assert predict(found, str(images), str(out), strict=True) == COUNT
 
 
+def test_a_name_of_another_kind_of_file_is_refused(found, tmp_path, capsys):
+    assert run(["predict", str(found.root), "--images", str(tmp_path), "--out", str(tmp_path / "p.xlsx")]) == 2
+    assert "p.xlsx: expected a name that ends in .csv, or in .parquet" in capsys.readouterr().err
+
+
 def test_only_unreadable_images_are_an_error_and_leave_nothing(found, tmp_path, capsys):
     (tmp_path / "images").mkdir()
     for number in range(6):

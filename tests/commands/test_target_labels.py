@@ -62,9 +62,11 @@ def domains_of(folders, **settings):
     return open_domains(config, Preprocessing(size=16, channels=3))
 
 
-def test_the_adaptation_sees_them_and_the_source_only_model_does_not(folders, tmp_path):
+def test_the_adaptation_sees_them_and_the_source_only_model_does_not(folders, tmp_path, capsys):
     assert train(folders, tmp_path / "without", "--keep", "adapted") == 0
+    assert "their labels unused" in capsys.readouterr().out
     assert train(folders, tmp_path / "with", "--keep", "adapted", "--target-labels", f"{folders}/few.csv") == 0
+    assert "24 images, 4 of them with a label to learn from" in capsys.readouterr().out
     without, given = tmp_path / "without", tmp_path / "with"
     assert same(weights(without / "source-only"), weights(given / "source-only"))
     assert not same(weights(without), weights(given))
