@@ -39,6 +39,7 @@ add_module_names = False
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # torch's words on forward say nothing of ours
 napoleon_numpy_docstring = False
 # prose: napoleon would take what stands before a colon of Returns for a type, and two names of Attributes for one
 napoleon_custom_sections = ["Returns", ("Attributes", "params_style")]

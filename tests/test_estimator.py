@@ -3,6 +3,8 @@
 # ruff: noqa: N803, N806 - scikit-learn's names
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,3 +352,25 @@ def test_domains_are_split_as_skada_splits_them(skada, shifted):
 
     domains = np.array([2, 1, 0, -1, -2])
     np.testing.assert_array_equal(_source_rows(domains, 5), skada.utils.extract_source_indices(domains))
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "expected"),
+    [
+        ({}, lambda X, y, T: (X, y, T[:, :2]), r"^X_target: .*2 features"),
+        ({}, lambda X, y, T: (X, y, np.where(T > 0, np.nan, T)), r"^X_target: .*NaN"),
+        ({}, lambda X, y, T: (X, y * 0.0, T), r"one class alone, 0\.0"),
+        ({"device": "tpu"}, lambda X, y, T: (X, y, T), r"^device=tpu: expected auto, cpu or cuda"),
+    ],
+)
+def test_a_mistake_is_told_in_the_arguments_names(settings, change, expected, shifted):
+    X, y, X_target, _ = shifted
+    with pytest.raises(ValueError, match=expected):
+        SelfEnsembleClassifier(**QUICK | settings).fit(*change(X, y, X_target))
+
+
+def test_the_pages_program_runs(capsys):
+    page = Path(__file__).parents[1] / "docs" / "api" / "sklearn.md"
+    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(program, str(page), "exec"), {})
+    assert capsys.readouterr().out.endswith("[0 1]\n")

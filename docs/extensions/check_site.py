@@ -108,9 +108,29 @@ def broken_links(site: Path) -> Iterator[str]:
                 yield f"{where}: {link}: no such anchor"
 
 
+LOST = (
+    (re.compile(r"<strong>(\w+)</strong> \u2013\s*(?:</p>|<ol)"), "has no description"),
+    (re.compile(r'Type<span class="colon">:</span></dt>\s*<dd[^>]*><p>([^<]{40,})'), "is no type"),
+)
+"""What Sphinx makes of words that it takes for something else."""
+
+
+def lost_words(site: Path) -> Iterator[str]:
+    """Parameters whose description Sphinx took for a list, and sentences that it took for a type, by page."""
+    for page in sorted((site / "api").glob("*.html")):
+        text = page.read_text(encoding="utf-8")
+        for pattern, what in LOST:
+            for found in pattern.finditer(text):
+                yield f"{page.relative_to(site)}: {found[1]} {what}"
+
+
 def main(site: Path, api: Path) -> int:
     """Print what is wrong; 1 if anything is."""
-    wrong = [*broken_links(site), *(f"{name}: not on any page of the API" for name in missing_names(site, api))]
+    wrong = [
+        *broken_links(site),
+        *lost_words(site),
+        *(f"{name}: not on any page of the API" for name in missing_names(site, api)),
+    ]
     print("\n".join(wrong) or f"{sum(1 for _ in site.rglob('*.html'))} pages, no broken link, every public name")
     return 1 if wrong else 0
 

@@ -1,4 +1,5 @@
-"""How our docstrings are read: sentences that begin with a word such as Source stand alone, dashes are dashes.
+"""How our docstrings are read: sentences that begin with a word such as Source stand alone, dashes are dashes, a letter
+is no number of a list, and what stands before a colon is no type.
 
 Short code, on any page, is marked, so that it is not broken at its hyphens.
 """
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SHORT = 30  # characters, which a telephone has room for
+TYPE = ":type: "
 ALONE = re.compile(r"(Misleads|Raises|Source): \S")
+LETTER = re.compile(r"^(\s+\w[\w, ]*: )(?=(?:[A-Za-z]\.|\([A-Za-z]\))(?:\s|$))")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _parted, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", _untyped, priority=900)  # after it
     app.connect("doctree-read", _dashed)
     app.connect("doctree-read", _marked)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -28,17 +32,38 @@ def _parted(app: Sphinx, kind: str, name: str, value: object, options: object, l
     lines[:] = parted(lines)
 
 
+def _untyped(app: Sphinx, kind: str, name: str, value: object, options: object, lines: list[str]) -> None:  # noqa: ARG001
+    if kind in ("attribute", "data", "property"):
+        lines[:] = untyped(lines)
+
+
+def untyped(lines: list[str]) -> list[str]:
+    """With what stood before the colon of an attribute's first line back there; napoleon takes it for a type.
+
+    >>> untyped(["where things are.", "", ":type: Settings that may change"])
+    ['Settings that may change: where things are.', '']
+    """
+    taken = [line for line in lines if line.startswith(TYPE)]
+    if not taken:
+        return lines
+    first, *rest = [line for line in lines if not line.startswith(TYPE)]
+    return [f"{taken[0].removeprefix(TYPE)}: {first}", *rest]
+
+
 def parted(lines: list[str]) -> list[str]:
-    """With an empty line before each line that begins such a sentence.
+    """With an empty line before each line that begins such a sentence, and letters that Sphinx would count by marked.
 
     >>> parted(["In [0, 1].", "Source: ours."])
     ['In [0, 1].', '', 'Source: ours.']
+    >>> print(*parted(["    weight: w.", "    call: (p) -> scalar."]), sep="\\n")
+        weight: \\w.
+        call: \\(p) -> scalar.
     """
     found: list[str] = []
     for line in lines:
         if ALONE.match(line) and found and found[-1]:
             found.append("")
-        found.append(line)
+        found.append(LETTER.sub(r"\1\\", line))
     return found
 
 

@@ -150,7 +150,7 @@ plt.show()
 # -------
 #
 # ``dalib.load`` gives the model that the run ships. It takes file names, PIL images and arrays. Here are the errors it
-# is surest of, and beside them digits that it gets right.
+# is surest of, and above them digits that it gets right.
 
 predictor = dalib.load(run.root, device="cpu")
 predictions = predictor(list(held_out))
@@ -181,9 +181,9 @@ plt.show()
 #     dalib train --preset digits --source fonts --target digits --evaluate digits-held-out --out runs/digits
 #     dalib train --preset digits --source mnist --target usps --root data --download
 #
-# Labels of some images of your own target tell more than any estimate::
+# Then your own folders. Labels of some images of your own target tell more than any estimate; of a run on them::
 #
-#     dalib query runs/demo --n 50 --out to_label.csv
+#     dalib query runs/first --n 50 --out to_label.csv
 #
 # The report of the run above, to be opened in a browser:
 

@@ -5,7 +5,7 @@ The losses and the teacher in a loop of your own
 At the end you will have a training loop of some thirty lines that you own, with a teacher that classifies handwritten
 digits better than a network trained on the printed ones alone.
 
-Take from dalib what you need: three losses and :class:`~dalib.adaptation.self_ensemble.EmaTeacher`. Data, network,
+Take from dalib what you need: two losses and :class:`~dalib.adaptation.self_ensemble.EmaTeacher`. Data, network,
 augmentation and optimiser are yours, and the loop below has its own of each.
 """
 

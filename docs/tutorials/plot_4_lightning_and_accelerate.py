@@ -274,7 +274,8 @@ print(f"teacher: {in_accelerate['teacher']} right, spoilt {spoilt}, loaded {rest
 #
 # From one seed both loops draw the same batches, and their counts say that they are the same training. A loop without
 # the target is the baseline. Lines are 95% intervals of what was measured on so many held-out digits; they say nothing
-# of other seeds.
+# of other seeds. After so few steps the student can be ahead of its average; over a longer training the average is the
+# one to use.
 
 torch.manual_seed(0)
 baseline = BothDomains().student
@@ -321,7 +322,9 @@ plt.show()
 # What to try next
 # ----------------
 #
-# ``accelerate launch --num_processes 2`` on the second half of this file, saved as a script, or::
+# This file without its Lightning part, saved as ``two.py``, with rows and views drawn by rank:
+# ``torchrun --nproc-per-node 2 two.py``. (``accelerate launch --num_processes 2`` starts two processes where there are
+# two GPUs, and one on a CPU.) Or::
 #
 #     torchrun --nproc-per-node 2 -m dalib train --preset digits --source fonts --target digits --out runs/two
 #

@@ -125,13 +125,19 @@ with contextlib.chdir(folder):
 # ------------------------
 #
 # Now with the labels. The regret is what choosing by the ranking costs, in points of accuracy, against the best run.
+# Beside each run stands what adaptation did to the source-only model, and what the judgement said of it. Where the two
+# do not agree the judgement erred: a gain that was called hurt is a false alarm, and costs that gain.
 
-accuracies = {}
-for name, run in runs.items():
-    predicted = load_file(run.predictions)["target/adapted"].argmax(dim=1)
-    accuracies[name] = (predicted == truth).float().mean().item()
+
+def accuracy_of(run: RunFolder, model: str) -> float:
+    predicted = load_file(run.predictions)[f"target/{model}"].argmax(dim=1)
+    return (predicted == truth).float().mean().item()
+
+
+accuracies = {name: accuracy_of(run, "adapted") for name, run in runs.items()}
 for place, name in enumerate(order, 1):
-    print(f"{place}  {name:16} {accuracies[name]:.1%}")
+    gain = 100 * (accuracies[name] - accuracy_of(runs[name], "source-only"))
+    print(f"{place}  {name:16} {accuracies[name]:.1%}  {gain:+5.1f} points, judged {judgements[name]['outcome']}")
 regret = 100 * (max(accuracies.values()) - accuracies[order[0]])
 print(
     f"regret {regret:.1f} points; the worst choice would have cost "
@@ -159,10 +165,13 @@ for axes, (score, title) in zip(panels, SHOWN.items(), strict=True):
     for name, value, accuracy in zip(runs, values, truths, strict=True):
         failed = outcomes[name] in {"hurt", "collapsed"}
         axes.plot(value, accuracy, "X" if failed else "o", color=SOURCE_ONLY if failed else ADAPTED)
+        if name in {"no-average", "wrong-prior"}:
+            axes.annotate(name, (value, accuracy), (0, -12), textcoords="offset points", ha="center", fontsize=7)
+    axes.margins(x=0.2)
     axes.set(xlabel=f"{title}, no label needed", title=f"rank correlation {rank_correlations[score]:+.2f}")
 panels[0].set(ylabel="true accuracy", ylim=(0, 1))
-panels[0].plot([], [], "o", color=ADAPTED, label="not judged so")
-panels[0].plot([], [], "X", color=SOURCE_ONLY, label="judged to have failed")
+panels[0].plot([], [], "X", color=SOURCE_ONLY, label="judged hurt or collapsed")
+panels[0].plot([], [], "o", color=ADAPTED, label="judged otherwise")
 panels[0].legend(frameon=False, fontsize=8)
 plt.show()
 

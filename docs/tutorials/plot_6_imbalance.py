@@ -39,8 +39,8 @@ os.environ["DALIB_CACHE"] = str(folder / "cache")  # so that this page leaves no
 # A target with rare classes
 # --------------------------
 #
-# The source has as many printed digits of each class. The shares of the handwritten ones fall from 30% to 3%. Labels
-# are kept aside, to measure with.
+# The source has as many printed digits of each class. The shares of the handwritten ones fall from a quarter
+# to 3%. Labels are kept aside, to measure with.
 
 printed, printed_labels = render_digits(900, seed=0)
 for number, (image, digit) in enumerate(zip(printed, printed_labels, strict=True)):

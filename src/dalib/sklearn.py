@@ -182,7 +182,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         source, labels, target = self._domains(X, y, X_target, sample_domain)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {self.classes_[0]!r}")
+            alone = self.classes_.tolist()[0]
+            raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         kept = _kept(numbers, self.validation_share, seed)
         if self.prior == "estimate" and not kept.any():
@@ -192,7 +193,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
         readers = self._readers(source[~kept], target)
         config = self._config(seed, source)
-        device = build.make_device(self.device)
+        device = self._device()
 
         def labelled(which: NDArray[np.bool_]) -> LabelledImages:
             rows = readers["source-only"].of_source(source[which], "X")
@@ -233,7 +234,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """
         check_is_fitted(self)
         values = self._values(X, "X", reset=False, least=1)
-        model, device = self.models_[self.predicts_], build.make_device(self.device)
+        model, device = self.models_[self.predicts_], self._device()
         of_source = np.zeros(len(values), dtype=bool)
         if sample_domain is not None:
             of_source = _source_rows(sample_domain, len(values))
@@ -330,7 +331,14 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             return values
         if known is False:
             raise UserError(f"{argument}: expected images (N, H, W) or with channels, got {np.shape(rows)}")
-        table: NDArray[np.float64] = validate_data(self, rows, reset=reset, dtype=np.float64, ensure_min_samples=least)
+        try:
+            table: NDArray[np.float64] = validate_data(
+                self, rows, reset=reset, dtype=np.float64, ensure_min_samples=least
+            )
+        except ValueError as error:
+            if argument == "X":  # as scikit-learn words it
+                raise
+            raise UserError(f"{argument}: {error}") from None
         return table
 
     def _readers(self, source: NDArray[Any], target: NDArray[Any]) -> dict[str, _Readers]:
@@ -402,6 +410,12 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             other.__dict__.pop(each, None)
         other.predicts_ = name
         return other
+
+    def _device(self) -> torch.device:
+        try:
+            return build.make_device(self.device)
+        except UserError as error:
+            raise UserError(str(error).replace("--device ", "device=")) from None
 
     def _print(self, name: str, line: dict[str, float]) -> None:
         if self.verbose:

@@ -512,3 +512,8 @@ def test_a_uniform_prior_changes_nothing_of_the_information_loss():
 def test_a_prior_of_another_shape_is_refused_by_the_information_loss():
     with pytest.raises(ValueError, match="prior: expected shape"):
         information_loss(probabilities(5, classes=4), torch.full((3,), 1 / 3))
+
+
+def test_a_name_is_no_distance():
+    with pytest.raises(ValueError, match="distance_measure: expected a function of two tensors, got 'squared'"):
+        ConsistencyLoss("squared")

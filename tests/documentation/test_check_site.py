@@ -19,6 +19,19 @@ def site(folder, files):
     return folder
 
 
+def test_words_that_were_lost_are_named(tmp_path):
+    page = "<p><strong>weight</strong> \u2013 <ol></ol></p><p><strong>num</strong> \u2013 C.</p>"
+    page += (
+        '<dt>Type<span class="colon">:</span></dt>\n<dd class="x"><p>What is else worth logging, without a gradient</p>'
+    )
+    (tmp_path / "api").mkdir()
+    found = list(check_site.lost_words(site(tmp_path, {"api/page.html": page})))
+    assert found == [
+        "api/page.html: weight has no description",
+        "api/page.html: What is else worth logging, without a gradient is no type",
+    ]
+
+
 def test_a_good_site_has_nothing_broken(tmp_path):
     assert list(check_site.broken_links(site(tmp_path, GOOD))) == []
 

@@ -19,6 +19,11 @@ def test_a_sentence_that_begins_with_its_word_stands_alone():
     assert docstrings.parted(wanted) == wanted
 
 
+def test_a_letter_is_a_description():
+    lines = ["Args:", "    weight: w.", "    call: (p) -> scalar.", "    shape: (C,) shares.", "    size: What it is."]
+    assert docstrings.parted(lines)[1:] == ["    weight: \\w.", "    call: \\(p) -> scalar.", *lines[3:]]
+
+
 @pytest.mark.parametrize("draw", [mathml._inline, mathml._block])
 def test_an_equation_is_mathml_on_one_line(draw):
     translator = Translator()

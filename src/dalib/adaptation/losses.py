@@ -105,6 +105,8 @@ class ConsistencyLoss(nn.Module):
 
     def __init__(self, distance_measure: Callable[[Tensor, Tensor], Tensor], reduction: Reduction = "mean") -> None:
         super().__init__()
+        if not callable(distance_measure):
+            raise ValueError(f"distance_measure: expected a function of two tensors, got {distance_measure!r}")
         if reduction not in get_args(Reduction):
             raise ValueError(f"reduction: expected one of {get_args(Reduction)}, got {reduction!r}")
         self.distance_measure = distance_measure

@@ -711,7 +711,10 @@ def _channels_first(images: Any, argument: str) -> np.ndarray:
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     shape = array.shape
     if array.dtype != np.uint8:
-        raise UserError(f"{argument}: expected images as uint8, 0 to 255, got {array.dtype} {shape}")
+        raise UserError(
+            f"{argument}: expected images as uint8, 0 to 255, got {array.dtype} {shape}; of values from 0 to 1, give "
+            "(255 * images).round().astype('uint8')"
+        )
     layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
     if array.ndim not in (3, 4) or not array.size:
         raise UserError(f"{argument}: expected images {layouts}, got {shape}")

@@ -164,6 +164,7 @@ class PretrainedBackbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PretrainedBackbone:
+        """As of any module; frozen stages and resting normalisations stay in evaluation mode."""
         super().train(mode)
         for name in self._resting:
             self.network.get_submodule(name).eval()
