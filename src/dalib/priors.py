@@ -117,7 +117,7 @@ def check_prior(kind: str, validation_share: float) -> None:
                 "above 0, or another prior"
             )
     elif not Path(kind).is_file():
-        raise UserError(f"--prior {kind}: expected {', '.join(KINDS)}, or a file of classes and shares; there is none")
+        raise UserError(f"--prior {kind}: expected {', '.join(KINDS)}, or a file of classes and shares; no such file")
 
 
 def read_prior(path: Path, classes: Sequence[str]) -> Tensor:

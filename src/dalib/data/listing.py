@@ -240,7 +240,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
             raise refuse(
                 line,
                 f"{path!r} leaves the folder of the list ({inside}), it is {real}; put the list in a folder that holds "
-                "the images, or allow paths outside of it",
+                "the images, or in one above",
             )
         if labelled and not label:
             raise refuse(line, f"{path!r} has no label")
