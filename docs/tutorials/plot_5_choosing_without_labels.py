@@ -172,7 +172,7 @@ for axes, (score, title) in zip(panels, SHOWN.items(), strict=True):
 panels[0].set(ylabel="true accuracy", ylim=(0, 1))
 panels[0].plot([], [], "X", color=SOURCE_ONLY, label="judged hurt or collapsed")
 panels[0].plot([], [], "o", color=ADAPTED, label="judged otherwise")
-panels[0].legend(frameon=False, fontsize=8)
+panels[0].legend(frameon=False, fontsize=8, loc="lower right")
 plt.show()
 
 # %%
