@@ -16,25 +16,36 @@ from safetensors.torch import load_file
 
 from dalib.console import say
 from dalib.data.labels import read_target_labels
+from dalib.data.sources import open_target
 from dalib.errors import UserError
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
+from dalib.models.saved import load_description
+from dalib.predictions import models_of
+from dalib.report.labels import picture_in, write_labelling_page
+from dalib.report.sheets import as_image
 from dalib.runfolder import RunFolder, read_json, read_texts, write_json, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL import Image
     from torch import Tensor
 
     from dalib.data.labels import TargetLabels
     from dalib.judge.sampling import LabelledEstimate
 
 NAMES = ("adapted", "source-only")
+COLUMNS = ("path", "label", "stratum", "population", "weight")
 
 
 def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
     """Write a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
 
-    Its columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image was
-    chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are not in
-    it: a person who sees them agrees too often.
+    Beside it, with the ending .html, a page that shows the images, where they can be shown, and saves the list.
+
+    The list's columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image
+    was chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are in
+    neither: a person who sees them agrees too often.
 
     Args:
         count: how many images; all of them where the target has no more.
@@ -50,34 +61,65 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     run = RunFolder.of(run)
     if count < 1:
         raise UserError(f"--n {count}: expected at least 1")
-    if Path(out).exists():
-        raise UserError(f"--out {out}: there is a file already, perhaps with labels; give another name")
+    page = Path(out).with_suffix(".html")
+    for place in (Path(out), page):
+        if place.exists():
+            raise UserError(f"--out {out}: there is a file {place} already, perhaps with labels; give another name")
     if not Path(out).absolute().parent.is_dir():
         raise UserError(f"--out {out}: its folder does not exist; make it first")
     names, predictions = target_predictions(run)
     every = list(predictions.values())
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "stratum", "population", "weight"])
-    for row, stratum, weight in zip(sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True):
-        writer.writerow([names[row], "", stratum, sample.population[stratum], f"{weight:.6g}"])
-    write_text(Path(out), text.getvalue())
     chosen = len(sample.rows)
+    listed = [
+        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
+        for row, stratum, weight in zip(
+            sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True
+        )
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *listed])
+    write_text(Path(out), text.getvalue())
+    shown = write_labelling_page(
+        page,
+        columns=COLUMNS,
+        rows=listed,
+        classes=_classes(run),
+        run=run.root,
+        csv_file=Path(out),
+        picture_of=_pictures(run, names, sample.rows.tolist()),
+    )
     if count > chosen:
         say(f"the target has {chosen} images: all of them are in the list")
     differing = ""
     if len(every) > 1:
         differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
         differing = f", {int(differ.sum())} of them where adapted and source-only differ"
+    look = f"Open {page} in a browser and choose there, or look" if shown else "Look"
     say(
         f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
-        f"Look at each image and write its class into the column label: {_some(_classes(run))}.\n"
+        f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         "of none of these classes stays empty.\n"
         f"Keep the other columns. Then: dalib eval {run.root} --labels {out}"
     )
     return chosen
+
+
+def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
+    """How the chosen rows look: from their files, or decoded anew where the target is none of files."""
+    target = str(read_json(run.summary)["target"])
+    if Path(target).exists():
+        return lambda number: picture_in(Path(names[chosen[number]]))
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
+    try:
+        description = load_description(next(iter(models_of(run).values())))
+        found = open_target(target, description.preprocessing, root=config.get("root"), partner=config.get("source"))
+    except (UserError, StopIteration):
+        return lambda number: None
+    if list(found.names) != list(names):
+        return lambda number: None
+    return lambda number: as_image(found.images[torch.tensor([chosen[number]])][0])
 
 
 def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """`dalib query` and `dalib eval --labels`, on runs whose predictions are written here."""
 
+import base64
 import csv
+import io
 import json
+import re
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+from browser import Browser, find_browser
 from dalib.cli import run
 
 CLASSES = ["cat", "dog", "=cow"]
@@ -260,3 +265,76 @@ def test_a_query_is_no_test_set(a_run, tmp_path, capsys):
     fill_in(query(found, tmp_path / "few.csv", "--n", "20"), labels, tmp_path / "few.csv")
     assert run(["eval", str(found), "--data", str(tmp_path / "few.csv")]) == 2
     assert f"expected --labels {tmp_path / 'few.csv'}" in capsys.readouterr().err
+
+
+# the page
+
+
+def pictured(folder, count=12):
+    """A run whose target's images are there, one of them broken and one of a hostile name, and the labels."""
+    found, labels, _ = made(folder / "run", images=count)
+    names = [f"{folder}/photos/{number}.png" for number in range(count)]
+    names[1] = f"{folder}/photos/<img src=x onerror=alert(1)>.png"
+    (folder / "photos").mkdir()
+    for number, name in enumerate(names):
+        Image.new("RGB", (400, 200), (20 * number, 0, 0)).save(name)
+    (folder / "photos" / "2.png").write_bytes(b"no image")
+    summary = json.loads((found / "summary.json").read_text())
+    (found / "summary.json").write_text(json.dumps(summary | {"target": f"{folder}/photos"}))
+    (found / "images.json").write_text(json.dumps({"target": names, "validation": []}))
+    return found, labels, names
+
+
+def test_a_page_shows_the_images_and_is_whole_in_itself(tmp_path, capsys):
+    found, _, _ = pictured(tmp_path)
+    query(found, tmp_path / "few.csv", "--n", "12")
+    assert f"Open {tmp_path / 'few.html'} in a browser" in capsys.readouterr().out
+    page = (tmp_path / "few.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/jpeg;base64,') == 11
+    assert page.count("cannot be shown") == 1
+    assert page.count("<select") == 12
+    assert "<img src=x" not in page
+    assert "<option>=cow</option>" in page
+    first = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
+    assert Image.open(io.BytesIO(first)).size == (320, 160)
+    (tmp_path / "few.csv").unlink()
+    assert run(["query", str(found), "--out", str(tmp_path / "few.csv")]) == 2
+    assert "few.html already, perhaps with labels" in capsys.readouterr().err
+
+
+def test_without_pictures_there_is_no_page(a_run, tmp_path, capsys):
+    query(a_run[0], tmp_path / "few.csv", "--n", "5")
+    assert not (tmp_path / "few.html").exists()
+    assert "Look at each image" in capsys.readouterr().out
+
+
+def test_a_target_that_is_no_file_is_shown_too(tmp_path):
+    out = tmp_path / "run"
+    steps = ["--steps", "2", "--baseline_steps", "2", "--batch", "16"]
+    assert run(["train", "--out", str(out), *steps]) == 0
+    query(out, tmp_path / "few.csv", "--n", "5")
+    assert (tmp_path / "few.html").read_text().count('src="data:image/png;base64,') == 5
+
+
+@pytest.mark.slow
+def test_what_is_chosen_in_a_browser_is_a_list_that_eval_reads(tmp_path):
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium here; CHROMIUM names one")
+    found, labels, names = pictured(tmp_path)
+    rows = query(found, tmp_path / "few.csv", "--n", "12")
+    browser = Browser(path, tmp_path / "profile")
+    try:
+        for width in (390, 1280):
+            browser.open((tmp_path / "few.html").as_uri(), width)
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        for number, row in enumerate(rows):
+            label = json.dumps(CLASSES[labels[names.index(row["path"])]])
+            browser.evaluate(f"selects[{number}].value = {label}; selects[{number}].dispatchEvent(new Event('change'))")
+        browser.open((tmp_path / "few.html").as_uri(), 1280)  # what was chosen is still there
+        assert browser.evaluate("document.getElementById('count').textContent") == "12 of 12 labelled"
+        saved = browser.evaluate("table()")
+    finally:
+        browser.close()
+    (tmp_path / "few.csv").write_text(saved, encoding="utf-8", newline="")
+    assert evaluate(found, tmp_path / "few.csv")["count"] == 12

@@ -94,6 +94,21 @@ def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
         return preprocessing.pixels(opaque(_upright(image)))
 
 
+def read_picture(path: Path, side: int) -> Image.Image:
+    """The whole picture in a file to look at: L or RGB, upright, its longer side at most ``side`` pixels.
+
+    Raises:
+        Exception: whatever PIL's decoders raise; :func:`reason` words it.
+    """
+    with _opened(path) as image:
+        image.draft(None, (side, side))  # of a JPEG, at least so many pixels
+        seen = opaque(_upright(image))
+        if seen.mode.startswith("I"):
+            seen = Image.fromarray((np.asarray(seen) >> 8).clip(0, 255).astype(np.uint8))
+        seen.thumbnail((side, side))
+        return seen
+
+
 def read_header(path: Path) -> ImageHeader | Unreadable:
     """Size and mode without decoding: finds what is no image, not what is cut off."""
     try:

@@ -66,17 +66,7 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         UserError: a JSON file in the folder is damaged, or says something else than such files do.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_part),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        short=short, percent=percent, interval=interval, signed=signed, duration=duration, counted=counted
-    )
-    template = environment.get_template("template.html")
+    template = environment().get_template("template.html")
     try:
         page = template.render(_content(run))
     except UserError:
@@ -90,7 +80,22 @@ def write_report(run: RunFolder) -> Path:
     return run.report
 
 
-def _part(name: str) -> str:
+def environment() -> jinja2.Environment:
+    """What pages are made with: everything that is put into them is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(part),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        short=short, percent=percent, interval=interval, signed=signed, duration=duration, counted=counted
+    )
+    return made
+
+
+def part(name: str) -> str:
     return importlib.resources.files("dalib.report").joinpath(name).read_text(encoding="utf-8")
 
 

@@ -49,7 +49,7 @@ def write_view_sheet(path: Path, images: Rows, student: Augment, teacher: Augmen
             seen = view.shape[-1]
             top, left = row * (size + 2) + (size - seen) // 2, column * (size + 2) + (size - seen) // 2
             sheet[:, top : top + seen, left : left + seen] = view
-    _shown(_picture((sheet * 255).byte()), size).save(path)
+    _shown(as_image((sheet * 255).byte()), size).save(path)
 
 
 def write_samples(
@@ -78,7 +78,7 @@ def write_samples(
         for index in chosen.tolist():
             if index not in files:
                 files[index] = f"{len(files):03d}.png"
-                picture = _picture(target.images[index])
+                picture = as_image(target.images[index])
                 _shown(picture, picture.width).save(folder / files[index])
             predictions = {}
             for name, each in probabilities.items():
@@ -189,7 +189,7 @@ def _stretched(views: Tensor) -> Tensor:
     return (views - low) / (views.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(1e-6)
 
 
-def _picture(pixels: Tensor) -> Image.Image:
+def as_image(pixels: Tensor) -> Image.Image:
     """(C, H, W) uint8 -> PIL image."""
     array = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
