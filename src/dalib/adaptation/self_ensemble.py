@@ -165,6 +165,7 @@ class SelfEnsemble:
     not wrapped, and its average is the same in each.
 
     The target batch needs two views: the student sees the first, the teacher the second. The predictor is the teacher.
+    Defaults are the paper's for small images; ``dalib train`` has others, in :class:`dalib.config.SelfEnsembleConfig`.
     """
 
     target_views = 2
