@@ -138,6 +138,13 @@ def test_features_are_estimated_by_their_number(folders, cache, capsys):
     assert "random weights" in printed(capsys, *arguments, *more, "--preset", "photo")
 
 
+def test_images_far_larger_than_the_networks_are_told(folders, cache, capsys):
+    arguments = ["--source", f"{folders}/source", "--backbone", "test_resnet", "--preset", "photo", "--data.crop"]
+    told = printed(capsys, *arguments, "1600")
+    assert "test_resnet was trained with 160 pixels and is to see 1600, which takes 100 times the time" in told
+    assert "is to see" not in printed(capsys, *arguments, "320")
+
+
 def test_without_weights_the_folders_are_described_all_the_same(folders, cache, capsys):
     arguments = [
         "--source",

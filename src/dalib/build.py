@@ -179,6 +179,10 @@ def make_device(name: str, world: World = ALONE) -> torch.device:
     return device
 
 
+LARGEST = 2.5
+"""Times the side of the images that a network was trained with; more is told as a likely mistake."""
+
+
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
     """How images are stored and normalised: as a pretrained backbone was trained; else as the data were published.
 
@@ -269,11 +273,21 @@ def check_inputs(config: TrainConfig) -> None:
         )
 
 
-def random_weights_warning(config: TrainConfig) -> str | None:
-    """How to get weights, where a network of timm's is to start without any."""
-    if config.backbone in BACKBONES or config.weights is not None or config.init is not None:
-        return None
-    return weights_message(config.backbone)
+def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
+    """What may be a mistake about a network of timm's: random weights, or images far larger than it is used to."""
+    if config.backbone in BACKBONES:
+        return []
+    found = []
+    if config.weights is None and config.init is None:
+        found.append(weights_message(config.backbone))
+    usual = _of_backbone(config.backbone, pretrained_settings).input_size
+    times = preprocessing.input_size / usual
+    if times > LARGEST:
+        found.append(
+            f"{config.backbone} was trained with {usual} pixels and is to see {preprocessing.input_size}, which takes "
+            f"{times**2:.0f} times the time and the memory (--data.crop, --data.size)"
+        )
+    return found
 
 
 def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:

@@ -56,8 +56,8 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:
-        if (without_weights := build.random_weights_warning(config)) is not None:
-            say(f"warning: {without_weights}")
+        for doubt in build.doubts(config, preprocessing):
+            say(f"warning: {doubt}")
     counts = _describe_data(config, preprocessing, source=source, target=target)
     if refused is not None:
         raise refused

@@ -144,8 +144,8 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
         call.held.enter_context(claimed(run))
     if not resume:
         world.from_first(lambda: _check_free(run, config))
-    if (warning := build.random_weights_warning(config)) is not None:
-        say(f"warning: {warning}")
+    for doubt in build.doubts(config, preprocessing):
+        say(f"warning: {doubt}")
 
     since = time.monotonic()
     with world.in_turn():
