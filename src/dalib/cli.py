@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 DESCRIPTION = """Train on labelled images of one domain and unlabelled images of another, and get a classifier for the
 second. Without arguments, `dalib train` runs a built-in example: fonts to handwritten digits."""
 
+TRAIN_USAGE = """dalib train --source SOURCE --target TARGET --out RUN
+                   [--preset PRESET] [--backbone NAME --weights FILE] [settings]
+       dalib train --resume RUN"""
+"""In place of eighty options in brackets."""
+
 DEEPEST = 20
 """A configuration has groups of settings, and lists in them; more than this is not one."""
 
@@ -179,7 +184,12 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     )
     commands = parser.add_subcommands(required=True)
 
-    train = _parser("Train on a labelled source and an unlabelled target, and write a run's folder with its report.")
+    train = _parser(
+        "Train on a labelled source and an unlabelled target, and write a run's folder with its report. Most runs need "
+        "--source, --target and --out, with --backbone and --weights for photographs or --preset digits for written "
+        "characters; every other setting has a default.",
+        usage=TRAIN_USAGE,
+    )
     _add_training(train, preset, arguments)
     train.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
     train.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
