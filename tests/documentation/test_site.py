@@ -7,8 +7,9 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from browser import Browser, find_browser
 from site_modules import DOCS, check_site
+
+from browser import Browser, find_browser
 
 pytestmark = pytest.mark.slow
 WIDTHS = (390, 1280)
