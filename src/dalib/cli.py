@@ -350,10 +350,7 @@ def preset_in(arguments: list[str]) -> str | None:
 
     A backbone that is not ours, without a preset and without a configuration, asks for ``photo-features``.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--preset", "--config", "--backbone"):
-        first.add_argument(name, nargs="?")
-    given, _ = first.parse_known_args(arguments)
+    given = _first_look(arguments, "--preset", "--config", "--backbone")
     preset: object = given.preset
     if preset is None and given.config is not None:
         preset = _content_of(Path(given.config)).get("preset")
@@ -362,12 +359,17 @@ def preset_in(arguments: list[str]) -> str | None:
     return preset if isinstance(preset, str) else None
 
 
+def _first_look(arguments: list[str], *names: str) -> argparse.Namespace:
+    """The values of a few settings, before there is a parser of all."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        first.add_argument(name, nargs="?")
+    return first.parse_known_args(arguments)[0]
+
+
 def _with_backbone_of_init(arguments: list[str]) -> list[str]:
     """The command line with the backbone of the run that it starts from, where it names a run and no backbone."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--init", "--config", "--backbone"):
-        first.add_argument(name, nargs="?")
-    given, _ = first.parse_known_args(arguments)
+    given = _first_look(arguments, "--init", "--config", "--backbone")
     if given.init is None or given.config is not None or given.backbone is not None:
         return arguments
     saved = Path(given.init) / "config.yaml"

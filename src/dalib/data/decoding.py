@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dalib.data.preprocessing import in_eight_bits
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ def read_picture(path: Path, side: int) -> Image.Image:
     """
     with _opened(path) as image:
         image.draft(None, (side, side))  # of a JPEG, at least so many pixels
-        seen = opaque(_upright(image))
-        if seen.mode.startswith("I"):
-            seen = Image.fromarray((np.asarray(seen) >> 8).clip(0, 255).astype(np.uint8))
+        seen = in_eight_bits(opaque(_upright(image)))
         seen.thumbnail((side, side))
         return seen
 

@@ -70,8 +70,7 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A PIL image of any size and mode -> (channels, size, size) uint8, turned upright as its EXIF data say."""
         image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits: convert() would clip them at 255 instead of scaling
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        image = in_eight_bits(image)
         if image.mode == "P" and "transparency" in image.info:  # PIL warns of any other way
             image = image.convert("RGBA")
         image = image.convert(_MODES[self.channels])
@@ -102,6 +101,13 @@ class Preprocessing:
         mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
         return values.div_(255).sub_(mean).div_(std)
+
+
+def in_eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits a pixel scaled to 8, where PIL's convert() would clip it at 255; others as they are."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def _ink_centred(image: Image.Image, size: int) -> Image.Image:
