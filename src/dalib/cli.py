@@ -97,7 +97,12 @@ def _run(arguments: list[str]) -> int:
         _require_plain(Path(file))
     arguments = _with_backbone_of_init(arguments)
     parser = make_parser(arguments)
-    parsed = parser.parse_args(arguments)
+    try:
+        parsed = parser.parse_args(arguments)
+    except UserError:
+        raise
+    except ValueError as error:  # such as a file name with a null byte in it
+        raise UserError(f"{arguments[0] if arguments else 'dalib'}: {one_line(error)}") from None
     command: str = parsed["subcommand"]
     if command == "completion":
         print(completion(parsed[command]["shell"]))
@@ -456,7 +461,7 @@ def read_config(path: Path) -> TrainConfig:
     _require_plain(path)
     try:
         return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
-    except (UserError, ArgumentError, TypeError, OSError) as error:
+    except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({one_line(error)})") from None
 
 

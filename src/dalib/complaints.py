@@ -20,9 +20,9 @@ _KINDS = {
 }
 _UNION = re.compile(
     r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - (?P<first>.*?)(?: - Expected .*?)?"
-    r" Given value type: <class '\w+'> Given value: (?P<value>.*)"
+    r" Given value type: <class '\w+'> Given value: ?(?P<value>.*)"
 )
-_SINGLE = re.compile(r"(?P<first>Expected .*?)\. Got value: (?P<value>.*)")
+_SINGLE = re.compile(r"(?P<first>Expected .*?)\. Got value: ?(?P<value>.*)")
 _ONE_OF = re.compile(r"Expected a typing\.Literal\[(.*)\]")
 _KIND = re.compile(r"Expected a <class '(\w+)'>")
 _CHOICE = re.compile(r"argument (?P<name>\S+): invalid choice: '(?P<value>.*?)' \(choose from (?P<choices>.*)\)")
@@ -59,7 +59,8 @@ def one_line(message: object) -> str:
 def _expected(first: str, value: str) -> str:
     if (one_of := _ONE_OF.fullmatch(first)) is not None:
         choices = [each.strip(" '") for each in one_of[1].split(",")]
-        return f"expected one of {', '.join(choices)}, got {value}{meant(value, choices)}"
+        return f"expected one of {', '.join(choices)}, got {value or 'nothing'}{meant(value, choices)}"
+    value = value or "nothing"
     kind = _KIND.fullmatch(first)
     return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {value}"
 

@@ -198,6 +198,9 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["train", "--source", "{root}/none", "--target", "{root}/images"], "no such folder"),
         (["train", "--source", "{root}/two"], "expected --target with it"),
         (["train", "--target", "{root}/images"], "expected --source with it"),
+        (["train", "--config", "{root}/null.yaml"], "null byte"),
+        (["train", "--steps", ""], "--steps: expected a whole number, got nothing"),
+        (["train", "--optimizer.lr", ""], "--optimizer.lr: expected a number, got nothing"),
         (["train", "--steps", "foo"], "--steps: expected a whole number, got foo"),
         (["train", "--method", "fixmtach"], "got fixmtach; did you mean fixmatch?"),
         (["train", "--preset", "photo_features"], "got photo_features; did you mean photo-features?"),
@@ -232,6 +235,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, ca
     (tmp_path / "broken" / "x.png").touch()
     (tmp_path / "file.txt").touch()
     (tmp_path / "unknown.yaml").write_text("foo: 1\n")
+    (tmp_path / "null.yaml").write_text('data: "\\0"\n')
     monkeypatch.chdir(tmp_path)
     before = sorted(path for path in tmp_path.rglob("*"))
     assert run([argument.format(root=tmp_path) for argument in arguments]) == 2
