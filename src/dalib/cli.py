@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from dalib.complaints import in_our_words, one_line
+from dalib.complaints import in_our_words, without_breaks
 from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig, by_name
 from dalib.errors import RanksLostError, RunStoppedError, ToldElsewhereError, TrainingDivergedError, UserError
 from dalib.presets import PRESETS, settings_of
@@ -102,7 +102,7 @@ def _run(arguments: list[str]) -> int:
     except UserError:
         raise
     except ValueError as error:  # such as a file name with a null byte in it
-        raise UserError(f"{arguments[0] if arguments else 'dalib'}: {one_line(error)}") from None
+        raise UserError(f"{arguments[0] if arguments else 'dalib'}: {without_breaks(error)}") from None
     command: str = parsed["subcommand"]
     if command == "completion":
         print(completion(parsed[command]["shell"]))
@@ -110,7 +110,7 @@ def _run(arguments: list[str]) -> int:
     try:
         given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
-        raise UserError(f"{command}: expected settings in each group ({one_line(error)})") from None
+        raise UserError(f"{command}: expected settings in each group ({without_breaks(error)})") from None
 
     # torch takes seconds to import: only now that there is something to do
     from dalib import checks, commands, comparing, labelling
@@ -462,7 +462,7 @@ def read_config(path: Path) -> TrainConfig:
     try:
         return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (ArgumentError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not a configuration of this version ({one_line(error)})") from None
+        raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:

@@ -1,4 +1,4 @@
-"""What the command line's parser complains of, in words of ours."""
+"""Complaints in words of ours: what the command line's parser says, and what may have been meant."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def in_our_words(message: object, names: Iterable[str] = ()) -> str:
     >>> in_our_words("unrecognized arguments: --bakbone x", ["--batch", "--backbone"])
     'unrecognized arguments: --bakbone x; did you mean --backbone?'
     """
-    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", one_line(message))
+    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", without_breaks(message))
     if (found := _UNKNOWN.search(text)) is not None:
         text += meant(found["name"].split("=")[0], names)
     elif (found := _CHOICE.search(text)) is not None:
@@ -52,17 +52,17 @@ def in_our_words(message: object, names: Iterable[str] = ()) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
-def one_line(message: object) -> str:
+def without_breaks(message: object) -> str:
     return " ".join(str(message).split())
 
 
 def _expected(first: str, value: str) -> str:
+    got = value or "nothing"
     if (one_of := _ONE_OF.fullmatch(first)) is not None:
         choices = [each.strip(" '") for each in one_of[1].split(",")]
-        return f"expected one of {', '.join(choices)}, got {value or 'nothing'}{meant(value, choices)}"
-    value = value or "nothing"
+        return f"expected one of {', '.join(choices)}, got {got}{meant(value, choices)}"
     kind = _KIND.fullmatch(first)
-    return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {value}"
+    return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {got}"
 
 
 def meant(value: str, names: Iterable[str]) -> str:

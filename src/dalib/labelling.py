@@ -111,11 +111,11 @@ def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Ca
     target = str(read_json(run.summary)["target"])
     if Path(target).exists():
         return lambda number: picture_in(Path(names[chosen[number]]))
-    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
+    config = _configuration(run)
     try:
         description = load_description(next(iter(models_of(run).values())))
         found = open_target(target, description.preprocessing, root=config.get("root"), partner=config.get("source"))
-    except (UserError, StopIteration):
+    except UserError:
         return lambda number: None
     if list(found.names) != list(names):
         return lambda number: None
@@ -252,7 +252,7 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
 
 def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> set[int]:
     """The rows whose labels the adaptation saw, as far as the list is still there."""
-    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
+    config = _configuration(run)
     file, target = config.get("target_labels"), read_json(run.summary)["target"]
     if file is None:
         return set()
@@ -309,6 +309,10 @@ def _as_json(estimate: LabelledEstimate) -> dict[str, Any]:
         "high": estimate.high,
         "count": estimate.count,
     }
+
+
+def _configuration(run: RunFolder) -> dict[str, Any]:
+    return yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
 
 
 def _classes(run: RunFolder) -> list[str]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Refuse = Callable[[int, str], UserError]
 
+DESIGN = {"stratum", "population"}
+"""The columns that say how the images of a list were chosen."""
+
 MOST_MISTAKES = 3
 """As many are told at once."""
 
@@ -71,7 +74,7 @@ def read_target_labels(
     population: dict[int, int] = {}
     unknown: list[tuple[int, str]] = []
     table = _table(text_of(Path(file), argument), refuse)
-    designed = bool(table) and {"stratum", "population"} <= table[0][1].keys()
+    designed = bool(table) and table[0][1].keys() >= DESIGN
     for line, fields in table:
         path, label = fields["path"], fields["label"].strip()
         row = found.get(path)
@@ -138,7 +141,7 @@ def is_query(data: str) -> bool:
         return False
     with Path(data).open("rb") as file:
         header = file.readline(1000).decode("utf-8", errors="replace")
-    return {"stratum", "population"} <= {name.strip() for name in header.split(delimiter_of(header))}
+    return {name.strip() for name in header.split(delimiter_of(header))} >= DESIGN
 
 
 def delimiter_of(text: str) -> str:
