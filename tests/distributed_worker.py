@@ -28,10 +28,22 @@ SOURCE, TARGET = torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(0
 PRIOR = torch.tensor([0.5, 0.3, 0.2])
 
 
+class Student(nn.Module):
+    """Logits and features; without batch normalisation, which sees the batch of its rank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(5, 7), nn.Tanh())
+        self.head = nn.Linear(7, CLASSES)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(rows)
+        return self.head(features), features
+
+
 def student() -> nn.Module:
-    """Without batch normalisation, which sees the batch of its rank."""
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, CLASSES)).double()
+    return Student().double()
 
 
 METHODS = {
@@ -44,6 +56,9 @@ METHODS = {
         class_balance_weight=0.5,
         information_weight=0.5,
         prior=PRIOR,
+    ),
+    "self-ensemble, prototypes": lambda network: SelfEnsemble(
+        network, CLASSES, alpha=0.7, threshold=0.4, prototypes=0.5
     ),
     "mean-teacher": lambda network: MeanTeacher(network, consistency_weight=5.0, alpha=0.7),
     "fixmatch": lambda network: FixMatch(network, threshold=0.4, alpha=0.7),

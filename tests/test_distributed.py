@@ -15,6 +15,8 @@ from dalib.errors import UserError
 from distributed_worker import METHODS, flat, student
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
+#: Methods whose step is that of one process that has the whole batch, to rounding.
+LIKE_ONE_PROCESS = ["source-only", "self-ensemble", "self-ensemble, prototypes", "mean-teacher", "fixmatch"]
 
 
 def run_ranks(size: int, out: Path) -> list[dict]:
@@ -47,7 +49,7 @@ def close(one, other) -> bool:
     )
 
 
-@pytest.mark.parametrize("method", ["source-only", "self-ensemble", "mean-teacher", "fixmatch"])
+@pytest.mark.parametrize("method", LIKE_ONE_PROCESS)
 def test_the_gradient_is_that_of_one_process_with_the_whole_batch(ranks, alone, method):
     """Class balance and information are of the mean prediction of all, which the mean of losses would get wrong."""
     for rank in ranks:
@@ -55,7 +57,7 @@ def test_the_gradient_is_that_of_one_process_with_the_whole_batch(ranks, alone, 
     assert max(map(abs, alone[method]["gradient"])) > 1e-3
 
 
-@pytest.mark.parametrize("method", ["source-only", "self-ensemble", "mean-teacher", "fixmatch"])
+@pytest.mark.parametrize("method", LIKE_ONE_PROCESS)
 def test_training_ends_at_the_weights_of_one_process(ranks, alone, method):
     for rank in ranks:
         assert close(rank[method]["student"], alone[method]["student"])

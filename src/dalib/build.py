@@ -481,6 +481,7 @@ def _make_self_ensemble(config: TrainConfig, student: nn.Module, num_classes: in
         class_balance_weight=settings.class_balance * (num_classes if settings.balance_over_classes == "sum" else 1),
         information_weight=settings.information,
         prior=prior,
+        prototypes=settings.prototypes,
         **_averaging(config),
     )
 

@@ -203,6 +203,8 @@ class SelfEnsembleConfig(_Checked):
         balance_over_classes: the class-balance loss is a mean or a sum over classes.
         information: weight of the mutual information between target images and predicted classes, which asks for sure
             predictions of many classes; not the paper's; 0 is off.
+        prototypes: share of the teacher's target that class prototypes make, so that target images that lie together
+            get one class; not the paper's; 0 is off.
     """
 
     alpha: float = 0.99
@@ -217,6 +219,7 @@ class SelfEnsembleConfig(_Checked):
     class_balance: float = 0.3
     balance_over_classes: OverClasses = "mean"
     information: float = 0.0
+    prototypes: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,12 @@ from dalib.adaptation.losses import (
     mean_squared_distance,
     squared_distance,
 )
+from dalib.adaptation.prototypes import ClassPrototypes
 from dalib.adaptation.pseudo_labels import accuracy, load_state, state_of
 from dalib.adaptation.student import EachDomain
 from dalib.adaptation.teacher import Buffers, EmaTeacher, stop_dropout
 from dalib.distributed import mean_over_ranks, parallel
-from dalib.models.classifier import ImageClassifier, logits_of
+from dalib.models.classifier import ImageClassifier, logits_and_features_of, logits_of
 from dalib.models.compiled import compiled, mark_step
 from dalib.types import Batch, Losses
 
@@ -159,6 +160,9 @@ class SelfEnsemble:
             once.
         prior: (C,) class shares of the target, uniform if None, for class balance and information; :meth:`set_prior`
             changes them.
+        prototypes: share of the teacher's target that moving class prototypes make (:class:`ClassPrototypes`), in
+            [0, 1]; not the paper's. Above 0 the student must return ``(logits, features)`` in training mode, as
+            :class:`ImageClassifier` does.
         compile_mode: of torch.compile around the forward passes; None does not compile.
 
     With several processes (:mod:`dalib.distributed`) the student's gradients are averaged over them; the teacher is
@@ -186,6 +190,7 @@ class SelfEnsemble:
         class_balance_weight: float = 0.0,
         information_weight: float = 0.0,
         prior: Tensor | None = None,
+        prototypes: float = 0.0,
         label_smoothing: float = 0.0,
         compile_mode: str | None = None,
     ) -> None:
@@ -208,17 +213,22 @@ class SelfEnsemble:
         self.ramp_up_steps = ramp_up_steps
         self.class_balance_weight = class_balance_weight
         self.information_weight = information_weight
+        self.prototypes = ClassPrototypes(num_classes, share=prototypes) if prototypes else None
         self.label_smoothing = label_smoothing
         self.compile_mode = compile_mode
         self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
+        self._teacher_both = compiled(partial(logits_and_features_of, self.teacher.module), compile_mode)
 
     def loss(self, batch: Batch, step: int) -> Losses:
         mark_step(self.compile_mode)
         student_view, teacher_view = batch.target
         source_logits, student_logits = self._student_logits(batch.source, student_view)
         with torch.no_grad():
-            teacher_logits = self._teacher_logits(teacher_view)
+            if self.prototypes is None:
+                teacher_logits = self._teacher_logits(teacher_view)
+            else:
+                teacher_logits = self.prototypes.refined(*self._teacher_both(teacher_view))
         ramp = ramp_up(step, self.ramp_up_steps)
         return self_ensemble_objective(
             source_logits,
@@ -252,9 +262,14 @@ class SelfEnsemble:
         balance.prior = as_prior(prior, balance.num_classes).to(balance.prior.device)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**state_of(self.student, self.teacher), "prior": self.class_balance_loss.prior}
+        state = {**state_of(self.student, self.teacher), "prior": self.class_balance_loss.prior}
+        if self.prototypes is not None and self.prototypes.sums is not None:
+            state["prototypes"] = self.prototypes.sums
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         load_state(self.student, self.teacher, state)
         if "prior" in state:  # which older checkpoints lack
             self.set_prior(state["prior"])
+        if self.prototypes is not None:
+            self.prototypes.sums = state.get("prototypes")

@@ -170,7 +170,28 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
     Raises:
         TypeError: an output that is neither a tensor of two dimensions nor a tuple that starts with one.
     """
+    return _logits_in(cast("Any", model(images)), model)
+
+
+def logits_and_features_of(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits (N, K) of a classifier, and the features (N, D) that its head saw, from ``(logits, features, ...)``.
+
+    Raises:
+        TypeError: an output that is anything else, as of an :class:`ImageClassifier` in evaluation mode.
+    """
     output = cast("Any", model(images))
+    logits = _logits_in(output, model)
+    features = output[1] if isinstance(output, (tuple, list)) and len(output) > 1 else None
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(logits):
+        got = tuple(features.shape) if isinstance(features, Tensor) else "none"
+        raise TypeError(
+            f"model: expected a tuple (logits, features), features of shape ({len(logits)}, D), as ImageClassifier "
+            f"returns in training mode; got {got} from {type(model).__name__}"
+        )
+    return logits, features
+
+
+def _logits_in(output: Any, model: nn.Module) -> Tensor:
     logits = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
