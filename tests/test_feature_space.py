@@ -157,6 +157,16 @@ def test_student_and_teacher_see_different_stored_views_each_standardised_by_its
     assert all(any(torch.equal(source[row], candidates[row, view]) for view in range(4)) for row in range(2))
 
 
+def test_each_view_that_a_method_wants_is_another_of_the_stored_ones(tmp_path):
+    stored = torch.arange(2 * 4 * 96, dtype=torch.float16).view(2, 4, 96)
+    views = space_of(tmp_path).inputs(ARCHITECTURE, standardization(stored, CPU), standardization(stored, CPU)).views
+    generator = torch.Generator().manual_seed(0)
+    common = views.common(stored, generator)
+    seen = torch.stack([view(common, generator) for view in views.of_target(4)], dim=1)
+    torch.testing.assert_close(seen.sort(dim=1).values, standardization(stored, CPU)(stored.float()))
+    assert views.of_target(0) == ()
+
+
 def test_standardization_is_over_images_and_views():
     features = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [7.0, 5.0]]]).half()
     found = standardization(features, CPU)

@@ -137,6 +137,20 @@ class Views:
     teacher: Augment
     common: Callable[[Tensor, Generator], Tensor] | None = None
 
+    def of_target(self, count: int) -> tuple[Augment, ...]:
+        """As many as a method wants: the student's view, and the teacher's, drawn anew for each further one."""
+        return (self.student, *(self.teacher,) * (count - 1))[:count]
+
+
+@dataclass(frozen=True)
+class ViewsOfFeatures(Views):
+    """Views that are stored: the student's is one of an image's, each of the teacher's another."""
+
+    standardized: Standardized | None = None
+
+    def of_target(self, count: int) -> tuple[Augment, ...]:
+        return tuple(_stored(number, self.standardized) for number in range(count))
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -252,8 +266,12 @@ def check_inputs(config: TrainConfig) -> None:
                 "trained on (--features 4), or from a run that did (--init RUN); expected one of these, or false"
             )
         return
-    if count < 2:
-        raise UserError(f"--features {count}: expected at least 2 views of each image, for student and teacher; or 0")
+    least = 1 + config.self_ensemble.teacher_views if config.method == "self-ensemble" else 2
+    if count < least:
+        fewer = "" if least == 2 else f", fewer with --self_ensemble.teacher_views below {least - 1}"
+        raise UserError(
+            f"--features {count}: expected at least {least} views of each image, for student and teacher{fewer}; or 0"
+        )
     if config.backbone in BACKBONES:
         raise UserError(
             f"--features {count}: --backbone {config.backbone} is a small network that is to be trained itself; "
@@ -308,29 +326,25 @@ def feature_inputs(
     and ``of_target`` each domain is standardised by itself before the network, which then does not do it.
     """
     architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
-    first, second, common = StoredView(0), StoredView(1), RandomStoredViews(2)
     if of_source is None or of_target is None:
-        return Inputs(
-            architecture,
-            Views(View(Tensor.float, (RandomStoredViews(1), first)), first, second, common),
-            Tensor.float,
-            Tensor.float,
-        )
+        return Inputs(architecture, _views_of_features(None, None), Tensor.float, Tensor.float)
     return Inputs(
         {**architecture, "standardize": False},
-        Views(
-            View(Tensor.float, (RandomStoredViews(1), first, of_source)),
-            _then(first, of_target),
-            _then(second, of_target),
-            common,
-        ),
+        _views_of_features(of_source, of_target),
         plain=lambda rows: of_target(rows.float()),
         plain_source=lambda rows: of_source(rows.float()),
     )
 
 
-def _then(view: Augment, operation: Operation) -> Augment:
-    return lambda images, generator: operation(view(images, generator), generator)
+def _views_of_features(of_source: Standardized | None, of_target: Standardized | None) -> ViewsOfFeatures:
+    drawn = (RandomStoredViews(1), StoredView(0), *(() if of_source is None else (of_source,)))
+    first, second = (_stored(number, of_target) for number in range(2))
+    return ViewsOfFeatures(View(Tensor.float, drawn), first, second, RandomStoredViews(), standardized=of_target)
+
+
+def _stored(number: int, standardized: Standardized | None) -> Augment:
+    view = StoredView(number)
+    return view if standardized is None else lambda features, generator: standardized(view(features, generator))
 
 
 def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
@@ -473,6 +487,7 @@ def _make_self_ensemble(config: TrainConfig, student: nn.Module, num_classes: in
         student,
         num_classes,
         teacher_dropout=settings.teacher_dropout,
+        teacher_views=settings.teacher_views,
         buffers=settings.buffers,
         distance=distance,
         consistency_weight=settings.weight,
@@ -564,7 +579,7 @@ def make_training(
         source.labels,
         target.images,
         source_view=views.source,
-        target_views=(views.student, views.teacher)[: method.target_views],
+        target_views=views.of_target(method.target_views),
         target_common=views.common,
         batch=config.batch // world.size,
         device=device,

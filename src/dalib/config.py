@@ -193,6 +193,7 @@ class SelfEnsembleConfig(_Checked):
         alpha_warmup: start with a shorter memory, min(alpha, 1 - 1 / (t + 1)).
         teacher_dropout: leave dropout on in the teacher, which is the paper's; without, the teacher is surer and the
             student learns from it sooner.
+        teacher_views: over how many views of a target image the teacher's predictions are averaged; 1 is the paper's.
         buffers: BatchNorm statistics of the teacher: its own, a copy of the student's, or their moving average.
         distance: between the probabilities of student and teacher.
         over_classes: the squared distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
@@ -210,6 +211,7 @@ class SelfEnsembleConfig(_Checked):
     alpha: float = 0.99
     alpha_warmup: bool = True
     teacher_dropout: bool = True
+    teacher_views: int = 1
     buffers: BufferPolicy = "own"
     distance: DistanceName = "squared"
     over_classes: OverClasses = "mean"

@@ -134,7 +134,7 @@ def _train_one(
         labels,
         sight.target,
         source_view=views.source,
-        target_views=(views.student, views.teacher)[: method.target_views],
+        target_views=views.of_target(method.target_views),
         batch=config.batch,
         device=device,
         seed=config.seed,

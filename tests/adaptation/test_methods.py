@@ -44,6 +44,7 @@ SELF_ENSEMBLES = {
     ),
     "warm-up, copied buffers": lambda student: self_ensemble(student, alpha_warmup=True, buffers="copy"),
     "averaged buffers, smoothing": lambda student: self_ensemble(student, buffers="ema", label_smoothing=0.1),
+    "three teacher views": lambda student: self_ensemble(student, teacher_views=3),
 }
 WITH_TEACHER = SELF_ENSEMBLES | {
     "mean teacher": lambda student: MeanTeacher(student, alpha=0.9, ramp_up_steps=10),

@@ -235,6 +235,19 @@ def test_the_student_sees_the_first_view_and_the_teacher_the_second():
         torch.testing.assert_close(losses.parts[name], expected.parts[name])
 
 
+def test_of_several_views_the_teacher_gives_the_mean_of_its_probabilities():
+    method, batch = method_of(teacher_views=3), batch_of()
+    assert method.target_views == 4
+    views = (*batch.target, batch.target[1].flip(1), batch.target[1] * 2)
+    student, teacher = (copy.deepcopy(method.student) for _ in range(2))
+    with torch.no_grad():
+        mean = torch.stack([teacher(view).softmax(dim=1) for view in views[1:]]).mean(dim=0)
+    expected = objective(student(batch.source), batch.labels, student(batch.target[0]), mean.log(), threshold=0.0)
+    losses = method.loss(Batch(batch.source, batch.labels, views), step=0)
+    for name in PARTS:
+        torch.testing.assert_close(losses.parts[name], expected.parts[name])
+
+
 def test_source_and_target_pass_batch_normalisation_apart():
     method, batch = method_of(), batch_of()
     method.loss(batch, step=0)
@@ -310,6 +323,7 @@ def test_a_given_prior_replaces_the_uniform_one():
         ("class_balance_weight", math.nan),
         ("ramp_up_steps", -1),
         ("alpha", 1.5),
+        ("teacher_views", 0),
         ("buffers", "student"),
         ("prior", torch.tensor([0.5, 0.5])),
     ],
@@ -322,5 +336,5 @@ def test_settings_that_make_no_sense_are_refused_by_name(setting, value):
 @pytest.mark.parametrize("views", [0, 1, 3])
 def test_a_batch_without_two_target_views_is_refused(views):
     batch = batch_of()
-    with pytest.raises(ValueError, match="2"):
+    with pytest.raises(ValueError, match=f"batch.target: expected 2 views.*got {views}"):
         method_of().loss(Batch(batch.source, batch.labels, batch.target[:1] * views), step=0)

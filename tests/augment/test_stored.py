@@ -36,6 +36,13 @@ def test_the_generator_decides():
     assert not torch.equal(drawn(2, 3), drawn(2, 4))
 
 
+def test_without_a_count_all_views_come_in_random_order():
+    shuffled = RandomStoredViews()(FEATURES, torch.Generator().manual_seed(0))[..., 0]
+    assert torch.equal(shuffled.sort(dim=1).values, FEATURES[..., 0])
+    assert len({tuple(row) for row in (shuffled % 5).tolist()}) > 1
+    assert torch.equal(shuffled[:, :2], drawn(2)[..., 0])
+
+
 def test_too_few_views_are_refused():
     with pytest.raises(ValueError, match="at least 6 views of each image, got 5"):
         drawn(6)

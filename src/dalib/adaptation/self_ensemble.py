@@ -37,7 +37,7 @@ from dalib.models.compiled import compiled, mark_step
 from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "ClassBalanceLoss",
@@ -144,6 +144,18 @@ def ramp_up(step: int, steps: int) -> float:
     return 1.0 if step >= steps else math.exp(-5 * (1 - step / steps) ** 2)
 
 
+def mean_of_views(logits: Sequence[Tensor]) -> Tensor:
+    """Logits whose probabilities are the mean over views, of (N, C) each; of one view they are returned as they are.
+
+    >>> mean_of_views([torch.tensor([[0.0, 0.0]]), torch.tensor([[20.0, 0.0]])]).exp()
+    tensor([[0.7500, 0.2500]])
+    """
+    if len(logits) == 1:
+        return logits[0]
+    each = torch.stack([at_least_float32(of_view).log_softmax(dim=1) for of_view in logits])
+    return each.logsumexp(dim=0) - math.log(len(logits))
+
+
 class SelfEnsemble:
     """Self-ensembling as a :class:`dalib.types.Method`: student, teacher, objective.
 
@@ -153,6 +165,8 @@ class SelfEnsemble:
         alpha: decay of the teacher; ``alpha_warmup`` and ``buffers`` are :class:`EmaTeacher`'s.
         teacher_dropout: dropout stays on in the teacher, which is the paper's. Off is our choice for short trainings: a
             teacher without that noise passes the threshold sooner. Its batch normalisation is in training mode anyway.
+        teacher_views: over how many views of each image the teacher's probabilities are averaged, at least 1; 1 is the
+            paper's. More are steadier, and one forward pass each.
         distance: of student and teacher; mean or sum over classes is its choice.
         consistency_weight, threshold, class_balance_weight, information_weight, label_smoothing: see
             :func:`self_ensemble_objective`.
@@ -168,7 +182,7 @@ class SelfEnsemble:
     With several processes (:mod:`dalib.distributed`) the student's gradients are averaged over them; the teacher is
     not wrapped, and its average is the same in each.
 
-    The target batch needs two views: the student sees the first, the teacher the second. The predictor is the teacher.
+    The student sees the first view of the target batch, the teacher the others. The predictor is the teacher.
     Defaults are the paper's for small images; ``dalib train`` has others, in :class:`dalib.config.SelfEnsembleConfig`.
     """
 
@@ -182,6 +196,7 @@ class SelfEnsemble:
         alpha: float = 0.99,
         alpha_warmup: bool = False,
         teacher_dropout: bool = True,
+        teacher_views: int = 1,
         buffers: Buffers = "own",
         distance: Callable[[Tensor, Tensor], Tensor] = mean_squared_distance,
         consistency_weight: float = 3.0,
@@ -202,6 +217,9 @@ class SelfEnsemble:
                 "consistency_weight, class_balance_weight, information_weight, ramp_up_steps: expected at least 0, "
                 f"got {', '.join(map(str, weights))}"
             )
+        if teacher_views < 1:
+            raise ValueError(f"teacher_views: expected at least 1, got {teacher_views}")
+        self.target_views = 1 + teacher_views
         self.student = student
         self.teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=alpha_warmup).train()
         if not teacher_dropout:
@@ -222,19 +240,19 @@ class SelfEnsemble:
 
     def loss(self, batch: Batch, step: int) -> Losses:
         mark_step(self.compile_mode)
-        student_view, teacher_view = batch.target
+        if len(batch.target) != self.target_views:
+            raise ValueError(
+                f"batch.target: expected {self.target_views} views, the student's and then the teacher's, "
+                f"got {len(batch.target)}"
+            )
+        student_view, *teacher_views = batch.target
         source_logits, student_logits = self._student_logits(batch.source, student_view)
-        with torch.no_grad():
-            if self.prototypes is None:
-                teacher_logits = self._teacher_logits(teacher_view)
-            else:
-                teacher_logits = self.prototypes.refined(*self._teacher_both(teacher_view))
         ramp = ramp_up(step, self.ramp_up_steps)
         return self_ensemble_objective(
             source_logits,
             batch.labels,
             student_logits,
-            teacher_logits,
+            self._target_of(teacher_views),
             consistency_loss=self.consistency_loss,
             consistency_weight=self.consistency_weight * ramp,
             threshold=self.threshold,
@@ -245,6 +263,14 @@ class SelfEnsemble:
             label_smoothing=self.label_smoothing,
             mean_over_ranks=mean_over_ranks,
         )
+
+    @torch.no_grad()
+    def _target_of(self, views: Sequence[Tensor]) -> Tensor:
+        """(N, C) what the student is to agree with, as logits."""
+        if self.prototypes is None:
+            return mean_of_views([self._teacher_logits(view) for view in views])
+        logits, features = zip(*(self._teacher_both(view) for view in views), strict=True)
+        return self.prototypes.refined(mean_of_views(logits), torch.stack(features).mean(dim=0))
 
     def after_step(self, step: int) -> None:
         self.teacher.update()

@@ -12,15 +12,17 @@ from torch import Generator, Tensor
 class RandomStoredViews:
     """Some of each image's stored views, drawn without repetition; (N, K, D) -> (N, count, D), same type.
 
+    ``count`` None is all of them, in random order.
+
     Raises:
         ValueError: fewer stored views than ``count``.
     """
 
-    count: int = 1
+    count: int | None = None
 
     def __call__(self, features: Tensor, generator: Generator) -> Tensor:
         images, stored = features.shape[:2]
-        if stored < self.count:
+        if self.count is not None and stored < self.count:
             raise ValueError(f"features: expected at least {self.count} views of each image, got {stored}")
         order = torch.rand(images, stored, generator=generator, device=features.device).argsort(dim=1)
         return features[torch.arange(images, device=features.device)[:, None], order[:, : self.count]]
