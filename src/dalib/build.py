@@ -266,12 +266,8 @@ def check_inputs(config: TrainConfig) -> None:
                 "trained on (--features 4), or from a run that did (--init RUN); expected one of these, or false"
             )
         return
-    least = 1 + config.self_ensemble.teacher_views if config.method == "self-ensemble" else 2
-    if count < least:
-        fewer = "" if least == 2 else f", fewer with --self_ensemble.teacher_views below {least - 1}"
-        raise UserError(
-            f"--features {count}: expected at least {least} views of each image, for student and teacher{fewer}; or 0"
-        )
+    if count < 2:
+        raise UserError(f"--features {count}: expected at least 2 views of each image, for student and teacher; or 0")
     if config.backbone in BACKBONES:
         raise UserError(
             f"--features {count}: --backbone {config.backbone} is a small network that is to be trained itself; "
@@ -487,7 +483,7 @@ def _make_self_ensemble(config: TrainConfig, student: nn.Module, num_classes: in
         student,
         num_classes,
         teacher_dropout=settings.teacher_dropout,
-        teacher_views=settings.teacher_views,
+        teacher_views=min(settings.teacher_views, config.features - 1) if config.features else settings.teacher_views,
         buffers=settings.buffers,
         distance=distance,
         consistency_weight=settings.weight,

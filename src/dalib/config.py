@@ -194,6 +194,7 @@ class SelfEnsembleConfig(_Checked):
         teacher_dropout: leave dropout on in the teacher, which is the paper's; without, the teacher is surer and the
             student learns from it sooner.
         teacher_views: over how many views of a target image the teacher's predictions are averaged; 1 is the paper's.
+            Of stored views (features) it takes at most all but the student's.
         buffers: BatchNorm statistics of the teacher: its own, a copy of the student's, or their moving average.
         distance: between the probabilities of student and teacher.
         over_classes: the squared distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
