@@ -200,6 +200,20 @@ def test_the_outcome_has_estimates_where_there_are_any():
     }
 
 
+@pytest.mark.parametrize(
+    ("tracker", "expected"),
+    [
+        (TensorBoardTracker, r"got the class TensorBoardTracker; make one with TensorBoardTracker\(\)"),
+        (print, "builtin_function_or_method has no begin, log, picture, end"),
+    ],
+)
+def test_what_is_no_tracker_is_refused_before_anything_is_written(tmp_path, tracker, expected):
+    config = TrainConfig(out=str(tmp_path / "run"))
+    with pytest.raises(UserError, match=expected):
+        commands.train(config, trackers=[tracker])
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("method", ["begin", "log", "picture", "end"])
 def test_a_tracker_that_fails_is_told_once_and_the_run_ends_as_without(finished, tmp_path, capsys, method):
     class Failing(Recorder):

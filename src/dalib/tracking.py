@@ -84,10 +84,27 @@ class Tracker(Protocol):
         """
 
 
+_METHODS = ("begin", "log", "picture", "end")
+
+
 class Tracking:
-    """The trackers of a run, as one that never raises; a context manager, which ends what has begun."""
+    """The trackers of a run, as one that never raises; a context manager, which ends what has begun.
+
+    Raises:
+        UserError: at once, for what is no tracker.
+    """
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
+        for tracker in trackers:
+            if isinstance(tracker, type):
+                name = tracker.__name__
+                raise UserError(f"trackers: expected trackers, got the class {name}; make one with {name}()")
+            missing = [name for name in _METHODS if not callable(getattr(tracker, name, None))]
+            if missing:
+                raise UserError(
+                    f"trackers: {type(tracker).__name__} has no {', '.join(missing)}; derive it from "
+                    "dalib.tracking.Tracker, whose methods do nothing"
+                )
         self._trackers = list(trackers)
         self._running = False
 
