@@ -126,6 +126,7 @@ def test_a_student_without_features_is_told_apart():
         method.loss(batch_of(), step=0)
 
 
-def test_a_share_above_1_is_refused():
-    with pytest.raises(ValueError, match="share"):
-        method_of(1.5)
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_out_of_range_is_refused_by_its_name(share):
+    with pytest.raises(ValueError, match="prototypes: expected a share"):
+        method_of(share)

@@ -217,6 +217,8 @@ class SelfEnsemble:
                 "consistency_weight, class_balance_weight, information_weight, ramp_up_steps: expected at least 0, "
                 f"got {', '.join(map(str, weights))}"
             )
+        if not 0 <= prototypes <= 1:
+            raise ValueError(f"prototypes: expected a share in [0, 1], got {prototypes}")
         if teacher_views < 1:
             raise ValueError(f"teacher_views: expected at least 1, got {teacher_views}")
         self.target_views = 1 + teacher_views
