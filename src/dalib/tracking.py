@@ -88,10 +88,10 @@ _METHODS = ("begin", "log", "picture", "end")
 
 
 class Tracking:
-    """The trackers of a run, as one that never raises; a context manager, which ends what has begun.
+    """The trackers of a run, as one that never raises once it is made; a context manager, which ends what has begun.
 
     Raises:
-        UserError: at once, for what is no tracker.
+        UserError: when it is made, for what is no tracker.
     """
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
