@@ -77,7 +77,7 @@ def main():
             json.dump(course, open(sys.argv[1], "w"))
 
 
-main()  # a function, so that nothing of it is left when the program ends, at which gloo may abort
+main()
 """
 (folder / "worker.py").write_text(WORKER)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,12 @@ Said = TypeVar("Said")
 PATIENCE = timedelta(minutes=60)
 """How long a rank waits for the others: the first one may decode images or judge for long. One that died is noticed
 at once on gloo, and by torchrun within seconds."""
+
+LEAVE = 0.1
+"""Seconds that a rank gives up Python's lock for when it leaves. A thread of gloo's needs it to drop the last tensors
+that it sent; one that comes for it when the interpreter has begun to end aborts the process, and torchrun then kills
+the other ranks. The thread lives as long as a model that :func:`parallel` wrapped, so destroying the group does not
+wait for it."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
         yield world
     finally:
         dist.destroy_process_group()
+        time.sleep(LEAVE)
 
 
 def world_of(environment: Mapping[str, str]) -> World:
