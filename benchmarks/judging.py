@@ -32,7 +32,7 @@ from dalib.config import TrainConfig
 from dalib.data.sources import open_labelled
 from dalib.judge.estimate import Method, estimate_accuracy, proxy_a_distance
 from dalib.judge.evidence import Evidence, Scored, as_tensors, from_tensors, quick_scores, slow_scores
-from dalib.judge.guard import collapse_sign, compare
+from dalib.judge.guard import Comparison, collapse_sign, compare
 from dalib.judge.scores import ensemble_agreement
 from dalib.judge.selection import ranked, trusted_correlation
 from dalib.judging import judged_rows
@@ -258,9 +258,9 @@ def _default_pick(run: list[Seen]) -> int:
 def across(runs: Runs) -> None:
     """Last checkpoints of a task's runs, good and bad: rank correlation with the truth, and what each score picks."""
     found: dict[str, list[tuple[float, float, bool, bool]]] = {}
-    for recipes in runs.values():
+    for task, recipes in runs.items():
         last = [run[-1] for run in recipes.values()]
-        verdicts = [verdict(recipes, recipe) for recipe in recipes]
+        verdicts = [judged(task, recipes, recipe).outcome for recipe in recipes]
         failed = [outcome in {"hurt", "collapsed"} for outcome in verdicts]
         accuracies = [each.accuracy for each in last]
         columns = {
@@ -296,28 +296,27 @@ def across(runs: Runs) -> None:
     print()
 
 
-def verdict(recipes: dict[str, list[Seen]], recipe: str) -> str:
+def judged(task: str, recipes: dict[str, list[Seen]], recipe: str) -> Comparison:
     """What the guard says of a run's last checkpoint beside the task's source-only model."""
-    if recipe == "source-only":
-        return "alone"
-    source_only, adapted = recipes["source-only"][-1], recipes[recipe][-1]
+    source_only = None if recipe == "source-only" else recipes["source-only"][-1].scored
+    adapted = recipes[recipe][-1]
     classes = [str(number) for number in range(adapted.evidence.target.shape[1])]
-    return compare(source_only.scored, adapted.scored, classes=classes).outcome
+    return compare(source_only, adapted.scored, classes=classes, frozen=TASKS[task][0] == "photo-features")
 
 
 def guarded(runs: Runs) -> None:
     """What the guard says of each run, how far adaptation moved the truth, and what shipping by it costs."""
     rows: dict[str, list[float]] = {}
     by_guard, adapted_always, stopped = [], [], 0
-    for recipes in runs.values():
+    for task, recipes in runs.items():
         source_only = recipes["source-only"][-1]
         for recipe, run in recipes.items():
             if recipe == "source-only":
                 continue
             gain = run[-1].accuracy - source_only.accuracy
-            outcome = verdict(recipes, recipe)
-            rows.setdefault(outcome, []).append(gain)
-            by_guard.append(max(gain, 0) - (0 if outcome in {"hurt", "collapsed"} else gain))
+            found = judged(task, recipes, recipe)
+            rows.setdefault(f"{found.outcome}, {found.better} predicts", []).append(gain)
+            by_guard.append(max(gain, 0) - (gain if found.better == "adapted" else 0))
             adapted_always.append(max(-gain, 0))
             course = [each.scores for each in run]
             reference = source_only.scores["target_classes"]
@@ -339,13 +338,13 @@ def guarded(runs: Runs) -> None:
 def estimates(runs: Runs) -> None:
     """Accuracy estimates of last checkpoints beside the truth."""
     found: dict[tuple[str, str], list[tuple[float, bool, float]]] = {}
-    for recipes in runs.values():
+    for task, recipes in runs.items():
         for recipe, run in recipes.items():
             evidence, truth = run[-1].evidence, run[-1].accuracy / 100
             assert evidence.validation_features is not None
             assert evidence.target_features is not None
             distance = proxy_a_distance(evidence.validation_features, evidence.target_features)
-            failed = verdict(recipes, recipe) in {"hurt", "collapsed"}
+            failed = judged(task, recipes, recipe).better == "source-only"
             for method in get_args(Method):
                 each = estimate_accuracy(
                     evidence.validation, evidence.labels, evidence.target, method=method, distance=distance

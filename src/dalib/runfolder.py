@@ -49,6 +49,7 @@ validation/labels, int64; images.json their names: {"target": [names], "validati
      "models": {NAME: {"scores": {score: number}, "estimate": ESTIMATE, "classes": [ESTIMATE],
                        "calibration": {"temperature": t, "error": share, "bins": [BIN]}}},
      "distance": how well the domains can be told apart in the shipped model's features, 0 to 2,
+     "votes": {NAME: target images that side with it, "differ": images on which the two differ, "count": all images},
      "prior": {"kind": text, "shares": [by class], "estimate": [by class]},
      "selection": {"step": s, "of": s, "score": text, "reason": text}}
 

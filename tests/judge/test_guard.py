@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -156,3 +158,59 @@ def test_predictions_that_leave_the_clusters_have_hurt():
     found = compare(with_features(clusters, 0.7), with_features(wrong, 0.97))
     assert (found.better, found.outcome) == ("source-only", "hurt")
     assert "clusters" in found.reasons[0]
+
+
+def beside_clusters(changed, confidence=0.97):
+    """Evidence of 200 images in four clusters, of which so many in each are taken for the next one."""
+    clusters = torch.arange(200) % 4
+    features = 5 * torch.eye(4)[clusters] + torch.randn(200, 4, generator=torch.Generator().manual_seed(1)) / 3
+    wrong = torch.arange(200) < 4 * changed
+    target = sure_of([0, 1, 2, 3], count=200, confidence=confidence)[torch.where(wrong, (clusters + 1) % 4, clusters)]
+    return Evidence(*NO_IMAGES, target, target_features=features)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "better", "outcome"),
+    [
+        (5, 0, "adapted", "helped"),
+        (0, 5, "source-only", "hurt"),
+        (1, 0, "adapted", "unclear"),  # four votes may be chance
+        (0, 1, "source-only", "unclear"),
+        (2, 2, "adapted", "unclear"),  # nothing changed
+    ],
+)
+def test_images_that_look_alike_decide(monkeypatch, before, after, better, outcome):
+    monkeypatch.setattr(guard, "LARGEST_DISORDER", 1.0)  # that sign would speak first, and is tested above
+    found = compare(beside_clusters(before), beside_clusters(after))
+    assert (found.better, found.outcome) == (better, outcome)
+    assert found.votes.first == 4 * max(before - after, 0)
+    assert found.votes.second == 4 * max(after - before, 0)
+
+
+@pytest.mark.parametrize(("frozen", "votes"), [(True, (0, 20)), (False, (20, 0))])
+def test_the_features_of_both_models_are_asked_but_on_a_frozen_backbone(frozen, votes):
+    source_only, adapted = beside_clusters(5), beside_clusters(0)
+    features = source_only.target_features.clone()
+    features[:20] = features[:20].roll(1, dims=1)  # there the 20 images lie in the cluster that source-only names,
+    source_only = replace(source_only, target_features=features + 10)  # which lies near the others
+    found = compare(source_only, adapted, frozen=frozen)
+    assert (found.votes.first, found.votes.second) == votes
+
+
+def test_without_the_features_of_a_model_there_is_no_vote():
+    source_only, adapted = beside_clusters(5, confidence=0.7), replace(beside_clusters(0), target_features=None)
+    found = compare(source_only, adapted)
+    assert (found.votes, found.outcome) == (None, "helped")
+
+
+def test_the_votes_are_told():
+    reasons = compare(beside_clusters(5), beside_clusters(0)).reasons
+    assert reasons == (
+        "The two models differ on 20 of 200 images; of those on which they agree, the ones that look like these are of "
+        "the adapted model's class 20 times, of the source-only model's 0 times",
+    )
+
+
+def test_surer_predictions_are_no_help_where_the_classes_stay():
+    found = compare(beside_clusters(2, confidence=0.7), beside_clusters(2))
+    assert (found.outcome, found.reasons[0]) == ("unclear", "The two models name the same class on each of 200 images")

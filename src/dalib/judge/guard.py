@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from dalib.judge.neighbours import Votes, neighbour_votes
 from dalib.judge.scores import class_vanishing
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ LEAST_GAIN = 0.02
 
 LARGEST_DISORDER = 0.01
 """Of the agreement of predicted classes and clusters, below source-only's; less is noise of the clustering."""
+
+CHANCE = 0.05
+"""At most so likely is a split of the images' votes that is taken for more than chance."""
 
 MOST_NAMES = 5
 """Of classes in a sentence."""
@@ -91,12 +95,15 @@ class Comparison:
         outcome: helped, unclear, hurt, collapsed, or alone where there is nothing to compare.
         headline: the outcome in a sentence, worded as what it is: no measurement.
         reasons: what speaks for it, a sentence each.
+        votes: of the target images for adapted, the first, and source-only; None without features, or where no two
+            models were compared.
     """
 
     better: str
     outcome: Outcome
     headline: str
     reasons: tuple[str, ...]
+    votes: Votes | None = None
 
 
 def compare(
@@ -106,6 +113,7 @@ def compare(
     classes: Sequence[str],
     name: str = "adapted",
     stopped: str = "",
+    frozen: bool = False,
 ) -> Comparison:
     """Which of two models of the same images should predict, and why.
 
@@ -115,11 +123,19 @@ def compare(
         classes: C names.
         name: of the only one.
         stopped: the sign for which training was stopped, if it was.
+        frozen: whether both stand on one backbone that neither has trained.
 
     The source-only model is the better one where training collapsed (it was stopped, or the target is predicted as few
     classes); where several classes are hardly predicted any more; where the target's mutual information fell; where its
     predicted classes follow the clusters of its features less than before; or where more than 25 points of the source's
     accuracy were lost. Fewer than 30 images accuse no model.
+
+    Where none of this is so, the images on which the two differ decide by the images that look alike
+    (:func:`dalib.judge.neighbours.neighbour_votes`): adaptation helped or hurt where their majority is hardly chance,
+    and is unclear otherwise; the majority's model is the better one, or adapted where there is none. Features are those
+    of both models, which lean to one each; on a frozen backbone those of the source-only model alone, which are nearly
+    the backbone's own, while adaptation draws its own to clusters. Without features adaptation helped where mutual
+    information rose.
 
     Misleads: each sign can err. An adaptation that mixes up classes without losing one, and clusters its features
     accordingly, shows none. A class that the target does not have looks lost if the source-only model predicted it.
@@ -136,6 +152,7 @@ def compare(
     if source_only is None:
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
     before, now = source_only.scores, adapted.scores
+    votes = _votes(source_only.evidence, adapted.evidence, frozen)
     enough = len(adapted.evidence.target) >= FEWEST_IMAGES
     few = now["target_classes"] <= FEWEST_CLASSES * before["target_classes"]
     if stopped or (enough and few):
@@ -143,31 +160,52 @@ def compare(
             f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
             f"of {before['target_classes']:.1f} before"
         )
-        return Comparison("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),))
+        return Comparison("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),), votes)
     lost = lost_classes(source_only.evidence, adapted.evidence)
     names = f"{', '.join(classes[each] for each in lost[:MOST_NAMES])}{' and more' if len(lost) > MOST_NAMES else ''}"
     gained = (now["target_mutual_information"] - before["target_mutual_information"]) / math.log(len(classes))
     against = _against(source_only, adapted, gained) if enough else []
     if len(lost) >= min(2, len(classes) - 1):
         against.insert(0, f"{len(lost)} classes are hardly predicted any more: {names}")
+    if votes is not None and enough and votes.first < votes.second and votes.chance <= CHANCE:
+        against.append(_told(votes))
     if against:
-        return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against))
+        return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against), votes)
     reasons = [f"One class is hardly predicted any more: {names}; look at it"] if lost else []
-    if gained <= LEAST_GAIN or not enough or lost:
-        return Comparison(
-            "adapted",
-            "unclear",
-            "Without labels no clear change for the better can be seen",
-            tuple(reasons),
-        )
-    return Comparison(
-        "adapted",
-        "helped",
-        "Adaptation seems to have helped, as far as can be seen without labels",
-        (
-            "Predictions for the target are surer and as various as without adaptation "
-            f"({gained:.0%} of the greatest mutual information more), and no sign of harm was found",
-        ),
+    if votes is not None:
+        reasons.append(_told(votes))
+        better = "source-only" if enough and votes.first < votes.second else "adapted"
+        helped = votes.first > votes.second and votes.chance <= CHANCE
+    else:
+        better, helped = "adapted", gained > LEAST_GAIN
+        if helped:
+            reasons.append(
+                "Predictions for the target are surer and as various as without adaptation "
+                f"({gained:.0%} of the greatest mutual information more), and no sign of harm was found"
+            )
+    if helped and enough and not lost:
+        headline = "Adaptation seems to have helped, as far as can be seen without labels"
+        return Comparison(better, "helped", headline, tuple(reasons), votes)
+    headline = "Without labels no clear change for the better can be seen"
+    return Comparison(better, "unclear", headline, tuple(reasons), votes)
+
+
+def _votes(before: Evidence, after: Evidence, frozen: bool) -> Votes | None:
+    """Of the target's images for the model from after, the first, and that from before."""
+    features = [each.target_features for each in ((before,) if frozen else (before, after))]
+    known = [each for each in features if each is not None]
+    if len(known) < len(features):
+        return None
+    return neighbour_votes(known, after.target.argmax(dim=1), before.target.argmax(dim=1))
+
+
+def _told(votes: Votes) -> str:
+    if not votes.differ:
+        return f"The two models name the same class on each of {votes.count} images"
+    return (
+        f"The two models differ on {votes.differ} of {votes.count} images; of those on which they agree, the ones that "
+        f"look like these are of the adapted model's class {votes.first} times, of the source-only model's "
+        f"{votes.second} times"
     )
 
 

@@ -1,0 +1,115 @@
+"""What the images that look alike say of two models, without a label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.judge.paired import mcnemar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Votes:
+    """For which of two models the target speaks.
+
+    Attributes:
+        first, second: the images that speak for each.
+        differ: the images on which the two name different classes; the rest of them speaks for neither.
+        count: all images.
+    """
+
+    first: int
+    second: int
+    differ: int
+    count: int
+
+    @property
+    def chance(self) -> float:
+        """How likely so uneven a split is if the images spoke at random, each for itself; in [0, 1].
+
+        Misleads: pictures of one object speak alike, so that fewer voices are independent than are counted.
+        Source: the sign test, :func:`dalib.judge.paired.mcnemar`.
+        """
+        return mcnemar(self.first, self.second)
+
+
+def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int = 5) -> Votes:
+    r"""For which of two models the images speak on which they differ.
+
+    Where both models name the same class, they are most often right. So each image on which they differ looks, among
+    those on which they agree, at the k nearest of the one class and the k nearest of the other, and speaks for the
+    model whose class is closer:
+
+    .. math:: \sum_{j \in N_k(i, a_i)} \cos(f_i, f_j) \;\gtrless\; \sum_{j \in N_k(i, b_i)} \cos(f_i, f_j),
+        \qquad N_k(i, c) \subseteq \{j : a_j = b_j = c\}
+
+    With features of several networks the sums are over all of them. An image speaks for neither where the sums are
+    equal, or where one of the classes is agreed on for fewer than k images: a class that one model has given up.
+
+    Args:
+        features: one or more of (N, D) floating point, of the same images by one network each; D may differ. Features
+            lean to the model that they were trained with: take those of both models, or those of a network that
+            neither has trained.
+        first, second: (N,) int64, the classes a and b that the models name.
+        neighbours: k >= 1 of each class.
+
+    Raises:
+        ValueError: no features, shapes that do not fit, or no neighbours asked for.
+
+    Misleads: where both models are mostly wrong where they agree. It says nothing where they are wrong alike.
+    Memory: some numbers for each pair of an image that they differ and one that they agree on.
+    Source: ours, by the study of benchmarks/judging.py.
+
+    >>> features = torch.tensor([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.1], [0.9, 0.2]])
+    >>> neighbour_votes([features], torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 1, 0]), neighbours=2)
+    Votes(first=1, second=0, differ=1, count=5)
+    """
+    if neighbours < 1:
+        raise ValueError(f"neighbours: expected at least 1, got {neighbours}")
+    if not features:
+        raise ValueError("features: expected those of one network or more, got none")
+    for each in features:
+        if each.ndim != 2 or not len(each) == len(first) == len(second):
+            raise ValueError(
+                "features, first, second: expected each of (N, D), (N,) and (N,), "
+                f"got {', '.join(str(tuple(tensor.shape)) for tensor in (each, first, second))}"
+            )
+    same = first == second
+    differ, agree = int((~same).sum()), int(same.sum())
+    if agree < neighbours:
+        return Votes(0, 0, differ, len(first))
+    to_first, to_second = torch.zeros(2, differ)
+    for each in features:
+        unit = torch.nn.functional.normalize(each.float(), dim=1)
+        closeness = unit[~same] @ unit[same].T
+        to_first += _to_class(closeness, first[same], first[~same], neighbours)
+        to_second += _to_class(closeness, first[same], second[~same], neighbours)
+    speaks = to_first.isfinite() & to_second.isfinite()
+    return Votes(
+        first=int((speaks & (to_first > to_second)).sum()),
+        second=int((speaks & (to_second > to_first)).sum()),
+        differ=differ,
+        count=len(first),
+    )
+
+
+def _to_class(closeness: Tensor, agreed: Tensor, asked: Tensor, neighbours: int) -> Tensor:
+    """How close each row of ``closeness`` is to the nearest columns of the class that it asks for.
+
+    Args:
+        closeness: (differ, agree).
+        agreed: (agree,) classes of the columns.
+        asked: (differ,) a class for each row.
+
+    Returns:
+        (differ,), the mean over ``neighbours`` columns; minus infinity where the class has fewer.
+    """
+    of_class = closeness.masked_fill(agreed != asked[:, None], float("-inf"))
+    return of_class.topk(neighbours, dim=1).values.mean(dim=1)
