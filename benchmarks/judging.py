@@ -189,6 +189,7 @@ def table(given: argparse.Namespace) -> None:
     within(runs)
     across(runs)
     guarded(runs)
+    shipped(runs)
     estimates(runs)
 
 
@@ -296,10 +297,10 @@ def across(runs: Runs) -> None:
     print()
 
 
-def judged(task: str, recipes: dict[str, list[Seen]], recipe: str) -> Comparison:
-    """What the guard says of a run's last checkpoint beside the task's source-only model."""
+def judged(task: str, recipes: dict[str, list[Seen]], recipe: str, at: int = -1) -> Comparison:
+    """What the guard says of a run's checkpoint, the last one, beside the task's source-only model."""
     source_only = None if recipe == "source-only" else recipes["source-only"][-1].scored
-    adapted = recipes[recipe][-1]
+    adapted = recipes[recipe][at]
     classes = [str(number) for number in range(adapted.evidence.target.shape[1])]
     return compare(source_only, adapted.scored, classes=classes, frozen=TASKS[task][0] == "photo-features")
 
@@ -333,6 +334,26 @@ def guarded(runs: Runs) -> None:
         f" of always shipping the adapted model {statistics.fmean(adapted_always):.2f} and {max(adapted_always):.1f}. "
         f"{stopped} of {len(by_guard)} runs would have been stopped early.\n"
     )
+
+
+def shipped(runs: Runs) -> None:
+    """What a user gets: a score picks the checkpoint, the guard that or source-only; points below the best of all."""
+    found: dict[str, list[float]] = {}
+    for task, recipes in runs.items():
+        source_only = recipes["source-only"][-1].accuracy
+        for recipe, run in recipes.items():
+            if recipe == "source-only":
+                continue
+            best = max(source_only, *(each.accuracy for each in run))
+            amis = [each.scores["target_class_ami"] for each in run]
+            picks = {"**the default**": _default_pick(run), "target_class_ami": amis.index(max(amis))}
+            for name, at in {**picks, "last checkpoint": len(run) - 1}.items():
+                adapted_predicts = judged(task, recipes, recipe, at).better == "adapted"
+                found.setdefault(name, []).append(best - (run[at].accuracy if adapted_predicts else source_only))
+    print("| the checkpoint is picked by | what predicts, points below the best | at most |\n| --- | ---: | ---: |")
+    for name, regrets in found.items():
+        print(f"| {name} | {statistics.fmean(regrets):.2f} | {max(regrets):.1f} |")
+    print()
 
 
 def estimates(runs: Runs) -> None:

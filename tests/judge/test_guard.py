@@ -206,11 +206,14 @@ def test_without_the_features_of_a_model_there_is_no_vote():
 def test_the_votes_are_told():
     reasons = compare(beside_clusters(5), beside_clusters(0)).reasons
     assert reasons == (
-        "The two models differ on 20 of 200 images; of those on which they agree, the ones that look like these are of "
-        "the adapted model's class 20 times, of the source-only model's 0 times",
+        "The two models differ on 20 of 200 target examples; of those on which they agree, the nearest are of the "
+        "adapted model's class 20 times, of the source-only model's 0 times",
     )
 
 
 def test_surer_predictions_are_no_help_where_the_classes_stay():
     found = compare(beside_clusters(2, confidence=0.7), beside_clusters(2))
-    assert (found.outcome, found.reasons[0]) == ("unclear", "The two models name the same class on each of 200 images")
+    assert (found.outcome, found.reasons[0]) == (
+        "unclear",
+        "The two models name the same class on each of 200 target examples",
+    )

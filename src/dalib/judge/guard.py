@@ -172,22 +172,28 @@ def compare(
     if against:
         return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against), votes)
     reasons = [f"One class is hardly predicted any more: {names}; look at it"] if lost else []
-    if votes is not None:
-        reasons.append(_told(votes))
-        better = "source-only" if enough and votes.first < votes.second else "adapted"
-        helped = votes.first > votes.second and votes.chance <= CHANCE
-    else:
-        better, helped = "adapted", gained > LEAST_GAIN
-        if helped:
-            reasons.append(
-                "Predictions for the target are surer and as various as without adaptation "
-                f"({gained:.0%} of the greatest mutual information more), and no sign of harm was found"
-            )
+    better, helped, reason = _without_signs(votes if enough else None, gained)
+    reasons += [reason] if reason else []
     if helped and enough and not lost:
         headline = "Adaptation seems to have helped, as far as can be seen without labels"
         return Comparison(better, "helped", headline, tuple(reasons), votes)
     headline = "Without labels no clear change for the better can be seen"
     return Comparison(better, "unclear", headline, tuple(reasons), votes)
+
+
+def _without_signs(votes: Votes | None, gained: float) -> tuple[str, bool, str]:
+    """The better model where nothing accuses adaptation, whether it clearly helped, and why."""
+    if votes is not None:
+        better = "adapted" if votes.first >= votes.second else "source-only"
+        return better, votes.first > votes.second and votes.chance <= CHANCE, _told(votes)
+    if gained <= LEAST_GAIN:
+        return "adapted", False, ""
+    return (
+        "adapted",
+        True,
+        "Predictions for the target are surer and as various as without adaptation "
+        f"({gained:.0%} of the greatest mutual information more), and no sign of harm was found",
+    )
 
 
 def _votes(before: Evidence, after: Evidence, frozen: bool) -> Votes | None:
@@ -201,11 +207,10 @@ def _votes(before: Evidence, after: Evidence, frozen: bool) -> Votes | None:
 
 def _told(votes: Votes) -> str:
     if not votes.differ:
-        return f"The two models name the same class on each of {votes.count} images"
+        return f"The two models name the same class on each of {votes.count} target examples"
     return (
-        f"The two models differ on {votes.differ} of {votes.count} images; of those on which they agree, the ones that "
-        f"look like these are of the adapted model's class {votes.first} times, of the source-only model's "
-        f"{votes.second} times"
+        f"The two models differ on {votes.differ} of {votes.count} target examples; of those on which they agree, the "
+        f"nearest are of the adapted model's class {votes.first} times, of the source-only model's {votes.second} times"
     )
 
 
