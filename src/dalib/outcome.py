@@ -81,7 +81,7 @@ def judge(
         name=name,
         classes=classes,
         stopped=own.stopped,
-        frozen=config.model.frozen_stages < 0,
+        frozen=config.frozen_backbone,
     )
     shipped = verdict.better if config.keep == "better" else "adapted"
     if shipped not in trained:
