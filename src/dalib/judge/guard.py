@@ -172,9 +172,9 @@ def compare(
     if against:
         return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against), votes)
     reasons = [f"One class is hardly predicted any more: {names}; look at it"] if lost else []
-    better, helped, reason = _without_signs(votes if enough else None, gained)
+    better, helped, reason = _without_signs(votes, 0 if lost else gained) if enough else ("adapted", False, "")
     reasons += [reason] if reason else []
-    if helped and enough and not lost:
+    if helped and not lost:
         headline = "Adaptation seems to have helped, as far as can be seen without labels"
         return Comparison(better, "helped", headline, tuple(reasons), votes)
     headline = "Without labels no clear change for the better can be seen"
