@@ -302,7 +302,9 @@ def judged(task: str, recipes: dict[str, list[Seen]], recipe: str, at: int = -1)
     source_only = None if recipe == "source-only" else recipes["source-only"][-1].scored
     adapted = recipes[recipe][at]
     classes = [str(number) for number in range(adapted.evidence.target.shape[1])]
-    return compare(source_only, adapted.scored, classes=classes, frozen=TASKS[task][0] == "photo-features")
+    preset = TASKS[task][0]
+    frozen = preset is not None and from_preset(preset).frozen_backbone
+    return compare(source_only, adapted.scored, classes=classes, frozen=frozen)
 
 
 def guarded(runs: Runs) -> None:
