@@ -19,7 +19,7 @@ from dalib._version import __version__
 from dalib.commands import check_counts, describe_device, steps_for
 from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
 from dalib.data.listing import Listing
-from dalib.data.sources import LabelledImages, UnlabelledImages, listing_of, open_source, open_target
+from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, listing_of, open_source, open_target
 from dalib.data.survey import survey
 from dalib.domains import name_of, where_of
 from dalib.errors import UserError
@@ -69,7 +69,7 @@ def _describe_data(
     config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
 ) -> tuple[int, int, int]:
     """Images of the source, its classes, images of the target; 0 of what is not asked for."""
-    where = {**where_of(config), "cache": "ram"}  # of what is no files; files are not decoded here
+    where: ReadingOptions = {**where_of(config), "cache": "ram"}  # of what is no files; files are not decoded here
     of_source, others = _listing_of_sources(config) if source else (None, [])
     of_target: Listing | None = None
     if target:

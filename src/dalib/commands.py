@@ -445,7 +445,7 @@ def _labelled_set(
     try:
         with CountedProgress(f"reading {name}", sys.stdout) as progress:
             return name, open_labelled(
-                name, preprocessing, classes, argument="--evaluate", on_progress=progress, **where_of(config)
+                name, preprocessing, classes, argument="--evaluate", **where_of(config, progress)
             )
     except UserError as error:
         if config.evaluate is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -12,13 +12,13 @@ from torch import Tensor
 from dalib.console import CountedProgress, say
 from dalib.data.labels import TargetLabels, read_target_labels
 from dalib.data.rows import Concatenated, Selected, StreamedImages
-from dalib.data.sources import LabelledImages, UnlabelledImages, open_source, open_target
+from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, open_source, open_target
 from dalib.data.stream import permuted
 from dalib.errors import UserError
 from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dalib.build import Inputs
     from dalib.config import TrainConfig
@@ -80,13 +80,10 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
             preprocessing,
             seed=config.seed,
             partner=config.target,
-            on_progress=progress,
-            **where_of(config),
+            **where_of(config, progress),
         )
     with CountedProgress(f"reading {config.target}", sys.stdout) as progress:
-        target = open_target(
-            config.target, preprocessing, partner=config.source, on_progress=progress, **where_of(config)
-        )
+        target = open_target(config.target, preprocessing, partner=config.source, **where_of(config, progress))
     count = len(source.labels)
     share = config.data.validation_share
     kept = round(count * share)
@@ -181,13 +178,14 @@ def failures(images: Iterable[Rows]) -> tuple[Unreadable, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def where_of(config: TrainConfig) -> dict[str, Any]:
-    """How data are opened: what every ``open_`` function of :mod:`dalib.data.sources` takes."""
+def where_of(config: TrainConfig, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:
+    """How data are opened."""
     return {
         "strict": config.strict,
         "root": config.root,
         "download": config.download,
         "cache": config.cache,
+        "on_progress": on_progress,
         "on_note": say,
     }
 

@@ -20,7 +20,6 @@ from dalib.data.sources import (
     open_labelled,
     open_source,
     open_target,
-    read_class_folders,
     read_folder,
     rows_of_arrays,
 )
@@ -420,7 +419,6 @@ def test_the_images_are_the_same_wherever_they_are(tmp_path, cache):
         open_target(str(root), GREY, **options),
         open_labelled(str(root), GREY, ("cat", "dog"), **options),
         read_folder(root, GREY, argument="--images", **options),
-        read_class_folders(root, GREY, argument="--data", **options),
     ):
         assert torch.equal(opened.images[every], plain.images)
         assert len(opened.images) == 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ __all__ = (
     "IMAGE_ENDINGS",
     "CachePolicy",
     "LabelledImages",
+    "ReadingOptions",
     "UnlabelledImages",
     "Unreadable",
     "decode",
@@ -57,7 +58,6 @@ __all__ = (
     "open_source",
     "open_target",
     "picture_of",
-    "read_class_folders",
     "read_folder",
     "rows_of_arrays",
 )
@@ -98,13 +98,12 @@ class LabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """How everything of one call is read."""
+class ReadingOptions(TypedDict, total=False):
+    """What the functions here that open data have in common, each with the default of :class:`Reading`."""
 
-    preprocessing: Preprocessing
-    argument: str
     strict: bool
+    root: str | Path | None
+    download: bool
     cache: CachePolicy
     cache_folder: str | Path | None
     allow_outside: bool
@@ -113,21 +112,34 @@ class _Reading:
     threads: int | None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How everything of one call is read; :func:`open_source` says what the options are.
+
+    Attributes:
+        argument: the argument that errors name.
+    """
+
+    preprocessing: Preprocessing
+    argument: str
+    strict: bool = False
+    root: str | Path | None = None
+    download: bool = False
+    cache: CachePolicy = "ram"
+    cache_folder: str | Path | None = None
+    allow_outside: bool = False
+    on_progress: Callable[[int, int], None] | None = None
+    on_note: Callable[[str], None] | None = None
+    threads: int | None = None
+
+
 def open_source(
     where: Any,
     preprocessing: Preprocessing,
     *,
     seed: int = 0,
-    strict: bool = False,
-    root: str | Path | None = None,
-    download: bool = False,
     partner: Any = None,
-    cache: CachePolicy = "ram",
-    cache_folder: str | Path | None = None,
-    allow_outside: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
-    threads: int | None = None,
+    **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
     """The labelled source, or several: their images one after the other, their classes united by name.
 
@@ -143,9 +155,11 @@ def open_source(
               floats on the scale [0, 1] in the same layout. Each is read once: random transforms are drawn once.
             * a data set of Hugging Face's ``datasets``, with one column of images and one of ``ClassLabel``, or one
               called ``label``.
+        seed: of the glyphs that ``fonts`` draws.
+        partner: the target; CIFAR-10 and STL-10 together are read with the classes that both have.
+        strict: refuse unreadable images, which are left out otherwise.
         root: the folder that holds the named sets; None is ``data`` in the current directory.
         download: fetch a named set that is absent.
-        partner: the target; CIFAR-10 and STL-10 together are read with the classes that both have.
         cache: where decoded files are; ``'off'`` gives :class:`dalib.data.rows.StreamedImages` for ``images``, and
             several sources with ``'disk'`` or ``'off'`` a :class:`dalib.data.rows.Concatenated`.
         cache_folder: of ``cache='disk'``; None is :func:`dalib.data.cache.default_cache_folder`.
@@ -158,11 +172,9 @@ def open_source(
         UserError: no such folder, fewer than two classes, a class without readable images, or, with ``strict``,
             any unreadable image; a named set that is absent or damaged, or one to test on; arrays of another shape.
     """
-    reading = _Reading(
-        preprocessing, "--source", strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
-    )
+    reading = Reading(preprocessing, "--source", **options)
     labelled = _united(
-        [_open_one_source(each, reading, seed, root, download, partner) for each in _each(where, "--source")], cache
+        [_open_one_source(each, reading, seed, partner) for each in _each(where, "--source")], reading.cache
     )
     if len(labelled.classes) < 2:
         raise UserError(
@@ -172,9 +184,7 @@ def open_source(
     return labelled
 
 
-def _open_one_source(
-    where: Any, reading: _Reading, seed: int, root: str | Path | None, download: bool, partner: Any
-) -> LabelledImages:
+def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> LabelledImages:
     if not isinstance(where, str):
         return _open_object(where, reading)
     if where in BUILT_IN_SOURCES:
@@ -187,7 +197,7 @@ def _open_one_source(
         )
     if where in NAMED:
         _refuse_test_set(where, "--source")
-        return _open_named(where, reading, data_root(root), download=download, shared=_shared(where, partner))
+        return _open_named(where, reading, shared=_shared(where, partner))
     listing = list_labelled(where, argument="--source", allow_outside=reading.allow_outside)
     return _read_labelled(listing, reading)
 
@@ -196,16 +206,8 @@ def open_target(
     where: Any,
     preprocessing: Preprocessing,
     *,
-    strict: bool = False,
-    root: str | Path | None = None,
-    download: bool = False,
     partner: Any = None,
-    cache: CachePolicy = "ram",
-    cache_folder: str | Path | None = None,
-    allow_outside: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
-    threads: int | None = None,
+    **options: Unpack[ReadingOptions],
 ) -> UnlabelledImages:
     """The unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
 
@@ -214,29 +216,24 @@ def open_target(
             paths alone, arrays come as ``images`` or ``(images, labels)``, and a data set may yield images alone.
         partner: the source; CIFAR-10 and STL-10 together are read without the class that the other lacks. This looks
             at the target's labels, as the paper's experiment does, and is all that they are used for.
-        strict, root, download, cache, cache_folder, allow_outside, on_progress, on_note, threads: as for
-            :func:`open_source`.
+        options: as for :func:`open_source`.
 
     Raises:
         UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one; a named set that is
             absent or damaged, or one to test on; arrays of another shape.
     """
-    reading = _Reading(
-        preprocessing, "--target", strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
-    )
-    parts = [_open_one_target(each, reading, root, download, partner) for each in _each(where, "--target")]
+    reading = Reading(preprocessing, "--target", **options)
+    parts = [_open_one_target(each, reading, partner) for each in _each(where, "--target")]
     if len(parts) == 1:
         return parts[0]
     return UnlabelledImages(
-        _joined([part.images for part in parts], cache),
+        _joined([part.images for part in parts], reading.cache),
         tuple(name for part in parts for name in part.names),
         tuple(each for part in parts for each in part.unreadable),
     )
 
 
-def _open_one_target(
-    where: Any, reading: _Reading, root: str | Path | None, download: bool, partner: Any
-) -> UnlabelledImages:
+def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledImages:
     if not isinstance(where, str):
         return _open_object_unlabelled(where, reading)
     if where in BUILT_IN_TARGETS:
@@ -246,9 +243,9 @@ def _open_one_target(
     if where in NAMED:
         _refuse_test_set(where, "--target")
         if where in NAMED_AS_FILES:
-            folder = image_folder(where, data_root(root), argument="--target")
+            folder = image_folder(where, data_root(reading.root), argument="--target")
             return _read_unlabelled(list_images(folder, argument="--target"), reading)
-        labelled = _open_named(where, reading, data_root(root), download=download, shared=_shared(where, partner))
+        labelled = _open_named(where, reading, shared=_shared(where, partner))
         return UnlabelledImages(labelled.images, labelled.names, labelled.unreadable)
     return _read_unlabelled(list_images(where, argument="--target", allow_outside=reading.allow_outside), reading)
 
@@ -259,15 +256,7 @@ def open_labelled(
     classes: Sequence[str],
     *,
     argument: str = "--data",
-    strict: bool = False,
-    root: str | Path | None = None,
-    download: bool = False,
-    cache: CachePolicy = "ram",
-    cache_folder: str | Path | None = None,
-    allow_outside: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
-    threads: int | None = None,
+    **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
     """A labelled set to judge a model with ``classes`` on: ``digits-held-out``, a named set, class folders or a list.
 
@@ -275,16 +264,13 @@ def open_labelled(
     that CIFAR-10 and STL-10 share, images of these two that are of another class are left out.
 
     Args:
-        where, strict, root, download, cache, cache_folder, allow_outside, on_progress, on_note, threads: as for
-            :func:`open_source`; one set, by its name or path.
+        where: one set, by its name or path, as for :func:`open_source`; so are the options.
         argument: the argument that errors name.
 
     Raises:
         UserError: as :func:`open_source`, and a class whose name the model does not know.
     """
-    reading = _Reading(
-        preprocessing, argument, strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
-    )
+    reading = Reading(preprocessing, argument, **options)
     if where in BUILT_IN_LABELLED:
         _, pixels, digits = handwritten_digits()
         labelled = LabelledImages(
@@ -295,9 +281,9 @@ def open_labelled(
         )
     elif where in NAMED:
         shared = is_judged_on_shared_classes(where, classes)
-        labelled = _open_named(where, reading, data_root(root), download=download, shared=shared)
+        labelled = _open_named(where, reading, shared=shared)
     else:
-        labelled = _read_labelled(list_labelled(where, argument=argument, allow_outside=allow_outside), reading)
+        labelled = _read_labelled(list_labelled(where, argument=argument, allow_outside=reading.allow_outside), reading)
     unknown = [name for name in labelled.classes if name not in classes]
     if unknown:
         raise UserError(
@@ -385,11 +371,11 @@ def _refuse_test_set(name: str, argument: str) -> None:
         raise UserError(f"{argument} {name}: a test set is for evaluation alone; train on {name.removesuffix('-test')}")
 
 
-def _open_named(name: str, reading: _Reading, root: Path, *, download: bool, shared: bool) -> LabelledImages:
+def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
     """A named set with its own classes, or, ``shared``, those that CIFAR-10 and STL-10 have in common."""
-    preprocessing, argument = reading.preprocessing, reading.argument
+    preprocessing, argument, root = reading.preprocessing, reading.argument, data_root(reading.root)
     if name not in NAMED_AS_FILES:
-        arrays = read_arrays(name, root, argument=argument, download=download, shared=shared)
+        arrays = read_arrays(name, root, argument=argument, download=reading.download, shared=shared)
         pixels = arrays.pixels
         if pixels.shape[2:] == (28, 28) and preprocessing.size == 32:  # the paper pads MNIST for pairs of 32 pixels
             pixels = np.pad(pixels, ((0, 0), (0, 0), (2, 2), (2, 2)))
@@ -403,44 +389,18 @@ def _open_named(name: str, reading: _Reading, root: Path, *, download: bool, sha
     return LabelledImages(images, torch.tensor(listing.labels)[kept], _DIGIT_CLASSES, names, unreadable)
 
 
-def read_class_folders(
-    root: Path,
-    preprocessing: Preprocessing,
-    *,
-    argument: str,
-    strict: bool = False,
-    cache: CachePolicy = "ram",
-    cache_folder: str | Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
-    threads: int | None = None,
-) -> LabelledImages:
-    """Images of ``root/<class>/...``, with the folders' names, sorted, as classes; or of a list with labels."""
-    reading = _Reading(preprocessing, argument, strict, cache, cache_folder, False, on_progress, on_note, threads)
-    return _read_labelled(list_labelled(root, argument=argument), reading)
-
-
 def read_folder(
-    root: Path,
-    preprocessing: Preprocessing,
-    *,
-    argument: str,
-    strict: bool = False,
-    cache: CachePolicy = "ram",
-    cache_folder: str | Path | None = None,
-    allow_outside: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
-    threads: int | None = None,
+    where: str | Path, preprocessing: Preprocessing, *, argument: str, **options: Unpack[ReadingOptions]
 ) -> UnlabelledImages:
-    """Every image below ``root``, in the order of the paths; folder names mean nothing. Or the images of a list."""
-    reading = _Reading(
-        preprocessing, argument, strict, cache, cache_folder, allow_outside, on_progress, on_note, threads
-    )
-    return _read_unlabelled(list_images(root, argument=argument, allow_outside=allow_outside), reading)
+    """Every image below a folder, in the order of the paths; folder names mean nothing. Or the images of a list.
+
+    The options are those of :func:`open_source` that files have a use for.
+    """
+    reading = Reading(preprocessing, argument, **options)
+    return _read_unlabelled(list_images(where, argument=argument, allow_outside=reading.allow_outside), reading)
 
 
-def _read_labelled(listing: Listing, reading: _Reading) -> LabelledImages:
+def _read_labelled(listing: Listing, reading: Reading) -> LabelledImages:
     assert listing.labels is not None
     assert listing.classes is not None
     images, kept, unreadable = _rows_of_files(listing, reading)
@@ -463,12 +423,12 @@ def _read_labelled(listing: Listing, reading: _Reading) -> LabelledImages:
     return LabelledImages(images, labels, listing.classes, names, unreadable)
 
 
-def _read_unlabelled(listing: Listing, reading: _Reading) -> UnlabelledImages:
+def _read_unlabelled(listing: Listing, reading: Reading) -> UnlabelledImages:
     images, _, names, unreadable = _read_some(listing, reading)
     return UnlabelledImages(images, names, unreadable)
 
 
-def _read_some(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
+def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
     """Images, their positions in the listing, their names and the others; at least one image."""
     images, kept, unreadable = _rows_of_files(listing, reading)
     if not len(kept):
@@ -479,7 +439,7 @@ def _read_some(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple
     return images, kept, tuple(str(listing.paths[index]) for index in kept.tolist()), unreadable
 
 
-def _rows_of_files(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
+def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
     """Images, their positions in the listing and everything unreadable; with ``strict`` nothing may be."""
     for note in listing.notes:
         if reading.on_note is not None:
@@ -508,7 +468,7 @@ def _rows_of_files(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, t
     return images, kept, unreadable
 
 
-def _streamed(listing: Listing, reading: _Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
+def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
     """Rows that are decoded when asked for, of the files whose header can be read."""
     kept, unreadable = [], []
     for position, header in enumerate(read_headers(listing.paths, on_progress=reading.on_progress)):
@@ -550,7 +510,7 @@ def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _open_object(where: Any, reading: _Reading) -> LabelledImages:
+def _open_object(where: Any, reading: Reading) -> LabelledImages:
     """Arrays with labels, or a data set of images and labels."""
     if isinstance(where, tuple) and len(where) == 2:
         images, labels = where
@@ -572,7 +532,7 @@ def _open_object(where: Any, reading: _Reading) -> LabelledImages:
     return LabelledImages(images, numbers, classes, tuple(every[position] for position in kept.tolist()), unreadable)
 
 
-def _open_object_unlabelled(where: Any, reading: _Reading) -> UnlabelledImages:
+def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
     """The images alone; labels are not looked at."""
     if isinstance(where, tuple) and len(where) == 2:
         where = where[0]
@@ -648,7 +608,7 @@ def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
     )
 
 
-def _rows_of_items(items: _Items, reading: _Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
+def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
     """Every item through ``preprocessing.pixels``; what a data set cannot give is listed as an unreadable file is."""
     preprocessing, size = reading.preprocessing, reading.preprocessing.size
     require_memory(items.count * preprocessing.channels * size * size)
