@@ -2,6 +2,7 @@
 
     python benchmarks/digits.py --root data                       # both directions, 5 seeds
     python benchmarks/digits.py --root data --tasks fonts:mnist --seeds 3
+    python benchmarks/digits.py --root data --tasks usps:usps mnist+usps:usps --source-only   # what labels would give
 
 Test labels are read to draw the curve and choose nothing: the accuracy reported is that of the last step. The clock
 counts what a training needs (batches, augmentation, optimisation, the teacher, the log), not the measuring on test
@@ -29,6 +30,7 @@ from dalib import build
 from dalib.commands import open_domains, steps_of
 from dalib.data.named import default_evaluation
 from dalib.data.sources import open_labelled
+from dalib.domains import name_of
 from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
@@ -68,7 +70,7 @@ def measure(config: TrainConfig, every: int) -> Result:
     preprocessing = build.make_preprocessing(config)
     since = time.perf_counter()
     domains = open_domains(config, preprocessing)
-    result = Result(f"{config.source} -> {config.target}", config.seed, steps=steps_of(config, domains))
+    result = Result(f"{name_of(config.source)} -> {config.target}", config.seed, steps=steps_of(config, domains))
     result.read_seconds = time.perf_counter() - since
     name = default_evaluation(config.target)
     assert name is not None, f"{config.target} has no test set"
@@ -177,7 +179,7 @@ def environment() -> dict[str, str | int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="folder of the named data sets")
-    parser.add_argument("--tasks", nargs="+", default=["mnist:usps", "usps:mnist"], metavar="SOURCE:TARGET")
+    parser.add_argument("--tasks", nargs="+", default=["mnist:usps", "usps:mnist"], metavar="SOURCE[+SOURCE]:TARGET")
     parser.add_argument("--preset", default="digits")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--steps", type=int, default=None, help="instead of the preset's")
@@ -190,9 +192,14 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in environment().items()), flush=True)
     results: list[Result] = []
     for task in given.tasks:
-        source, target = task.split(":")
+        sources, target = task.split(":")
         for seed in range(given.seeds):
-            settings = {"source": source, "target": target, "root": given.root, "seed": seed}
+            settings = {
+                "source": sources.split("+") if "+" in sources else sources,
+                "target": target,
+                "root": given.root,
+                "seed": seed,
+            }
             if given.steps is not None:
                 settings["steps"] = given.steps
             config = from_preset(given.preset, **settings)
