@@ -1,6 +1,7 @@
 """The way from images to stored features, and from a head that was trained on them back to a network of images."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,6 +101,27 @@ def test_features_are_computed_once_for_what_they_depend_on(images, tmp_path):
         next(other.backbone.parameters()).add_(0.1)
     space_of(tmp_path, network=other).plain(images, "images", progress)
     assert calls[1:] == [(5, 5), (4, 4), (5, 5), (5, 5), (5, 5)]
+
+
+def test_another_crop_or_normalisation_makes_other_features(images, tmp_path):
+    space_of(tmp_path).plain(images, "images")
+    for change in ({"crop": 24}, {"mean": (0.1, 0.1, 0.1)}):
+        preprocessing = replace(PREPROCESSING, **change)
+        space = FeatureSpace.of(network_of(), preprocessing, tmp_path, CPU, 0)
+        features = space.plain(images, "images")[:, 0].float()
+        torch.testing.assert_close(features, pooled(space, preprocessing.normalize(images)), **HALF)
+
+
+def test_networks_that_share_their_weights_and_differ_otherwise_do_not_share_features(images, tmp_path):
+    space_of(tmp_path).plain(images, "images")
+    network = network_of()
+    for module in network.backbone.modules():
+        if isinstance(module, torch.nn.MaxPool2d):
+            module.kernel_size = 5
+            module.padding = 2
+    space = space_of(tmp_path, network=network)
+    features = space.plain(images, "images")[:, 0].float()
+    torch.testing.assert_close(features, pooled(space, PREPROCESSING.normalize(images)), **HALF)
 
 
 def test_what_follows_the_backbone_does_not_decide_features(images, tmp_path):

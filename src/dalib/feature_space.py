@@ -140,7 +140,10 @@ class FeatureSpace:
                 on_batch=done,
             )
 
-        key = features_key(rows, weights_fingerprint(self.network.backbone.state_dict()), described, len(views), SEED)
+        # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
+        layers = repr((self.network.backbone, self.network.pool_layer))
+        weights = weights_fingerprint(self.network.backbone.state_dict())
+        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED)
         shape = (count, len(views), self.width)
         return self.store.features(key, shape, extract, source=source)
 
@@ -172,7 +175,7 @@ class _Plain:
         values = self.normalize(images)
         return values if self.warps is None else self.warps(values, self.number)
 
-    def __repr__(self) -> str:  # names the features on disk: all that decides, and no address in memory
+    def __repr__(self) -> str:  # names the features on disk, beside the preprocessing; no address in memory
         return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
 
 
