@@ -18,6 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,6 +26,9 @@ from dalib.commands import train
 from dalib.config import TrainConfig
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
 from dalib.engine.runlog import MetricsLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -42,7 +46,7 @@ class WatchedLog(MetricsLog):
 
     course: Course
 
-    def flush(self, images_per_step: int, extra: dict[str, float]) -> None:
+    def flush(self, images_per_step: int, extra: Callable[[], dict[str, float]] = dict) -> None:
         done = self._steps[-1] if self._steps else 0
         super().flush(images_per_step, extra)
         self.course.lines.append((done, time.process_time(), resident_megabytes()))

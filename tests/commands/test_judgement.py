@@ -116,8 +116,9 @@ def test_the_adapted_model_is_kept_where_that_is_asked_for(tmp_path):
     assert list(found.models()) == ["adapted", "source-only"]
 
 
-def test_a_training_that_becomes_nan_keeps_its_last_checkpoint_and_names_the_part(tmp_path, capsys):
-    found = train(tmp_path / "run", "--optimizer.lr", "1e30", "--baseline", "false", "--every.log", "1", code=1)
+@pytest.mark.parametrize("every", [("--every.log", "1"), ("--every.log", "5", "--every.evaluate", "5")])
+def test_a_training_that_becomes_nan_keeps_its_last_checkpoint_and_names_the_part(tmp_path, capsys, every):
+    found = train(tmp_path / "run", "--optimizer.lr", "1e30", "--baseline", "false", *every, code=1)
     assert "at step" in capsys.readouterr().err
     assert json.loads(found.summary.read_text())["status"] == "diverged"
     assert "diverged" in found.report.read_text()

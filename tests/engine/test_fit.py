@@ -346,6 +346,14 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert [path.name for path in one.checkpoints.folder.iterdir()] == ["step-000000004.pt"]
 
 
+@pytest.mark.parametrize("method", [type("Diverging", (Diverging,), {"bad_from": 7}), Poisoning])
+def test_a_model_that_diverged_is_not_evaluated(tmp_path, method):
+    one, seen = training(tmp_path, method), []
+    with pytest.raises(TrainingDivergedError, match="step 8"):
+        one.run(every=Every(log=100, evaluate=4, checkpoint=100), evaluate=lambda step: seen.append(step) or {})
+    assert seen == [4]
+
+
 def test_what_follows_an_evaluation_finds_its_line_in_the_log(tmp_path):
     started, seen = training(tmp_path), []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -110,7 +111,8 @@ def fit(
             if evaluating or saving:
                 _average_buffers(method)
             if evaluating or saving or done % every.log == 0:
-                log.flush(stream.images_per_step, {"rate": rate, **(evaluate(done) if evaluating else {})})
+                measured = partial(_measured, rate, method.student, evaluate if evaluating else None, done)
+                log.flush(stream.images_per_step, measured)
             if evaluating and after_evaluation is not None:
                 after_evaluation(done)
             stopping = stop(done) and done < steps
@@ -125,6 +127,16 @@ def fit(
                 )
             if stopping:
                 raise StoppedError(done)
+
+
+def _measured(
+    rate: float, student: nn.Module, evaluate: Callable[[int], dict[str, float]] | None, step: int
+) -> dict[str, float]:
+    """What stands in the log beside the losses; a model is not looked at whose weights are not finite."""
+    if evaluate is None:
+        return {"rate": rate}
+    _require_finite(student, step)
+    return {"rate": rate, **evaluate(step)}
 
 
 def _average_buffers(method: Method) -> None:

@@ -56,8 +56,10 @@ class MetricsLog:
         self._steps.append(step)
         self._rows.append(torch.stack([value.detach().float() for value in values.values()]))
 
-    def flush(self, images_per_step: int, extra: dict[str, float]) -> None:
+    def flush(self, images_per_step: int, extra: Callable[[], dict[str, float]] = dict) -> None:
         """Write the means since the last flush, with ``extra`` and the speed; nothing if nothing was recorded.
+
+        ``extra`` is called when all that was recorded is known to be finite, and its time is not counted in the speed.
 
         Raises:
             TrainingDivergedError: a value that is not finite, named with the step at which it first came up.
@@ -80,7 +82,7 @@ class MetricsLog:
         line = {
             "step": self._steps[-1],
             **means,
-            **extra,
+            **extra(),
             "images_per_second": images_per_step * len(rows) / max(seconds, 1e-9),
         }
         if self.path is not None:
