@@ -44,6 +44,11 @@ def test_the_most_confident_evaluation_is_kept(tmp_path, saved):
     assert kept_step(tmp_path / "kept") == 20
 
 
+def test_without_a_mask_the_confident_share_at_the_evaluation_counts():
+    assert most_confident([{"step": 10, "target_mask_rate": 0.4}], every=10) == 0.4
+    assert most_confident([{"step": 10, "target_mask_rate": 0.4, "mask_rate": 0.6}], every=10) == 0.6
+
+
 def test_a_last_step_between_evaluations_is_judged_by_the_steps_since_the_one_before(tmp_path, saved):
     _, save = saved
     keep = keep_most_confident(tmp_path, save)

@@ -65,8 +65,11 @@ def lines_until(metrics: Path, step: int) -> list[Line]:
 def most_confident(lines: Sequence[Line], every: int) -> float:
     """The mean mask rate over the steps since the evaluation before; evaluations are every so many steps.
 
+    Of methods that have no mask, the share of the target that this evaluation found confident.
     Source: how the authors' code chooses the epoch.
     """
+    if "mask_rate" not in lines[-1]:
+        return float(lines[-1]["target_mask_rate"])
     step = lines[-1]["step"]
     return mean_over_steps(lines, "mask_rate", (step - 1) // every * every, step)
 
