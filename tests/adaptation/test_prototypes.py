@@ -76,6 +76,19 @@ def test_half_precision_and_features_of_length_0_stay_finite(dtype):
     torch.testing.assert_close(refined.exp().sum(dim=1), torch.ones(2))
 
 
+def test_autocast_changes_nothing():
+    torch.manual_seed(0)
+    batches = [(torch.randn(6, CLASSES), torch.randn(6, 5)) for _ in range(3)]
+    plain, under = ClassPrototypes(CLASSES), ClassPrototypes(CLASSES)
+    for logits, features in batches:
+        expected = plain.refined(logits, features)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            refined = under.refined(logits, features)
+        assert torch.equal(refined, expected)
+    assert under.sums.dtype == torch.float32
+    assert torch.equal(under.sums, plain.sums)
+
+
 def test_the_refined_target_has_no_gradient():
     logits, features = torch.randn(4, CLASSES, requires_grad=True), torch.randn(4, 5, requires_grad=True)
     assert not ClassPrototypes(CLASSES).refined(logits, features).requires_grad

@@ -71,10 +71,11 @@ class ClassPrototypes:
         Returns:
             (N, C) float32, without gradient.
         """
-        probabilities = at_least_float32(logits).softmax(dim=1)
-        directions = F.normalize(at_least_float32(features), dim=1)
-        new = mean_over_ranks(probabilities.T @ directions / len(directions))
-        self.sums = new if self.sums is None else self.sums.to(new).lerp(new, 1 - MOMENTUM)
-        cosines = directions @ F.normalize(self.sums, dim=1).T
-        of_prototypes = (cosines / self.temperature).softmax(dim=1)
-        return probabilities.lerp(of_prototypes, self.share).clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+        with torch.autocast(features.device.type, enabled=False):  # half precision has no room for 5% of a change
+            probabilities = at_least_float32(logits).softmax(dim=1)
+            directions = F.normalize(at_least_float32(features), dim=1)
+            new = mean_over_ranks(probabilities.T @ directions / len(directions))
+            self.sums = new if self.sums is None else self.sums.to(new).lerp(new, 1 - MOMENTUM)
+            cosines = directions @ F.normalize(self.sums, dim=1).T
+            of_prototypes = (cosines / self.temperature).softmax(dim=1)
+            return probabilities.lerp(of_prototypes, self.share).clamp_min(torch.finfo(probabilities.dtype).tiny).log()
