@@ -104,6 +104,26 @@ def test_the_information_weight_rises_with_the_consistency_weight():
     assert early == pytest.approx(late * ramp_up(5, 10), rel=1e-4)
 
 
+def test_the_prior_is_where_the_student_is_from_the_beginning_and_after_it_is_set():
+    method = method_of(student_of().to("meta"))
+    assert method.class_balance_loss.prior.device.type == "meta"
+    method.set_prior(torch.full((CLASSES,), 1 / CLASSES))
+    assert method.class_balance_loss.prior.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_no_loss_makes_the_host_wait():
+    method = method_of(student_of().cuda(), information_weight=0.1)
+    batch = batch_of()
+    batch = Batch(batch.source.cuda(), batch.labels.cuda(), tuple(view.cuda() for view in batch.target))
+    method.loss(batch, 0)  # the first call loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        method.loss(batch, 1).total.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_a_negative_information_weight_is_refused():
     with pytest.raises(ValueError, match="information_weight"):
         method_of(information_weight=-0.1)

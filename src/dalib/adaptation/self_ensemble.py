@@ -227,7 +227,8 @@ class SelfEnsemble:
         if not teacher_dropout:
             stop_dropout(self.teacher.module)
         self.consistency_loss = ConsistencyLoss(distance)
-        self.class_balance_loss = ClassBalanceLoss(num_classes, prior)
+        # its prior where the student is: sent there at each step, it would make the host wait for a GPU
+        self.class_balance_loss = ClassBalanceLoss(num_classes, prior).to(next(student.parameters()).device)
         self.consistency_weight = consistency_weight
         self.threshold = threshold
         self.ramp_up_steps = ramp_up_steps
