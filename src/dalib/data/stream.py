@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dalib.data.rows import Selected
 from dalib.randomness import derive_seed, generator_for
 from dalib.types import Augment, Batch
 
@@ -113,7 +114,9 @@ class TwoDomainStream:
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
-        self.source, self.labels, self.target = _placed(source, device), labels.to(device), _placed(target, device)
+        self.source, self.labels, self.target = _placed(source, device), labels.to(device), target
+        if target_views:
+            self.target = _placed(target, device)
         self.source_view, self.target_views, self.target_common = source_view, tuple(target_views), target_common
         self.batch, self.device = batch, device
         self.seed, self.rank, self.world = seed, rank, world
@@ -161,10 +164,21 @@ class TwoDomainStream:
 
 def _placed(rows: Rows, device: torch.device) -> Rows:
     """The images once, as uint8, on a GPU if they take at most a quarter of its free memory: nothing to send later."""
-    if not isinstance(rows, Tensor) or device.type != "cuda":
+    if device.type != "cuda":
         return rows
     free, _ = torch.cuda.mem_get_info(device)
-    return rows.to(device) if rows.nbytes <= free / 4 else rows
+    return moved(rows, device, at_most=free // 4)
+
+
+def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
+    """Rows on a device, of a tensor or of some of its rows, if they take at most so many bytes; else as they are."""
+    tensor = rows.rows if isinstance(rows, Selected) else rows
+    if not isinstance(tensor, Tensor) or not len(rows) or tensor[:1].nbytes * len(rows) > at_most:
+        return rows
+    there = torch.empty((len(rows), *tensor.shape[1:]), dtype=tensor.dtype, device=device)
+    for part in torch.split(torch.arange(len(rows)), 1024):  # a selection is not copied as a whole here as well
+        there[part[0] : part[-1] + 1] = rows[part]
+    return there
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
