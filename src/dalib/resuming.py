@@ -43,12 +43,16 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def fingerprints_of(domains: Domains) -> dict[str, str]:
-    """Of source and target; see :func:`dalib.data.fingerprint.fingerprint`."""
-    train, target = domains.train, domains.target
-    return {
+    """Of source and target, and of the labels of the target; see :func:`dalib.data.fingerprint.fingerprint`."""
+    train, target, labelled = domains.train, domains.target, domains.labels
+    found = {
         "source": fingerprint(train.images, train.names, train.labels),
         "target": fingerprint(target.images, target.names),
     }
+    if labelled is not None:
+        names = [target.names[row] for row in labelled.rows.tolist()]
+        found["target_labelled"] = fingerprint(labelled.rows, names, labelled.labels)
+    return found
 
 
 def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bool) -> None:
@@ -64,10 +68,14 @@ def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bo
         if now["settings"].get(name) != old
     ]
     for domain, old in (before.get("fingerprints") or {}).items():
-        if now["fingerprints"][domain] != old:
-            then, here = before["counts"][domain], now["counts"][domain]
+        if now["fingerprints"].get(domain) != old:
+            then, here = before["counts"][domain], now["counts"].get(domain, 0)
             counted = f"{then} images then, {here} now" if then != here else f"still {here} images, not the same ones"
-            changes.append(f"the {domain} {now[domain]} has changed ({counted})")
+            if domain == "target_labelled":
+                where = f"what --target_labels {now['settings'].get('target_labels')} labels"
+            else:
+                where = f"the {domain} {now[domain]}"
+            changes.append(f"{where} has changed ({counted})")
     if changes and not allow_changes:
         raise UserError(
             f"--resume {run.root}: {'; '.join(changes)}. Put it back as it was, or add --allow_changes to go on all "

@@ -128,6 +128,26 @@ def test_they_are_an_eighth_and_none_comes_more_than_once_a_batch(source, labell
     assert share <= 0.13 or times == 1
 
 
+def test_a_run_does_not_go_on_with_other_labels_unless_it_is_told_to(folders, tmp_path, capsys):
+    labels = tmp_path / "labels.csv"
+
+    def write(*lines):
+        labels.write_text("".join(f"{line}\n" for line in ("path,label", *lines)))
+
+    first, second = f"{folders}/target/d00.png,dark", f"{folders}/target/l00.png,light"
+    write(first, second)
+    assert train(folders, tmp_path / "run", "--target_labels", str(labels)) == 0
+    for lines, expected in (
+        ((first, second, f"{folders}/target/d01.png,dark"), "(2 images then, 3 now)"),
+        ((first, second.replace("light", "dark")), "(still 2 images, not the same ones)"),
+    ):
+        write(*lines)
+        capsys.readouterr()
+        assert run(["train", "--resume", str(tmp_path / "run")]) == 2
+        assert f"what --target_labels {labels} labels has changed {expected}" in capsys.readouterr().err
+    assert run(["train", "--resume", str(tmp_path / "run"), "--allow_changes"]) == 0
+
+
 # features
 
 
