@@ -188,8 +188,13 @@ def make_device(name: str, world: World = ALONE) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"--device {name}: expected auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no CUDA GPU here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"--device {name}: expected at most cuda:{last}, the last of the GPUs that torch finds here")
     return device
 
 
@@ -232,6 +237,11 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
 
     def view(name: ViewName, margin: float) -> Augment:
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
+            if name != "photo-plain" and preprocessing.channels != 3:
+                raise UserError(
+                    f"--data.channels {preprocessing.channels}: view {name} changes colours; leave it out, which reads "
+                    "grey images as RGB, or take --views.source, student and teacher without colours, such as warp"
+                )
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
         if preprocessing.crop is not None:
             raise UserError(
@@ -602,7 +612,10 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
     if device.type != "cuda":
         raise UserError(f"--sync_norms true: torch synchronises batch normalisation on GPUs alone, this is {device}")
     # timm's, which knows norms with an activation
-    return cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
+    synchronised = cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
+    if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:
+        synchronised.backbone.count_once()  # the layers are new ones
+    return synchronised
 
 
 def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:

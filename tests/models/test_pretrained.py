@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+from dalib import build
 from dalib.adaptation.self_ensemble import EmaTeacher
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
@@ -241,6 +242,15 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(name, copied):
         for key, value in one.items():
             torch.testing.assert_close(other[key], value, msg=key)
     assert all(norm.momentum == 0.1 for norm in norms(saving))
+
+
+def test_checkpointing_counts_once_with_synchronised_norms_too():
+    student = ImageClassifier(PretrainedBackbone(SMALL, size=32, checkpointing=True), 3)
+    before = [(len(norm._forward_pre_hooks), len(norm._forward_hooks)) for norm in norms(student.backbone)]
+    found = build._with_synchronized_norms(student, torch.device("cuda"))
+    after = [(len(norm._forward_pre_hooks), len(norm._forward_hooks)) for norm in norms(found.backbone)]
+    assert before == after == [(1, 1)] * len(before)
+    assert all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms(found.backbone))
 
 
 def test_without_the_hooks_a_batch_would_count_twice():

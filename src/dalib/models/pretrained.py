@@ -201,6 +201,10 @@ class PretrainedBackbone(nn.Module):
         except (AssertionError, AttributeError):
             raise ValueError(f"checkpointing: {self.name} has none in timm") from None
         self.checkpointing = True
+        self.count_once()
+
+    def count_once(self) -> None:
+        """Keep what is recomputed for checkpoints out of the running statistics; again where layers were exchanged."""
         # bound methods, because a deep copy then calls those of the copy
         for module in _norms(self.network):
             module.register_forward_pre_hook(self._before_norm)
