@@ -9,6 +9,7 @@ import torch
 from dalib import build
 from dalib.augment.views import photo_weak
 from dalib.data.preprocessing import Preprocessing
+from dalib.data.rows import Selected
 from dalib.engine.predict import predict_probabilities
 from dalib.feature_space import SEED, FeatureSpace, one_by_one, standardization
 from dalib.models import inference
@@ -196,6 +197,15 @@ def test_standardization_is_over_images_and_views():
     torch.testing.assert_close(found.mean, torch.tensor([4.0, 5.0]))
     torch.testing.assert_close(found.std, torch.tensor([5.0**0.5, 1e-5]))
     assert found(features.float())[0, 0].tolist() == pytest.approx([-3 / 5**0.5, 0.0])
+
+
+def test_standardization_takes_rows_that_are_no_tensor_and_many_of_them():
+    torch.manual_seed(0)
+    features = torch.randn(9000, 2, 3).half()
+    found = standardization(Selected(features, torch.arange(1, 9000)), CPU)
+    values = one_by_one(features[1:]).double()
+    torch.testing.assert_close(found.mean, values.mean(dim=0).float())
+    torch.testing.assert_close(found.std, values.std(dim=0, correction=0).float())
 
 
 def test_standardization_is_ready_for_the_device_of_the_batches():

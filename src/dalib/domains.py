@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -143,10 +143,10 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: T
 
     source, whole, labels = name_of(config.source), domains.whole, domains.labels
     assert whole is not None
-    features = random(whole.images, views.source, source)
+    features: Rows = random(whole.images, views.source, source)
     train, validation = domains.train, domains.validation
     if len(validation.labels):
-        features = features[whole.training_rows]
+        features = _taken(features, whole.training_rows)
         validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
     train, of_target = replace(train, images=features), random(domains.target.images, views.student, config.target)
     joined = None
@@ -213,7 +213,7 @@ def _joined(
     )
 
 
-def _as_if_of(source: Tensor, labelled: Tensor, target: Tensor) -> Tensor:
+def _as_if_of(source: Rows, labelled: Tensor, target: Rows) -> Tensor:
     """Features (n, V, D) of the target, such that the source's standardisation does to them what the target's would."""
     from dalib.feature_space import standardization  # it imports the networks, and most runs have no features
 
@@ -227,7 +227,10 @@ def _some(rows: Rows, indices: Tensor) -> Rows:
 
 def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
     names = tuple(labelled.names[index] for index in indices.tolist())
-    images = labelled.images
-    small = isinstance(images, Tensor) and images.nbytes < SMALL
-    selected = cast("Tensor", images)[indices] if small else Selected(images, indices)
-    return replace(labelled, images=selected, labels=labelled.labels[indices], names=names)
+    return replace(labelled, images=_taken(labelled.images, indices), labels=labelled.labels[indices], names=names)
+
+
+def _taken(rows: Rows, indices: Tensor) -> Rows:
+    """A copy of these rows where they are small, and a selection otherwise."""
+    small = isinstance(rows, Tensor) and rows.nbytes < SMALL
+    return rows[indices] if small else Selected(rows, indices)

@@ -184,10 +184,20 @@ def features_folder() -> Path:
     return default_cache_folder() / "features"
 
 
-def standardization(features: Tensor, device: torch.device) -> Standardized:
-    """By mean and standard deviation (D,) over the images and views of features (N, V, D), for use on that device."""
-    values = one_by_one(features)
-    return Standardized(values.mean(dim=0).to(device), values.std(dim=0, correction=0).clamp_min(1e-5).to(device))
+def standardization(features: Rows, device: torch.device) -> Standardized:
+    """By mean and standard deviation (D,) over the images and views of features (N, V, D), for use on that device.
+
+    Some rows at a time, in float64: in one piece they would take twice the memory of what is stored.
+    """
+
+    def mean_of(change: Callable[[Tensor], Tensor]) -> Tensor:
+        parts = torch.split(torch.arange(len(features)), 4096)
+        sums = [change(one_by_one(features[part]).double()).mean(dim=0) * len(part) for part in parts]
+        return torch.stack(sums).sum(dim=0) / len(features)
+
+    mean = mean_of(lambda values: values)
+    deviation = mean_of(lambda values: (values - mean).square()).sqrt()
+    return Standardized(mean.float().to(device), deviation.float().clamp_min(1e-5).to(device))
 
 
 def one_by_one(features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -96,10 +96,10 @@ class Ways:
             return self.inputs, None
         if not space.network.standardize:
             return space.inputs(architecture), lambda head: space.whole(head, None)
-        of_source = standardization(cast("Tensor", self.domains.train.images), self.device)
+        of_source = standardization(self.domains.train.images, self.device)
         of_target = of_source
         if name == "adapted":
-            of_target = standardization(cast("Tensor", self.domains.target.images), self.device)
+            of_target = standardization(self.domains.target.images, self.device)
         return space.inputs(architecture, of_source, of_target), lambda head: space.whole(head, of_target)
 
 
