@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, nnls
 
 from dalib.judge.prior import (
+    _LeastSquares,
     bbse,
     bias_corrected_temperature,
     cautious_shares,
@@ -154,6 +155,32 @@ def test_rlls_minimises_its_objective(strength):
     # the shares are the weights up to their sum
     ours = min(objective(scale * ratio - 1) for scale in np.linspace(0.9, 1.1, 2001))
     assert ours <= best + 1e-4
+
+
+@pytest.mark.parametrize("pull", [0.0, 1e-6, 0.03, 1.0])
+@pytest.mark.parametrize("missing", [False, True])
+def test_one_decomposition_solves_what_an_active_set_does(pull, missing):
+    rng = np.random.default_rng(0)
+    joint = np.eye(6) / 7 + rng.random((6, 6)) / 40
+    wanted = rng.dirichlet(np.ones(6))
+    if missing:  # of the fewest seen, fewer than the confusion of others explains: its weight would be negative
+        wanted[0] = 0.0
+    expected, _ = nnls(np.vstack([joint, pull * np.eye(6)]), np.concatenate([wanted, pull * np.ones(6)]))
+    np.testing.assert_allclose(_LeastSquares(joint, wanted)(pull), expected, atol=1e-9)
+
+
+def test_without_a_pull_what_is_undetermined_is_left_to_the_active_set():
+    joint = np.array([[0.5, 0.5], [0.0, 0.0]])
+    assert np.isfinite(_LeastSquares(joint, np.array([1.0, 0.0]))(0.0)).all()
+
+
+@pytest.mark.timeout(30)
+def test_many_classes_take_no_minutes():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 400, (4000,), generator=generator)
+    predicted = torch.where(torch.rand(4000, generator=generator) < 0.8, labels, labels.roll(1))
+    shares = rlls(torch.eye(400)[predicted], labels, torch.eye(400)[predicted[:2000]])
+    assert shares.sum().item() == pytest.approx(1)
 
 
 def test_rlls_with_no_trust_or_endless_regularisation_gives_the_source():

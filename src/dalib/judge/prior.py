@@ -154,7 +154,7 @@ def rlls(
         return torch.from_numpy(shares)
     joint, wanted = _joint(validation, labels)[np.ix_(seen, seen)], shares[seen] / rest
     joint /= joint.sum()
-    ones = np.ones(len(wanted))
+    ones, solved = np.ones(len(wanted)), _LeastSquares(joint, wanted)
     weights = ones
     # each norm is the least of (its square / s + s) / 2 over s > 0: alternate between the scales s and least squares
     for _ in range(1000):
@@ -162,12 +162,34 @@ def rlls(
         change = max(float(np.linalg.norm(weights - 1)), 1e-10) if weights is not ones else 1.0
         pull = math.sqrt(regularisation * misfit / change)
         before = weights
-        weights = nnls(np.vstack([joint, pull * np.eye(len(ones))]), np.concatenate([wanted, pull * ones]))[0]
-        if float(np.abs(weights - before).max()) < 1e-9:
+        weights = solved(pull)
+        if float(np.abs(weights - before).max()) < 1e-7:
             break
     found = joint.sum(axis=0) * (1 + trust * (weights - 1))
     shares[seen] = rest * found / found.sum()
     return torch.from_numpy(shares)
+
+
+class _LeastSquares:
+    r"""The least of :math:`\Vert J w - \mu \Vert^2 + s^2 \Vert w - 1 \Vert^2`, w >= 0, for one pull s after another.
+
+    One decomposition serves them all where no weight would be negative; else each is solved with an active set.
+    """
+
+    def __init__(self, joint: np.ndarray, wanted: np.ndarray) -> None:
+        self.joint, self.wanted, self.ones = joint, wanted, np.ones(len(wanted))
+        left, self.scale, self.right = np.linalg.svd(joint)
+        self.of_wanted, self.of_ones = self.scale * (left.T @ wanted), self.right @ self.ones
+
+    def __call__(self, pull: float) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):  # without a pull a class may be undetermined
+            parts = (self.of_wanted + pull**2 * self.of_ones) / (self.scale**2 + pull**2)
+            free: np.ndarray = self.right.T @ parts
+        if bool((free >= 0).all() and np.isfinite(free).all()):
+            return free
+        rows = np.vstack([self.joint, pull * np.eye(len(self.ones))])
+        found: np.ndarray = nnls(rows, np.concatenate([self.wanted, pull * self.ones]))[0]
+        return found
 
 
 def em(validation: Tensor, labels: Tensor, target: Tensor, *, calibrate: bool = True) -> Tensor:
