@@ -112,9 +112,12 @@ def test_what_is_the_same_is_unclear():
     assert compare(same, same).outcome == "unclear"
 
 
-def test_few_images_accuse_nobody():
-    few = Evidence(*NO_IMAGES, sure_of([0, 1, 2, 3], count=8)), Evidence(*NO_IMAGES, sure_of([0], count=8))
-    assert compare(*few).better == "adapted"
+@pytest.mark.parametrize("count", [8, 20, 29])
+def test_few_images_accuse_nobody(count):
+    few = [Evidence(*NO_IMAGES, sure_of(classes, count=count)) for classes in ([0, 1, 2, 3], [0])]
+    assert (compare(*few).better, compare(*few).outcome) == ("adapted", "unclear")
+    enough = [Evidence(*NO_IMAGES, sure_of(classes, count=30)) for classes in ([0, 1, 2, 3], [0])]
+    assert compare(*enough).better == "source-only"
 
 
 @pytest.mark.parametrize("name", ["adapted", "source-only"])

@@ -165,13 +165,14 @@ def compare(
     names = f"{', '.join(classes[each] for each in lost[:MOST_NAMES])}{' and more' if len(lost) > MOST_NAMES else ''}"
     gained = (now["target_mutual_information"] - before["target_mutual_information"]) / math.log(len(classes))
     against = _against(source_only, adapted, gained) if enough else []
-    if len(lost) >= min(2, len(classes) - 1):
-        against.insert(0, f"{len(lost)} classes are hardly predicted any more: {names}")
+    told = f"{f'{len(lost)} classes are' if len(lost) > 1 else 'One class is'} hardly predicted any more: {names}"
+    if enough and len(lost) >= min(2, len(classes) - 1):
+        against.insert(0, told)
     if votes is not None and enough and votes.first < votes.second and votes.chance <= CHANCE:
         against.append(_told(votes))
     if against:
         return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against), votes)
-    reasons = [f"One class is hardly predicted any more: {names}; look at it"] if lost else []
+    reasons = [f"{told}; look at {'it' if len(lost) == 1 else 'them'}"] if lost else []
     better, helped, reason = _without_signs(votes, 0 if lost else gained) if enough else ("adapted", False, "")
     reasons += [reason] if reason else []
     if helped and not lost:
