@@ -64,6 +64,7 @@ def test_a_file_gives_shares_or_counts_in_any_order(tmp_path, name, text):
         ("cat,1\ndog,many\nowl,1\n", "dog has the share 'many'"),
         ("cat,0\ndog,0\nowl,0\n", "all shares are 0"),
         ("", "no share for cat"),
+        ("cat,1\ndog,1\nowl,1\ncat,2\n", "cat is there twice; expected each class once"),
     ],
 )
 def test_a_file_that_does_not_fit_is_told(tmp_path, text, expected):
@@ -72,7 +73,13 @@ def test_a_file_that_does_not_fit_is_told(tmp_path, text, expected):
         read_prior(tmp_path / "prior.csv", CLASSES)
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "{", "3", "\x00"])
+def test_a_class_that_json_has_twice_is_told(tmp_path):
+    (tmp_path / "prior.json").write_text('{"cat": 1, "dog": 1, "owl": 1, "cat": 2}')
+    with pytest.raises(UserError, match="cat is there twice"):
+        read_prior(tmp_path / "prior.json", CLASSES)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '[["cat", 1], ["dog", 1], ["owl", 1]]', "{", "3", "\x00"])
 def test_what_is_no_json_of_classes_is_told(tmp_path, text):
     (tmp_path / "prior.json").write_text(text)
     with pytest.raises(UserError, match="expected JSON or CSV"):

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dalib.config import TrainConfig
     from dalib.judge.evidence import Evidence
@@ -132,7 +132,7 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            pairs = list(json.loads(text).items())
+            pairs = list(json.loads(text, object_pairs_hook=_once).items())
         else:
             parted = delimiter_of(text)
             rows = [row for row in csv.reader(text.splitlines(), delimiter=parted) if len(row) > 1]
@@ -140,9 +140,9 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
             pairs = [(row[0].strip(), row[1].replace(",", ".") if parted == ";" else row[1]) for row in rows]
             if pairs and pairs[0][0] not in classes and not _is_share(pairs[0][1]):
                 pairs = pairs[1:]  # the header
+        shares = _once((str(name), value) for name, value in pairs)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"--prior {path}: expected JSON or CSV of classes and shares ({error})") from None
-    shares = {str(name): value for name, value in pairs}
     unknown, missing = (
         [name for name in shares if name not in classes],
         [name for name in classes if name not in shares],
@@ -159,6 +159,16 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
     if not values.sum() > 0:
         raise UserError(f"--prior {path}: all shares are 0; expected one above")
     return values / values.sum()
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError: a name that comes twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} is there twice; expected each class once")
+        found[name] = value
+    return found
 
 
 def _is_share(value: object) -> bool:
