@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from dalib.errors import UserError
-from dalib.sklearn import SelfEnsembleClassifier, judged_score
+from dalib.sklearn import SelfEnsembleClassifier, _Table, judged_score
 
 QUICK = {"steps": 20, "batch": 16, "lr": 0.01, "hidden": (16,), "random_state": 0, "device": "cpu"}
 
@@ -52,6 +52,32 @@ def shifted():
 def stacked(X, y, X_target, y_target):
     domains = np.repeat([1, -2], [len(X), len(X_target)])
     return np.concatenate([X, X_target]), np.concatenate([y, y_target]), domains
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.7, 3.3, -1e9])
+def test_a_feature_that_does_not_vary_is_only_centred(shifted, value):
+    X = np.column_stack([shifted[0], np.full(len(shifted[0]), value)])
+    table = _Table.of(X)
+    assert table.std[-1] == 1
+    assert table(X, "X")[:, -1].abs().max() < 1e-6
+    assert (_Table.of(X * 1e-3).std[:-1] < 0.1).all()  # what is small and varies is standardised
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_missing_class_among_names_is_refused(shifted, missing):
+    X, y, X_target, _ = shifted
+    names = np.where(y == 0, "a", "b").astype(object)
+    names[3] = missing
+    with pytest.raises(UserError, match="y: expected a class for each source row, got None or NaN"):
+        SelfEnsembleClassifier(**QUICK).fit(X, names, X_target)
+
+
+def test_classes_of_two_kinds_are_refused(shifted):
+    X, y, X_target, _ = shifted
+    mixed = np.where(y == 0, 1, 0).astype(object)
+    mixed[y == 1] = "neg"
+    with pytest.raises(UserError, match="got both strings and numbers"):
+        SelfEnsembleClassifier(**QUICK).fit(X, mixed, X_target)
 
 
 def test_adapts_where_the_source_alone_errs(shifted):

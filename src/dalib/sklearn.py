@@ -482,8 +482,10 @@ class _Table:
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> _Table:
         """By the mean and standard deviation of these; a feature that does not vary is only centred."""
-        std = values.std(axis=0)
-        return cls(values.mean(axis=0), np.where(std > 0, std, 1.0))
+        mean, std = values.mean(axis=0), values.std(axis=0)
+        # at most this is rounding, as scikit-learn has it: a column of 0.1 has a deviation of 1e-16
+        noise = len(values) * np.finfo(np.float64).eps * np.abs(mean)
+        return cls(mean, np.where(std > noise, std, 1.0))
 
     @classmethod
     def unchanged(cls, features: int) -> _Table:
@@ -554,6 +556,11 @@ def _source_rows(sample_domain: ArrayLike, count: int) -> NDArray[np.bool_]:
 def _classes_of(labels: NDArray[Any]) -> NDArray[Any]:
     """(N,) labels of source rows."""
     if labels.dtype == object:  # numbers and strings as what they are, for which an object is no obstacle
+        each = labels.ravel().tolist()
+        if any(label is None or label != label for label in each):
+            raise UserError("y: expected a class for each source row, got None or NaN")
+        if len({isinstance(label, str) for label in each}) > 1:
+            raise UserError("y: expected classes of one kind, got both strings and numbers")
         labels = np.array(labels.tolist())
     labels = column_or_1d(labels, warn=True)
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
