@@ -145,6 +145,14 @@ def test_other_names_in_the_same_order_fit_by_position(tmp_path, state):
     assert len(record.dropped) == 2
 
 
+def test_a_file_that_is_sorted_by_name_has_no_positions(tmp_path, state):
+    save_file(renamed(state), tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"sorts tensors by their names.*expected a file of torch\.save"):
+        load_weights(Headless(), tmp_path / "w.safetensors", order="position")
+    with pytest.raises(UserError, match="of another network"):  # and no remedy that would be refused
+        load_weights(Headless(), tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("change", ["fewer", "more", "order"])
 def test_what_does_not_fit_by_position_is_refused(tmp_path, state, change):
     rows = list(renamed(state).items())

@@ -60,7 +60,7 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
             The tensors may lie in a container (``state_dict``, ``model``, ``model_state_dict``) and have a prefix
             (``module.``, ``backbone.``, ...).
         order: ``'name'`` matches tensors by name; ``'position'`` takes them in the order in which they lie, for
-            files whose shapes agree but whose names do not. The classifier has to lie at the end then.
+            files of torch.save whose shapes agree but whose names do not. The classifier has to lie at the end then.
 
     Everything in the module must come from the file, but for counts of batches, which old files lack. A first
     convolution for three channels is summed over them for a module that takes one: grey as three equal channels.
@@ -71,6 +71,11 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
     """
     file = locate_weights(path)
     state = _tensors_of(file)
+    if order == "position" and _is_safetensors(file):
+        raise UserError(
+            f"{file}: safetensors sorts tensors by their names, so that their order says nothing; expected a file of "
+            "torch.save with --weights_order position, or the network's names"
+        )
     strange = [name for name, tensor in state.items() if not _is_plain(tensor)]
     if strange:
         raise UserError(f"{file}: {_some(strange)}: expected dense tensors of floats or whole numbers")
@@ -145,19 +150,26 @@ def _network(module: nn.Module) -> nn.Module:
 
 
 def _tensors_of(file: Path) -> dict[str, Tensor]:
-    try:
-        with file.open("rb") as opened:
-            first = opened.read(16)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-    if first[8:9] == b"{" or file.suffix == ".safetensors":
+    if _is_safetensors(file):
         try:
             return load_file(file)
         except SafetensorError as error:
             raise UserError(f"{file}: damaged, or no safetensors file ({error})") from None
-    if not first.startswith((b"PK\x03\x04", b"\x80")):
+    if not _first_bytes(file).startswith((b"PK\x03\x04", b"\x80")):
         raise UserError(f"{file}: neither a safetensors file nor one of torch.save")
     return _unwrapped(_torch_file(file), file)
+
+
+def _is_safetensors(file: Path) -> bool:
+    return _first_bytes(file)[8:9] == b"{" or file.suffix == ".safetensors"
+
+
+def _first_bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(16)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def _torch_file(file: Path) -> object:
@@ -223,7 +235,7 @@ def _by_name(module: nn.Module, state: dict[str, Tensor], file: Path) -> tuple[d
         problems = [
             f"{what} {_some(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
         ]
-        raise UserError(f"{file}: names do not match: {'; '.join(problems)}; {_remedy(module, state)}")
+        raise UserError(f"{file}: names do not match: {'; '.join(problems)}; {_remedy(module, state, file)}")
     _check_shapes([(name, found[name], wanted[name]) for name in found], file)
     return found, dropped
 
@@ -285,10 +297,10 @@ def _check_shapes(rows: list[tuple[str, Tensor, Tensor]], file: Path) -> None:
         )
 
 
-def _remedy(module: nn.Module, state: dict[str, Tensor]) -> str:
+def _remedy(module: nn.Module, state: dict[str, Tensor], file: Path) -> str:
     wanted = [tuple(tensor.shape) for name, tensor in _wanted(module).items() if not _is_count(name)]
     given = [tuple(tensor.shape) for name, tensor in state.items() if not _is_count(name)]
-    if wanted == given[: len(wanted)] and len(given) - len(wanted) <= 2:
+    if not _is_safetensors(file) and wanted == given[: len(wanted)] and len(given) - len(wanted) <= 2:
         return "the file fits by position: use --weights_order position"
     return "the file is of another network"
 
