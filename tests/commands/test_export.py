@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -264,6 +265,28 @@ def test_a_damaged_folder_is_told(runs, tmp_path):
     folder = export(runs["photo"], "hf", tmp_path / "m")
     (folder / "head.safetensors").write_bytes(b"no")
     with pytest.raises(UserError, match="not a whole folder"):
+        open_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "hf-hub:somebody/model"},
+        {"architecture": "hf_hub:somebody/model"},
+        {"architecture": ["resnet18"]},
+        {"model_args": {"pretrained": True}},
+        {"model_args": {"in_chans": 3, "checkpoint_path": "/etc/hostname"}},
+        {"model_args": {"in_chans": 3, "pretrained_cfg": {"url": "http://localhost/x"}}},
+        {"model_args": {"in_chans": 10**9}},
+        {"model_args": {"in_chans": True}},
+    ],
+)
+def test_a_folder_cannot_make_timm_fetch_or_open_anything(runs, tmp_path, monkeypatch, change):
+    folder = export(runs["photo"], "hf", tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
+    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
         open_model(folder)
 
 

@@ -115,7 +115,7 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
     config = read_json(folder / "config.json")
     try:
         description = description_of(config[KEY], folder / "config.json")
-        network = _created(config)
+        network = _created(_checked(config))
         network.load_state_dict(load_file(folder / WEIGHTS))
         head = load_file(folder / HEAD, device=str(device)) if not config["num_classes"] else {}
     except UserError:
@@ -158,6 +158,18 @@ def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) 
     if head:
         features = F.linear(features, head["head.weight"], head["head.bias"])
     return features.softmax(dim=1)
+
+
+def _checked(config: dict[str, Any]) -> dict[str, Any]:
+    """The same, if timm will build a network of its own with it, and neither fetch nor open a file for it."""
+    timm = importlib.import_module("timm")
+    name, arguments = config["architecture"], config["model_args"]
+    if not (isinstance(name, str) and timm.is_model(name) and ":" not in name):
+        raise ValueError(f"architecture: expected a network of timm's, got {name!r}")
+    plain = all(type(value) is int and 0 < value <= 10_000 for value in arguments.values())
+    if not (arguments.keys() <= {"in_chans", "img_size"} and plain):
+        raise ValueError(f"model_args: expected in_chans and img_size, whole numbers, got {arguments!r}")
+    return config
 
 
 def _created(config: dict[str, Any]) -> nn.Module:
