@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -27,6 +29,20 @@ def put_in_place(temporary: Path, path: Path) -> None:
     sync(temporary)
     os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
     sync(path.parent)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    r"""Rows as lines of CSV. A carriage return is quoted as a newline is, which csv does where lines end in one.
+
+    >>> csv_text([["a\rb.png", 1], ["c.png", 2]])
+    '"a\rb.png",1\nc.png,2\n'
+    """
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line).writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def sync(path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from dalib.console import say
 from dalib.data.labels import read_target_labels
 from dalib.data.sources import open_target
 from dalib.errors import UserError
+from dalib.files import csv_text
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
 from dalib.predictions import models_of
@@ -77,9 +76,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
             sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True
         )
     ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *listed])
-    write_text(Path(out), text.getvalue())
+    write_text(Path(out), csv_text([COLUMNS, *listed]))
     shown = write_labelling_page(
         page,
         columns=COLUMNS,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from dalib.data.decoding import Unreadable, decode
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.errors import UserError
-from dalib.files import locked, put_in_place, sync
+from dalib.files import csv_text, locked, put_in_place, sync
 from dalib.predictor import identity_of, open_model
 from dalib.runfolder import RunFolder, read_json, write_json
 
@@ -201,13 +200,12 @@ def _batches(source: _Source, done: int) -> Iterator[Batch]:
 
 
 def _lines(names: Sequence[str], probabilities: Tensor, classes: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     best = probabilities.topk(2, dim=1)
     rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
-    for name, (first, second), (share, next_share) in rows:
-        writer.writerow([name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"])
-    return text.getvalue()
+    return csv_text(
+        [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
+        for name, (first, second), (share, next_share) in rows
+    )
 
 
 def _digest_of(what: Sequence[str], source: _Source) -> str:
