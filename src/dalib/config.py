@@ -352,7 +352,7 @@ class TrainConfig(_Checked):
         weights: of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME, the file in an
             installed Python package. Without, it starts from random weights; with --features these or --init are
             required.
-        weights_order: whether the file's tensors belong to timm's by name or by position.
+        weights_order: whether the file's tensors belong to timm's by name or, in a file of torch.save, by position.
         features: train on features of the frozen backbone: this many random views of each image, at least 2, are
             computed once; minutes instead of hours on a CPU. Student and teacher take different ones. 0 trains the
             whole network.
