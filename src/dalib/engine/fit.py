@@ -80,7 +80,8 @@ def fit(
     are logged are means over all. Checkpoints are one process's to write, the first one's.
 
     Raises:
-        TrainingDivergedError: a loss that is not finite, at the next time of logging.
+        TrainingDivergedError: a loss that is not finite, at the next time of logging; or weights, before they are
+            evaluated or saved.
         StoppedError: stopped before the last step; a checkpoint of this step is saved, if any are.
     """
     scaler = scaler or GradScaler(stream.device.type, enabled=False)
