@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from dalib.data.stream import permuted
@@ -166,7 +167,9 @@ def _arranged(components: Array, seed: int) -> Array:
     start = components[:, :2] / components[:, 0].std() * 1e-4
     perplexity = min(30.0, (len(components) - 1) / 3)
     projection = TSNE(perplexity=perplexity, init=start, learning_rate="auto", random_state=seed % 2**32)
-    return np.asarray(projection.fit_transform(components), dtype=np.float32)
+    # its threads wait for each other so often that, beside other work, several are many times slower than one
+    with threadpool_limits(1, user_api="openmp"):
+        return np.asarray(projection.fit_transform(components), dtype=np.float32)
 
 
 def _choose(size: int, count: int, seed: int) -> Tensor:
