@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from dalib.engine.runlog import last_step
 from dalib.errors import RanksLostError, RunStoppedError, StoppedError, TrainingDivergedError, UserError
 from dalib.exporting import export as export
 from dalib.feature_space import features_folder
-from dalib.files import put_in_place
+from dalib.files import locked, put_in_place
 from dalib.outcome import all_of, judge, ship, write_pictures, write_predictions
 from dalib.predicting import predict as predict
 from dalib.predictions import evaluate as evaluate
@@ -53,7 +53,7 @@ from dalib.tracking import Outcome, TrackedRun, Tracking, make_tracker
 from dalib.training import Plan, Trained, Ways, train_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -165,8 +165,10 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
             check_unchanged(run, summary, allow_changes=call.allow_changes)
             write_json(run.summary, summary)
         else:
-            _make_folder(run, config, preprocessing, domains, summary)
-            call.held.enter_context(claimed(run))
+            with _alone(run):
+                _check_free(run, config)  # again: another process may have begun while the images were read
+                _make_folder(run, config, preprocessing, domains, summary)
+                call.held.enter_context(claimed(run))
 
     world.from_first(begin)
     trainings = _trainings(config, run)
@@ -391,7 +393,6 @@ def _make_folder(
 ) -> None:
     """The run's folder with what is known before training, whole or not at all; an older run makes room for it."""
     parent = run.root.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
     new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
     try:
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
@@ -405,6 +406,15 @@ def _make_folder(
         put_in_place(new.root, run.root)
     finally:
         shutil.rmtree(new.root, ignore_errors=True)
+
+
+@contextmanager
+def _alone(run: RunFolder) -> Iterator[None]:
+    """As the only process that makes a folder of this name; others wait."""
+    folder = run.root.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+        yield
 
 
 def _umask() -> int:

@@ -226,3 +226,19 @@ def test_a_run_survives_kills_at_random_moments():
 def test_a_run_survives_faults_of_every_kind_again_and_again():
     done = subprocess.run([sys.executable, FAULTS, "--seed", "1"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_a_run_that_another_process_began_meanwhile_is_left_as_it_is(images, tmp_path, monkeypatch, capsys):
+    out, opened = tmp_path / "run", commands.open_domains
+
+    def meanwhile(*given):
+        domains = opened(*given)
+        out.mkdir()
+        (out / "summary.json").write_text("of the other")
+        return domains
+
+    monkeypatch.setattr(commands, "open_domains", meanwhile)
+    assert run(arguments(images, out)) == 2
+    assert f"--out {out}: there is something already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (out / "summary.json").read_text() == "of the other"
