@@ -183,6 +183,13 @@ def test_many_classes_take_no_minutes():
     assert shares.sum().item() == pytest.approx(1)
 
 
+def test_validation_images_that_are_all_taken_for_a_class_without_any_say_nothing():
+    validation = torch.tensor([[0.1, 0.1, 0.8]] * 4)
+    target = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    shares = rlls(validation, torch.tensor([0, 1, 0, 1]), target)
+    torch.testing.assert_close(shares, torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64))
+
+
 def test_rlls_with_no_trust_or_endless_regularisation_gives_the_source():
     validation, labels, target = closed_form_case()
     source = (torch.bincount(labels) / 300).double()

@@ -153,6 +153,8 @@ def rlls(
     if rest == 0:
         return torch.from_numpy(shares)
     joint, wanted = _joint(validation, labels)[np.ix_(seen, seen)], shares[seen] / rest
+    if joint.sum() == 0:  # every validation image is taken for a class that none of them has
+        return torch.from_numpy(shares)
     joint /= joint.sum()
     ones, solved = np.ones(len(wanted)), _LeastSquares(joint, wanted)
     weights = ones
