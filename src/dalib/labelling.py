@@ -309,7 +309,15 @@ def _as_json(estimate: LabelledEstimate) -> dict[str, Any]:
 
 
 def _configuration(run: RunFolder) -> dict[str, Any]:
-    return yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
+    try:
+        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run.config}: no such file; is the run complete?") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{run.config}: expected YAML ({' '.join(str(error).split())}); the file is damaged") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{run.config}: expected settings; the file is damaged")
+    return content
 
 
 def _classes(run: RunFolder) -> list[str]:

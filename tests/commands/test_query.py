@@ -70,6 +70,16 @@ def evaluate(found, out):
     return json.loads((found / "labelled.json").read_text())
 
 
+@pytest.mark.parametrize(("content", "told"), [("model: {bottleneck", "expected YAML"), ("- 1", "expected settings")])
+def test_a_damaged_configuration_is_told(a_run, tmp_path, capsys, content, told):
+    found, labels, _ = a_run
+    fill_in(query(found, tmp_path / "few.csv", "--n", "20"), labels, tmp_path / "few.csv")
+    (found / "config.yaml").write_text(content)
+    capsys.readouterr()
+    assert run(["eval", str(found), "--labels", str(tmp_path / "few.csv")]) == 2
+    assert f"{found}/config.yaml: {told}" in capsys.readouterr().err
+
+
 def test_a_query_is_a_list_to_fill_in(a_run, tmp_path, capsys):
     found, *_ = a_run
     rows = query(found, tmp_path / "few.csv", "--n", "20")
