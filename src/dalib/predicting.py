@@ -95,6 +95,8 @@ def predict(
             f"--out {out}: expected a name that ends in .csv, or in .parquet; other kinds of files are not written"
         )
     place, path = run.root if isinstance(run, RunFolder) else Path(run), Path(out)
+    if path.is_dir():
+        raise UserError(f"--out {out}: expected a file, this is a folder; name a file in it, such as {path}/street.csv")
     opened = open_model(place, model=model, device=device)
     if not path.absolute().parent.is_dir():
         raise UserError(f"--out {out}: its folder does not exist; make it first")

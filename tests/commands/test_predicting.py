@@ -300,3 +300,10 @@ def test_batches_do_not_pile_up(found, images, tmp_path, monkeypatch):
     monkeypatch.setattr(predicting, "_lines", lambda *rest: (seen.append(len(read)), lines(*rest))[1])
     predict(found, str(images), str(tmp_path / "p.csv"))
     assert all(begun <= used + 2 for used, begun in enumerate(seen))
+
+
+def test_a_folder_as_the_file_to_write_is_refused_before_the_work(found, images, tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match=r"--out .*there: expected a file, this is a folder"):
+        predict(found, str(images), str(tmp_path / "there"))
+    assert left(tmp_path / "there") == ["there"]
