@@ -321,7 +321,10 @@ def _add_training(parser: ArgumentParser, preset: str | None, arguments: list[st
     parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
     parser.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite", "download"})
     if preset is not None and preset in PRESETS:  # what is not is refused with the other arguments
-        parser.set_defaults({"preset": preset, **settings_of(preset, _names_of(arguments))})
+        named = _first_look(arguments, "--preset", "--config")
+        # one that is named stays a setting of its own, which --print_config=skip_default keeps
+        implied = {"preset": preset} if named.preset is None and named.config is None else {}
+        parser.set_defaults({**implied, **settings_of(preset, _names_of(arguments))})
     parser.add_argument("--download", action="store_true", help=_DOWNLOAD_HELP)
     parser.add_argument("--strict", action="store_true", help=_STRICT_HELP)
 

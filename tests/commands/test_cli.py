@@ -291,6 +291,18 @@ def test_help_is_quick_and_does_without_torch(arguments):
     assert seconds < 0.5
 
 
+def test_what_is_printed_without_defaults_keeps_the_preset(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(["train", "--preset", "digits", "--batch", "7", "--print_config=skip_default"])
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed) == {"preset": "digits", "batch": 7}
+    (tmp_path / "printed.yaml").write_text(printed)
+    with pytest.raises(SystemExit):
+        run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
+    whole = yaml.safe_load(capsys.readouterr().out)
+    assert (whole["preset"], whole["backbone"], whole["batch"], whole["steps"]) == ("digits", "digits", 7, 2000)
+
+
 def test_print_config_prints_yaml_that_is_read_back():
     done = subprocess.run(
         [sys.executable, "-m", "dalib", "train", "--steps", "7", "--print_config"], capture_output=True, text=True
