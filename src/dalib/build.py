@@ -75,10 +75,10 @@ if TYPE_CHECKING:
     from dalib.types import Augment, Method
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
-    "small": lambda channels, size: SmallBackbone(channels),
+    "small": lambda channels, size: SmallBackbone(channels, size),
     "digits": lambda channels, size: DigitsBackbone(channels, size),
     "paper-small": lambda channels, size: PaperSmallBackbone(channels, size),
-    "paper-large": lambda channels, size: PaperLargeBackbone(channels),
+    "paper-large": lambda channels, size: PaperLargeBackbone(channels, size),
 }
 
 OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
@@ -209,6 +209,9 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
         UserError: settings that do not fit each other, or an unknown backbone.
     """
     data: DataConfig = config.data
+    for setting, pixels in (("size", data.size), ("crop", data.crop)):
+        if pixels is not None and pixels < 1:
+            raise UserError(f"--data.{setting} {pixels}: expected at least 1 pixel")
     source = config.source if isinstance(config.source, str) else " ".join(config.source)
     named = shape_of_pair(source, config.target)
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS

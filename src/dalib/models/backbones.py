@@ -12,13 +12,19 @@ class SmallBackbone(nn.Module):
     """A small network for small images, fast on a CPU: (N, channels, h, w) -> (N, 128).
 
     two conv 3x3 32, max-pool, two conv 3x3 64, max-pool, conv 3x3 128, mean over the remaining pixels, dropout 0.5.
+
+    Raises:
+        ValueError: a size below 4, of which nothing is left after the second pooling.
+
     Source: our choice, for the built-in digits at 16x16.
     """
 
     out_features = 128
 
-    def __init__(self, channels: int = 1) -> None:
+    def __init__(self, channels: int = 1, size: int = 16) -> None:
         super().__init__()
+        if size < 4:
+            raise ValueError(f"size: expected at least 4 pixels, got {size}")
         self.layers = nn.Sequential(
             *_convolution(channels, 32, 3),
             *_convolution(32, 32, 3),
@@ -113,15 +119,17 @@ class PaperLargeBackbone(nn.Module):
     conv 1x1 256, conv 1x1 128, mean over the remaining pixels. (N, channels, size, size) -> (N, 128), size at least 12.
 
     Raises:
-        ValueError: smaller images, of which nothing is left.
+        ValueError: a smaller size, or smaller images, of which nothing is left.
 
     Source: the code of the authors of French et al., ICLR 2018, read as facts.
     """
 
     out_features = 128
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, size: int = 32) -> None:
         super().__init__()
+        if size < 12:
+            raise ValueError(f"size: expected at least 12 pixels, got {size}")
         self.layers = nn.Sequential(
             *_convolution(channels, 128, 3),
             *_convolution(128, 128, 3),
