@@ -190,3 +190,15 @@ def test_what_training_would_refuse_is_refused(more, expected, folders, cache, c
 def test_the_default_data_are_not_taken_for_given(capsys):
     assert TrainConfig().source == "fonts"
     assert "fonts" not in printed(capsys, "--batch", "4")
+
+
+def test_the_configurations_that_train_prints_and_writes_are_taken(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(["train", "--steps", "7", "--print_config"])
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert run(["checks", "--config", str(tmp_path / "printed.yaml")]) == 0
+    with pytest.raises(SystemExit):
+        run(["checks", "--help"])
+    assert "--resume" not in capsys.readouterr().out
+    assert run(["checks", "--resume", "runs/first"]) == 2
+    assert "--resume is of train" in capsys.readouterr().err

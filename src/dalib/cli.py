@@ -167,6 +167,9 @@ def _run(arguments: list[str]) -> int:
     elif command == "cache":
         commands.cache(given["action"], given["key"])
     else:
+        given.pop("allow_changes")
+        if given.pop("resume") is not None:
+            raise UserError("checks: --resume is of train; expected the settings of a run that is not begun")
         names = _named_in(arguments, given.pop("config") or [])
         checks.checks(TrainConfig(**given), source="source" in names, target="target" in names)
     return 0
@@ -274,6 +277,10 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
         "Takes the settings of train; trains nothing and writes nothing."
     )
     _add_training(checks, preset, arguments)
+    # what configurations of train have and checks has no use for
+    for setting in ("--overwrite", "--allow_changes"):
+        checks.add_argument(setting, action="store_true", help=argparse.SUPPRESS)
+    checks.add_argument("--resume", default=None, help=argparse.SUPPRESS)
     commands.add_subcommand(
         "checks", checks, help="look at installation and data, and tell how long training would take"
     )
