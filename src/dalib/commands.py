@@ -498,7 +498,14 @@ def _new_run(config: TrainConfig) -> RunFolder:
 
 
 def _check_free(run: RunFolder, config: TrainConfig) -> None:
-    """Refuse a folder that something is in already, unless it is a run to replace."""
+    """Refuse a folder that something is in already, unless it is a run to replace; and one among the images."""
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    for argument, where in (*(("--source", source) for source in sources), ("--target", config.target)):
+        if Path(where).is_dir() and run.root.resolve().is_relative_to(Path(where).resolve()):
+            raise UserError(
+                f"--out {run.root}: it lies in {argument} {where}, where a run's pictures would join the images; "
+                "give a folder elsewhere"
+            )
     if config.init is not None and run.root.resolve() == Path(config.init).resolve():
         raise UserError(f"--out {run.root}: it is the run to start from; give another folder")
     if not run.root.exists():
