@@ -143,6 +143,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     if resume and world.first:
         call.held.enter_context(claimed(run))
     if not resume:
+        _check_apart(run, config)
         world.from_first(lambda: _check_free(run, config))
     for doubt in build.doubts(config, preprocessing):
         say(f"warning: {doubt}")
@@ -497,8 +498,8 @@ def _new_run(config: TrainConfig) -> RunFolder:
     return RunFolder(Path("runs") / f"{stamp}-{slug(name_of(config.source))}-{slug(config.target)}")
 
 
-def _check_free(run: RunFolder, config: TrainConfig) -> None:
-    """Refuse a folder that something is in already, unless it is a run to replace; and one among the images."""
+def _check_apart(run: RunFolder, config: TrainConfig) -> None:
+    """Refuse a folder among the images, which a run's pictures would join."""
     sources = [config.source] if isinstance(config.source, str) else config.source
     for argument, where in (*(("--source", source) for source in sources), ("--target", config.target)):
         if Path(where).is_dir() and run.root.resolve().is_relative_to(Path(where).resolve()):
@@ -506,6 +507,10 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
                 f"--out {run.root}: it lies in {argument} {where}, where a run's pictures would join the images; "
                 "give a folder elsewhere"
             )
+
+
+def _check_free(run: RunFolder, config: TrainConfig) -> None:
+    """Refuse a folder that something is in already, unless it is a run to replace."""
     if config.init is not None and run.root.resolve() == Path(config.init).resolve():
         raise UserError(f"--out {run.root}: it is the run to start from; give another folder")
     if not run.root.exists():

@@ -114,9 +114,8 @@ class TwoDomainStream:
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
-        self.source, self.labels, self.target = _placed(source, device), labels.to(device), target
-        if target_views:
-            self.target = _placed(target, device)
+        self.source, self.labels = _placed(source, device), labels.to(device)
+        self.target = _placed(target, device) if target_views else target
         self.source_view, self.target_views, self.target_common = source_view, tuple(target_views), target_common
         self.batch, self.device = batch, device
         self.seed, self.rank, self.world = seed, rank, world
