@@ -67,3 +67,14 @@ def test_the_imports_of_this_test_are_those_of_the_library():
     assert {"torch", "dalib.adaptation.teacher"} <= imports("dalib.adaptation.self_ensemble")
     assert "torch" in loaded_with("dalib.build")
     assert "dalib.commands" in imports("dalib.cli")
+
+
+def test_only_the_console_prints():
+    # standard output may be closed, full or of another encoding, which dalib.console knows how to bear
+    direct = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert direct == []

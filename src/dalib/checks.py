@@ -41,12 +41,12 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     Raises:
         UserError: data or settings that ``train`` would refuse.
     """
-    print(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
-    print(f"device auto is {describe_device(build.make_device('auto'))}")
+    say(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
+    say(f"device auto is {describe_device(build.make_device('auto'))}")
     for warning in import_conflicts():
         say(f"warning: {warning}")
     if not source and not target:
-        print("give --source and --target, with the settings of train, to look at data")
+        say("give --source and --target, with the settings of train, to look at data")
         return
     check_counts(config)
     preprocessing = build.make_preprocessing(config)
@@ -74,7 +74,7 @@ def _describe_data(
     of_target: Listing | None = None
     if target:
         of_target = listing_of(config.target, argument="--target", labelled=False, root=config.root)
-    with CountedProgress("looked at files", sys.stdout) as progress:
+    with CountedProgress("looked at files") as progress:
         found = survey(of_source, of_target, preprocessing, on_progress=progress)
     counts: dict[str, int] = {}
     targets = 0
@@ -216,7 +216,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
         validation = round(images * config.data.validation_share)
         views = config.features * (images + targets) + max(1, config.model.averaged_views) * (validation + targets)
         extraction = views / rate
-        print(f"features: {rate:.0f} views/s, {views} to compute unless they are kept from before: {clock(extraction)}")
+        say(f"features: {rate:.0f} views/s, {views} to compute unless they are kept from before: {clock(extraction)}")
         width = cast("int", network.backbone.out_features)
         inputs = build.feature_inputs(inputs.architecture, width)
         pixels = torch.rand(count, config.features, width).half()
@@ -245,8 +245,8 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
 
         seconds = _seconds(step, device)
         total += seconds * length
-        print(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
-    print(f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained")
+        say(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
+    say(f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained")
 
 
 def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:

@@ -16,7 +16,15 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from dalib.complaints import in_our_words, without_breaks
 from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig, by_name
-from dalib.errors import RanksLostError, RunStoppedError, ToldElsewhereError, TrainingDivergedError, UserError
+from dalib.console import output, say, standard_streams
+from dalib.errors import (
+    OutputClosedError,
+    RanksLostError,
+    RunStoppedError,
+    ToldElsewhereError,
+    TrainingDivergedError,
+    UserError,
+)
 from dalib.presets import PRESETS, settings_of
 
 if TYPE_CHECKING:
@@ -43,6 +51,9 @@ PATHS = frozenset(
 )
 """Arguments that shells complete by files; ``data`` is also a group of settings, which takes one."""
 
+WORKING = ("train", "eval", "query", "predict", "export", "report")
+"""Commands that are for what they write into files, and go on where nobody reads what they print."""
+
 _RUN_HELP = "a run's folder, as `dalib train` printed it"
 _DEVICE_HELP = "auto, cpu or cuda"
 _CACHE_HELP = (
@@ -56,39 +67,49 @@ def run(arguments: list[str]) -> int:
     """Run a command line; the exit code.
 
     0, 1 where training diverged or a process of several was lost, 2 for bad input, 128 and the signal's number after
-    one: 130 after Ctrl-C.
+    one: 130 after Ctrl-C, 141 where a command that only prints lost its reader.
     """
+    with standard_streams(lists=_lists(arguments)):
+        try:
+            return _run_and_flush(arguments)
+        except OutputClosedError:
+            return 141  # as other programs end, which SIGPIPE kills
+        except ToldElsewhereError:
+            return 2
+        except (UserError, ArgumentError) as error:
+            say(f"dalib: error: {error}", sys.stderr)
+            return 2
+        except TrainingDivergedError as error:
+            _of_several(f"dalib: training diverged: {error}")
+            return 1
+        except RanksLostError as error:
+            say(f"dalib: {error}", sys.stderr)
+            return 1
+        except RunStoppedError as error:
+            _of_several(f"dalib: {error}")
+            return error.code
+        except KeyboardInterrupt:
+            say("dalib: stopped", sys.stderr)
+            return 130
+
+
+def _run_and_flush(arguments: list[str]) -> int:
     try:
         return _run(arguments)
-    except ToldElsewhereError:
-        return 2
-    except (UserError, ArgumentError) as error:
-        _tell(f"dalib: error: {error}")
-        return 2
-    except TrainingDivergedError as error:
-        _of_several(f"dalib: training diverged: {error}")
-        return 1
-    except RanksLostError as error:
-        _tell(f"dalib: {error}")
-        return 1
-    except RunStoppedError as error:
-        _of_several(f"dalib: {error}")
-        return error.code
-    except KeyboardInterrupt:
-        print("dalib: stopped", file=sys.stderr)
-        return 130
+    finally:  # also after --help, which leaves by SystemExit
+        sys.stdout.flush()
+
+
+def _lists(arguments: list[str]) -> bool:
+    """Whether a command line asks for something to be printed, and for nothing else."""
+    asked = ("-h", "--help", "--version", "--print_config", "--print-config")
+    return arguments[:1] not in [[name] for name in WORKING] or any(each.startswith(asked) for each in arguments)
 
 
 def _of_several(message: str) -> None:
     """Print what each of several processes would say, once."""
     if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
-        _tell(message)
-
-
-def _tell(message: str) -> None:
-    from dalib.console import say  # only now: it takes a tenth of a second to import
-
-    say(message, sys.stderr)
+        say(message, sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:
@@ -105,7 +126,7 @@ def _run(arguments: list[str]) -> int:
         raise UserError(f"{arguments[0] if arguments else 'dalib'}: {without_breaks(error)}") from None
     command: str = parsed["subcommand"]
     if command == "completion":
-        print(completion(parsed[command]["shell"]))
+        output().write(f"{completion(parsed[command]['shell'])}\n")
         return 0
     try:
         given: dict[str, Any] = dict(vars(parser.instantiate(parsed)[command]))
@@ -114,7 +135,6 @@ def _run(arguments: list[str]) -> int:
 
     # torch takes seconds to import: only now that there is something to do
     from dalib import checks, commands, comparing, labelling
-    from dalib.console import say
     from dalib.distributed import world_of
     from dalib.runfolder import RunFolder
 
@@ -502,7 +522,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from dalib.versions import describe_versions
 
-        print(describe_versions())
+        say(describe_versions())
         parser.exit()
 
 

@@ -9,7 +9,6 @@ import platform
 import re
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -315,7 +314,7 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     of_images = {entry.key for entry in entries if isinstance(entry, CacheEntry)}
     freed = images.remove([key for key in chosen if key in of_images])
     freed += features.remove([key for key in chosen if key not in of_images])
-    print(f"removed {size_of(freed)}")
+    say(f"removed {size_of(freed)}")
 
 
 def _check_settings(config: TrainConfig, preprocessing: Preprocessing, start: Start | None, world: World) -> None:
@@ -454,7 +453,7 @@ def _labelled_set(
     if name is None:
         return None, None
     try:
-        with CountedProgress(f"reading {name}", sys.stdout) as progress:
+        with CountedProgress(f"reading {name}") as progress:
             return name, open_labelled(
                 name, preprocessing, classes, argument="--evaluate", **where_of(config, progress)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,7 +11,7 @@ from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.console import one_line, say
+from dalib.console import one_line, output, say
 from dalib.errors import UserError
 from dalib.judge.scores import as_probabilities, ensemble_agreement
 from dalib.judge.selection import ranked
@@ -130,7 +130,8 @@ def _print(best: Sequence[Judged], agreements: dict[str, float]) -> None:
             escape(one_line(each.estimate)),
             escape(one_line(each.outcome)),
         )
-    Console(width=None if Console().is_terminal else 140, highlight=False).print(table)
+    where = output()
+    Console(file=cast("IO[str]", where), width=None if where.isatty() else 140, highlight=False).print(table)
     say(
         "No target label was used. Runs are in the order of clusters (ClassAMI: do predicted classes follow the\n"
         "clusters of the features? 1 is best), then of agreement with the mean of the runs (EnsV). A run whose\n"

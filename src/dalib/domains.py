@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,7 +73,7 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
             f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
             "leave them out, or leave out --method source-only"
         )
-    with CountedProgress(f"reading {name_of(config.source)}", sys.stdout) as progress:
+    with CountedProgress(f"reading {name_of(config.source)}") as progress:
         source = open_source(
             config.source,
             preprocessing,
@@ -82,7 +81,7 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
             partner=config.target,
             **where_of(config, progress),
         )
-    with CountedProgress(f"reading {config.target}", sys.stdout) as progress:
+    with CountedProgress(f"reading {config.target}") as progress:
         target = open_target(config.target, preprocessing, partner=config.source, **where_of(config, progress))
     count = len(source.labels)
     share = config.data.validation_share
@@ -134,11 +133,11 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: T
     views, count = inputs.views, config.features
 
     def random(rows: Rows, view: Augment, domain: str) -> Tensor:
-        with CountedProgress(f"features of {domain}", sys.stdout) as progress:
+        with CountedProgress(f"features of {domain}") as progress:
             return space.random(rows, view, count, domain, progress)
 
     def plain(rows: Rows, domain: str) -> Tensor:
-        with CountedProgress(f"features of {domain}, plain", sys.stdout) as progress:
+        with CountedProgress(f"features of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
     source, whole, labels = name_of(config.source), domains.whole, domains.labels

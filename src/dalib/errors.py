@@ -9,6 +9,10 @@ class ToldElsewhereError(UserError):
     """An error of the first of several processes, which prints it."""
 
 
+class OutputClosedError(RuntimeError):
+    """Nobody reads what a command prints, and printing is all that it does."""
+
+
 class TrainingDivergedError(RuntimeError):
     """A loss became NaN or infinite; the message names the step and the part."""
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -122,7 +121,7 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
     total = len(source.names)
     progress = part.begin(images, total)
     try:
-        with CountedProgress("predictions", sys.stdout) as shown:
+        with CountedProgress("predictions") as shown:
             for rows, names, unreadable in _batches(source, progress.done):
                 if unreadable and strict:
                     first = unreadable[0]
@@ -158,7 +157,7 @@ class _Source:
 
 def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CachePolicy) -> _Source:
     if cache != "off":
-        with CountedProgress(f"reading {images}", sys.stdout) as progress:
+        with CountedProgress(f"reading {images}") as progress:
             kept = read_folder(
                 Path(images),
                 preprocessing,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ def evaluate(
         )
     description = load_description(next(iter(models_of(run).values())))
     where = build.make_device(device)
-    with CountedProgress(f"reading {data}", sys.stdout) as progress:
+    with CountedProgress(f"reading {data}") as progress:
         labelled = open_labelled(
             data,
             description.preprocessing,
@@ -133,7 +132,7 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> T
     inputs = space.inputs(architecture)
     head = build.make_classifier(inputs.architecture, len(description.classes))
     head.load_state_dict(space.without_backbone(model.state_dict()))
-    with CountedProgress(f"features of {source}, plain", sys.stdout) as progress:
+    with CountedProgress(f"features of {source}, plain") as progress:
         features = space.plain(rows, source, progress)
     return predict_probabilities(
         build.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device

@@ -21,6 +21,7 @@ from dalib import build
 from dalib.augment.tables import FeatureMask, FeatureNoise
 from dalib.augment.views import View
 from dalib.config import OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
+from dalib.console import say
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import LabelledImages, open_target
 from dalib.engine.predict import predict_probabilities
@@ -420,7 +421,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def _print(self, name: str, line: dict[str, float]) -> None:
         if self.verbose:
             sure = f", sure of {line['mask_rate']:.0%} of the target" if "mask_rate" in line else ""
-            print(f"{name} {line['step']}/{self.steps}: loss {line['loss']:.4f}{sure}")
+            say(f"{name} {line['step']}/{self.steps}: loss {line['loss']:.4f}{sure}")
 
     def _check_settings(self) -> None:
         """Refuse the first setting that is out of its range."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -227,7 +226,7 @@ def train_one(plan: Plan, *, resume: bool, on_evidence: Callable[[str, int, Evid
     ahead: AbstractContextManager[Stream[Batch]]
     ahead = nullcontext(stream) if in_memory else Prefetched(stream, end=steps)
     ended, stopped = steps, ""
-    with ahead as batches, TrainingProgress(plan.name, steps, sys.stdout, start=start) as progress:
+    with ahead as batches, TrainingProgress(plan.name, steps, start=start) as progress:
         try:
             fit(
                 method,

@@ -73,6 +73,28 @@ def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
     assert "<html" in found.report.read_text()
 
 
+class ReaderIsGone:
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_run_is_finished_where_nobody_reads_what_it_prints(folders, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdout", ReaderIsGone())
+    data = ["--source", f"{folders}/source", "--target", f"{folders}/target"]
+    assert run(["train", *data, "--out", str(tmp_path / "run"), *QUICK]) == 0
+    assert RunFolder.existing(tmp_path / "run").report.is_file()
+    assert run(["eval", str(tmp_path / "run"), "--data", f"{folders}/labelled"]) == 0
+    assert len(list(RunFolder.existing(tmp_path / "run").evaluations.iterdir())) == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("arguments", [["cache", "ls"], ["checks"], ["completion", "bash"]])
+def test_a_command_that_only_prints_ends_with_its_reader(arguments, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdout", ReaderIsGone())
+    assert run(arguments) == 141
+    assert capfd.readouterr().err == ""
+
+
 def test_target_folder_names_never_become_labels(trained):
     assert "nested" not in (trained / "model" / "config.json").read_text()
 

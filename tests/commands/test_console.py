@@ -1,9 +1,15 @@
+import errno
 import io
+import os
+import shlex
+import subprocess
+import sys
 
 import pytest
 
-from dalib.console import CountedProgress, TrainingProgress, say, say_unreadable
+from dalib.console import CountedProgress, TrainingProgress, say, say_unreadable, standard_streams
 from dalib.data.decoding import Unreadable
+from dalib.errors import OutputClosedError, UserError
 
 
 class Terminal(io.StringIO):
@@ -77,3 +83,129 @@ def test_some_of_many_unreadable_images_are_named(capsys):
     assert "and 995 more" in capsys.readouterr().out
     say_unreadable([])
     assert capsys.readouterr().out == ""
+
+
+class Only:
+    """An object with what it takes to print, and nothing else."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+class Broken(Only):
+    """A stream whose reader is gone, or whose disk is full."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+LOST = [
+    BrokenPipeError(errno.EPIPE, "Broken pipe"),
+    OSError(errno.ENOSPC, "No space left on device"),
+    ValueError("closed"),
+]
+
+
+def test_an_object_that_can_only_write_is_enough():
+    stream = Only()
+    say("first", stream)
+    with CountedProgress("images", stream) as progress:
+        progress(1, 1)
+    with TrainingProgress("adapted", 1, stream) as training:
+        training.line({"step": 1, "loss": 0.5})
+    assert [line.split()[0] for line in stream.text.splitlines()] == ["first", "images:", "adapted"]
+
+
+def test_a_process_without_standard_output_says_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    say("nobody hears it")
+    with CountedProgress("images") as progress, TrainingProgress("adapted", 1) as training:
+        progress(1, 1)
+        training.line({"step": 1, "loss": 0.5})
+
+
+def test_letters_that_an_encoding_lacks_are_escaped():
+    for encoding, expected in (("ascii", b"caf\\xe9 \\u2192\n"), ("latin-1", b"caf\xe9 \\u2192\n")):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
+        say("café →", stream)
+        assert stream.buffer.getvalue() == expected
+
+
+def test_a_bar_moves_on_a_terminal_of_ascii(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+    class AsciiTerminal(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    stream = AsciiTerminal(io.BytesIO(), "ascii")
+    with CountedProgress("café", stream) as progress:
+        progress(1, 1)
+    assert b"caf\\xe9" in stream.buffer.getvalue()
+    assert b"1/1" in stream.buffer.getvalue()
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_a_script_goes_on_without_its_output(error):
+    say("x", Broken(error))
+    with CountedProgress("images", Broken(error)) as progress:
+        progress(1, 1)
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_a_command_that_works_goes_on_without_its_output(error, monkeypatch):
+    errors = Only()
+    monkeypatch.setattr(sys, "stdout", Broken(error))
+    monkeypatch.setattr(sys, "stderr", errors)
+    with standard_streams(lists=False):
+        say("x")
+        say("y")
+    told = "" if isinstance(error, BrokenPipeError) else f"standard output cannot be written ({error.args[-1]})"
+    assert told in errors.text
+    assert errors.text.count("\n") == bool(told)
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_a_command_that_lists_ends_where_nobody_reads(error, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken(error))
+    expected = OutputClosedError if isinstance(error, BrokenPipeError) else UserError
+    with pytest.raises(expected, match="standard output cannot be written"), standard_streams(lists=True):
+        say("x")
+
+
+def test_the_streams_are_put_back(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream := Only())
+    with pytest.raises(ZeroDivisionError), standard_streams(lists=True):
+        raise ZeroDivisionError
+    assert sys.stdout is stream
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the files")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "| true", ">/dev/full"])
+def test_a_process_with_closed_files_leaves_no_traceback(closed):
+    command = f"{shlex.quote(sys.executable)} -m dalib train --print_config {closed}"
+    told = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in told.stderr
+    assert "Exception ignored" not in told.stderr
+    assert told.returncode == (2 if "full" in closed else 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the files")
+def test_the_number_of_a_closed_file_is_given_to_no_other():
+    code = (
+        "import os; from dalib.console import occupy_standard_files; occupy_standard_files();"
+        "import tempfile; print(tempfile.TemporaryFile().fileno(), file=open('/dev/fd/3', 'w'))"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 3>&1 >&- 2>&-"
+    told = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert int(told.stdout) > 2
