@@ -306,8 +306,8 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     )
 
     cache = _parser(
-        "List or remove what is kept to be quick: decoded images and features. They are in ~/.cache/dalib, or in the "
-        "folder that DALIB_CACHE names."
+        "List or remove what is kept to be quick: decoded images and features. They are in ~/.cache/dalib, in a "
+        "temporary folder where that cannot be written, or in the folder that DALIB_CACHE names."
     )
     cache.add_argument("action", choices=["ls", "rm"], help="ls lists, rm removes")
     # not "keys": the parser's namespace has a method of that name

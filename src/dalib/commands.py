@@ -295,7 +295,8 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     Raises:
         UserError: a key that is not there, or none to remove.
     """
-    images, features = ImageCache(), FeatureStore(features_folder())
+    folder = features_folder()
+    images, features = ImageCache(folder.parent), FeatureStore(folder)
     entries: list[CacheEntry | FeatureEntry] = [*images.entries(), *features.entries()]
     if action == "ls":
         count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"

@@ -12,7 +12,8 @@ import torch
 
 from dalib import build
 from dalib.augment.stored import Standardized
-from dalib.data.cache import default_cache_folder
+from dalib.console import say
+from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.errors import UserError
 from dalib.models.averaged import FixedWarps
@@ -181,7 +182,7 @@ class _Plain:
 
 def features_folder() -> Path:
     """Where features are kept."""
-    return default_cache_folder() / "features"
+    return writable_cache_folder(default_cache_folder(), say) / "features"
 
 
 def standardization(features: Rows, device: torch.device) -> Standardized:

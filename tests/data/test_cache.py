@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import namedtuple
@@ -423,3 +424,71 @@ def test_names_that_are_no_text_are_cached(tmp_path, store):
     rows = store.rows(listed(tmp_path / "images"), COLOUR)
     assert len(rows.images) == 1
     assert not store.rows(listed(tmp_path / "images"), COLOUR).built
+
+
+@pytest.fixture
+def no_named_cache(monkeypatch):
+    for name in ("DALIB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users of POSIX")
+def test_without_a_home_there_is_a_temporary_folder(images, tmp_path, monkeypatch, no_named_cache):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    # what the system says of a user id without an entry in passwd, with HOME not set
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    cache._temporary_folder.cache_clear()
+    notes: list[str] = []
+    try:
+        assert ImageCache().folder == tmp_path / f"dalib-{os.getuid()}"
+        for _ in range(2):
+            rows = ImageCache().rows(listed(images), COLOUR, on_note=notes.append)
+        assert not rows.built
+    finally:
+        cache._temporary_folder.cache_clear()
+    assert ["there is no home folder" in note for note in notes] == [True]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users of POSIX")
+def test_a_home_that_cannot_be_written_is_told_once_and_another_folder_serves(
+    images, tmp_path, monkeypatch, no_named_cache
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(home)) and allowed(path, mode))
+    cache._temporary_folder.cache_clear()
+    notes: list[str] = []
+    try:
+        for size in (16, 20):
+            ImageCache().rows(listed(images), Preprocessing(size, 3), on_note=notes.append)
+        (folder,) = {path.parent for path in tmp_path.glob("dalib*/*/index.json") for path in [path.parent]}
+    finally:
+        cache._temporary_folder.cache_clear()
+    assert notes == [
+        f"note: {home}/.cache/dalib cannot be written; decoded images and features are kept in {folder}; "
+        "DALIB_CACHE names another folder"
+    ]
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"dalib-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cache._temporary_folder.cache_clear()
+    try:
+        assert ImageCache(cache._temporary_folder()).folder.name.startswith("dalib-")
+        assert not cache._temporary_folder().is_symlink()
+    finally:
+        cache._temporary_folder.cache_clear()
+
+
+def test_a_folder_that_was_named_is_not_left_for_another(images, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"the cache .*file cannot be written"):
+        ImageCache().rows(listed(images), COLOUR)

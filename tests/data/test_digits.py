@@ -92,7 +92,7 @@ def test_every_font_draws_every_digit_differently(font):
 
 
 def test_missing_fonts_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(digits.matplotlib, "get_data_path", lambda: str(tmp_path))
+    monkeypatch.setattr("matplotlib.get_data_path", lambda: str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no TrueType font"):
         digit_fonts()
 

@@ -21,10 +21,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
+import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +88,52 @@ class CachedRows:
 
 
 def default_cache_folder() -> Path:
-    """``$DALIB_CACHE``, else ``dalib`` in ``$XDG_CACHE_HOME``, else ``~/.cache/dalib``."""
+    """``$DALIB_CACHE``, else ``dalib`` in ``$XDG_CACHE_HOME``, else ``~/.cache/dalib``, else a temporary folder.
+
+    The last is for users without a home folder, as those of containers often are.
+    """
     if own := os.environ.get("DALIB_CACHE"):
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))  # noqa: PTH111 - pathlib's raises where there is no home
     if caches := os.environ.get("XDG_CACHE_HOME"):
         return Path(caches) / "dalib"
-    return Path("~/.cache/dalib").expanduser()
+    home = os.path.expanduser("~")  # noqa: PTH111
+    return _temporary_folder() if home == "~" else Path(home) / ".cache" / "dalib"
+
+
+@functools.cache
+def writable_cache_folder(wanted: Path, on_note: Callable[[str], None] | None = None) -> Path:
+    """Returns the folder to write to: ``wanted``, or a temporary one where that cannot be written.
+
+    A folder that ``$DALIB_CACHE`` names is taken as it is. The answer is remembered, so that ``on_note`` is told once
+    and not for each set of images.
+    """
+    if os.environ.get("DALIB_CACHE"):
+        return wanted
+    temporary = _temporary_folder()
+    if wanted == temporary:
+        why = "there is no home folder"
+    else:
+        # os.path's do not raise where a folder above may not be entered
+        existing = next(folder for folder in (wanted, *wanted.absolute().parents) if os.path.exists(folder))  # noqa: PTH110
+        if os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):  # noqa: PTH112
+            return wanted
+        why = f"{wanted} cannot be written"
+    if on_note is not None:
+        on_note(f"note: {why}; decoded images and features are kept in {temporary}; DALIB_CACHE names another folder")
+    return temporary
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """The user's own among temporary files, the same each time; a new one where somebody else has that name."""
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / ("dalib" if user is None else f"dalib-{user}")
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and user in (None, status.st_uid):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="dalib-"))
 
 
 def cache_key(listing: Listing, preprocessing: Preprocessing) -> str:
@@ -117,10 +160,12 @@ class ImageCache:
     """The caches in one folder.
 
     Args:
-        folder: made when first needed; None is :func:`default_cache_folder`.
+        folder: made when first needed; None is :func:`default_cache_folder`, and what is not there yet is then written
+            to :func:`writable_cache_folder`.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
+        self._may_move = folder is None
         self.folder = default_cache_folder() if folder is None else Path(folder).expanduser()
 
     def rows(
@@ -147,6 +192,9 @@ class ImageCache:
         final = self.folder / key
         if (index := _complete(final, len(listing.paths), shape)) is not None:
             return _mapped(final, index, listing.paths, built=False)
+        if self._may_move and (folder := writable_cache_folder(self.folder, on_note)) != self.folder:
+            moved = ImageCache(folder)
+            return moved.rows(listing, preprocessing, on_progress=on_progress, on_note=on_note, threads=threads)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._building(key, say) as part:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -103,6 +102,8 @@ def digit_fonts() -> list[Path]:
     Raises:
         FileNotFoundError: matplotlib was installed without its fonts.
     """
+    import matplotlib  # only now: where there is no home folder it warns of that, on standard error
+
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     names = ("DejaVuSans", "DejaVuSerif", "STIXGeneral", "cmb10", "cmmi10", "cmr10", "cmss10", "cmti10", "cmtt10")
     # the "Display" fonts hold no digits

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from dalib.data.cache import default_cache_folder, row_bytes
+from dalib.data.cache import default_cache_folder, row_bytes, writable_cache_folder
 from dalib.data.decoding import ImageHeader, Unreadable, free_memory, read_headers
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def survey(
         if first := next((name for name in group if name in in_source), None):
             twins.update((name, first) for name in group if name not in in_source)
     shared = [(twins[name], name) for name in dict.fromkeys(paths[1]) if name in twins]
-    folder = default_cache_folder() if cache_folder is None else Path(cache_folder).expanduser()
+    folder = writable_cache_folder(default_cache_folder()) if cache_folder is None else Path(cache_folder).expanduser()
     return Survey(
         source=domains[0],
         target=domains[1],
