@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
@@ -400,3 +401,61 @@ def test_the_pages_program_runs(capsys):
     (program,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(program, str(page), "exec"), {})
     assert capsys.readouterr().out.endswith("[0 1]\n")
+
+
+class NoAnswer:
+    """Compares as pandas' NA does: the answer is neither yes nor no."""
+
+    def __ne__(self, other):
+        return self
+
+    __eq__ = __ne__
+    __hash__ = None
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+@pytest.mark.parametrize(
+    "missing", [NoAnswer(), None, float("nan"), np.float64("nan")], ids=["NA", "None", "nan", "numpy"]
+)
+@pytest.mark.parametrize("kind", [str, int])
+def test_a_row_without_a_label_is_named(missing, kind):
+    X, y = np.random.default_rng(0).normal(size=(12, 2)), np.array([kind(n % 2) for n in range(12)], dtype=object)
+    y[[3, 7]] = missing
+    classifier = SelfEnsembleClassifier(steps=1)
+    with pytest.raises(UserError, match=r"y: expected a class .* in row 3 \(and 1 more\)"):
+        classifier.fit(X, y, X)
+    domains = np.array([-1] * 5 + [0] * 7)
+    # what is hidden, of the target, is not looked at
+    with pytest.raises(UserError, match=r"y: expected a class .* in row 7;"):
+        classifier.fit(X, y, sample_domain=domains)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e39, 1e30, np.inf, np.nan, NoAnswer(), None])
+def test_a_row_that_the_network_cannot_take_is_named(value):
+    X, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    wrong = X.astype(object)
+    wrong[7, 1] = value
+    if not isinstance(value, NoAnswer):
+        wrong = wrong.astype(float)
+    fitted = SelfEnsembleClassifier(steps=1, batch=4, random_state=0).fit(X, y, X)
+    with pytest.raises(ValueError, match="X: row 7, column 1: "):
+        fitted.predict_proba(wrong)
+    with pytest.raises(UserError, match="X_target: row 7, column 1: "):
+        SelfEnsembleClassifier(steps=1).fit(X, y, wrong)
+    with pytest.raises(UserError, match="X: row 7, column 1: "):
+        SelfEnsembleClassifier(steps=1, standardize=False).fit(wrong, y, X)
+    domains = np.where(np.arange(40) == 7, -1, np.arange(40) % 3 - 1)
+    with pytest.raises(UserError, match="X: row 7, column 1: "):
+        SelfEnsembleClassifier(steps=1).fit(wrong, y, sample_domain=domains)
+
+
+def test_probabilities_that_are_no_numbers_are_refused_and_the_row_named(monkeypatch):
+    X, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    fitted = SelfEnsembleClassifier(steps=1, batch=4, random_state=0).fit(X, y, X)
+    said = torch.full((40, 2), 0.5)
+    said[[5, 6]] = float("nan")
+    monkeypatch.setattr("dalib.sklearn.predict_probabilities", lambda *args, **settings: said)
+    with pytest.raises(UserError, match=r"X: row 5: .*\(and 1 more\)"):
+        fitted.predict(X)

@@ -52,6 +52,9 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 16, 64
 LARGEST_FOR_DIGITS = 32
 """Pixels; of larger images the backbone for characters would have too many features."""
 
+LARGEST_VALUE = 1e16
+"""Of a table as a network sees it: normalisation squares values and sums them, which float32 takes up to 3e38."""
+
 HOW = "give fit(X_source, y_source, X_target), or fit(X, y, sample_domain=d) with d negative for rows of the target"
 
 
@@ -180,8 +183,9 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             TrainingDivergedError: a loss that is not finite.
         """
         self._check_settings()
-        source, labels, target = self._domains(X, y, X_target, sample_domain)
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        domains = self._domains(X, y, X_target, sample_domain)
+        source, target = domains.source, domains.target
+        self.classes_, numbers = np.unique(domains.labels, return_inverse=True)
         if len(self.classes_) < 2:
             alone = self.classes_.tolist()[0]
             raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
@@ -197,14 +201,14 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         device = self._device()
 
         def labelled(which: NDArray[np.bool_]) -> LabelledImages:
-            rows = readers["source-only"].of_source(source[which], "X")
+            rows = readers["source-only"].of_source(source[which], "X", domains.source_rows[which])
             return LabelledImages(rows, torch.from_numpy(numbers[which].astype(np.int64)), names, ())
 
         names = tuple(map(str, self.classes_.tolist()))
         train, validation = labelled(~kept), labelled(kept)
         sights = {}
         for name, reader in readers.items():
-            rows = reader.of_target(target, "X_target")
+            rows = reader.of_target(target, domains.argument_of_target, domains.target_rows)
             views = self._views(config, train.images, rows, reader)
             sights[name] = Sight(train, validation, rows, views, reader.of_target.plain)
         both = train_both(config, self._student(config, train, readers), sights, device, self._print)
@@ -248,8 +252,13 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         found = np.empty((len(values), len(self.classes_)))
         for which, reader in ((of_source, model.readers.of_source), (~of_source, model.readers.of_target)):
             if which.any():
-                rows = reader(values[which], "X")
+                rows = reader(values[which], "X", np.flatnonzero(which))
                 found[which] = predict_probabilities(network, rows, reader.plain, device=device).numpy()
+        if (lost := ~np.isfinite(found).all(axis=1)).any():
+            raise UserError(
+                f"X: row {np.flatnonzero(lost)[0]}: the network gives no probabilities for it; its values are far from "
+                f"those of fit{_and_more(lost)}"
+            )
         return found
 
     def predict(
@@ -288,8 +297,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         y: ArrayLike,
         X_target: ArrayLike | None,  # noqa: N803
         sample_domain: ArrayLike | None,
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Source rows, their labels, target rows. What ``y`` holds for target rows is dropped here, unread."""
+    ) -> _Domains:
+        """What ``y`` holds for target rows is dropped here, unread."""
         if y is None:
             raise UserError(f"y should be a 1d array of classes, got None; {HOW}")
         if X_target is not None and sample_domain is not None:
@@ -304,18 +313,20 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             if (_dimensions(X_target) > 2) != (values.ndim > 2):
                 raise UserError("X, X_target: expected two tables, or images in both, got one of each")
             target = self._values(X_target, "X_target", reset=False, least=2)
-            return values, _classes_of(np.asarray(y)), target
+            every, others = np.arange(len(values)), np.arange(len(target))
+            return _Domains(values, _classes_of(np.asarray(y), every), target, every, others, "X_target")
         of_source = _source_rows(sample_domain, len(values))
         for what, count in (("source (0 or above)", of_source.sum()), ("target (negative)", (~of_source).sum())):
             if count < 2:
                 raise UserError(f"sample_domain: expected at least 2 rows of the {what}, got {count}; {HOW}")
-        labels = _classes_of(np.asarray(y)[of_source])
+        labels = _classes_of(np.asarray(y)[of_source], np.flatnonzero(of_source))
         if labels.dtype.kind in "iuf" and (labels == MASKED).any():
             raise UserError(
                 f"y: {(labels == MASKED).sum()} source rows have the label {MASKED}, which marks a hidden label; leave "
                 "these rows out, or rename the class, or give fit(X_source, y_source, X_target), where -1 is a class"
             )
-        return values[of_source], labels, values[~of_source]
+        rows = np.flatnonzero(of_source), np.flatnonzero(~of_source)
+        return _Domains(values[of_source], labels, values[~of_source], *rows, "X")
 
     def _values(self, rows: Any, argument: str, *, reset: bool, least: int) -> NDArray[Any]:
         """An array of images, or a table (N, D) of finite float64."""
@@ -336,10 +347,14 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             table: NDArray[np.float64] = validate_data(
                 self, rows, reset=reset, dtype=np.float64, ensure_min_samples=least
             )
-        except ValueError as error:
-            if argument == "X":  # as scikit-learn words it
+        except (ValueError, TypeError) as error:  # TypeError: pandas' NA is no number
+            where = _first_missing(rows)
+            if where is None and (argument == "X" or isinstance(error, TypeError)):  # as scikit-learn words it
                 raise
-            raise UserError(f"{argument}: {error}") from None
+            raise UserError(": ".join([argument, *([where] if where else []), str(error)])) from None
+        large = (np.abs(table) > np.finfo(np.float32).max).any(axis=1)
+        if large.any():
+            raise _too_large(argument, table, large, np.arange(len(table)), "a number that float32 can hold")
         return table
 
     def _readers(self, source: NDArray[Any], target: NDArray[Any]) -> dict[str, _Readers]:
@@ -474,6 +489,19 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
 
 
 @dataclass(frozen=True)
+class _Domains:
+    """The rows of both domains, and where they stand in what was given."""
+
+    source: NDArray[Any]
+    labels: NDArray[Any]
+    """Of the source's rows."""
+    target: NDArray[Any]
+    source_rows: NDArray[np.intp]
+    target_rows: NDArray[np.intp]
+    argument_of_target: str
+
+
+@dataclass(frozen=True)
 class _Table:
     """Tables as float32 rows, standardised. In double precision before, so that large offsets cost nothing."""
 
@@ -492,8 +520,16 @@ class _Table:
     def unchanged(cls, features: int) -> _Table:
         return cls(np.zeros(features), np.ones(features))
 
-    def __call__(self, values: NDArray[np.float64], argument: str) -> Tensor:
-        return torch.from_numpy(((values - self.mean) / self.std).astype(np.float32))
+    def __call__(self, values: NDArray[np.float64], argument: str, rows: NDArray[np.intp] | None = None) -> Tensor:
+        """Returns rows of float32; ``rows`` are their numbers among what was given, to be named in an error."""
+        standardised = (values - self.mean) / self.std
+        large = (np.abs(standardised) > LARGEST_VALUE).any(axis=1)
+        if large.any():
+            rows = np.arange(len(values)) if rows is None else rows
+            raise _too_large(
+                argument, values, large, rows, f"values of at most {LARGEST_VALUE:.0e} after standardisation"
+            )
+        return torch.from_numpy(standardised.astype(np.float32))
 
     def plain(self, rows: Tensor) -> Tensor:
         return rows
@@ -505,13 +541,13 @@ class _Pixels:
 
     preprocessing: Preprocessing
 
-    def __call__(self, values: NDArray[Any], argument: str) -> Tensor:
+    def __call__(self, values: NDArray[Any], argument: str, rows: NDArray[np.intp] | None = None) -> Tensor:
         try:
-            rows = open_target(values, self.preprocessing).images
+            images = open_target(values, self.preprocessing).images
         except UserError as error:
             raise UserError(str(error).replace("--target", argument, 1)) from None
-        assert isinstance(rows, Tensor)
-        return rows
+        assert isinstance(images, Tensor)
+        return images
 
     def plain(self, rows: Tensor) -> Tensor:
         return self.preprocessing.normalize(rows)
@@ -554,20 +590,65 @@ def _source_rows(sample_domain: ArrayLike, count: int) -> NDArray[np.bool_]:
     return np.asarray(domains >= 0)  # SKADA counts 0 to the source
 
 
-def _classes_of(labels: NDArray[Any]) -> NDArray[Any]:
-    """(N,) labels of source rows."""
+def _classes_of(labels: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """(N,) labels of source rows, which have these numbers among what was given."""
     if labels.dtype == object:  # numbers and strings as what they are, for which an object is no obstacle
         each = labels.ravel().tolist()
-        if any(label is None or label != label for label in each):
-            raise UserError("y: expected a class for each source row, got None or NaN")
+        _require_labels(np.array([_is_missing(label) for label in each]), "None or NaN", rows)
         if len({isinstance(label, str) for label in each}) > 1:
             raise UserError("y: expected classes of one kind, got both strings and numbers")
         labels = np.array(labels.tolist())
     labels = column_or_1d(labels, warn=True)
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise UserError("y: expected a class for each source row, got NaN or infinity")
+    if labels.dtype.kind == "f":
+        _require_labels(~np.isfinite(labels), "NaN or infinity", rows)
     check_classification_targets(labels)
     return labels
+
+
+def _require_labels(missing: Any, what: str, rows: NDArray[np.intp]) -> None:
+    if missing.any():
+        raise UserError(
+            f"y: expected a class for each source row, got {what} in row {rows[np.flatnonzero(missing)[0]]}"
+            f"{_and_more(missing)}; leave out rows without a class, or give them as rows of the target"
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
+    differs = None if value is None else value != value
+    return not isinstance(differs, bool | np.bool_) or bool(differs)
+
+
+def _first_missing(rows: Any) -> str | None:
+    """Where a table has its first value that is missing or infinite, in words."""
+    table = np.asarray(rows)
+    if table.ndim != 2:  # a sparse matrix, for instance
+        return None
+    if table.dtype.kind == "f":
+        wrong = ~np.isfinite(table)
+    elif table.dtype == object:
+        wrong = np.array([[_is_missing(each) or each in (np.inf, -np.inf) for each in row] for row in table.tolist()])
+    else:
+        return None
+    if not wrong.any():
+        return None
+    row, column = np.argwhere(wrong)[0]
+    return f"row {row}, column {column}"
+
+
+def _too_large(
+    argument: str, values: NDArray[np.float64], large: Any, rows: NDArray[np.intp], expected: str
+) -> UserError:
+    first = np.flatnonzero(large)[0]
+    column = np.abs(values[first]).argmax()
+    return UserError(
+        f"{argument}: row {rows[first]}, column {column}: expected {expected}, got {values[first, column]:g}"
+        f"{_and_more(large)}; mend or leave out such rows"
+    )
+
+
+def _and_more(wrong: Any) -> str:
+    return f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
 
 
 def _kept(numbers: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:
