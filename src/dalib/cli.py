@@ -15,7 +15,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dalib.complaints import in_our_words, without_breaks
-from dalib.config import ELSEWHERE, OUR_BACKBONES, TrainConfig, by_name
+from dalib.config import ELSEWHERE, NO_URL, OUR_BACKBONES, TrainConfig, by_name
+from dalib.config import PATHS as PATHS_OF_TRAIN
 from dalib.console import output, say, standard_streams
 from dalib.errors import (
     OutputClosedError,
@@ -25,6 +26,7 @@ from dalib.errors import (
     TrainingDivergedError,
     UserError,
 )
+from dalib.files import expanded, is_url
 from dalib.presets import PRESETS, settings_of
 
 if TYPE_CHECKING:
@@ -43,12 +45,7 @@ DEEPEST = 20
 
 SHELLS = ("bash", "zsh", "tcsh")
 
-PATHS = frozenset(
-    (
-        *("source", "target", "target_labels", "weights", "init", "root", "evaluate", "prior", "out", "resume"),
-        *("run", "runs", "data", "labels", "images"),
-    )
-)
+PATHS = frozenset((*PATHS_OF_TRAIN, "resume", "run", "runs", "data", "labels", "images"))
 """Arguments that shells complete by files; ``data`` is also a group of settings, which takes one."""
 
 WORKING = ("train", "eval", "query", "predict", "export", "report")
@@ -113,7 +110,7 @@ def _of_several(message: str) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    arguments = with_sources_united([with_underscores(argument) for argument in arguments])
+    arguments = with_sources_united(with_paths([with_underscores(argument) for argument in arguments]))
     for file in _configurations(arguments):
         _require_plain(Path(file))
     arguments = _with_backbone_of_init(arguments)
@@ -468,6 +465,25 @@ def with_sources_united(arguments: list[str]) -> list[str]:
         else:
             rest.append(argument)
     return [*rest, "--source", json.dumps(sources)] if len(sources) > 1 else arguments
+
+
+def with_paths(arguments: list[str]) -> list[str]:
+    """The arguments with the home folder in place of a leading ``~``, which a shell leaves in ``--source=~/images``.
+
+    Raises:
+        UserError: a URL in place of a path, as it was given: paths would drop one of its slashes.
+
+    >>> with_paths(["export", "runs/first", "--out=~nobody-of-this-name/x"])
+    ['export', 'runs/first', '--out=~nobody-of-this-name/x']
+    """
+    found, option = [], ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (option, "", argument)
+        option = name if argument.startswith("--") and not equals else ""
+        if is_url(value):
+            raise UserError(f"{name or 'RUN'} {value}: {NO_URL}")
+        found.append(f"{name}={expanded(value)}" if equals else expanded(argument))
+    return found
 
 
 def with_underscores(argument: str) -> str:

@@ -35,7 +35,7 @@ from dalib.engine.runlog import last_step
 from dalib.errors import RanksLostError, RunStoppedError, StoppedError, TrainingDivergedError, UserError
 from dalib.exporting import export as export
 from dalib.feature_space import features_folder
-from dalib.files import locked, put_in_place
+from dalib.files import locked, put_in_place, quoted
 from dalib.outcome import all_of, judge, ship, write_pictures, write_predictions
 from dalib.predicting import predict as predict
 from dalib.predictions import evaluate as evaluate
@@ -113,7 +113,7 @@ def train(
                 raise UserError(f"{what}. Nothing was trained; make room, or name another folder with --out") from error
             raise UserError(
                 f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: dalib train "
-                f"--resume {run.root}"
+                f"--resume {quoted(run.root)}"
             ) from error
     return run
 
@@ -270,14 +270,14 @@ def _how_to_go_on(run: RunFolder, step: int | None) -> str:
     where = "" if step is None else f" after step {step}"
     if not run.summary.is_file():
         return f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
-    return f"stopped{where}; go on with: dalib train --resume {run.root}"
+    return f"stopped{where}; go on with: dalib train --resume {quoted(run.root)}"
 
 
 def _lost(run: RunFolder, error: Exception) -> str:
     what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
     return (
         f"lost the others, one of them ended or cannot be reached ({what}). What that one printed says why; go on with "
-        f"the same launcher and: dalib train --resume {run.root}"
+        f"the same launcher and: dalib train --resume {quoted(run.root)}"
     )
 
 
@@ -522,7 +522,7 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
     if not config.overwrite:
         raise UserError(
             f"--out {run.root}: there is something already; give another folder, "
-            f"add --overwrite to replace a run, or go on with it: dalib train --resume {run.root}"
+            f"add --overwrite to replace a run, or go on with it: dalib train --resume {quoted(run.root)}"
         )
     with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
         pass

@@ -13,10 +13,16 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dalib.errors import UserError
+from dalib.files import expanded, is_url
 
 MethodName = Literal["self-ensemble", "mean-teacher", "fixmatch", "adamatch", "mcc", "source-only"]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
+
+PATHS = ("source", "target", "target_labels", "weights", "init", "root", "evaluate", "prior", "out")
+"""Settings of a run that are paths, or names that stand in their place."""
+
+NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
 
 ELSEWHERE = ("device", "cache", "root", "download", "track")
 """Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
@@ -454,6 +460,21 @@ class TrainConfig(_Checked):
     masked_consistency: MaskedConsistencyConfig = field(default_factory=MaskedConsistencyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: EveryConfig = field(default_factory=EveryConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in PATHS:
+            value = getattr(self, name)
+            several = isinstance(value, (list, tuple))
+            paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
+            if paths:
+                object.__setattr__(self, name, paths if several else paths[0])
+
+    @staticmethod
+    def _path(name: str, path: str) -> str:
+        if is_url(path):
+            raise UserError(f"{name}={path!r}: {NO_URL}")
+        return expanded(path)
 
     @property
     def frozen_backbone(self) -> bool:

@@ -19,7 +19,7 @@ from dalib import build
 from dalib.console import say
 from dalib.engine.predict import predict_probabilities
 from dalib.errors import UserError
-from dalib.files import put_in_place
+from dalib.files import expanded, put_in_place
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
 from dalib.predictor import model_folder, open_model
@@ -52,7 +52,7 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
         UserError: something is at ``out``, the network has no such form, a package is missing, or what was
             written does not predict as PyTorch does.
     """
-    folder, path = model_folder(RunFolder.of(run), model), Path(out)
+    folder, path = model_folder(RunFolder.of(run), model), Path(expanded(out))
     _check_place(path, format)
     network, description = build.load_model(folder)
     images = _random_images(sum(_BATCHES), description.preprocessing)

@@ -6,6 +6,8 @@ import contextlib
 import csv
 import io
 import os
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 try:
@@ -29,6 +31,32 @@ def put_in_place(temporary: Path, path: Path) -> None:
     sync(temporary)
     os.replace(temporary, path)  # noqa: PTH105 - the name that says it is atomic
     sync(path.parent)
+
+
+def expanded(path: str | Path) -> str:
+    """Returns a path with the home folder in place of a leading ``~``; without a home folder, as it is.
+
+    Shells leave ``--source=~/images`` as it is, and so do programs that start others.
+    """
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises where there is no home
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is the address of something on another machine.
+
+    >>> is_url("https://example.org/a.zip"), is_url("C:/images"), is_url("s3://bucket")
+    (True, False, True)
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
+
+
+def quoted(path: str | Path) -> str:
+    """Returns a path as it is typed into a shell, in a command that is printed to be given.
+
+    >>> quoted("runs/first"), quoted("my runs/first")
+    ('runs/first', "'my runs/first'")
+    """
+    return shlex.quote(str(path))
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -16,7 +16,7 @@ from dalib.console import say
 from dalib.data.labels import read_target_labels
 from dalib.data.sources import open_target
 from dalib.errors import UserError
-from dalib.files import csv_text
+from dalib.files import csv_text, expanded, quoted
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
 from dalib.predictions import models_of
@@ -57,7 +57,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     Raises:
         UserError: a count below 1, a file that is there, or a run without predictions.
     """
-    run = RunFolder.of(run)
+    run, out = RunFolder.of(run), expanded(out)
     if count < 1:
         raise UserError(f"--n {count}: expected at least 1")
     page = Path(out).with_suffix(".html")
@@ -98,7 +98,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         "of none of these classes stays empty.\n"
-        f"Keep the other columns. Then: dalib eval {run.root} --labels {out}"
+        f"Keep the other columns. Then: dalib eval {quoted(run.root)} --labels {quoted(out)}"
     )
     return chosen
 
@@ -131,7 +131,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     Raises:
         UserError: a run without predictions, or a list that does not fit (``data.labels``).
     """
-    run = RunFolder.of(run)
+    run, file = RunFolder.of(run), expanded(file)
     names, predictions = target_predictions(run)
     classes = _classes(run)
     given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")
@@ -182,8 +182,8 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
     if missing:
         raise UserError(
             f"RUN {run.root}: {' and '.join(missing)} missing; training has not finished "
-            f"(dalib train --resume {run.root}), or the run was made by an older version "
-            f"(again: dalib train --config {run.config} --out NEW)"
+            f"(dalib train --resume {quoted(run.root)}), or the run was made by an older version "
+            f"(again: dalib train --config {quoted(run.config)} --out NEW)"
         )
     names = read_texts(run.images, "target")
     try:

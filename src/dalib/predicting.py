@@ -29,7 +29,7 @@ from dalib.data.decoding import Unreadable, decode
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.errors import UserError
-from dalib.files import csv_text, locked, put_in_place, sync
+from dalib.files import csv_text, expanded, locked, put_in_place, sync
 from dalib.predictor import identity_of, open_model
 from dalib.runfolder import RunFolder, read_json, write_json
 
@@ -89,11 +89,12 @@ def predict(
         UserError: bad input; ``OUT.part`` is of other images or of another model, or another process writes it; a full
             disk.
     """
+    images, out = expanded(images), expanded(out)
     if Path(out).suffix.lower() not in ENDINGS:
         raise UserError(
             f"--out {out}: expected a name that ends in .csv, or in .parquet; other kinds of files are not written"
         )
-    place, path = run.root if isinstance(run, RunFolder) else Path(run), Path(out)
+    place, path = run.root if isinstance(run, RunFolder) else Path(expanded(run)), Path(out)
     if path.is_dir():
         raise UserError(f"--out {out}: expected a file, this is a folder; name a file in it, such as {path}/street.csv")
     opened = open_model(place, model=model, device=device)

@@ -19,6 +19,7 @@ from dalib.domains import failures
 from dalib.engine.predict import predict_probabilities
 from dalib.errors import UserError
 from dalib.feature_space import FeatureSpace, features_folder
+from dalib.files import expanded, quoted
 from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
 from dalib.judge.estimate import expected_calibration_error
 from dalib.models.saved import load_description
@@ -53,11 +54,11 @@ def evaluate(
     Returns:
         What is written to ``evaluations/NAME.json`` (:mod:`dalib.runfolder`).
     """
-    run = RunFolder.of(run)
+    run, data = RunFolder.of(run), expanded(data)
     if is_query(data):
         raise UserError(
             f"--data {data}: a list of `dalib query`, whose images were chosen where labels tell most; expected "
-            f"--labels {data}, which accounts for that"
+            f"--labels {quoted(data)}, which accounts for that"
         )
     description = load_description(next(iter(models_of(run).values())))
     where = build.make_device(device)
@@ -148,7 +149,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
     models = run.models()
     if not models:
         raise UserError(
-            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {run.root})"
+            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {quoted(run.root)})"
         )
     return models
 

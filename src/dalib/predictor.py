@@ -15,6 +15,7 @@ from dalib import build
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason
 from dalib.data.sources import picture_of
 from dalib.errors import UserError
+from dalib.files import expanded
 from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.predictions import models_of
@@ -74,7 +75,7 @@ class Predictor:
         try:
             if isinstance(image, str | Path):
                 with pillow_warnings_as_errors():
-                    return read_pixels(Path(image), preprocessing)
+                    return read_pixels(Path(expanded(image)), preprocessing)
             if isinstance(image, Image.Image):
                 image = ImageOps.exif_transpose(image)
             return preprocessing.pixels(picture_of(image))
@@ -105,7 +106,7 @@ def load(path: str | Path, *, model: str | None = None, device: str = "auto") ->
 
 def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
     """As :func:`load`, for rows of stored images."""
-    place = _place_of(Path(path), model)
+    place = _place_of(Path(expanded(path)), model)
     where = build.make_device(device)
     if place.is_file():
         if place.suffix.lower() == ".onnx":
@@ -128,7 +129,7 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
 
 def identity_of(path: str | Path, *, model: str | None = None) -> str:
     """The digest of the files of a model: another model has another one. Errors as :func:`load`."""
-    place = _place_of(Path(path), model)
+    place = _place_of(Path(expanded(path)), model)
     digest = hashlib.blake2b(digest_size=16)
     for each in [place] if place.is_file() else sorted([place / "config.json", *place.glob("*.safetensors")]):
         digest.update(f"{each.name} {each.stat().st_size}\n".encode())

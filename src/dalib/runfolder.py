@@ -89,7 +89,7 @@ from pathlib import Path
 from typing import Any
 
 from dalib.errors import UserError
-from dalib.files import put_in_place
+from dalib.files import expanded, put_in_place
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class RunFolder(TrainingFolder):
         Raises:
             UserError: no such folder, or not a run.
         """
-        run = cls(Path(path))
+        run = cls(Path(expanded(path)))
         if not run.root.is_dir():
             raise UserError(
                 f"RUN {path}: no such folder; give the folder that `dalib train` printed. A training that was killed "

@@ -22,6 +22,7 @@ import dalib
 from dalib import cli, versions
 from dalib.checks import import_conflicts
 from dalib.cli import read_config, run
+from dalib.config import TrainConfig
 from dalib.runfolder import RunFolder
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
@@ -420,3 +421,39 @@ def test_the_built_in_example_reaches_its_bar(tmp_path):
             values.append(models[name]["accuracy"])
     assert np.mean(accuracies["adapted"]) >= 0.95
     assert np.mean(accuracies["adapted"]) > np.mean(accuracies["source-only"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--source=https://example.org/a//b", "--target", "x"], "--source https://example.org/a//b: "),
+        (["train", "--source", "x", "--target", "s3://bucket//x"], "--target s3://bucket//x: "),
+        (["train", "--source=[a, https://example.org//b]", "--target", "x"], "'https://example.org//b'"),
+        (["eval", "https://example.org//run", "--data", "x"], "RUN https://example.org//run: "),
+        (["predict", "run", "--images", "x", "--out=s3://bucket//x.csv"], "--out s3://bucket//x.csv: "),
+    ],
+)
+def test_a_url_is_refused_as_it_was_given(arguments, told, capsys):
+    assert run(arguments) == 2
+    assert told in (line := capsys.readouterr().err)
+    assert "expected a path on this machine, got a URL" in line
+
+
+def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_path, monkeypatch, capsys):
+    home = tmp_path / "home"
+    shutil.copytree(folders, home / "images")
+    shutil.copytree(trained, home / "my run")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(home), 1))
+    settings = TrainConfig(source=["~/images/source"], target="~/images/target", out="~/run")
+    assert (settings.source, settings.target) == ([f"{home}/images/source"], f"{home}/images/target")
+    assert run(["predict", "--images=~/images/target", "~/my run", "--out=~/out.csv"]) == 0
+    assert (home / "out.csv").is_file()
+    assert run(["eval", "~/my run", "--data=~/images/labelled"]) == 0
+    assert run(["query", "~/my run", "--n=4", "--out=~/my list.csv"]) == 0
+    assert f"Then: dalib eval '{home}/my run' --labels '{home}/my list.csv'" in capsys.readouterr().out
+    assert run(["train", "--source=~/images/source", "--target=~/images/target", "--out=~/my run", *QUICK]) == 2
+    assert f"dalib train --resume '{home}/my run'" in capsys.readouterr().err
+    assert dalib.load("~/my run").classes == ("dark", "light")
+    assert not (tmp_path / "~").exists()

@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from dalib.data.decoding import pillow_warnings_as_errors, read_picture
+from dalib.files import quoted
 from dalib.report.page import environment, part
 from dalib.runfolder import write_text
 
@@ -68,8 +69,8 @@ def write_labelling_page(
             cells=[[_text(cell) for cell in row] for row in rows],
             columns=list(columns),
             classes=list(classes),
-            run=_text(str(run)),
-            list=_text(str(csv_file)),
+            run=_text(quoted(run)),
+            list=_text(quoted(csv_file)),
             file=_text(csv_file.name),
             key=f"dalib-{uuid.uuid4()}",
             style=part("style.css"),
