@@ -113,7 +113,7 @@ def _run(arguments: list[str]) -> int:
     arguments = with_sources_united(with_paths([with_underscores(argument) for argument in arguments]))
     for file in _configurations(arguments):
         _require_plain(Path(file))
-    arguments = _with_backbone_of_init(arguments)
+    arguments = _with_preset(_with_backbone_of_init(arguments))
     parser = make_parser(arguments)
     try:
         parsed = parser.parse_args(arguments)
@@ -412,6 +412,18 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
     return [*arguments, "--backbone", backbone] if isinstance(backbone, str) else arguments
 
 
+def _with_preset(arguments: list[str]) -> list[str]:
+    """The command line with the preset that its backbone asks for, as if it had been typed.
+
+    ``--print_config=skip_default`` would leave it out as a default, and what it prints would be another run.
+    """
+    preset = preset_in(arguments)
+    given = _first_look(arguments, "--preset", "--config")
+    if arguments[:1] not in (["train"], ["checks"]) or preset is None or (given.preset, given.config) != (None, None):
+        return arguments
+    return [arguments[0], "--preset", preset, *arguments[1:]]
+
+
 def _configurations(arguments: list[str]) -> list[str]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", nargs="?", action="append", default=[])
@@ -502,7 +514,7 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         UserError: a file that is missing or does not fit.
     """
-    parser = _parser("")
+    parser = _parser("", prog="dalib train")
     parser.add_class_arguments(TrainConfig, as_group=False)
     _require_plain(path)
     try:
@@ -546,7 +558,12 @@ class _Parser(ArgumentParser):
     """Says what is wrong in one line, without the usage of fifty options in front of it."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        raise UserError(f"{in_our_words(message, self._option_string_actions)} (see {self.prog} --help)")
+        about: ArgumentParser = self
+        commands = self._subcommands_action
+        for name, command in (commands._name_parser_map if commands is not None else {}).items():
+            if f"Subcommand '{name}' " in message or f"are required: {name}." in message:
+                about = command
+        raise UserError(f"{in_our_words(message, about._option_string_actions)} (see {about.prog} --help)")
 
 
 def _parser(description: str, **settings: Any) -> ArgumentParser:

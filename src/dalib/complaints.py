@@ -26,6 +26,8 @@ _SINGLE = re.compile(r"(?P<first>Expected .*?)\. Got value: ?(?P<value>.*)")
 _ONE_OF = re.compile(r"Expected a typing\.Literal\[(.*)\]")
 _KIND = re.compile(r"Expected a <class '(\w+)'>")
 _CHOICE = re.compile(r"argument (?P<name>\S+): invalid choice: '(?P<value>.*?)' \(choose from (?P<choices>.*)\)")
+_NOT_ACCEPTED = re.compile(r"Subcommand '[\w-]+' does not accept option '(?P<name>[^']+)'")
+_REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
 _UNKNOWN = re.compile(r"unrecognized arguments: (?P<name>-\S+)")
 
 
@@ -39,10 +41,22 @@ def in_our_words(message: object, names: Iterable[str] = ()) -> str:
     '--method: expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?'
     >>> in_our_words("unrecognized arguments: --bakbone x", ["--batch", "--backbone"])
     'unrecognized arguments: --bakbone x; did you mean --backbone?'
+    >>> in_our_words("Subcommand 'train' does not accept option 'bakbone'", ["--batch", "--backbone"])
+    'bakbone: no such setting; did you mean backbone?'
+    >>> in_our_words("the following arguments are required: predict.run, predict.out", ["--out"])
+    'expected RUN and --out, which are missing'
     """
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", without_breaks(message))
+    names = list(names)
     if (found := _UNKNOWN.search(text)) is not None:
         text += meant(found["name"].split("=")[0], names)
+    elif (found := _NOT_ACCEPTED.search(text)) is not None:  # a key in a file
+        text = f"{found['name']}: no such setting{meant(found['name'], [name.lstrip('-') for name in names])}"
+    elif (found := _REQUIRED.search(text)) is not None:
+        # as COMMAND.NAME, where the whole command line is parsed
+        missing = [each.split(".", 1)[-1] for each in found["names"].split(", ")]
+        missing = [f"--{each}" if f"--{each}" in names else each.upper() for each in missing]
+        text = f"expected {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} missing"
     elif (found := _CHOICE.search(text)) is not None:
         choices = re.findall(r"'(.*?)'", found["choices"])
         text = f"{found['name']}: expected one of {', '.join(choices)}, got {found['value']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,9 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
         )
     right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
     estimates = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
+    difference = _difference(given, differ, right, strata, population) if len(right) == 2 else None
+    if difference is not None:
+        estimates = _fitting(estimates, difference)
     some = next(iter(estimates.values()))
     if some.unlabelled > 0:
         notes.append(
@@ -161,8 +165,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     }
     for name, each in estimates.items():
         say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
-    if len(right) == 2:
-        difference = _difference(given, differ, right, strata, population)
+    if difference is not None:
         result["difference"] = _as_json(difference)
         say(f"{'difference':12} {_in_words(difference)}; they differ on {int(differ.sum())} of {len(names)} images")
     say(f"from {len(given.rows)} labels of {len(names)} target images, 95% intervals")
@@ -283,6 +286,25 @@ def _difference(
             sizes[max(population) + 1] = missing
     one, other = (right[name][here].tolist() for name in NAMES)
     return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing)
+
+
+def _fitting(estimates: dict[str, LabelledEstimate], difference: LabelledEstimate) -> dict[str, LabelledEstimate]:
+    """The accuracies such that the one less the other is the difference.
+
+    They are it where each stratum has a label. One without a label is left out of the accuracies, which makes each of
+    them a share of the rest; the difference knows that there is none where the models agree. The mean of both
+    accuracies stays.
+    """
+    adapted, source_only = (estimates[name] for name in NAMES)
+    if math.isnan(difference.value):  # no image on which they differ has a label, so that the accuracies are equal
+        return estimates
+    half = difference.value / 2
+    middle = min(max((adapted.value + source_only.value) / 2, abs(half)), 1 - abs(half))
+    values = {NAMES[0]: middle + half, NAMES[1]: middle - half}
+    return {
+        name: replace(each, value=value, low=min(each.low, value), high=max(each.high, value))
+        for (name, each), value in zip(estimates.items(), map(values.__getitem__, estimates), strict=True)
+    }
 
 
 def _in_words(difference: LabelledEstimate) -> str:

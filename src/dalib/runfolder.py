@@ -127,6 +127,11 @@ class RunFolder(TrainingFolder):
             UserError: no such folder, or not a run.
         """
         run = cls(Path(expanded(path)))
+        if _is_exported(run.root):
+            raise UserError(
+                f"RUN {path}: a model without its run, as `dalib export` writes them; `dalib predict` and dalib.load "
+                "take it, this needs the run: give the folder that `dalib train` printed"
+            )
         if not run.root.is_dir():
             raise UserError(
                 f"RUN {path}: no such folder; give the folder that `dalib train` printed. A training that was killed "
@@ -215,6 +220,13 @@ class RunFolder(TrainingFolder):
         else:
             found = {"adapted": self.model, "source-only": self.source_only.model}
         return {name: folder for name, folder in found.items() if (folder / "config.json").is_file()}
+
+
+def _is_exported(path: Path) -> bool:
+    """Whether a path is a model without a run."""
+    if path.is_file():
+        return path.suffix.lower() in (".onnx", ".pt2")
+    return (path / "model.safetensors").is_file() and not (path / "summary.json").is_file()
 
 
 def read_json(path: Path) -> Any:

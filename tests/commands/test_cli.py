@@ -457,3 +457,60 @@ def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_
     assert f"dalib train --resume '{home}/my run'" in capsys.readouterr().err
     assert dalib.load("~/my run").classes == ("dark", "light")
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "self_ensemble: {thresold: 0.5}",
+            "self_ensemble.thresold: no such setting; did you mean self_ensemble.threshold?",
+        ),
+        ("bakbone: small", "bakbone: no such setting; did you mean backbone?"),
+        ("optimiser: {lr: 0.1}", "did you mean optimizer"),
+    ],
+)
+def test_a_misspelt_key_in_a_file_gets_the_nearest_name(content, told, tmp_path, capsys):
+    (tmp_path / "settings.yaml").write_text(content)
+    assert run(["train", "--config", str(tmp_path / "settings.yaml")]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["predict", "run", "--images", "x"], "expected --out, which is missing (see dalib predict --help)"),
+        (["export"], "expected RUN and --format and --out, which are missing (see dalib export --help)"),
+        (["compare"], "expected RUNS, which is missing"),
+    ],
+)
+def test_what_is_missing_is_named_as_it_is_typed(arguments, told, capsys):
+    assert run(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["eval", "query", "report", "compare"])
+@pytest.mark.parametrize("what", ["model.onnx", "model.pt2", "model"])
+def test_a_model_without_its_run_is_told_what_it_is(command, what, trained, tmp_path, capsys):
+    path = tmp_path / what
+    if what == "model":
+        shutil.copytree(trained / "model", path)
+    else:
+        path.write_bytes(b"a model")
+    more = {"eval": ["--data", "x"], "compare": [str(trained)]}.get(command, [])
+    assert run([command, str(path), *more]) == 2
+    assert f"RUN {path}: a model without its run, as `dalib export` writes them" in capsys.readouterr().err
+
+
+def test_what_is_printed_without_defaults_keeps_a_preset_that_the_backbone_implies(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(["train", "--backbone", "resnet18", "--print_config"])
+    whole = yaml.safe_load(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        run(["train", "--backbone", "resnet18", "--print_config=skip_default"])
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed) == {"preset": "photo-features", "backbone": "resnet18"}
+    (tmp_path / "printed.yaml").write_text(printed)
+    with pytest.raises(SystemExit):
+        run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out) == whole

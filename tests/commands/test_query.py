@@ -159,6 +159,32 @@ def test_a_stratum_without_a_label_widens_the_interval(taken_out, a_run, tmp_pat
     assert "without a label" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("missing", range(6))
+def test_accuracies_and_difference_fit_where_a_stratum_has_no_label(missing, a_run, tmp_path, capsys):
+    found, labels, _ = a_run
+    rows = query(found, tmp_path / "few.csv", "--n", "60")
+    strata = sorted({row["stratum"] for row in rows})
+    without = strata[missing % len(strata)]
+    rows.sort(key=lambda row: row["stratum"] == without)
+    fill_in(rows, labels, tmp_path / "few.csv", only=sum(row["stratum"] != without for row in rows))
+    result = evaluate(found, tmp_path / "few.csv")
+    models, difference = result["models"], result["difference"]["value"]
+    if difference is not None:
+        assert models["adapted"]["value"] - models["source-only"]["value"] == pytest.approx(difference, abs=1e-9)
+    for each in models.values():
+        assert each["low"] <= each["value"] <= each["high"]
+
+
+def test_accuracies_and_difference_fit_where_all_labels_are_where_models_differ(a_run, tmp_path):
+    found, labels, tensors = a_run
+    differ = tensors["target/adapted"].argmax(dim=1) != tensors["target/source-only"].argmax(dim=1)
+    rows = [{"path": NAMES[number], "label": ""} for number in differ.nonzero().flatten().tolist()[:20]]
+    fill_in(rows, labels, tmp_path / "plain.csv")
+    result = evaluate(found, tmp_path / "plain.csv")
+    values = [result["models"][name]["value"] for name in ("adapted", "source-only")]
+    assert values[0] - values[1] == pytest.approx(result["difference"]["value"], abs=1e-9)
+
+
 def test_a_plain_list_counts_as_a_random_sample_and_says_so(a_run, tmp_path, capsys):
     found, labels, _ = a_run
     rows = [{"path": name} for name in NAMES[100:180]]
