@@ -44,7 +44,7 @@ from dalib.presets import check_applied
 from dalib.priors import check_prior, first_prior
 from dalib.report.page import write_report
 from dalib.report.sheets import write_view_sheet
-from dalib.resuming import check_unchanged, claimed, fingerprints_of, settings_of
+from dalib.resuming import check_unchanged, claimed, contents_of, fingerprints_of, settings_of
 from dalib.runfolder import RunFolder, TrainingFolder, read_json, write_json, write_text
 from dalib.starting import Start
 from dalib.stopping import StopRequests
@@ -346,6 +346,7 @@ def _summary_at_start(
         "status": "running",
         "settings": settings_of(config),
         "fingerprints": fingerprints_of(domains) if world.first else {},
+        "contents": contents_of(config) if world.first else {},
         "started": _now(),
         "method": config.method,
         "source": name_of(config.source),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.config import ELSEWHERE, by_name
@@ -10,14 +12,16 @@ from dalib.console import say
 from dalib.data.fingerprint import fingerprint
 from dalib.errors import UserError
 from dalib.files import locked
-from dalib.runfolder import read_json
+from dalib.models.weights import locate_weights
+from dalib.predictions import models_of
+from dalib.priors import KINDS
+from dalib.runfolder import RunFolder, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dalib.config import TrainConfig
     from dalib.domains import Domains
-    from dalib.runfolder import RunFolder
 
 _OF_THE_COMMAND = (*ELSEWHERE, "out", "overwrite", "preset", "strict")
 
@@ -55,6 +59,29 @@ def fingerprints_of(domains: Domains) -> dict[str, str]:
     return found
 
 
+def contents_of(config: TrainConfig) -> dict[str, str]:
+    """Digests of the files that a run takes besides images, each under the setting that names it."""
+    files: dict[str, list[Path]] = {}
+    if config.weights is not None:
+        files["weights"] = [locate_weights(config.weights)]
+    if config.init is not None:
+        models = models_of(RunFolder.existing(config.init))
+        files["init"] = [
+            models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
+        ]
+    if config.prior not in KINDS:
+        files["prior"] = [Path(config.prior)]
+    return {setting: _digest_of(paths) for setting, paths in files.items()}
+
+
+def _digest_of(paths: Iterable[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
 def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bool) -> None:
     """Compare the summary that is about to be written with that of the run's beginning.
 
@@ -76,6 +103,11 @@ def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bo
             else:
                 where = f"the {domain} {now[domain]}"
             changes.append(f"{where} has changed ({counted})")
+    changes += [
+        f"what --{setting} {now['settings'][setting]} holds has changed"
+        for setting, old in (before.get("contents") or {}).items()
+        if setting in now["contents"] and now["contents"][setting] != old  # else another file is named, which is told
+    ]
     if changes and not allow_changes:
         raise UserError(
             f"--resume {run.root}: {'; '.join(changes)}. Put it back as it was, or add --allow_changes to go on all "

@@ -30,6 +30,7 @@ summary.json::
     {"dalib": version, "torch": version, "python": version, "device": text,
      "status": "running" | "done" | "diverged" | "collapsed",
      "settings": {setting: value}, "fingerprints": {"source": hex, "target": hex},     (what --resume compares)
+     "contents": {"weights": hex, "init": hex, "prior": hex},                          (likewise, of files it names)
      "started": ISO time, "method": as --method names it,
      "source": text, "target": text, "classes": [names],
      "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n,

@@ -14,11 +14,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dalib import commands
 from dalib.cli import read_config, run
+from dalib.config import TrainConfig
 from dalib.files import locked
+from dalib.resuming import contents_of
 from dalib.runfolder import RunFolder
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
@@ -89,6 +91,34 @@ def test_changed_images_are_told_and_refused_unless_allowed(images, tmp_path, ca
     (moving / "target" / "1.png").unlink()
     assert "10 images then, 9 now" in refusal(capsys, "train", "--resume", str(out))
     assert run(["train", "--resume", str(out), "--allow_changes"]) == 0
+
+
+def test_changed_contents_of_init_and_prior_are_told_and_refused(images, finished, tmp_path, capsys):
+    first, prior, out = tmp_path / "first", tmp_path / "prior.csv", tmp_path / "run"
+    shutil.copytree(finished, first)
+    prior.write_text("dark,1\nlight,1\n")
+    assert run(arguments(images, out, "--init", str(first), "--prior", str(prior))) == 0
+    assert set(json.loads((out / "summary.json").read_text())["contents"]) == {"init", "prior"}
+    assert run(["train", "--resume", str(out)]) == 0
+    tensors = load_file(first / "model" / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, first / "model" / "model.safetensors")
+    prior.write_text("dark,1\nlight,2\n")
+    said = refusal(capsys, "train", "--resume", str(out))
+    assert f"what --init {first} holds has changed; what --prior {prior} holds has changed. Put it back" in said
+    summary = json.loads((out / "summary.json").read_text())
+    del summary["contents"]  # as older versions wrote it
+    (out / "summary.json").write_text(json.dumps(summary))
+    assert run(["train", "--resume", str(out)]) == 0
+
+
+def test_the_digest_of_weights_follows_their_content(tmp_path):
+    file = tmp_path / "weights.safetensors"
+    config = TrainConfig(backbone="resnet18", weights=str(file))
+    found = set()
+    for content in (b"one", b"other", b"one"):
+        file.write_bytes(content)
+        found.add(contents_of(config)["weights"])
+    assert len(found) == 2
 
 
 def test_a_run_goes_on_where_its_images_have_moved_by_its_configuration(images, cut, finished, tmp_path):
