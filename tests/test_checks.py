@@ -202,3 +202,37 @@ def test_the_configurations_that_train_prints_and_writes_are_taken(tmp_path, cap
     assert "--resume" not in capsys.readouterr().out
     assert run(["checks", "--resume", "runs/first"]) == 2
     assert "--resume is of train" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cut_off(folders):
+    """One image of the source, whose header can be read and whose pixels cannot."""
+    file = sorted((folders / "source").glob("*/*.png"))[0]
+    file.write_bytes(file.read_bytes()[:-200])
+    return file
+
+
+def test_files_that_are_cut_off_are_counted(folders, cache, cut_off, capsys):
+    out = printed(capsys, "--source", f"{folders}/source", *SMALL)
+    assert "source " + f"{folders}/source: 7 images, 2 classes" in out
+    assert f"skipped 1 image that cannot be read:\n  {cut_off}: image file is truncated" in out
+    assert not cache.exists()
+
+
+def test_strict_refuses_what_strict_training_would(folders, cache, cut_off, capsys):
+    assert run(["checks", "--source", f"{folders}/source", "--strict", *SMALL]) == 2
+    assert f"--source {folders}/source: 1 images cannot be read (for instance {cut_off}: " in capsys.readouterr().err
+
+
+def test_a_source_of_one_class_is_refused_before_anything_is_measured(folders, cache, capsys):
+    shutil.copytree(folders / "source" / "cat", folders / "one" / "cat")
+    assert run(["checks", "--source", f"{folders}/one", "--target", f"{folders}/target", *SMALL]) == 2
+    told = capsys.readouterr()
+    assert f"--source {folders}/one: expected at least two class folders, found one (cat)" in told.err
+    assert "steps/s" not in told.out
+
+
+def test_of_many_files_some_are_decoded(folders, cache, monkeypatch, capsys):
+    monkeypatch.setattr("dalib.checks.MOST_DECODED", 3)
+    assert "3 of 8 files are decoded; --strict decodes all" in printed(capsys, "--source", f"{folders}/source", *SMALL)
+    assert "are decoded" not in printed(capsys, "--source", f"{folders}/source", "--strict", *SMALL)

@@ -18,6 +18,7 @@ from dalib import build
 from dalib._version import __version__
 from dalib.commands import check_counts, describe_device, steps_for
 from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
+from dalib.data.decoding import decode
 from dalib.data.listing import Listing
 from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, listing_of, open_source, open_target
 from dalib.data.survey import survey
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dalib.config import TrainConfig
+    from dalib.data.decoding import Unreadable
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.survey import DomainSurvey, Survey
 
 MOST = 10  # names in a line
+
+MOST_DECODED = 1000
+"""Files of a domain that are decoded to find those that are cut off; with --strict all of them are."""
+
+_TOGETHER = 64  # files that are in memory at once
 
 
 def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
@@ -76,6 +83,12 @@ def _describe_data(
         of_target = listing_of(config.target, argument="--target", labelled=False, root=config.root)
     with CountedProgress("looked at files") as progress:
         found = survey(of_source, of_target, preprocessing, on_progress=progress)
+    with CountedProgress("decoded files") as progress:
+        found = replace(
+            found,
+            source=_without_damaged(of_source, found.source, preprocessing, config.strict, progress),
+            target=_without_damaged(of_target, found.target, preprocessing, config.strict, progress),
+        )
     counts: dict[str, int] = {}
     targets = 0
     if source:
@@ -92,6 +105,11 @@ def _describe_data(
         for name in sorted(counts):
             say(f"  {name}: {counts[name]}")
         _describe_files(found.source)
+        if len(counts) == 1:
+            raise UserError(
+                f"--source {name_of(config.source)}: expected at least two class folders, found one "
+                f"({next(iter(counts))}); give a folder that holds one folder of images for each class"
+            )
     if target:
         if found.target is None:
             unlabelled = open_target(config.target, preprocessing, partner=config.source, **where)
@@ -103,6 +121,14 @@ def _describe_data(
         say(f"target {config.target}: {targets} images, their labels unused if there are any")
         _describe_files(found.target)
     _describe_both(found)
+    if config.strict:
+        for argument, domain in (("--source", found.source), ("--target", found.target)):
+            if domain is not None and domain.unreadable:
+                raise UserError(
+                    f"{argument} {domain.where}: {len(domain.unreadable)} images cannot be read (for instance "
+                    f"{domain.unreadable[0].path}: {domain.unreadable[0].reason}). Mend or remove them, or leave out "
+                    "--strict to skip them"
+                )
     return sum(counts.values()), len(counts), targets
 
 
@@ -135,6 +161,44 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
         tuple(note for listing in listings for note in listing.notes),
     )
     return united, others
+
+
+def _without_damaged(
+    listing: Listing | None,
+    domain: DomainSurvey | None,
+    preprocessing: Preprocessing,
+    whole: bool,
+    on_progress: Callable[[int, int], None],
+) -> DomainSurvey | None:
+    """The survey of a domain without the files that have a header and no whole picture, which decoding finds.
+
+    Args:
+        whole: decode all files; otherwise at most MOST_DECODED of them, evenly spread.
+    """
+    if listing is None or domain is None:
+        return domain
+    known = {each.path for each in domain.unreadable}
+    positions = [position for position, path in enumerate(listing.paths) if str(path) not in known]
+    if not whole and len(positions) > MOST_DECODED:
+        say(f"{listing.where}: {MOST_DECODED} of {len(positions)} files are decoded; --strict decodes all")
+        positions = [positions[number * len(positions) // MOST_DECODED] for number in range(MOST_DECODED)]
+    damaged: dict[int, Unreadable] = {}
+    for first in range(0, len(positions), _TOGETHER):
+        some = positions[first : first + _TOGETHER]
+        _, kept, failed = decode([listing.paths[position] for position in some], preprocessing)
+        lost = sorted(set(range(len(some))) - set(kept.tolist()))
+        damaged.update(zip([some[number] for number in lost], failed, strict=True))
+        on_progress(first + len(some), len(positions))
+    counts = None if domain.class_counts is None else dict(domain.class_counts)
+    if counts is not None and listing.labels is not None and listing.classes is not None:
+        for position in damaged:
+            counts[listing.classes[listing.labels[position]]] -= 1
+    return replace(
+        domain,
+        images=domain.images - len(damaged),
+        class_counts=counts,
+        unreadable=(*damaged.values(), *domain.unreadable),
+    )
 
 
 def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
