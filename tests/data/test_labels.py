@@ -1,8 +1,9 @@
 import os
 
 import pytest
+import torch
 
-from dalib.data.labels import read_target_labels, rows_by_name
+from dalib.data.labels import TargetLabels, hold_out, read_target_labels, rows_by_name
 from dalib.errors import UserError
 
 NAMES = ["photos/a.png", "photos/b, c.png", "photos/=1+1.png", 'photos/"quoted"\n.png', "photos/x/a.png"]
@@ -91,3 +92,45 @@ def test_many_unknown_labels_are_counted(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_target_labels(tmp_path / "none.csv", NAMES, CLASSES, "photos", argument="--labels")
+
+
+# some are held out to judge
+
+
+def given(count, *, strata=None):
+    return TargetLabels(
+        rows=torch.arange(count) + 100,
+        labels=torch.arange(count) % 3,
+        listed=count + 7,
+        strata=strata,
+        population=None if strata is None else {0: 500, 1: 500},
+    )
+
+
+def test_few_labels_are_all_learnt_from():
+    few = given(49)
+    assert hold_out(few, seed=0) == (few, None)
+
+
+@pytest.mark.parametrize("count", [50, 61, 300])
+def test_every_fifth_of_many_is_held_out_of_each_class_alike(count):
+    learnt, held = hold_out(given(count), seed=0)
+    assert len(held.rows) == count // 5
+    assert sorted([*learnt.rows.tolist(), *held.rows.tolist()]) == list(range(100, 100 + count))
+    assert torch.equal(held.labels, (held.rows - 100) % 3)
+    counts = torch.bincount(held.labels, minlength=3)
+    assert counts.max() - counts.min() <= 1
+    assert held.listed == len(held.rows)
+
+
+def test_the_seed_decides_which_are_held_out():
+    first, again, other = (hold_out(given(60), seed)[1].rows.tolist() for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_sample_that_was_drawn_by_strata_stays_one():
+    strata = torch.tensor([0, 1]).repeat_interleave(30)
+    learnt, held = hold_out(given(60, strata=strata), seed=0)
+    assert torch.bincount(held.strata).tolist() == [6, 6]
+    assert held.population == learnt.population == {0: 500, 1: 500}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from dalib.complaints import meant
 from dalib.data.listing import LIST_ENDINGS, text_of
+from dalib.data.stream import permuted
 from dalib.errors import UserError
+from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 
 DESIGN = {"stratum", "population"}
 """The columns that say how the images of a list were chosen."""
+
+HELD_OUT = 5
+"""Of so many labels one is held out from training, to judge by."""
+
+FEWEST_TO_HOLD_OUT = 50
+"""Labels; of fewer all are learnt from, as fewer than 10 images would judge next to nothing."""
 
 MOST_MISTAKES = 3
 """As many are told at once."""
@@ -46,6 +54,30 @@ class TargetLabels:
     """(n,) int64, the stratum that each image was chosen from; None for a list that does not say."""
     population: Mapping[int, int] | None = None
     """The size of each stratum in the file, also of those without a label."""
+
+    def taken(self, chosen: Tensor) -> TargetLabels:
+        """Returns a part of them, as if the others were not in the file; ``chosen`` are positions (m,) or (n,) bool."""
+        strata = None if self.strata is None else self.strata[chosen]
+        rows = self.rows[chosen]
+        return replace(self, rows=rows, labels=self.labels[chosen], listed=len(rows), strata=strata)
+
+
+def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels | None]:
+    """Returns the labels to learn from, and those to judge by, which training must not see.
+
+    Every fifth label is held out, of each stratum and class alike, where there are at least 50; else none. Equal seeds
+    hold out the same images.
+    """
+    count = len(given.rows)
+    if count < FEWEST_TO_HOLD_OUT:
+        return given, None
+    order = permuted(torch.arange(count).numpy(), count, derive_seed(seed, "held-out target labels"))
+    strata = torch.zeros_like(given.labels) if given.strata is None else given.strata
+    keys = list(zip(strata.tolist(), given.labels.tolist(), strict=True))
+    chosen = sorted(order.tolist(), key=lambda position: keys[position])[HELD_OUT - 1 :: HELD_OUT]
+    held = torch.zeros(count, dtype=torch.bool)
+    held[chosen] = True
+    return given.taken(~held), given.taken(held)
 
 
 def read_target_labels(
