@@ -56,7 +56,8 @@ plt.show()
 #
 # One call does what ``dalib train`` does. A source-only model is trained first. Then the adaptation starts from its
 # weights: the student goes on learning from the labelled source, and from agreeing with its teacher on the target.
-# ``evaluate`` names labelled images that are measured once, when everything is decided.
+# ``evaluate`` names labelled images that both models are measured on in the end; where one is clearly better, it is
+# selected.
 
 run = train(
     TrainConfig(
@@ -74,8 +75,8 @@ run = train(
 # Read the judgement
 # ------------------
 #
-# The judgement uses no target label: whether adaptation helped, which model predicts, and how accurate each is thought
-# to be. The held-out labels, which nobody has in earnest, tell here how far to believe it.
+# The judgement uses no target label: whether adaptation helped, which model it favours, and how accurate each is
+# thought to be. The held-out labels, which nobody has in earnest, tell here how far to believe it.
 
 judgement = json.loads(run.judgement.read_text())
 evaluation = json.loads((run.evaluations / "digits-held-out.json").read_text())

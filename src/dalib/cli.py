@@ -181,6 +181,10 @@ def _run(arguments: list[str]) -> int:
         say(f"wrote {commands.export(run, given['format'], given['out'], model=given['model'])}")
     elif command == "report":
         say(f"report  {commands.report(RunFolder.existing(given['run']))}")
+    elif command == "keep":
+        kept = RunFolder.existing(given["run"])
+        say(commands.keep(kept, given["model"]).sentence)
+        say(f"report  {commands.report(kept)}")
     elif command == "cache":
         commands.cache(given["action"], given["key"])
     else:
@@ -226,7 +230,8 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     evaluate = _parser(
         "Measure a run's models against labels, and put the result into its report. Give a labelled set (--data), or "
         "labels of a few of the target's own images (--labels), which tell the accuracy on the whole target with an "
-        "interval."
+        "interval. Where one model is clearly better, it becomes the run's selected model, unless you have chosen one "
+        "(dalib keep)."
     )
     evaluate.add_argument("run", help=_RUN_HELP)
     evaluate.add_argument(
@@ -257,8 +262,9 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     commands.add_subcommand("query", query, help="choose target images to label")
 
     compare = _parser(
-        "Rank runs on the same target, the best first, without a target label: by label-free scores, and by how often "
-        "each agrees with all of them together."
+        "Rank runs on the same target, the best first: by measured accuracy where all of them were measured on the "
+        "same labels; else without a target label, by label-free scores and by how often each agrees with all of them "
+        "together. Both models of each run are shown."
     )
     compare.add_argument("runs", nargs="+", metavar="RUN", help="the runs' folders, at least two")
     commands.add_subcommand("compare", compare, help="which of several runs is best")
@@ -270,7 +276,7 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     predict.add_argument("run", help=f"{_RUN_HELP}; or a file or folder that dalib export wrote")
     predict.add_argument("--images", required=True, help="a folder of images, flat or nested, or a list of them")
     predict.add_argument("--out", required=True, help="the file to write: CSV, or Parquet if it ends in .parquet")
-    predict.add_argument("--model", default=None, help="adapted or source-only; by default the run's own")
+    predict.add_argument("--model", default=None, help="adapted or source-only; by default the run's selected model")
     _add_common(predict, cache="off")
     commands.add_subcommand("predict", predict, help="predict a folder of images")
 
@@ -282,8 +288,16 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     export.add_argument("run", help=_RUN_HELP)
     export.add_argument("--format", required=True, choices=["onnx", "torch-export", "torch", "hf"], help="which form")
     export.add_argument("--out", required=True, help="what to write: a file .onnx or .pt2, or a folder; not there yet")
-    export.add_argument("--model", default=None, help="adapted or source-only; by default the run's own")
+    export.add_argument("--model", default=None, help="adapted or source-only; by default the run's selected model")
     commands.add_subcommand("export", export, help="write the model for other programs")
+
+    keep = _parser(
+        "Select one of a run's models by hand: from then on predict, export, eval, dalib.load and the report use it, "
+        "whatever labels say. Both models stay in the run's folder, and the command can be given again."
+    )
+    keep.add_argument("run", help=_RUN_HELP)
+    keep.add_argument("model", choices=["adapted", "source-only"], help="which one")
+    commands.add_subcommand("keep", keep, help="select one of a run's models")
 
     report = _parser("Write a run's report.html anew.")
     report.add_argument("run", help=_RUN_HELP)

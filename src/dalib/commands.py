@@ -36,15 +36,18 @@ from dalib.errors import RanksLostError, RunStoppedError, StoppedError, Training
 from dalib.exporting import export as export
 from dalib.feature_space import features_folder
 from dalib.files import locked, put_in_place, quoted
-from dalib.outcome import all_of, judge, ship, write_pictures, write_predictions
+from dalib.labelling import judge_held_out
+from dalib.outcome import all_of, judge, write_pictures, write_predictions
 from dalib.predicting import predict as predict
+from dalib.predictions import decide, measure, measurement_of, slug
 from dalib.predictions import evaluate as evaluate
-from dalib.predictions import measure, slug
 from dalib.presets import check_applied
 from dalib.priors import check_prior, first_prior
 from dalib.report.page import write_report
 from dalib.report.sheets import write_view_sheet
 from dalib.resuming import check_unchanged, claimed, contents_of, fingerprints_of, settings_of
+from dalib.run.selection import conclude
+from dalib.run.selection import keep as keep
 from dalib.runfolder import RunFolder, TrainingFolder, read_json, write_json, write_text
 from dalib.starting import Start
 from dalib.stopping import StopRequests
@@ -225,7 +228,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     write_predictions(run, said, domains)
     judgement = judge(trained, said, config, classes)
     write_json(run.judgement, judgement)
-    ship(run, judgement["shipped"])
+    conclude(run, judgement["shipped"], "user" if config.keep == "adapted" and len(trained) > 1 else "judgement")
     write_pictures(run, trained, said, domains, config.seed)
     summary["seconds"]["judgement"] = time.monotonic() - since
     summary |= _summary_at_end(config, trained, said, judgement)
@@ -235,11 +238,35 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     for reason in judgement["reasons"]:
         say(f"  {reason}")
 
+    if len(trained) > 1:
+        say(run.selection().sentence)
+    if domains.held_out is not None:
+        judge_held_out(run, str(config.target_labels), domains.held_out)
     measured = {}
     if evaluated is not None and labelled is not None:
-        measured = measure(run, evaluated, labelled, device)["models"]
+        result = measure(run, evaluated, labelled, device, asked=config.evaluate is not None)
+        measured = result["models"]
+        _decide_if_asked(run, config, result)
     report(run)
     tracking.end(_outcome(summary, judgement, measured))
+
+
+def _decide_if_asked(run: RunFolder, config: TrainConfig, result: dict[str, Any]) -> None:
+    """Let a measurement that the user asked for decide the selection; say that one by default does not.
+
+    What a named target is measured on by default are a benchmark's labels, which a user has not: which model the run
+    selects must not depend on them.
+    """
+    if config.evaluate is not None:
+        decide(run, result, held=True)
+        return
+    measured, selection = measurement_of(result), run.selection()
+    if measured is not None and measured.better not in (None, selection.model):
+        say(
+            f"On these labels the {measured.better} model is better. They were not asked for and select no model; "
+            f"dalib eval {quoted(run.root)} --data {quoted(result['data'])} or "
+            f"dalib keep {quoted(run.root)} {measured.better} does"
+        )
 
 
 def _tracked(
@@ -358,6 +385,7 @@ def _summary_at_start(
             "target": len(domains.target.names),
             "unreadable": len(domains.train.unreadable) + len(domains.target.unreadable),
             **({} if domains.labels is None else {"target_labelled": len(domains.labels.rows)}),
+            **({} if domains.held_out is None else {"target_held_out": len(domains.held_out.rows)}),
         },
         "seconds": {"data": seconds},
         "models": {},
@@ -567,6 +595,8 @@ def _say_data(summary: dict[str, Any], domains: Domains) -> None:
     counts = summary["counts"]
     labelled = counts.get("target_labelled", 0)
     labels = f"{labelled} of them with a label to learn from" if labelled else "their labels unused if there are any"
+    if held_out := counts.get("target_held_out"):
+        labels += f", {held_out} with a label that is held out to judge the models"
     say(
         f"source {summary['source']}: {counts['source']} images to train on, "
         f"{counts['source_validation']} to validate, {len(summary['classes'])} classes; "

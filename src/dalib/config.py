@@ -352,7 +352,8 @@ class TrainConfig(_Checked):
             scikit-learn); or a named data set.
         target_labels: labels of a few of the target's images, if there are any, as a CSV file of path and label such as
             the list of dalib query, filled in. The adaptation learns from them too: about every eighth labelled image
-            of a batch is one of these. The source-only model does not see them.
+            of a batch is one of these. The source-only model does not see them. Of 50 labels or more, every fifth is
+            held out from training, and judges both models.
         backbone: small and digits are ours; paper-small and paper-large are the paper's; any other is a name of timm's,
             such as resnet50.
         weights: of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME, the file in an
@@ -370,7 +371,8 @@ class TrainConfig(_Checked):
         download: fetch a named data set that is not there, where torchvision can.
         evaluate: labelled data to measure on once, after training: a folder with a folder for each class,
             digits-held-out, or a named test set such as usps-test; by default the target's own if the target has a
-            name, else nothing.
+            name, else nothing. Where one model is clearly better on it, that one is selected; what is measured by
+            default selects none.
         out: the run's folder; by default a new one in runs/.
         track: show the metrics elsewhere while training goes on: tensorboard, in RUN/tensorboard, or wandb.
         method: self-ensemble; its family, mean-teacher, fixmatch and adamatch; mcc, which has no teacher; or
@@ -387,8 +389,9 @@ class TrainConfig(_Checked):
         select: which weights of the adaptation become its model: judged, those of the evaluation whose predictions for
             the target are surest and most various, where the source is still known; the last; or most-confident, those
             with the largest share of confident target images, as the paper's authors choose. None needs a target label.
-        keep: what predicts in the end: the better of source-only and adapted, as far as can be told without target
-            labels, or the adapted model whatever the signs say.
+        keep: which model is selected in the end: the better of source-only and adapted, by labels where there are some
+            to judge by, else as far as can be told without; or the adapted model, whatever signs and labels say. dalib
+            keep changes it later.
         steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
         epochs: how often to go through the larger of source and target, where steps are not given.
         batch: source images, and as many target images, a step; several processes divide them.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dalib.console import CountedProgress, say
-from dalib.data.labels import TargetLabels, read_target_labels
+from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.rows import Concatenated, Selected, StreamedImages
 from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, open_source, open_target
 from dalib.data.stream import permuted
@@ -47,7 +47,9 @@ class Domains:
     whole: WholeSource | None = None
     """Where there are features to be computed."""
     labels: TargetLabels | None = None
-    """Of some of the target's images, where they are given."""
+    """Of some of the target's images, where they are given: those to learn from."""
+    held_out: TargetLabels | None = None
+    """Those that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
     joined: LabelledImages | None = None
     """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
 
@@ -94,11 +96,12 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
     training_rows = order[kept:].sort().values
     train = _rows(source, training_rows)
-    labels, joined = None, None
+    labels, held_out, joined = None, None, None
     if config.target_labels is not None:
-        labels = read_target_labels(
+        given = read_target_labels(
             config.target_labels, target.names, source.classes, config.target, argument="--target_labels"
         )
+        labels, held_out = hold_out(given, config.seed)
         if not config.features:  # else they are joined as features
             joined = _joined(train, target, labels, _some(target.images, labels.rows), config.batch)
     return Domains(
@@ -108,6 +111,7 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
         to_predict=target.images,
         whole=WholeSource(source.images, training_rows) if config.features else None,
         labels=labels,
+        held_out=held_out,
         joined=joined,
     )
 
@@ -160,6 +164,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: T
         target=replace(domains.target, images=of_target),
         to_predict=plain(domains.target.images, config.target),
         labels=labels,
+        held_out=domains.held_out,
         joined=joined,
     )
 

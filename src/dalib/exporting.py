@@ -22,7 +22,7 @@ from dalib.errors import UserError
 from dalib.files import expanded, put_in_place
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
-from dalib.predictor import model_folder, open_model
+from dalib.predictor import chosen_model, model_folder, open_model
 from dalib.runfolder import RunFolder, write_text
 
 if TYPE_CHECKING:
@@ -45,15 +45,18 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
     Args:
         format: ``onnx`` (a file .onnx), ``torch-export`` (a file .pt2), ``torch`` or ``hf`` (folders).
         out: must not be there yet.
-        model: ``adapted`` or ``source-only``; by default the run's own. It predicts as the run does, with its mean
+        model: ``adapted`` or ``source-only``; by default the selected one. It predicts as the run does, with its mean
             over views if it has one.
 
     Raises:
         UserError: something is at ``out``, the network has no such form, a package is missing, or what was
             written does not predict as PyTorch does.
     """
-    folder, path = model_folder(RunFolder.of(run), model), Path(expanded(out))
+    run, path = RunFolder.of(run), Path(expanded(out))
+    chosen = chosen_model(run.root, model)
+    folder = model_folder(run, chosen.model)
     _check_place(path, format)
+    say(f"exporting the {chosen.in_words}")
     network, description = build.load_model(folder)
     images = _random_images(sum(_BATCHES), description.preprocessing)
     expected = predict_probabilities(network, images, description.preprocessing.normalize, device=torch.device("cpu"))

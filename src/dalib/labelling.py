@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dalib.console import say
-from dalib.data.labels import read_target_labels
+from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.errors import UserError
 from dalib.files import csv_text, expanded, quoted
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
-from dalib.predictions import models_of
+from dalib.predictions import models_of, say_if_optimistic
 from dalib.report.labels import picture_in, write_labelling_page
 from dalib.report.sheets import as_image
-from dalib.runfolder import RunFolder, read_json, read_texts, write_json, write_text
+from dalib.run.selection import settle
+from dalib.runfolder import Measurement, RunFolder, read_json, read_texts, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 NAMES = ("adapted", "source-only")
 COLUMNS = ("path", "label", "stratum", "population", "weight")
+
+FEWEST_FAIR = 10
+"""Labels that no model was trained on, to select a model by where the adapted one was trained on the others."""
 
 
 def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
@@ -99,7 +103,8 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         "of none of these classes stays empty.\n"
-        f"Keep the other columns. Then: dalib eval {quoted(run.root)} --labels {quoted(out)}"
+        f"Keep the other columns. Then: dalib eval {quoted(run.root)} --labels {quoted(out)}\n"
+        f"{run.selection().sentence}; labels can change that"
     )
     return chosen
 
@@ -124,7 +129,9 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     """Estimate each model's accuracy on the target, and their difference, from labels of a few of its images.
 
     Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
-    any other one as a simple random sample.
+    any other one as a simple random sample. Where the 95% interval of the difference leaves out 0, the better model
+    becomes the selected one, unless the user has chosen (:func:`dalib.run.selection.keep`). Labels that the adaptation
+    was trained on (--target_labels) have no part in that.
 
     Returns:
         What is written to ``labelled.json`` (:mod:`dalib.runfolder`).
@@ -136,43 +143,124 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     names, predictions = target_predictions(run)
     classes = _classes(run)
     given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")
-    differ = _differ(predictions)
-    strata, population, notes = _design(given, len(names), file, differ)
-    if known := len(_trained_on(run, names, classes) & set(given.rows.tolist())):
+    trained_on = _trained_on(run, names, classes)
+    learnt = torch.isin(given.rows, given.rows if trained_on is None else trained_on)
+    notes, known = [], 0 if trained_on is None else int(learnt.sum())
+    if known:
         notes.append(
             f"adapted was trained on {known} of these labels (--target_labels), so it does better on these images than "
             "on others like them; for a fair number label other images: dalib query with another --seed"
         )
+    found = _estimated(given, predictions, file)
+    result = _as_result(found, file, given, len(names), notes)
+    if known:
+        result["trained_on"] = known
+    _say(result, found)
+    write_json(run.labelled, result)
+    if len(predictions) < 2:
+        say(f"{run.selection().sentence}; it is the only one")
+        return result
+    fair = found
+    if learnt.any():
+        others = int((~learnt).sum())
+        if others < FEWEST_FAIR:
+            say(
+                f"Labels that adapted was trained on, or may have been, select no model, and {others} others are too "
+                f"few. {run.selection().sentence}"
+            )
+            return result
+        say(f"the selection goes by the {others} labels that adapted was not trained on")
+        fair = _estimated(given.taken(~learnt), predictions, file)
+    _decide(run, fair, file, held=False)
+    return result
+
+
+def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> dict[str, Any]:
+    """Estimate both models' accuracy from those of --target_labels that no training saw, and let it decide.
+
+    The process that trains calls it, which holds the run's lock, once the run's predictions are written.
+
+    Returns:
+        What :func:`evaluate_labels` returns. It is written where the run has no labels that a person gave later.
+    """
+    names, predictions = target_predictions(run)
+    say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
+    found = _estimated(held_out, predictions, file)
+    result = _as_result(found, file, held_out, len(names), []) | {"held_out": True}
+    _say(result, found)
+    if not run.labelled.is_file() or read_json(run.labelled).get("held_out"):
+        write_json(run.labelled, result)
+    if len(predictions) == 2:
+        _decide(run, found, file, held=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Estimated:
+    """What labels say of each model, and of their difference where there are two; ``differ`` is on how many images."""
+
+    models: dict[str, LabelledEstimate]
+    difference: LabelledEstimate | None
+    differ: int
+    count: int
+    notes: list[str]
+
+
+def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str) -> _Estimated:
+    differ = _differ(predictions)
+    strata, population, notes = _design(given, len(differ), file, differ)
     right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
-    estimates = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
+    models = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
     difference = _difference(given, differ, right, strata, population) if len(right) == 2 else None
     if difference is not None:
-        estimates = _fitting(estimates, difference)
-    some = next(iter(estimates.values()))
-    if some.unlabelled > 0:
+        models = _fitting(models, difference)
+    return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes)
+
+
+def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> dict[str, Any]:
+    """What labelled.json holds; ``notes`` come after those on how the labels were chosen."""
+    notes = [*found.notes, *notes]
+    unlabelled = next(iter(found.models.values())).unlabelled
+    if unlabelled > 0:
         notes.append(
-            f"{some.unlabelled:.1%} of the target is in strata without a label: the intervals count it from all wrong "
+            f"{unlabelled:.1%} of the target is in strata without a label: the intervals count it from all wrong "
             "to all right"
         )
     result: dict[str, Any] = {
         "labels": file,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "count": len(given.rows),
-        "target": len(names),
+        "count": found.count,
+        "target": target,
         "design": "simple random" if given.population is None else "stratified",
         "notes": notes,
-        "models": {name: _as_json(each) for name, each in estimates.items()},
+        "models": {name: _as_json(each) for name, each in found.models.items()},
     }
-    for name, each in estimates.items():
+    return result if found.difference is None else result | {"difference": _as_json(found.difference)}
+
+
+def _say(result: dict[str, Any], found: _Estimated) -> None:
+    for name, each in found.models.items():
         say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
-    if difference is not None:
-        result["difference"] = _as_json(difference)
-        say(f"{'difference':12} {_in_words(difference)}; they differ on {int(differ.sum())} of {len(names)} images")
-    say(f"from {len(given.rows)} labels of {len(names)} target images, 95% intervals")
-    for note in notes:
+    if found.difference is not None:
+        on = f"they differ on {found.differ} of {result['target']} images"
+        say(f"{'difference':12} {_in_words(found.difference)}; {on}")
+    say(f"from {result['count']} labels of {result['target']} target images, 95% intervals")
+    for note in result["notes"]:
         say(f"note: {note}")
-    write_json(run.labelled, result)
-    return result
+
+
+def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None:
+    """Let the difference decide the run's selection, and print what came of it."""
+    difference = found.difference
+    adapted, source_only = (found.models[name].value for name in NAMES)
+    if difference is None or math.isnan(difference.value + adapted + source_only):
+        say(run.selection().sentence)
+        return
+    measured = Measurement(
+        file, "labelled", found.count, adapted, source_only, difference.value, difference.low, difference.high
+    )
+    say(settle(run, measured, held=held))
+    say_if_optimistic(run, "labelled", file)
 
 
 def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
@@ -250,17 +338,19 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
     return given.strata, population, notes
 
 
-def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> set[int]:
-    """The rows whose labels the adaptation saw, as far as the list is still there."""
-    config = _configuration(run)
-    file, target = config.get("target_labels"), read_json(run.summary)["target"]
+def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor | None:
+    """Returns the rows (n,) whose labels the adaptation saw; None where their list is not there any more."""
+    config, summary = _configuration(run), read_json(run.summary)
+    file = config.get("target_labels")
     if file is None:
-        return set()
+        return torch.zeros(0, dtype=torch.int64)
     try:
-        return set(read_target_labels(file, names, classes, target, argument="--target_labels").rows.tolist())
+        given = read_target_labels(file, names, classes, summary["target"], argument="--target_labels")
     except UserError as error:
         say(f"note: which labels the run was trained on is not known: {error}")
-        return set()
+        return None
+    # runs of older versions held out none
+    return hold_out(given, config.get("seed", 0))[0].rows if "target_held_out" in summary["counts"] else given.rows
 
 
 def _difference(

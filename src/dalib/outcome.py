@@ -1,9 +1,8 @@
-"""What a run comes to: what its models say is kept, the two are compared without target labels, and one is shipped."""
+"""What a run comes to: what its models say is kept, and the two are compared without target labels."""
 
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from dalib.engine.predict import predict_probabilities
 from dalib.files import put_in_place
 from dalib.judge.accuracy import reliability_bins
+from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
     AccuracyEstimate,
     estimate_accuracy,
@@ -83,18 +83,23 @@ def judge(
         stopped=own.stopped,
         frozen=config.frozen_backbone,
     )
+    at_chance = [name for name, each in trained.items() if _learnt_nothing(each.evidence)]
+    verdict = without_chance(
+        verdict, at_chance, {name: each.evidence.validation_accuracy for name, each in trained.items()}
+    )
     shipped = verdict.better if config.keep == "better" else "adapted"
     if shipped not in trained:
         shipped = next(iter(trained))
     reasons = list(verdict.reasons)
     if shipped != verdict.better and len(trained) > 1:
-        reasons.append("The adapted model predicts all the same, as --keep adapted asks")
+        reasons.append("The adapted model is selected all the same, as --keep adapted asks")
     distances = {name: _distance(each.evidence) for name, each in trained.items()}
     judgement: dict[str, Any] = {
         "shipped": shipped,
         "outcome": verdict.outcome,
-        "headline": verdict.headline if len(trained) == 1 else f"{verdict.headline}: the {shipped} model predicts",
+        "headline": verdict.headline,
         "reasons": reasons,
+        "at_chance": at_chance,
         "models": {
             name: {
                 "scores": _finite(scored[name].scores),
@@ -135,20 +140,6 @@ _SELECTED = {
 }
 
 
-def ship(run: RunFolder, name: str) -> None:
-    """Bring the model of that name to ``model/``, and the adapted one to ``adapted/model/`` if it is not that."""
-    aside = run.adapted.model
-    shutil.rmtree(aside, ignore_errors=True)
-    if name == "adapted" or not run.source_only.model.is_dir():
-        return
-    copy = run.root / "model.tmp"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(run.source_only.model, copy)
-    aside.parent.mkdir(exist_ok=True)
-    put_in_place(run.model, aside)
-    put_in_place(copy, run.model)
-
-
 def write_pictures(
     run: RunFolder, trained: Mapping[str, Trained], said: Mapping[str, Evidence], domains: Domains, seed: int
 ) -> None:
@@ -180,6 +171,11 @@ def _estimates(said: Evidence, distance: float | None, *, failed: bool) -> dict[
             "bins": reliability_bins(said.validation, said.labels, BINS),
         },
     }
+
+
+def _learnt_nothing(evidence: Evidence) -> bool:
+    """Whether a model is at chance on the source's validation images; never so where there are few."""
+    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1))
 
 
 def _distance(evidence: Evidence) -> float | None:

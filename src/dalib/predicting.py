@@ -30,7 +30,7 @@ from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.errors import UserError
 from dalib.files import csv_text, expanded, locked, put_in_place, sync
-from dalib.predictor import identity_of, open_model
+from dalib.predictor import chosen_model, identity_of, open_model
 from dalib.runfolder import RunFolder, read_json, write_json
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def predict(
         images: a folder of images, flat or nested, or a list of them.
         out: a CSV file, or with the ending .parquet a Parquet file; written whole or not at all. One that is there is
             replaced.
-        model: of a run: ``adapted`` or ``source-only``; by default the run's own.
+        model: of a run: ``adapted`` or ``source-only``; by default the selected one. It is printed which one it is.
         strict: refuse unreadable images; otherwise they are told and have no row.
         cache: where decoded images are kept, as for ``train``; off needs the same memory for any number of images,
             beside that for their names.
@@ -97,6 +97,8 @@ def predict(
     place, path = run.root if isinstance(run, RunFolder) else Path(expanded(run)), Path(out)
     if path.is_dir():
         raise UserError(f"--out {out}: expected a file, this is a folder; name a file in it, such as {path}/street.csv")
+    chosen = chosen_model(place, model)
+    model = chosen.model
     opened = open_model(place, model=model, device=device)
     if not path.absolute().parent.is_dir():
         raise UserError(f"--out {out}: its folder does not exist; make it first")
@@ -109,6 +111,8 @@ def predict(
         with locked(part.lock, wait=False) as lock:
             if lock == "busy":
                 raise UserError(f"--out {out}: another process is writing it; wait for it or give another name")
+            if chosen.in_words:
+                say(f"predicting with the {chosen.in_words}")
             return _predict_all(opened, source, part, images, strict)
     except OSError as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""``dalib eval``: the models that a run has left, measured against labels."""
+"""``dalib eval``: the models of a run, measured against labels, which say which of them is selected."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from dalib import build
 from dalib.console import CountedProgress, say, say_unreadable
 from dalib.data.labels import is_query
+from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
 from dalib.domains import failures
 from dalib.engine.predict import predict_probabilities
@@ -22,8 +23,10 @@ from dalib.feature_space import FeatureSpace, features_folder
 from dalib.files import expanded, quoted
 from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
 from dalib.judge.estimate import expected_calibration_error
+from dalib.judge.paired import paired_difference_interval
 from dalib.models.saved import load_description
-from dalib.runfolder import RunFolder, write_json
+from dalib.run.selection import settle
+from dalib.runfolder import Measurement, RunFolder, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +48,9 @@ def evaluate(
     cache: CachePolicy = "disk",
 ) -> dict[str, Any]:
     """Measure every model of the run against labels, and keep the result in the run's folder.
+
+    Where the 95% interval of the difference leaves out 0, the better model becomes the selected one, unless the user
+    has chosen (:func:`dalib.run.selection.keep`), or the images are those of the run's source.
 
     Args:
         data: a folder with a folder of images for each class, ``digits-held-out``, or a named test set.
@@ -74,11 +80,65 @@ def evaluate(
             on_progress=progress,
             on_note=say,
         )
-    return measure(run, data, labelled, where)
+    result = measure(run, data, labelled, where)
+    decide(run, result)
+    return result
 
 
-def measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.device) -> dict[str, Any]:
-    """Measure every model of the run on ``labelled``, print and write the result."""
+def decide(run: RunFolder, result: dict[str, Any], *, held: bool = False) -> None:
+    """Let what :func:`measure` returned decide the run's selection, and print what came of it.
+
+    Args:
+        held: whether the caller holds the run's lock, as a training does.
+    """
+    measured = measurement_of(result)
+    if measured is None:
+        say(run.selection().sentence + "; it is the only one")
+        return
+    if _is_of_source(run, measured.data):
+        say(f"{measured.data} is of the run's source and says nothing of the target. {run.selection().sentence}")
+        return
+    say(settle(run, measured, held=held))
+    say_if_optimistic(run, "evaluation", measured.data)
+
+
+def measurement_of(result: dict[str, Any]) -> Measurement | None:
+    """Both models in what :func:`measure` returned; None where there are not both."""
+    if "paired" not in result:
+        return None
+    first, second, count = result["paired"]["adapted"], result["paired"]["source_only"], result["count"]
+    low, high = paired_difference_interval(first, second, count)
+    adapted, source_only = (result["models"][name]["accuracy"] for name in ("adapted", "source-only"))
+    return Measurement(
+        str(result["data"]), "evaluation", count, adapted, source_only, (first - second) / count, low, high
+    )
+
+
+def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
+    """Print a warning where the model was selected by these very labels."""
+    selection = run.selection()
+    if selection.chosen_on(labels, data):
+        say(
+            f"note: the {selection.model} model was selected by these labels, so its accuracy on them is a little too "
+            "high; for a fair number measure on labels that had no part in selecting it"
+        )
+
+
+def _is_of_source(run: RunFolder, data: str) -> bool:
+    """Whether the labelled set is the run's source or the test set of it, and not of the target."""
+    summary = read_json(run.summary)
+    source, target = str(summary.get("source", "")), str(summary.get("target", ""))
+    if data in (target, default_evaluation(target)):
+        return False
+    if data in (source, default_evaluation(source)):
+        return True
+    return Path(source).exists() and Path(data).exists() and Path(source).resolve() == Path(data).resolve()
+
+
+def measure(
+    run: RunFolder, data: str, labelled: LabelledImages, device: torch.device, *, asked: bool = True
+) -> dict[str, Any]:
+    """Measure every model of the run on ``labelled``, print and write the result; ``asked`` is whether the user did."""
     predictions = {name: _predicted(folder, labelled.images, data, device) for name, folder in models_of(run).items()}
     failed = failures([labelled.images])  # another image stood in for these
     say_unreadable((*failed, *labelled.unreadable))
@@ -108,6 +168,7 @@ def measure(run: RunFolder, data: str, labelled: LabelledImages, device: torch.d
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(labelled.classes),
         "models": models,
+        "asked": asked,
     }
     if {"adapted", "source-only"} <= right.keys():
         adapted, source_only = right["adapted"], right["source-only"]

@@ -52,9 +52,15 @@ class Predictor:
         UserError: an image that cannot be read.
     """
 
-    def __init__(self, model: OpenedModel) -> None:
+    def __init__(self, model: OpenedModel, name: str = "") -> None:
         self.model = model
         self.classes = model.description.classes
+        self.name = name
+        """Which model it is, and who selected it: ``adapted model (selected by measurement on 200 labelled images)``;
+        empty for one that is not of a run."""
+
+    def __repr__(self) -> str:
+        return f"<Predictor: {self.name or 'model'}, {len(self.classes)} classes>"
 
     @overload
     def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
@@ -95,13 +101,47 @@ def load(path: str | Path, *, model: str | None = None, device: str = "auto") ->
 
     Args:
         path: the folder of a run or of an exported model, or a file that ends in .onnx or .pt2.
-        model: of a run: ``adapted`` or ``source-only``; by default the run's own.
+        model: of a run: ``adapted`` or ``source-only``; by default the selected one. The predictor's ``name``, and
+            what it prints, say which it is and who selected it.
         device: auto, cpu or cuda.
 
     Raises:
         UserError: no such model, or files that are damaged.
     """
-    return Predictor(open_model(path, model=model, device=device))
+    chosen = chosen_model(path, model)
+    return Predictor(open_model(path, model=chosen.model, device=device), chosen.in_words)
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """One model, of a run or alone: ``model`` is its name in the run, ``in_words`` says which it is and why it is it.
+
+    Both are None and empty where a path is not a run's.
+    """
+
+    model: str | None = None
+    in_words: str = ""
+
+
+def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
+    """The model of that name, or the run's selected one: looked up once, so that a switch meanwhile changes nothing.
+
+    Raises:
+        UserError: not a run nor a model, or no model of that name.
+    """
+    place = Path(path)
+    if _is_one_model(place):
+        _place_of(place, model)  # refuses a name
+        return ChosenModel()
+    run = RunFolder.existing(place)
+    model_folder(run, model)  # refuses a name that the run does not have
+    models, selection = models_of(run), run.selection()
+    name = model or next(iter(models))
+    if len(models) == 1:
+        return ChosenModel(name, f"{name} model (the only one of this run)")
+    if name == selection.model:
+        return ChosenModel(name, f"{name} model ({selection.reason})")
+    return ChosenModel(name, f"{name} model (asked for; {selection.model} is {selection.reason})")
 
 
 def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
@@ -140,7 +180,7 @@ def identity_of(path: str | Path, *, model: str | None = None) -> str:
 
 
 def model_folder(run: RunFolder, model: str | None) -> Path:
-    """The folder of a run's model; None is the one that predicts.
+    """The folder of a run's model; None is the selected one.
 
     Raises:
         UserError: none of that name.
@@ -153,14 +193,24 @@ def model_folder(run: RunFolder, model: str | None) -> Path:
 
 def _place_of(path: Path, model: str | None) -> Path:
     """The file or the folder of a model that a path means."""
-    exported = path.suffix.lower() in _ENDINGS and not path.is_dir()
-    if exported and not path.is_file():
-        raise UserError(f"RUN {path}: no such file")
-    if not exported and not _holds_a_model(path):
+    if not _is_one_model(path):
         return model_folder(RunFolder.existing(path), model)
     if model is not None:
         raise UserError(f"--model {model}: {path} is one model; give the folder of a run, or leave out --model")
     return path
+
+
+def _is_one_model(path: Path) -> bool:
+    """Whether it is one model, exported or a folder of its own, and not a run.
+
+    Raises:
+        UserError: an exported file that is not there.
+    """
+    if path.suffix.lower() in _ENDINGS and not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"RUN {path}: no such file")
+        return True
+    return _holds_a_model(path)
 
 
 def _holds_a_model(folder: Path) -> bool:

@@ -48,14 +48,15 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 def fingerprints_of(domains: Domains) -> dict[str, str]:
     """Of source and target, and of the labels of the target; see :func:`dalib.data.fingerprint.fingerprint`."""
-    train, target, labelled = domains.train, domains.target, domains.labels
+    train, target = domains.train, domains.target
     found = {
         "source": fingerprint(train.images, train.names, train.labels),
         "target": fingerprint(target.images, target.names),
     }
-    if labelled is not None:
-        names = [target.names[row] for row in labelled.rows.tolist()]
-        found["target_labelled"] = fingerprint(labelled.rows, names, labelled.labels)
+    for name, labelled in (("target_labelled", domains.labels), ("target_held_out", domains.held_out)):
+        if labelled is not None:
+            names = [target.names[row] for row in labelled.rows.tolist()]
+            found[name] = fingerprint(labelled.rows, names, labelled.labels)
     return found
 
 
@@ -98,7 +99,7 @@ def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bo
         if now["fingerprints"].get(domain) != old:
             then, here = before["counts"][domain], now["counts"].get(domain, 0)
             counted = f"{then} images then, {here} now" if then != here else f"still {here} images, not the same ones"
-            if domain == "target_labelled":
+            if domain in ("target_labelled", "target_held_out"):
                 where = f"what --target_labels {now['settings'].get('target_labels')} labels"
             else:
                 where = f"the {domain} {now[domain]}"

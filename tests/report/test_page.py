@@ -412,7 +412,7 @@ def test_an_estimate_says_that_it_is_one(make_run: MakeRun) -> None:
     assert page.headline == "Adaptation probably helped x (an estimate, not a measurement)"
     assert "estimated without labels" in page.text
     assert "The estimate for the adapted model is not reliable: x." in page.text
-    assert "The adapted model is the one in model/, which predicts." in page.text
+    assert "The adapted model is the selected model of this run." in page.text
     assert "Reason x." in page.text
     assert "Adapted estimate" in page.text
 
@@ -447,7 +447,7 @@ def test_the_same_images_decide(make_run: MakeRun) -> None:
 
 def test_the_models_stand_side_by_side(make_run: MakeRun) -> None:
     page = Page(judged_run(make_run))
-    assert "adaptedin model/, predicts" in page.text
+    assert "adaptedselected" in page.text
     assert "Mutual information" in page.text
     assert "certain and diverse, in nats; higher is better" in page.text
     assert "1.250" in page.text

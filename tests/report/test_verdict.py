@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dalib.report.verdict import Verdict, judged, sampled, verdict_of
+from dalib.runfolder import Measurement, Selection
 
 DONE = {"status": "done", "method": "self-ensemble", "changed": 0.25, "counts": {"target": 1200}}
 
@@ -34,8 +35,9 @@ def verdict(
     *evaluations: dict[str, Any],
     labelled: dict[str, Any] | None = None,
     judgement: dict[str, Any] | None = None,
+    selection: Selection | None = None,
 ) -> Verdict:
-    return verdict_of({**DONE, **(summary or {})}, list(evaluations), labelled or {}, judgement or {}, "RUN")
+    return verdict_of({**DONE, **(summary or {})}, list(evaluations), labelled or {}, judgement or {}, "RUN", selection)
 
 
 def said(found: Verdict) -> str:
@@ -88,14 +90,14 @@ def test_what_went_wrong_comes_first(status: str, measured: bool) -> None:
     assert ("Adaptation helped" in said(found)) == measured
 
 
-def test_a_collapse_tells_its_reason_once_and_what_predicts() -> None:
+def test_a_collapse_tells_its_reason_once_and_which_model_is_selected() -> None:
     reason = "a reason"
     found = verdict(
         {"status": "collapsed", "stopped": {"step": 5, "reason": reason}},
         judgement=judgement("collapsed", "Adaptation collapsed: the source-only model predicts", "source-only"),
     )
     assert said(found).count("A reason.") == 1
-    assert "The source-only model is the one in model/" in said(found)
+    assert "The source-only model is the selected model of this run." in said(found)
     assert "dalib eval RUN --data FOLDER" in found.command
 
 
@@ -166,3 +168,34 @@ def test_labels_of_a_few_images_judge_by_the_interval_of_the_difference(low: flo
     assert verdict(labelled=labelled, judgement=judgement("helped", "x")).kind == "measured"
     del labelled["difference"]
     assert sampled(labelled).headline == ("About 90.0% adapted, 90.0% source-only, from the labels of 50 target images")
+
+
+def measurement(data: str = "photos", labels: Any = "evaluation") -> Measurement:
+    return Measurement(data, labels, 600, 0.9, 0.8, 0.1, 0.05, 0.15)
+
+
+def test_the_selected_model_is_named_and_who_selected_it() -> None:
+    hurt = judgement("hurt", "Adaptation seems to have hurt: the source-only model predicts", "source-only")
+    found = said(verdict(None, evaluation(0.9, 0.8), judgement=hurt, selection=Selection("adapted", "user")))
+    assert "The adapted model is the selected model of this run (selected by the user)." in found
+    assert "source-only model predicts" not in found, "what was selected before does not stand beside it"
+    assert "is better; it is in" not in found
+
+
+@pytest.mark.parametrize(("data", "told"), [("photos", True), ("elsewhere", False)])
+def test_the_accuracy_on_the_labels_that_selected_is_called_too_high(data: str, told: bool) -> None:
+    selection = Selection("adapted", "measurement", measurement(data))
+    found = verdict(None, evaluation(0.9, 0.8), judgement=judgement("helped", "x"), selection=selection)
+    assert ("These labels have selected the adapted model, so its accuracy" in said(found)) == told
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_that_nothing_was_learnt_is_the_first_line_and_no_estimate(measured: bool) -> None:
+    nothing = judgement("unclear", "Nothing was learnt: neither model is better than chance", adapted={})
+    nothing |= {"at_chance": ["adapted"]}
+    found = verdict(None, *([evaluation(0.1, 0.1)] if measured else []), judgement=nothing)
+    assert found.headline.startswith("Nothing was learnt")
+    assert "estimate" not in found.headline
+    assert "A reason." in said(found)
+    contradicted = verdict(None, evaluation(0.9, 0.8, paired=(60, 0)), judgement=nothing)
+    assert contradicted.headline.startswith("Adaptation helped")

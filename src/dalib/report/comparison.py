@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dalib.report.figures import counted, interval, number, percent, short
+
+if TYPE_CHECKING:
+    from dalib.runfolder import Selection
 
 ORDER = ("source-only", "student", "adapted")  # of models, wherever one stands beside the other
 MOST_CLASSES = 12  # of which estimates are shown at once
@@ -56,12 +59,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table, a column for each model; ``shipped`` is the one in model/."""
+    """A table, a column for each model.
+
+    Attributes:
+        shipped: the selected model.
+        why: who selected it.
+        distance: how well the domains are told apart in the features of the model ``distance_of``.
+    """
 
     models: list[str]
     shipped: str
     groups: list[Group]
     distance: float | None = None
+    distance_of: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,9 @@ class ClassEstimates:
     unreliable: bool = False
 
 
-def comparison(summary: Json, evaluations: list[Json], labelled: Json, judgement: Json) -> Comparison | None:
+def comparison(
+    summary: Json, evaluations: list[Json], labelled: Json, judgement: Json, selection: Selection | None = None
+) -> Comparison | None:
     """What is known of each model; nothing if nothing is."""
     own = "source-only" if summary.get("method") == "source-only" else "adapted"
     trained, judged = summary.get("models") or {}, judgement.get("models") or {}
@@ -87,9 +100,10 @@ def comparison(summary: Json, evaluations: list[Json], labelled: Json, judgement
     models = [name for name in ORDER if name in known]
     if not models:
         return None
-    measured = [_measured(evaluation, models) for evaluation in evaluations]
+    measured = [_measured(evaluation, models, selection) for evaluation in evaluations]
     if labelled:
         note = f"from {counted(labelled['count'], 'label')} of {labelled.get('target', 0):,} images"
+        note += _selected_by(selection, "labelled", labelled.get("labels"))
         cells = [estimate_cell(labelled["models"].get(name)) for name in models]
         measured.append(Row("Accuracy on the target", note, cells))
     estimated = [estimate_cell((judged.get(name) or {}).get("estimate")) for name in models]
@@ -110,20 +124,27 @@ def comparison(summary: Json, evaluations: list[Json], labelled: Json, judgement
     ]
     return Comparison(
         models,
-        str(judgement.get("shipped") or own),
+        selection.model if selection else str(judgement.get("shipped") or own),
         [group for group in groups if group.rows],
         number(judgement.get("distance")),
+        str(judgement.get("shipped") or own),
+        selection.reason if selection and len(models) > 1 else "",
     )
 
 
 _VALIDATION = "source_validation_accuracy"
 
 
-def _measured(evaluation: Json, models: list[str]) -> Row:
+def _selected_by(selection: Selection | None, labels: str, data: object) -> str:
+    """What to add where the selected model's accuracy is a little too high, as these labels selected it."""
+    return f"; they selected {selection.model}" if selection and selection.chosen_on(labels, data) else ""
+
+
+def _measured(evaluation: Json, models: list[str], selection: Selection | None) -> Row:
     found = evaluation["models"]
     return Row(
         f"Accuracy on {short(evaluation['data'], 36)}",
-        counted(evaluation["count"], "image"),
+        counted(evaluation["count"], "image") + _selected_by(selection, "evaluation", evaluation["data"]),
         [
             Cell(percent(found[name]["accuracy"]), interval(found[name]["interval"])) if name in found else Cell()
             for name in models

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -38,6 +38,8 @@ from dalib.runfolder import RunFolder, read_json, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dalib.runfolder import Selection
 
 MOST_MATRIX_CLASSES = 20  # more classes: the most confused pairs instead of a matrix
 MOST_PAIRS = 10
@@ -107,6 +109,7 @@ def _content(run: RunFolder) -> Json:
     labelled: Json = clean(read_json(run.labelled)) if run.labelled.is_file() else {}
     judgement: Json = clean(read_json(run.judgement)) if run.judgement.is_file() else {}
     embedding: Json = clean(read_json(run.embedding)) if run.embedding.is_file() else {}
+    selection = _selection_in(run)
     where = clean(shlex.quote(str(run.root)))
     classes = summary.get("classes", [])
     models = {name: summary["models"][name] for name in ORDER if name in summary.get("models", {})}
@@ -117,9 +120,9 @@ def _content(run: RunFolder) -> Json:
         "scatter": scatter,
         "name": clean(run.root.name or run.root.resolve().name),
         "summary": summary,
-        "verdict": verdict_of(summary, evaluations, labelled, judgement, where),
-        "tiles": _tiles(summary, evaluations, labelled, judgement),
-        "comparison": comparison(summary, evaluations, labelled, judgement),
+        "verdict": verdict_of(summary, evaluations, labelled, judgement, where, selection),
+        "tiles": _tiles(summary, evaluations, labelled, judgement, selection),
+        "comparison": comparison(summary, evaluations, labelled, judgement, selection),
         "selection": _selection(summary, judgement),
         "charts": _charts(run, summary, judgement),
         "diagrams": _diagrams(evaluations, judgement),
@@ -142,15 +145,31 @@ def _content(run: RunFolder) -> Json:
     }
 
 
-def _tiles(summary: Json, evaluations: list[Json], labelled: Json, judgement: Json) -> list[Tile]:
+def _selection_in(run: RunFolder) -> Selection | None:
+    """Which model is selected; None where nothing tells yet, or where there is only one."""
+    models = len(run.model_folders())
+    if models == 1 or (models == 0 and not run.selected.is_file()):
+        return None
+    found = run.selection()
+    if found.measured is None:
+        return found
+    return replace(found, measured=replace(found.measured, data=clean(found.measured.data)))  # as evaluations have it
+
+
+def _tiles(
+    summary: Json, evaluations: list[Json], labelled: Json, judgement: Json, selection: Selection | None
+) -> list[Tile]:
+    def by_these(name: str, labels: str, data: object) -> str:
+        chosen = selection is not None and selection.model == name and selection.chosen_on(labels, data)
+        return "selected by these labels" if chosen else ""
+
     tiles = []
     if evaluations:
-        measured = evaluations[0]["models"]
-        tiles = [
-            Tile(f"{name.capitalize()} accuracy", percent(measures["accuracy"]), interval(measures["interval"]))
-            for name in reversed(PAIR)
-            if (measures := measured.get(name))
-        ]
+        measured, data = evaluations[0]["models"], evaluations[0].get("data")
+        for name in reversed(PAIR):
+            if measures := measured.get(name):
+                remarks = filter(None, (interval(measures["interval"]), by_these(name, "evaluation", data)))
+                tiles.append(Tile(f"{name.capitalize()} accuracy", percent(measures["accuracy"]), ", ".join(remarks)))
         if len(tiles) == 2:
             points = points_between(measured["adapted"]["accuracy"], measured["source-only"]["accuracy"])
             tiles.append(Tile("Gain", signed(points), "percentage points"))
@@ -163,7 +182,8 @@ def _tiles(summary: Json, evaluations: list[Json], labelled: Json, judgement: Js
             cell = estimate_cell(estimate)
             if cell.note:
                 count = counted(labelled["count"], "label") if labelled else ""
-                notes = ", ".join(each for each in (cell.note, cell.warning, count) if each)
+                chosen = by_these(name, "labelled", labelled.get("labels"))
+                notes = ", ".join(each for each in (cell.note, cell.warning, count, chosen) if each)
                 tiles.append(Tile(f"{name.capitalize()} {word}", cell.value, notes))
         if summary.get("changed") is not None:
             tiles.append(Tile("Changed class", percent(summary["changed"]), "of the target images"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.report.figures import (
@@ -17,6 +18,9 @@ from dalib.report.figures import (
     signed,
     signed_interval,
 )
+
+if TYPE_CHECKING:
+    from dalib.runfolder import Selection
 
 SIGNIFICANT = 0.05  # a smaller p value is called a clear difference
 
@@ -46,7 +50,14 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def verdict_of(summary: Json, evaluations: list[Json], labelled: Json, judgement: Json, run: str) -> Verdict:
+def verdict_of(
+    summary: Json,
+    evaluations: list[Json],
+    labelled: Json,
+    judgement: Json,
+    run: str,
+    selection: Selection | None = None,
+) -> Verdict:
     """Did adaptation help? In plain words.
 
     Args:
@@ -55,17 +66,23 @@ def verdict_of(summary: Json, evaluations: list[Json], labelled: Json, judgement
         labelled: labelled.json, or empty: labels of a few target images.
         judgement: judgement.json, or empty. With labels it is only compared with them.
         run: the run's folder as it is written on a command line.
+        selection: which model is selected, and by whom; None where only the judgement tells.
     """
+    if judgement.get("headline"):
+        judgement = judgement | {"headline": _OLD_ENDING.sub("", str(judgement["headline"]))}
+    selected = _selected(judgement, selection)
     measured = [judged(evaluation) for evaluation in evaluations]
     if labelled:
         measured.append(sampled(labelled))
     status = str(summary.get("status", "running"))
     if status != "done":
-        return _not_done(status, summary, measured, judgement, run)
+        return _not_done(status, summary, measured, judgement, run, selected)
     if measured:
-        verdict = _with_labels(measured, judgement)
+        name = selection.model if selection else str(judgement.get("shipped"))
+        optimistic = _optimism(evaluations, labelled, selection)
+        verdict = _with_labels(measured, judgement, (*selected, *optimistic, *_better(measured[0], name, run)))
     elif judgement.get("headline"):
-        verdict = _estimated(judgement, run)
+        verdict = _estimated(judgement, run, selected)
     else:
         verdict = _unknown(summary, run)
     return _stopped_early(verdict, summary.get("stopped") or {})
@@ -109,7 +126,8 @@ def judged(evaluation: Json) -> Verdict:
 
 def sampled(labelled: Json) -> Verdict:
     """What the labels of a few target images say: clear where the interval of the difference leaves out zero."""
-    where = f"from the labels of {counted(labelled['count'], 'target image')}"
+    unseen = " that training did not see" if labelled.get("held_out") else ""
+    where = f"from the labels of {counted(labelled['count'], 'target image')}{unseen}"
     models, difference = labelled["models"], labelled.get("difference") or {}
     low, value, high = (number(difference.get(key)) for key in ("low", "value", "high"))
     if low is None or value is None or high is None or not set(_PAIR) <= models.keys():
@@ -177,7 +195,7 @@ def _by_intervals(adapted: Json, source_only: Json, gain: str) -> tuple[Tone, st
     )
 
 
-def _with_labels(measured: list[Verdict], judgement: Json) -> Verdict:
+def _with_labels(measured: list[Verdict], judgement: Json, selected: tuple[str, ...]) -> Verdict:
     first, *others = measured
     headline, outcome = first.headline, judgement.get("outcome")
     if outcome == "collapsed" and first.tone == "hurt":
@@ -185,17 +203,39 @@ def _with_labels(measured: list[Verdict], judgement: Json) -> Verdict:
     elif outcome in _BAD and first.tone != outcome:
         headline += f"; without labels it was judged “{_BAD[outcome]}”"
     notes = [*first.notes, *(f"{verdict.headline}." for verdict in others)]
+    if _nothing_was_learnt(judgement) and first.tone != "helped":
+        headline = f"Nothing was learnt. {headline}"
+        notes += _reasons(judgement)
     if judgement.get("headline"):
         notes.append(f"Without these labels, the judgement was: {sentence(judgement['headline'])}")
-    notes += _shipped(judgement)
-    if judgement.get("shipped") == "source-only" and first.tone == "helped":
-        notes.append("On these labels the adapted model is better; it is in adapted/model/.")
-    if judgement.get("shipped") == "adapted" and first.tone == "hurt":
-        notes.append("On these labels the source-only model is better; it is in source-only/model/.")
-    return Verdict(first.tone, headline, tuple(notes), kind="measured")
+    return Verdict(first.tone, headline, (*notes, *selected), kind="measured")
 
 
-def _estimated(judgement: Json, run: str) -> Verdict:
+def _better(measured: Verdict, selected: str, run: str) -> tuple[str, ...]:
+    """The model that is not selected, where labels say that it is the better one."""
+    better = {"helped": "adapted", "hurt": "source-only"}.get(measured.tone)
+    if better in (None, selected) or selected not in _PAIR:
+        return ()
+    return (
+        f"On these labels the {better} model is better; it is in {better}/model/. To select it: dalib keep {run} "
+        f"{better}",
+    )
+
+
+def _optimism(evaluations: list[Json], labelled: Json, selection: Selection | None) -> tuple[str, ...]:
+    """What to add where the accuracy of the selected model is quoted from the labels that selected it."""
+    if selection is None:
+        return ()
+    here = any(selection.chosen_on("evaluation", each.get("data")) for each in evaluations)
+    if not here and not selection.chosen_on("labelled", labelled.get("labels")):
+        return ()
+    return (
+        f"These labels have selected the {selection.model} model, so its accuracy on them is a little too high; labels "
+        "that had no part in selecting it give a fair one.",
+    )
+
+
+def _estimated(judgement: Json, run: str, selected: tuple[str, ...]) -> Verdict:
     outcome, said = judgement.get("outcome"), str(judgement["headline"]).rstrip(". ")
     estimates = {name: (each or {}).get("estimate") or {} for name, each in (judgement.get("models") or {}).items()}
     headline, notes = said, [_ESTIMATE]
@@ -207,7 +247,7 @@ def _estimated(judgement: Json, run: str) -> Verdict:
     else:
         if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
             headline = f"Adaptation {_BAD[outcome]}: {headline}"
-        if "estimate" not in headline.lower():
+        if "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
             headline += " (an estimate, not a measurement)"
     tone: Tone = "unknown"
     if outcome in _BAD:
@@ -219,7 +259,7 @@ def _estimated(judgement: Json, run: str) -> Verdict:
         for name in _PAIR
         if name in estimates and not estimates[name].get("reliable", True)
     ]
-    notes += [*_shipped(judgement), _HOW_TO_MEASURE]
+    notes += [*selected, _HOW_TO_MEASURE]
     return Verdict(tone, headline, tuple(notes), _commands(run), "estimated", _reasons(judgement))
 
 
@@ -242,10 +282,22 @@ def _commands(run: str) -> str:
     return f"{_command(run)}\n\ndalib query {run} --out to_label.csv\ndalib eval {run} --labels to_label.csv"
 
 
-def _shipped(judgement: Json) -> tuple[str, ...]:
-    """Which model predicts from now on."""
+_OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
+"""Of headlines of older runs: which model is selected may have changed since, and is said in a sentence of its own."""
+
+
+def _selected(judgement: Json, selection: Selection | None) -> tuple[str, ...]:
+    """Which model is selected, and by whom."""
+    if selection is not None:
+        return (f"{selection.sentence}.",) if judgement or selection.by != "judgement" else ()
     shipped = judgement.get("shipped")
-    return (f"The {short(str(shipped))} model is the one in model/, which predicts.",) if shipped else ()
+    return (f"The {short(str(shipped))} model is the selected model of this run.",) if shipped else ()
+
+
+def _nothing_was_learnt(judgement: Json) -> bool:
+    """Whether all models are at chance on the source's validation images, which is measured and no estimate."""
+    at_chance, models = judgement.get("at_chance") or (), judgement.get("models") or {}
+    return bool(models) and all(name in at_chance for name in models)
 
 
 def _reasons(judgement: Json) -> tuple[str, ...]:
@@ -265,18 +317,20 @@ def _at(stopped: Json) -> str:
     return "" if step is None else f" at step {step:,.0f}"
 
 
-def _not_done(status: str, summary: Json, measured: list[Verdict], judgement: Json, run: str) -> Verdict:
+def _not_done(
+    status: str, summary: Json, measured: list[Verdict], judgement: Json, run: str, selected: tuple[str, ...]
+) -> Verdict:
     headline, *notes = _unfinished(status, summary.get("stopped") or {}, run)
     if measured:
         said = [f"{verdict.headline}." for verdict in measured]
-        return Verdict("unfinished", headline, (*notes, *said, *_shipped(judgement)), kind="measured")
+        return Verdict("unfinished", headline, (*notes, *said, *selected), kind="measured")
     reasons = tuple(reason for reason in _reasons(judgement) if reason not in notes)
     if not judgement:
         return Verdict("unfinished", headline, tuple(notes))
     return Verdict(
         "unfinished",
         headline,
-        (*notes, *_shipped(judgement), _HOW_TO_MEASURE),
+        (*notes, *selected, _HOW_TO_MEASURE),
         _commands(run),
         "estimated",
         reasons,

@@ -1,0 +1,1 @@
+"""A run on disk: what is decided of it after training."""
