@@ -85,6 +85,87 @@ def test_a_run_that_is_not_judged_is_told(tmp_path, capsys):
     assert "no judgement.json" in capsys.readouterr().err
 
 
+def measured(root, data, *, count=100, asked=None, **accuracies):
+    """Write what `dalib eval --data` leaves."""
+    models = {name.replace("_", "-"): {"accuracy": value} for name, value in accuracies.items()}
+    result = {"data": data, "count": count, "when": "2026", "models": models}
+    (root / "evaluations").mkdir(exist_ok=True)
+    content = result if asked is None else result | {"asked": asked}
+    (root / "evaluations" / f"{data}.json").write_text(json.dumps(content))
+
+
+def test_a_measurement_on_the_same_labels_decides_and_it_says_so(tmp_path, capsys):
+    runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
+    measured(tmp_path / "clustered", "street", adapted=0.5, source_only=0.7)
+    measured(tmp_path / "right", "street", adapted=0.6, source_only=0.4)
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert order_of(printed) == ["right", "clustered"]
+    assert "accuracy of their selected models on street (100 labelled images)" in printed
+    assert "No target label was used" not in printed
+    assert "60.0%" in printed
+
+
+@pytest.mark.parametrize("other", [{"data": "elsewhere"}, {"data": "street", "count": 99}])
+def test_measurements_on_other_labels_do_not_compare(other, tmp_path, capsys):
+    runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
+    measured(tmp_path / "clustered", "street", adapted=0.5)
+    measured(tmp_path / "right", **other, adapted=0.6)
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert order_of(printed) == ["clustered", "right"]
+    assert "No target label was used" in printed
+    assert "not all runs on the same labels" in printed
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_test_set_that_is_measured_by_default_does_not_decide(old, tmp_path, capsys):
+    runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
+    for name, accuracy in (("clustered", 0.5), ("right", 0.6)):
+        measured(tmp_path / name, "usps-test", asked=None if old else False, adapted=accuracy)
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary | {"target": "usps"}))
+    assert run(["compare", *runs]) == 0
+    assert order_of(capsys.readouterr().out) == ["clustered", "right"]
+
+
+def test_both_models_of_a_run_are_shown_and_the_selected_one_competes(tmp_path, capsys):
+    runs = [write_run(tmp_path / "one", [0, 1, 2, 0], 0.9), write_run(tmp_path / "two", [0, 1, 2, 1], 0.8)]
+    target = sure_of([0, 1, 2, 1])
+    save_file(
+        {"target/adapted": sure_of([0, 0, 0, 0]), "target/source-only": target},
+        tmp_path / "two" / "predictions.safetensors",
+    )
+    judgement = json.loads((tmp_path / "two" / "judgement.json").read_text())
+    judgement["models"]["source-only"] = {"scores": {"target_class_ami": 0.95, "target_corr_c": 0.5}}
+    (tmp_path / "two" / "judgement.json").write_text(json.dumps(judgement))
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert order_of(printed) == ["one", "two"]
+    assert printed.count("adapted, selected") == 2
+    assert "source-only" in printed
+    selection = {"version": 1, "model": "source-only", "by": "measurement", "when": "", "measured": None}
+    (tmp_path / "two" / "selection.json").write_text(json.dumps(selection))
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert order_of(printed) == ["two", "one"]
+    assert "source-only, selected" in printed
+    assert "Labels decided which model is selected in some of the runs" in printed
+
+
+def test_a_model_that_labels_selected_has_not_failed_whatever_was_judged_without_them(tmp_path, capsys):
+    runs = [
+        write_run(tmp_path / "hurt", [0, 1, 2, 0], 0.9, outcome="hurt"),
+        write_run(tmp_path / "fair", [0, 1, 2, 1], 0.8),
+    ]
+    assert run(["compare", *runs]) == 0
+    assert order_of(capsys.readouterr().out) == ["fair", "hurt"]
+    selection = {"version": 1, "model": "adapted", "by": "measurement", "when": "", "measured": None}
+    (tmp_path / "hurt" / "selection.json").write_text(json.dumps(selection))
+    assert run(["compare", *runs]) == 0
+    assert order_of(capsys.readouterr().out) == ["hurt", "fair"]
+
+
 @pytest.mark.parametrize("damage", ["predictions.safetensors", "judgement.json"])
 def test_a_damaged_run_is_told(tmp_path, capsys, damage):
     runs = [write_run(tmp_path / name, [0] * 4, 0.9) for name in ("one", "two")]
