@@ -97,6 +97,22 @@ def contents(text: str = "photos", classes: tuple[str, ...] = ("ant", "bee", "ca
             "models": {"adapted": labelled, "source-only": labelled},
             "difference": labelled | {"value": 0.1, "low": -0.1, "high": 0.2},
         },
+        "selection.json": {
+            "version": 1,
+            "model": "adapted",
+            "by": "measurement",
+            "measured": {
+                "data": text,
+                "labels": "evaluation",
+                "count": 30,
+                "adapted": 0.9,
+                "source_only": 0.7,
+                "difference": 0.2,
+                "low": 0.05,
+                "high": 0.35,
+            },
+            "when": "2026",
+        },
         "samples/samples.json": [
             {"file": "000.png", "name": text, "group": group, "predictions": predictions}
             for group in ("most", "least", "differ")

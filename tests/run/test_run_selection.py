@@ -219,6 +219,21 @@ def test_without_hard_links_models_are_copied(run, adapted_and_source_only, monk
     assert weights(run.model) == weights(run.adapted.model) == adapted_and_source_only[0]
 
 
+def test_a_full_disk_leaves_the_copy_behind_and_the_selection_right(run, adapted_and_source_only, monkeypatch, capsys):
+    conclude(run, "adapted", "judgement")
+
+    def full(*_):
+        raise OSError(28, "No space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(selecting, "put_in_place", full)
+        keep(run, "source-only")
+    assert "is not the selected model" in capsys.readouterr().out
+    assert weights(next(iter(run.models().values()))) == adapted_and_source_only[1]
+    keep(run, "source-only")
+    assert weights(run.model) == adapted_and_source_only[1]
+
+
 def test_nobody_selects_while_another_process_trains(run):
     conclude(run, "adapted", "judgement")
     with locked(run.lock, wait=False):

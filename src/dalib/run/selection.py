@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
+from dalib.console import say
 from dalib.errors import UserError
 from dalib.files import locked, put_in_place, quoted
 from dalib.runfolder import ModelName, RunFolder, Selection
@@ -161,8 +162,12 @@ def _has_both(run: RunFolder) -> bool:
 def _follow(run: RunFolder, selection: Selection) -> None:
     """Bring ``model/`` in step with the selection."""
     folder = run.model_folders().get(selection.model)
-    if folder is not None and folder != run.model:
+    if folder is None or folder == run.model:
+        return
+    try:
         _copy(folder, run.model)
+    except OSError as error:  # a full disk, or a file that is open on Windows
+        say(f"note: {run.model} is not the selected model ({error}); dalib goes by {run.selected.name}, others may not")
 
 
 def _copy(folder: Path, to: Path) -> None:
