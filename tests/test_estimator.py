@@ -73,6 +73,15 @@ def test_a_missing_class_among_names_is_refused(shifted, missing):
         SelfEnsembleClassifier(**QUICK).fit(X, names, X_target)
 
 
+@pytest.mark.parametrize("kind", [object, str])
+def test_what_stands_for_a_missing_class_is_refused(shifted, kind):
+    X, y, X_target, _ = shifted
+    names = np.where(y == 0, "abc", "b").astype(kind)
+    names[3] = "nan"
+    with pytest.raises(UserError, match=r"y: expected a class for each source row, got what stands for .* in row 3"):
+        SelfEnsembleClassifier(**QUICK).fit(X, names, X_target)
+
+
 def test_classes_of_two_kinds_are_refused(shifted):
     X, y, X_target, _ = shifted
     mixed = np.where(y == 0, 1, 0).astype(object)

@@ -46,6 +46,9 @@ def test_an_estimate_never_forgets_a_class():
         ("b.csv", "class,share\ncat,0.5\ndog,0.25\nowl,0.25\n"),
         ("c.csv", "\ufeffcat,100\nowl,50\ndog,50\n"),
         ("d.csv", "cat, 2 ,note\n\ndog,1\nowl,1\n"),
+        ("f.csv", "\ufeffsep=;\r\nclass;share\r\ncat;0,5\r\ndog ;0,25\r\nowl;0,25\r\n"),
+        ("g.csv", "cat\t2\ndog\t1\nowl\t1\n"),
+        ("h.json", '{" owl": 1, "cat ": 2, "dog": 1}'),
         ("e.csv", "\ufeffclass;share\r\ncat;0,5\r\ndog;0,25\r\nowl;0,25\r\n"),
     ],
 )
@@ -108,3 +111,11 @@ def test_the_shares_reach_a_method_within_another():
     method.set_prior(torch.tensor([0.75, 0.25]))
     assert expected_shares(masked).tolist() == [0.75, 0.25]
     assert expected_shares(SourceOnly(nn.Linear(4, 2))) is None
+
+
+def test_classes_are_found_in_whatever_spelling(tmp_path):
+    (tmp_path / "prior.csv").write_text("cafe\u0301,3\nNone,1\n", encoding="utf-8")
+    assert read_prior(tmp_path / "prior.csv", ("caf\u00e9", "None")).tolist() == [0.75, 0.25]
+    (tmp_path / "prior.csv").write_text("cafe\u0301,3\ncaf\u00e9,1\nNone,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="is there twice"):
+        read_prior(tmp_path / "prior.csv", ("caf\u00e9", "None"))

@@ -21,6 +21,7 @@ from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
 from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, listing_of, open_source, open_target
+from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
 from dalib.domains import name_of, where_of
 from dalib.errors import UserError
@@ -98,7 +99,9 @@ def _describe_data(
         for other in others:
             labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **where)
             every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
+            shown = {key_of(name): name for name in counts}
             for name, count in zip(labelled.classes, every, strict=True):
+                name = shown.get(key_of(name), name)
                 counts[name] = counts.get(name, 0) + count
             say_unreadable(labelled.unreadable)
         say(f"source {name_of(config.source)}: {sum(counts.values())} images, {len(counts)} classes")
@@ -145,22 +148,22 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
             listings.append(listing)
     if len(listings) < 2:
         return (listings[0] if listings else None), others
-    classes = sorted({name for listing in listings for name in listing.classes or ()})
-    labels = [classes.index((listing.classes or ())[label]) for listing in listings for label in listing.labels or ()]
+    classes, positions = united([listing.classes or () for listing in listings])
+    labels = [own[label] for own, listing in zip(positions, listings, strict=True) for label in listing.labels or ()]
     ignored: Counter[str] = Counter()
     for listing in listings:
         ignored.update(listing.ignored)
-    united = Listing(
+    joined = Listing(
         name_of([listing.where for listing in listings]),
         listings[0].root,
         tuple(path for listing in listings for path in listing.paths),
         tuple(labels),
-        tuple(classes),
+        classes,
         tuple(each for listing in listings for each in listing.unreadable),
         ignored,
         tuple(note for listing in listings for note in listing.notes),
     )
-    return united, others
+    return joined, others
 
 
 def _without_damaged(

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from dalib.console import one_line, output, say
 from dalib.data.named import default_evaluation
+from dalib.data.spelling import key_of
 from dalib.errors import UserError
 from dalib.judge.scores import as_probabilities, ensemble_agreement
 from dalib.judge.selection import ranked
@@ -195,7 +196,11 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
             raise UserError(f"RUN {run.root}: no judgement.json; it is not finished, or of an older version")
     classes, names = read_texts(first.summary, "classes"), read_texts(first.images, "target")
     for run in runs[1:]:
-        if read_texts(run.summary, "classes") != classes or read_texts(run.images, "target") != names:
+        others = read_texts(run.summary, "classes"), read_texts(run.images, "target")
+        if any(
+            [*map(key_of, ours)] != [*map(key_of, theirs)]
+            for ours, theirs in zip((classes, names), others, strict=True)
+        ):
             raise UserError(
                 f"RUN {run.root}: another target, or other classes, than {first.root}; "
                 "scores can only be compared on the same images"

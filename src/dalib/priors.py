@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.self_ensemble import SelfEnsemble
-from dalib.data.labels import delimiter_of
+from dalib.data.spelling import Classes
+from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.errors import UserError
 from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
@@ -130,35 +130,57 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
         UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path, "--prior")
+    except UserError as error:
+        raise UserError(f"{error}; expected JSON or CSV of classes and shares") from None
+    known = Classes(classes)
+    try:
         if path.suffix.lower() == ".json":
             pairs = list(json.loads(text, object_pairs_hook=_once).items())
         else:
-            parted = delimiter_of(text)
-            rows = [row for row in csv.reader(text.splitlines(), delimiter=parted) if len(row) > 1]
-            # who parts columns by semicolons writes decimals with a comma
-            pairs = [(row[0].strip(), row[1].replace(",", ".") if parted == ";" else row[1]) for row in rows]
-            if pairs and pairs[0][0] not in classes and not _is_share(pairs[0][1]):
-                pairs = pairs[1:]  # the header
-        shares = _once((str(name), value) for name, value in pairs)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+            pairs = _pairs_of_table(path, text, known)
+    except (ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"--prior {path}: expected JSON or CSV of classes and shares ({error})") from None
-    unknown, missing = (
-        [name for name in shares if name not in classes],
-        [name for name in classes if name not in shares],
-    )
+    shares: dict[int, Any] = {}
+    unknown: list[str] = []
+    for name, value in pairs:
+        position = known.find(str(name))
+        if position is None:
+            unknown.append(str(name))
+        elif position in shares:
+            raise UserError(
+                f"--prior {path}: expected JSON or CSV of classes and shares ({name} is there twice; expected each "
+                "class once)"
+            )
+        else:
+            shares[position] = value
+    missing = [name for position, name in enumerate(classes) if position not in shares]
     if unknown or missing:
         what = f"unknown class {unknown[0]}" if unknown else f"no share for {missing[0]}"
         raise UserError(f"--prior {path}: {what}; expected each of {', '.join(classes)} once")
-    wrong = [name for name, value in shares.items() if not _is_share(value)]
+    wrong = [position for position, value in shares.items() if not _is_share(value)]
     if wrong:
         raise UserError(
-            f"--prior {path}: {wrong[0]} has the share {shares[wrong[0]]!r}; expected a number of at least 0"
+            f"--prior {path}: {classes[wrong[0]]} has the share {shares[wrong[0]]!r}; expected a number of at least 0"
         )
-    values = torch.tensor([float(shares[name]) for name in classes], dtype=torch.float64)
+    values = torch.tensor([float(shares[position]) for position in range(len(classes))], dtype=torch.float64)
     if not values.sum() > 0:
         raise UserError(f"--prior {path}: all shares are 0; expected one above")
     return values / values.sum()
+
+
+def _pairs_of_table(path: Path, text: str, known: Classes) -> list[tuple[str, Any]]:
+    """Returns class and share of each line of CSV, without a header."""
+    decimal_comma = delimiter_of(text) != ","  # who parts columns by semicolons writes decimals with a comma
+    pairs: list[tuple[str, Any]] = []
+    for _, row in fields_of(text, lambda line, what: UserError(f"--prior {path}, line {line}: {what}")):
+        if len(row) > 1:
+            pairs.append((row[0].strip(), row[1].replace(",", ".") if decimal_comma else row[1]))
+    if pairs and known.find(pairs[0][0]) is None and not _is_share(pairs[0][1]):
+        return pairs[1:]  # the header
+    return pairs
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

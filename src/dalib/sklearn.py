@@ -24,6 +24,7 @@ from dalib.config import OptimizerConfig, SelfEnsembleConfig, TrainConfig, Views
 from dalib.console import say
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import LabelledImages, open_target
+from dalib.data.spelling import is_missing
 from dalib.engine.predict import predict_probabilities
 from dalib.errors import UserError
 from dalib.in_memory import Sight, train_both
@@ -601,6 +602,9 @@ def _classes_of(labels: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
     labels = column_or_1d(labels, warn=True)
     if labels.dtype.kind == "f":
         _require_labels(~np.isfinite(labels), "NaN or infinity", rows)
+    if labels.dtype.kind == "U":
+        written = np.array([is_missing(label) for label in labels.tolist()])
+        _require_labels(written, "what stands for a missing one, such as 'nan',", rows)
     check_classification_targets(labels)
     return labels
 

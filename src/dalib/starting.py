@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dalib.console import say
+from dalib.data.spelling import key_of
 from dalib.errors import UserError
 from dalib.models.saved import load_description, load_tensors
 from dalib.predictions import models_of
@@ -71,7 +72,7 @@ class Start:
         Raises:
             UserError: the classes differ.
         """
-        if self.classes != classes:
+        if [*map(key_of, self.classes)] != [*map(key_of, classes)]:
             raise UserError(
                 f"--init {self.run}: its classes are {', '.join(self.classes)}, "
                 f"those of the source {', '.join(classes)}; expected the same"

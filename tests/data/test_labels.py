@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from dalib.data.labels import TargetLabels, hold_out, read_target_labels, rows_by_name
+from dalib.data.labels import TargetLabels, hold_out, is_query, read_target_labels, rows_by_name
 from dalib.errors import UserError
 
 NAMES = ["photos/a.png", "photos/b, c.png", "photos/=1+1.png", 'photos/"quoted"\n.png', "photos/x/a.png"]
@@ -134,3 +134,57 @@ def test_a_sample_that_was_drawn_by_strata_stays_one():
     learnt, held = hold_out(given(60, strata=strata), seed=0)
     assert torch.bincount(held.strata).tolist() == [6, 6]
     assert held.population == learnt.population == {0: 500, 1: 500}
+
+
+@pytest.mark.parametrize("label", ["nan", "None", "N/A", "null", " "])
+def test_what_stands_for_no_label_is_none(tmp_path, label):
+    given = read(tmp_path, f"path,label\nphotos/a.png,{label}\nphotos/=1+1.png,dog\n")
+    assert (given.rows.tolist(), given.labels.tolist(), given.listed) == ([2], [1], 2)
+
+
+def test_the_name_of_a_class_is_that_class_even_if_it_is_none(tmp_path):
+    file = tmp_path / "few.csv"
+    file.write_text("path,label\nphotos/a.png,None\nx/a.png,nan\n")
+    given = read_target_labels(file, NAMES, ("None", "dog"), "photos", argument="--labels")
+    assert (given.rows.tolist(), given.labels.tolist()) == ([0], [0])
+    with pytest.raises(UserError, match="line 2: 'None'; did you mean none"):  # that may be the class, or nothing
+        read_target_labels(file, NAMES, ("none", "dog"), "photos", argument="--labels")
+
+
+def test_lines_of_json_are_read_as_well(tmp_path):
+    file = tmp_path / "few.jsonl"
+    file.write_text('{"path": "photos/a.png", "label": "dog"}\n{"path": "x/a.png", "label": null}\n')
+    given = read_target_labels(file, NAMES, CLASSES, "photos", argument="--labels")
+    assert (given.rows.tolist(), given.labels.tolist(), given.listed) == ([0], [1], 2)
+
+
+@pytest.mark.parametrize("text", ["sep=;\r\npath;label\r\nphotos/a.png;dog\r\n", "path\tlabel\nphotos/a.png\tdog\n"])
+def test_other_dialects_of_spreadsheets_are_read(tmp_path, text):
+    assert read(tmp_path, text).labels.tolist() == [1]
+    with pytest.raises(UserError, match=f"line {2 + text.startswith('sep')}: 'photos/zebra.png' is none of"):
+        read(tmp_path, text.replace("a.png", "zebra.png"))
+
+
+def test_classes_and_paths_are_found_in_whatever_spelling(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    file = tmp_path / "few.csv"
+    file.write_text(f"path,label\nin/{decomposed}.png,{decomposed} \n {composed}2.png,tea\n", encoding="utf-8")
+    names = [f"in/{composed}.png", f"in/{decomposed}2.png"]
+    given = read_target_labels(file, names, (composed, "tea"), "in", argument="--labels")
+    assert (given.rows.tolist(), given.labels.tolist()) == ([0, 1], [0, 1])
+
+
+def test_a_spelling_that_means_two_files_means_neither(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    found = rows_by_name([f"{decomposed}.png", f"{decomposed}.png ", f"{composed}2.png"], "")
+    assert f"{composed}.png" not in found
+    assert found[f"{decomposed}.png"] == 0
+
+
+def test_the_list_of_query_is_known_after_a_spreadsheet_has_saved_it(tmp_path):
+    for number, text in enumerate(
+        ["path,label,stratum,population\n", "\ufeffsep=;\npath;label;stratum;population\n", "path,label\n", ""]
+    ):
+        file = tmp_path / f"{number}.csv"
+        file.write_text(text, encoding="utf-8")
+        assert is_query(str(file)) == (number < 2)

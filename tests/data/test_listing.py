@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dalib.data.listing import image_files, list_images, list_labelled, list_names
+from dalib.data.spelling import is_missing, key_of
 from dalib.errors import UserError
 
 
@@ -173,6 +174,10 @@ def test_lines_of_json_name_images_and_classes(tmp_path):
         "columns of their own": b"id,label,path\n1,x,a.png\n2,y,b.png\n",
         "spaces": b"path , label\na.png, x\nb.png,y \n",
         "repeated lines": b"path,label\na.png,x\nb.png,y\n./a.png,x\n",
+        "semicolons": b"path;label\r\na.png;x\r\nb.png;y\r\n",
+        "tabs": b"path\tlabel\na.png\tx\nb.png\ty\n",
+        "a line sep=": b"\xef\xbb\xbfsep=;\r\npath;label\r\na.png;x\r\nb.png;y\r\n",
+        "a line sep= and bars": b"sep=|\npath|label\na.png|x\nb.png|y\n",
     }.values(),
     ids=lambda content: content[:12].decode(errors="replace"),
 )
@@ -303,7 +308,15 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/
 usual = texts.filter(lambda text: text not in (".", "..") and text.strip())
 
 
-@given(st.dictionaries(usual, usual.map(str.strip), min_size=1, max_size=8))
+classes = usual.map(str.strip).filter(lambda text: not is_missing(text))
+
+
+def distinct(rows: dict[str, str]) -> bool:
+    """Whether no two names are equal but for their spelling."""
+    return all(len({*map(key_of, names)}) == len(set(names)) for names in (rows, rows.values()))
+
+
+@given(st.dictionaries(usual, classes, min_size=1, max_size=8).filter(distinct))
 @settings(max_examples=60, deadline=None)
 def test_whatever_a_program_writes_as_csv_or_json_is_read_back(rows):
     with tempfile.TemporaryDirectory() as folder:
@@ -314,3 +327,46 @@ def test_whatever_a_program_writes_as_csv_or_json_is_read_back(rows):
             listing = labelled(write(Path(folder) / file, content))
             assert listing.paths == tuple(Path(folder) / path for path in rows)
             assert [listing.classes[label] for label in listing.labels] == list(rows.values())
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "None", "N/A", "null", "<NA>", " NA "])
+def test_what_stands_for_no_label_is_no_class(tmp_path, label):
+    file = write(tmp_path / "list.csv", f"sep=,\npath,label\na.png,x\nb.png,{label}\n")
+    with pytest.raises(
+        UserError, match=r"line 4: 'b.png' has no label: .* stands for a missing one; leave the line out"
+    ):
+        labelled(file)
+    assert names(images(file)) == ["a.png", "b.png"]  # a target needs none
+    assert labelled(file, known=("x", label.strip())).classes == tuple(sorted(("x", label.strip())))
+
+
+def test_numbers_that_are_none_in_json_are_no_class(tmp_path):
+    file = write(tmp_path / "list.jsonl", '{"path": "a.png", "label": "x"}\n{"path": "b.png", "label": NaN}\n')
+    with pytest.raises(UserError, match=r"line 2: 'b.png' has no label: nan"):
+        labelled(file)
+
+
+def test_a_class_folder_may_be_called_none(tmp_path):
+    draw(tmp_path / "None" / "a.png")
+    draw(tmp_path / "nan" / "a.png")
+    assert labelled(tmp_path).classes == ("None", "nan")
+
+
+def test_labels_in_two_spellings_are_one_class(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    file = write(tmp_path / "list.csv", f"path,label\na.png,{composed}\nb.png,{decomposed}\nc.png,tea\n")
+    listing = labelled(file)
+    assert listing.classes == (composed, "tea")
+    assert listing.labels == (0, 0, 1)
+
+
+def test_paths_of_a_list_find_files_in_another_spelling(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    draw(tmp_path / decomposed / f"{decomposed}.png")
+    file = write(tmp_path / "list.csv", f"path\n {composed}/{composed}.png \n{decomposed}/{composed}.png\n")
+    listing = images(file)
+    assert names(listing) == [f"{decomposed}/{decomposed}.png"]
+    assert "1 lines repeat another" in listing.notes[0]
+    contradiction = write(tmp_path / "b.csv", f"path,label\n{composed}/x.png,a\n{decomposed}/x.png,b\n")
+    with pytest.raises(UserError, match=r"line 3: .* is 'b' here and 'a' on line 2"):
+        labelled(contradiction)

@@ -647,6 +647,42 @@ def test_a_data_set_that_is_no_source_is_refused(dataset, message):
         open_source(dataset, GREY)
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), "nan", "None", "N/A"])
+def test_a_missing_label_is_no_class_from_python_either(missing):
+    labels = np.array(["ant", "bee", missing, "ant"], dtype=object)
+    images = np.zeros((4, 4, 4), np.uint8)
+    with pytest.raises(UserError, match=r"^--source: row 2 has no label: .*; leave the row out"):
+        open_source((images, labels), GREY)
+    with pytest.raises(UserError, match=r"^--source: row 2 has no label"):
+        open_source(MapStyle(list(zip(images, labels, strict=True))), GREY)
+
+
+def test_the_name_of_a_known_class_is_that_class_even_if_it_is_none(tmp_path):
+    images = [(PIXELS[0], "None"), (PIXELS[0], "ant"), (PIXELS[0], "None ")]
+    assert open_source(MapStyle(images, ["ant", "None"]), GREY).labels.tolist() == [1, 0, 1]
+    draw(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text("path,label\na.png,None\n")
+    labelled = open_labelled(str(tmp_path / "list.csv"), GREY, ("ant", "None"))
+    assert labelled.labels.tolist() == [1]
+
+
+def test_classes_in_two_spellings_are_one(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for name in (f"one/{composed}/a.png", "one/tea/a.png", f"two/{decomposed}/a.png", "two/ant/a.png"):
+        draw(tmp_path / name)
+    source = open_source([str(tmp_path / "one"), str(tmp_path / "two")], GREY)
+    assert source.classes == ("ant", composed, "tea")
+    assert source.labels.tolist() == [1, 2, 0, 1]
+    labelled = open_labelled(str(tmp_path / "two"), GREY, source.classes)
+    assert (labelled.labels.tolist(), labelled.classes) == ([0, 1], source.classes)
+    draw(tmp_path / "one" / decomposed / "b.png")
+    notes = []
+    both = open_source(str(tmp_path / "one"), GREY, on_note=notes.append)
+    assert len(both.classes) == 2
+    assert both.labels.tolist() == [0, 0, 1]
+    assert "are one class" in notes[0]
+
+
 class HuggingFace:
     """What ``datasets.Dataset`` shows of itself."""
 

@@ -100,6 +100,7 @@ def test_files_of_another_size_are_not_read(tmp_path, monkeypatch):
     [
         (["dog", "emu"], ("cat",), ("emu",)),
         (["cat", "dog"], (), ()),
+        (["cat ", "dog"], (), ()),  # one class in two spellings
         (["2023", "2024"], (), ()),  # folders by year are no classes
         (["cat", "."], (), ()),  # and neither are they where images lie beside them
     ],

@@ -1,31 +1,31 @@
 """A list of labels that a person gave to some of the target's images, matched to rows of the target by name.
 
-A CSV file with the columns ``path`` and ``label``; rows without a label are not labelled yet. ``dalib query`` adds the
+A CSV file with the columns ``path`` and ``label``; rows without a label, or with what stands for none, such as NaN,
+are not labelled yet. ``dalib query`` adds the
 columns ``stratum`` and ``population``, which say how the images were chosen; other columns are ignored.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dalib.complaints import meant
-from dalib.data.listing import LIST_ENDINGS, text_of
+from dalib.data.spelling import Classes, is_missing, key_of
+from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of
 from dalib.data.stream import permuted
 from dalib.errors import UserError
 from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    Refuse = Callable[[int, str], UserError]
+    from dalib.data.tables import Refuse
 
 DESIGN = {"stratum", "population"}
 """The columns that say how the images of a list were chosen."""
@@ -99,31 +99,29 @@ def read_target_labels(
     def refuse(line: int, what: str) -> UserError:
         return UserError(f"{argument} {file}, line {line}: {what}")
 
-    found = rows_by_name(names, target)
-    positions = {name: position for position, name in enumerate(classes)}
-    given: dict[int, tuple[int, str]] = {}  # row -> the line that it was on, its label
+    found, known = rows_by_name(names, target), Classes(classes)
+    given: dict[int, tuple[int, str, int | None]] = {}  # row -> the line that it was on, its label, the class
     stratum_of: dict[int, int] = {}
     population: dict[int, int] = {}
     unknown: list[tuple[int, str]] = []
-    table = _table(text_of(Path(file), argument), refuse)
-    designed = bool(table) and table[0][1].keys() >= DESIGN
+    table = list(rows_of(Path(file), text_of(Path(file), argument), refuse, ("path", "label")))
+    designed = bool(table) and all(fields.keys() >= DESIGN for _, fields in table)
     for line, fields in table:
-        path, label = fields["path"], fields["label"].strip()
-        row = found.get(path)
-        if row is None:
+        path, (label, position) = fields["path"], _label_and_class(fields, line, refuse, known, classes)
+        if (row := found.get(path)) is None and (row := found.get(key_of(path))) is None:
             raise refuse(
                 line,
                 f"{path!r} is none of the {len(names)} images of the target {target}; "
                 f"expected a path such as {names[0]!r}",
             )
-        if label and label not in positions:
+        if label and position is None:
             unknown.append((line, label))
-        line_before, label_before = given.get(row, (line, label))
-        if label_before != label:
+        line_before, label_before, position_before = given.get(row, (line, label, position))
+        if position_before != position:
             raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
-        given[row] = line, label
+        given[row] = line, label, position
         if designed:
-            stratum, size = (_whole(fields[name], name, line, refuse) for name in ("stratum", "population"))
+            stratum, size = (_whole(str(fields[name]), name, line, refuse) for name in ("stratum", "population"))
             if stratum >= len(names):  # strata are counted in an array
                 raise refuse(line, f"stratum: expected a number below {len(names)}, got {fields['stratum']!r}")
             if population.setdefault(stratum, size) != size:
@@ -138,20 +136,33 @@ def read_target_labels(
             f"{argument} {file}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
             "or nothing for an image without a label"
         )
-    labelled = {row: label for row, (_, label) in given.items() if label}
+    labelled = {row: position for row, (_, _, position) in given.items() if position is not None}
     if not labelled:
         raise UserError(f"{argument} {file}: no label in it; write the class of each image into the column label")
     return TargetLabels(
         torch.tensor(list(labelled)),
-        torch.tensor([positions[label] for label in labelled.values()]),
+        torch.tensor(list(labelled.values())),
         len(given),
         torch.tensor([stratum_of[row] for row in labelled]) if designed else None,
         population if designed else None,
     )
 
 
+def _label_and_class(
+    fields: Mapping[str, Any], line: int, refuse: Refuse, known: Classes, classes: Sequence[str]
+) -> tuple[str, int | None]:
+    """Returns a row's label, empty for an image without one, and the position of the class that it names, if any."""
+    label = label_in(fields, line, refuse)
+    position = known.find(label) if isinstance(label, str) else None
+    if position is None and is_missing(label) and str(label).lower() not in map(str.lower, classes):
+        return "", None
+    return str(label), position
+
+
 def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
     r"""Rows by what a list may call them: the name, as it is or as a file of text has it, or relative to the target.
+
+    Each of them also as :func:`dalib.data.spelling.key_of` has it, where that means one row alone.
 
     >>> rows_by_name(["data/images/a.png", "data/images/b.png"], "data/images")["b.png"]
     1
@@ -164,54 +175,24 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
         relative = os.path.relpath(name, folder or ".") if folder else name
         if not relative.startswith(os.pardir):
             found.setdefault(relative, row)
-    return found
+    by_key: dict[str, int | None] = {}
+    for name, row in found.items():
+        if (key := key_of(name)) != name:
+            by_key[key] = row if by_key.get(key, row) == row else None  # two files may differ in their spelling alone
+    return {**{key: row for key, row in by_key.items() if row is not None}, **found}
 
 
 def is_query(data: str) -> bool:
     """Whether this is a list that ``dalib query`` wrote, by its columns."""
     if not data.lower().endswith(".csv") or not Path(data).is_file():
         return False
-    with Path(data).open("rb") as file:
-        header = file.readline(1000).decode("utf-8", errors="replace")
-    return {name.strip() for name in header.split(delimiter_of(header))} >= DESIGN
-
-
-def delimiter_of(text: str) -> str:
-    """What parts the columns of a table: a comma, or a semicolon, as some spreadsheets write it; by its first line."""
-    first = text.split("\n", 1)[0]
-    return ";" if ";" in first and "," not in first.partition(";")[0] else ","
-
-
-def _table(text: str, refuse: Refuse) -> list[tuple[int, dict[str, str]]]:
-    """(line, field by column) of each row; columns may be parted by semicolons, as some spreadsheets do."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter_of(text))
-    columns: list[str] | None = None
-    table: list[tuple[int, dict[str, str]]] = []
-    before = 0
+    with Path(data).open("rb") as file:  # spreadsheets put a line before the header
+        beginning = (file.readline(1000) + file.readline(1000)).decode("utf-8-sig", errors="replace")
     try:
-        for row in reader:
-            line, before = before + 1, reader.line_num  # where the row begins; a quoted name may go over several
-            if not any(field.strip() for field in row):
-                continue
-            if columns is None:
-                columns = [name.strip() for name in row]
-                if any(columns.count(name) != 1 for name in ("path", "label")):
-                    raise refuse(
-                        line, f"expected a header with the columns path,label, once each; got {','.join(row)!r}"
-                    )
-            elif len(row) != len(columns):
-                raise refuse(
-                    line,
-                    f"expected {len(columns)} fields ({','.join(columns)}), got {len(row)}; "
-                    "a name with a comma in it stands in double quotes",
-                )
-            else:
-                table.append((line, dict(zip(columns, row, strict=True))))
-    except csv.Error as error:
-        raise refuse(reader.line_num, f"not CSV ({error})") from error
-    if columns is None:
-        raise refuse(1, "the file is empty; expected a header with the columns path,label")
-    return table
+        _, header = next(fields_of(beginning, lambda line, what: UserError(what)), (0, []))
+    except UserError:
+        return False
+    return {name.strip() for name in header} >= DESIGN
 
 
 def _whole(text: str, column: str, line: int, refuse: Refuse) -> int:

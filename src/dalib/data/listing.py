@@ -6,32 +6,31 @@ A list has the columns ``path`` and, for labelled images, ``label``, the name of
     cats/1.jpg,cat                     {"path": "dogs/1.jpg", "label": "dog"}
     dogs/1.jpg,dog
 
-Paths are relative to the list's folder and do not leave it. Other columns are ignored. A line that repeats another is
-left out; one that gives the same file another label is an error.
+Spreadsheets' dialects are read, too (:mod:`dalib.data.tables`). Paths are relative to the list's folder and do not
+leave it. Other columns are ignored. A line that repeats another is left out; one that gives the same file another label
+is an error. What stands for a missing label, such as NaN, is no class (:func:`dalib.data.spelling.is_missing`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dalib.data.decoding import Unreadable, has_image_signature, reason
+from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
+from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    Refuse = Callable[[int, str], UserError]
+    from dalib.data.tables import Refuse
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-LIST_ENDINGS = (".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,15 @@ class Listing:
     """What the user may want to know, a sentence each."""
 
 
-def list_labelled(where: str | Path, *, argument: str, allow_outside: bool = False) -> Listing:
+def list_labelled(
+    where: str | Path, *, argument: str, allow_outside: bool = False, known: Sequence[str] = ()
+) -> Listing:
     """The labelled images of a folder with a folder for each class, at any depth in it, or of a list.
 
     Args:
         argument: what errors name, such as ``--source``.
         allow_outside: let the paths of a list leave its folder.
+        known: classes that are there already. A label of a list such as None is one of them or stands for no label.
 
     Raises:
         UserError: no such folder or list, no class folder, a class folder without images; a line of a list that has no
@@ -68,7 +70,7 @@ def list_labelled(where: str | Path, *, argument: str, allow_outside: bool = Fal
     """
     path = Path(where)
     if _is_list(path):
-        return _read_list(path, argument, labelled=True, allow_outside=allow_outside)
+        return _read_list(path, argument, labelled=True, allow_outside=allow_outside, known=known)
     _require_folder(path, argument)
     folders = class_folders(path, argument=argument)
     if not folders:
@@ -79,7 +81,8 @@ def list_labelled(where: str | Path, *, argument: str, allow_outside: bool = Fal
     found = _Found()
     paths: list[Path] = []
     labels: list[int] = []
-    for label, folder in enumerate(folders):
+    classes, (positions,) = united([[folder.name for folder in folders]])
+    for label, folder in zip(positions, folders, strict=True):
         images = list(_walk(folder, found))
         if not images:
             because = f"; {found.unreadable[-1].path}: {found.unreadable[-1].reason}" if found.unreadable else ""
@@ -91,10 +94,22 @@ def list_labelled(where: str | Path, *, argument: str, allow_outside: bool = Fal
         labels += [label] * len(images)
     beside = [each for each in path.iterdir() if each.suffix.lower() in IMAGE_ENDINGS and each.is_file()]
     loose = sum(not each.name.startswith(".") for each in beside)
-    notes = (f"{path}: {loose} images beside the class folders are not used",) if loose else ()
-    classes = tuple(folder.name for folder in folders)
+    notes = [f"{path}: {loose} images beside the class folders are not used"] if loose else []
+    for label, name in enumerate(classes):
+        if (
+            len(same := [folder.name for position, folder in zip(positions, folders, strict=True) if position == label])
+            > 1
+        ):
+            notes.append(f"{path}: the folders {', '.join(map(ascii, same))} are one class, {name}")
     return Listing(
-        str(where), path, tuple(paths), tuple(labels), classes, tuple(found.unreadable), dict(found.ignored), notes
+        str(where),
+        path,
+        tuple(paths),
+        tuple(labels),
+        classes,
+        tuple(found.unreadable),
+        dict(found.ignored),
+        tuple(notes),
     )
 
 
@@ -217,24 +232,25 @@ def _require_folder(root: Path, argument: str) -> None:
         raise UserError(f"{argument} {root}: expected a folder, this is a file; a list ends in .csv or .jsonl")
 
 
-def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool) -> Listing:
+def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool, known: Sequence[str] = ()) -> Listing:
     text = text_of(file, argument)
-    rows = _csv_rows if file.suffix.lower() == ".csv" else _json_rows
     base, inside = file.parent, os.path.realpath(file.parent)
-    first: dict[str, tuple[int, str | None]] = {}  # path -> the line that it was on, its label
+    first: dict[str, tuple[int, str]] = {}  # path -> the line that it was on, its label
     paths: list[Path] = []
     names: list[str] = []
     repeated = 0
+    files, classes = FilesAsSpelled(), Classes(known)
 
     def refuse(line: int, what: str) -> UserError:
         return UserError(f"{argument} {file}, line {line}: {what}")
 
-    for line, path, label in rows(text, refuse, labelled):
-        if not path:
+    for line, fields in rows_of(file, text, refuse, ("path", "label") if labelled else ("path",)):
+        path = fields["path"]
+        if not path.strip():
             raise refuse(line, "the path is empty")
         if "\0" in path:
             raise refuse(line, f"{path!r} is not a path")
-        whole = base / path
+        whole = files.find(base / path)
         real = os.path.realpath(whole)
         if not allow_outside and os.path.commonpath([inside, real]) != inside:
             raise refuse(
@@ -242,95 +258,42 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
                 f"{path!r} leaves the folder of the list ({inside}), it is {real}; put the list in a folder that holds "
                 "the images, or in one above",
             )
-        if labelled and not label:
-            raise refuse(line, f"{path!r} has no label")
-        key = os.path.normpath(whole)
+        label = _label_of(fields, line, refuse, classes) if labelled else ""
+        key = key_of(os.path.normpath(whole))
         if key in first:
             line_before, label_before = first[key]
-            if label_before != label:
+            if key_of(label_before) != key_of(label):
                 raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
             repeated += 1
             continue
         first[key] = (line, label)
         paths.append(whole)
-        if label is not None:
+        if labelled:
             names.append(label)
     if not paths:
         raise UserError(f"{argument} {file}: expected at least one line with a path, found none")
     notes = (f"{file}: {repeated} lines repeat another and are left out",) if repeated else ()
     if not labelled:
         return Listing(str(file), base, tuple(paths), notes=notes)
-    classes = tuple(sorted(set(names)))
-    positions = {name: position for position, name in enumerate(classes)}
-    return Listing(str(file), base, tuple(paths), tuple(positions[name] for name in names), classes, notes=notes)
+    every, (positions,) = united([names])
+    return Listing(str(file), base, tuple(paths), tuple(positions), every, notes=notes)
 
 
-def text_of(file: Path, argument: str) -> str:
-    """The text of a list.
-
-    Raises:
-        UserError: no such file, no regular file, one that cannot be read, or that is not UTF-8.
-    """
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise UserError(f"{argument} {file}: expected a file")
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{argument} {file}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{argument} {file}: cannot be read ({reason(error)})") from error
-    try:
-        return content.decode("utf-8-sig")  # Excel begins its files with a byte order mark
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{argument} {file}, line {line}: expected UTF-8 ({error.reason}); save it as UTF-8") from error
-
-
-def _csv_rows(text: str, refuse: Refuse, labelled: bool) -> Iterator[tuple[int, str, str | None]]:
-    """(line, path, label) of each row; lines count from 1, and a row of several lines counts as its last."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    wanted = "path,label" if labelled else "path"
-    columns: list[str] | None = None
-    try:
-        for row in reader:
-            if not any(field.strip() for field in row):
-                continue
-            if columns is None:
-                columns = [name.strip() for name in row]
-                missing = [name for name in wanted.split(",") if columns.count(name) != 1]
-                if missing:
-                    raise refuse(
-                        reader.line_num,
-                        f"expected a header with the columns {wanted}, once each; got {','.join(row)!r}",
-                    )
-                continue
-            if len(row) != len(columns):
-                raise refuse(
-                    reader.line_num,
-                    f"expected {len(columns)} fields ({','.join(columns)}), got {len(row)}; "
-                    "a name with a comma in it stands in double quotes",
-                )
-            label = row[columns.index("label")].strip() if labelled else None
-            yield reader.line_num, row[columns.index("path")], label
-    except csv.Error as error:
-        raise refuse(reader.line_num, f"not CSV ({error})") from error
-    if columns is None:
-        raise refuse(1, f"the file is empty; expected a header with the columns {wanted}")
-
-
-def _json_rows(text: str, refuse: Refuse, labelled: bool) -> Iterator[tuple[int, str, str | None]]:
-    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() also breaks at what JSON may hold
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise refuse(number, f"not JSON ({error})") from error
-        if not isinstance(row, dict) or not isinstance(row.get("path"), str):
-            raise refuse(number, f'expected an object such as {{"path": "1.jpg"}}, got {line.strip()[:80]}')
-        label = row.get("label")
-        if labelled and isinstance(label, int) and not isinstance(label, bool):
-            label = str(label)
-        if labelled and not isinstance(label, str):
-            raise refuse(number, f"expected a label, the name of a class; got {label!r}")
-        yield number, row["path"], label.strip() if labelled and isinstance(label, str) else None
+def _label_of(fields: dict[str, Any], line: int, refuse: Refuse, known: Classes) -> str:
+    """Returns the label of a row of a list in which every image has one."""
+    label = label_in(fields, line, refuse)
+    if isinstance(label, str) and known.find(label) is not None:
+        return label
+    if not is_missing(label):
+        assert isinstance(label, str)
+        return label
+    path = fields["path"]
+    if isinstance(label, str) and not label:
+        raise refuse(line, f"{path!r} has no label; write one, or leave the line out")
+    if label is None:
+        raise refuse(line, f"expected a label, the name of a class; got None for {path!r}; leave the line out")
+    raise refuse(
+        line,
+        f"{path!r} has no label: {label!r} stands for a missing one; leave the line out or, if it is a class, give it "
+        f"another name, such as 'class {label}'",
+    )

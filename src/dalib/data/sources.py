@@ -32,6 +32,7 @@ from dalib.data.named import (
     read_label_list,
 )
 from dalib.data.rows import Concatenated, StreamedImages
+from dalib.data.spelling import Classes, require_labels, united
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
@@ -283,14 +284,17 @@ def open_labelled(
         shared = is_judged_on_shared_classes(where, classes)
         labelled = _open_named(where, reading, shared=shared)
     else:
-        labelled = _read_labelled(list_labelled(where, argument=argument, allow_outside=reading.allow_outside), reading)
-    unknown = [name for name in labelled.classes if name not in classes]
+        listing = list_labelled(where, argument=argument, allow_outside=reading.allow_outside, known=classes)
+        labelled = _read_labelled(listing, reading)
+    known = Classes(classes)
+    found = [known.find(name) for name in labelled.classes]
+    unknown = [name for name, position in zip(labelled.classes, found, strict=True) if position is None]
     if unknown:
         raise UserError(
             f"{argument} {where}: the model does not know the class folders {_some(unknown)}; "
             f"it was trained on {_some(classes)}. Rename or remove them"
         )
-    positions = torch.tensor([classes.index(name) for name in labelled.classes])
+    positions = torch.tensor(found)
     return LabelledImages(
         labelled.images, positions[labelled.labels], tuple(classes), labelled.names, labelled.unreadable
     )
@@ -349,8 +353,8 @@ def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImag
     """The parts one after the other, with all of their classes, sorted by name unless there is only one part."""
     if len(parts) == 1:
         return parts[0]
-    classes = tuple(sorted({name for part in parts for name in part.classes}))
-    labels = [torch.tensor([classes.index(name) for name in part.classes])[part.labels] for part in parts]
+    classes, positions = united([part.classes for part in parts])
+    labels = [torch.tensor(own)[part.labels] for own, part in zip(positions, parts, strict=True)]
     return LabelledImages(
         _joined([part.images for part in parts], cache),
         torch.cat(labels),
@@ -524,7 +528,7 @@ def _open_object(where: Any, reading: Reading) -> LabelledImages:
     items = _items_of(where, reading.argument)
     images, kept, unreadable = _rows_of_items(items, reading)
     labels = [items.label(position) for position in kept.tolist()]
-    if any(label is None for label in labels):
+    if all(label is None for label in labels):
         raise UserError(f"{reading.argument} {items.name}: expected pairs (image, label), got images alone")
     numbers, classes = _labels_of(labels, items.classes, len(labels), reading.argument)
     _require_every_class(numbers, classes, f"{reading.argument} {items.name}")
@@ -702,18 +706,22 @@ def _labels_of(
     """(N,) int64 and the names of the classes.
 
     Raises:
-        UserError: not one for each image, neither whole numbers nor names, or a number that is no class.
+        UserError: not one for each image, neither whole numbers nor names, a missing one, or a number that is no class.
     """
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise UserError(f"{argument}: expected one label for each of the {count} images, got {values.shape}")
-    if values.dtype.kind in "UO" and all(isinstance(each, str) for each in values.tolist()):
-        names = tuple(sorted(set(values.tolist()))) if classes is None else classes
-        missing = sorted(set(values.tolist()) - set(names))
+    given = values.tolist()
+    require_labels(given, argument, classes or ())
+    if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
+        if classes is None:
+            names, (numbers,) = united([given])
+            return torch.tensor(numbers), names
+        known = Classes(classes)
+        missing = sorted({each for each in given if known.find(each) is None})
         if missing:
-            raise UserError(f"{argument}: the labels {_some(missing)} are none of the classes {_some(names)}")
-        positions = {name: position for position, name in enumerate(names)}
-        return torch.tensor([positions[each] for each in values.tolist()]), names
+            raise UserError(f"{argument}: the labels {_some(missing)} are none of the classes {_some(classes)}")
+        return torch.tensor([known.find(each) for each in given]), classes
     if values.dtype.kind not in "iu":
         raise UserError(f"{argument}: expected labels as whole numbers or names, got {values.dtype}")
     low, high = int(values.min()), int(values.max())

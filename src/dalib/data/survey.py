@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dalib.data.cache import default_cache_folder, row_bytes, writable_cache_folder
 from dalib.data.decoding import ImageHeader, Unreadable, free_memory, read_headers
+from dalib.data.spelling import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -201,10 +202,13 @@ def _folders(listing: Listing) -> tuple[str, ...]:
 def _unmatched(source: DomainSurvey | None, target: DomainSurvey | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if source is None or target is None or source.class_counts is None:
         return (), ()
-    classes, folders = set(source.class_counts), set(target.folders)
-    if not classes & folders:
+    classes, folders = ({key_of(name): name for name in names} for names in (source.class_counts, target.folders))
+    if not classes.keys() & folders.keys():
         return (), ()
-    return tuple(sorted(classes - folders)), tuple(sorted(folders - classes))
+    return (
+        tuple(sorted(classes[key] for key in classes.keys() - folders.keys())),
+        tuple(sorted(folders[key] for key in folders.keys() - classes.keys())),
+    )
 
 
 def _spread(values: Sequence[int]) -> Spread | None:
