@@ -162,6 +162,7 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
         tuple(each for listing in listings for each in listing.unreadable),
         ignored,
         tuple(note for listing in listings for note in listing.notes),
+        tuple(each for listing in listings for each in listing.left_out),
     )
     return joined, others
 
@@ -226,8 +227,6 @@ def _describe_files(domain: DomainSurvey | None) -> None:
             for each in (domain.width, domain.height)
         )
         say(f"  width {width}, height {height} pixels; kinds of pixels: {_counts(domain.modes)}")
-    if domain.ignored:
-        say(f"  not used, by their endings: {_counts(domain.ignored)}")
     for note in domain.notes:
         say(f"  {note}")
     if domain.duplicates:

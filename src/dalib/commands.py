@@ -22,7 +22,7 @@ import yaml
 
 from dalib import build
 from dalib._version import __version__
-from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
+from dalib.console import CountedProgress, clock, one_line, say, say_unreadable, size_of
 from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
 from dalib.data.sources import LabelledImages, open_labelled
@@ -428,6 +428,8 @@ def _make_folder(
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
         write_text(new.config, config_text(replace(config, out=str(run.root), overwrite=False)))
         write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
+        left_out = {"source": domains.train.left_out, "target": domains.target.left_out}
+        write_json(new.left_out, {name: [asdict(each) for each in every] for name, every in left_out.items()})
         views = build.make_views(config, preprocessing)
         write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
         write_json(new.summary, summary)
@@ -603,7 +605,18 @@ def _say_data(summary: dict[str, Any], domains: Domains) -> None:
         f"target {summary['target']}: {counts['target']} images, {labels} "
         f"(read in {clock(summary['seconds']['data'])})"
     )
+    say(f"classes: {some_classes(summary['classes'])}")
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
+
+
+def some_classes(names: Sequence[str], most: int = 10) -> str:
+    """Returns the first names, each in one line, and how many more there are.
+
+    >>> some_classes(["cat", "dog", "owl"], most=2)
+    'cat, dog and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(one_line, names[:most])) + more
 
 
 def describe_device(device: torch.device) -> str:

@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dalib.console import say
+from dalib.data.decoding import Unreadable
+from dalib.data.folders import told
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.errors import UserError
@@ -91,6 +93,8 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         csv_file=Path(out),
         picture_of=_pictures(run, names, sample.rows.tolist()),
     )
+    for note in _left_out(run):
+        say(note)
     if count > chosen:
         say(f"the target has {chosen} images: all of them are in the list")
     differing = ""
@@ -107,6 +111,20 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         f"{run.selection().sentence}; labels can change that"
     )
     return chosen
+
+
+def _left_out(run: RunFolder) -> list[str]:
+    """Returns what to tell of files beside the target's images, which no model has predicted."""
+    if not run.left_out.is_file():  # a run of an older version
+        return []
+    content = read_json(run.left_out)
+    every = content.get("target") if isinstance(content, dict) else None
+    try:
+        found = [Unreadable(str(each["path"]), str(each["reason"])) for each in every or ()]
+    except (TypeError, KeyError):
+        raise UserError(f"{run.left_out}: expected a list of paths and reasons under target; it is damaged") from None
+    line = told(str(read_json(run.summary)["target"]), found)
+    return [line] if line else []
 
 
 def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:

@@ -23,6 +23,8 @@
                          two of the teacher
     samples/             NNN.png, target images, and samples.json: what the models say of each
     unreadable.json      image files that could not be read: [{"path", "reason"}]
+    left_out.json        files and folders beside them that are not used, by their names:
+                         {"source": [{"path", "reason"}], "target": [the same]}
     report.html          made from the rest
     tensorboard/, wandb/ with --track: what these read
     tracking.json        the run's id at wandb, or at a service of that kind: {service: id}
@@ -313,6 +315,10 @@ class RunFolder(TrainingFolder):
     @property
     def unreadable(self) -> Path:
         return self.root / "unreadable.json"
+
+    @property
+    def left_out(self) -> Path:
+        return self.root / "left_out.json"
 
     @property
     def report(self) -> Path:

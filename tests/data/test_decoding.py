@@ -17,12 +17,12 @@ from dalib.data.decoding import (
     ImageHeader,
     Unreadable,
     decode,
-    has_image_signature,
     pillow_warnings_as_errors,
     read_header,
     read_headers,
     read_pixels,
 )
+from dalib.data.formats import has_image_signature
 from dalib.data.preprocessing import Preprocessing
 
 GREY = Preprocessing(size=8, channels=1)

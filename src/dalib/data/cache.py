@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
+from dalib.data.formats import formats
 from dalib.errors import UserError
 from dalib.files import locked, sync
 from dalib.runfolder import write_json
@@ -139,7 +140,8 @@ def _temporary_folder() -> Path:
 def cache_key(listing: Listing, preprocessing: Preprocessing) -> str:
     """32 hexadecimal digits. A file that is absent, or that we may not read, has a key of its own."""
     settings = {name: getattr(preprocessing, name) for name in _PIXEL_SETTINGS if hasattr(preprocessing, name)}
-    hashed = hashlib.blake2b(json.dumps([VERSION, settings], sort_keys=True).encode(), digest_size=16)
+    # what could not be read without a package can be with it
+    hashed = hashlib.blake2b(json.dumps([VERSION, settings, formats()], sort_keys=True).encode(), digest_size=16)
     prefix = os.path.join(listing.root, "")  # noqa: PTH118 - with a separator at its end
     for path in listing.paths:
         try:

@@ -2,8 +2,9 @@
 
 What decides how a file becomes pixels:
 
-* JPEG, PNG, WebP, GIF, BMP, TIFF, PPM and PGM are read, by content and not by ending; of several frames or pages, the
-  first. No other decoder of PIL is tried: some start programs.
+* JPEG, PNG, WebP, GIF, BMP, TIFF, PPM and PGM are read, by content and not by ending; AVIF, HEIC and JPEG XL where
+  what they need is installed (:mod:`dalib.data.formats`); of several frames or pages, the first. No other decoder of
+  PIL is tried: some start programs.
 * An image is turned upright as its EXIF data say. EXIF data that are damaged are ignored.
 * What is transparent is put on white, the colour of the page that such pictures are drawn for.
 * 16 bits are scaled to 8. Floating-point pixels count on the scale [0, 1] if all are in it, else on [0, 255].
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dalib.data.formats import formats, remedy_for_content
 from dalib.data.preprocessing import in_eight_bits
 from dalib.errors import UserError
 
@@ -37,11 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""What PIL may open."""
-
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
@@ -59,20 +56,6 @@ class ImageHeader:
     width: int
     height: int
     mode: str
-
-
-def has_image_signature(head: bytes) -> bool:
-    """Whether a file that starts with these bytes, 16 of them or more, looks like an image that is read here.
-
-    >>> has_image_signature(b"GIF89a" + bytes(10)), has_image_signature(b"path,label\\n")
-    (True, False)
-    """
-    return (
-        head.startswith(_SIGNATURES)
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[:2] == b"BM" and head[6:10] == bytes(4))  # two letters alone begin many a text
-        or (head[:2] in (b"P5", b"P6") and head[2:3].isspace())
-    )
 
 
 def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
@@ -135,7 +118,7 @@ def read_headers(
 def reason(error: Exception) -> str:
     """An error of reading an image, in words for a list of files."""
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image of a format that is read ({', '.join(FORMATS)})"
+        return f"not an image of a format that is read ({', '.join(formats())})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which stands beside it
     return " ".join(str(error).split()) or type(error).__name__
@@ -246,7 +229,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ValueError("not a regular file")
     if not status.st_size:
         raise ValueError("an empty file")
-    with Image.open(path, formats=FORMATS) as image:
+    try:
+        opened = Image.open(path, formats=formats())
+    except UnidentifiedImageError:
+        with path.open("rb") as file:
+            remedy = remedy_for_content(file.read(16))
+        if remedy:
+            raise ValueError(f"an image in {remedy}") from None
+        raise
+    with opened as image:
         yield image
 
 

@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalib.data.decoding import Unreadable, has_image_signature, reason
+from dalib.data.decoding import Unreadable, reason
+from dalib.data.folders import BESIDE, HIDDEN, doubts_about_classes, left_behind, require_classes, told, why_not_read
+from dalib.data.formats import IMAGE_ENDINGS as IMAGE_ENDINGS
+from dalib.data.formats import has_image_signature, image_endings
 from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
 from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of
 from dalib.errors import UserError
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dalib.data.tables import Refuse
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Listing:
     """How many files were left out for their ending."""
     notes: tuple[str, ...] = ()
     """What the user may want to know, a sentence each."""
+    left_out: tuple[Unreadable, ...] = ()
+    """Files and folders that are not used, with the reason; what is in such a folder is not listed."""
 
 
 def list_labelled(
@@ -72,13 +75,15 @@ def list_labelled(
     if _is_list(path):
         return _read_list(path, argument, labelled=True, allow_outside=allow_outside, known=known)
     _require_folder(path, argument)
+    found = _Found()
     folders = class_folders(path, argument=argument)
+    require_classes(path, folders, argument, known)
+    loose = _look_beside(path, found)
     if not folders:
         raise UserError(
             f"{argument} {path}: expected one folder of images for each class, found no folder in it; "
             "move the images of each class into a folder with the class's name"
         )
-    found = _Found()
     paths: list[Path] = []
     labels: list[int] = []
     classes, (positions,) = united([[folder.name for folder in folders]])
@@ -86,31 +91,38 @@ def list_labelled(
         images = list(_walk(folder, found))
         if not images:
             because = f"; {found.unreadable[-1].path}: {found.unreadable[-1].reason}" if found.unreadable else ""
+            inside = [each for each in found.left_out if Path(each.path).is_relative_to(folder)]
+            because += f"; {line}" if (line := told(folder, inside)) else ""
             raise UserError(
                 f"{argument} {path}: the class folder {folder.name!r} holds no image "
-                f"({', '.join(IMAGE_ENDINGS)}){because}; add some or remove the folder"
+                f"({', '.join(image_endings())}){because}; add some or remove the folder"
             )
         paths += images
         labels += [label] * len(images)
-    beside = [each for each in path.iterdir() if each.suffix.lower() in IMAGE_ENDINGS and each.is_file()]
-    loose = sum(not each.name.startswith(".") for each in beside)
     notes = [f"{path}: {loose} images beside the class folders are not used"] if loose else []
     for label, name in enumerate(classes):
-        if (
-            len(same := [folder.name for position, folder in zip(positions, folders, strict=True) if position == label])
-            > 1
-        ):
+        same = [folder.name for position, folder in zip(positions, folders, strict=True) if position == label]
+        if len(same) > 1:
             notes.append(f"{path}: the folders {', '.join(map(ascii, same))} are one class, {name}")
-    return Listing(
-        str(where),
-        path,
-        tuple(paths),
-        tuple(labels),
-        classes,
-        tuple(found.unreadable),
-        dict(found.ignored),
-        tuple(notes),
-    )
+    notes += doubts_about_classes(path, {folder.name: found.inside.get(folder, ()) for folder in folders})
+    return found.listing(str(where), path, tuple(paths), tuple(labels), classes, notes)
+
+
+def _look_beside(root: Path, found: _Found) -> int:
+    """Lists what lies beside class folders; returns how many images do."""
+    loose = 0
+    for each in sorted(root.iterdir()):
+        if each.is_dir():
+            if what := left_behind(each.name):
+                found.leave_out(each, f"a folder, {what}")
+        elif each.name.startswith("."):
+            found.leave_out(each, HIDDEN)
+        elif (ending := each.suffix.lower()) in image_endings():
+            loose += each.is_file()
+            found.leave_out(each, BESIDE)
+        else:
+            found.leave_out(each, why_not_read(ending))
+    return loose
 
 
 def list_images(where: str | Path, *, argument: str, allow_outside: bool = False) -> Listing:
@@ -130,7 +142,7 @@ def list_images(where: str | Path, *, argument: str, allow_outside: bool = False
     paths = tuple(_walk(path, found))
     if not paths:
         raise _no_image(path, argument, found)
-    return Listing(str(where), path, paths, None, None, tuple(found.unreadable), dict(found.ignored))
+    return found.listing(str(where), path, paths)
 
 
 def list_names(
@@ -149,13 +161,15 @@ def list_names(
     names = [str(each) for each in _walk(path, found)]
     if not names:
         raise _no_image(path, argument, found)
-    return names, tuple(found.unreadable), ()
+    line = told(path, found.left_out)
+    return names, tuple(found.unreadable), (line,) if line else ()
 
 
 def _no_image(path: Path, argument: str, found: _Found) -> UserError:
     because = f" ({found.unreadable[0].path}: {found.unreadable[0].reason})" if found.unreadable else ""
+    because += f"; {line}" if (line := told(path, found.left_out)) else ""
     return UserError(
-        f"{argument} {path}: expected images ({', '.join(IMAGE_ENDINGS)}), found none in it or below it{because}"
+        f"{argument} {path}: expected images ({', '.join(image_endings())}), found none in it or below it{because}"
     )
 
 
@@ -166,7 +180,7 @@ def class_folders(root: Path, *, argument: str) -> list[Path]:
         UserError: ``root`` cannot be read.
     """
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(path for path in root.iterdir() if path.is_dir() and not left_behind(path.name))
     except OSError as error:
         raise UserError(f"{argument} {root}: cannot be read ({reason(error)})") from error
 
@@ -185,29 +199,57 @@ class _Found:
     def __init__(self) -> None:
         self.unreadable: list[Unreadable] = []
         self.ignored: Counter[str] = Counter()
+        self.left_out: list[Unreadable] = []
+        self.inside: dict[Path, list[str]] = {}
+        """The names of the folders in each folder that a walk began in."""
 
     def cannot(self, error: OSError) -> None:
         self.unreadable.append(Unreadable(str(error.filename), reason(error)))
 
+    def leave_out(self, path: str | Path, why: str) -> None:
+        self.left_out.append(Unreadable(str(path), why))
+
+    def listing(
+        self,
+        where: str,
+        root: Path,
+        paths: tuple[Path, ...],
+        labels: tuple[int, ...] | None = None,
+        classes: tuple[str, ...] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Listing:
+        """Returns the listing of what was found, with one line about what is not used."""
+        line = told(root, self.left_out)
+        every = (*notes, line) if line else tuple(notes)
+        unreadable, left_out = tuple(self.unreadable), tuple(self.left_out)
+        return Listing(where, root, paths, labels, classes, unreadable, dict(self.ignored), every, left_out)
+
 
 def _walk(root: Path, found: _Found) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
+    endings = image_endings()
     for folder, folders, files in os.walk(root, onerror=found.cannot, followlinks=True):
         status = os.stat(folder)  # noqa: PTH116
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if what := left_behind(name):
+                found.leave_out(Path(folder) / name, f"a folder, {what}")
+        folders[:] = sorted(name for name in folders if not left_behind(name))
+        found.inside.setdefault(root, list(folders))
         for name in sorted(files):
-            if name.startswith("."):
-                continue
             path = Path(folder) / name
+            if name.startswith("."):
+                found.leave_out(path, HIDDEN)
+                continue
             ending = path.suffix.lower()
-            if ending in IMAGE_ENDINGS or (not ending and _begins_as_an_image(path, found)):
+            if ending in endings or (not ending and _begins_as_an_image(path, found)):
                 yield path
             else:
                 found.ignored[ending] += 1
+                found.leave_out(path, why_not_read(ending))
 
 
 def _begins_as_an_image(path: Path, found: _Found) -> bool:

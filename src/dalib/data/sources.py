@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import Unreadable, decode, opaque, read_headers, reason, require_memory
 from dalib.data.digits import handwritten_digits, render_digits
+from dalib.data.folders import folders_of_one
 from dalib.data.listing import IMAGE_ENDINGS, Listing, image_files, list_images, list_labelled
 from dalib.data.named import (
     NAMED,
@@ -37,7 +39,6 @@ from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.stream import Rows
@@ -84,6 +85,8 @@ class UnlabelledImages:
     names: tuple[str, ...]
     """N paths, or names where there are no files."""
     unreadable: tuple[Unreadable, ...] = ()
+    left_out: tuple[Unreadable, ...] = ()
+    """Files and folders that are no images by their names."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class LabelledImages:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     unreadable: tuple[Unreadable, ...] = ()
+    left_out: tuple[Unreadable, ...] = ()
+    """Files and folders that are no images by their names."""
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -180,9 +185,13 @@ def open_source(
     if len(labelled.classes) < 2:
         raise UserError(
             f"--source {_described(where)}: expected at least two class folders, found one ({labelled.classes[0]}); "
-            "give a folder that holds one folder of images for each class"
+            f"give a folder that holds one folder of images for each class{_instead(where)}"
         )
     return labelled
+
+
+def _instead(where: Any) -> str:
+    return folders_of_one(Path(where)) if isinstance(where, str) and Path(where).is_dir() else ""
 
 
 def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> LabelledImages:
@@ -231,6 +240,7 @@ def open_target(
         _joined([part.images for part in parts], reading.cache),
         tuple(name for part in parts for name in part.names),
         tuple(each for part in parts for each in part.unreadable),
+        tuple(each for part in parts for each in part.left_out),
     )
 
 
@@ -296,7 +306,12 @@ def open_labelled(
         )
     positions = torch.tensor(found)
     return LabelledImages(
-        labelled.images, positions[labelled.labels], tuple(classes), labelled.names, labelled.unreadable
+        labelled.images,
+        positions[labelled.labels],
+        tuple(classes),
+        labelled.names,
+        labelled.unreadable,
+        labelled.left_out,
     )
 
 
@@ -361,6 +376,7 @@ def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImag
         classes,
         tuple(name for part in parts for name in part.names),
         tuple(each for part in parts for each in part.unreadable),
+        tuple(each for part in parts for each in part.left_out),
     )
 
 
@@ -424,12 +440,12 @@ def _read_labelled(listing: Listing, reading: Reading) -> LabelledImages:
                 f"(for instance {first.path}: {first.reason})"
             )
     names = tuple(str(listing.paths[index]) for index in kept.tolist())
-    return LabelledImages(images, labels, listing.classes, names, unreadable)
+    return LabelledImages(images, labels, listing.classes, names, unreadable, listing.left_out)
 
 
 def _read_unlabelled(listing: Listing, reading: Reading) -> UnlabelledImages:
     images, _, names, unreadable = _read_some(listing, reading)
-    return UnlabelledImages(images, names, unreadable)
+    return UnlabelledImages(images, names, unreadable, listing.left_out)
 
 
 def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:

@@ -1,0 +1,178 @@
+"""What folders are, by their names: classes, parts of a data set, or what programs leave behind.
+
+Files and folders that are not used are listed with the reason, and told in one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from dalib.data.formats import image_endings, remedy_for
+from dalib.data.spelling import key_of
+from dalib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from dalib.data.decoding import Unreadable
+
+LEFT_BEHIND = {
+    "@eadir": "thumbnails of a NAS",
+    "@recycle": "a recycle bin",
+    "@recently-snapshot": "snapshots of a NAS",
+    "#recycle": "a recycle bin",
+    "#snapshot": "snapshots of a NAS",
+    "$recycle.bin": "a recycle bin",
+    "system volume information": "Windows' own",
+    "lost+found": "the file system's own",
+    "__macosx": "what macOS puts into archives",
+    "__pycache__": "Python's own",
+    ".ipynb_checkpoints": "copies of Jupyter",
+    ".thumbnails": "thumbnails",
+}
+"""Folders, in lower case, whose files nobody put there as images."""
+
+PARTS = frozenset(
+    ("train", "training", "trainset", "val", "valid", "validation", "dev", "test", "testing", "testset", "eval")
+)
+"""Names, in lower case, of the parts that data sets are split into."""
+
+HIDDEN = "hidden"
+BESIDE = "beside the class folders"
+NO_ENDING = "without an ending, and no image by its first bytes"
+
+_MOST_TOLD = 10
+
+
+def left_behind(name: str) -> str:
+    """Returns what a folder of this name is that holds no images of the user's; empty for any other."""
+    return LEFT_BEHIND.get(name.lower(), HIDDEN if name.startswith(".") else "")
+
+
+def why_not_read(ending: str) -> str:
+    """Returns the reason why a file with this ending, in lower case, is not read."""
+    if not ending:
+        return NO_ENDING
+    remedy = remedy_for(ending)
+    return f"{ending} is not the ending of an image that is read{f'; to read it: {remedy}' if remedy else ''}"
+
+
+def told(where: str | Path, left_out: Sequence[Unreadable]) -> str:
+    """Returns one line about the files and folders that are not used; empty where there is nothing to tell.
+
+    Hidden files count if they have an image's ending; those that systems leave everywhere, such as .DS_Store, are
+    listed and not told.
+    """
+    endings: Counter[str] = Counter()
+    hidden = 0
+    folders: Counter[tuple[str, str]] = Counter()
+    for each in left_out:
+        path = PurePath(each.path)
+        if each.reason == HIDDEN:
+            hidden += path.suffix.lower() in image_endings()
+        elif each.reason.startswith("a folder, "):
+            folders[path.name, each.reason.removeprefix("a folder, ")] += 1
+        elif each.reason != BESIDE:  # told by itself
+            endings[path.suffix.lower()] += 1
+    parts = []
+    if endings:
+        parts.append(f"by their endings: {_counted(endings)}")
+    if hidden:
+        parts.append(f"{hidden} hidden")
+    if folders:
+        listed = [f"{name} {count} ({what})" for (name, what), count in folders.most_common(_MOST_TOLD)]
+        more = f" and {len(folders) - _MOST_TOLD} other names" if len(folders) > _MOST_TOLD else ""
+        parts.append(f"folders: {', '.join(listed)}{more}")
+    return f"{where}: not used, {'; '.join(parts)}" if parts else ""
+
+
+def _counted(endings: Counter[str]) -> str:
+    # what may be read after all comes first
+    order = sorted(endings, key=lambda ending: (not remedy_for(ending), -endings[ending], ending))
+    listed = []
+    for ending in order[:_MOST_TOLD]:
+        remedy = remedy_for(ending)
+        listed.append(f"{ending or 'none'} {endings[ending]}{f' (to read them: {remedy})' if remedy else ''}")
+    more = sum(endings[ending] for ending in order[_MOST_TOLD:])
+    return ", ".join(listed) + (f" and {more} more" if more else "")
+
+
+def require_classes(root: Path, folders: Sequence[Path], argument: str, known: Sequence[str] = ()) -> None:
+    """Refuses folders that are the parts of a data set, train and test, and not its classes.
+
+    Args:
+        folders: in ``root``, those that would be classes.
+        known: the names of classes that are there already; a folder of such a name is that class.
+
+    Raises:
+        UserError: parts of a data set, with the folder to give instead.
+    """
+    classes = {key_of(name) for name in known}
+    parts = [folder for folder in folders if folder.name.lower() in PARTS and key_of(folder.name) not in classes]
+    if not parts:
+        return
+    inside = {folder.name: _folders_in(folder) for folder in parts}
+    nested = [folder for folder in parts if inside[folder.name]]
+    others = {key_of(folder.name) for folder in folders if folder not in parts}
+    named = " and ".join(f"{folder.name}/" for folder in (nested or parts))
+    if len(parts) == len(folders) and not nested:
+        if len(parts) > 1:
+            raise UserError(
+                f"{argument} {root}: it holds {named}, which are parts of a data set and not classes, without a folder "
+                "for each class in them; expected one folder of images for each class. If they are your classes, name "
+                "them in a list (.csv with the columns path,label)"
+            )
+        return
+    if len(nested) > 1 or (nested and len(parts) == len(folders)):
+        first = ("train", "training") if argument == "--source" else ("test", "val", "valid", "validation")
+        best = min(nested, key=lambda folder: (folder.name.lower() not in first, folder.name))
+        raise UserError(
+            f"{argument} {root}: it holds {named}{', each' if len(nested) > 1 else ''} with the folders "
+            f"{_some(inside[best.name])}: these are the parts of a data set and not its classes; give {argument} {best}"
+        )
+    for folder in nested:
+        if shared := [name for name in inside[folder.name] if key_of(name) in others]:
+            raise UserError(
+                f"{argument} {root}: it holds {folder.name}/ with the folders {_some(shared)}, beside folders of these "
+                f"names: {folder.name} is a part of a data set and not a class; move it out of {root}"
+            )
+
+
+def doubts_about_classes(root: Path, inside: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Returns a sentence if every class folder holds folders of the same names, which may be the classes.
+
+    Args:
+        inside: the names of the folders in each class folder.
+    """
+    sets = [{key_of(name) for name in names} for names in inside.values()]
+    if len(sets) < 2 or len(sets[0]) < 2 or any(each != sets[0] for each in sets[1:]):
+        return ()
+    first = next(iter(inside))
+    return (
+        f"warning: {root}: the class folders {_some(sorted(inside))} all hold the folders "
+        f"{_some(sorted(inside[first]))}; if these are the classes, give {root / first}",
+    )
+
+
+def folders_of_one(root: Path) -> str:
+    """Returns what to give instead of a folder with a single folder in it that holds the classes; empty if unknown."""
+    found = [name for name in _folders_in(root) if not left_behind(name)]
+    if len(found) != 1 or len(classes := _folders_in(root / found[0])) < 2:
+        return ""
+    return f"; it holds the folders {_some(classes)}: give {root / found[0]}"
+
+
+def _folders_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(each.name for each in entries if each.is_dir() and not left_behind(each.name))
+    except OSError:
+        return []
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
