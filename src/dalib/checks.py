@@ -20,6 +20,7 @@ from dalib.commands import check_counts, describe_device, steps_for
 from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
+from dalib.data.overlap import require_apart
 from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, listing_of, open_source, open_target
 from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
@@ -60,6 +61,8 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     preprocessing = build.make_preprocessing(config)
     refused: UserError | None = None
     try:
+        sources = [config.source] if isinstance(config.source, str) else config.source
+        require_apart(sources if source else [], config.target if target else None)
         build.check_inputs(config)
     except UserError as error:
         refused = error  # what is in the folders does not depend on it

@@ -25,6 +25,7 @@ from dalib._version import __version__
 from dalib.console import CountedProgress, clock, one_line, say, say_unreadable, size_of
 from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
+from dalib.data.overlap import doubts_about_files, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.distributed import ALONE, World, joined, lost_contact
 from dalib.domains import Domains as Domains
@@ -146,6 +147,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
         call.held.enter_context(claimed(run))
     if not resume:
         _check_apart(run, config)
+        require_apart(config.source if isinstance(config.source, list) else [config.source], config.target)
         world.from_first(lambda: _check_free(run, config))
     for doubt in build.doubts(config, preprocessing):
         say(f"warning: {doubt}")
@@ -153,6 +155,9 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     since = time.monotonic()
     with world.in_turn():
         domains = open_domains(config, preprocessing)
+    if world.first:
+        for doubt in _doubts_about_files(domains):
+            say(doubt)
     classes = domains.train.classes
     if start is not None:
         start.check_classes(classes)
@@ -538,6 +543,12 @@ def _check_apart(run: RunFolder, config: TrainConfig) -> None:
                 f"--out {run.root}: it lies in {argument} {where}, where a run's pictures would join the images; "
                 "give a folder elsewhere"
             )
+
+
+def _doubts_about_files(domains: Domains) -> tuple[str, ...]:
+    parts = (domains.train, domains.validation)
+    names = [name for part in parts for name in part.names]
+    return doubts_about_files(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
 
 
 def _check_free(run: RunFolder, config: TrainConfig) -> None:

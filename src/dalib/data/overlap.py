@@ -1,0 +1,145 @@
+"""Whether source and target, or two sources, are the same files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dalib.data.named import NAMED
+from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
+from dalib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def require_apart(sources: Sequence[str], target: str | None) -> None:
+    """Refuses data that are given twice, before a file is opened; links are followed.
+
+    A target that holds the source is not refused: labelled images may lie among the unlabelled ones. It shows in
+    :func:`shared_files`.
+
+    Args:
+        sources: names or paths of one or several.
+        target: None where there is none.
+
+    Raises:
+        UserError: two sources that are the same or of which one holds the other, or a target that is a source or lies
+            in one.
+    """
+    for number, source in enumerate(sources):
+        for before in sources[:number]:
+            if _same(before, source):
+                raise UserError(
+                    f"--source {source}: it is there twice{_as(before, source)}, and its images would count twice; "
+                    "give it once"
+                )
+            for inner, outer in ((source, before), (before, source)):
+                if _lies_in(inner, outer):
+                    raise UserError(
+                        f"--source {inner}: it lies in --source {outer}, so its images would be there twice, under two "
+                        "classes; give folders that do not hold each other"
+                    )
+    if target is None or _is_name(target):  # a named set may be both, as where a method is tried: it is told
+        return
+    for source in sources:
+        if _same(source, target):
+            raise UserError(
+                f"--target {target}: it is the source, too{_as(source, target)}; expected unlabelled images of another "
+                "domain, give their folder"
+            )
+        if _lies_in(target, source):
+            raise UserError(
+                f"--target {target}: it lies in --source {source}, where its images are labelled by the name of a "
+                "folder; move it out, or give as --source a folder that holds the classes alone"
+            )
+
+
+def shared_files(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names in ``second`` that are files of ``first``, by whatever path or link.
+
+    What is no file, an image of a named set, is known by its name.
+    """
+    if not first or not second:
+        return ()
+    identities = [_identities(names) for names in (first, second)]
+    shared = np.isin(identities[1], identities[0])
+    return tuple(second[position] for position in np.flatnonzero(shared).tolist())
+
+
+def doubts_about_files(source: Sequence[str], labels: Sequence[int], target: Sequence[str]) -> tuple[str, ...]:
+    """Returns a sentence if files of the source are in the target as well, and one if they are twice in the source.
+
+    Args:
+        labels: the class of each file of the source.
+    """
+    return (*_twice(source, labels), *_in_both(source, target))
+
+
+def _twice(names: Sequence[str], labels: Sequence[int]) -> tuple[str, ...]:
+    first: dict[bytes, int] = {}
+    pairs = []
+    for position, identity in enumerate(_identities(names).tolist()):
+        if (before := first.setdefault(identity, position)) != position:
+            pairs.append((before, position))
+    if not pairs:
+        return ()
+    differ = [(before, position) for before, position in pairs if labels[before] != labels[position]]
+    before, position = (differ or pairs)[0]
+    classes = f", {len(differ)} of them under two classes" if differ else ""
+    what = "image of the source is" if len(pairs) == 1 else "images of the source are"
+    return (f"warning: {len(pairs)} {what} there twice{classes}, for instance {names[before]} = {names[position]}",)
+
+
+def _in_both(source: Sequence[str], target: Sequence[str]) -> tuple[str, ...]:
+    shared = shared_files(source, target)
+    if not shared:
+        return ()
+    what = "image of the target is an image" if len(shared) == 1 else "images of the target are images"
+    return (
+        f"warning: {len(shared)} of {len(target)} {what} of the source, too, for instance {shared[0]}; an accuracy "
+        "measured on them says nothing",
+    )
+
+
+def _identities(names: Sequence[str]) -> np.ndarray:
+    """(N,) bytes that are equal for the same file; the name of what is no file."""
+    found = []
+    for name in names:
+        try:
+            status = os.stat(name)  # noqa: PTH116 - there may be millions
+        except (OSError, ValueError):
+            found.append(b"name " + os.fsencode(name))
+        else:
+            found.append(b"%d %d" % (status.st_dev, status.st_ino))
+    return np.array(found, dtype=bytes)
+
+
+def _same(first: str, second: str) -> bool:
+    if _is_name(first) or _is_name(second):
+        return first == second
+    try:
+        return Path(first).samefile(second)
+    except (OSError, ValueError):
+        return first == second
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    try:
+        if _is_name(inner) or _is_name(outer) or not (Path(outer).is_dir() and Path(inner).is_dir()):
+            return False
+        return Path(outer).resolve() in Path(inner).resolve().parents
+    except (OSError, ValueError):
+        return False
+
+
+def _is_name(where: str) -> bool:
+    """Returns whether this is a data set of a name and never a folder."""
+    return where in (*NAMED, *BUILT_IN_SOURCES, *BUILT_IN_TARGETS)
+
+
+def _as(first: str, second: str) -> str:
+    return "" if first == second else f" (as {first})"

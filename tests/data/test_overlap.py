@@ -1,0 +1,88 @@
+"""Data that are given twice are refused or told, by whatever path or link."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dalib.data.overlap import doubts_about_files, require_apart, shared_files
+from dalib.errors import UserError
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """src/{cat,dog}, tgt, link -> src; the current directory."""
+    for name in ("src/cat/a.png", "src/dog/a.png", "tgt/a.png", "tgt/in/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "src")
+    (tmp_path / "src.csv").write_text("path,label\nsrc/cat/a.png,cat\nsrc/dog/a.png,dog\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("other", ["src", "./src", "src/", "tgt/../src", "link", "{}/src"])
+def test_the_same_folder_is_neither_two_sources_nor_both_domains(folders, other):
+    other = other.format(folders)
+    with pytest.raises(UserError, match=r"^--source .*: it is there twice.*; give it once$"):
+        require_apart(["src", other], "tgt")
+    with pytest.raises(UserError, match=r"^--target .*: it is the source, too.*; expected unlabelled images"):
+        require_apart(["src"], other)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fonts"])
+def test_a_set_of_a_name_is_no_source_twice_but_may_be_both_domains(folders, name):
+    with pytest.raises(UserError, match="it is there twice"):
+        require_apart([name, name], "tgt")
+    require_apart([name], name)
+    (told,) = doubts_about_files(["a/1", "a/2"], [0, 1], ["a/2", "a/1"])
+    assert "2 of 2 images of the target are images of the source" in told
+
+
+def test_a_folder_of_the_name_of_a_set_is_another(folders):
+    (folders / "mnist").mkdir()
+    require_apart(["mnist", "./mnist"], "tgt")
+
+
+def test_a_list_is_the_same_list(folders):
+    with pytest.raises(UserError, match="it is the source, too"):
+        require_apart(["src.csv"], "./src.csv")
+
+
+def test_a_target_within_the_source_is_refused_and_a_source_within_the_target_is_not(folders):
+    for target in ("src/cat", "link/dog"):
+        with pytest.raises(UserError, match=r"^--target .*: it lies in --source src, where its images are labelled"):
+            require_apart(["src"], target)
+    require_apart(["src"], ".")
+    require_apart(["src.csv"], "src")
+    with pytest.raises(UserError, match=r"^--source src/cat: it lies in --source link"):
+        require_apart(["link", "src/cat"], "tgt")
+    with pytest.raises(UserError, match=r"^--source src/cat: it lies in --source link"):
+        require_apart(["src/cat", "link"], "tgt")
+
+
+def test_what_is_not_there_is_left_to_the_reading(folders):
+    require_apart(["nowhere", "src"], "nowhere/else")
+    require_apart([], None)
+
+
+def test_files_of_both_domains_are_told_by_whatever_path(folders):
+    os.link("src/cat/a.png", "tgt/hard.png")
+    (folders / "tgt/soft.png").symlink_to(folders / "src/dog/a.png")
+    source = ["src/cat/a.png", str(folders / "src/dog/a.png")]
+    target = ["tgt/a.png", "tgt/hard.png", "tgt/soft.png", "digits/0001"]
+    assert shared_files(source, target) == ("tgt/hard.png", "tgt/soft.png")
+    assert shared_files(["fonts/0"], ["digits/0001"]) == shared_files([], target) == ()
+    (told,) = doubts_about_files(source, [0, 1], target)
+    assert told.startswith("warning: 2 of 4 images of the target are images of the source, too, for instance tgt/hard")
+    assert not doubts_about_files(source, [0, 1], ["tgt/a.png"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"), [([0, 0], "there twice, for"), ([0, 1], "1 of them under two classes")]
+)
+def test_files_that_are_twice_in_the_source_are_told(folders, labels, expected):
+    (told,) = doubts_about_files(["src/cat/a.png", str(Path("link/cat/a.png"))], labels, ["tgt/a.png"])
+    assert "warning: 1 image of the source is there twice" in told
+    assert expected in told
