@@ -30,7 +30,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 @dataclass(frozen=True)
-class Optional:
+class OptionalFormat:
     """A format that is read where something more is installed."""
 
     format: str
@@ -64,21 +64,21 @@ def _has_jxl() -> bool:
 
 
 OPTIONAL = (
-    Optional(
+    OptionalFormat(
         "AVIF",
         (".avif", ".avifs"),
         "pip install 'pillow>=11.3'",
         _has_avif,
         lambda head: head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"),
     ),
-    Optional(
+    OptionalFormat(
         "HEIF",
         (".heic", ".heif", ".hif"),
         "pip install pillow-heif",
         _has_heif,
         lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS,
     ),
-    Optional(
+    OptionalFormat(
         "JXL",
         (".jxl",),
         "pip install pillow-jxl-plugin",
@@ -89,7 +89,7 @@ OPTIONAL = (
 
 
 @cache
-def _available() -> tuple[Optional, ...]:
+def _available() -> tuple[OptionalFormat, ...]:
     return tuple(each for each in OPTIONAL if each.available())
 
 
