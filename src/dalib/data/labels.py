@@ -1,8 +1,8 @@
 """A list of labels that a person gave to some of the target's images, matched to rows of the target by name.
 
 A CSV file with the columns ``path`` and ``label``; rows without a label, or with what stands for none, such as NaN,
-are not labelled yet. ``dalib query`` adds the
-columns ``stratum`` and ``population``, which say how the images were chosen; other columns are ignored.
+are not labelled yet. ``dalib query`` adds the columns ``stratum`` and ``population``, which say how the images were
+chosen; other columns are ignored.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dalib.complaints import meant
 from dalib.data.spelling import Classes, is_missing, key_of
-from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of
 from dalib.data.stream import permuted
+from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of
 from dalib.errors import UserError
 from dalib.randomness import derive_seed
 
