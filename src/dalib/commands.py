@@ -37,6 +37,7 @@ from dalib.errors import RanksLostError, RunStoppedError, StoppedError, Training
 from dalib.exporting import export as export
 from dalib.feature_space import features_folder
 from dalib.files import locked, put_in_place, quoted
+from dalib.judging import plain_representation
 from dalib.labelling import judge_held_out
 from dalib.outcome import all_of, judge, write_pictures, write_predictions
 from dalib.predicting import predict as predict
@@ -231,7 +232,8 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
         return
     since = time.monotonic()
     write_predictions(run, said, domains)
-    judgement = judge(trained, said, config, classes)
+    representation = plain_representation(ways.domains) if config.features else None
+    judgement = judge(trained, said, config, classes, representation)
     write_json(run.judgement, judgement)
     conclude(run, judgement["shipped"], "user" if config.keep == "adapted" and len(trained) > 1 else "judgement")
     write_pictures(run, trained, said, domains, config.seed)

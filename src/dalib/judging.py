@@ -12,6 +12,7 @@ from dalib.data.rows import Selected
 from dalib.data.stream import permuted
 from dalib.engine.predict import predict_probabilities, predict_with_features
 from dalib.judge.evidence import Evidence
+from dalib.judge.structure import Representation
 from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
@@ -32,6 +33,22 @@ def judged_rows(count: int) -> Tensor:
     """(M,) int64, ascending: which of ``count`` target images are looked at."""
     drawn = permuted(torch.arange(min(count, MOST_JUDGED)).numpy(), count, derive_seed(0, "judged"))
     return torch.from_numpy(drawn).sort().values
+
+
+def plain_representation(domains: Domains) -> Representation:
+    """Returns the features of a frozen backbone, which no training of the run has changed, for the judgement.
+
+    Args:
+        domains: of features (N, V, D), :func:`dalib.domains.to_features`; the mean over the views is taken.
+    """
+    of_target, of_source = domains.to_predict, domains.train
+    drawn = permuted(torch.arange(min(len(of_source.labels), MOST_JUDGED)).numpy(), len(of_source.labels), 0)
+    rows = torch.from_numpy(drawn).sort().values
+    return Representation(
+        of_target[judged_rows(len(of_target))].float().mean(dim=1),
+        of_source.images[rows].float().mean(dim=1),
+        of_source.labels[rows],
+    )
 
 
 @dataclass(frozen=True)

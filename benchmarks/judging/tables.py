@@ -1,0 +1,405 @@
+"""Fits the judgement on all families of tasks but one, scores it on that one, and prints what a user can expect."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from scipy.optimize import minimize
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score
+from tasks import HELD_OUT
+
+from dalib.judge.better import Signs, signs_of, vote_ratio, votes_of
+from dalib.judge.calibrated import Calibration, calibrated_estimate, confidence_transport, room
+from dalib.judge.estimate import (
+    apply_temperature,
+    average_threshold_confidence,
+    difference_of_confidences,
+    fit_temperature,
+)
+from dalib.judge.evidence import Evidence
+from dalib.judge.guard import FEWEST_CLASSES, SURE, shared_representation
+from dalib.judge.scores import mutual_information
+from dalib.judge.signs import head_agreement, head_classes
+from dalib.judge.structure import Representation, Structure, structure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+Array = NDArray[np.float64]
+MODELS = ("adapted", "source-only")
+WEIGHTS_OF = ("neighbours", "names", "votes")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two labellings of one target, seen without labels, and the truth.
+
+    Attributes:
+        seen: differences of the signs, in the order of WEIGHTS_OF.
+        gain: of the first over the second, in points.
+        weight: in the fit; what the study makes itself counts less than what was trained.
+    """
+
+    seen: list[float]
+    gain: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One task: the pair that a run judges first, then others that teach the fit; and each model's accuracy."""
+
+    name: str
+    family: str
+    good: bool
+    pairs: list[Pair]
+    accuracy: dict[str, float]
+    classes: dict[str, float]
+    stopped: bool
+    estimates: dict[str, dict[str, float]]
+    others: dict[str, float]
+
+
+def read(file: Path) -> Recorded:
+    """Computes all that the tables need of a recording."""
+    kept = load_file(file)
+    truth, classes = kept["truth"], int(kept["classes"])
+    said = {name: kept[f"{name}/target"].float() for name in MODELS}
+    structure = _structure(kept, classes, scratch="--scratch--" in file.name)
+    candidates = {**said, **_spoilt(said, classes)}
+    courses = sorted(name for name in kept if name.startswith("adapted/course/"))[:2]
+    candidates |= {name: kept[name].float() for name in courses}
+    pairs = [("adapted", "source-only", 1.0), *((name, "source-only", 0.3) for name in courses)]
+    pairs += [(name.split("~")[0], name, 0.15) for name in candidates if "~" in name]
+    signs = {name: signs_of(each, said["source-only"], structure) for name, each in candidates.items()}
+    right = {name: _right(each, truth) for name, each in candidates.items()}
+    found = [
+        Pair(
+            _difference(signs[one], signs[other], vote_ratio(votes_of(candidates[one], candidates[other], structure))),
+            right[one] - right[other],
+            weight,
+        )
+        for one, other, weight in pairs
+    ]
+    return Recorded(
+        name=file.stem,
+        family=file.stem.split("--")[0],
+        good=file.stem.endswith("--good"),
+        pairs=found,
+        accuracy={name: right[name] for name in MODELS},
+        classes={name: _effective(said[name]) for name in MODELS},
+        stopped=bool(kept["adapted/stopped"]),
+        estimates={name: _estimates(kept, name, structure) for name in MODELS},
+        others=_others(said, structure, classes),
+    )
+
+
+def _structure(kept: dict[str, torch.Tensor], classes: int, *, scratch: bool) -> Structure:
+    """As a run makes it: the features of a frozen backbone, or those of both models."""
+    if not scratch:
+        return structure_of(Representation(kept["plain/target"], kept["plain/train"], kept["train_labels"]), classes)
+    models = [
+        Evidence(
+            kept[f"{name}/validation"],
+            kept["labels"],
+            kept[f"{name}/target"],
+            None,
+            kept[f"{name}/validation_features"],
+            kept[f"{name}/target_features"],
+        )
+        for name in ("source-only", "adapted")
+    ]
+    shared = shared_representation(models)
+    assert shared is not None
+    return structure_of(shared, classes)
+
+
+def _spoilt(said: dict[str, torch.Tensor], classes: int) -> dict[str, torch.Tensor]:
+    """Labellings that are worse on purpose: names exchanged in twos and in circles, classes merged, noise."""
+    found = {}
+    generator = np.random.default_rng(0)
+    for name, p in said.items():
+        often = torch.bincount(p.argmax(dim=1), minlength=classes).argsort(descending=True).tolist()
+        for kind, chosen in (("exchanged", often[:2]), ("circle", often[: max(3, classes // 3)])):
+            if len(chosen) <= classes:
+                order = list(range(classes))
+                for place, each in enumerate(chosen):
+                    order[each] = chosen[(place + 1) % len(chosen)]
+                found[f"{name}~{kind}"] = p[:, order]
+        merged = p.clone()
+        merged[:, often[0]] += merged[:, often[1]]
+        merged[:, often[1]] = 0
+        noisy, rows = p.clone(), torch.from_numpy(generator.random(len(p)) < 0.25)
+        noisy[rows] = noisy[rows][:, torch.from_numpy(generator.permutation(classes))]
+        found |= {f"{name}~merged": merged, f"{name}~noisy": noisy}
+    return found
+
+
+def _difference(one: Signs, other: Signs, ratio: float) -> list[float]:
+    first, second = asdict(one), asdict(other)
+    return [ratio if name == "votes" else first[name] - second[name] for name in WEIGHTS_OF]
+
+
+def _right(p: torch.Tensor, truth: torch.Tensor) -> float:
+    return 100 * (p.argmax(dim=1) == truth).double().mean().item()
+
+
+def _effective(p: torch.Tensor) -> float:
+    shares = torch.bincount(p.argmax(dim=1), minlength=p.shape[1]).double() / len(p)
+    return math.exp(float(torch.special.entr(shares).sum()))
+
+
+def _estimates(kept: dict[str, torch.Tensor], name: str, structure: Structure) -> dict[str, float]:
+    labels = kept["labels"]
+    validation, target = (_proper(kept[f"{name}/{side}"]) for side in ("validation", "target"))
+    temperature = fit_temperature(validation, labels)
+    calm, calm_source = (apply_temperature(each, temperature) for each in (target, validation))
+    shares = torch.bincount(labels, minlength=target.shape[1]).double()
+    powers = target.clamp_min(1e-9).log().softmax(dim=1).pow(4).mean()
+    return {
+        "transport": confidence_transport(calm, shares),
+        "heads": head_agreement(target.argmax(dim=1), head_classes(structure)),
+        "ATC": average_threshold_confidence(calm_source, labels, calm),
+        "DoC": difference_of_confidences(calm_source, labels, calm),
+        "MaNo": float(powers) ** 0.25 * target.shape[1] ** 0.25,
+    }
+
+
+def _proper(p: torch.Tensor) -> torch.Tensor:
+    p = p.double()
+    return p / p.sum(dim=1, keepdim=True)
+
+
+def _others(said: dict[str, torch.Tensor], structure: Structure, classes: int) -> dict[str, float]:
+    """Differences of scores that were studied and not taken."""
+    clusters = KMeans(classes, n_init=3, random_state=0).fit_predict(structure.target.numpy())
+    scores = {
+        name: {
+            "agreement with clusters (ClassAMI)": float(adjusted_mutual_info_score(p.argmax(dim=1).numpy(), clusters)),
+            "mutual information": mutual_information(_proper(p)),
+        }
+        for name, p in said.items()
+    }
+    return {score: scores["adapted"][score] - scores["source-only"][score] for score in scores["adapted"]}
+
+
+def fit_weights(tasks: Sequence[Recorded], ridge: float = 0.1) -> Array:
+    """Fits the logistic regression without a constant and with weights of at least 0; (3,)."""
+    pairs = [pair for task in tasks for pair in task.pairs if abs(pair.gain) >= 0.05]
+    x = np.array([pair.seen for pair in pairs])
+    sign = np.array([1.0 if pair.gain > 0 else -1.0 for pair in pairs])
+    # a gain of less than 5 points counts less: which model is better matters less there
+    weight = np.array([pair.weight * min(1.0, abs(pair.gain) / 5) for pair in pairs])
+    scale = np.sqrt((x**2 * weight[:, None]).sum(axis=0) / weight.sum()) + 1e-9
+    x = x / scale
+
+    def loss(b: Array) -> tuple[float, Array]:
+        z = sign * (x @ b)
+        slope = -sign * weight / (1 + np.exp(z))
+        return float((weight * np.logaddexp(0, -z)).sum() + ridge * (b**2).sum()), x.T @ slope + 2 * ridge * b
+
+    found: Array = minimize(loss, np.zeros(x.shape[1]), jac=True, bounds=[(0, None)] * x.shape[1]).x
+    return found / scale
+
+
+def probability(weights: Array, task: Recorded) -> float:
+    """Of the pair that a run judges."""
+    return float(1 / (1 + np.exp(-np.clip(weights @ np.array(task.pairs[0].seen), -50, 50))))
+
+
+def fit_calibration(tasks: Sequence[Recorded], name: str, ridge: float = 2.0) -> Calibration:
+    """Fits the logit of the accuracy, then half of a 90% interval to what that leaves on tasks that it did not see."""
+    values = _leave_out(tasks, lambda rest: _fit_logit(rest, name, ridge), lambda b, task: _value(b, task, name))
+    left = np.array(
+        [abs(value - task.accuracy[name] / 100) / room(value) for value, task in zip(values, tasks, strict=True)]
+    )
+    apart = np.array([_apart(task, name) for task in tasks])
+    slope = max(0.0, float(np.polyfit(apart, left, 1)[0])) if len(tasks) > 2 else 0.0
+    base = left - 2 * slope * apart
+    spread = max(0.03, float(np.quantile(base, min(1.0, 0.9 * (1 + 1 / len(base))))))
+    return Calibration(*_fit_logit(tasks, name, ridge), spread=spread, disagreement=2 * slope)
+
+
+def _fit_logit(tasks: Sequence[Recorded], name: str, ridge: float) -> tuple[float, float, float]:
+    """Ridge regression of the logit of the accuracy; each family weighs by the root of its number of tasks."""
+    x = np.array([[task.estimates[name]["transport"], task.estimates[name]["heads"]] for task in tasks])
+    accuracy = np.array([task.accuracy[name] / 100 for task in tasks])
+    y = np.log((accuracy + 0.03) / (1.03 - accuracy))
+    families = [task.family for task in tasks]
+    weight = np.array([1 / math.sqrt(families.count(each)) for each in families])
+    weight /= weight.mean()
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    z = np.c_[np.ones(len(x)), (x - mean) / deviation]
+    found = np.linalg.solve(z.T @ (z * weight[:, None]) + np.diag([1e-6, ridge, ridge]), z.T @ (weight * y))
+    slopes = found[1:] / deviation
+    return float(found[0] - slopes @ mean), float(slopes[0]), float(slopes[1])
+
+
+def _value(b: tuple[float, float, float], task: Recorded, name: str) -> float:
+    each = task.estimates[name]
+    logit = b[0] + b[1] * each["transport"] + b[2] * each["heads"]
+    return min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))
+
+
+def _apart(task: Recorded, name: str) -> float:
+    return abs(task.estimates[name]["transport"] - task.estimates[name]["heads"])
+
+
+def _leave_out(
+    tasks: Sequence[Recorded], fit: Callable[[list[Recorded]], Any], use: Callable[[Any, Recorded], float]
+) -> list[float]:
+    """Of each task, what is fitted on the other families says."""
+    found = {}
+    for family in {task.family for task in tasks}:
+        fitted = fit([task for task in tasks if task.family != family])
+        found |= {task.name: use(fitted, task) for task in tasks if task.family == family}
+    return [found[task.name] for task in tasks]
+
+
+def tables(out: Path) -> None:
+    """Prints every table of the study as Markdown, and what was fitted."""
+    torch.set_num_threads(1)
+    recorded = [read(file) for file in sorted((out / "recorded").glob("*.safetensors"))]
+    learnt = [task for task in recorded if task.family not in HELD_OUT]
+    kept = [task for task in recorded if task.family in HELD_OUT]
+    families = {task.family for task in recorded if task.good}
+    low = sum(task.accuracy["source-only"] < 60 for task in recorded if task.good)
+    print(
+        f"{sum(task.good for task in recorded)} tasks of {len(families)} families, {low} with source-only below 60%; "
+        f"{sum(not task.good for task in recorded)} spoilt trainings.\n"
+    )
+    chances = _leave_out(learnt, fit_weights, probability)
+    weights = fit_weights(learnt)
+    held = [probability(weights, task) for task in kept]
+    print(_HEAD_WHICH)
+    _which("leave one family out", learnt, chances)
+    for family in HELD_OUT:
+        _which(f"{family}, never looked at", *_only(kept, held, family))
+    _which("always adapted", learnt, [1.0] * len(learnt))
+    for score in learnt[0].others:
+        _which(score, learnt, [1.0 if task.others[score] > 0 else 0.0 for task in learnt])
+    _calibrated(learnt, chances)
+    _worst(learnt, chances)
+    _estimated(learnt, kept)
+    print("fitted:", dict(zip(WEIGHTS_OF, weights.round(2).tolist(), strict=True)))
+    for name in ("source-only", "adapted"):
+        found = fit_calibration([task for task in learnt if task.good], name)
+        print(f"fitted for {name}:", {key: round(value, 3) for key, value in asdict(found).items()})
+
+
+_HEAD_WHICH = (
+    "| which model | tasks | share of the gains kept | points below the better model, mean | most | helped, right | "
+    "hurt, right | spoilt models selected |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+def _only(tasks: list[Recorded], chances: list[float], family: str) -> tuple[list[Recorded], list[float]]:
+    chosen = [(task, chance) for task, chance in zip(tasks, chances, strict=True) if task.family == family]
+    return [task for task, _ in chosen], [chance for _, chance in chosen]
+
+
+def _collapsed(task: Recorded) -> bool:
+    return task.stopped or task.classes["adapted"] <= FEWEST_CLASSES * task.classes["source-only"]
+
+
+def _which(name: str, tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
+    if not tasks:
+        return
+    gained, kept, below, helped, hurt, shipped = 0.0, 0.0, [], [], [], 0
+    for task, chance in zip(tasks, chances, strict=True):
+        gain = task.pairs[0].gain
+        adapted = chance >= 0.5 and not _collapsed(task)
+        shipped += not task.good and adapted and task.accuracy["adapted"] < task.accuracy["source-only"] - 10
+        if task.good:
+            gained += max(gain, 0.0)
+            kept += max(gain, 0.0) if adapted else 0.0
+            below.append(max(gain, 0.0) - (gain if adapted else 0.0))
+        if chance >= SURE and not _collapsed(task):
+            helped.append(gain > 0)
+        elif chance <= 1 - SURE or _collapsed(task):
+            hurt.append(gain <= 0)
+    print(
+        f"| {name} | {len(below)} | {100 * kept / max(gained, 1e-9):.1f}% | {fmean(below):.2f} | {max(below):.1f} | "
+        f"{sum(helped)} of {len(helped)} | {sum(hurt)} of {len(hurt)} | {shipped} |"
+    )
+
+
+def _calibrated(tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
+    print("\n| probability that adapted is better | tasks | adapted is better |\n| --- | ---: | ---: |")
+    for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.001)):
+        gains = [task.pairs[0].gain for task, chance in zip(tasks, chances, strict=True) if low <= chance < high]
+        if gains:
+            print(f"| {low:.0%} to {min(high, 1):.0%} | {len(gains)} | {sum(gain > 0 for gain in gains)} |")
+
+
+def _worst(tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
+    print("\n| where the worse model is selected | source-only | gain | probability |\n| --- | ---: | ---: | ---: |")
+    for task, chance in zip(tasks, chances, strict=True):
+        gain = task.pairs[0].gain
+        if task.good and abs(gain) > 1 and (gain > 0) != (chance >= 0.5 and not _collapsed(task)):
+            print(f"| {task.name} | {task.accuracy['source-only']:.1f} | {gain:+.1f} | {chance:.2f} |")
+
+
+def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
+    print(
+        "\n| estimate of | tasks | mean absolute error, points | 90% interval holds the truth | median width | "
+        "where source-only is below 60% | called reliable | of these within 5 points |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
+    good = [task for task in learnt if task.good]
+    rows: dict[str, list[tuple[float, float, float, float, bool, bool]]] = {}
+    for name in ("source-only", "adapted"):
+        for family in {task.family for task in good}:
+            found = fit_calibration([task for task in good if task.family != family], name)
+            rows.setdefault(f"{name}, leave one family out", []).extend(
+                _row(found, task, name) for task in good if task.family == family
+            )
+        found = fit_calibration(good, name)
+        for family in HELD_OUT:
+            chosen = [task for task in kept if task.good and task.family == family]
+            rows[f"{name}, {family}, never looked at"] = [_row(found, task, name) for task in chosen]
+    both = "both, leave one family out"
+    rows[both] = [row for title, each in rows.items() if title.endswith("leave one family out") for row in each]
+    for title, each in rows.items():
+        if each:
+            _print_estimates(title, each)
+    print("\n| alone | mean absolute error, points |\n| --- | ---: |")
+    for method in ("ATC", "DoC", "MaNo", "transport", "heads"):
+        errors = [abs(100 * task.estimates[name][method] - task.accuracy[name]) for task in good for name in MODELS]
+        print(f"| {method} | {fmean(errors):.1f} |")
+    print()
+
+
+def _row(found: Calibration, task: Recorded, name: str) -> tuple[float, float, float, float, bool, bool]:
+    each = task.estimates[name]
+    estimate = calibrated_estimate(each["transport"], each["heads"], found)
+    truth = task.accuracy[name] / 100
+    return (
+        estimate.value,
+        truth,
+        estimate.low,
+        estimate.high,
+        estimate.reliable,
+        task.accuracy["source-only"] < 60,
+    )
+
+
+def _print_estimates(title: str, rows: Sequence[tuple[float, float, float, float, bool, bool]]) -> None:
+    errors = [abs(value - truth) for value, truth, *_ in rows]
+    inside = fmean(low <= truth <= high for _, truth, low, high, _, _ in rows)
+    widths = [high - low for _, _, low, high, _, _ in rows]
+    hard = [high - low for _, _, low, high, _, below in rows if below] or [math.nan]
+    reliable = [error <= 0.05 for error, row in zip(errors, rows, strict=True) if row[4]]
+    print(
+        f"| {title} | {len(rows)} | {100 * fmean(errors):.1f} | {inside:.0%} | {100 * median(widths):.0f} | "
+        f"{100 * median(hard):.0f} | {len(reliable)} | {sum(reliable)} |"
+    )

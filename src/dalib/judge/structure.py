@@ -1,0 +1,108 @@
+"""What a representation shows of the target before any model names its classes: neighbours and components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 10
+"""Of each target image."""
+
+COMPONENTS = 64
+"""Principal components that classifiers see; further ones are mostly noise at a few hundred images."""
+
+MOST_IMAGES = 2000
+"""Images of either domain that are looked at; memory grows with their square."""
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Features of both domains by a network that leans to none of the models that are judged.
+
+    Attributes:
+        target: (M, D) floating point, of the target images that judge, in the order of the models' predictions.
+        source: (N, D) of labelled source images; N may be 0.
+        labels: (N,) int64, their classes.
+    """
+
+    target: Tensor
+    source: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        fits = self.target.ndim == self.source.ndim == 2 and self.source.shape[1:] == self.target.shape[1:]
+        if not fits or self.labels.shape != self.source.shape[:1]:
+            raise ValueError(
+                "target, source, labels: expected (M, D), (N, D) and (N,), "
+                f"got {tuple(self.target.shape)}, {tuple(self.source.shape)} and {tuple(self.labels.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a :class:`Representation` shows; made once for any number of models.
+
+    Attributes:
+        num_classes: C.
+        neighbours: (M, k) int64, the nearest target images of each target image, itself left out.
+        target: (M, Q) float32 principal components of the standardised features.
+        source: (N, Q) float32, likewise, standardised by the source's own statistics.
+        labels: (N,) int64.
+    """
+
+    num_classes: int
+    neighbours: Tensor
+    target: Tensor
+    source: Tensor
+    labels: Tensor
+
+
+def structure_of(representation: Representation, num_classes: int) -> Structure:
+    """Computes what the representation shows.
+
+    Features are standardised over the images of their own domain, which takes away what all of a domain's images share
+    (AdaBN does the same inside a network); principal components are those of both domains together.
+
+    Args:
+        representation: M >= 2 target images.
+        num_classes: C >= 2.
+
+    Memory: M^2 numbers; callers give at most MOST_IMAGES images.
+    """
+    if len(representation.target) < 2 or num_classes < 2:
+        raise ValueError(
+            f"representation, num_classes: expected at least 2 target images and 2 classes, "
+            f"got {len(representation.target)} and {num_classes}"
+        )
+    target, source = standardized(representation.target), standardized(representation.source)
+    unit = torch.nn.functional.normalize(target, dim=1)
+    similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    neighbours = similarity.topk(min(NEIGHBOURS, len(target) - 1), dim=1).indices
+    both = components(torch.cat([target, source]))
+    return Structure(num_classes, neighbours, target @ both, source @ both, representation.labels)
+
+
+def standardized(features: Tensor) -> Tensor:
+    """Returns features (N, D) as float32 with mean 0 and standard deviation 1; a feature that never varies is 0."""
+    values = features.float()
+    if len(values) < 2:
+        return values
+    centred: Tensor = values - values.mean(dim=0)
+    return centred / values.std(dim=0).clamp_min(1e-5)
+
+
+def components(features: Tensor) -> Tensor:
+    """Returns the first 64 principal directions (D, Q) of centred features (N, D).
+
+    From the (D, D) or the (N, N) products, whichever are fewer.
+    """
+    count, width = features.shape
+    kept = min(COMPONENTS, count, width)
+    values = features.double()
+    if width <= count:
+        found: Tensor = torch.linalg.eigh(values.T @ values).eigenvectors
+        return found[:, -kept:].flip(1).float()
+    vectors = torch.linalg.eigh(values @ values.T).eigenvectors[:, -kept:].flip(1)
+    return torch.nn.functional.normalize(values.T @ vectors, dim=0).float()

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from two_domains import two_domains
+
+from dalib.judge.better import WEIGHTS, Signs, probability_better, rank, signs_of, vote_ratio, votes_of
+from dalib.judge.neighbours import Votes
+from dalib.judge.structure import structure_of
+
+EVEN = Votes(0, 0, 0, 100)
+
+
+@pytest.fixture(scope="module")
+def world():
+    representation, labels = two_domains()
+    return structure_of(representation, 4), labels
+
+
+def sure(classes):
+    return 0.9 * torch.eye(4)[classes] + 0.025
+
+
+def noisy(labels, share, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    changed = torch.rand(len(labels), generator=generator) < share
+    return torch.where(changed, torch.randint(0, 4, labels.shape, generator=generator), labels)
+
+
+def test_the_probability_by_hand():
+    # 6.5 * 0.1 + 12.3 * 0.02 + 1.4 * log(12.5 / 2.5)
+    found = probability_better(Signs(0.8, 0.1), Signs(0.7, 0.08), Votes(10, 0, 12, 100))
+    assert found == pytest.approx(1 / (1 + torch.tensor(-(0.65 + 0.246 + 1.4 * 1.6094379)).exp().item()), abs=1e-4)
+
+
+def test_equal_models_have_even_chances_and_exchanged_ones_the_rest():
+    one, other = Signs(0.9, 0.2), Signs(0.5, 0.25)
+    assert probability_better(one, one, EVEN) == 0.5
+    there, back = (
+        probability_better(one, other, Votes(7, 3, 10, 50)),
+        probability_better(other, one, Votes(3, 7, 10, 50)),
+    )
+    assert there + back == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["neighbours", "names"])
+def test_a_better_sign_is_a_larger_probability(name):
+    start = Signs(0.5, 0.0)
+    assert probability_better(replace(start, **{name: 0.2 + getattr(start, name)}), start, EVEN) > 0.5
+
+
+def test_no_weight_speaks_against_its_sign():
+    assert set(WEIGHTS) == {"neighbours", "names", "votes"}
+    assert all(weight > 0 for weight in WEIGHTS.values())
+
+
+def test_few_votes_say_little():
+    ratios = [vote_ratio(Votes(count, 0, count, 100)) for count in (0, 1, 10, 100)]
+    assert ratios[0] == 0.0
+    assert ratios == sorted(ratios)
+    assert ratios[1] < 0.4
+    assert vote_ratio(Votes(0, 10, 10, 100)) == -ratios[2]
+
+
+def test_models_are_ranked_by_how_right_they_are_however_many(world):
+    structure, labels = world
+    shares = [0.5, 0.0, 0.9, 0.2]
+    candidates = [sure(noisy(labels, share, seed)) for seed, share in enumerate(shares)]
+    assert rank(candidates, sure(noisy(labels, 0.6, 9)), structure) == [1, 3, 0, 2]
+
+
+def test_one_model_is_the_best_of_itself(world):
+    structure, labels = world
+    assert rank([sure(labels)], sure(labels), structure) == [0]
+
+
+def test_a_witness_that_does_not_follow_the_images_says_little_of_names(world):
+    structure, labels = world
+    exchanged = sure((labels + 1) % 4)
+    by_good, by_noise = (signs_of(exchanged, sure(noisy(labels, share)), structure).names for share in (0.1, 1.0))
+    assert by_good < -1.0
+    assert abs(by_noise) < 0.2
+
+
+def test_votes_are_those_of_the_images_on_which_the_models_differ(world):
+    structure, labels = world
+    votes = votes_of(sure(labels), sure(noisy(labels, 0.3)), structure)
+    assert votes.count == 120
+    assert votes.first == votes.differ > votes.second == 0
+
+
+@pytest.mark.parametrize("shape", [(119, 4), (120, 3)])
+def test_other_images_or_classes_are_refused(world, shape):
+    structure, labels = world
+    with pytest.raises(ValueError, match=r"target, reference: expected \(120, 4\)"):
+        signs_of(torch.full(shape, 1 / shape[1]), sure(labels), structure)
