@@ -281,6 +281,7 @@ def test_a_measurement_does_not_override_the_user_and_says_that_it_disagrees():
     assert selection == BY_USER
     assert "disagrees with the choice of source-only, which stays" in sentence
     assert sentence.endswith("dalib keep runs/first adapted")
+    assert decided(BY_USER, BETTER, "my runs/first")[1].endswith("dalib keep 'my runs/first' adapted")
     assert decided(BY_USER, WORSE, "RUN") == (
         BY_USER,
         "The measurement agrees with the choice of source-only: 81.2% against 49.3% on 200 labelled images (+31.9 "
