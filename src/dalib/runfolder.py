@@ -81,7 +81,9 @@ embedding.json::
 
 samples/samples.json::
 
-    [{"file": "000.png", "name": path, "group": text, "predictions": {NAME: {"class": name, "confidence": share}}}]
+    [{"file": "000.png", "name": path, "group": "differ" | "least" | "most",
+      "surer": NAME,                                     (of group differ: the model that is surer; not in older runs)
+      "predictions": {NAME: {"class": name, "confidence": share}}}]
 
 evaluations/NAME.json::
 

@@ -41,11 +41,34 @@ def test_samples_come_as_differing_least_and_most_confident(tmp_path: Path) -> N
         for name in ("differ", "least", "most")
     }
     assert all(index % 4 == 0 for index in groups["differ"])
-    assert len(groups["differ"]) == SAMPLES
+    assert len(groups["differ"]) == 2 * SAMPLES
     assert groups["least"] == list(range(SAMPLES))
     assert groups["most"] == list(range(count - 1, count - 1 - SAMPLES, -1))
     files = {each["name"]: each["file"] for each in samples}
     assert len({*files.values()}) == len(files) == len(list(tmp_path.glob("*.png")))  # a file an image, in any group
+
+
+def test_where_models_differ_both_kinds_come_surest_first(tmp_path: Path) -> None:
+    # each image: how sure source-only is of b, and adapted of a; on the last two they agree
+    sure = torch.tensor([[0.9, 0.8], [0.95, 0.5], [0.6, 0.7], [0.7, 0.99], [0.5, 0.6], [0.99, 0.99], [0.9, 0.9]])
+    classes = torch.tensor([1, 1, 1, 1, 1, 0, 0])
+    source_only, adapted = probabilities(sure[:, 0], classes), probabilities(sure[:, 1], torch.zeros_like(classes))
+    write_samples(tmp_path, Target(7), {"source-only": source_only, "adapted": adapted}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    samples = [each for each in read_json(tmp_path / "samples.json") if each["group"] == "differ"]
+    assert [(each["surer"], each["name"]) for each in samples] == [
+        ("source-only", "0.png"),
+        ("source-only", "1.png"),
+        ("adapted", "3.png"),
+        ("adapted", "2.png"),
+        ("adapted", "4.png"),
+    ]
+    assert samples[0]["predictions"]["adapted"] == {"class": "a", "confidence": pytest.approx(0.8)}
+
+
+def test_one_model_alone_differs_from_none(tmp_path: Path) -> None:
+    p = probabilities(torch.full((9,), 0.5), torch.zeros(9, dtype=torch.int64))
+    write_samples(tmp_path, Target(9), {"adapted": p}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    assert "differ" not in {each["group"] for each in read_json(tmp_path / "samples.json")}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

@@ -58,21 +58,22 @@ def write_samples(
 ) -> None:
     """PNG files of some target images, and samples.json with what each model (name -> (N, C)) says of them.
 
-    In groups of at most 12: ``differ``, drawn from the images on which the models differ, and ``least`` and ``most``,
-    the images of which the adapted model, or the last one where it is not there, is least and most confident.
+    The group ``differ`` holds at most 24 images on which the two models differ (:func:`_differing`), each with the name
+    of the surer model as ``surer``. At most 12 each are in the groups ``least`` and ``most``, the images of which the
+    adapted model, or the last one where it is not there, is least and most confident.
     """
     folder.mkdir(parents=True, exist_ok=True)
     order = _choose(len(target.names), len(target.names), seed)  # ties of confidence are drawn, too
-    votes = torch.stack([each.argmax(dim=1) for each in probabilities.values()])
-    differ = (votes != votes[0]).any(dim=0)[order]
+    differing = _differing(probabilities, order)
     judge = probabilities.get("adapted", list(probabilities.values())[-1])
     ascending = order[judge[order].amax(dim=1).argsort(stable=True)]
     most = ascending.flip(0)[: min(SAMPLES, len(ascending) // 2)]
     groups = {
-        "differ": order[differ][:SAMPLES],
+        "differ": torch.cat([*differing.values()]) if differing else order[:0],
         "least": ascending[: min(SAMPLES, len(ascending) - len(most))],
         "most": most,
     }
+    surer = {index: name for name, rows in differing.items() for index in rows.tolist()}
     samples: list[dict[str, Any]] = []
     files: dict[int, str] = {}
     for group, chosen in groups.items():
@@ -85,10 +86,27 @@ def write_samples(
             for name, each in probabilities.items():
                 confidence, label = each[index].max(dim=0)
                 predictions[name] = {"class": classes[int(label)], "confidence": confidence.item()}
-            samples.append(
-                {"file": files[index], "group": group, "name": target.names[index], "predictions": predictions}
-            )
+            sample = {"file": files[index], "group": group, "name": target.names[index], "predictions": predictions}
+            samples.append(sample | {"surer": surer[index]} if group == "differ" else sample)
     write_json(folder / "samples.json", samples)
+
+
+def _differing(probabilities: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
+    """Images on which the two models differ, by the name of the surer model: at most 12 of each, surest first.
+
+    The order is that of the less sure answer's confidence: an image comes first where both models stand by answers of
+    which one at least is wrong. By the surer answer alone, the first would be images on which the other model guesses;
+    and a product lets one confidence make up for the other. Confidence is not comparable between models that are
+    calibrated differently, so each kind has its own places.
+    """
+    if len(probabilities) != 2:
+        return {}
+    (one, other), names = probabilities.values(), [*probabilities]
+    (sure, first), (other_sure, second) = (each[order].max(dim=1) for each in (one, other))
+    held = torch.minimum(sure, other_sure).argsort(descending=True, stable=True)
+    held = held[(first != second)[held]]
+    by_first = (sure >= other_sure)[held]
+    return {names[0]: order[held[by_first]][:SAMPLES], names[1]: order[held[~by_first]][:SAMPLES]}
 
 
 def write_embedding(path: Path, features: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]], seed: int) -> bool:
