@@ -419,6 +419,7 @@ def test_an_estimate_says_that_it_is_one(make_run: MakeRun) -> None:
 
 def test_a_judged_run_has_each_section_in_its_place(make_run: MakeRun) -> None:
     assert Page(judged_run(make_run)).texts("h2") == [
+        "Where the two models differ",
         "The models side by side",
         "Estimated accuracy by class",
         "Training",
@@ -506,6 +507,75 @@ def test_priors_stand_beside_the_predicted_classes(make_run: MakeRun) -> None:
 
 def test_samples_come_in_groups(make_run: MakeRun) -> None:
     assert [title for title in Page(judged_run(make_run)).texts("h3") if title in GROUPS] == GROUPS
+
+
+def differing_run(make_run: MakeRun, kinds: dict[str, int], **settings: Any) -> RunFolder:
+    run = judged_run(make_run, **settings)
+    (sample, *_) = read_json(run.samples / "samples.json")
+    write_json(
+        run.samples / "samples.json",
+        [
+            sample | {"group": "differ", "surer": surer, "name": f"{surer} {number} {settings.get('text', '')}"}
+            for surer, count in kinds.items()
+            for number in range(count)
+        ],
+    )
+    return run
+
+
+def test_where_the_models_differ_stands_right_under_the_verdict(make_run: MakeRun) -> None:
+    page = Page(differing_run(make_run, {"adapted": 12, "source-only": 3}))
+    assert page.texts("h2")[0] == "Where the two models differ"
+    assert page.texts("h3")[:2] == ["The adapted model is the surer one", "The source-only model is the surer one"]
+    assert "They give different classes on 300 of 1,200 target images (25.0%)" in page.text
+    assert "Surest first" in page.text
+    assert page.texts("summary")[0] == "6 more images"
+    cards = re.findall(r"<dl>(.*?)</dl>", page.source, flags=re.DOTALL)
+    assert len(cards) == 15
+    assert " ".join(re.sub("<[^>]*>", " ", cards[0]).split()) == "adapted a 90.0% source-only b 40.0%"
+    assert "Drawn at random" not in page.text
+
+
+def test_differences_of_older_runs_are_called_drawn_at_random(make_run: MakeRun) -> None:
+    page = Page(judged_run(make_run))
+    assert "Drawn at random from the images on which the models give different classes." in page.text
+    assert "Surest first" not in page.text
+
+
+def test_hostile_names_among_the_differences_are_text(make_run: MakeRun) -> None:
+    names = (HOSTILE, f"1{HOSTILE}", f"2{HOSTILE}")
+    page = Page(differing_run(make_run, {"adapted": 8, HOSTILE: 2}, text=HOSTILE, classes=names, name="a <b> run"))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.open == []
+
+
+def test_the_probability_is_a_number_that_matters(make_run: MakeRun) -> None:
+    for evaluated, note in ((False, "estimated without labels"), (True, "as judged without labels")):
+        run = judged_run(make_run, evaluated=evaluated, name=f"run {evaluated}")
+        assert "Probability" not in Page(run).text
+        write_json(run.judgement, read_json(run.judgement) | {"probability": 0.974})
+        tiles = re.findall(r"<dl class=\"tiles\">(.*?)</dl>", Page(run).source, flags=re.DOTALL)
+        assert (
+            f'<dt>Probability that adaptation helped</dt><dd class="value">97%</dd><dd class="small quiet">{note}'
+            in tiles[0]
+        )
+
+
+@pytest.mark.parametrize("outcome", ["helped", "hurt", "unclear"])
+def test_the_banner_has_the_colour_of_the_finding(make_run: MakeRun, outcome: str) -> None:
+    run = judged_run(make_run)
+    write_json(run.judgement, read_json(run.judgement) | {"outcome": outcome})
+    page = Page(run)
+    assert ("header", {"class": outcome}) in page.tags
+    assert re.search(rf"header\.{outcome}\b[^}}]*--tone: var\(--{outcome}\)", page.source)
+
+
+def test_commands_of_the_next_steps_quote_the_folder(make_run: MakeRun) -> None:
+    run = judged_run(make_run, name="my run")
+    page = Page(run)
+    assert "What to do next" in page.text
+    assert f"dalib query '{run.root}' --n 30 --out to_label.csv" in page.text
+    assert f"dalib keep '{run.root}' source-only" in page.text
 
 
 GROUPS = ["The models differ", "Least confident", "Most confident"]

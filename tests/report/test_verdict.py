@@ -137,6 +137,95 @@ def test_a_shipped_model_that_labels_speak_against_is_told() -> None:
     assert "it is in source-only/model/" in said(worse)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "headline", "tone", "probability", "words"),
+    [
+        ("helped", "Adaptation probably helped", "helped", 0.974, "is 97%"),
+        ("hurt", "Adaptation probably hurt", "hurt", 0.0, "is under 1%"),
+        ("unclear", "Can't tell whether adaptation helped", "unclear", 0.5, "is 50%"),
+        ("helped", "Adaptation probably helped", "helped", 1, "is over 99%"),
+    ],
+)
+def test_a_probability_stands_in_the_first_lines(
+    outcome: str, headline: str, tone: str, probability: float, words: str
+) -> None:
+    found = verdict(judgement=judgement(outcome, headline) | {"probability": probability})
+    assert (found.headline, found.tone) == (headline, tone)
+    assert f"The probability that the adapted model is better than source-only {words}." in found.notes[0]
+    assert "No target label was used" in found.notes[0]
+
+
+@pytest.mark.parametrize("probability", [None, "often", float("nan"), -0.1, 97])
+def test_what_is_no_probability_is_not_told(probability: Any) -> None:
+    found = verdict(judgement=judgement("helped", "It helped") | {"probability": probability})
+    assert found == verdict(judgement=judgement("helped", "It helped"))
+
+
+def test_an_unclear_judgement_says_that_it_cannot_tell_and_asks_for_labels() -> None:
+    found = verdict(judgement=judgement("unclear", "Without labels no clear change can be seen"))
+    assert found.headline == (
+        "Can't tell which model is better. Without labels no clear change can be seen (an estimate, not a measurement)"
+    )
+    assert found.steps[0].text.startswith("Label 30 target images: only labels can tell the models apart.")
+    assert found.steps[0].command == ("dalib query RUN --n 30 --out to_label.csv\ndalib eval RUN --labels to_label.csv")
+
+
+AGAIN = "dalib train --config CONFIG --backbone NAME --weights FILE --out NEW-FOLDER"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shipped", "kept", "again"),
+    [
+        ("helped", "adapted", "dalib keep RUN source-only", False),
+        ("unclear", "source-only", "dalib keep RUN adapted", True),
+        ("hurt", "source-only", "dalib keep RUN adapted", True),
+        ("collapsed", "source-only", "", True),  # nobody should take a collapsed model by hand
+        ("alone", "adapted", "", True),
+    ],
+)
+def test_the_next_steps_follow_from_the_outcome(outcome: str, shipped: str, kept: str, again: bool) -> None:
+    commands = [step.command for step in verdict(judgement=judgement(outcome, "x", shipped)).steps]
+    assert commands[0].startswith("dalib query RUN --n 30 ")
+    assert commands[1] == "dalib eval RUN --data FOLDER"
+    assert [each for each in commands if "keep" in each] == ([kept] if kept else [])
+    assert (AGAIN in commands) == again
+
+
+def test_a_selection_made_since_decides_which_model_is_the_other_one() -> None:
+    judged_as = judgement("helped", "x", "adapted")
+    found = verdict(judgement=judged_as, selection=Selection("source-only", "user"))
+    assert "dalib keep RUN adapted" in found.command
+    assert "dalib keep RUN source-only" not in found.command
+
+
+@pytest.mark.parametrize(
+    ("adapted", "shipped", "commands"),
+    [
+        (0.9, "adapted", []),
+        (0.9, "source-only", ["dalib keep RUN adapted"]),
+        (0.7, "adapted", ["dalib keep RUN source-only"]),
+        (0.7, "source-only", [AGAIN]),
+        (0.8, "adapted", ["dalib query RUN --n 200 --out to_label.csv", AGAIN]),
+    ],
+)
+def test_the_next_steps_after_a_measurement(adapted: float, shipped: str, commands: list[str]) -> None:
+    found = verdict(None, evaluation(adapted, 0.8), judgement=judgement("helped", "x", shipped))
+    assert [step.command for step in found.steps] == commands
+
+
+def test_where_nothing_was_learnt_labels_are_not_asked_for() -> None:
+    nothing = judgement("unclear", "Nothing was learnt", adapted={}) | {"at_chance": ["adapted"]}
+    assert verdict(judgement=nothing).command == AGAIN
+
+
+@pytest.mark.parametrize(
+    ("backbone", "text"), [("small", "a pretrained backbone, in place of “small”"), ("resnet18", "a stronger backbone")]
+)
+def test_a_network_from_scratch_is_advised_a_pretrained_backbone(backbone: str, text: str) -> None:
+    found = verdict({"settings": {"backbone": backbone}}, judgement=judgement("hurt", "x", "source-only"))
+    assert text in found.steps[-1].text
+
+
 def test_a_model_alone_gets_its_estimate_as_headline() -> None:
     estimate = {"value": 0.9, "low": 0.8, "high": 1.0, "reliable": False, "reason": "only 20 images"}
     found = verdict(judgement=judgement("alone", "nothing to compare", adapted={"estimate": estimate}))

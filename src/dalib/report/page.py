@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from dalib.errors import UserError
+from dalib.files import quoted
 from dalib.report import figures, reliability, scatter
 from dalib.report.comparison import MOST_CLASSES, ORDER, class_estimates, comparison, estimate_cell
 from dalib.report.figures import (
@@ -21,6 +21,7 @@ from dalib.report.figures import (
     counted,
     duration,
     interval,
+    likelihood,
     line_chart,
     number,
     percent,
@@ -33,7 +34,7 @@ from dalib.report.figures import (
 )
 from dalib.report.reliability import Diagram, diagram
 from dalib.report.scatter import Panel, panel
-from dalib.report.verdict import verdict_of
+from dalib.report.verdict import probability_of, verdict_of
 from dalib.runfolder import RunFolder, read_json, write_text
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ MOST_MATRIX_CLASSES = 20  # more classes: the most confused pairs instead of a m
 MOST_PAIRS = 10
 MOST_BARS = 40
 MOST_UNREADABLE = 20
+MOST_SHOWN = 6  # images of a kind on which the models differ, before the others are folded in
 PAIR = ("source-only", "adapted")  # the two that are compared class by class
 
 Json = dict[str, Any]
@@ -110,7 +112,8 @@ def _content(run: RunFolder) -> Json:
     judgement: Json = clean(read_json(run.judgement)) if run.judgement.is_file() else {}
     embedding: Json = clean(read_json(run.embedding)) if run.embedding.is_file() else {}
     selection = _selection_in(run)
-    where = clean(shlex.quote(str(run.root)))
+    where, config = clean(quoted(run.root)), clean(quoted(run.config))
+    samples = _sample_groups(run)
     classes = summary.get("classes", [])
     models = {name: summary["models"][name] for name in ORDER if name in summary.get("models", {})}
     unreadable = clean(read_json(run.unreadable)) if run.unreadable.is_file() else []
@@ -120,7 +123,9 @@ def _content(run: RunFolder) -> Json:
         "scatter": scatter,
         "name": clean(run.root.name or run.root.resolve().name),
         "summary": summary,
-        "verdict": verdict_of(summary, evaluations, labelled, judgement, where, selection),
+        "verdict": verdict_of(summary, evaluations, labelled, judgement, where, selection, config),
+        "differing": _differing(samples, summary),
+        "most_shown": MOST_SHOWN,
         "tiles": _tiles(summary, evaluations, labelled, judgement, selection),
         "comparison": comparison(summary, evaluations, labelled, judgement, selection),
         "selection": _selection(summary, judgement),
@@ -134,11 +139,11 @@ def _content(run: RunFolder) -> Json:
         "classes": classes,
         "histogram": _histogram(classes, models, judgement.get("prior") or {}),
         "views": _picture_of(run.views),
-        "samples": _samples(run),
+        "samples": _samples(samples),
         "unreadable": unreadable[:MOST_UNREADABLE],
         "unreadable_count": len(unreadable),
         "facts": _facts(summary, judgement),
-        "command": f"dalib train --config {clean(shlex.quote(str(run.config)))} --out NEW-FOLDER",
+        "command": f"dalib train --config {config} --out NEW-FOLDER",
         "config": "\n".join(
             clean(line) for line in run.config.read_text(encoding="utf-8", errors="replace").splitlines()
         ),
@@ -163,14 +168,17 @@ def _tiles(
         chosen = selection is not None and selection.model == name and selection.chosen_on(labels, data)
         return "selected by these labels" if chosen else ""
 
-    tiles = []
+    tiles, probability = [], probability_of(judgement)
+    if probability is not None:
+        how = "estimated without labels" if not evaluations and not labelled else "as judged without labels"
+        tiles.append(Tile("Probability that adaptation helped", likelihood(probability), how))
     if evaluations:
         measured, data = evaluations[0]["models"], evaluations[0].get("data")
         for name in reversed(PAIR):
             if measures := measured.get(name):
                 remarks = filter(None, (interval(measures["interval"]), by_these(name, "evaluation", data)))
                 tiles.append(Tile(f"{name.capitalize()} accuracy", percent(measures["accuracy"]), ", ".join(remarks)))
-        if len(tiles) == 2:
+        if set(PAIR) <= measured.keys():
             points = points_between(measured["adapted"]["accuracy"], measured["source-only"]["accuracy"])
             tiles.append(Tile("Gain", signed(points), "percentage points"))
     else:
@@ -451,8 +459,8 @@ def _histogram(classes: list[str], models: Json, prior: Json) -> Json | None:
     }
 
 
-def _samples(run: RunFolder) -> list[Json]:
-    """Groups of sample images, each {"title", "note", "samples"}; runs of before there were groups have one."""
+def _sample_groups(run: RunFolder) -> dict[str, list[Json]]:
+    """The sample images by their group; runs of before there were groups have one."""
     listed = run.samples / "samples.json"
     groups: dict[str, list[Json]] = {}
     for sample in clean(read_json(listed)) if listed.is_file() else []:
@@ -464,14 +472,48 @@ def _samples(run: RunFolder) -> list[Json]:
         classes = {prediction["class"] for _, prediction in models}
         if image is not None:
             group = str(sample.get("group", ""))
-            groups.setdefault(group if group in _GROUPS else "", []).append(
+            groups.setdefault(group if group in ("differ", *_GROUPS) else "", []).append(
                 {
                     "image": image,
                     "name": sample.get("name", file),
                     "differ": len(classes) > 1,
                     "models": models,
+                    "surer": str(sample.get("surer", "")),
                 }
             )
+    return groups
+
+
+def _differing(groups: dict[str, list[Json]], summary: Json) -> Json | None:
+    """Images on which the models differ: how many there are, and some by the model that is surer; None without any."""
+    found = groups.get("differ", [])
+    kinds = [
+        {"title": title, "samples": chosen}
+        for surer, title in _KINDS.items()
+        if (chosen := [each for each in found if (each["surer"] if each["surer"] in PAIR else "") == surer])
+    ]
+    if not kinds:
+        return None
+    changed, target = number(summary.get("changed")), number((summary.get("counts") or {}).get("target"))
+    count = ""
+    if changed is not None and target is not None:
+        count = f"{round(changed * target):,} of {target:,.0f} target images ({percent(changed)})"
+    return {
+        "kinds": kinds,
+        "surest": any(each["surer"] in PAIR for each in found),
+        "count": count,
+    }
+
+
+_KINDS = {
+    "adapted": "The adapted model is the surer one",
+    "source-only": "The source-only model is the surer one",
+    "": "The models differ",  # of runs of before they were told apart
+}
+
+
+def _samples(groups: dict[str, list[Json]]) -> list[Json]:
+    """The other groups, each {"title", "note", "samples", "model"}."""
     return [
         {
             "title": title,
@@ -488,7 +530,6 @@ def _samples(run: RunFolder) -> list[Json]:
 
 
 _GROUPS = {
-    "differ": ("The models differ", "Drawn at random from the images on which the models give different classes."),
     "least": ("Least confident", "Where to look first for what the model cannot do, or for images that do not belong."),
     "most": ("Most confident", "If one of these is wrong, confidence means little on this target."),
     "": ("Some images", "The choice favours images on which the models differ: their share says nothing."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.report.figures import (
     counted,
     interval,
+    likelihood,
     number,
     percent,
     points_between,
@@ -34,8 +35,16 @@ _BAD = {"hurt": "hurt", "collapsed": "collapsed"}  # outcomes of a judgement tha
 
 
 @dataclass(frozen=True)
+class Step:
+    """One thing to do next, and the command that does it."""
+
+    text: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """A headline, the sentences under it, and the command that would tell more, if one would.
+    """A headline, the sentences under it, and what to do next.
 
     Attributes:
         kind: whether labels were measured against, or the answer is an estimate.
@@ -45,9 +54,14 @@ class Verdict:
     tone: Tone
     headline: str
     notes: tuple[str, ...] = ()
-    command: str = ""
+    steps: tuple[Step, ...] = ()
     kind: Kind = "none"
     reasons: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """All commands of the steps; empty where there are none."""
+        return "\n\n".join(step.command for step in self.steps)
 
 
 def verdict_of(
@@ -57,6 +71,7 @@ def verdict_of(
     judgement: Json,
     run: str,
     selection: Selection | None = None,
+    config: str = "CONFIG",
 ) -> Verdict:
     """Did adaptation help? In plain words.
 
@@ -67,6 +82,7 @@ def verdict_of(
         judgement: judgement.json, or empty. With labels it is only compared with them.
         run: the run's folder as it is written on a command line.
         selection: which model is selected, and by whom; None where only the judgement tells.
+        config: the run's config.yaml as it is written on a command line.
     """
     if judgement.get("headline"):
         judgement = judgement | {"headline": _OLD_ENDING.sub("", str(judgement["headline"]))}
@@ -74,15 +90,18 @@ def verdict_of(
     measured = [judged(evaluation) for evaluation in evaluations]
     if labelled:
         measured.append(sampled(labelled))
-    status = str(summary.get("status", "running"))
+    status, name = str(summary.get("status", "running")), selection.model if selection else judgement.get("shipped")
+    advice = _Advice(run, config, str(name or ""), str((summary.get("settings") or {}).get("backbone") or ""))
     if status != "done":
-        return _not_done(status, summary, measured, judgement, run, selected)
+        return _not_done(status, summary, measured, judgement, advice, selected)
     if measured:
-        name = selection.model if selection else str(judgement.get("shipped"))
         optimistic = _optimism(evaluations, labelled, selection)
-        verdict = _with_labels(measured, judgement, (*selected, *optimistic, *_better(measured[0], name, run)))
+        better = _better(measured[0], advice)
+        verdict = _with_labels(measured, judgement, (*selected, *optimistic, *better))
+        verdict = replace(verdict, steps=advice.measured(verdict.tone))
     elif judgement.get("headline"):
-        verdict = _estimated(judgement, run, selected)
+        verdict = _estimated(judgement, selected)
+        verdict = replace(verdict, steps=advice.estimated(judgement))
     else:
         verdict = _unknown(summary, run)
     return _stopped_early(verdict, summary.get("stopped") or {})
@@ -211,14 +230,14 @@ def _with_labels(measured: list[Verdict], judgement: Json, selected: tuple[str, 
     return Verdict(first.tone, headline, (*notes, *selected), kind="measured")
 
 
-def _better(measured: Verdict, selected: str, run: str) -> tuple[str, ...]:
+def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
     """The model that is not selected, where labels say that it is the better one."""
-    better = {"helped": "adapted", "hurt": "source-only"}.get(measured.tone)
-    if better in (None, selected) or selected not in _PAIR:
+    better = advice.better(measured.tone)
+    if not better:
         return ()
     return (
-        f"On these labels the {better} model is better; it is in {better}/model/. To select it: dalib keep {run} "
-        f"{better}",
+        f"On these labels the {better} model is better; it is in {better}/model/. To select it: dalib keep "
+        f"{advice.run} {better}",
     )
 
 
@@ -235,10 +254,10 @@ def _optimism(evaluations: list[Json], labelled: Json, selection: Selection | No
     )
 
 
-def _estimated(judgement: Json, run: str, selected: tuple[str, ...]) -> Verdict:
+def _estimated(judgement: Json, selected: tuple[str, ...]) -> Verdict:
     outcome, said = judgement.get("outcome"), str(judgement["headline"]).rstrip(". ")
     estimates = {name: (each or {}).get("estimate") or {} for name, each in (judgement.get("models") or {}).items()}
-    headline, notes = said, [_ESTIMATE]
+    headline, notes, probability = said, [_ESTIMATE], probability_of(judgement)
     if outcome == "alone":
         (name, value), *_ = [(name, number(each.get("value"))) for name, each in estimates.items()] or [("", None)]
         if value is not None:
@@ -247,7 +266,14 @@ def _estimated(judgement: Json, run: str, selected: tuple[str, ...]) -> Verdict:
     else:
         if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
             headline = f"Adaptation {_BAD[outcome]}: {headline}"
-        if "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
+        if outcome == "unclear" and not _nothing_was_learnt(judgement) and not _CANNOT_TELL.search(headline):
+            headline = f"Can't tell which model is better. {headline}"
+        if probability is not None:
+            notes = [
+                f"The probability that the adapted model is better than source-only is {likelihood(probability)}. No "
+                "target label was used: this is an estimate, which can be wrong in ways that no unlabelled image shows."
+            ]
+        elif "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
             headline += " (an estimate, not a measurement)"
     tone: Tone = "unknown"
     if outcome in _BAD:
@@ -259,27 +285,94 @@ def _estimated(judgement: Json, run: str, selected: tuple[str, ...]) -> Verdict:
         for name in _PAIR
         if name in estimates and not estimates[name].get("reliable", True)
     ]
-    notes += [*selected, _HOW_TO_MEASURE]
-    return Verdict(tone, headline, tuple(notes), _commands(run), "estimated", _reasons(judgement))
+    return Verdict(tone, headline, (*notes, *selected), kind="estimated", reasons=_reasons(judgement))
+
+
+def probability_of(judgement: Json) -> float | None:
+    """The probability that adaptation helped, as judged without labels; None where the judgement has none."""
+    value = number(judgement.get("probability"))
+    return None if value is None or not 0 <= value <= 1 else value
 
 
 _ESTIMATE = (
     "No target label was used. This is an estimate and not a measurement: it can be wrong in ways that no unlabelled "
     "image shows."
 )
-_HOW_TO_MEASURE = (
-    "To find out, measure on labelled target images, a folder with a folder for each class; or label a few dozen, "
-    "which the second command chooses and the third reads:"
-)
-_HOW_TO_MEASURE_A_FOLDER = "To find out, measure on labelled target images, a folder with a folder for each class:"
+_CANNOT_TELL = re.compile(r"\bcan(no|.)t tell\b", re.IGNORECASE)
+_SMALL = ("small", "digits", "paper-small", "paper-large")
+"""Backbones that are trained from random weights."""
 
 
-def _command(run: str) -> str:
-    return f"dalib eval {run} --data FOLDER"
+@dataclass(frozen=True)
+class _Advice:
+    """What to do next with a run of which one model is selected."""
+
+    run: str
+    config: str
+    selected: str
+    backbone: str
+
+    def estimated(self, judgement: Json) -> tuple[Step, ...]:
+        """After a judgement without labels: labels first where only they can tell."""
+        outcome = judgement.get("outcome")
+        if _nothing_was_learnt(judgement):
+            return (self._train_again(),)
+        steps = [self._label(outcome), self._measure()]
+        if self.selected in _PAIR and outcome in ("helped", "unclear", "hurt"):
+            other = self._other()
+            steps.append(
+                Step(f"If the {other} model's answers look better to you, select it.", f"dalib keep {self.run} {other}")
+            )
+        return (*steps, *([] if outcome == "helped" else [self._train_again()]))
+
+    def measured(self, tone: Tone) -> tuple[Step, ...]:
+        """After a measurement."""
+        if better := self.better(tone):
+            return (Step(f"Select the {better} model.", f"dalib keep {self.run} {better}"),)
+        if tone == "unclear":
+            more = "Label more target images, until the interval of the difference leaves out 0."
+            return Step(more, f"dalib query {self.run} --n 200 --out to_label.csv"), self._train_again()
+        return (self._train_again(),) if tone == "hurt" else ()
+
+    def unfinished(self) -> tuple[Step, ...]:
+        """After a training that failed and left models."""
+        return self._label("collapsed"), self._measure()
+
+    def better(self, tone: Tone) -> str:
+        """The model that labels say is better, where another one is selected; else empty."""
+        found = {"helped": "adapted", "hurt": "source-only"}.get(tone, "")
+        return found if self.selected in _PAIR and found != self.selected else ""
+
+    def _other(self) -> str:
+        return next(name for name in _PAIR if name != self.selected)
+
+    def _label(self, outcome: object) -> Step:
+        text = {
+            "unclear": "Label 30 target images: only labels can tell the models apart. A clear result selects the "
+            "better one.",
+            "alone": "Label 30 target images, to know how good the model is.",
+        }
+        sure = "To make sure, label 30 target images. A clear result selects the better model."
+        return Step(
+            text.get(str(outcome), sure),
+            f"dalib query {self.run} --n 30 --out to_label.csv\ndalib eval {self.run} --labels to_label.csv",
+        )
+
+    def _measure(self) -> Step:
+        return _measure(self.run)
+
+    def _train_again(self) -> Step:
+        text = "Train again with a stronger backbone: it most often raises both models."
+        if self.backbone in _SMALL:
+            text = f"Photographs? Train again with a pretrained backbone, in place of “{self.backbone}”."
+        return Step(text, f"dalib train --config {self.config} --backbone NAME --weights FILE --out NEW-FOLDER")
 
 
-def _commands(run: str) -> str:
-    return f"{_command(run)}\n\ndalib query {run} --out to_label.csv\ndalib eval {run} --labels to_label.csv"
+def _measure(run: str) -> Step:
+    return Step(
+        "If you have labelled target images, in a folder for each class, measure on them.",
+        f"dalib eval {run} --data FOLDER",
+    )
 
 
 _OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
@@ -309,7 +402,7 @@ def _stopped_early(verdict: Verdict, stopped: Json) -> Verdict:
         return verdict
     headline = f"Training was stopped{_at(stopped)}. {verdict.headline}"
     notes = (sentence(stopped["reason"]), *verdict.notes) if stopped.get("reason") else verdict.notes
-    return Verdict(verdict.tone, headline, notes, verdict.command, verdict.kind, verdict.reasons)
+    return replace(verdict, headline=headline, notes=notes)
 
 
 def _at(stopped: Json) -> str:
@@ -318,9 +411,9 @@ def _at(stopped: Json) -> str:
 
 
 def _not_done(
-    status: str, summary: Json, measured: list[Verdict], judgement: Json, run: str, selected: tuple[str, ...]
+    status: str, summary: Json, measured: list[Verdict], judgement: Json, advice: _Advice, selected: tuple[str, ...]
 ) -> Verdict:
-    headline, *notes = _unfinished(status, summary.get("stopped") or {}, run)
+    headline, *notes = _unfinished(status, summary.get("stopped") or {}, advice.run)
     if measured:
         said = [f"{verdict.headline}." for verdict in measured]
         return Verdict("unfinished", headline, (*notes, *said, *selected), kind="measured")
@@ -330,8 +423,8 @@ def _not_done(
     return Verdict(
         "unfinished",
         headline,
-        (*notes, *selected, _HOW_TO_MEASURE),
-        _commands(run),
+        (*notes, *selected),
+        advice.unfinished(),
         "estimated",
         reasons,
     )
@@ -373,6 +466,6 @@ def _unknown(summary: Json, run: str) -> Verdict:
     return Verdict(
         "unknown",
         f"Without labels, nobody can say for sure yet {question}",
-        (*notes, _HOW_TO_MEASURE_A_FOLDER),
-        _command(run),
+        tuple(notes),
+        (_measure(run),),
     )
