@@ -29,11 +29,19 @@ from dalib.data.overlap import doubts_about_files, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.distributed import ALONE, World, joined, lost_contact
 from dalib.domains import Domains as Domains
-from dalib.domains import failures, name_of, where_of
+from dalib.domains import identity_of, name_of, where_of
 from dalib.domains import open_domains as open_domains
 from dalib.engine.features import FeatureEntry, FeatureStore
 from dalib.engine.runlog import last_step
-from dalib.errors import RanksLostError, RunStoppedError, StoppedError, TrainingDivergedError, UserError
+from dalib.errors import (
+    ImageChangedError,
+    RanksLostError,
+    RunStoppedError,
+    StoppedError,
+    ToldElsewhereError,
+    TrainingDivergedError,
+    UserError,
+)
 from dalib.exporting import export as export
 from dalib.feature_space import features_folder
 from dalib.files import locked, put_in_place, quoted
@@ -50,7 +58,7 @@ from dalib.report.sheets import write_view_sheet
 from dalib.resuming import check_unchanged, claimed, contents_of, fingerprints_of, settings_of
 from dalib.run.selection import conclude
 from dalib.run.selection import keep as keep
-from dalib.runfolder import RunFolder, TrainingFolder, read_json, write_json, write_text
+from dalib.runfolder import RunFolder, TrainingFolder, write_json, write_text
 from dalib.starting import Start
 from dalib.stopping import StopRequests
 from dalib.tracking import Outcome, TrackedRun, Tracking, make_tracker
@@ -90,7 +98,8 @@ def train(
         trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.tracking`.
 
     Raises:
-        UserError: bad input, before anything is written; or a disk that is full, with what is there left as it is.
+        UserError: bad input, before anything is written; or a disk that is full, or with ``cache='off'`` an image that
+            has changed, with what is there left as it is.
         TrainingDivergedError: a loss that is not finite; checkpoints and metrics up to then are kept.
         RunStoppedError: a signal to stop; the run goes on from there with ``resume``.
         RanksLostError: one of several processes ended; the run goes on from its last checkpoints.
@@ -108,6 +117,10 @@ def train(
         except (KeyboardInterrupt, StoppedError) as error:
             step = error.step if isinstance(error, StoppedError) else None
             raise RunStoppedError(_how_to_go_on(run, step), requests.signal or signal.SIGINT) from None
+        except ImageChangedError as error:
+            if not run.summary.is_file():
+                raise
+            raise UserError(f"{error}. What is in {run.root} is kept: dalib train --resume {run.root}") from error
         except RuntimeError as error:
             if world.size == 1 or not lost_contact(error):
                 raise
@@ -156,6 +169,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     since = time.monotonic()
     with world.in_turn():
         domains = open_domains(config, preprocessing)
+    _require_same_images(world, domains)
     if world.first:
         for doubt in _doubts_about_files(domains):
             say(doubt)
@@ -239,7 +253,6 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     write_pictures(run, trained, said, domains, config.seed)
     summary["seconds"]["judgement"] = time.monotonic() - since
     summary |= _summary_at_end(config, trained, said, judgement)
-    summary["counts"]["unreadable"] += _add_failures(run, domains)
     write_json(run.summary, summary)
     say(judgement["headline"])
     for reason in judgement["reasons"]:
@@ -274,6 +287,19 @@ def _decide_if_asked(run: RunFolder, config: TrainConfig, result: dict[str, Any]
             f"dalib eval {quoted(run.root)} --data {quoted(result['data'])} or "
             f"dalib keep {quoted(run.root)} {measured.better} does"
         )
+
+
+def _require_same_images(world: World, domains: Domains) -> None:
+    """Refuse processes of one training that have read different images: their batches would not fit each other."""
+    if world.size == 1:
+        return
+    own = identity_of(domains)
+    if world.any(world.from_first(lambda: own) != own):
+        message = (
+            "the processes have read different images, some file was lost or became unreadable between them; mend it "
+            "and give the command again, or take --cache disk, which decodes once for all"
+        )
+        raise UserError(message) if world.first else ToldElsewhereError(message)
 
 
 def _tracked(
@@ -471,17 +497,6 @@ def _trainings(config: TrainConfig, run: RunFolder) -> list[tuple[str, TrainConf
     if not config.baseline:
         return adapted
     return [("source-only", replace(baseline, steps=config.baseline_steps or config.steps), run.source_only), *adapted]
-
-
-def _add_failures(run: RunFolder, domains: Domains) -> int:
-    """Files that turned out to be unreadable while training went on, told and listed; how many there are."""
-    known = read_json(run.unreadable)
-    found = failures([domains.train.images, domains.validation.images, domains.target.images])
-    say_unreadable(found)
-    fresh = [each for each in map(asdict, found) if each not in known]
-    if fresh:
-        write_json(run.unreadable, [*known, *fresh])
-    return len(fresh)
 
 
 def _labelled_set(

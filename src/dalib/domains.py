@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,18 @@ from torch import Tensor
 
 from dalib.console import CountedProgress, say
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
-from dalib.data.rows import Concatenated, Selected, StreamedImages
+from dalib.data.rows import Concatenated, Selected
 from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, open_source, open_target
 from dalib.data.stream import permuted
 from dalib.errors import UserError
 from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from dalib.build import Inputs
     from dalib.config import TrainConfig
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.sources import Unreadable
     from dalib.data.stream import Rows
     from dalib.feature_space import FeatureSpace
     from dalib.types import Augment
@@ -169,17 +169,12 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: T
     )
 
 
-def failures(images: Iterable[Rows]) -> tuple[Unreadable, ...]:
-    """The files that turned out to be unreadable since they were listed, of rows that are decoded on demand."""
-    found: list[Unreadable] = []
-    for rows in images:
-        if isinstance(rows, StreamedImages):
-            found += rows.failures
-        elif isinstance(rows, Selected):
-            found += failures([rows.rows])
-        elif isinstance(rows, Concatenated):
-            found += failures(rows.parts)
-    return tuple(dict.fromkeys(found))
+def identity_of(domains: Domains) -> str:
+    """Digest of which images there are and of the source's labels, in their order."""
+    digest = hashlib.blake2b(domains.train.labels.numpy().tobytes(), digest_size=16)
+    for name in (*domains.train.names, *domains.validation.names, *domains.target.names):
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()
 
 
 def where_of(config: TrainConfig, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:

@@ -5,6 +5,10 @@ class UserError(ValueError):
     """Bad input: the message names the argument or file, what was expected, what came, and the remedy."""
 
 
+class ImageChangedError(UserError):
+    """An image file that is read again and again is gone, or holds another picture than before."""
+
+
 class ToldElsewhereError(UserError):
     """An error of the first of several processes, which prints it."""
 

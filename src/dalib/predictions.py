@@ -8,15 +8,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from dalib import build
 from dalib.console import CountedProgress, say, say_unreadable
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
-from dalib.domains import failures
 from dalib.engine.predict import predict_probabilities
 from dalib.errors import UserError
 from dalib.feature_space import FeatureSpace, features_folder
@@ -29,7 +25,8 @@ from dalib.run.selection import settle
 from dalib.runfolder import Measurement, RunFolder, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import torch
+    from torch import Tensor
 
     from dalib.data.sources import CachePolicy, LabelledImages
     from dalib.data.stream import Rows
@@ -140,14 +137,11 @@ def measure(
 ) -> dict[str, Any]:
     """Measure every model of the run on ``labelled``, print and write the result; ``asked`` is whether the user did."""
     predictions = {name: _predicted(folder, labelled.images, data, device) for name, folder in models_of(run).items()}
-    failed = failures([labelled.images])  # another image stood in for these
-    say_unreadable((*failed, *labelled.unreadable))
-    readable = _readable(labelled.names, [each.path for each in failed])
-    labels = labelled.labels[readable]
+    say_unreadable(labelled.unreadable)
+    labels = labelled.labels
     models: dict[str, Any] = {}
     right: dict[str, Tensor] = {}
-    for name, every in predictions.items():
-        probabilities = every[readable]
+    for name, probabilities in predictions.items():
         predicted = probabilities.argmax(dim=1)
         right[name] = predicted == labels
         correct = int(right[name].sum())
@@ -219,9 +213,3 @@ def slug(where: str) -> str:
     """A name for a file or folder, of the last part of a path or of any other name."""
     name = Path(where).resolve().name if os.sep in where else where
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:60].strip(".") or "data"
-
-
-def _readable(names: Sequence[str], failed: Sequence[str]) -> Tensor:
-    """Positions (N,) of the names that did not fail."""
-    unreadable = set(failed)
-    return torch.tensor([position for position, name in enumerate(names) if name not in unreadable], dtype=torch.int64)

@@ -1,5 +1,6 @@
 """Rows that are no tensor give what the tensor would."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from PIL import Image
 
 from dalib.data.decoding import decode
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.rows import Concatenated, Selected, StreamedImages
+from dalib.data.rows import Concatenated, Selected, StreamedImages, digests_of
 from dalib.data.stream import TwoDomainStream
-from dalib.errors import UserError
+from dalib.errors import ImageChangedError, UserError
 
 COLOUR = Preprocessing(size=8, channels=3)
 
@@ -91,28 +92,57 @@ def test_streamed_images_are_those_that_decoding_gives(tmp_path, indices):
     assert rows[wanted].dtype == torch.uint8
     assert torch.equal(rows[3], images[3])
     assert torch.equal(rows[torch.tensor(3)], images[3])
-    assert not rows.failures
 
 
-def test_an_image_that_breaks_later_is_replaced_by_the_next_one_and_listed(tmp_path):
+def test_no_other_image_stands_in_for_one_that_breaks_later(tmp_path):
     paths = files(tmp_path, 5)
     images, _, _ = decode(paths, COLOUR)
     rows = StreamedImages(paths, COLOUR, threads=2)
+    assert torch.equal(rows[torch.arange(5)], images)
     for number in (1, 2, 4):
         paths[number].write_bytes(paths[number].read_bytes()[:60])
     for _ in range(2):
-        assert torch.equal(rows[torch.arange(5)], images[torch.tensor([0, 3, 3, 3, 0])])
-    assert [each.path for each in rows.failures] == [str(paths[number]) for number in (1, 2, 4)]
-    assert all(each.reason for each in rows.failures)
+        assert torch.equal(rows[torch.tensor([0, 3])], images[torch.tensor([0, 3])])
+        with pytest.raises(ImageChangedError, match=r"1\.png: it can no longer be read \(.+\)\. With --cache off"):
+            rows[torch.tensor([0, 1])]
 
 
-def test_when_none_can_be_read_any_more_it_is_told(tmp_path):
+def test_an_image_that_is_gone_is_told(tmp_path):
     paths = files(tmp_path, 3)
     rows = StreamedImages(paths, COLOUR)
     for path in paths:
         path.unlink()
-    with pytest.raises(UserError, match=r"none of the 3 images can be read any more \(.*0\.png: No such file"):
+    with pytest.raises(UserError, match=r"1\.png: it can no longer be read \(No such file"):
         rows[torch.tensor([1])]
+
+
+def test_an_image_that_holds_another_picture_is_told_and_one_that_is_only_written_anew_is_not(tmp_path):
+    paths = files(tmp_path, 3)
+    digests, _, _ = digests_of(paths, COLOUR)
+    rows = StreamedImages(paths, COLOUR, digests=digests)
+    content, status = paths[0].read_bytes(), paths[0].stat()
+    paths[0].write_bytes(content)
+    assert len(rows[torch.tensor([0])])
+    paths[0].write_bytes(paths[1].read_bytes())
+    os.utime(paths[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ImageChangedError, match=r"0\.png: its pixels are no longer those that were read at first"):
+        rows[torch.tensor([0])]
+    paths[0].write_bytes(content)
+    assert len(rows[torch.tensor([0])])
+
+
+def test_digests_are_of_what_decoding_keeps(tmp_path):
+    paths = files(tmp_path, 5)
+    paths[3].write_bytes(paths[3].read_bytes()[:-30])
+    told: list[tuple[int, int]] = []
+    digests, kept, unreadable = digests_of(paths, COLOUR, on_progress=lambda *each: told.append(each), threads=2)
+    _, expected, others = decode(paths, COLOUR)
+    assert kept.tolist() == expected.tolist() == [0, 1, 2, 4]
+    assert unreadable == others
+    assert len(set(digests.tolist())) == 4
+    assert told[-1] == (5, 5)
+    with pytest.raises(ValueError, match="digests: expected one for each of the 5 paths, got 4"):
+        StreamedImages(paths, COLOUR, digests=digests)
 
 
 def test_batches_are_the_same_from_memory_and_from_rows_that_are_no_tensor(tmp_path):

@@ -6,22 +6,21 @@ A single number gives (C, H, W).
 
 from __future__ import annotations
 
+import hashlib
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
-from dalib.errors import UserError
+from dalib.errors import ImageChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.stream import Rows
@@ -80,31 +79,34 @@ class Concatenated:
 class StreamedImages:
     """Image files decoded whenever they are asked for, with the pixels that :func:`dalib.data.decoding.decode` gives.
 
-    A file that cannot be decoded after all is replaced by the next one that can, the same one each time, and listed in
-    ``failures``: a long run does not end because of one file.
+    The pixels of a file are those that it had when it was first read, or an error: no other image stands in for it,
+    whose label would be wrong. Eight bytes of each file's pixels are kept to tell.
 
     Args:
         paths: at least one.
         threads: None is one for each core.
+        digests: of each file's pixels as :func:`digests_of` gives them; None takes those of the first reading.
 
     Raises:
-        ValueError: no paths.
-        UserError: on reading, if none of the files can be decoded.
+        ValueError: no paths, or not a digest for each.
+        ImageChangedError: on reading, a file that cannot be read any more, or whose pixels have changed.
     """
 
-    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        preprocessing: Preprocessing,
+        threads: int | None = None,
+        *,
+        digests: np.ndarray | None = None,
+    ) -> None:
         if not paths:
             raise ValueError("paths: expected at least one, got none")
+        if digests is not None and len(digests) != len(paths):
+            raise ValueError(f"digests: expected one for each of the {len(paths)} paths, got {len(digests)}")
         self.paths, self.preprocessing = tuple(paths), preprocessing
-        self._failed: dict[int, Unreadable] = {}
-        self._lock = threading.Lock()
+        self._digests = np.zeros(len(paths), np.uint64) if digests is None else digests.copy()  # 0: not read yet
         self._pool = ThreadPoolExecutor(threads or os.cpu_count(), thread_name_prefix="decode")
-
-    @property
-    def failures(self) -> tuple[Unreadable, ...]:
-        """The files that another one stood in for so far, in their order."""
-        with self._lock:
-            return tuple(self._failed[position] for position in sorted(self._failed))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -129,18 +131,66 @@ class StreamedImages:
                 pass
         return rows
 
-    def _read(self, first: int) -> np.ndarray:
-        for step in range(len(self.paths)):
-            position = (first + step) % len(self.paths)
-            if position in self._failed:
-                continue
-            try:
-                return read_pixels(self.paths[position], self.preprocessing)
-            except Exception as error:  # decoders raise whatever they like
-                with self._lock:
-                    self._failed[position] = Unreadable(str(self.paths[position]), reason(error))
-        some = self.failures[0]
-        raise UserError(f"none of the {len(self.paths)} images can be read any more ({some.path}: {some.reason})")
+    def _read(self, position: int) -> np.ndarray:
+        path = self.paths[position]
+        try:
+            pixels = read_pixels(path, self.preprocessing)
+        except Exception as error:  # decoders raise whatever they like
+            raise ImageChangedError(f"{path}: it can no longer be read ({reason(error)}). {_REMEDY}") from error
+        digest, before = _digest(pixels), self._digests[position]
+        if before and digest != before:
+            raise ImageChangedError(f"{path}: its pixels are no longer those that were read at first. {_REMEDY}")
+        self._digests[position] = digest
+        return pixels
+
+
+_REMEDY = (
+    "With --cache off a file is read whenever it is needed, and no other image stands in for it. Put it back as it "
+    "was, or take --cache disk, which keeps the decoded images"
+)
+
+_CHUNK = 1024
+
+
+def digests_of(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> tuple[np.ndarray, Tensor, tuple[Unreadable, ...]]:
+    """Decodes every file once and keeps no pixels: a header does not tell whether what follows it can be read.
+
+    Returns:
+        (K,) uint64 digests of the pixels of the files that can be read, (K,) int64 their positions, and the others.
+    """
+
+    def digest_or_reason(path: Path) -> np.uint64 | Unreadable:
+        try:
+            return _digest(read_pixels(path, preprocessing))
+        except Exception as error:  # decoders raise whatever they like
+            return Unreadable(str(path), reason(error))
+
+    digests: list[np.uint64] = []
+    kept: list[int] = []
+    unreadable: list[Unreadable] = []
+    with pillow_warnings_as_errors(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for first in range(0, len(paths), _CHUNK):  # what waits in a pool takes a hundred times the memory of a digest
+            for position, found in enumerate(pool.map(digest_or_reason, paths[first : first + _CHUNK]), start=first):
+                if isinstance(found, Unreadable):
+                    unreadable.append(found)
+                else:
+                    digests.append(found)
+                    kept.append(position)
+                if on_progress is not None:
+                    on_progress(position + 1, len(paths))
+    return np.array(digests, np.uint64), torch.tensor(kept, dtype=torch.int64), tuple(unreadable)
+
+
+def _digest(pixels: np.ndarray) -> np.uint64:
+    """Of the pixels of one image; never 0. Costs a hundredth of what decoding does."""
+    content = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest()
+    return np.uint64(int.from_bytes(content, "little") or 1)
 
 
 def _in_range(indices: Tensor, size: int) -> Tensor:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.data.cache import ImageCache
-from dalib.data.decoding import Unreadable, decode, opaque, read_headers, reason, require_memory
+from dalib.data.decoding import Unreadable, decode, opaque, reason, require_memory
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.folders import folders_of_one
 from dalib.data.listing import IMAGE_ENDINGS, Listing, image_files, list_images, list_labelled
@@ -33,7 +33,7 @@ from dalib.data.named import (
     read_arrays,
     read_label_list,
 )
-from dalib.data.rows import Concatenated, StreamedImages
+from dalib.data.rows import Concatenated, StreamedImages, digests_of
 from dalib.data.spelling import Classes, require_labels, united
 from dalib.errors import UserError
 
@@ -66,7 +66,8 @@ __all__ = (
 
 CachePolicy = Literal["ram", "disk", "off"]
 """Where decoded image files are: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
-decoded whenever it is needed. Images that are no files are in memory under any policy."""
+decoded once to see that it can be, and again whenever it is needed. Images that are no files are in memory under any
+policy."""
 
 BUILT_IN_SOURCES = ("fonts",)
 BUILT_IN_TARGETS = ("digits",)
@@ -489,23 +490,15 @@ def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tu
 
 
 def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Rows that are decoded when asked for, of the files whose header can be read."""
-    kept, unreadable = [], []
-    for position, header in enumerate(read_headers(listing.paths, on_progress=reading.on_progress)):
-        if isinstance(header, Unreadable):
-            unreadable.append(header)
-        else:
-            kept.append(position)
-    positions = torch.tensor(kept, dtype=torch.int64)
-    size = reading.preprocessing.size
-    if not kept:
-        return (
-            torch.empty((0, reading.preprocessing.channels, size, size), dtype=torch.uint8),
-            positions,
-            tuple(unreadable),
-        )
-    rows = StreamedImages([listing.paths[position] for position in kept], reading.preprocessing, reading.threads)
-    return rows, positions, tuple(unreadable)
+    """Rows that are decoded when asked for, of the files that can be: the same rows as those of the other policies."""
+    preprocessing, size = reading.preprocessing, reading.preprocessing.size
+    digests, kept, unreadable = digests_of(
+        listing.paths, preprocessing, on_progress=reading.on_progress, threads=reading.threads
+    )
+    if not len(kept):
+        return torch.empty((0, preprocessing.channels, size, size), dtype=torch.uint8), kept, unreadable
+    paths = [listing.paths[position] for position in kept.tolist()]
+    return StreamedImages(paths, preprocessing, reading.threads, digests=digests), kept, unreadable
 
 
 def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
