@@ -47,6 +47,7 @@ from dalib.augment.views import (
     warp_operations,
     weak_warp_operations,
 )
+from dalib.data.depth import LIMIT
 from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImages, UnlabelledImages
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from dalib.config import DataConfig, MethodName, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
+    from dalib.data.depth import Range
     from dalib.types import Augment, Method
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
@@ -209,6 +211,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
         UserError: settings that do not fit each other, or an unknown backbone.
     """
     data: DataConfig = config.data
+    ranges_given(config)  # they are decided with the images; a mistake in them is told now
     for setting, pixels in (("size", data.size), ("crop", data.crop)):
         if pixels is not None and pixels < 1:
             raise UserError(f"--data.{setting} {pixels}: expected at least 1 pixel")
@@ -233,6 +236,35 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
         return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit, **settings)
     except ValueError as error:
         raise UserError(f"--data: {error}") from None
+
+
+def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
+    """The ranges of source and target that the configuration gives, if it does.
+
+    Raises:
+        UserError: no two whole numbers, or not the lower one first.
+    """
+    text = config.data.range
+    if text is None:
+        return None
+    both = [_range_in(each, text) for each in text.split("/")]
+    if len(both) > 2:
+        raise UserError(f"--data.range {text}: expected LOW,HIGH or SOURCE/TARGET of these, got {len(both)} of them")
+    return both[0], both[-1]
+
+
+def _range_in(part: str, text: str) -> Range:
+    numbers = part.split(",")
+    try:
+        low, high = map(int, numbers)
+    except ValueError:
+        raise UserError(
+            f"--data.range {text}: expected two whole numbers, what is black and what is white, such as 0,4095 or "
+            "-1000,2000; or SOURCE/TARGET of these, such as 0,4095/0,65535"
+        ) from None
+    if not -LIMIT <= low < high <= LIMIT:
+        raise UserError(f"--data.range {text}: expected what is black first, and what is white above it")
+    return low, high
 
 
 def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:

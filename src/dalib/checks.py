@@ -21,10 +21,18 @@ from dalib.console import CountedProgress, clock, say, say_unreadable, size_of
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
 from dalib.data.overlap import require_apart
-from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, listing_of, open_source, open_target
+from dalib.data.sources import (
+    LabelledImages,
+    ReadingOptions,
+    UnlabelledImages,
+    listing_of,
+    open_source,
+    open_target,
+    with_whole_numbers,
+)
 from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
-from dalib.domains import name_of, where_of
+from dalib.domains import name_of, ranges, where_of
 from dalib.errors import UserError
 from dalib.models.inference import fast_inference
 
@@ -85,6 +93,11 @@ def _describe_data(
     of_target: Listing | None = None
     if target:
         of_target = listing_of(config.target, argument="--target", labelled=False, root=config.root)
+    with CountedProgress("looked at values beyond 8 bits") as progress:
+        of_source, of_target = (  # not kept: nothing is written here
+            None if each is None else with_whole_numbers(each, "ram", on_progress=progress)
+            for each in (of_source, of_target)
+        )
     with CountedProgress("looked at files") as progress:
         found = survey(of_source, of_target, preprocessing, on_progress=progress)
     with CountedProgress("decoded files") as progress:
@@ -135,6 +148,7 @@ def _describe_data(
                     f"{domain.unreadable[0].path}: {domain.unreadable[0].reason}). Mend or remove them, or leave out "
                     "--strict to skip them"
                 )
+    ranges(config, [] if of_source is None else [of_source], of_target)
     return sum(counts.values()), len(counts), targets
 
 
@@ -185,6 +199,7 @@ def _without_damaged(
     if listing is None or domain is None:
         return domain
     known = {each.path for each in domain.unreadable}
+    known.update(each.path for each in domain.whole_numbers)  # these were decoded for their values
     positions = [position for position, path in enumerate(listing.paths) if str(path) not in known]
     if not whole and len(positions) > MOST_DECODED:
         say(f"{listing.where}: {MOST_DECODED} of {len(positions)} files are decoded; --strict decodes all")
@@ -230,6 +245,13 @@ def _describe_files(domain: DomainSurvey | None) -> None:
             for each in (domain.width, domain.height)
         )
         say(f"  width {width}, height {height} pixels; kinds of pixels: {_counts(domain.modes)}")
+    if numbers := domain.whole_numbers:
+        low, high = min(each.low for each in numbers), max(each.high for each in numbers)
+        say(f"  more than 8 bits in {len(numbers)} images: minimum {low}, maximum {high}")
+    if domain.constant:
+        count = len(domain.constant)
+        what = "images are" if count > 1 else "image is"
+        say(f"  warning: {count} {what} of one colour and show nothing, for instance {domain.constant[0]}")
     for note in domain.notes:
         say(f"  {note}")
     if domain.duplicates:

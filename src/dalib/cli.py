@@ -110,7 +110,8 @@ def _of_several(message: str) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    arguments = with_sources_united(with_paths([with_underscores(argument) for argument in arguments]))
+    arguments = with_paths([with_underscores(argument) for argument in arguments])
+    arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         _require_plain(Path(file))
     arguments = _with_preset(_with_backbone_of_init(arguments))
@@ -510,6 +511,21 @@ def with_paths(arguments: list[str]) -> list[str]:
             raise UserError(f"{name or 'RUN'} {value}: {NO_URL}")
         found.append(f"{name}={expanded(value)}" if equals else expanded(argument))
     return found
+
+
+def with_range_joined(arguments: list[str]) -> list[str]:
+    """A range that begins with a negative number in one word with its name, or the parser takes it for an option.
+
+    >>> with_range_joined(["train", "--data.range", "-1000,2000", "--seed", "1"])
+    ['train', '--data.range=-1000,2000', '--seed', '1']
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--data.range" and argument[:1] == "-" and argument[1:2].isdigit():
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def with_underscores(argument: str) -> str:

@@ -170,6 +170,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     with world.in_turn():
         domains = open_domains(config, preprocessing)
     _require_same_images(world, domains)
+    preprocessing = replace(preprocessing, range=domains.range)
     if world.first:
         for doubt in _doubts_about_files(domains):
             say(doubt)
@@ -420,6 +421,7 @@ def _summary_at_start(
             **({} if domains.labels is None else {"target_labelled": len(domains.labels.rows)}),
             **({} if domains.held_out is None else {"target_held_out": len(domains.held_out.rows)}),
         },
+        **({"ranges": dict(zip(("source", "target"), domains.ranges, strict=True))} if domains.range else {}),
         "seconds": {"data": seconds},
         "models": {},
     }

@@ -126,6 +126,9 @@ class DataConfig(_Checked):
         fit: crop scales the shorter side and takes the centre; stretch scales both sides; ink, for characters on plain
             ground, centres what differs from the ground and brings it to one size.
         interpolation: how images are scaled; by default as the backbone was trained, else bilinear.
+        range: the values that are black and white in images of whole numbers beyond 8 bits, such as 0,4095 or
+            -1000,2000, others being clipped; SOURCE/TARGET, such as 0,4095/0,65535, where they differ; by default what
+            the files say or need, decided for all of them.
         validation_share: share of the source kept from training, to measure accuracy on the source; 0 keeps none.
     """
 
@@ -134,6 +137,7 @@ class DataConfig(_Checked):
     channels: Literal[1, 3] | None = None
     fit: Literal["crop", "stretch", "ink"] = "crop"
     interpolation: Literal["bilinear", "bicubic"] | None = None
+    range: str | None = None
     validation_share: float = 0.1
 
 
@@ -365,8 +369,8 @@ class TrainConfig(_Checked):
             whole network.
         init: a run to start from: each model starts from the run's model of that name, else from its own; same classes
             and network. Goes before warm_start.
-        cache: where decoded images are: disk decodes a folder once for all runs, ram once a run, off whenever an image
-            is needed, which is slow with --features.
+        cache: where decoded images are: disk decodes a folder once for all runs, ram once a run, off once to see what
+            can be read and again whenever an image is needed, which is slow with --features.
         root: the folder of the named data sets; by default data.
         download: fetch a named data set that is not there, where torchvision can.
         evaluate: labelled data to measure on once, after training: a folder with a folder for each class,

@@ -9,19 +9,32 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dalib import build
 from dalib.console import CountedProgress, say
+from dalib.data.depth import in_words, likely_range, range_of, ranges_of
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
+from dalib.data.listing import Listing
+from dalib.data.named import NAMED
 from dalib.data.rows import Concatenated, Selected
-from dalib.data.sources import LabelledImages, ReadingOptions, UnlabelledImages, open_source, open_target
+from dalib.data.sources import (
+    LabelledImages,
+    ReadingOptions,
+    UnlabelledImages,
+    listing_of,
+    open_source,
+    open_target,
+    with_whole_numbers,
+)
 from dalib.data.stream import permuted
 from dalib.errors import UserError
 from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dalib.build import Inputs
     from dalib.config import TrainConfig
+    from dalib.data.depth import Range, WholeNumbers
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.stream import Rows
     from dalib.feature_space import FeatureSpace
@@ -52,6 +65,13 @@ class Domains:
     """Those that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
     joined: LabelledImages | None = None
     """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
+    ranges: tuple[Range | None, Range | None] = (None, None)
+    """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
+
+    @property
+    def range(self) -> Range | None:
+        """What the models read such images with: the target's range, or the source's where the target has none."""
+        return self.ranges[1] or self.ranges[0]
 
     @property
     def train_adapted(self) -> LabelledImages:
@@ -75,16 +95,23 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
             f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
             "leave them out, or leave out --method source-only"
         )
+    sources, only_target = listed(config)
+    of_source, of_target = ranges(config, sources, only_target)
     with CountedProgress(f"reading {name_of(config.source)}") as progress:
         source = open_source(
-            config.source,
-            preprocessing,
+            sources,
+            replace(preprocessing, range=of_source),
             seed=config.seed,
             partner=config.target,
             **where_of(config, progress),
         )
     with CountedProgress(f"reading {config.target}") as progress:
-        target = open_target(config.target, preprocessing, partner=config.source, **where_of(config, progress))
+        target = open_target(
+            only_target,
+            replace(preprocessing, range=of_target),
+            partner=config.source,
+            **where_of(config, progress),
+        )
     count = len(source.labels)
     share = config.data.validation_share
     kept = round(count * share)
@@ -113,7 +140,71 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
         labels=labels,
         held_out=held_out,
         joined=joined,
+        ranges=(of_source, of_target),
     )
+
+
+def listed(config: TrainConfig) -> tuple[list[str | Listing], str | Listing]:
+    """The sources and the target, as listings where they are files of the user's, and what these hold is known."""
+
+    def listing(where: str, argument: str, *, labelled: bool) -> str | Listing:
+        found = None
+        if where not in NAMED:  # of which it is known that they are of 8 bits
+            found = listing_of(where, argument=argument, labelled=labelled, root=config.root)
+        if found is None:
+            return where
+        with CountedProgress(f"looking at {where}") as progress:
+            return with_whole_numbers(found, config.cache, on_progress=progress)
+
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    return [listing(each, "--source", labelled=True) for each in sources], listing(
+        config.target, "--target", labelled=False
+    )
+
+
+def ranges(
+    config: TrainConfig, sources: Sequence[str | Listing], target: str | Listing | None
+) -> tuple[Range | None, Range | None]:
+    """Decides and tells which values are black and white in source and target; None where neither holds such values.
+
+    Raises:
+        UserError: it cannot be decided, and is not given.
+    """
+    given = build.ranges_given(config)
+    domains = []
+    for what, listings in (
+        (f"source {name_of(config.source)}", sources),
+        (f"target {config.target}", [] if target is None else [target]),
+    ):
+        files = [each for each in listings if isinstance(each, Listing)]
+        found = [each for listing in files for each in listing.whole_numbers or ()]
+        domains.append((what, found, sum(len(listing.paths) for listing in files)))
+    decided: tuple[Range | None, Range | None]
+    if given is not None:
+        decided = given
+        if not any(found for _, found, _ in domains):
+            say(f"note: --data.range {config.data.range}: no image is of more than 8 bits, others have no use for it")
+    else:
+        for what, found, _ in domains:
+            _require_range(what, found)
+        decided = ranges_of(domains[0][1], domains[1][1])
+    for (what, found, count), black_white in zip(domains, decided, strict=True):
+        if found and black_white is not None:
+            say(f"{what}: {in_words(found, count, black_white)} (--data.range)")
+    return decided
+
+
+def _require_range(what: str, found: Sequence[WholeNumbers]) -> None:
+    if not found:
+        return
+    try:
+        range_of(found)
+    except ValueError as error:
+        low, high = likely_range(found)
+        raise UserError(
+            f"--data.range: {what}: {error}; from these files alone it cannot be told which values are black and "
+            f"white. Give them, as in --data.range={low},{high}, or leave out files that do not belong there"
+        ) from None
 
 
 def repetitions(source: int, labelled: int, batch: int) -> int:
@@ -166,14 +257,16 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: T
         labels=labels,
         held_out=domains.held_out,
         joined=joined,
+        ranges=domains.ranges,
     )
 
 
 def identity_of(domains: Domains) -> str:
-    """Digest of which images there are and of the source's labels, in their order."""
+    """Digest of which images there are, of the source's labels, in their order, and of the ranges."""
     digest = hashlib.blake2b(domains.train.labels.numpy().tobytes(), digest_size=16)
     for name in (*domains.train.names, *domains.validation.names, *domains.target.names):
         digest.update(name.encode(errors="surrogateescape") + b"\0")
+    digest.update(repr(domains.ranges).encode())
     return digest.hexdigest()
 
 

@@ -130,11 +130,12 @@ def _left_out(run: RunFolder) -> list[str]:
 def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
     """How the chosen rows look: from their files, or decoded anew where the target is none of files."""
     target = str(read_json(run.summary)["target"])
+    description = load_description(next(iter(models_of(run).values())))
     if Path(target).exists():
-        return lambda number: picture_in(Path(names[chosen[number]]))
+        black_white = description.preprocessing.range
+        return lambda number: picture_in(Path(names[chosen[number]]), black_white)
     config = _configuration(run)
     try:
-        description = load_description(next(iter(models_of(run).values())))
         found = open_target(target, description.preprocessing, root=config.get("root"), partner=config.get("source"))
     except UserError:
         return lambda number: None

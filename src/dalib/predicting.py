@@ -3,7 +3,8 @@
 Rows are written batch by batch to ``OUT.part``; ``OUT.part.json`` says how far they are::
 
     {"of": digest of the images' names and of the model's files, "done": files, "bytes": of OUT.part, "rows": n,
-     "unreadable": n, "examples": [[path, reason]]}
+     "unreadable": n, "examples": [[path, reason]], "beyond": n,
+     "examples_beyond": [what such a file holds]}
 
 The same command again drops what was written after these bytes and goes on after these files, in the same batches, so
 that the result is the one of a command that was never stopped. In the end ``OUT.part`` gets the name of ``OUT``; a
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.console import CountedProgress, say, say_unreadable
-from dalib.data.decoding import Unreadable, decode
+from dalib.data.decoding import Unreadable, decode, whole_numbers
+from dalib.data.depth import WholeNumbers, beyond, beyond_in_words
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.errors import UserError
@@ -53,8 +55,8 @@ _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes som
 _EXAMPLES = 5  # of unreadable files
 _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
 
-Batch = tuple["Tensor", list[str], tuple[Unreadable, ...]]
-"""(N, C, size, size) uint8, their N names, and the files that could not be read."""
+Batch = tuple["Tensor", list[str], tuple[Unreadable, ...], "Sequence[WholeNumbers]"]
+"""(N, C, size, size) uint8, their N names, the files that could not be read, and those with values beyond the range."""
 
 
 def predict(
@@ -127,18 +129,21 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
     progress = part.begin(images, total)
     try:
         with CountedProgress("predictions") as shown:
-            for rows, names, unreadable in _batches(source, progress.done):
+            for rows, names, unreadable, clipped in _batches(source, progress.done):
                 if unreadable and strict:
                     first = unreadable[0]
                     raise UserError(f"--images {images}: {first.path}: {first.reason}; leave out --strict to skip it")
                 text = _lines(names, opened.probabilities(rows), opened.description.classes) if names else ""
-                part.add(text, names, unreadable)
+                part.add(text, names, unreadable, clipped)
                 shown(progress.done, total)
     except KeyboardInterrupt:
         say(f"{part.rows}: {progress.done} of {total} images; the same command goes on from there")
         raise
     finally:
         part.end()
+    black_white = opened.description.preprocessing.range
+    if progress.beyond and black_white is not None:
+        say(beyond_in_words([WholeNumbers(*each) for each in progress.examples_beyond], black_white, progress.beyond))
     told = [*(Unreadable(*each) for each in progress.examples), *source.unreadable]
     if not progress.rows:
         part.remove()
@@ -174,7 +179,7 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
             )
         return _Source(
             kept.names,
-            lambda first, end: (kept.images[torch.arange(first, end)], list(kept.names[first:end]), ()),
+            lambda first, end: (kept.images[torch.arange(first, end)], list(kept.names[first:end]), (), ()),
             kept.unreadable,
         )
     every, unreadable, notes = list_names(images, argument="--images")
@@ -186,8 +191,11 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
 
     def read(first: int, end: int) -> Batch:
         names = every[first:end]
-        rows, positions, failed = decode([Path(name) for name in names], preprocessing)
-        return rows, [names[position] for position in positions.tolist()], failed
+        paths = [Path(name) for name in names]
+        rows, positions, failed = decode(paths, preprocessing)
+        black_white = preprocessing.range
+        clipped = () if black_white is None else beyond(whole_numbers(paths), black_white)
+        return rows, [names[position] for position in positions.tolist()], failed, clipped
 
     return _Source(every, read, unreadable)
 
@@ -231,6 +239,8 @@ class _Progress:
     rows: int = 0
     unreadable: int = 0
     examples: list[tuple[str, str]] = field(default_factory=list)
+    beyond: int = 0
+    examples_beyond: list[WholeNumbers] = field(default_factory=list)
 
 
 class _Part:
@@ -283,7 +293,13 @@ class _Part:
             say(f"{self.rows}: shorter than {self.state.name} says; beginning anew")
         return before if whole else None
 
-    def add(self, text: str, names: Sequence[str], unreadable: Sequence[Unreadable]) -> None:
+    def add(
+        self,
+        text: str,
+        names: Sequence[str],
+        unreadable: Sequence[Unreadable],
+        clipped: Sequence[WholeNumbers],
+    ) -> None:
         """The lines of a batch; they count once they are whole."""
         self._write(text)
         progress = self.progress
@@ -292,6 +308,8 @@ class _Part:
         progress.unreadable += len(unreadable)
         room = _EXAMPLES - len(progress.examples)
         progress.examples += [(each.path, each.reason) for each in unreadable[:room]]
+        progress.beyond += len(clipped)
+        progress.examples_beyond = [*progress.examples_beyond, *clipped][:1]
         if time.monotonic() - self._kept > _KEEP_SECONDS:
             self.keep()
 

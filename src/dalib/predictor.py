@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +13,8 @@ import torch
 from PIL import Image, ImageOps
 
 from dalib import build
-from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason
+from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
+from dalib.data.depth import beyond, beyond_in_words
 from dalib.data.sources import picture_of
 from dalib.errors import UserError
 from dalib.files import expanded
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from dalib.data.depth import Range
 
 _BATCH = 64
 _ENDINGS = (".onnx", ".pt2")
@@ -47,6 +51,9 @@ class Predictor:
 
     Call it with one image, for a :class:`Prediction`, or with a list of them, for a list. An image is a path, a PIL
     image, or an array (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the scale [0, 1].
+
+    An image file of whole numbers beyond 8 bits is read with the range that the model was trained with; a UserWarning
+    names one with values outside of it.
 
     Raises:
         UserError: an image that cannot be read.
@@ -80,6 +87,7 @@ class Predictor:
         preprocessing = self.model.description.preprocessing
         try:
             if isinstance(image, str | Path):
+                _warn_beyond(Path(image), preprocessing.range)
                 with pillow_warnings_as_errors():
                     return read_pixels(Path(expanded(image)), preprocessing)
             if isinstance(image, Image.Image):
@@ -94,6 +102,11 @@ class Predictor:
         values = probabilities.tolist()
         shares = {self.classes[number]: values[number] for number in order}
         return Prediction(self.classes[order[0]], values[order[0]], shares)
+
+
+def _warn_beyond(path: Path, black_white: Range | None) -> None:
+    if black_white is not None and (clipped := beyond(whole_numbers([path], threads=1), black_white)):
+        warnings.warn(beyond_in_words(clipped, black_white), stacklevel=5)
 
 
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:

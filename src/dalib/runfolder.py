@@ -41,6 +41,7 @@ summary.json::
      "counts": {"source": n, "source_validation": n, "target": n, "unreadable": n,
                 "target_labelled": n,                     (with --target_labels: labels that the adaptation learns from)
                 "target_held_out": n},                    (and those that are held out to judge)
+     "ranges": {"source": [low, high] or null, "target": the same},    (of images of whole numbers beyond 8 bits)
      "seconds": {"data": s, "features": s, "source-only": s, "adapted": s},
      "models": {NAME: {"source_validation_accuracy": share, "target_histogram": [counts by class],
                        "target_confidence": mean of the largest probability}},

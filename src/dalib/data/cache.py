@@ -6,6 +6,7 @@
     CACHE/KEY/index.json     what it was made of, and the files that could not be read
     CACHE/KEY.part/          a cache that is being built: images.u8 with a row for each file, done with a byte for each
     CACHE/KEY.lock           held by the process that builds it
+    CACHE/numbers/*.json     of a set of files, which of them hold whole numbers beyond 8 bits (dalib.data.depth)
 
 KEY is a hash of the files' paths below their folder, sizes and times of change, in order, and of all settings that
 decide pixels. A changed, added or removed file is another KEY; a moved folder is not.
@@ -29,13 +30,14 @@ import shutil
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
+from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason, whole_numbers
+from dalib.data.depth import WholeNumbers
 from dalib.data.formats import formats
 from dalib.errors import UserError
 from dalib.files import locked, sync
@@ -53,6 +55,8 @@ VERSION = 1
 """Of the layout and of how files become pixels; another version is another KEY."""
 CHUNK = 256
 """Files between two times that a build is brought to the disk: what a killed build has to decode again, at most."""
+NUMBERS = "numbers"
+"""The folder of what files hold, beside the caches."""
 SPARE = 64 * 2**20
 """Bytes that a build leaves free."""
 
@@ -138,10 +142,19 @@ def _temporary_folder() -> Path:
 
 
 def cache_key(listing: Listing, preprocessing: Preprocessing) -> str:
-    """32 hexadecimal digits. A file that is absent, or that we may not read, has a key of its own."""
+    """32 hexadecimal digits. A file that is absent, or that we may not read, has a key of its own.
+
+    ``listing.whole_numbers`` counts, None as none.
+    """
     settings = {name: getattr(preprocessing, name) for name in _PIXEL_SETTINGS if hasattr(preprocessing, name)}
+    if listing.whole_numbers:  # of images of 8 bits, the range decides nothing
+        settings["range"] = preprocessing.range
     # what could not be read without a package can be with it
-    hashed = hashlib.blake2b(json.dumps([VERSION, settings, formats()], sort_keys=True).encode(), digest_size=16)
+    return _digest_of_files(listing, [VERSION, settings, formats()])
+
+
+def _digest_of_files(listing: Listing, what: object) -> str:
+    hashed = hashlib.blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16)
     prefix = os.path.join(listing.root, "")  # noqa: PTH118 - with a separator at its end
     for path in listing.paths:
         try:
@@ -189,6 +202,8 @@ class ImageCache:
         Raises:
             UserError: the disk is too small or becomes full, or the folder cannot be written.
         """
+        if listing.whole_numbers is None:
+            listing = replace(listing, whole_numbers=whole_numbers(listing.paths, threads=threads))
         key, shape = cache_key(listing, preprocessing), _shape(preprocessing)
         say = on_note or (lambda note: None)
         final = self.folder / key
@@ -217,6 +232,25 @@ class ImageCache:
             raise UserError(f"the cache {self.folder} cannot be written ({reason(error)}). {_REMEDY}") from error
         return _mapped(final, index, listing.paths, built=True)
 
+    def whole_numbers(
+        self,
+        listing: Listing,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        threads: int | None = None,
+    ) -> tuple[WholeNumbers, ...]:
+        """:func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
+        kept = self.folder / NUMBERS / f"{_digest_of_files(listing, [VERSION, NUMBERS])}.json"
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
+            content = json.loads(kept.read_text(encoding="utf-8"))
+            return tuple(_whole_numbers_from(each, listing.paths) for each in content)
+        found = whole_numbers(listing.paths, on_progress=on_progress, threads=threads)
+        positions = {str(path): position for position, path in enumerate(listing.paths)} if found else {}
+        with contextlib.suppress(OSError):  # that nothing can be written here is told when rows are
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, [[positions[each.path], *each[1:]] for each in found])
+        return found
+
     def entries(self) -> tuple[CacheEntry, ...]:
         """What is in the folder, the newest first; what is being built, and left over from builds, last."""
         found = []
@@ -243,6 +277,8 @@ class ImageCache:
                 if state != "busy":
                     shutil.rmtree(self.folder / key)
                     freed += entries[key].bytes
+        if not self.entries():
+            shutil.rmtree(self.folder / NUMBERS, ignore_errors=True)
         return freed
 
     @contextlib.contextmanager
@@ -371,6 +407,14 @@ def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
 
 def _needed(listing: Listing, preprocessing: Preprocessing) -> int:
     return len(listing.paths) * row_bytes(preprocessing)
+
+
+def _whole_numbers_from(values: list[Any], paths: Sequence[Path]) -> WholeNumbers:
+    position, low, high, dark, light, said = values
+    whole = all(isinstance(each, int) for each in (position, low, high, dark, light, *(said or ())))
+    if not (whole and position >= 0 and (said is None or len(said) == 2)):
+        raise ValueError(f"expected whole numbers, got {values}")
+    return WholeNumbers(str(paths[position]), low, high, dark, light, None if said is None else (said[0], said[1]))
 
 
 def _complete(folder: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ What decides how a file becomes pixels:
   PIL is tried: some start programs.
 * An image is turned upright as its EXIF data say. EXIF data that are damaged are ignored.
 * What is transparent is put on white, the colour of the page that such pictures are drawn for.
-* 16 bits are scaled to 8. Floating-point pixels count on the scale [0, 1] if all are in it, else on [0, 255].
+* Whole numbers beyond 8 bits are scaled to 8 from the range of their set (:mod:`dalib.data.depth`). Floating-point
+  pixels count on the scale [0, 1] if all are in it, else on [0, 255].
 * A JPEG of at least twice the wanted size is decoded at a half, a quarter or an eighth of its size
   (:func:`read_pixels`), which is several times as fast.
 * A truncated file, and one of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` (89 million), is unreadable.
@@ -28,8 +29,19 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dalib.data.depth import (
+    FULL,
+    WholeNumbers,
+    grey_values,
+    high_and_low_bytes,
+    is_grey_beyond_8_bits,
+    may_be_deep,
+    own_range,
+    range_said,
+    scaled,
+    whole_numbers_of,
+)
 from dalib.data.formats import formats, remedy_for_content
-from dalib.data.preprocessing import in_eight_bits
 from dalib.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.data.depth import Range
     from dalib.data.preprocessing import Preprocessing
 
 
@@ -75,18 +88,20 @@ def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
             if divisor > 1:
                 mode = "L" if preprocessing.channels == 1 else None
                 image.draft(mode, (image.width // divisor, image.height // divisor))
-        return preprocessing.pixels(opaque(_upright(image)))
+        return preprocessing.pixels(_seen(image, path, preprocessing.range))
 
 
-def read_picture(path: Path, side: int) -> Image.Image:
+def read_picture(path: Path, side: int, black_white: Range | None = None) -> Image.Image:
     """The whole picture in a file to look at: L or RGB, upright, its longer side at most ``side`` pixels.
+
+    ``black_white`` is the range of whole numbers beyond 8 bits, as of :class:`dalib.data.preprocessing.Preprocessing`.
 
     Raises:
         Exception: whatever PIL's decoders raise; :func:`reason` words it.
     """
     with _opened(path) as image:
         image.draft(None, (side, side))  # of a JPEG, at least so many pixels
-        seen = in_eight_bits(opaque(_upright(image)))
+        seen = _seen(image, path, black_white)
         seen.thumbnail((side, side))
         return seen
 
@@ -113,6 +128,124 @@ def read_headers(
             if on_progress is not None:
                 on_progress(len(headers), len(paths))
     return headers
+
+
+def whole_numbers(
+    paths: Sequence[Path],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> tuple[WholeNumbers, ...]:
+    """Returns what is in the files that hold whole numbers beyond 8 bits, in order; these are decoded, and no others.
+
+    A file that cannot be read is left out.
+
+    Args:
+        on_progress: called with (done, total) from the first such file on; not at all where there is none.
+        threads: that decode; None is one for each core.
+    """
+    found: list[WholeNumbers] = []
+    with pillow_warnings_as_errors(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for first in range(0, len(paths), _CHUNK):  # what waits in a pool takes memory
+            for number, each in enumerate(pool.map(_whole_numbers_in, paths[first : first + _CHUNK]), start=first + 1):
+                if each is not None:
+                    found.append(each)
+                if found and on_progress is not None:
+                    on_progress(number, len(paths))
+    return tuple(found)
+
+
+_CHUNK = 1024
+
+
+def _whole_numbers_in(path: Path) -> WholeNumbers | None:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            if not may_be_deep(file.read(32)):
+                return None
+        with _opened(path) as image:
+            if is_grey_beyond_8_bits(image):
+                said = range_said(image)
+                return whole_numbers_of(str(path), grey_values(image), said)
+            if high_and_low_bytes(image)[0]:
+                return whole_numbers_of(str(path), _colours(image, path)[0], None)
+    except Exception:  # that it cannot be read is told where it is to be read
+        return None
+    return None
+
+
+def _seen(image: Image.Image, path: Path, black_white: Range | None) -> Image.Image:
+    """The image, whose header is read, as 8 bits: upright and opaque, in a mode that becomes L or RGB without a loss.
+
+    Raises:
+        ValueError: values of which nothing tells which are black and white.
+    """
+    if is_grey_beyond_8_bits(image):
+        said, image = range_said(image), _upright(image)
+        values = grey_values(image)
+        if black_white is None:
+            black_white = own_range(int(values.min()), int(values.max()), said)
+        return Image.fromarray(scaled(values, black_white))
+    if not high_and_low_bytes(image)[0]:
+        return opaque(_upright(image))
+    values, exact = _colours(image, path)
+    if black_white is None:
+        black_white = own_range(int(values.min()), int(values.max()))
+    if black_white == FULL:
+        return opaque(_upright(image))
+    if not exact or "transparency" in image.info:
+        raise ValueError(
+            f"colours of 16 bits that count from {black_white[0]} to {black_white[1]}, of which these are read to 8 "
+            "bits alone; save it as a PNG or TIFF without transparency"
+        )
+    eight = Image.fromarray(scaled(values, black_white))
+    if image.mode == "RGBA":
+        eight.putalpha(image.getchannel("A"))
+    return opaque(_turned(eight, image))
+
+
+def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
+    """(H, W, 1 or 3) whole numbers of 16 bits, not turned, and whether they are exact: PIL reads the high byte alone.
+
+    The low byte is what PIL reads of a file that is opened again as one of the other order of bytes.
+    """
+    tiles, offset = high_and_low_bytes(image)[1], image.tile[0][2] if image.format == "PPM" else 0  # type: ignore[attr-defined]
+    raw = image.format == "PPM" and image.tile[0][0] == "ppm"  # type: ignore[attr-defined]
+    high = np.asarray(image)[..., : 1 if image.mode == "LA" else 3].astype(np.uint16)
+    if raw:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return np.frombuffer(file.read(2 * high.size), ">u2").reshape(high.shape), True
+    if tiles is None:
+        return np.stack([high * 256, high * 256 + 255]), False
+    with _opened(path) as again:
+        again.tile = tiles  # type: ignore[attr-defined]
+        low = np.asarray(again)[..., :3]
+    return high * 256 + low, True
+
+
+def _turned(image: Image.Image, like: Image.Image) -> Image.Image:
+    """The image turned as the EXIF data of another say."""
+    orientation = like.getexif().get(_ORIENTATION)
+    if orientation:
+        image.getexif()[_ORIENTATION] = orientation
+    return _upright(image)
+
+
+_ORIENTATION = 0x0112
+
+
+def is_constant(path: Path) -> bool:
+    """Whether the pixels of a file are all the same; not where it cannot be read."""
+    try:
+        with pillow_warnings_as_errors(), _opened(path) as image:
+            extremes = image.convert("RGBA" if "transparency" in image.info else image.mode).getextrema()
+    except Exception:
+        return False
+    pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
+    return all(low == high for low, high in pairs)
 
 
 def reason(error: Exception) -> str:
@@ -266,7 +399,7 @@ def opaque(image: Image.Image) -> Image.Image:
     """The image on white where it is transparent, in a mode that PIL converts to L or RGB without a loss or warning."""
     if image.mode == "F":
         return Image.fromarray(_bytes_of_floats(np.asarray(image)))
-    if image.mode.startswith("I"):  # 16 or 32 bits; Preprocessing.pixels scales them
+    if is_grey_beyond_8_bits(image):  # Preprocessing.pixels scales them
         return image
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBa").convert("RGBA") if image.mode in ("RGBa", "La") else image.convert("RGBA")

@@ -31,6 +31,7 @@ from dalib.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dalib.data.depth import WholeNumbers
     from dalib.data.tables import Refuse
 
 
@@ -55,6 +56,8 @@ class Listing:
     """What the user may want to know, a sentence each."""
     left_out: tuple[Unreadable, ...] = ()
     """Files and folders that are not used, with the reason; what is in such a folder is not listed."""
+    whole_numbers: tuple[WholeNumbers, ...] | None = None
+    """Of the files with whole numbers beyond 8 bits; None where nobody has looked yet."""
 
 
 def list_labelled(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from dalib.data.depth import LIMIT, grey_values, is_grey_beyond_8_bits, own_range, scaled
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dalib.data.depth import Range
 
 Fit = Literal["crop", "stretch", "ink"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -32,10 +36,12 @@ class Preprocessing:
         interpolation: how images are scaled to ``size``; what a pretrained network was trained with suits it best.
         mean, std: of each channel on the scale [0, 1]; None standardises each image by the mean and standard deviation
             over all of its own pixels and channels, as the paper does.
+        range: the values that are black and white of images of whole numbers beyond 8 bits; others have no use for it.
+            None is what each image says (:func:`dalib.data.depth.own_range`), where one that does not is refused.
 
     Raises:
         ValueError: another number of channels, an unknown fit or interpolation, a size below 1, a crop beyond the
-            size, or mean and std that do not fit.
+            size, mean and std that do not fit, or a range without a width.
     """
 
     size: int
@@ -45,6 +51,8 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     crop: int | None = None
     interpolation: Interpolation = "bilinear"
+    # not in the repr, which names features on the disk: these depend on pixels, and pixels alone on the range
+    range: Range | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
@@ -61,6 +69,8 @@ class Preprocessing:
             raise ValueError("mean, std: give both, or neither to standardise each image by its own")
         if self.mean is not None and {len(self.mean), len(self.std or ())} != {self.channels}:
             raise ValueError(f"mean, std: expected {self.channels} values each, got {self.mean} and {self.std}")
+        if self.range is not None and not -LIMIT <= self.range[0] < self.range[1] <= LIMIT:
+            raise ValueError(f"range: expected two whole numbers, the lower one first, got {self.range}")
 
     @property
     def input_size(self) -> int:
@@ -70,7 +80,7 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A PIL image of any size and mode -> (channels, size, size) uint8, turned upright as its EXIF data say."""
         image = ImageOps.exif_transpose(image)
-        image = in_eight_bits(image)
+        image = in_eight_bits(image, self.range)
         if image.mode == "P" and "transparency" in image.info:  # PIL warns of any other way
             image = image.convert("RGBA")
         image = image.convert(_MODES[self.channels])
@@ -103,11 +113,22 @@ class Preprocessing:
         return values.div_(255).sub_(mean).div_(std)
 
 
-def in_eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16 bits a pixel scaled to 8, where PIL's convert() would clip it at 255; others as they are."""
-    if not image.mode.startswith("I"):
+def in_eight_bits(image: Image.Image, black_white: Range | None = None) -> Image.Image:
+    """Scales an image of whole numbers beyond 8 bits to 8, where PIL's convert() would clip it at 255.
+
+    Args:
+        image: of any mode; one of another kind comes back as it is.
+        black_white: the values that become black and white; None is :func:`dalib.data.depth.own_range`.
+
+    Raises:
+        ValueError: None, and nothing tells which values these are.
+    """
+    if not is_grey_beyond_8_bits(image):
         return image
-    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    values = grey_values(image)
+    if black_white is None:
+        black_white = own_range(int(values.min()), int(values.max()))
+    return Image.fromarray(scaled(values, black_white))
 
 
 def _ink_centred(image: Image.Image, size: int) -> Image.Image:

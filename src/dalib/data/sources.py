@@ -8,9 +8,9 @@ A bare name such as ``mnist`` is always the data set of that name; a folder call
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.data.cache import ImageCache
-from dalib.data.decoding import Unreadable, decode, opaque, reason, require_memory
+from dalib.data.decoding import Unreadable, decode, opaque, reason, require_memory, whole_numbers
+from dalib.data.depth import beyond, beyond_in_words
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.folders import folders_of_one
 from dalib.data.listing import IMAGE_ENDINGS, Listing, image_files, list_images, list_labelled
@@ -62,6 +63,7 @@ __all__ = (
     "picture_of",
     "read_folder",
     "rows_of_arrays",
+    "with_whole_numbers",
 )
 
 CachePolicy = Literal["ram", "disk", "off"]
@@ -160,6 +162,7 @@ def open_source(
             * a map-style data set of torch, of pairs (image, number of the class), with class names in ``.classes`` or
               none. An image is a PIL image, a uint8 array (H, W) or (H, W, C), a uint8 tensor (H, W) or (C, H, W), or
               floats on the scale [0, 1] in the same layout. Each is read once: random transforms are drawn once.
+            * a :class:`dalib.data.listing.Listing` of files, as :func:`listing_of` gives it;
             * a data set of Hugging Face's ``datasets``, with one column of images and one of ``ClassLabel``, or one
               called ``label``.
         seed: of the glyphs that ``fonts`` draws.
@@ -192,10 +195,14 @@ def open_source(
 
 
 def _instead(where: Any) -> str:
-    return folders_of_one(Path(where)) if isinstance(where, str) and Path(where).is_dir() else ""
+    only = where[0] if isinstance(where, list) and len(where) == 1 else where
+    folder = only.where if isinstance(only, Listing) else only
+    return folders_of_one(Path(folder)) if isinstance(folder, str) and Path(folder).is_dir() else ""
 
 
 def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> LabelledImages:
+    if isinstance(where, Listing):
+        return _read_labelled(where, reading)
     if not isinstance(where, str):
         return _open_object(where, reading)
     if where in BUILT_IN_SOURCES:
@@ -246,6 +253,8 @@ def open_target(
 
 
 def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledImages:
+    if isinstance(where, Listing):
+        return _read_unlabelled(where, reading)
     if not isinstance(where, str):
         return _open_object_unlabelled(where, reading)
     if where in BUILT_IN_TARGETS:
@@ -354,6 +363,8 @@ def _each(where: Any, argument: str) -> list[Any]:
 def _described(where: Any) -> str:
     if isinstance(where, list):
         return ", ".join(map(_described, where))
+    if isinstance(where, Listing):
+        return where.where
     return where if isinstance(where, str) else str(where) if isinstance(where, os.PathLike) else _kind(where)
 
 
@@ -465,6 +476,10 @@ def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tu
     for note in listing.notes:
         if reading.on_note is not None:
             reading.on_note(note)
+    if reading.cache not in get_args(CachePolicy):
+        raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
+    listing = with_whole_numbers(listing, reading.cache, reading.cache_folder, threads=reading.threads)
+    _tell_beyond(listing, reading)
     images: Rows
     if reading.cache == "disk":
         cached = ImageCache(reading.cache_folder).rows(
@@ -477,16 +492,41 @@ def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tu
         images, kept, unreadable = cached.images, cached.kept, cached.unreadable
     elif reading.cache == "off":
         images, kept, unreadable = _streamed(listing, reading)
-    elif reading.cache == "ram":
+    else:
         images, kept, unreadable = decode(
             listing.paths, reading.preprocessing, on_progress=reading.on_progress, threads=reading.threads
         )
-    else:
-        raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
     # what was listed comes last, so that an image's reason is the example where there is one
     unreadable = (*unreadable, *listing.unreadable)
     _judge_unreadable(unreadable, reading.argument, listing.where, reading.strict)
     return images, kept, unreadable
+
+
+def with_whole_numbers(
+    listing: Listing,
+    cache: CachePolicy,
+    cache_folder: str | Path | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> Listing:
+    """The listing with what its files hold of whole numbers beyond 8 bits, unless that is known already."""
+    if listing.whole_numbers is not None:
+        return listing
+    if cache == "disk":
+        found = ImageCache(cache_folder).whole_numbers(listing, on_progress=on_progress, threads=threads)
+    else:
+        found = whole_numbers(listing.paths, on_progress=on_progress, threads=threads)
+    return replace(listing, whole_numbers=found)
+
+
+def _tell_beyond(listing: Listing, reading: Reading) -> None:
+    """Tell how many images have values outside of the range that they are read with."""
+    black_white = reading.preprocessing.range
+    if black_white is None or reading.on_note is None:
+        return
+    if clipped := beyond(listing.whole_numbers or (), black_white):
+        reading.on_note(f"{reading.argument} {listing.where}: {beyond_in_words(clipped, black_white)}")
 
 
 def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:

@@ -1,6 +1,7 @@
 """What is in the folders before anything is trained: counts, sizes, what cannot be read, what is there twice.
 
-Reads headers, and the whole of files that have another's size; decodes nothing.
+Reads headers, and the whole of files that have another's size; decodes files of whole numbers beyond 8 bits, and those
+that are so small that they may be of one colour.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from dalib.data.cache import default_cache_folder, row_bytes, writable_cache_folder
-from dalib.data.decoding import ImageHeader, Unreadable, free_memory, read_headers
+from dalib.data.decoding import ImageHeader, Unreadable, free_memory, is_constant, read_headers, whole_numbers
 from dalib.data.spelling import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dalib.data.depth import WholeNumbers
     from dalib.data.listing import Listing
     from dalib.data.preprocessing import Preprocessing
 
@@ -57,6 +59,10 @@ class DomainSurvey:
     """Groups of files with the same bytes."""
     row_bytes: int
     """Bytes that the decoded images take, in memory or in the cache."""
+    whole_numbers: tuple[WholeNumbers, ...] = ()
+    """Of the files with whole numbers beyond 8 bits."""
+    constant: tuple[str, ...] = ()
+    """Files whose pixels are all the same."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,7 @@ def _domain(
         counts = dict.fromkeys(listing.classes, 0)
         for label, header in zip(listing.labels, headers, strict=True):
             counts[listing.classes[label]] += isinstance(header, ImageHeader)
+    numbers = listing.whole_numbers if listing.whole_numbers is not None else whole_numbers(listing.paths)
     inside = [tuple(name for name in group if name in own) for group in groups]
     return DomainSurvey(
         where=listing.where,
@@ -187,7 +194,41 @@ def _domain(
         notes=listing.notes,
         duplicates=tuple(group for group in inside if len(group) > 1),
         row_bytes=len(readable) * row_bytes(preprocessing),
+        whole_numbers=numbers,
+        constant=_constant(listing, headers, numbers),
     )
+
+
+def _constant(
+    listing: Listing, headers: Sequence[ImageHeader | Unreadable], numbers: Sequence[WholeNumbers]
+) -> tuple[str, ...]:
+    """The files whose pixels are all the same; of 8 bits, those alone are decoded that are as small as such a file."""
+    known = {each.path: each.low == each.high for each in numbers}
+    found = []
+    for path, header in zip(listing.paths, headers, strict=True):
+        if isinstance(header, Unreadable):
+            continue
+        same = known.get(str(path))
+        if same is None:
+            same = _may_be_constant(path, header) and is_constant(path)
+        if same:
+            found.append(str(path))
+    return tuple(found)
+
+
+def _may_be_constant(path: Path, header: ImageHeader) -> bool:
+    pixels = header.width * header.height
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    # JPEG takes a fiftieth of a byte for a pixel of one colour, the others less, and a file without compression at
+    # least an eighth, whose decoding costs little
+    return size < _HEAD + pixels * _LEAST or path.suffix.lower() in _UNCOMPRESSED
+
+
+_HEAD, _LEAST = 2048, 0.05
+_UNCOMPRESSED = (".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 
 
 def _folders(listing: Listing) -> tuple[str, ...]:

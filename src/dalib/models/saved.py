@@ -58,7 +58,10 @@ def content_of(description: ModelDescription) -> dict[str, Any]:
         "dalib": __version__,
         "architecture": description.architecture,
         "classes": list(description.classes),
-        "preprocessing": asdict(description.preprocessing),
+        # without range where there is none, as it was before there were ranges
+        "preprocessing": {
+            name: value for name, value in asdict(description.preprocessing).items() if name != "range" or value
+        },
     }
 
 
@@ -94,6 +97,10 @@ def description_of(content: Any, path: Path) -> ModelDescription:
         for name in ("mean", "std"):
             if preprocessing[name] is not None:
                 preprocessing[name] = tuple(preprocessing[name])
+        if (black_white := preprocessing.get("range")) is not None:
+            if not (isinstance(black_white, list) and list(map(type, black_white)) == [int, int]):
+                raise ValueError(f"preprocessing: range: expected two whole numbers, got {black_white!r}")
+            preprocessing["range"] = tuple(black_white)
         return ModelDescription(architecture, tuple(classes), Preprocessing(**preprocessing))
     except UserError:
         raise

@@ -221,11 +221,19 @@ config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 network = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"]).eval()
 network.load_state_dict(load_file(folder / "model.safetensors"))
 
-image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")
+image = ImageOps.exif_transpose(Image.open("photo.jpg"))
+{in_eight_bits}image = image.convert("{mode}")
 image = {scaled}
 pixels = torch.from_numpy(np.array(image)).reshape({size}, {size}, {channels}).permute(2, 0, 1)[None] / 255
 x = pixels[..., {first}:{last}, {first}:{last}]
 x = (x - torch.tensor({mean}).view(1, -1, 1, 1)) / torch.tensor({std}).view(1, -1, 1, 1)
+"""
+
+
+_IN_EIGHT_BITS = """\
+if image.mode.startswith("I"):  # whole numbers beyond 8 bits: {0} is black, {1} is white
+    values = (np.array(image).astype(np.int64) - {0}) * 256 // ({1} - {0} + 1)
+    image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
 """
 
 
@@ -236,6 +244,7 @@ def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Prep
     if preprocessing.fit == "stretch":
         scaled = f"image.resize(({size}, {size}), {resampling})"
     program = _PROGRAM.format(
+        in_eight_bits="" if preprocessing.range is None else _IN_EIGHT_BITS.format(*preprocessing.range),
         mode="L" if preprocessing.channels == 1 else "RGB",
         scaled=scaled,
         size=size,

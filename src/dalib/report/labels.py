@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from dalib.data.depth import Range
+
 SIDE = 320
 """Pixels of the longer side of a picture."""
 
@@ -79,11 +81,11 @@ def write_labelling_page(
     return pictures
 
 
-def picture_in(path: Path) -> Image.Image | None:
-    """The picture in a file, to look at; None where it cannot be read."""
+def picture_in(path: Path, black_white: Range | None = None) -> Image.Image | None:
+    """The picture in a file, to look at; None where it cannot be read. ``black_white`` is the range of its model."""
     try:
         with pillow_warnings_as_errors():
-            return read_picture(path, SIDE)
+            return read_picture(path, SIDE, black_white)
     except Exception:  # whatever PIL's decoders raise
         return None
 
