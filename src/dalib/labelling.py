@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from dalib.data.depth import Range
     from dalib.data.labels import TargetLabels
     from dalib.judge.sampling import LabelledEstimate
 
@@ -127,15 +128,23 @@ def _left_out(run: RunFolder) -> list[str]:
     return [line] if line else []
 
 
+def _range_of(run: RunFolder) -> Range | None:
+    """The range that the run's models read images of more than 8 bits with; None where it has no model any more."""
+    try:
+        return load_description(next(iter(models_of(run).values()))).preprocessing.range
+    except UserError:
+        return None
+
+
 def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
     """How the chosen rows look: from their files, or decoded anew where the target is none of files."""
     target = str(read_json(run.summary)["target"])
-    description = load_description(next(iter(models_of(run).values())))
     if Path(target).exists():
-        black_white = description.preprocessing.range
+        black_white = _range_of(run)
         return lambda number: picture_in(Path(names[chosen[number]]), black_white)
     config = _configuration(run)
     try:
+        description = load_description(next(iter(models_of(run).values())))
         found = open_target(target, description.preprocessing, root=config.get("root"), partner=config.get("source"))
     except UserError:
         return lambda number: None
