@@ -141,13 +141,7 @@ def _describe_data(
         _describe_files(found.target)
     _describe_both(found)
     if config.strict:
-        for argument, domain in (("--source", found.source), ("--target", found.target)):
-            if domain is not None and domain.unreadable:
-                raise UserError(
-                    f"{argument} {domain.where}: {len(domain.unreadable)} images cannot be read (for instance "
-                    f"{domain.unreadable[0].path}: {domain.unreadable[0].reason}). Mend or remove them, or leave out "
-                    "--strict to skip them"
-                )
+        _require_all_readable(found)
     ranges(config, [] if of_source is None else [of_source], of_target)
     return sum(counts.values()), len(counts), targets
 
@@ -231,6 +225,16 @@ def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSu
             example = f" (for instance {domain.unreadable[0].path}: {domain.unreadable[0].reason})"
             raise UserError(
                 f"{argument} {domain.where}: no image{of_class} can be read{example if domain.unreadable else ''}"
+            )
+
+
+def _require_all_readable(found: Survey) -> None:
+    for argument, domain in (("--source", found.source), ("--target", found.target)):
+        if domain is not None and domain.unreadable:
+            raise UserError(
+                f"{argument} {domain.where}: {len(domain.unreadable)} images cannot be read (for instance "
+                f"{domain.unreadable[0].path}: {domain.unreadable[0].reason}). Mend or remove them, or leave out "
+                "--strict to skip them"
             )
 
 

@@ -204,3 +204,15 @@ def test_checks_shows_least_and_greatest_and_warns_of_images_of_one_colour(tmp_p
     assert "more than 8 bits in 15 images: minimum 7, maximum 4087" in said
     assert f"warning: 2 images are of one colour and show nothing, for instance {images}/source/dark/0.png" in said
     assert "15 of 16 images are of more than 8 bits, with values from 7 to 4087; 0 is black, 4095 white" in said
+
+
+def test_checks_counts_files_of_more_than_8_bits_that_are_cut_off(tmp_path, capsys):
+    # by itself no such file tells its range, which is no damage
+    images = folders(tmp_path / "images", twelve)
+    file = images / "source" / "dark" / "3.png"
+    file.write_bytes(file.read_bytes()[:-200])
+    assert run(["checks", *arguments(images, tmp_path / "run")[1:]]) == 0
+    said = capsys.readouterr().out
+    assert f"source {images}/source: 15 images, 2 classes" in said
+    assert f"target {images}/target: 8 images" in said
+    assert f"skipped 1 image that cannot be read:\n  {file}: image file is truncated" in said
