@@ -170,6 +170,30 @@ def test_an_unclear_judgement_says_that_it_cannot_tell_and_asks_for_labels() -> 
     assert found.steps[0].command == ("dalib query RUN --n 30 --out to_label.csv\ndalib eval RUN --labels to_label.csv")
 
 
+def test_a_headline_with_its_probability_is_not_told_twice() -> None:
+    helped = "Adaptation seems to have helped: the adapted model is better with a probability of 97%"
+    found = verdict(judgement=judgement("helped", helped) | {"probability": 0.97})
+    assert found.headline == helped
+    assert said(found).count("97%") == 1
+    assert found.notes[0].startswith("No target label was used.")
+
+
+def test_an_unclear_probability_is_told_in_plain_words() -> None:
+    apart = "Without labels the models cannot be told apart: adapted is better with a probability of 63%"
+    found = verdict(judgement=judgement("unclear", apart) | {"probability": 0.63})
+    assert found.headline == "Can't tell which model is better: with a probability of 63% it is the adapted one"
+    assert said(found).count("63%") == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"outcome": "collapsed"}, {"outcome": "hurt", "at_chance": ["adapted"]}, {"at_chance": ["source-only"]}]
+)
+def test_no_probability_contradicts_a_collapse_or_a_model_at_chance(other: dict[str, Any]) -> None:
+    found = verdict(judgement=judgement("unclear", "x") | {"probability": 0.97} | other)
+    assert "97%" not in said(found)
+    assert "Can't tell" not in said(found)
+
+
 AGAIN = "dalib train --config CONFIG --backbone NAME --weights FILE --out NEW-FOLDER"
 
 

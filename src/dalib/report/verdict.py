@@ -266,14 +266,17 @@ def _estimated(judgement: Json, selected: tuple[str, ...]) -> Verdict:
     else:
         if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
             headline = f"Adaptation {_BAD[outcome]}: {headline}"
-        if outcome == "unclear" and not _nothing_was_learnt(judgement) and not _CANNOT_TELL.search(headline):
+        if outcome == "unclear" and not judgement.get("at_chance") and not _CANNOT_TELL.search(headline):
             headline = f"Can't tell which model is better. {headline}"
-        if probability is not None:
+            if probability is not None:
+                chance = likelihood(probability)
+                headline = f"Can't tell which model is better: with a probability of {chance} it is the adapted one"
+        if probability is not None and "probability" not in headline:
             notes = [
                 f"The probability that the adapted model is better than source-only is {likelihood(probability)}. No "
                 "target label was used: this is an estimate, which can be wrong in ways that no unlabelled image shows."
             ]
-        elif "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
+        elif probability is None and "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
             headline += " (an estimate, not a measurement)"
     tone: Tone = "unknown"
     if outcome in _BAD:
@@ -289,7 +292,12 @@ def _estimated(judgement: Json, selected: tuple[str, ...]) -> Verdict:
 
 
 def probability_of(judgement: Json) -> float | None:
-    """The probability that adaptation helped, as judged without labels; None where the judgement has none."""
+    """The probability that adaptation helped, as judged without labels.
+
+    None where the judgement has none, or goes by another sign: a collapse, or a model at chance on the source.
+    """
+    if judgement.get("at_chance") or judgement.get("outcome") not in ("helped", "unclear", "hurt"):
+        return None
     value = number(judgement.get("probability"))
     return None if value is None or not 0 <= value <= 1 else value
 
