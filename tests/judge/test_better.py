@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -28,9 +29,10 @@ def noisy(labels, share, seed=0):
 
 
 def test_the_probability_by_hand():
-    # 6.5 * 0.1 + 12.3 * 0.02 + 1.4 * log(12.5 / 2.5)
-    found = probability_better(Signs(0.8, 0.1), Signs(0.7, 0.08), Votes(10, 0, 12, 100))
-    assert found == pytest.approx(1 / (1 + torch.tensor(-(0.65 + 0.246 + 1.4 * 1.6094379)).exp().item()), abs=1e-4)
+    # 2 * 0.1 + 3 * 0.02 + log(12.5 / 2.5)
+    weights = {"neighbours": 2.0, "names": 3.0, "votes": 1.0}
+    found = probability_better(Signs(0.8, 0.1), Signs(0.7, 0.08), Votes(10, 0, 12, 100), weights)
+    assert found == pytest.approx(1 / (1 + math.exp(-(0.2 + 0.06 + 1.6094379))))
 
 
 def test_equal_models_have_even_chances_and_exchanged_ones_the_rest():

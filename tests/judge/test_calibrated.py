@@ -6,7 +6,6 @@ import torch
 from dalib.judge.calibrated import (
     ADAPTED,
     MOST_TRANSPORTED,
-    RELIABLE,
     SOURCE_ONLY,
     calibrated_estimate,
     confidence_transport,
@@ -59,12 +58,16 @@ def test_signs_that_disagree_widen_the_interval_of_an_adapted_model():
     assert apart.high - apart.low > together.high - together.low
 
 
-def test_reliable_is_said_of_narrow_intervals_alone():
-    for transport, heads in itertools.product((0.1, 0.5, 0.9, 1.0), repeat=2):
-        estimate = calibrated_estimate(transport, heads, SOURCE_ONLY)
-        half = room(estimate.value) * SOURCE_ONLY.spread
-        assert estimate.reliable == (half <= RELIABLE)
-        assert bool(estimate.reason) != estimate.reliable
+@pytest.mark.parametrize("calibration", [SOURCE_ONLY, ADAPTED])
+def test_no_estimate_is_called_reliable_and_each_says_how_far_such_are_off(calibration):
+    estimate = calibrated_estimate(1.0, 1.0, calibration)
+    assert not estimate.reliable
+    assert f"{100 * calibration.usual_error:.0f} points off on average" in estimate.reason
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.0, 0.1), (0.5, 1.0), (0.9, 0.6), (1.0, 0.1)])
+def test_there_is_less_room_near_the_ends(value, expected):
+    assert room(value) == pytest.approx(expected)
 
 
 def test_from_probabilities_and_heads():

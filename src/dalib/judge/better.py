@@ -33,7 +33,7 @@ class Signs:
     names: float
 
 
-WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 6.5, "names": 12.3, "votes": 1.4})
+WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 7.4, "names": 13.3, "votes": 1.6})
 """Of the differences of the signs between two models, and of their votes, in the logit that one of them is better.
 
 Fitted by ``benchmarks/judging tables`` on its families of tasks without the two that were held out.

@@ -62,7 +62,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
 
     Misleads: a target that really has few of the classes looks collapsed where there is no reference. A training that
     spreads wrong answers over all classes shows none of the signs.
-    Source: ours; benchmarks/judging.py says how often each is right.
+    Source: ours; an earlier study says how often each is right (benchmarks/RESULTS.md).
 
     >>> collapse_sign([{"target_classes": 9.5}, {"target_classes": 2.0}, {"target_classes": 1.2}])
     'the target is predicted as 1.2 classes in effect, of 9.5 before'

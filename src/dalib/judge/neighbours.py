@@ -65,7 +65,7 @@ def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, n
 
     Misleads: where both models are mostly wrong where they agree. It says nothing where they are wrong alike.
     Memory: some numbers for each pair of an image that they differ and one that they agree on.
-    Source: ours, by the study of benchmarks/judging.py.
+    Source: ours, by an earlier study (benchmarks/RESULTS.md).
 
     >>> features = torch.tensor([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.1], [0.9, 0.2]])
     >>> neighbour_votes([features], torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 1, 0]), neighbours=2)

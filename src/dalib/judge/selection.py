@@ -27,7 +27,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
         below the best so far.
 
     Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers class counts as the prior has them.
-    Source: ours, by the study of benchmarks/judging.py: of the scores that cost nothing it has the least regret.
+    Source: ours, by an earlier study (benchmarks/RESULTS.md): of the scores that cost nothing it has the least regret.
 
     >>> trusted_correlation([{"target_corr_c": 0.9, "source_validation_accuracy": 0.9}])
     0.9
@@ -50,7 +50,7 @@ def ranked(scores: Sequence[Mapping[str, float]], agreements: Sequence[float], f
         failed: whether a run collapsed or hurt, by its own judgement (:mod:`dalib.judge.guard`).
 
     Misleads: as :func:`dalib.judge.scores.class_ami`.
-    Source: ours, by the study of benchmarks/judging.py.
+    Source: ours, by an earlier study (benchmarks/RESULTS.md).
 
     >>> ranked([{"target_class_ami": 0.9}, {"target_class_ami": 0.95}, {"target_class_ami": 0.99}], [1, 1, 1],
     ...     [False, False, True])
