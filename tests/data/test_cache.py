@@ -492,3 +492,15 @@ def test_a_folder_that_was_named_is_not_left_for_another(images, tmp_path, monke
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"the cache .*file cannot be written"):
         ImageCache().rows(listed(images), COLOUR)
+
+
+def test_the_key_is_of_content_where_names_sizes_and_times_are_the_same(tmp_path):
+    """As of two domains out of one archive, or of a container that gives all files one time."""
+    keys = set()
+    for number, place in enumerate(("first", "second")):
+        path = tmp_path / place / "0.bmp"
+        path.parent.mkdir()
+        Image.new("L", (8, 8), number).save(path)
+        os.utime(path, (1, 1))
+        keys.add(cache_key(listed(path.parent), COLOUR))
+    assert len(keys) == 2

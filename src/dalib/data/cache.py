@@ -8,8 +8,9 @@
     CACHE/KEY.lock           held by the process that builds it
     CACHE/numbers/*.json     of a set of files, which of them hold whole numbers beyond 8 bits (dalib.data.depth)
 
-KEY is a hash of the files' paths below their folder, sizes and times of change, in order, and of all settings that
-decide pixels. A changed, added or removed file is another KEY; a moved folder is not.
+KEY is a hash of the files' paths below their folder, sizes and times of change, in order, of the contents of some of
+them, and of all settings that decide pixels. A changed, added or removed file is another KEY; a moved folder is not.
+Contents count because archives and containers may give all files one time, and uncompressed images are of one size.
 
 A build that was killed goes on where it was: a file counts as done only once its row is on the disk. A cache appears
 under its name whole, by a rename. Of two processes that want the same cache at once, the second waits for the first,
@@ -57,9 +58,12 @@ CHUNK = 256
 """Files between two times that a build is brought to the disk: what a killed build has to decode again, at most."""
 NUMBERS = "numbers"
 """The folder of what files hold, beside the caches."""
+LOOKED_AT = 16
+"""Files whose contents count, spread evenly: two sets may have the same names, sizes and times of change."""
 SPARE = 64 * 2**20
 """Bytes that a build leaves free."""
 
+_MOST_READ = 2**20  # bytes of such a file
 _PIXEL_SETTINGS = ("size", "channels", "fit", "interpolation")
 
 
@@ -163,7 +167,21 @@ def _digest_of_files(listing: Listing, what: object) -> str:
         except (OSError, ValueError):
             state = "absent"
         hashed.update(os.fsencode(str(path).removeprefix(prefix)) + b"\0" + state.encode() + b"\0")
+    count = len(listing.paths)
+    for position in sorted({number * count // LOOKED_AT for number in range(LOOKED_AT)} if count else ()):
+        hashed.update(_beginning(listing.paths[position]))
     return hashed.hexdigest()
+
+
+def _beginning(path: Path) -> bytes:
+    """Returns the first bytes of a file; none of one that cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could wait for ever
+            return b""
+        with path.open("rb") as file:
+            return file.read(_MOST_READ)
+    except (OSError, ValueError):
+        return b""
 
 
 def row_bytes(preprocessing: Preprocessing) -> int:
