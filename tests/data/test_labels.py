@@ -188,3 +188,12 @@ def test_the_list_of_query_is_known_after_a_spreadsheet_has_saved_it(tmp_path):
         file = tmp_path / f"{number}.csv"
         file.write_text(text, encoding="utf-8")
         assert is_query(str(file)) == (number < 2)
+
+
+@pytest.mark.parametrize("path", ["./a.png", "sub/../a.png", " ./a.png"])
+def test_a_path_is_found_in_any_form(tmp_path, path):
+    """As a list of a source takes it."""
+    file = tmp_path / "labels.csv"
+    file.write_text(f"path,label\n{path},cat\n")
+    given = read_target_labels(file, ["photos/a.png"], ("cat", "dog"), "photos", argument="--labels")
+    assert given.rows.tolist() == [0]

@@ -108,7 +108,7 @@ def read_target_labels(
     designed = bool(table) and all(fields.keys() >= DESIGN for _, fields in table)
     for line, fields in table:
         path, (label, position) = fields["path"], _label_and_class(fields, line, refuse, known, classes)
-        if (row := found.get(path)) is None and (row := found.get(key_of(path))) is None:
+        if (row := _row_of(path, found)) is None:
             raise refuse(
                 line,
                 f"{path!r} is none of the {len(names)} images of the target {target}; "
@@ -146,6 +146,15 @@ def read_target_labels(
         torch.tensor([stratum_of[row] for row in labelled]) if designed else None,
         population if designed else None,
     )
+
+
+def _row_of(path: str, found: Mapping[str, int]) -> int | None:
+    """Returns the row of a path of a list, in the spelling it has, or without spaces at its ends, ./ and the like."""
+    for name in (path, key_of(path)):
+        for each in (name, os.path.normpath(name)):
+            if (row := found.get(each)) is not None:
+                return row
+    return None
 
 
 def _label_and_class(
