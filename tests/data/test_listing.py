@@ -370,3 +370,28 @@ def test_paths_of_a_list_find_files_in_another_spelling(tmp_path):
     contradiction = write(tmp_path / "b.csv", f"path,label\n{composed}/x.png,a\n{decomposed}/x.png,b\n")
     with pytest.raises(UserError, match=r"line 3: .* is 'b' here and 'a' on line 2"):
         labelled(contradiction)
+
+
+def test_an_image_without_an_ending_beside_the_class_folders_is_called_one(tmp_path):
+    for name in ("cat/1.png", "dog/1.png"):
+        draw(tmp_path / name)
+    draw(tmp_path / "loose", kind="PNG")
+    write(tmp_path / "text", "none")
+    found = labelled(tmp_path)
+    reasons = {Path(each.path).name: each.reason for each in found.left_out}
+    assert reasons["loose"] == "beside the class folders"
+    assert reasons["text"] == "without an ending, and no image by its first bytes"
+    assert any("1 images beside the class folders" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("pair", [("caf\u00e9.png", "cafe\u0301.png"), ("a.png", "a.png ")])
+def test_two_files_of_a_list_whose_names_are_compared_as_equal_are_both_listed(tmp_path, pair):
+    for number, name in enumerate(pair):
+        draw(tmp_path / name, number, "PNG")
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("this file system takes them for one file")
+    lines = "".join(f"{name},class {number}\n" for number, name in enumerate(pair))
+    found = labelled(write(tmp_path / "list.csv", f"path,label\n{lines}{pair[1]},class 1\n"))
+    assert [path.name for path in found.paths] == list(pair)
+    assert found.labels == (0, 1)
+    assert any("1 lines repeat another" in note for note in found.notes)

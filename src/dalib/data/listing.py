@@ -120,7 +120,7 @@ def _look_beside(root: Path, found: _Found) -> int:
                 found.leave_out(each, f"a folder, {what}")
         elif each.name.startswith("."):
             found.leave_out(each, HIDDEN)
-        elif (ending := each.suffix.lower()) in image_endings():
+        elif (ending := each.suffix.lower()) in image_endings() or (not ending and _begins_as_an_image(each, found)):
             loose += each.is_file()
             found.leave_out(each, BESIDE)
         else:
@@ -280,7 +280,7 @@ def _require_folder(root: Path, argument: str) -> None:
 def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool, known: Sequence[str] = ()) -> Listing:
     text = text_of(file, argument)
     base, inside = file.parent, os.path.realpath(file.parent)
-    first: dict[str, tuple[int, str]] = {}  # path -> the line that it was on, its label
+    first: dict[str, tuple[int, str, str]] = {}  # key of a path -> the line that it was on, its label, the path
     paths: list[Path] = []
     names: list[str] = []
     repeated = 0
@@ -304,14 +304,17 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
                 "the images, or in one above",
             )
         label = _label_of(fields, line, refuse, classes) if labelled else ""
-        key = key_of(os.path.normpath(whole))
+        norm = os.path.normpath(whole)
+        key = key_of(norm)
+        if key in first and _are_two_files(first[key][2], norm):  # Linux tells café from café, and "a" from "a "
+            key = norm
         if key in first:
-            line_before, label_before = first[key]
+            line_before, label_before, _ = first[key]
             if key_of(label_before) != key_of(label):
                 raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
             repeated += 1
             continue
-        first[key] = (line, label)
+        first[key] = (line, label, norm)
         paths.append(whole)
         if labelled:
             names.append(label)
@@ -322,6 +325,14 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         return Listing(str(file), base, tuple(paths), notes=notes)
     every, (positions,) = united([names])
     return Listing(str(file), base, tuple(paths), tuple(positions), every, notes=notes)
+
+
+def _are_two_files(first: str, second: str) -> bool:
+    """Returns whether names that are compared as equal are spelled differently and belong to two files."""
+    try:
+        return first != second and not os.path.samefile(first, second)  # noqa: PTH121 - of text
+    except (OSError, ValueError):
+        return False
 
 
 def _label_of(fields: dict[str, Any], line: int, refuse: Refuse, known: Classes) -> str:
