@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import re
 import tempfile
@@ -37,6 +38,7 @@ from hypothesis import strategies as st
 
 from dalib.build import make_classifier
 from dalib.checks import checks
+from dalib.cli import run
 from dalib.config import TrainConfig
 from dalib.data.labels import read_target_labels
 from dalib.data.preprocessing import Preprocessing
@@ -449,6 +451,39 @@ def test_every_door_reads_the_same_of_lists(models, of_lists):
 @given(list_cases())
 def test_every_door_reads_the_same_of_many_lists(models, of_lists):
     check_lists(of_lists, models)
+
+
+def test_a_run_on_awkward_data_is_of_the_same_files_at_every_door(tmp_path):
+    """A short training, and what is written and asked of it afterwards."""
+    odd = (*TWINS, File("dog/x", "png", "cut", 1), File("@eaDir/a.png"), File("dog/.a.png"), File("dog/b.xyz"))
+    places = {}
+    for what, labelled in (("source", True), ("target", False)):
+        places[what] = tmp_path / what, fates(odd, labelled=labelled)
+        write_tree(places[what][0], odd)
+        (places[what][0] / f"{what}.txt").write_text("not an image")
+    (source, of_source), (target, of_target) = places.values()
+    out, query, predicted = (str(tmp_path / name) for name in ("run", "query.csv", "predicted.csv"))
+    quick = ["--steps", "2", "--batch", "4", "--data.size", "16", "--method", "source-only", "--device", "cpu"]
+    quick += ["--data.validation_share", "0.5"]
+    for command in (
+        ["train", "--source", str(source), "--target", str(target), "--out", out, *quick],
+        ["query", out, "--n", "99", "--out", query],
+        ["predict", out, "--images", str(target), "--out", predicted],
+        ["eval", out, "--data", str(source)],
+    ):
+        assert run(command) == 0, command
+    for file in (query, predicted):
+        with Path(file).open(newline="", encoding="utf-8") as content:
+            names = [below(target, row["path"]) for row in csv.DictReader(content)]
+        assert sorted(names) == sorted(of_target.used)
+    counts = json.loads((tmp_path / "run/summary.json").read_text())["counts"]
+    assert counts["source"] + counts["source_validation"] == len(of_source.used)
+    assert counts["target"] == len(of_target.used)
+    left_out = json.loads((tmp_path / "run/left_out.json").read_text())
+    for what, (root, expected) in places.items():
+        assert {below(root, each["path"]) for each in left_out[what]} == {*expected.left_out, f"{what}.txt"}
+    (measured,) = (tmp_path / "run/evaluations").glob("*.json")
+    assert json.loads(measured.read_text())["count"] == len(of_source.used)
 
 
 @pytest.mark.parametrize("kind", KINDS)
