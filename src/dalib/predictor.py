@@ -87,9 +87,10 @@ class Predictor:
         preprocessing = self.model.description.preprocessing
         try:
             if isinstance(image, str | Path):
-                _warn_beyond(Path(image), preprocessing.range)
+                path = Path(expanded(image))
+                _warn_beyond(path, preprocessing.range)
                 with pillow_warnings_as_errors():
-                    return read_pixels(Path(expanded(image)), preprocessing)
+                    return read_pixels(path, preprocessing)
             if isinstance(image, Image.Image):
                 image = ImageOps.exif_transpose(image)
             return preprocessing.pixels(picture_of(image))
@@ -142,7 +143,7 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
     Raises:
         UserError: not a run nor a model, or no model of that name.
     """
-    place = Path(path)
+    place = Path(expanded(path))
     if _is_one_model(place):
         _place_of(place, model)  # refuses a name
         return ChosenModel()

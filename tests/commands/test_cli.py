@@ -456,6 +456,8 @@ def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_
     assert run(["train", "--source=~/images/source", "--target=~/images/target", "--out=~/my run", *QUICK]) == 2
     assert f"dalib train --resume '{home}/my run'" in capsys.readouterr().err
     assert dalib.load("~/my run").classes == ("dark", "light")
+    assert run(["export", "~/my run", "--format=torch", "--out=~/my model"]) == 0
+    assert dalib.load("~/my model").classes == ("dark", "light")
     assert not (tmp_path / "~").exists()
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -40,6 +42,10 @@ KINDS = {
     "photo-plain": (
         {"backbone": "test_vit", "bottleneck_dim": None, **PHOTO},
         Preprocessing(32, 1, mean=(0.5,), std=(0.2,)),
+    ),
+    "photo-12-bits": (
+        {"backbone": "test_resnet", "bottleneck_dim": None, **PHOTO},
+        Preprocessing(32, 3, range=(0, 4095), **NORMALISED),
     ),
 }
 
@@ -81,6 +87,15 @@ def write_photos(folder, count, size=(44, 36)):
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     return {kind: make_run(root / kind, kind) for kind in KINDS}
+
+
+def write_deep_photos(folder, count):
+    """Grey PNGs of 12 bits, which PIL opens as 16."""
+    rng = np.random.default_rng(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        values = rng.integers(0, 4096, (9, 11)).astype(np.uint16).repeat(4, axis=0).repeat(4, axis=1)
+        Image.fromarray(values).save(folder / f"{number:03d}.png")
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +155,19 @@ def test_an_onnx_file_alone_says_what_it_takes(runs, tmp_path):
     assert isinstance(given.shape[0], str), "any number of images"
 
 
+@pytest.mark.parametrize("form", ["onnx", "torch-export", "torch", "hf"])
+def test_images_of_12_bits_are_the_same_to_an_export(form, runs, tmp_path):
+    write_deep_photos(tmp_path / "deep", 3)
+    out = export(runs["photo-12-bits"], form, tmp_path / name_of(form))
+    assert open_model(out).description.preprocessing.range == (0, 4095)
+    rows = table(out, tmp_path / "deep", tmp_path / "exported.csv")
+    expected = table(runs["photo-12-bits"].root, tmp_path / "deep", tmp_path / "run.csv")
+    assert len(rows) == len(expected) == 4
+    for row, other in zip(rows[1:], expected[1:], strict=True):
+        assert (row[0], row[1], row[3]) == (other[0], other[1], other[3])
+        assert float(row[2]) == pytest.approx(float(other[2]), abs=1.01e-4)
+
+
 def test_a_program_opens_with_torch_alone(runs, tmp_path):
     export(runs["photo-views"], "torch-export", tmp_path / "m.pt2")
     program = (
@@ -152,17 +180,51 @@ def test_a_program_opens_with_torch_alone(runs, tmp_path):
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "m.pt2")], check=True)
 
 
-@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])
-def test_the_program_in_the_readme_predicts_without_dalib(kind, runs, photos, tmp_path):
-    folder = export(runs[kind], "hf", tmp_path / "m")
+def by_the_readme(folder, photo) -> subprocess.CompletedProcess[str]:
     program = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    photo = photos / "003.png"
     assert "photo.jpg" in program
     program = program.replace("photo.jpg", str(photo)) + "\nimport sys\nassert 'dalib' not in sys.modules\n"
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain", "photo-12-bits"])
+def test_the_program_in_the_readme_predicts_without_dalib(kind, runs, photos, tmp_path):
+    folder = export(runs[kind], "hf", tmp_path / "m")
+    photo = photos / "003.png"
+    if kind == "photo-12-bits":
+        write_deep_photos(tmp_path / "deep", 1)
+        photo = tmp_path / "deep" / "000.png"
+    done = by_the_readme(folder, photo)
+    assert done.returncode == 0, done.stderr
     found, expected = json.loads(done.stdout), dalib.load(runs[kind].root)(photo).probabilities
     assert found.keys() == expected.keys()
     assert [found[name] for name in expected] == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+def test_the_program_in_the_readme_refuses_what_pillow_alone_reads_wrongly(runs, tmp_path):
+    write_deep_photos(tmp_path / "deep", 1)
+    done = by_the_readme(export(runs["photo-plain"], "hf", tmp_path / "plain"), tmp_path / "deep" / "000.png")
+    assert done.returncode == 1
+    assert "more than 8 bits, and the model has seen no such image" in done.stderr
+    colours = np.full((4, 5, 3), 2000, ">u2")
+    write_png_of_16_bits(tmp_path / "colours.png", colours)
+    done = by_the_readme(export(runs["photo-12-bits"], "hf", tmp_path / "deep-model"), tmp_path / "colours.png")
+    assert done.returncode == 1
+    assert "colours of 16 bits, of which Pillow reads the upper 8" in done.stderr
+
+
+def write_png_of_16_bits(file, values):
+    """PIL writes no colours of 16 bits."""
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+            for name, content in chunks
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])

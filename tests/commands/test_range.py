@@ -110,7 +110,7 @@ def test_all_caches_train_on_the_same_12_bits_and_a_run_goes_on(of_8_bits, of_12
     assert range_of(tmp_path / "off") == [0, 4095]
 
 
-def test_the_range_stays_with_the_model_at_every_door(of_12_bits, tmp_path, capsys):
+def test_the_range_stays_with_the_model_at_every_door(of_12_bits, tmp_path, capsys, monkeypatch):
     found = of_12_bits / "run"
     new = tmp_path / "new"
     new.mkdir()
@@ -130,6 +130,9 @@ def test_the_range_stays_with_the_model_at_every_door(of_12_bits, tmp_path, caps
     with pytest.warns(UserWarning, match=told):
         both = predictor([new / "beyond.png", new / "dim.png"])
     assert [each.label for each in both] == [row["class"] for row in rows]
+    monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(new), 1))
+    with pytest.warns(UserWarning, match=told):
+        assert predictor("~/beyond.png") == both[0]
     # of 8 bits and of 12, the same picture
     Image.fromarray(noisy(5, 90)).save(tmp_path / "8.png")
     Image.fromarray(twelve(noisy(5, 90))).save(tmp_path / "12.png")

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.data.depth import FULL
 from dalib.errors import UserError
 from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
@@ -221,7 +222,8 @@ config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 network = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"]).eval()
 network.load_state_dict(load_file(folder / "model.safetensors"))
 
-image = ImageOps.exif_transpose(Image.open("photo.jpg"))
+image = Image.open("photo.jpg")
+{before_upright}image = ImageOps.exif_transpose(image)
 {in_eight_bits}image = image.convert("{mode}")
 image = {scaled}
 pixels = torch.from_numpy(np.array(image)).reshape({size}, {size}, {channels}).permute(2, 0, 1)[None] / 255
@@ -229,6 +231,15 @@ x = pixels[..., {first}:{last}, {first}:{last}]
 x = (x - torch.tensor({mean}).view(1, -1, 1, 1)) / torch.tensor({std}).view(1, -1, 1, 1)
 """
 
+_NOT_IN_EIGHT_BITS = """\
+if image.mode.startswith("I"):  # Pillow would make white of all values above 255
+    raise SystemExit("more than 8 bits, and the model has seen no such image: save it with 8 bits, or use dalib")
+"""
+
+_NOT_IN_COLOURS = """\
+if ";16" in str(image.tile) and not image.mode.startswith("I"):
+    raise SystemExit("colours of 16 bits, of which Pillow reads the upper 8: save it with 8 bits, or use dalib")
+"""
 
 _IN_EIGHT_BITS = """\
 if image.mode.startswith("I"):  # whole numbers beyond 8 bits: {0} is black, {1} is white
@@ -244,7 +255,10 @@ def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Prep
     if preprocessing.fit == "stretch":
         scaled = f"image.resize(({size}, {size}), {resampling})"
     program = _PROGRAM.format(
-        in_eight_bits="" if preprocessing.range is None else _IN_EIGHT_BITS.format(*preprocessing.range),
+        before_upright=_NOT_IN_COLOURS if preprocessing.range not in (None, FULL) else "",
+        in_eight_bits=_NOT_IN_EIGHT_BITS
+        if preprocessing.range is None
+        else _IN_EIGHT_BITS.format(*preprocessing.range),
         mode="L" if preprocessing.channels == 1 else "RGB",
         scaled=scaled,
         size=size,
