@@ -179,9 +179,7 @@ def compare(
             f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}"
         )
         return found(better, "helped", headline, reasons)
-    headline = (
-        f"Without labels the models cannot be told apart: adapted is better with a probability of {probability:.0%}"
-    )
+    headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
     return found(better, "unclear", headline, reasons)
 
 
