@@ -483,15 +483,6 @@ class TrainConfig(_Checked):
             raise UserError(f"{name}={path!r}: {NO_URL}")
         return expanded(path)
 
-    @property
-    def frozen_backbone(self) -> bool:
-        """Whether no training moves the backbone.
-
-        >>> TrainConfig(features=4).frozen_backbone, TrainConfig().frozen_backbone
-        (True, False)
-        """
-        return self.features > 0 or self.model.frozen_stages < 0
-
 
 def by_name(config: TrainConfig) -> dict[str, Any]:
     """Each setting under its name on the command line: those of groups with a dot.

@@ -1,4 +1,4 @@
-"""Signs that a training collapses, seen while it runs and without a target label."""
+"""Whether a training collapses while it runs, and which of two finished models to select, without a target label."""
 
 from __future__ import annotations
 
@@ -136,8 +136,7 @@ def compare(
         structure: what features show of the target, of a network that neither model has trained, such as a frozen
             backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
 
-    A training that was stopped, or after which the target is predicted as few classes, collapsed; so did one that lost
-    more than 25 points on the source's validation images while the signs speak against it. Otherwise
+    A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise
     :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
     said that adaptation helped or hurt where the probability is beyond SURE. Fewer than 30 images accuse no model.
 

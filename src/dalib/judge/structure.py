@@ -13,9 +13,6 @@ NEIGHBOURS = 10
 COMPONENTS = 64
 """Principal components that classifiers see; further ones are mostly noise at a few hundred images."""
 
-MOST_IMAGES = 2000
-"""Images of either domain that are looked at; memory grows with their square."""
-
 
 @dataclass(frozen=True)
 class Representation:
@@ -69,7 +66,7 @@ def structure_of(representation: Representation, num_classes: int) -> Structure:
         representation: M >= 2 target images.
         num_classes: C >= 2.
 
-    Memory: M^2 numbers; callers give at most MOST_IMAGES images.
+    Memory: M^2 numbers; a run gives at most 2000 images.
     """
     if len(representation.target) < 2 or num_classes < 2:
         raise ValueError(
