@@ -26,20 +26,20 @@ import torch
 import torchvision
 from micro import cpu_model
 
-from dalib import build
-from dalib.commands import open_domains, steps_of
 from dalib.data.named import default_evaluation
 from dalib.data.sources import open_labelled
-from dalib.domains import name_of
 from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
-from dalib.presets import from_preset
+from dalib.run import recipe
+from dalib.run.domains import name_of
+from dalib.run.presets import from_preset
+from dalib.run.train import open_domains, steps_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from dalib.config import TrainConfig
+    from dalib.run.config import TrainConfig
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Result:
 
 def measure(config: TrainConfig, every: int) -> Result:
     """Train as ``commands.train`` does, measuring on the test set every so many steps."""
-    device = build.make_device(config.device)
-    preprocessing = build.make_preprocessing(config)
+    device = recipe.make_device(config.device)
+    preprocessing = recipe.make_preprocessing(config)
     since = time.perf_counter()
     domains = open_domains(config, preprocessing)
     result = Result(f"{name_of(config.source)} -> {config.target}", config.seed, steps=steps_of(config, domains))
@@ -76,15 +76,15 @@ def measure(config: TrainConfig, every: int) -> Result:
     assert name is not None, f"{config.target} has no test set"
     test = open_labelled(name, preprocessing, domains.train.classes, root=config.root)
 
-    inputs = build.image_inputs(config, preprocessing)
-    training = build.make_training(config, inputs, domains.train, domains.target, device, steps=result.steps)
+    inputs = recipe.image_inputs(config, preprocessing)
+    training = recipe.make_training(config, inputs, domains.train, domains.target, device, steps=result.steps)
 
     def finished() -> nn.Module:
         """The model that the run would save if it ended here."""
         model = copy.deepcopy(training.method.predictor())
         if config.statistics == "recomputed":
             recompute_statistics(model, domains.target.images, preprocessing.normalize, device=device)
-        return build.make_predictor(model, inputs.architecture).to(device)
+        return recipe.make_predictor(model, inputs.architecture).to(device)
 
     before = start_peak_memory()
     measuring = 0.0  # seconds spent on test images, and on models that are not the last
@@ -112,7 +112,7 @@ def measure(config: TrainConfig, every: int) -> Result:
             log=MetricsLog(Path(folder) / "metrics.jsonl"),
             evaluate=evaluate,
             every=Every(log=25, evaluate=every, checkpoint=result.steps),
-            autocast=build.PRECISIONS[config.precision],
+            autocast=recipe.PRECISIONS[config.precision],
         )
     result.curve = [(min(number * every, result.steps), seconds, reached) for number, seconds, reached in result.curve]
     _, result.seconds, result.accuracy = result.curve[-1]
@@ -205,7 +205,7 @@ def main() -> None:
             config = from_preset(given.preset, **settings)
             result = measure(config, given.every)
             if given.source_only:
-                result.source_only = measure(build.source_only(config), result.steps).accuracy
+                result.source_only = measure(recipe.source_only(config), result.steps).accuracy
             results.append(result)
             until = result.seconds_to(given.to)
             print(

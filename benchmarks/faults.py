@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-import dalib.commands
 import dalib.data.cache
 import dalib.engine.checkpoint
 import dalib.models.saved
-import dalib.outcome
 import dalib.report.page
-from dalib.cli import run as dalib_run
+import dalib.run.judge
+import dalib.run.train
+from dalib.commands.parser import run as dalib_run
 
 Prepare = Callable[[], None]
 """What is done in a run's process before it begins: where it is to be hit."""
@@ -257,7 +257,7 @@ def two_at_once(ground: Ground) -> Callable[[Path], bool]:
 
 def faults(ground: Ground, rng: random.Random) -> Iterator[tuple[str, Callable[[int], Callable[[Path], bool]], int]]:
     """What is done, how it is done the n-th time, and how often by default."""
-    checkpoint, saved, outcome = dalib.engine.checkpoint, dalib.models.saved, dalib.outcome
+    checkpoint, saved, outcome = dalib.engine.checkpoint, dalib.models.saved, dalib.run.judge
     yield "kill -9 at a random moment", lambda n: hit_at_random(ground, signal.SIGKILL, rng), 20
     yield "SIGTERM at a random moment", lambda n: hit_at_random(ground, signal.SIGTERM, rng), 10
     yield "SIGINT (Ctrl-C) at a random moment", lambda n: hit_at_random(ground, signal.SIGINT, rng), 10
@@ -273,8 +273,8 @@ def faults(ground: Ground, rng: random.Random) -> Iterator[tuple[str, Callable[[
         10,
     )
     yield "kill -9 while the cache is built", lambda n: hit_cache(ground, 1 + 9 * n), 10
-    ends = [("write_predictions", dalib.commands), ("judge", dalib.commands), ("ship", dalib.commands)]
-    ends += [("write_pictures", dalib.commands), ("write_report", dalib.commands), ("save_file", outcome)]
+    ends = [("write_predictions", dalib.run.train), ("judge", dalib.run.train), ("ship", dalib.run.train)]
+    ends += [("write_pictures", dalib.run.train), ("write_report", dalib.run.train), ("save_file", outcome)]
     yield (
         "kill -9 while the run is judged and reported",
         lambda n: hit_by(ground, killed_by(ends[n % 6][1], ends[n % 6][0], 1, after=n >= 6)),

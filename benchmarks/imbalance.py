@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from dalib.commands import train
 from dalib.data.named import read_arrays
-from dalib.presets import from_preset
-from dalib.runfolder import read_json
+from dalib.records.folder import read_json
+from dalib.run.presets import from_preset
+from dalib.run.train import train
 
 PRIORS = ("uniform", "estimate", "true")
 """The last one is what no user knows: what could be gained at most."""

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.commands import train
-from dalib.config import TrainConfig
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
 from dalib.engine.runlog import MetricsLog
+from dalib.run.config import TrainConfig
+from dalib.run.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,10 +80,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     given = parser.parse_args()
     course = WatchedLog.course = WatchedFolder.course = Course()
-    import dalib.training
+    import dalib.run.training
 
-    dalib.training.MetricsLog = WatchedLog  # type: ignore[misc]
-    dalib.training.CheckpointFolder = WatchedFolder  # type: ignore[misc]
+    dalib.run.training.MetricsLog = WatchedLog  # type: ignore[misc]
+    dalib.run.training.CheckpointFolder = WatchedFolder  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out = Path(folder) / "run"
         began = time.perf_counter()

@@ -23,10 +23,10 @@ from typing import Any
 
 from office31 import DOMAINS, environment, spread
 
-from dalib import commands
-from dalib.errors import UserError
-from dalib.presets import from_preset
-from dalib.runfolder import RunFolder, read_json
+from dalib.core.errors import UserError
+from dalib.records.folder import RunFolder, read_json
+from dalib.run import train
+from dalib.run.presets import from_preset
 
 JOINT_NORMS = {"statistics": "running"}
 METHODS: dict[str, dict[str, Any]] = {
@@ -69,7 +69,7 @@ def measured(given: argparse.Namespace, task: str, name: str, seed: int) -> tupl
         }
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            run: RunFolder = commands.train(from_preset("photo-features" if photos else "digits", **settings))
+            run: RunFolder = train.train(from_preset("photo-features" if photos else "digits", **settings))
     except UserError as error:
         print(f"{task} {name}: {error}", flush=True)
         return None

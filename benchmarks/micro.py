@@ -34,7 +34,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dalib import build
 from dalib.adaptation.teacher import EmaTeacher
 from dalib.augment.views import View, tfa_operations
 from dalib.data.preprocessing import Preprocessing
@@ -43,12 +42,13 @@ from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.backbones import PaperSmallBackbone
 from dalib.models.classifier import ImageClassifier
-from dalib.presets import from_preset
+from dalib.run import recipe
+from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dalib.types import Batch
+    from dalib.core.types import Batch
 
 ALPHA = 0.99
 OTHERS = {"timm": "timm", "torchvision": "torchvision", "kornia": "kornia", "ema_pytorch": "ema-pytorch"}
@@ -256,18 +256,18 @@ def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor
 # --- the step
 
 
-def synthetic_training(preset: str) -> build.Training:
+def synthetic_training(preset: str) -> recipe.Training:
     """What ``dalib train --preset`` puts together, on random images."""
     config = from_preset(preset, source="mnist", target="usps")
-    preprocessing = build.make_preprocessing(config)
+    preprocessing = recipe.make_preprocessing(config)
     generator = torch.Generator().manual_seed(0)
     shape = (2, 2000, preprocessing.channels, preprocessing.size, preprocessing.size)
     source, target = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (2000,), generator=generator)
     names = tuple(map(str, range(2000)))
-    return build.make_training(
+    return recipe.make_training(
         config,
-        build.image_inputs(config, preprocessing),
+        recipe.image_inputs(config, preprocessing),
         LabelledImages(source, labels, tuple("0123456789"), names),
         UnlabelledImages(target, names),
         torch.device("cpu"),
@@ -275,7 +275,7 @@ def synthetic_training(preset: str) -> build.Training:
     )
 
 
-def measure_step(training: build.Training, steps: int = 5, rounds: int = 9) -> dict[str, float]:
+def measure_step(training: recipe.Training, steps: int = 5, rounds: int = 9) -> dict[str, float]:
     """Milliseconds a step of ``fit``, of the bare step, and of what is between them; then how fast the step computes.
 
     The bare step is forward of student and teacher, objective, backward and optimiser, on a batch that is there. To it
@@ -349,7 +349,7 @@ def measure_step(training: build.Training, steps: int = 5, rounds: int = 9) -> d
     }
 
 
-def minimum_bytes(training: build.Training, batch: Batch) -> int:
+def minimum_bytes(training: recipe.Training, batch: Batch) -> int:
     """What a step reads and writes in memory if every layer reads its input and writes its output once.
 
     Forward of the student on both domains and of the teacher, backward as twice the student's forward; Adam reads and

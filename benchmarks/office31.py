@@ -26,10 +26,10 @@ import torch
 from micro import cpu_model
 from torch.nn import functional as F
 
-from dalib import build, commands
 from dalib.models.classifier import logits_of
-from dalib.presets import from_preset
-from dalib.runfolder import RunFolder, read_json
+from dalib.records.folder import RunFolder, read_json
+from dalib.run import recipe, train
+from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def adapted(given: argparse.Namespace, direction: str, seed: int, **settings: An
     )
     since = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        run = commands.train(config)
+        run = train.train(config)
     return run, time.perf_counter() - since
 
 
@@ -188,10 +188,10 @@ def our_steps(given: argparse.Namespace) -> Iterator[Callable[[], None]]:
             "batch": given.batch,
         },
     )
-    preprocessing = build.make_preprocessing(config)
-    domains = commands.open_domains(config, preprocessing)
-    inputs = build.image_inputs(config, preprocessing)
-    training = build.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=10_000)
+    preprocessing = recipe.make_preprocessing(config)
+    domains = train.open_domains(config, preprocessing)
+    inputs = recipe.image_inputs(config, preprocessing)
+    training = recipe.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=10_000)
     number = 0
 
     def step() -> None:
@@ -214,7 +214,7 @@ def network(given: argparse.Namespace) -> Any:
         weights=given.weights,
         weights_order=given.weights_order,
     )
-    return build.make_student(config, build.architecture_of(config, build.make_preprocessing(config)), 31)
+    return recipe.make_student(config, recipe.architecture_of(config, recipe.make_preprocessing(config)), 31)
 
 
 def compare_steps(given: argparse.Namespace) -> None:

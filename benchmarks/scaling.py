@@ -21,14 +21,14 @@ from pathlib import Path
 
 import torch
 
-from dalib import build
 from dalib.adaptation.self_ensemble import SelfEnsemble
-from dalib.config import TrainConfig
+from dalib.core.types import Batch
 from dalib.data.listing import list_images
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import indices_at
-from dalib.distributed import joined
-from dalib.types import Batch
+from dalib.engine.distributed import joined
+from dalib.run import recipe
+from dalib.run.config import TrainConfig
 
 HUNDRED_MILLION = 100_000_000
 
@@ -85,8 +85,8 @@ def reading(root: Path, count: int, size: int) -> None:
 
 def messages(backbone: str, classes: int) -> None:
     config = TrainConfig(backbone=backbone)
-    architecture = build.architecture_of(config, Preprocessing(size=256, channels=3, crop=224))
-    student = build.make_classifier({**architecture, "pretrained": True}, classes)
+    architecture = recipe.architecture_of(config, Preprocessing(size=256, channels=3, crop=224))
+    student = recipe.make_classifier({**architecture, "pretrained": True}, classes)
     method = SelfEnsemble(student, classes, class_balance_weight=0.1)
     weights = sum(each.numel() for each in method.student.parameters() if each.requires_grad)
     buffers = sum(each.numel() for each in method.student.buffers() if each.is_floating_point())
@@ -123,8 +123,8 @@ def one_rank(steps: int = 30) -> None:
     torch.set_num_threads(1)
     with joined() as world:
         config = TrainConfig(backbone="digits")
-        architecture = build.architecture_of(config, Preprocessing(size=32, channels=1))
-        student = build.make_classifier(architecture, 10).to(memory_format=torch.channels_last)
+        architecture = recipe.architecture_of(config, Preprocessing(size=32, channels=1))
+        student = recipe.make_classifier(architecture, 10).to(memory_format=torch.channels_last)
         method = SelfEnsemble(student, 10, class_balance_weight=0.1)
         optimizer = torch.optim.Adam(student.parameters())
         images = torch.randn(3, 64, 1, 32, 32)

@@ -17,11 +17,11 @@ from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
+from dalib.core.errors import UserError
 from dalib.data.stream import TwoDomainStream
-from dalib.distributed import World, average_buffers, joined
+from dalib.engine.distributed import World, average_buffers, joined
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
-from dalib.errors import UserError
 
 CLASSES, BATCH, STEPS = 3, 8, 6
 SOURCE, TARGET = torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -14,10 +14,10 @@ MODULES = {
 }
 ROOMS = ("adaptation", "augment", "data", "engine", "judge", "models")
 DOOR = {
-    *("dalib.config", "dalib.build", "dalib.commands", "dalib.cli"),
-    *("dalib.domains", "dalib.labelling", "dalib.predictions", "dalib.checks", "dalib.feature_space"),
-    *("dalib.exporting", "dalib.predicting", "dalib.predictor"),
-    *("dalib.sklearn", "dalib.in_memory", "dalib.tracking"),
+    *("dalib.run.config", "dalib.run.recipe", "dalib.run.train", "dalib.commands.parser"),
+    *("dalib.run.domains", "dalib.run.query", "dalib.run.measure", "dalib.run.checks", "dalib.run.feature_space"),
+    *("dalib.run.export", "dalib.run.predict", "dalib.run.load"),
+    *("dalib.sklearn", "dalib.sklearn.in_memory", "dalib.run.track"),
 }
 
 
@@ -60,17 +60,17 @@ def test_what_has_to_be_quick_loads_no_torch(module):
 
 
 def test_only_main_imports_the_command_line():
-    assert [name for name in MODULES if "dalib.cli" in imports(name)] == ["dalib.__main__"]
+    assert [name for name in MODULES if "dalib.commands.parser" in imports(name)] == ["dalib.__main__"]
 
 
 def test_the_imports_of_this_test_are_those_of_the_library():
     assert {"torch", "dalib.adaptation.teacher"} <= imports("dalib.adaptation.self_ensemble")
-    assert "torch" in loaded_with("dalib.build")
-    assert "dalib.commands" in imports("dalib.cli")
+    assert "torch" in loaded_with("dalib.run.recipe")
+    assert "dalib.run.train" in imports("dalib.commands.parser")
 
 
 def test_only_the_console_prints():
-    # standard output may be closed, full or of another encoding, which dalib.console knows how to bear
+    # standard output may be closed, full or of another encoding, which dalib.core.console knows how to bear
     direct = [
         f"{module}:{node.lineno}"
         for module, path in MODULES.items()

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from dalib.cli import run
-from dalib.config import TrainConfig
+from dalib.commands.parser import run
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.run.config import TrainConfig
 
 SMALL = ["--data.size", "16", "--batch", "4"]
 
@@ -233,6 +233,6 @@ def test_a_source_of_one_class_is_refused_before_anything_is_measured(folders, c
 
 
 def test_of_many_files_some_are_decoded(folders, cache, monkeypatch, capsys):
-    monkeypatch.setattr("dalib.checks.MOST_DECODED", 3)
+    monkeypatch.setattr("dalib.run.checks.MOST_DECODED", 3)
     assert "3 of 8 files are decoded; --strict decodes all" in printed(capsys, "--source", f"{folders}/source", *SMALL)
     assert "are decoded" not in printed(capsys, "--source", f"{folders}/source", "--strict", *SMALL)

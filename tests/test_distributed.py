@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dalib.distributed import World, first_host, joined, world_of
-from dalib.errors import UserError
+from dalib.core.errors import UserError
+from dalib.engine.distributed import World, first_host, joined, world_of
 from distributed_worker import METHODS, flat, student
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
@@ -50,7 +50,7 @@ def alone(tmp_path_factory):
 
 LEAVES_AT_ONCE = """
 import sys, torch
-from dalib.distributed import joined, mean_over_ranks, parallel
+from dalib.engine.distributed import joined, mean_over_ranks, parallel
 
 def main():
     with joined():

@@ -18,8 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from dalib.errors import UserError
-from dalib.sklearn import SelfEnsembleClassifier, _Table, judged_score
+from dalib.core.errors import UserError
+from dalib.sklearn import SelfEnsembleClassifier, judged_score
+from dalib.sklearn.estimator import _Table
 
 QUICK = {"steps": 20, "batch": 16, "lr": 0.01, "hidden": (16,), "random_state": 0, "device": "cpu"}
 
@@ -384,7 +385,7 @@ def test_judged_score_looks_into_skadas_pipelines(skada, shifted):
 
 
 def test_domains_are_split_as_skada_splits_them(skada, shifted):
-    from dalib.sklearn import _source_rows
+    from dalib.sklearn.estimator import _source_rows
 
     domains = np.array([2, 1, 0, -1, -2])
     np.testing.assert_array_equal(_source_rows(domains, 5), skada.utils.extract_source_indices(domains))
@@ -465,6 +466,6 @@ def test_probabilities_that_are_no_numbers_are_refused_and_the_row_named(monkeyp
     fitted = SelfEnsembleClassifier(steps=1, batch=4, random_state=0).fit(X, y, X)
     said = torch.full((40, 2), 0.5)
     said[[5, 6]] = float("nan")
-    monkeypatch.setattr("dalib.sklearn.predict_probabilities", lambda *args, **settings: said)
+    monkeypatch.setattr("dalib.sklearn.estimator.predict_probabilities", lambda *args, **settings: said)
     with pytest.raises(UserError, match=r"X: row 5: .*\(and 1 more\)"):
         fitted.predict(X)

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dalib import build
 from dalib.augment.views import photo_weak
+from dalib.core.seeds import generator_for
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Selected
 from dalib.engine.predict import predict_probabilities
-from dalib.feature_space import SEED, FeatureSpace, one_by_one, standardization
 from dalib.models import inference
-from dalib.randomness import generator_for
+from dalib.run import recipe
+from dalib.run.feature_space import SEED, FeatureSpace, one_by_one, standardization
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
@@ -40,7 +40,7 @@ def images():
 
 def network_of(**changes):
     torch.manual_seed(0)
-    return build.make_classifier({**ARCHITECTURE, **changes}, 3).eval()
+    return recipe.make_classifier({**ARCHITECTURE, **changes}, 3).eval()
 
 
 def space_of(folder, averaged_views=0, network=None):
@@ -64,7 +64,7 @@ def test_plain_features_to_average_are_of_each_fixed_warp(images, tmp_path):
     space = space_of(tmp_path, averaged_views=3)
     features = space.plain(images, "images")
     assert features.shape == (5, 3, space.width)
-    warps = build.make_predictor(space.network, {**ARCHITECTURE, "averaged_views": 3}).warps
+    warps = recipe.make_predictor(space.network, {**ARCHITECTURE, "averaged_views": 3}).warps
     for number in range(3):
         expected = pooled(space, warps(PREPROCESSING.normalize(images), number))
         torch.testing.assert_close(features[:, number].float(), expected, **HALF)
@@ -140,11 +140,11 @@ def test_a_head_trained_on_standardised_features_is_the_whole_network_that_has_t
     of_source = standardization(features[:2], CPU)
     inputs = space.inputs(ARCHITECTURE, of_source, of_target)
     torch.manual_seed(1)
-    head = build.make_classifier(inputs.architecture, 3).eval()
+    head = recipe.make_classifier(inputs.architecture, 3).eval()
     assert not head.standardize
-    predictor = build.make_predictor(head, inputs.architecture)
+    predictor = recipe.make_predictor(head, inputs.architecture)
     expected = predict_probabilities(predictor, features, inputs.plain, device=CPU)
-    whole = build.make_predictor(space.whole(head, of_target), {**ARCHITECTURE, "averaged_views": 2})
+    whole = recipe.make_predictor(space.whole(head, of_target), {**ARCHITECTURE, "averaged_views": 2})
     torch.testing.assert_close(
         predict_probabilities(whole, images, PREPROCESSING.normalize, device=CPU), expected, **HALF
     )
@@ -157,10 +157,10 @@ def test_a_head_on_features_as_they_are_standardises_by_its_own_statistics(image
     network = network_of()
     network.set_feature_statistics(torch.full((space.width,), 0.5), torch.full((space.width,), 2.0))
     inputs = space.inputs(ARCHITECTURE)
-    head = build.make_classifier(inputs.architecture, 3)
+    head = recipe.make_classifier(inputs.architecture, 3)
     head.load_state_dict(space.without_backbone(network.state_dict()))
     features = space.plain(images, "images")
-    got = predict_probabilities(build.make_predictor(head, inputs.architecture), features, inputs.plain, device=CPU)
+    got = predict_probabilities(recipe.make_predictor(head, inputs.architecture), features, inputs.plain, device=CPU)
     expected = predict_probabilities(network, images, PREPROCESSING.normalize, device=CPU)
     torch.testing.assert_close(got, expected, **HALF)
 

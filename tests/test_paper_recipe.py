@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dalib import build
-from dalib.commands import Domains, steps_of
+from dalib.core.seeds import derive_seed
+from dalib.core.types import Batch
 from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
-from dalib.presets import from_preset
-from dalib.randomness import derive_seed
-from dalib.types import Batch
+from dalib.run import recipe
+from dalib.run.presets import from_preset
+from dalib.run.train import Domains, steps_of
 
 STEPS, BATCH = 6, 16
 
@@ -101,9 +101,9 @@ def domains():
 
 def test_its_steps_are_those_of_an_independent_implementation(domains, tmp_path):
     config = from_preset("paper-small", source="mnist", target="usps", steps=STEPS, batch=BATCH)
-    preprocessing = build.make_preprocessing(config)
-    inputs = build.image_inputs(config, preprocessing)
-    training = build.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=STEPS)
+    preprocessing = recipe.make_preprocessing(config)
+    inputs = recipe.image_inputs(config, preprocessing)
+    training = recipe.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=STEPS)
     # in float64, because Adam makes whole steps of gradients that are zero but for rounding: a bias before BatchNorm
     for model in (training.method.student, training.method.predictor()):
         model.double()
@@ -149,7 +149,7 @@ def test_an_epoch_is_the_larger_of_both_sets_and_there_are_300(domains):
 
 def test_its_views_translate_by_two_pixels_bend_the_matrix_by_a_tenth_and_add_noise_of_a_tenth():
     config = from_preset("paper-small")
-    views = build.make_views(config, build.make_preprocessing(config))
+    views = recipe.make_views(config, recipe.make_preprocessing(config))
     assert views.source == views.student == views.teacher
     images = torch.zeros(4000, 1, 28, 28, dtype=torch.uint8)
     images[:, :, 8:20, 8:20] = 255

@@ -4,25 +4,25 @@ import pytest
 import torch
 from torch import nn
 
-from dalib import build
 from dalib.adaptation.losses import mean_squared_distance, squared_distance
 from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop
 from dalib.data.sources import LabelledImages, UnlabelledImages
-from dalib.presets import from_preset
+from dalib.run import recipe
+from dalib.run.presets import from_preset
 
 SOURCE, TARGET, CLASSES = 6, 5, ("a", "b", "c")
 
 
 def training(preset, **settings):
     config = from_preset(preset, **{"backbone": "test_resnet", "weights": None, "batch": 4, **settings})
-    preprocessing = build.make_preprocessing(config)
-    inputs = build.image_inputs(config, preprocessing)
+    preprocessing = recipe.make_preprocessing(config)
+    inputs = recipe.image_inputs(config, preprocessing)
     shape = (3, preprocessing.size, preprocessing.size)
     pixels = torch.randint(0, 256, (SOURCE, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = tuple(map(str, range(SOURCE)))
     source = LabelledImages(pixels, torch.arange(SOURCE) % len(CLASSES), CLASSES, names)
     target = UnlabelledImages(pixels[:TARGET], names[:TARGET])
-    made = build.make_training(config, inputs, source, target, torch.device("cpu"), steps=100)
+    made = recipe.make_training(config, inputs, source, target, torch.device("cpu"), steps=100)
     return config, preprocessing, inputs, made
 
 
@@ -102,7 +102,7 @@ def test_the_normalisation_of_student_and_teacher_rests_where_the_settings_say_s
         of_backbone = [norm for norm in network.backbone.modules() if isinstance(norm, nn.BatchNorm2d)]
         assert {norm.training for norm in of_backbone} == {not frozen_norms}
         assert bool((of_backbone[0].running_mean == 0).all()) == frozen_norms
-    assert build.make_classifier(inputs.architecture, 3).backbone.resting_norms == frozen_norms
+    assert recipe.make_classifier(inputs.architecture, 3).backbone.resting_norms == frozen_norms
     # what was saved before there was the setting
     older = {name: value for name, value in inputs.architecture.items() if name != "frozen_norms"}
-    assert not build.make_classifier(older, 3).backbone.resting_norms
+    assert not recipe.make_classifier(older, 3).backbone.resting_norms

@@ -1,10 +1,10 @@
 import pytest
 
-from dalib.cli import make_parser
-from dalib.commands import train
-from dalib.config import OptimizerConfig, TrainConfig
-from dalib.errors import UserError
-from dalib.presets import PRESETS, check_applied, from_preset, settings_of
+from dalib.commands.parser import make_parser
+from dalib.core.errors import UserError
+from dalib.run.config import OptimizerConfig, TrainConfig
+from dalib.run.presets import PRESETS, check_applied, from_preset, settings_of
+from dalib.run.train import train
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -5,9 +5,17 @@ from torch import nn
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 from dalib.judge.evidence import Evidence
-from dalib.priors import check_prior, drawn_to_shares, estimated, expected_shares, first_prior, later_prior, read_prior
+from dalib.run.prior import (
+    check_prior,
+    drawn_to_shares,
+    estimated,
+    expected_shares,
+    first_prior,
+    later_prior,
+    read_prior,
+)
 
 CLASSES = ("cat", "dog", "owl")
 

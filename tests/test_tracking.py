@@ -17,11 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dalib import commands, tracking
-from dalib.cli import read_config, run
-from dalib.config import TrainConfig
-from dalib.errors import RunStoppedError, TrainingDivergedError, UserError
-from dalib.tracking import ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
+from dalib.commands.parser import read_config, run
+from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
+from dalib.run import track, train
+from dalib.run.config import TrainConfig
+from dalib.run.track import ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
 
 
 def arguments(images: Path, out: Path, *more: str) -> list[str]:
@@ -169,7 +169,7 @@ def test_a_run_may_go_on_without_its_tracker(cut):
 
 def test_what_a_tracker_hears(finished, tmp_path):
     out, recorder = tmp_path / "run", Recorder()
-    commands.train(dataclasses.replace(config_of(finished), out=str(out), track=None), trackers=[recorder])
+    train.train(dataclasses.replace(config_of(finished), out=str(out), track=None), trackers=[recorder])
     (first, began), (second, picture, path), *lines, (last, outcome) = recorder.heard
     assert (first, second, picture, path, last) == ("begin", "picture", "views", out / "views.png", "end")
     assert (began.folder, began.steps, began.resumed) == (out, {"source-only": 4, "adapted": 6}, False)
@@ -190,7 +190,7 @@ def test_what_a_tracker_hears(finished, tmp_path):
 def test_the_outcome_has_estimates_where_there_are_any():
     models = {"adapted": {"estimate": {"value": 0.9}}, "source-only": {"estimate": {"value": None}}, "other": {}}
     judgement = {"shipped": "adapted", "outcome": "helped", "headline": "It helped", "models": models, "distance": 1.0}
-    assert commands._outcome({"status": "done", "seconds": {}}, judgement, {"adapted": {"accuracy": 0.8}}) == {
+    assert train._outcome({"status": "done", "seconds": {}}, judgement, {"adapted": {"accuracy": 0.8}}) == {
         "status": "done",
         "shipped": "adapted",
         "outcome": "helped",
@@ -210,7 +210,7 @@ def test_the_outcome_has_estimates_where_there_are_any():
 def test_what_is_no_tracker_is_refused_before_anything_is_written(tmp_path, tracker, expected):
     config = TrainConfig(out=str(tmp_path / "run"))
     with pytest.raises(UserError, match=expected):
-        commands.train(config, trackers=[tracker])
+        train.train(config, trackers=[tracker])
     assert not (tmp_path / "run").exists()
 
 
@@ -225,7 +225,7 @@ def test_a_tracker_that_fails_is_told_once_and_the_run_ends_as_without(finished,
     setattr(Failing, method, fail)
     failing, other, out = Failing(), Recorder(), tmp_path / "run"
     config = dataclasses.replace(config_of(finished), out=str(out), track=None)
-    commands.train(config, trackers=[failing, other])
+    train.train(config, trackers=[failing, other])
     said = capsys.readouterr().out
     assert said.count("warning: Failing failed (OSError: no network\\x1b[2J)") == 1
     heard = [each[0] for each in failing.heard]
@@ -275,9 +275,9 @@ def test_a_stopped_run_says_so_and_goes_on_with_its_trackers(finished, tmp_path)
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(RunStoppedError):
-        commands.train(config, trackers=[first], on_evidence=stop)
+        train.train(config, trackers=[first], on_evidence=stop)
     assert first.heard[-1] == ("end", {"status": "stopped"})
-    commands.train(config, resume=True, trackers=[second])
+    train.train(config, resume=True, trackers=[second])
     began = second.heard[0][1]
     assert (began.resumed, began.logged) == (True, {"source-only": 4, "adapted": 3})
     assert first.steps("adapted") + second.steps("adapted") == [1, 2, 3, 4, 5, 6]
@@ -287,7 +287,7 @@ def test_a_stopped_run_says_so_and_goes_on_with_its_trackers(finished, tmp_path)
 def test_a_service_has_one_clock_and_each_step_once(finished, cut, tmp_path):
     service, out = fake_service(), tmp_path / "run"
     config = dataclasses.replace(config_of(finished), out=str(out), track=None)
-    commands.train(config, trackers=[ModuleTracker(service, {"project": "birds"})])
+    train.train(config, trackers=[ModuleTracker(service, {"project": "birds"})])
     (first, given), *logged, last = service.calls
     assert (first, last) == ("init", ("finish",))
     assert given | {"id": ""} == {"project": "birds", "name": "run", "dir": str(out), "id": "", "resume": "allow"}
@@ -303,7 +303,7 @@ def test_a_service_has_one_clock_and_each_step_once(finished, cut, tmp_path):
         (out / name).unlink()
     shutil.copy(cut / "metrics.jsonl", out / "metrics.jsonl")
     again = fake_service()
-    commands.train(config, resume=True, trackers=[ModuleTracker(again)])
+    train.train(config, resume=True, trackers=[ModuleTracker(again)])
     assert again.calls[0][1]["id"] == given["id"], "the same run of the service"
     assert [call[1] for call in again.calls if call[0] == "log"] == [10, 10]  # step 6, then the outcome
 
@@ -335,14 +335,14 @@ def test_a_tracker_that_a_run_goes_on_with_for_the_first_time_hears_all_that_com
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_package_that_is_missing_is_told_before_anything_is_written(images, tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(tracking, "find_spec", lambda package: None)
+    monkeypatch.setattr(track, "find_spec", lambda package: None)
     assert run(arguments(images, tmp_path / "run", "--track", name)) == 2
     assert f"--track {name}: the package {name} is not installed; pip install {name}\n" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_package_that_does_not_load_is_told(monkeypatch):
-    monkeypatch.setattr(tracking, "find_spec", lambda package: True)
+    monkeypatch.setattr(track, "find_spec", lambda package: True)
     monkeypatch.setitem(sys.modules, "wandb", None)  # its import fails
     with pytest.raises(UserError, match="--track wandb: wandb is installed and does not load"):
         make_tracker("wandb")
@@ -350,7 +350,7 @@ def test_a_package_that_does_not_load_is_told(monkeypatch):
 
 def test_tensorboard_is_imported_only_where_it_is_asked_for():
     program = (
-        "import sys; import dalib.commands; from dalib.tracking import *\n"
+        "import sys; import dalib.run.train; from dalib.run.track import *\n"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('tensorboard', 'wandb')]"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -370,6 +370,6 @@ def test_of_several_processes_the_first_one_tracks(images, tmp_path):
 
 
 def test_tensorboard_tracker_is_a_tracker():
-    checked: list[tracking.Tracker] = [TensorBoardTracker(), Recorder(), ModuleTracker(fake_service())]
+    checked: list[track.Tracker] = [TensorBoardTracker(), Recorder(), ModuleTracker(fake_service())]
     for tracker in checked:
         assert all(callable(getattr(tracker, name)) for name in ("begin", "log", "picture", "end"))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dalib.types import Batch, Losses
+from dalib.core.types import Batch, Losses
 
 BATCH = Batch(
     source=torch.arange(7.0).view(7, 1, 1, 1),

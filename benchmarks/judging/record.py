@@ -17,23 +17,23 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from tasks import Domain, Task, materialise
 
-from dalib import build
-from dalib.commands import steps_of
-from dalib.config import TrainConfig
 from dalib.data.sources import open_labelled
-from dalib.distributed import ALONE
-from dalib.domains import open_domains
+from dalib.engine.distributed import ALONE
 from dalib.engine.predict import predict_with_features
-from dalib.judging import judged_rows
-from dalib.presets import _changed, from_preset
-from dalib.runfolder import RunFolder
-from dalib.training import Plan, Ways, train_one
+from dalib.records.folder import RunFolder
+from dalib.run import recipe
+from dalib.run.config import TrainConfig
+from dalib.run.domains import open_domains
+from dalib.run.evaluator import judged_rows
+from dalib.run.presets import _changed, from_preset
+from dalib.run.train import steps_of
+from dalib.run.training import Plan, Ways, train_one
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dalib.domains import Domains
     from dalib.judge.evidence import Evidence
+    from dalib.run.domains import Domains
 
 RUN = f"run-{os.getpid()}"
 """Each of several processes that record trains in a folder of its own."""
@@ -101,7 +101,7 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
     classes = list(domains.train.classes)
     if Path(config.target).is_dir():
         return torch.tensor([classes.index(Path(name).parent.name) for name in domains.target.names])
-    preprocessing = build.make_preprocessing(config)
+    preprocessing = recipe.make_preprocessing(config)
     return open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 
@@ -109,7 +109,7 @@ def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
     """Trains the baseline and the adapted model; returns what they say, what they see, and the truth."""
     config = config_of(task, recipe, root, out)
     device = torch.device("cpu")
-    preprocessing = build.make_preprocessing(config)
+    preprocessing = recipe.make_preprocessing(config)
     domains = open_domains(config, preprocessing)
     config = replace(config, steps=steps_of(config, domains), epochs=None)
     ways = Ways.of_run(config, preprocessing, domains, device, None, ALONE)
@@ -131,7 +131,7 @@ def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
         kept["plain/validation"] = _pixels(domains.validation.images[torch.arange(len(domains.validation.labels))])
     first: dict[str, Tensor] = {}
     before: Evidence | None = None
-    baseline = replace(build.source_only(config), steps=config.baseline_steps or config.steps)
+    baseline = replace(recipe.source_only(config), steps=config.baseline_steps or config.steps)
     for name, training in (("source-only", baseline), ("adapted", config)):
         folder = RunFolder(out / RUN / name)
         folder.root.mkdir(parents=True)
@@ -146,7 +146,7 @@ def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
         trained = train_one(plan, resume=False, on_evidence=keep)
         kept |= course
         evidence = trained.evidence
-        predictor = build.make_predictor(trained.model, inputs.architecture) if config.features else trained.model
+        predictor = recipe.make_predictor(trained.model, inputs.architecture) if config.features else trained.model
         _, features = predict_with_features(
             predictor,
             trained.model.head,  # type: ignore[arg-type]
@@ -182,15 +182,15 @@ def record_all(tasks: list[tuple[Task, str]], root: Path, out: Path) -> None:
     import shutil
 
     (out / "recorded").mkdir(parents=True, exist_ok=True)
-    for task, recipe in tasks:
-        file = out / "recorded" / f"{task.name}--{recipe}.safetensors".replace(" ", "_")
+    for task, kind in tasks:
+        file = out / "recorded" / f"{task.name}--{kind}.safetensors".replace(" ", "_")
         if file.exists():
             continue
         shutil.rmtree(out / RUN, ignore_errors=True)
         since, heard = time.perf_counter(), io.StringIO()
         try:
             with contextlib.redirect_stdout(heard):
-                kept = record(task, recipe, root, out)
+                kept = record(task, kind, root, out)
         except Exception:
             print(f"{file.stem}: failed\n{traceback.format_exc()}", flush=True)
             continue

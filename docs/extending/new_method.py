@@ -9,13 +9,13 @@ from torch.nn import functional as F
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import EachDomain
 from dalib.augment.views import View, warp_operations
+from dalib.core.types import Batch, Losses
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import TwoDomainStream
-from dalib.distributed import parallel
+from dalib.engine.distributed import parallel
 from dalib.engine.fit import fit
 from dalib.engine.runlog import MetricsLog
 from dalib.engine.schedule import cosine
-from dalib.types import Batch, Losses
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 class EntropyMinimisation:
-    """CE(f(x_s), y_s) + weight * mean entropy of f(x_t), as a dalib.types.Method; the predictor is the student."""
+    """CE(f(x_s), y_s) + weight * mean entropy of f(x_t), as a dalib.core.types.Method; the predictor is the student."""
 
     target_views = 1
 

@@ -1,4 +1,4 @@
-"""Pages that nobody writes: settings from :mod:`dalib.config`, options from the parsers, and what each preset sets."""
+"""Pages that nobody writes: settings (:mod:`dalib.run.config`), options of the parsers, what each preset sets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from dalib.cli import make_parser
-from dalib.config import TrainConfig
-from dalib.presets import PRESETS
+from dalib.commands.parser import make_parser
+from dalib.run.config import TrainConfig
+from dalib.run.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def configuration() -> str:
         _heading("Configuration", "="),
         "Every setting is a flag of ``dalib train`` and ``dalib checks``, and a key of the YAML file that ``--config`` "
         "takes: ``--self_ensemble.threshold 0.9`` is ``self_ensemble: {threshold: 0.9}``. ``--print_config`` prints "
-        "the file. In Python each group is a frozen dataclass of :mod:`dalib.config`. Presets give other defaults: "
+        "the file. In Python each group is a frozen dataclass of :mod:`dalib.run.config`. Presets give other defaults: "
         ":doc:`presets`.",
         "In flags ``-`` and ``_`` are the same; ``null`` in a file is a setting that is left out.",
         _heading("The run", "-"),

@@ -10,10 +10,10 @@ import torch
 from _style import BLUE, GREEN, ORANGE, WIDTH, save, styled
 from torch import Tensor, nn
 
-from dalib import build
-from dalib.config import TrainConfig
 from dalib.data.sources import open_labelled, open_source, open_target
 from dalib.models.classifier import logits_of
+from dalib.run import recipe
+from dalib.run.config import TrainConfig
 
 STEPS, EVERY, SEED = 300, 15, 0
 
@@ -21,12 +21,12 @@ STEPS, EVERY, SEED = 300, 15, 0
 def train() -> dict[str, list[float]]:
     """From random weights, with the defaults of ``dalib train``: measures at every fifteenth step."""
     config = TrainConfig(steps=STEPS, seed=SEED)
-    preprocessing = build.make_preprocessing(config)
+    preprocessing = recipe.make_preprocessing(config)
     source = open_source("fonts", preprocessing, seed=SEED)
     target = open_target("digits", preprocessing)
     held_out = open_labelled("digits-held-out", preprocessing, source.classes, argument="--evaluate")
-    inputs = build.image_inputs(config, preprocessing)
-    training = build.make_training(config, inputs, source, target, torch.device("cpu"), steps=STEPS)
+    inputs = recipe.image_inputs(config, preprocessing)
+    training = recipe.make_training(config, inputs, source, target, torch.device("cpu"), steps=STEPS)
     images = preprocessing.normalize(held_out.images[torch.arange(len(held_out.labels))])
     course: dict[str, list[float]] = {name: [] for name in ("step", "student", "teacher", "mask_rate", "agreement")}
     torch.manual_seed(SEED)

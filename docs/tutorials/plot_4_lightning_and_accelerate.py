@@ -38,7 +38,7 @@ from dalib.adaptation.self_ensemble import (
     self_ensemble_objective,
 )
 from dalib.data.digits import handwritten_digits, render_digits
-from dalib.distributed import mean_over_ranks
+from dalib.engine.distributed import mean_over_ranks
 from dalib.judge.accuracy import wilson_interval
 
 ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
@@ -317,7 +317,7 @@ plt.show()
 #   part is something else. ``mean_over_ranks`` mends that; ``self_ensemble_objective`` takes it as an argument.
 # - Each process must draw other rows and other views: seed them by rank. ``Batches`` above would not.
 # - Batch statistics of the teacher differ between processes. Before evaluating or saving, call
-#   ``dalib.distributed.average_buffers(teacher.module)`` on all of them.
+#   ``dalib.engine.distributed.average_buffers(teacher.module)`` on all of them.
 #
 # What to try next
 # ----------------

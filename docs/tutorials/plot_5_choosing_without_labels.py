@@ -25,12 +25,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 
-from dalib.commands import train
-from dalib.comparing import compare_runs
-from dalib.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.judge.evidence import Evidence, quick_scores
-from dalib.runfolder import RunFolder
+from dalib.records.folder import RunFolder
+from dalib.run.compare import compare_runs
+from dalib.run.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
+from dalib.run.train import train
 
 ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})

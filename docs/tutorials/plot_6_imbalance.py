@@ -25,9 +25,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from dalib.commands import train
-from dalib.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig
 from dalib.data.digits import render_digits
+from dalib.run.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig
+from dalib.run.train import train
 
 ADAPTED, SOURCE_ONLY, THIRD, FOURTH = "#0072b2", "#b85c00", "#00795a", "#8a4f9e"  # for colour-blind readers too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})

@@ -45,7 +45,7 @@ import torch
 from torch import nn
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.data.stream import TwoDomainStream
-from dalib.distributed import joined, mean_over_ranks
+from dalib.engine.distributed import joined, mean_over_ranks
 
 
 def main():

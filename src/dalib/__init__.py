@@ -13,7 +13,7 @@ from dalib._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dalib.predictor import Predictor
+    from dalib.run.load import Predictor
 
 __all__ = ["__version__", "load"]
 
@@ -21,9 +21,9 @@ __all__ = ["__version__", "load"]
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
     """The model of a run's folder, or of what ``dalib export`` wrote, as a function of images.
 
-    ``dalib.load("runs/first")("photo.jpg")`` is a :class:`dalib.predictor.Prediction` with ``label``, ``confidence``
-    and ``probabilities``. Arguments and errors: :func:`dalib.predictor.load`.
+    ``dalib.load("runs/first")("photo.jpg")`` is a :class:`dalib.run.load.Prediction` with ``label``, ``confidence``
+    and ``probabilities``. Arguments and errors: :func:`dalib.run.load.load`.
     """
-    from dalib.predictor import load  # torch takes seconds to import
+    from dalib.run.load import load  # torch takes seconds to import
 
     return load(path, model=model, device=device)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from dalib.cli import run
-from dalib.console import occupy_standard_files
+from dalib.commands.parser import run
+from dalib.core.console import occupy_standard_files
 
 
 def main() -> None:

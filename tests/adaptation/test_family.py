@@ -14,7 +14,7 @@ from dalib.adaptation.mcc import Mcc, class_confusion
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.pseudo_labels import pseudo_label_loss
 from dalib.adaptation.source_only import SourceOnly
-from dalib.types import Batch
+from dalib.core.types import Batch
 
 CLASSES, FEATURES, N = 3, 4, 6
 

@@ -1,4 +1,4 @@
-"""The contract of :class:`dalib.types.Method`, which every method fulfils alike."""
+"""The contract of :class:`dalib.core.types.Method`, which every method fulfils alike."""
 
 import dataclasses
 import io
@@ -15,8 +15,8 @@ from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
+from dalib.core.types import Batch, Losses, Method
 from dalib.models.classifier import ImageClassifier
-from dalib.types import Batch, Losses, Method
 
 CLASSES = 3
 

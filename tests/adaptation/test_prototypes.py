@@ -5,7 +5,7 @@ from torch import nn
 
 from dalib.adaptation.prototypes import MOMENTUM, ClassPrototypes
 from dalib.adaptation.self_ensemble import ImageClassifier, SelfEnsemble
-from dalib.types import Batch
+from dalib.core.types import Batch
 
 CLASSES = 3
 

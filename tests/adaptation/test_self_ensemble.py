@@ -15,7 +15,7 @@ from dalib.adaptation.losses import (
     squared_distance,
 )
 from dalib.adaptation.self_ensemble import SelfEnsemble, ramp_up, self_ensemble_objective
-from dalib.types import Batch
+from dalib.core.types import Batch
 
 CLASSES = 3
 PARTS = ("supervised", "consistency", "class_balance")

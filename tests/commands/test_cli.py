@@ -19,11 +19,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import dalib
-from dalib import cli, versions
-from dalib.checks import import_conflicts
-from dalib.cli import read_config, run
-from dalib.config import TrainConfig
-from dalib.runfolder import RunFolder
+from dalib.commands import parser
+from dalib.commands.parser import read_config, run
+from dalib.core import versions
+from dalib.records.folder import RunFolder
+from dalib.run.checks import import_conflicts
+from dalib.run.config import TrainConfig
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 
@@ -301,7 +302,8 @@ def test_the_configuration_survives_the_file(trained):
 def said_without_torch(*arguments: str) -> tuple[str, float]:
     """What a command line prints, and the seconds it takes: of the processor, others may hold the machine."""
     program = (
-        "import sys; from dalib.cli import run\ntry: run(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules"
+        "import sys; from dalib.commands.parser import run\ntry: run(sys.argv[1:])\n"
+        "finally: assert 'torch' not in sys.modules"
     )
     seconds = []
     for _ in range(3):  # the best of three
@@ -402,7 +404,7 @@ def test_other_shells_have_a_script_too(shell, begins, capsys):
 
 
 def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(parser, "find_spec", lambda name: None)
     assert run(["completion", "bash"]) == 2
     assert capsys.readouterr().err == (
         "dalib: error: completion bash: the package shtab is not installed; pip install shtab\n"

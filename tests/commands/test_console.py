@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from dalib.console import CountedProgress, TrainingProgress, say, say_unreadable, standard_streams
+from dalib.core.console import CountedProgress, TrainingProgress, say, say_unreadable, standard_streams
+from dalib.core.errors import OutputClosedError, UserError
 from dalib.data.decoding import Unreadable
-from dalib.errors import OutputClosedError, UserError
 
 
 class Terminal(io.StringIO):
@@ -203,7 +203,7 @@ def test_a_process_with_closed_files_leaves_no_traceback(closed):
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the files")
 def test_the_number_of_a_closed_file_is_given_to_no_other():
     code = (
-        "import os; from dalib.console import occupy_standard_files; occupy_standard_files();"
+        "import os; from dalib.core.console import occupy_standard_files; occupy_standard_files();"
         "import tempfile; print(tempfile.TemporaryFile().fileno(), file=open('/dev/fd/3', 'w'))"
     )
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 3>&1 >&- 2>&-"

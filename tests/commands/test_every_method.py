@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.cli import run
-from dalib.config import MethodName
-from dalib.runfolder import RunFolder
+from dalib.commands.parser import run
+from dalib.records.folder import RunFolder
+from dalib.run.config import MethodName
 
 QUICK = ["--steps", "3", "--batch", "4", "--data.size", "16", "--baseline_steps", "2", "--select", "judged"]
 EVERY = ["--every.log", "1", "--every.evaluate", "2", "--every.checkpoint", "2"]

@@ -15,15 +15,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import dalib
-from dalib import build, exporting
-from dalib.cli import run
+from dalib.commands.parser import run
+from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
-from dalib.exporting import export
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import ModelDescription, save_model
-from dalib.predictor import open_model
-from dalib.runfolder import RunFolder, write_json
+from dalib.records.folder import RunFolder, write_json
+from dalib.run import export as exporting
+from dalib.run import recipe
+from dalib.run.export import export
+from dalib.run.load import open_model
 
 CLASSES = ("blue", "green", 'Größe, "L"')
 PHOTO = {"pretrained": True, "frozen_stages": 0, "frozen_norms": False, "checkpointing": False, "features": True}
@@ -60,7 +61,7 @@ def make_run(folder, kind, classes=CLASSES):
         **settings,
     }
     torch.manual_seed(0)
-    network = build.make_classifier(architecture, len(classes))
+    network = recipe.make_classifier(architecture, len(classes))
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.2)
@@ -233,7 +234,7 @@ def test_timm_opens_the_folder(kind, runs, tmp_path):
 
     folder = export(runs[kind], "hf", tmp_path / "m")
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    original, _ = build.load_model(runs[kind].root / "model")
+    original, _ = recipe.load_model(runs[kind].root / "model")
     settings, preprocessing = KINDS[kind]
     images = torch.rand(2, preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
     whole = settings["bottleneck_dim"] is None

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dalib.cli import run
-from dalib.commands import report
-from dalib.errors import UserError
+from dalib.commands.parser import run
+from dalib.core.errors import UserError
 from dalib.judge.scores import corr_c
-from dalib.labelling import query
-from dalib.runfolder import RunFolder
+from dalib.records.folder import RunFolder
+from dalib.run.query import query
+from dalib.run.train import report
 
 SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"
 QUICK = ["--batch", "16", "--every.log", "5", "--every.evaluate", "10", "--every.checkpoint", "10"]

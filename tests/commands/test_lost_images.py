@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dalib import commands
-from dalib.cli import read_config, run
-from dalib.errors import UserError
-from dalib.runfolder import RunFolder
+from dalib.commands.parser import read_config, run
+from dalib.core.errors import UserError
+from dalib.records.folder import RunFolder
+from dalib.run import train
 
 POLICIES = ("disk", "ram", "off")
 
@@ -89,7 +89,7 @@ def test_a_file_that_is_lost_while_a_run_goes_on_stops_it_and_the_run_goes_on_on
     object.__setattr__(config, "out", str(out))
     what = "it can no longer be read" if how == "gone" else "its pixels are no longer those"
     with pytest.raises(UserError, match=rf"\.png: {what}.*dalib train --resume {out}"):
-        commands.train(config, on_evidence=lose)
+        train.train(config, on_evidence=lose)
     assert (out / "checkpoints").is_dir()
     assert run(["train", "--resume", str(out)]) == 2
     assert f"{root}/source" in capsys.readouterr().err
@@ -103,15 +103,15 @@ def test_eval_stops_where_an_image_is_lost_between_two_models(images, tmp_path, 
     root = tmp_path / "images"
     shutil.copytree(images, root)
     assert run(arguments(root, tmp_path / "run", "--baseline", "true")) == 0
-    from dalib import predictions
+    from dalib.run import measure
 
-    opened = predictions.open_labelled
+    opened = measure.open_labelled
 
     def then_lose(*given, **options):
         labelled = opened(*given, **options)
         next((root / "source").rglob("*.png")).unlink()
         return labelled
 
-    monkeypatch.setattr(predictions, "open_labelled", then_lose)
+    monkeypatch.setattr(measure, "open_labelled", then_lose)
     assert run(["eval", str(tmp_path / "run"), "--data", f"{root}/source", "--cache", "off"]) == 2
     assert "it can no longer be read" in capsys.readouterr().err

@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib import build, commands, training
-from dalib.cli import read_config, run, with_sources_united
+from dalib.commands.parser import read_config, run, with_sources_united
 from dalib.data.prefetch import Prefetched
-from dalib.feature_space import FeatureSpace, features_folder, standardization
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.runfolder import RunFolder
+from dalib.records.folder import RunFolder
+from dalib.run import recipe, training
+from dalib.run import train as run_train
+from dalib.run.feature_space import FeatureSpace, features_folder, standardization
 
 BACKBONE = "test_resnet"
 QUICK = ["--data.size", "32", "--batch", "8", "--every.log", "2", "--every.evaluate", "4", "--every.checkpoint", "2"]
@@ -152,9 +153,9 @@ def test_eval_of_class_folders_agrees_with_the_predictions(trained, photos, tmp_
 
 def test_each_domain_is_standardised_by_itself(trained):
     config = read_config(trained.config)
-    preprocessing = build.make_preprocessing(config)
-    domains, inputs = commands.open_domains(config, preprocessing), build.image_inputs(config, preprocessing)
-    network, cpu = build.make_student(config, inputs.architecture, 3), torch.device("cpu")
+    preprocessing = recipe.make_preprocessing(config)
+    domains, inputs = run_train.open_domains(config, preprocessing), recipe.image_inputs(config, preprocessing)
+    network, cpu = recipe.make_student(config, inputs.architecture, 3), torch.device("cpu")
     space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, 0)
     of_source = space.random(domains.whole.images, inputs.views.source, 4, "here")[domains.whole.training_rows]
     of_target = space.random(domains.target.images, inputs.views.student, 4, "there")
@@ -478,7 +479,7 @@ def test_a_mistake_is_one_line_before_anything_is_read_or_written(
     def never(*_, **__):
         raise AssertionError("data were read")
 
-    monkeypatch.setattr(commands, "open_domains", never)
+    monkeypatch.setattr(run_train, "open_domains", never)
     more = [each.format(root=photos, run=trained.root) for each in more]
     assert run(arguments_of(photos, tmp_path / "run", *more)) == 2
     captured = capsys.readouterr()

@@ -12,14 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dalib import build, predicting
-from dalib.cli import run
+from dalib.commands.parser import run
+from dalib.core.errors import UserError
+from dalib.core.files import locked
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
-from dalib.files import locked
 from dalib.models.saved import ModelDescription, save_model
-from dalib.predicting import predict
-from dalib.runfolder import RunFolder, write_json
+from dalib.records.folder import RunFolder, write_json
+from dalib.run import predict as predicting
+from dalib.run import recipe
+from dalib.run.predict import predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
@@ -27,7 +28,7 @@ COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 def make_run(folder, seed=0):
     architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
     torch.manual_seed(seed)
-    network = build.make_classifier(architecture, 3)
+    network = recipe.make_classifier(architecture, 3)
     torch.nn.init.normal_(network.head.weight, std=3.0)
     save_model(folder / "model", network, ModelDescription(architecture, ("a", "b", "c"), Preprocessing(8, 3)))
     (folder / "config.yaml").write_text("")

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import dalib
-from dalib.cli import run
-from dalib.runfolder import RunFolder
+from dalib.commands.parser import run
+from dalib.records.folder import RunFolder
 
 SIDE = 16
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dalib import build
-from dalib.cli import read_config, run
+from dalib.commands.parser import read_config, run
 from dalib.models.averaged import AveragedViews
-from dalib.runfolder import RunFolder
+from dalib.records.folder import RunFolder
+from dalib.run import recipe
 
 QUICK = ["--batch", "4", "--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
 
@@ -143,7 +143,7 @@ def test_bfloat16_trains_and_keeps_float32_weights(root, tmp_path):
 
 def test_a_model_of_averaged_views_predicts_by_them_wherever_it_is_loaded(root, tmp_path, capsys):
     found = train(root, tmp_path / "run", "--steps", "2", "--model.averaged_views", "3", "--warm_start", "true")
-    model, description = build.load_model(found.model)
+    model, description = recipe.load_model(found.model)
     assert isinstance(model, AveragedViews)
     assert description.architecture["averaged_views"] == 3
     images = torch.rand(4, 1, 28, 28)

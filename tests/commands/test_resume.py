@@ -16,12 +16,12 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib import commands
-from dalib.cli import read_config, run
-from dalib.config import TrainConfig
-from dalib.files import locked
-from dalib.resuming import contents_of
-from dalib.runfolder import RunFolder
+from dalib.commands.parser import read_config, run
+from dalib.core.files import locked
+from dalib.records.folder import RunFolder
+from dalib.run import train
+from dalib.run.config import TrainConfig
+from dalib.run.resume import contents_of
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
@@ -204,7 +204,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(images, capsys):
 
 
 def test_a_run_that_fails_to_begin_leaves_nothing(images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "write_view_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(train, "write_view_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert "No space left" in refusal(capsys, *arguments(images, tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
 
@@ -221,8 +221,8 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(images, finis
     config = read_config(finished / "config.yaml")
     config = type(config)(**{**vars(config), "out": str(out)})
     before = signal.getsignal(number)
-    with pytest.raises(commands.RunStoppedError, match=f"stopped after step 3; go on with: .*--resume {out}") as error:
-        commands.train(config, on_evidence=signalled)
+    with pytest.raises(train.RunStoppedError, match=f"stopped after step 3; go on with: .*--resume {out}") as error:
+        train.train(config, on_evidence=signalled)
     assert error.value.code == 128 + number
     assert signal.getsignal(number) == before
     assert "once more to stop at once" in capsys.readouterr().out
@@ -232,7 +232,7 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(images, finis
 
 
 def test_the_command_line_exits_with_the_signals_code(images, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "_train", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(train, "_train", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert run(arguments(images, tmp_path / "run")) == 143
     assert "stopped before the run began" in capsys.readouterr().err
 
@@ -259,7 +259,7 @@ def test_a_run_survives_faults_of_every_kind_again_and_again():
 
 
 def test_a_run_that_another_process_began_meanwhile_is_left_as_it_is(images, tmp_path, monkeypatch, capsys):
-    out, opened = tmp_path / "run", commands.open_domains
+    out, opened = tmp_path / "run", train.open_domains
 
     def meanwhile(*given):
         domains = opened(*given)
@@ -267,7 +267,7 @@ def test_a_run_that_another_process_began_meanwhile_is_left_as_it_is(images, tmp
         (out / "summary.json").write_text("of the other")
         return domains
 
-    monkeypatch.setattr(commands, "open_domains", meanwhile)
+    monkeypatch.setattr(train, "open_domains", meanwhile)
     assert run(arguments(images, out)) == 2
     assert f"--out {out}: there is something already" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -11,13 +11,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import dalib
-from dalib import predictions
-from dalib.build import make_classifier
-from dalib.cli import run
+from dalib.commands.parser import run
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run.selection import conclude
-from dalib.runfolder import Measurement, RunFolder, write_json
+from dalib.records.folder import Measurement, RunFolder, write_json
+from dalib.run import measure
+from dalib.run.recipe import make_classifier
+from dalib.run.select import conclude
 
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
 CLASSES = ("ant", "bee")
@@ -231,7 +231,7 @@ def train(folders, out, capsys, *more):
     ("keep", "expected"), [("better", ("source-only", "measurement")), ("adapted", ("adapted", "user"))]
 )
 def test_an_evaluation_that_was_asked_for_selects_at_the_end(keep, expected, folders, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predictions, "measurement_of", lambda result: WORSE)  # training this short is even
+    monkeypatch.setattr(measure, "measurement_of", lambda result: WORSE)  # training this short is even
     told, found = train(folders, tmp_path / "run", capsys, "--evaluate", f"{folders}/labelled", "--keep", keep)
     assert (found.selection().model, found.selection().by) == expected
     assert ("The measurement disagrees with the choice of adapted" in told) == (keep == "adapted")
@@ -239,7 +239,7 @@ def test_an_evaluation_that_was_asked_for_selects_at_the_end(keep, expected, fol
 
 
 def test_a_test_set_that_is_measured_by_default_selects_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predictions, "measurement_of", lambda result: WORSE)
+    monkeypatch.setattr(measure, "measurement_of", lambda result: WORSE)
     ask(capsys, "train", "--steps", "1", "--baseline_steps", "1", "--batch", "8", "--out", tmp_path / "run")
     found = RunFolder.existing(tmp_path / "run")
     assert found.selection().by == "judgement"

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib import build
-from dalib.cli import read_config, run, with_underscores
-from dalib.config import DataConfig, TrainConfig
+from dalib.commands.parser import read_config, run, with_underscores
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated
-from dalib.domains import open_domains, repetitions, to_features
-from dalib.feature_space import standardization
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.run import recipe
+from dalib.run.config import DataConfig, TrainConfig
+from dalib.run.domains import open_domains, repetitions, to_features
+from dalib.run.feature_space import standardization
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 SHADES = {"dark": 60, "light": 190}
@@ -176,7 +176,7 @@ def test_as_features_they_are_standardised_as_the_target_is(folders):
     preprocessing = Preprocessing(size=16, channels=3)
     images = open_domains(config, preprocessing)
     assert images.train_adapted is images.train, "they are joined as features"
-    inputs = build.image_inputs(config, preprocessing)
+    inputs = recipe.image_inputs(config, preprocessing)
     plain = to_features(Space(), images, inputs, config)
     standardized = replace(config, model=replace(config.model, standardize=True))
     found = to_features(Space(), images, inputs, standardized)

@@ -18,13 +18,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dalib import files
+from dalib.core import files
+from dalib.core.errors import UserError
 from dalib.data import cache
 from dalib.data.cache import ImageCache, cache_key, default_cache_folder, row_bytes
 from dalib.data.decoding import decode
 from dalib.data.listing import list_images
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
 
 COLOUR = Preprocessing(size=8, channels=3)
 

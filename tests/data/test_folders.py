@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dalib.core.errors import UserError
 from dalib.data.folders import told
 from dalib.data.listing import list_images, list_labelled, list_names
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import open_labelled, open_source, open_target
-from dalib.errors import UserError
 
 GREY = Preprocessing(size=4, channels=1)
 

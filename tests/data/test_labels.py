@@ -3,8 +3,8 @@ import os
 import pytest
 import torch
 
+from dalib.core.errors import UserError
 from dalib.data.labels import TargetLabels, hold_out, is_query, read_target_labels, rows_by_name
-from dalib.errors import UserError
 
 NAMES = ["photos/a.png", "photos/b, c.png", "photos/=1+1.png", 'photos/"quoted"\n.png', "photos/x/a.png"]
 CLASSES = ("cat", "dog")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dalib.core.errors import UserError
 from dalib.data.listing import image_files, list_images, list_labelled, list_names
 from dalib.data.spelling import is_missing, key_of
-from dalib.errors import UserError
 
 
 def draw(path: Path, value: int = 100, kind: str | None = None) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dalib.core.errors import UserError
 from dalib.data.overlap import doubts_about_files, require_apart, shared_files
-from dalib.errors import UserError
 
 
 @pytest.fixture

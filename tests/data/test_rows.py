@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from dalib.core.errors import ImageChangedError, UserError
 from dalib.data.decoding import decode
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated, Selected, StreamedImages, digests_of
 from dalib.data.stream import TwoDomainStream
-from dalib.errors import ImageChangedError, UserError
 
 COLOUR = Preprocessing(size=8, channels=3)
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from dalib.core.errors import UserError
 from dalib.data import sources
 from dalib.data.preprocessing import Fit, Preprocessing
 from dalib.data.sources import (
@@ -23,7 +24,6 @@ from dalib.data.sources import (
     read_folder,
     rows_of_arrays,
 )
-from dalib.errors import UserError
 
 GREY = Preprocessing(size=4, channels=1)
 TEN = tuple("0123456789")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dalib.types import Batch
+from dalib.core.types import Batch
 
 FOLDER = Path(__file__).parents[2] / "docs" / "extending"
 PROGRAMS = sorted(FOLDER.glob("*.py"))

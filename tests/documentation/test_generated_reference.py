@@ -7,9 +7,9 @@ from typing import Literal, get_type_hints
 import pytest
 from site_modules import reference
 
-from dalib.cli import make_parser
-from dalib.config import TrainConfig
-from dalib.presets import PRESETS
+from dalib.commands.parser import make_parser
+from dalib.run.config import TrainConfig
+from dalib.run.presets import PRESETS
 
 
 def all_settings(made=TrainConfig, prefix=""):

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from dalib.core.errors import UserError
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
-from dalib.errors import UserError
 
 ROWS = torch.arange(10 * 3 * 2 * 2, dtype=torch.uint8).view(10, 3, 2, 2)
 CPU = torch.device("cpu")

@@ -14,14 +14,14 @@ from torch.amp import GradScaler
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.augment.views import View, tfa_operations
+from dalib.core.errors import StoppedError, TrainingDivergedError
+from dalib.core.types import Batch, Losses, Method
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import TwoDomainStream
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, fit, restore
 from dalib.engine.runlog import MetricsLog
-from dalib.errors import StoppedError, TrainingDivergedError
 from dalib.models.classifier import ImageClassifier
-from dalib.types import Batch, Losses, Method
 
 CPU = torch.device("cpu")
 CLASSES, STEPS = 3, 8

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dalib.core.errors import TrainingDivergedError
 from dalib.engine.runlog import MetricsLog, last_step
-from dalib.errors import TrainingDivergedError
 
 
 def scalars(**values: float) -> dict[str, torch.Tensor]:

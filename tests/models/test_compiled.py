@@ -6,10 +6,10 @@ from torch import nn
 
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
+from dalib.core.types import Batch
 from dalib.models.backbones import DigitsBackbone
 from dalib.models.classifier import ImageClassifier
 from dalib.models.compiled import compiled
-from dalib.types import Batch
 
 
 def test_without_a_mode_nothing_is_wrapped():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
 from dalib.models.averaged import AveragedViews
 from dalib.models.classifier import ImageClassifier
 from dalib.models.exported import (

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dalib._version import __version__
-from dalib.build import load_model, make_classifier
+from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
 from dalib.models.saved import FORMAT, ModelDescription, load_description, save_model
+from dalib.run.recipe import load_model, make_classifier
 
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
 DESCRIPTION = ModelDescription(ARCHITECTURE, ("cat", "dog", "Bär"), Preprocessing(8, 3))

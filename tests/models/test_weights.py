@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.weights import PACKAGES, load_weights, locate_weights, weights_message

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dalib.adaptation.self_ensemble import EmaTeacher, SelfEnsemble, mean_squared_distance, squared_distance
+from dalib.core.types import Batch
 from dalib.judge.scores import (
     class_ami,
     mean_entropy,
@@ -16,7 +17,6 @@ from dalib.judge.scores import (
     nuclear_norm,
     soft_neighbourhood_density,
 )
-from dalib.types import Batch
 
 N, CLASSES = 40, 4
 

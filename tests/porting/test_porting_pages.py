@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import dalib.judge.scores
-from dalib.cli import make_parser
+from dalib.commands.parser import make_parser
 from dalib.data.listing import list_images, list_labelled
 from dalib.judge.scores import mean_entropy
 

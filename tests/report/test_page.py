@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
+from dalib.records.folder import RunFolder, read_json, write_json
 from dalib.report.page import write_report
-from dalib.runfolder import RunFolder, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from dalib.records.folder import read_json
 from dalib.report.sheets import MAPPED, SAMPLES, write_embedding, write_samples
-from dalib.runfolder import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from dalib.records.folder import Measurement, Selection
 from dalib.report.verdict import Verdict, judged, sampled, verdict_of
-from dalib.runfolder import Measurement, Selection
 
 DONE = {"status": "done", "method": "self-ensemble", "changed": 0.25, "counts": {"target": 1200}}
 

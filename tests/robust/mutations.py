@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

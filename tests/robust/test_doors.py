@@ -36,19 +36,19 @@ from awkward import (
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dalib.build import make_classifier
-from dalib.checks import checks
-from dalib.cli import run
-from dalib.config import TrainConfig
+from dalib.commands.parser import run
+from dalib.core.errors import UserError
 from dalib.data.labels import read_target_labels
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import open_labelled, open_source, open_target, read_folder
-from dalib.domains import open_domains
-from dalib.errors import UserError
 from dalib.models.exported import OpenedModel
 from dalib.models.saved import ModelDescription, save_model
-from dalib.predicting import predict
-from dalib.predictor import Predictor, open_model
+from dalib.run.checks import checks
+from dalib.run.config import TrainConfig
+from dalib.run.domains import open_domains
+from dalib.run.load import Predictor, open_model
+from dalib.run.predict import predict
+from dalib.run.recipe import make_classifier
 
 CACHES = ("ram", "disk", "off")
 few = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -87,7 +87,7 @@ def a_place():
     """A folder of its own, with its own cache, and what is printed meanwhile."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setenv("DALIB_CACHE", str(Path(folder) / "cache"))
-        patched.setattr("dalib.checks.import_conflicts", lambda: [])  # it looks through all that is installed
+        patched.setattr("dalib.run.checks.import_conflicts", lambda: [])  # it looks through all that is installed
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             yield Path(folder), printed

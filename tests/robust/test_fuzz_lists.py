@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 from mutations import bounded, bounded_memory, misshapen, mutated, tried
 
+from dalib.core.errors import UserError
 from dalib.data.labels import read_target_labels
 from dalib.data.listing import list_images, list_labelled
-from dalib.errors import UserError
 
 LONG = pytest.mark.slow
 NAMES = [f"photos/{number}, ü.png" for number in range(5)]

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalib.build import PHOTO_VIEWS, make_views
-from dalib.config import TrainConfig, ViewName
+from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
+from dalib.run.config import TrainConfig, ViewName
+from dalib.run.recipe import PHOTO_VIEWS, make_views
 
 NAMES = get_args(ViewName)
 some = settings(max_examples=12, deadline=None, derandomize=True)

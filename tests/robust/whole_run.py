@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from dalib.build import make_classifier
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.runfolder import RunFolder, write_json
+from dalib.records.folder import RunFolder, write_json
+from dalib.run.recipe import make_classifier
 
 if TYPE_CHECKING:
     from pathlib import Path

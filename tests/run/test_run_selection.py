@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import dalib
-from dalib.build import make_classifier
+from dalib.core.errors import UserError
+from dalib.core.files import locked
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
-from dalib.files import locked
 from dalib.models.saved import ModelDescription, save_model
-from dalib.predictor import chosen_model, load
-from dalib.run import selection as selecting
-from dalib.run.selection import conclude, decided, keep, select, settle
-from dalib.runfolder import Measurement, RunFolder, Selection, write_json
+from dalib.records.folder import Measurement, RunFolder, Selection, write_json
+from dalib.run import select as selecting
+from dalib.run.load import chosen_model, load
+from dalib.run.recipe import make_classifier
+from dalib.run.select import conclude, decided, keep, select, settle
 
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
 BETTER = Measurement("labelled", "evaluation", 200, 0.812, 0.493, 0.319, 0.241, 0.39)
@@ -186,7 +186,7 @@ def test_a_process_that_dies_anywhere_leaves_a_run_that_opens(old, shipped, tmp_
 
         with monkeypatch.context() as patched:
             patched.setattr(selecting, "put_in_place", dying)
-            patched.setattr("dalib.runfolder.put_in_place", dying)
+            patched.setattr("dalib.records.folder.put_in_place", dying)
             try:
                 keep(found, other)
                 done = True

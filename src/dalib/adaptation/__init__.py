@@ -1,1 +1,1 @@
-"""Methods of domain adaptation: each one file, each fulfilling :class:`dalib.types.Method`."""
+"""Methods of domain adaptation: each one file, each fulfilling :class:`dalib.core.types.Method`."""

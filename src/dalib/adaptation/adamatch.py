@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import accuracy, load_state, pseudo_label_loss, state_of
 from dalib.adaptation.teacher import EmaTeacher
-from dalib.distributed import mean_over_ranks, parallel
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import mean_over_ranks, parallel
 from dalib.models.classifier import logits_of
 from dalib.models.compiled import compiled, mark_step
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def rising_weight(step: int, steps: int) -> float:
 
 
 class AdaMatch:
-    r"""AdaMatch as a :class:`dalib.types.Method`.
+    r"""AdaMatch as a :class:`dalib.core.types.Method`.
 
     .. math::
         z_s = z'_s + u \odot (z''_s - z'_s), \quad L = CE(z_s, y_s) + \mu(t) \, \frac1B \sum_i

@@ -11,16 +11,16 @@ from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import accuracy, load_state, pseudo_label_loss, state_of
 from dalib.adaptation.student import EachDomain
 from dalib.adaptation.teacher import EmaTeacher
-from dalib.distributed import parallel
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import parallel
 from dalib.models.compiled import compiled, mark_step
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class FixMatch:
-    r"""FixMatch as a :class:`dalib.types.Method`.
+    r"""FixMatch as a :class:`dalib.core.types.Method`.
 
     .. math::
         L = CE(f(x_s), y_s) + \lambda \, \frac1B \sum_i [\max_c q_{ic} \ge \tau] \, H(\arg\max_c q_{ic}, f(A(x_t))_i)

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import pseudo_label_loss
 from dalib.adaptation.teacher import EmaTeacher, stop_dropout
-from dalib.distributed import mean_over_ranks
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import mean_over_ranks
 from dalib.models.classifier import logits_of
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from dalib.types import Method
+    from dalib.core.types import Method
 
 
 def masked(images: Tensor, ratio: float, patch: float) -> Tensor:
@@ -41,7 +41,7 @@ def masked(images: Tensor, ratio: float, patch: float) -> Tensor:
 
 
 class MaskedConsistency:
-    r"""A :class:`dalib.types.Method` around another one.
+    r"""A :class:`dalib.core.types.Method` around another one.
 
     .. math::
         L = L_{method} + w \, \bar m \, \frac1B \sum_i H(\arg\max_c q_{ic}, f(M \odot x_t)_i), \qquad

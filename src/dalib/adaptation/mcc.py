@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import EachDomain
-from dalib.distributed import parallel
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import parallel
 from dalib.models.compiled import compiled, mark_step
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +59,7 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
 
 
 class Mcc:
-    r"""Minimum Class Confusion as a :class:`dalib.types.Method`: :math:`CE(f(x_s), y_s) + \mu \, confusion(f(x_t))`.
+    r"""Minimum Class Confusion, a :class:`dalib.core.types.Method`: :math:`CE(f(x_s), y_s) + \mu \, confusion(f(x_t))`.
 
     Both domains are one batch, with one batch normalisation, as in the authors' code. The predictor is the student.
 

@@ -13,17 +13,17 @@ from dalib.adaptation.pseudo_labels import accuracy, load_state, state_of
 from dalib.adaptation.self_ensemble import ramp_up
 from dalib.adaptation.student import EachDomain
 from dalib.adaptation.teacher import EmaTeacher, stop_dropout
-from dalib.distributed import parallel
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import parallel
 from dalib.models.classifier import logits_of
 from dalib.models.compiled import compiled, mark_step
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class MeanTeacher:
-    r"""Mean Teacher as a :class:`dalib.types.Method`.
+    r"""Mean Teacher as a :class:`dalib.core.types.Method`.
 
     .. math::
         L = CE(f(x_s), y_s) + w \, e^{-5 (1 - t / T)^2} \, \frac{1}{2B} \sum_i \frac1C \Vert p_i - q_i \Vert_2^2

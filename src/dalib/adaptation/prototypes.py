@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
-from dalib.distributed import mean_over_ranks
+from dalib.engine.distributed import mean_over_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor

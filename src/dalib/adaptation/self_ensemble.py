@@ -31,10 +31,10 @@ from dalib.adaptation.prototypes import ClassPrototypes
 from dalib.adaptation.pseudo_labels import accuracy, load_state, state_of
 from dalib.adaptation.student import EachDomain
 from dalib.adaptation.teacher import Buffers, EmaTeacher, stop_dropout
-from dalib.distributed import mean_over_ranks, parallel
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import mean_over_ranks, parallel
 from dalib.models.classifier import ImageClassifier, logits_and_features_of, logits_of
 from dalib.models.compiled import compiled, mark_step
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,8 +96,8 @@ def self_ensemble_objective(
         prior: (C,) the target's class shares, for :func:`information_loss`; the class-balance loss has its own.
         label_smoothing: of the cross-entropy, in [0, 1).
         mean_over_ranks: of several processes, each with a part of the batch: what turns :math:`\bar m, \bar p` of the
-            part into those of the whole (:func:`dalib.distributed.mean_over_ranks`). The other terms are means over
-            images, which the mean of the gradients takes care of.
+            part into those of the whole (:func:`dalib.engine.distributed.mean_over_ranks`). The other terms are
+            means over images, which the mean of the gradients takes care of.
 
     Returns:
         Losses with the weighted parts ``supervised``, ``consistency`` and ``class_balance``, whose gradient reaches
@@ -157,7 +157,7 @@ def mean_of_views(logits: Sequence[Tensor]) -> Tensor:
 
 
 class SelfEnsemble:
-    """Self-ensembling as a :class:`dalib.types.Method`: student, teacher, objective.
+    """Self-ensembling as a :class:`dalib.core.types.Method`: student, teacher, objective.
 
     Args:
         student: images -> logits (N, num_classes), alone or first in a tuple.
@@ -179,11 +179,11 @@ class SelfEnsemble:
             :class:`ImageClassifier` does.
         compile_mode: of torch.compile around the forward passes; None does not compile.
 
-    With several processes (:mod:`dalib.distributed`) the student's gradients are averaged over them; the teacher is
-    not wrapped, and its average is the same in each.
+    With several processes (:mod:`dalib.engine.distributed`) the student's gradients are averaged over them; the teacher
+    is not wrapped, and its average is the same in each.
 
     The student sees the first view of the target batch, the teacher the others. The predictor is the teacher.
-    Defaults are the paper's for small images; ``dalib train`` has others, in :class:`dalib.config.SelfEnsembleConfig`.
+    Defaults are the paper's for small images; `dalib train` has others (:class:`dalib.run.config.SelfEnsembleConfig`).
     """
 
     target_views = 2

@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import EachDomain
-from dalib.distributed import parallel
+from dalib.core.types import Batch, Losses
+from dalib.engine.distributed import parallel
 from dalib.models.compiled import compiled, mark_step
-from dalib.types import Batch, Losses
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class SourceOnly:
-    """Cross-entropy on augmented source images, as a :class:`dalib.types.Method`; the predictor is the student.
+    """Cross-entropy on augmented source images, as a :class:`dalib.core.types.Method`; the predictor is the student.
 
     Args:
         student: images -> logits, alone or first in a tuple.

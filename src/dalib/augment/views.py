@@ -27,7 +27,7 @@ Operation = Callable[[Tensor, Generator], Tensor]
 
 @dataclass(frozen=True)
 class View:
-    """An :data:`dalib.types.Augment`: uint8 (N, C, H, W) -> float32, normalised, then changed by each operation."""
+    """An :data:`dalib.core.types.Augment`: uint8 (N, C, H, W) -> float32, normalised, then each operation."""
 
     normalize: Callable[[Tensor], Tensor]
     operations: tuple[Operation, ...] = ()
@@ -41,7 +41,7 @@ class View:
 
 @dataclass(frozen=True)
 class PhotoView:
-    """An :data:`dalib.types.Augment` for photographs: uint8 (N, C, H, W) -> float32 (N, C, h, w), normalised.
+    """An :data:`dalib.core.types.Augment` for photographs: uint8 (N, C, H, W) -> float32 (N, C, h, w), normalised.
 
     What :class:`View` does first stands near the end here, because colours are changed on the scale [0, 1].
 

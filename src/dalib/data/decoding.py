@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dalib.core.errors import UserError
 from dalib.data.depth import (
     FULL,
     WholeNumbers,
@@ -42,7 +43,6 @@ from dalib.data.depth import (
     whole_numbers_of,
 )
 from dalib.data.formats import formats, remedy_for_content
-from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from dalib.core.errors import UserError
 from dalib.data.formats import image_endings, remedy_for
 from dalib.data.spelling import key_of
-from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.complaints import meant
+from dalib.commands.complaints import meant
+from dalib.core.errors import UserError
+from dalib.core.seeds import derive_seed
 from dalib.data.spelling import Classes, is_missing, key_of
 from dalib.data.stream import permuted
 from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of
-from dalib.errors import UserError
-from dalib.randomness import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dalib.core.errors import UserError
 from dalib.data.decoding import Unreadable, reason
 from dalib.data.folders import BESIDE, HIDDEN, doubts_about_classes, left_behind, require_classes, told, why_not_read
 from dalib.data.formats import IMAGE_ENDINGS as IMAGE_ENDINGS
 from dalib.data.formats import has_image_signature, image_endings
 from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
 from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of
-from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

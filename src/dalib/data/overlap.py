@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dalib.core.errors import UserError
 from dalib.data.named import NAMED
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
-from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dalib.core.errors import ImageChangedError
 from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
-from dalib.errors import ImageChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

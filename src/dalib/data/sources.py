@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dalib.core.errors import UserError
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import Unreadable, decode, opaque, reason, require_memory, whole_numbers
 from dalib.data.depth import beyond, beyond_in_words
@@ -36,7 +37,6 @@ from dalib.data.named import (
 )
 from dalib.data.rows import Concatenated, StreamedImages, digests_of
 from dalib.data.spelling import Classes, require_labels, united
-from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

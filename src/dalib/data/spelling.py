@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

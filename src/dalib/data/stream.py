@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dalib.core.seeds import derive_seed, generator_for
+from dalib.core.types import Augment, Batch
 from dalib.data.rows import Selected
-from dalib.randomness import derive_seed, generator_for
-from dalib.types import Augment, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,8 +13,8 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
+from dalib.core.errors import UserError
 from dalib.data.decoding import reason
-from dalib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dalib.errors import UserError
-from dalib.files import put_in_place
+from dalib.core.errors import UserError
+from dalib.core.files import put_in_place
 
 if TYPE_CHECKING:
     from pathlib import Path

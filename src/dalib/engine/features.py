@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dalib.errors import UserError
-from dalib.randomness import generator_for
-from dalib.runfolder import read_json, write_json
+from dalib.core.errors import UserError
+from dalib.core.seeds import generator_for
+from dalib.records.folder import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.core.types import Augment
     from dalib.data.stream import Rows
-    from dalib.types import Augment
 
 _SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.amp import GradScaler
 
-from dalib.distributed import average_buffers
+from dalib.core.errors import StoppedError, TrainingDivergedError
+from dalib.core.seeds import derive_seed
+from dalib.core.types import Losses
 from dalib.engine.checkpoint import Checkpoint
-from dalib.errors import StoppedError, TrainingDivergedError
-from dalib.randomness import derive_seed
-from dalib.types import Losses
+from dalib.engine.distributed import average_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from dalib.core.types import Batch, Method
     from dalib.data.prefetch import Stream
     from dalib.engine.checkpoint import CheckpointFolder
     from dalib.engine.runlog import MetricsLog
-    from dalib.types import Batch, Method
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def fit(
         scaler: of the loss, for gradients in float16, which would else vanish; None does not scale.
         stop: asked after each step, with the number of steps done, whether to save and leave.
 
-    Of several processes (:mod:`dalib.distributed`) each calls this, with its own part of each batch; the losses that
-    are logged are means over all. Checkpoints are one process's to write, the first one's.
+    Of several processes (:mod:`dalib.engine.distributed`) each calls this, with its own part of each batch; the losses
+    that are logged are means over all. Checkpoints are one process's to write, the first one's.
 
     Raises:
         TrainingDivergedError: a loss that is not finite, at the next time of logging; or weights, before they are

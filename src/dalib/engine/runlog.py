@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.distributed import mean_over_ranks
-from dalib.errors import TrainingDivergedError
-from dalib.files import sync
-from dalib.runfolder import write_text
+from dalib.core.errors import TrainingDivergedError
+from dalib.core.files import sync
+from dalib.engine.distributed import mean_over_ranks
+from dalib.records.folder import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 from dalib.models.classifier import logits_of
 from dalib.models.inference import with_static_padding
 from dalib.models.saved import content_of, description_of

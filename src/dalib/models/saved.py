@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from dalib._version import __version__
+from dalib.core.errors import UserError
+from dalib.core.files import put_in_place
 from dalib.data.preprocessing import Preprocessing
-from dalib.errors import UserError
-from dalib.files import put_in_place
-from dalib.runfolder import read_json, write_json
+from dalib.records.folder import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ class ModelDescription:
     """All that is needed to build the network again and to feed it."""
 
     architecture: dict[str, Any]
-    """What :func:`dalib.build.make_classifier` takes, beside the number of classes."""
+    """What :func:`dalib.run.recipe.make_classifier` takes, beside the number of classes."""
     classes: tuple[str, ...]
     preprocessing: Preprocessing
 

@@ -25,13 +25,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.core.errors import UserError
 from dalib.data.depth import FULL
-from dalib.errors import UserError
 from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import content_of, description_of
-from dalib.runfolder import read_json, write_json, write_text
+from dalib.records.folder import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path

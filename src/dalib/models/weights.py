@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dalib.errors import UserError
+from dalib.core.errors import UserError
 from dalib.models.pretrained import PretrainedBackbone
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import io
 import uuid
 from typing import TYPE_CHECKING
 
+from dalib.core.files import quoted
 from dalib.data.decoding import pillow_warnings_as_errors, read_picture
-from dalib.files import quoted
+from dalib.records.folder import write_text
 from dalib.report.page import environment, part
-from dalib.runfolder import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

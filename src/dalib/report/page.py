@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from dalib.errors import UserError
-from dalib.files import quoted
+from dalib.core.errors import UserError
+from dalib.core.files import quoted
+from dalib.records.folder import RunFolder, read_json, write_text
 from dalib.report import figures, reliability, scatter
 from dalib.report.comparison import MOST_CLASSES, ORDER, class_estimates, comparison, estimate_cell
 from dalib.report.figures import (
@@ -35,12 +36,11 @@ from dalib.report.figures import (
 from dalib.report.reliability import Diagram, diagram
 from dalib.report.scatter import Panel, panel
 from dalib.report.verdict import probability_of, verdict_of
-from dalib.runfolder import RunFolder, read_json, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dalib.runfolder import Selection
+    from dalib.records.folder import Selection
 
 MOST_MATRIX_CLASSES = 20  # more classes: the most confused pairs instead of a matrix
 MOST_PAIRS = 10

@@ -21,7 +21,7 @@ from dalib.report.figures import (
 )
 
 if TYPE_CHECKING:
-    from dalib.runfolder import Selection
+    from dalib.records.folder import Selection
 
 SIGNIFICANT = 0.05  # a smaller p value is called a clear difference
 

@@ -1,1 +1,1 @@
-"""A run on disk: what is decided of it after training."""
+"""One run, from opening the data to the report."""

@@ -1,0 +1,1 @@
+"""What you type: the command line."""

@@ -1,0 +1,341 @@
+"""What a person sees while a command runs: a live line on a terminal, plain lines elsewhere.
+
+Everything that is printed goes through here, because standard output may be closed, full, of another encoding than the
+names of files, or an object that can do nothing but write. None of that ends a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from dalib.core.errors import OutputClosedError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+    from dalib.data.decoding import Unreadable
+
+# In this order, as far as a method has them. Everything else is in metrics.jsonl.
+SHOWN = (
+    ("loss", "loss", "{:.3f}"),
+    ("supervised", "supervised", "{:.3f}"),
+    ("consistency", "consistency", "{:.3f}"),
+    ("class_balance", "balance", "{:.3f}"),
+    ("information", "information", "{:.3f}"),
+    ("class_confusion", "confusion", "{:.3f}"),
+    ("masked", "masked", "{:.3f}"),
+    ("mask_rate", "mask", "{:.0%}"),
+    ("images_per_second", "images/s", "{:,.0f}"),
+)
+PLAIN_LINES = 20
+
+# What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def describe(values: dict[str, float]) -> str:
+    """The values worth showing, in one line.
+
+    >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
+    'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
+    """
+    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN if values.get(key))
+
+
+class Output:
+    """Writes to a stream that may be absent, closed, full, or of an encoding that lacks some letters.
+
+    What the encoding lacks is written as escapes. Once the stream cannot be written to, the rest is dropped.
+
+    Args:
+        stream: None, as ``sys.stdout`` is where a process was started without one, takes everything and shows nothing.
+        on_loss: called once, with the reason, when the stream cannot be written to any more.
+    """
+
+    def __init__(self, stream: Any, on_loss: Callable[[Exception], None] | None = None) -> None:
+        self.stream = stream
+        self._on_loss = on_loss
+        self._lost = stream is None
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self.stream.write(_encodable(text, self.encoding)))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(getattr(self.stream, "flush", lambda: None))
+
+    def isatty(self) -> bool:
+        try:
+            return not self._lost and bool(self.stream.isatty())
+        except (AttributeError, OSError, ValueError):  # it has no such method, or is closed
+            return False
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def __getattr__(self, name: str) -> Any:  # what else a stream has, such as fileno and buffer
+        return getattr(self.stream, name)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self._lost:
+            return
+        try:
+            act()
+        except (OutputClosedError, UserError):  # of an Output behind this one
+            raise
+        except RuntimeError:  # the line of a signal that comes while another one is written
+            return
+        except (OSError, ValueError) as error:  # ValueError: closed
+            self._lost = True
+            if self._on_loss is not None:
+                self._on_loss(error)
+
+
+def _encodable(text: str, encoding: str) -> str:
+    try:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:  # a name of no encoding
+        return text.encode("ascii", "backslashreplace").decode()
+
+
+def output(stream: Any = None) -> Output:
+    """Returns the stream, by default standard output as it is now, in a form that can always be written to."""
+    stream = sys.stdout if stream is None else stream
+    return stream if isinstance(stream, Output) else Output(stream)
+
+
+@contextlib.contextmanager
+def standard_streams(*, lists: bool) -> Iterator[None]:
+    """Makes standard output and error such that whoever writes to them, argparse too, never fails.
+
+    Args:
+        lists: whether the command is over once nobody reads what it prints. Others go on with what they are for.
+
+    Raises:
+        OutputClosedError: while a command that lists prints, and its reader is gone, as ``head`` is after ten lines.
+        UserError: while a command that lists prints into a file that cannot be written to.
+    """
+    before = sys.stdout, sys.stderr
+
+    def lost(error: Exception) -> None:
+        _drop_rest(before[0])
+        # Windows has no number of its own for a reader that is gone
+        gone = isinstance(error, BrokenPipeError) or (os.name == "nt" and getattr(error, "errno", 0) == errno.EINVAL)
+        what = f"standard output cannot be written ({getattr(error, 'strerror', None) or error})"
+        if lists and gone:
+            raise OutputClosedError(what) from None
+        if lists:
+            raise UserError(f"{what}; make room, or send it elsewhere") from None
+        if not gone:
+            say(f"dalib: note: {what}; going on without it", sys.stderr)
+
+    output_now, errors_now = Output(before[0], lost), Output(before[1], lambda _: _drop_rest(before[1]))
+    sys.stdout, sys.stderr = output_now, errors_now
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _drop_rest(stream: Any) -> None:
+    """Lead the file behind a stream to nowhere: Python writes what it still buffers when it ends."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, number)
+        finally:
+            os.close(nowhere)
+
+
+def occupy_standard_files() -> None:
+    """Open nothing in place of the standard files that a process was started without.
+
+    The next file that is opened would else get their number, and what libraries print would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # of the numbers that are free it gets the lowest
+            if opened != number:
+                os.close(opened)
+
+
+def _redraws(stream: Output) -> bool:
+    """Whether a line can be written over: on a terminal, unless it says that it can't, with TERM=dumb."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _bar(stream: Output, *columns: Any) -> Progress:
+    """A bar that moves, with these columns behind its own."""
+    from rich.console import Console as RichConsole  # only now: it takes a tenth of a second
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+    return Progress(
+        SpinnerColumn("dots" if stream.encoding.lower().startswith("utf") else "line"),
+        TextColumn("{task.description}", style="bold", markup=False),  # a name may have brackets
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *columns,
+        console=RichConsole(file=cast("IO[str]", stream)),
+    )
+
+
+class TrainingProgress:
+    """Shows one training; a context manager. Give :meth:`line` the values of each line of the metrics.
+
+    Args:
+        name: of the training.
+        steps: how many there are; ``start`` are done already.
+        stream: where to, by default standard output; a terminal gets a bar that moves, anything else at most some
+            twenty lines.
+    """
+
+    def __init__(self, name: str, steps: int, stream: Any = None, *, start: int = 0) -> None:
+        self.name, self.steps, self.start, self.stream = one_line(name), steps, start, output(stream)
+        self._since = time.monotonic()
+        self._printed = start
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        if _redraws(self.stream):
+            from rich.progress import TextColumn
+
+            self._bar = _bar(self.stream, TextColumn("{task.fields[left]}"), TextColumn("{task.fields[values]}"))
+            self._task = self._bar.add_task(self.name, total=steps, completed=start, left="", values="")
+
+    def __enter__(self) -> TrainingProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def line(self, values: dict[str, float]) -> None:
+        step = int(values["step"])
+        left = self._left(step)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step, left=left, values=describe(values))
+        elif step == self.steps or (step - self._printed) * PLAIN_LINES >= self.steps:
+            self._printed = step
+            say(f"{self.name}  {step}/{self.steps}  {left}  {describe(values)}", self.stream)
+
+    def _left(self, step: int) -> str:
+        seconds = (time.monotonic() - self._since) / max(1, step - self.start) * (self.steps - step)
+        return f"{clock(seconds)} left" if step < self.steps else "done"
+
+
+class CountedProgress:
+    """Shows how far something is of which only the count is known; a context manager, called with (done, total).
+
+    Args:
+        name: what is done. Where it begins anew, for the next of several folders, the counts add up.
+        stream: where to, by default standard output; a terminal gets a bar that moves, anything else a line at the end.
+            Nothing is shown of what calls it never.
+    """
+
+    def __init__(self, name: str, stream: Any = None) -> None:
+        self.name, self.stream = one_line(name), output(stream)
+        self._since = time.monotonic()
+        self._before = self._done = self._total = 0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> CountedProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif kind is None and self._total:
+            took = clock(time.monotonic() - self._since)
+            say(f"{self.name}: {self._before + self._total} in {took}", self.stream)
+
+    def __call__(self, done: int, total: int) -> None:
+        if done < self._done:
+            self._before += self._total
+        self._done, self._total = done, total
+        if not _redraws(self.stream):
+            return
+        if self._bar is None:
+            from rich.progress import TimeRemainingColumn
+
+            self._bar = _bar(self.stream, TimeRemainingColumn())
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=total)
+        assert self._task is not None
+        self._bar.update(self._task, completed=self._before + done, total=self._before + total)
+
+
+def say(text: str, file: Any = None) -> None:
+    """Prints lines, whatever is in them: names of files need not be text, and may hold what a terminal obeys.
+
+    Args:
+        file: where to, by default standard output. One that cannot be written to is no error: see :class:`Output`.
+    """
+    where = output(file)
+    where.write(f"{visible(text)}\n")
+    where.flush()
+
+
+def visible(text: str) -> str:
+    r"""The text with escapes in place of what a terminal would obey, and of what is no text.
+
+    >>> print(visible("a\x1b[2J.png"))
+    a\x1b[2J.png
+    """
+    return _COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def one_line(name: str) -> str:
+    """:func:`visible`, of a name that is part of a line."""
+    return visible(name).replace("\n", "\\n")
+
+
+def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5, *, count: int | None = None) -> None:
+    """Tell how many images cannot be read, and some of them; ``count`` where ``unreadable`` are not all."""
+    count = len(unreadable) if count is None else count
+    if not count:
+        return
+    say(f"skipped {count} image{'s' if count > 1 else ''} that cannot be read:")
+    for each in unreadable[:most]:
+        say(f"  {one_line(each.path)}: {one_line(each.reason)}")
+    if count > most:
+        say(f"  and {count - most} more")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size_of(count: float) -> str:
+    """Bytes, to be read by people.
+
+    >>> size_of(999), size_of(1536), size_of(3 * 2**30)
+    ('999 B', '1.5 KiB', '3.0 GiB')
+    """
+    power = next((power for power in range(4) if count < 1024 ** (power + 1)), 4)
+    return f"{count:.0f} B" if power == 0 else f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

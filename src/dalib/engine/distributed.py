@@ -1,0 +1,250 @@
+"""Several processes as one training: who is who, means over all of them, and what the first one says to the others.
+
+Knows torch alone. Every function is called by all ranks at once, or by none; with one process each does nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dalib.core.errors import ToldElsewhereError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Said = TypeVar("Said")
+
+PATIENCE = timedelta(minutes=60)
+"""How long a rank waits for the others: the first one may decode images or judge for long. One that died is noticed
+at once on gloo, and by torchrun within seconds."""
+
+LEAVE = 0.1
+"""Seconds that a rank gives up Python's lock for when it leaves. A thread of gloo's needs it to drop the last tensors
+that it sent; one that comes for it when the interpreter has begun to end aborts the process, and torchrun then kills
+the other ranks. The thread lives as long as a model that :func:`parallel` wrapped, so destroying the group does not
+wait for it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one training.
+
+    Attributes:
+        rank: 0 to size - 1; the first one writes, prints and judges.
+        local_rank: the process's number on its machine, and that of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def from_first(self, say: Callable[[], Said]) -> Said:
+        """What ``say()`` gives on the first rank, on all of them; what it raises there is raised everywhere.
+
+        What is said is pickled between processes of one training; nothing of it comes from a file.
+        """
+        if self.size == 1:
+            return say()
+        message: list[Any] = [None, None]
+        failed: Exception | None = None
+        if self.first:
+            try:
+                message[0] = say()
+            except Exception as error:  # the others wait for an answer: it is what went wrong
+                failed, message[1] = error, f"{type(error).__name__}: {error}"
+        dist.broadcast_object_list(message, src=0, device=torch.device("cpu"))
+        if failed is not None:
+            raise failed
+        if message[1] is not None:
+            raise ToldElsewhereError(message[1])
+        said: Said = message[0]
+        return said
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first rank goes through the block, then one of each other machine, then the rest.
+
+        For what is kept on disk and found there by those who come later, whether machines share the disk or not.
+        """
+        turn = 0 if self.first else 1 if self.local_rank == 0 else 2
+        for number in range(3 if self.size > 1 else 1):
+            if number == turn:
+                yield
+            self._barrier()
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so on any rank."""
+        if self.size == 1:
+            return here
+        found = torch.tensor(float(here))
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return bool(found)
+
+    def share(self, model: nn.Module) -> None:
+        """Bring parameters and buffers of the first rank's model to the others, in place."""
+        if self.size > 1:
+            for tensor in model.state_dict().values():
+                dist.broadcast(tensor, src=0)
+
+    def _barrier(self) -> None:
+        if self.size > 1:
+            dist.all_reduce(torch.zeros(()))  # on the host: dist.barrier would take a GPU
+
+
+ALONE = World()
+"""One process."""
+
+
+@contextmanager
+def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+    """The world that torchrun or SLURM started this process in; a world of one where neither did.
+
+    Raises:
+        UserError: an environment that names no world.
+    """
+    world = world_of(environment)
+    if world.size == 1 or dist.is_initialized():
+        yield world
+        return
+    if "MASTER_ADDR" not in environment or "MASTER_PORT" not in environment:
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = _slurm_meeting_place(environment)
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()
+        time.sleep(LEAVE)
+
+
+def world_of(environment: Mapping[str, str]) -> World:
+    """Rank and size by torchrun's variables, else by those of a SLURM step.
+
+    A SLURM job names its tasks in the batch script too, which is one process: only those of a step, as srun starts it,
+    count.
+
+    Raises:
+        UserError: a variable that is no number, or a rank beyond the size.
+
+    >>> world_of({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
+    World(rank=3, size=8, local_rank=1)
+    >>> world_of({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"})
+    World(rank=1, size=2, local_rank=0)
+    >>> world_of({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"})
+    World(rank=0, size=1, local_rank=0)
+    """
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if "WORLD_SIZE" not in environment and int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+    try:
+        rank, size, local_rank = (
+            int(environment.get(name, default)) for name, default in zip(names, (0, 1, 0), strict=True)
+        )
+    except ValueError as error:
+        raise UserError(f"{', '.join(names)}: expected whole numbers in the environment ({error})") from None
+    if not 0 <= rank < size:
+        raise UserError(f"{names[0]} {rank}: expected less than {names[1]} {size}; start with torchrun or srun")
+    return World(rank, size, local_rank)
+
+
+def _slurm_meeting_place(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Address and port that every task of a SLURM step comes to by itself."""
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST")
+    if not nodes:
+        raise UserError("MASTER_ADDR, MASTER_PORT: not in the environment; start with torchrun or srun")
+    return first_host(nodes), str(15000 + int(environment.get("SLURM_JOB_ID", 0)) % 20000)
+
+
+def first_host(nodes: str) -> str:
+    """The first of SLURM's list of hosts.
+
+    >>> first_host("gpu[07-09,12],cpu1"), first_host("node3"), first_host("a1,a2")
+    ('gpu07', 'node3', 'a1')
+    """
+    found = re.match(r"([^\[,]+)(?:\[(\w+))?", nodes)
+    if found is None:
+        raise UserError(f"SLURM_STEP_NODELIST {nodes}: expected a list of hosts; give MASTER_ADDR and MASTER_PORT")
+    return found[1] + (found[2] or "")
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """Whether an error says that another process does not answer; gloo has no type of its own for that."""
+    return isinstance(error, dist.DistError) or re.search(r"gloo/|Connection (closed|reset)", str(error)) is not None
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """The mean of all ranks' values, of one shape; the gradient flows into this rank's.
+
+    Where each rank then computes the same loss of it, and gradients are averaged over ranks, as DistributedDataParallel
+    does, the gradient is that of one process that had all the images.
+    """
+    if not _several():
+        return values
+    mean: Tensor = _MeanOverRanks.apply(values)
+    return mean
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004
+        return _mean(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        # of the sum of all ranks' losses, which depend on this rank's values by 1 / size
+        return _mean(gradients[0])
+
+
+@torch.no_grad()
+def average_buffers(model: nn.Module) -> None:
+    """Give all ranks the mean of their floating-point buffers, such as the running statistics of batch normalisation.
+
+    These are moving averages, linear in what each batch had: averaged now and then they are what they would be if
+    averaged at each step. The variance is the mean of the ranks' own, without that between them.
+    """
+    if _several():
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(_mean(buffer))
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """The module with gradients averaged over ranks at each backward pass; weights are the first rank's from here on.
+
+    Its buffers stay each rank's own, see :func:`average_buffers`.
+    """
+    if not _several() or not any(parameter.requires_grad for parameter in model.parameters()):
+        return model
+    ddp = nn.parallel.DistributedDataParallel
+    known = inspect.signature(ddp).parameters
+    setting = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # the name until 2.12
+    wrapped: nn.Module = ddp(model, **{setting: False})  # type: ignore[arg-type]
+    return wrapped
+
+
+def _mean(values: Tensor) -> Tensor:
+    total = values.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -1,0 +1,385 @@
+"""What ``dalib checks`` tells: the installation, the data before training on them, and how long training will take."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from dalib._version import __version__
+from dalib.core.console import CountedProgress, clock, say, say_unreadable, size_of
+from dalib.core.errors import UserError
+from dalib.data.decoding import decode
+from dalib.data.listing import Listing
+from dalib.data.overlap import require_apart
+from dalib.data.sources import (
+    LabelledImages,
+    ReadingOptions,
+    UnlabelledImages,
+    listing_of,
+    open_source,
+    open_target,
+    with_whole_numbers,
+)
+from dalib.data.spelling import key_of, united
+from dalib.data.survey import survey
+from dalib.models.inference import fast_inference
+from dalib.run import recipe
+from dalib.run.domains import name_of, ranges, where_of
+from dalib.run.train import check_counts, describe_device, steps_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from dalib.data.decoding import Unreadable
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.survey import DomainSurvey, Survey
+    from dalib.run.config import TrainConfig
+
+MOST = 10  # names in a line
+
+MOST_DECODED = 1000
+"""Files of a domain that are decoded to find those that are cut off; with --strict all of them are."""
+
+_TOGETHER = 64  # files that are in memory at once
+
+
+def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
+    """Print what matters of this installation and, where they are given, of source and target, without training.
+
+    Raises:
+        UserError: data or settings that ``train`` would refuse.
+    """
+    say(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
+    say(f"device auto is {describe_device(recipe.make_device('auto'))}")
+    for warning in import_conflicts():
+        say(f"warning: {warning}")
+    if not source and not target:
+        say("give --source and --target, with the settings of train, to look at data")
+        return
+    check_counts(config)
+    preprocessing = recipe.make_preprocessing(config)
+    refused: UserError | None = None
+    try:
+        sources = [config.source] if isinstance(config.source, str) else config.source
+        require_apart(sources if source else [], config.target if target else None)
+        recipe.check_inputs(config)
+    except UserError as error:
+        refused = error  # what is in the folders does not depend on it
+    else:
+        for doubt in recipe.doubts(config, preprocessing):
+            say(f"warning: {doubt}")
+    counts = _describe_data(config, preprocessing, source=source, target=target)
+    if refused is not None:
+        raise refused
+    if source and target:
+        _estimate(config, preprocessing, *counts)
+
+
+def _describe_data(
+    config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
+) -> tuple[int, int, int]:
+    """Images of the source, its classes, images of the target; 0 of what is not asked for."""
+    where: ReadingOptions = {**where_of(config), "cache": "ram"}  # of what is no files; files are not decoded here
+    of_source, others = _listing_of_sources(config) if source else (None, [])
+    of_target: Listing | None = None
+    if target:
+        of_target = listing_of(config.target, argument="--target", labelled=False, root=config.root)
+    with CountedProgress("looked at values beyond 8 bits") as progress:
+        of_source, of_target = (  # not kept: nothing is written here
+            None if each is None else with_whole_numbers(each, "ram", on_progress=progress)
+            for each in (of_source, of_target)
+        )
+    with CountedProgress("looked at files") as progress:
+        found = survey(of_source, of_target, preprocessing, on_progress=progress)
+    with CountedProgress("decoded files") as progress:
+        found = replace(
+            found,
+            source=_without_damaged(of_source, found.source, preprocessing, config.strict, progress),
+            target=_without_damaged(of_target, found.target, preprocessing, config.strict, progress),
+        )
+    counts: dict[str, int] = {}
+    targets = 0
+    if source:
+        if found.source is not None:
+            counts = dict(found.source.class_counts or {})
+            _require_readable(counts, "--source", found.source)
+        for other in others:
+            labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **where)
+            every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
+            shown = {key_of(name): name for name in counts}
+            for name, count in zip(labelled.classes, every, strict=True):
+                name = shown.get(key_of(name), name)
+                counts[name] = counts.get(name, 0) + count
+            say_unreadable(labelled.unreadable)
+        say(f"source {name_of(config.source)}: {sum(counts.values())} images, {len(counts)} classes")
+        for name in sorted(counts):
+            say(f"  {name}: {counts[name]}")
+        _describe_files(found.source)
+        if len(counts) == 1:
+            raise UserError(
+                f"--source {name_of(config.source)}: expected at least two class folders, found one "
+                f"({next(iter(counts))}); give a folder that holds one folder of images for each class"
+            )
+    if target:
+        if found.target is None:
+            unlabelled = open_target(config.target, preprocessing, partner=config.source, **where)
+            targets = len(unlabelled.names)
+            say_unreadable(unlabelled.unreadable)
+        else:
+            targets = found.target.images
+            _require_readable({"": targets}, "--target", found.target)
+        say(f"target {config.target}: {targets} images, their labels unused if there are any")
+        _describe_files(found.target)
+    _describe_both(found)
+    if config.strict:
+        _require_all_readable(found)
+    ranges(config, [] if of_source is None else [of_source], of_target)
+    return sum(counts.values()), len(counts), targets
+
+
+def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:
+    """The files of all sources as one listing, and the sources that are no files."""
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    listings: list[Listing] = []
+    others: list[str] = []
+    for each in sources:
+        listing = listing_of(each, argument="--source", labelled=True, root=config.root)
+        if listing is None:
+            others.append(each)
+        else:
+            listings.append(listing)
+    if len(listings) < 2:
+        return (listings[0] if listings else None), others
+    classes, positions = united([listing.classes or () for listing in listings])
+    labels = [own[label] for own, listing in zip(positions, listings, strict=True) for label in listing.labels or ()]
+    ignored: Counter[str] = Counter()
+    for listing in listings:
+        ignored.update(listing.ignored)
+    joined = Listing(
+        name_of([listing.where for listing in listings]),
+        listings[0].root,
+        tuple(path for listing in listings for path in listing.paths),
+        tuple(labels),
+        classes,
+        tuple(each for listing in listings for each in listing.unreadable),
+        ignored,
+        tuple(note for listing in listings for note in listing.notes),
+        tuple(each for listing in listings for each in listing.left_out),
+    )
+    return joined, others
+
+
+def _without_damaged(
+    listing: Listing | None,
+    domain: DomainSurvey | None,
+    preprocessing: Preprocessing,
+    whole: bool,
+    on_progress: Callable[[int, int], None],
+) -> DomainSurvey | None:
+    """The survey of a domain without the files that have a header and no whole picture, which decoding finds.
+
+    Args:
+        whole: decode all files; otherwise at most MOST_DECODED of them, evenly spread.
+    """
+    if listing is None or domain is None:
+        return domain
+    known = {each.path for each in domain.unreadable}
+    known.update(each.path for each in domain.whole_numbers)  # these were decoded for their values
+    positions = [position for position, path in enumerate(listing.paths) if str(path) not in known]
+    if not whole and len(positions) > MOST_DECODED:
+        say(f"{listing.where}: {MOST_DECODED} of {len(positions)} files are decoded; --strict decodes all")
+        positions = [positions[number * len(positions) // MOST_DECODED] for number in range(MOST_DECODED)]
+    damaged: dict[int, Unreadable] = {}
+    for first in range(0, len(positions), _TOGETHER):
+        some = positions[first : first + _TOGETHER]
+        _, kept, failed = decode([listing.paths[position] for position in some], preprocessing)
+        lost = sorted(set(range(len(some))) - set(kept.tolist()))
+        damaged.update(zip([some[number] for number in lost], failed, strict=True))
+        on_progress(first + len(some), len(positions))
+    counts = None if domain.class_counts is None else dict(domain.class_counts)
+    if counts is not None and listing.labels is not None and listing.classes is not None:
+        for position in damaged:
+            counts[listing.classes[listing.labels[position]]] -= 1
+    return replace(
+        domain,
+        images=domain.images - len(damaged),
+        class_counts=counts,
+        unreadable=(*damaged.values(), *domain.unreadable),
+    )
+
+
+def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
+    """What training would refuse: a class, or a target, without an image that can be read."""
+    for name, count in counts.items():
+        if not count:
+            of_class = f" of the class {name!r}" if name else ""
+            example = f" (for instance {domain.unreadable[0].path}: {domain.unreadable[0].reason})"
+            raise UserError(
+                f"{argument} {domain.where}: no image{of_class} can be read{example if domain.unreadable else ''}"
+            )
+
+
+def _require_all_readable(found: Survey) -> None:
+    for argument, domain in (("--source", found.source), ("--target", found.target)):
+        if domain is not None and domain.unreadable:
+            raise UserError(
+                f"{argument} {domain.where}: {len(domain.unreadable)} images cannot be read (for instance "
+                f"{domain.unreadable[0].path}: {domain.unreadable[0].reason}). Mend or remove them, or leave out "
+                "--strict to skip them"
+            )
+
+
+def _describe_files(domain: DomainSurvey | None) -> None:
+    if domain is None:
+        return
+    if domain.width is not None and domain.height is not None:
+        width, height = (
+            f"{each.least}"
+            if each.least == each.greatest
+            else f"{each.least} to {each.greatest} (median {each.median:.0f})"
+            for each in (domain.width, domain.height)
+        )
+        say(f"  width {width}, height {height} pixels; kinds of pixels: {_counts(domain.modes)}")
+    if numbers := domain.whole_numbers:
+        low, high = min(each.low for each in numbers), max(each.high for each in numbers)
+        say(f"  more than 8 bits in {len(numbers)} images: minimum {low}, maximum {high}")
+    if domain.constant:
+        count = len(domain.constant)
+        what = "images are" if count > 1 else "image is"
+        say(f"  warning: {count} {what} of one colour and show nothing, for instance {domain.constant[0]}")
+    for note in domain.notes:
+        say(f"  {note}")
+    if domain.duplicates:
+        spare = sum(len(group) - 1 for group in domain.duplicates)
+        what = "images are copies" if spare > 1 else "image is a copy"
+        say(f"  {spare} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
+    say_unreadable(domain.unreadable)
+
+
+def _describe_both(found: Survey) -> None:
+    for names, where, other in (
+        (found.only_in_source, "source", "target"),
+        (found.only_in_target, "target", "source"),
+    ):
+        if names:
+            more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+            say(
+                f"warning: by the names of the folders, only the {where} has the classes "
+                f"{', '.join(names[:MOST])}{more}, not the {other}"
+            )
+    if found.shared_images:
+        first, second = found.shared_images[0]
+        count = len(found.shared_images)
+        what = "images are" if count > 1 else "image is"
+        say(
+            f"warning: {count} {what} in source and target, for instance {first} = {second}; an accuracy measured on "
+            "such images says nothing"
+        )
+    if found.row_bytes:
+        free = "" if found.free_disk is None else f", {size_of(found.free_disk)} free"
+        memory = "" if found.free_memory is None else f", {size_of(found.free_memory)} free"
+        say(
+            f"decoded, the images take {size_of(found.row_bytes)}: on the disk in {found.cache_folder}{free} "
+            f"(--cache disk), in memory{memory} (--cache ram), or nowhere (--cache off)"
+        )
+
+
+def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, classes: int, targets: int) -> None:
+    """Measure some steps on random pixels, and say how long the training would take."""
+    device = recipe.make_device(config.device)
+    inputs = recipe.image_inputs(config, preprocessing)
+    count = max(2 * config.batch, 64)
+    shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    steps = steps_for(config, images, targets)
+    extraction = 0.0
+    network = recipe.make_student(config, inputs.architecture, classes)  # told now if its weights do not fit
+    if config.features:
+        size = preprocessing.input_size
+        backbone = fast_inference(network.backbone.to(device), (32, preprocessing.channels, size, size))
+        generator = torch.Generator(device)
+        rate = 32 / _seconds(lambda: backbone(inputs.views.student(pixels[:32].to(device), generator)), device)
+        validation = round(images * config.data.validation_share)
+        views = config.features * (images + targets) + max(1, config.model.averaged_views) * (validation + targets)
+        extraction = views / rate
+        say(f"features: {rate:.0f} views/s, {views} to compute unless they are kept from before: {clock(extraction)}")
+        width = cast("int", network.backbone.out_features)
+        inputs = recipe.feature_inputs(inputs.architecture, width)
+        pixels = torch.rand(count, config.features, width).half()
+    names = tuple(map(str, range(count)))
+    labels = torch.arange(count) % classes
+    total = extraction
+    runs = [(recipe.name_of_training(config), config, steps)]
+    if config.baseline and config.method != "source-only":
+        runs.insert(0, ("source-only", recipe.source_only(config), config.baseline_steps or steps))
+    for name, training_config, length in runs:
+        training = recipe.make_training(
+            replace(training_config, weights=None),
+            inputs,
+            LabelledImages(pixels, labels, names[:classes], names),
+            UnlabelledImages(pixels, names),
+            device,
+            steps=steps,
+        )
+
+        def step(training: recipe.Training = training) -> None:
+            training.optimizer.zero_grad(set_to_none=True)
+            for part in training.stream.batch_at(0).split(config.accumulate):
+                training.method.loss(part, 0).total.backward()  # type: ignore[no-untyped-call]
+            training.optimizer.step()
+            training.method.after_step(0)
+
+        seconds = _seconds(step, device)
+        total += seconds * length
+        say(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
+    say(f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained")
+
+
+def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:
+    """The median time of a call, after one that warms up."""
+    call()
+    times: list[float] = []
+    since = time.perf_counter()
+    while len(times) < least or (time.perf_counter() - since < most and len(times) < 20):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name or 'none'} {count}" for name, count in list(counts.items())[:MOST])
+
+
+def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[str] | None = None) -> list[str]:
+    """Other owners of the import name ``dalib``, one sentence each; an old library of that name is on PyPI.
+
+    Args:
+        distributions: those that claim the import name; by default the installed ones.
+        path: where Python looks for modules; by default ``sys.path``.
+    """
+    if distributions is None:
+        distributions = importlib.metadata.packages_distributions().get("dalib", [])
+    others = sorted(set(distributions) - {"dalib"})
+    sentences = [
+        f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
+    ]
+    ours = Path(__file__).resolve().parent
+    for entry in sys.path if path is None else path:
+        other = Path(entry or ".").resolve() / "dalib"
+        if (other / "__init__.py").is_file() and other != ours:
+            sentences.append(
+                f"{other} is another package of the name dalib; remove it, or Python may import it instead"
+            )
+    return sentences

@@ -1,0 +1,260 @@
+"""``dalib compare``: which of several runs on one target is best: measured where there are labels, else judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dalib.core.console import one_line, output, say
+from dalib.core.errors import UserError
+from dalib.data.named import default_evaluation
+from dalib.data.spelling import key_of
+from dalib.judge.scores import as_probabilities, ensemble_agreement
+from dalib.judge.selection import ranked
+from dalib.records.folder import RunFolder, images, read_json, read_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+NAMES = ("adapted", "source-only")
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """One model of a run.
+
+    Attributes:
+        target: (N, C) its probabilities of the target's images.
+        scores: label-free.
+        estimate: of its accuracy, in words.
+    """
+
+    target: Tensor
+    scores: dict[str, float]
+    estimate: str
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labels that models were measured on: equal where they are the same.
+
+    Attributes:
+        kind: evaluation, a labelled set; or labelled, labels of a few of the target's images.
+        key: tells sets of one kind apart, as the run's folder does.
+        data: what it is called.
+    """
+
+    kind: str
+    key: str
+    data: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run, as far as it is compared.
+
+    Attributes:
+        selected: the name of the selected model.
+        by_labels: whether a measurement selected it.
+        models: by name, the selected one first.
+        outcome: of its adaptation, as judged without labels.
+        accuracies: of each labelled set that the run was measured on, each model's accuracy.
+    """
+
+    path: str
+    selected: str
+    by_labels: bool
+    models: dict[str, ComparedModel]
+    outcome: str
+    accuracies: dict[LabelledSet, dict[str, float]]
+
+    @property
+    def model(self) -> ComparedModel:
+        return self.models[self.selected]
+
+    @property
+    def failed(self) -> bool:
+        """Whether an adapted model is selected that hurt or collapsed, as --keep adapted or the user lets it."""
+        return self.selected == "adapted" and self.outcome in {"hurt", "collapsed"} and not self.by_labels
+
+
+def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
+    """Print runs on the same target from the best to the worst, as far as can be told; their paths in that order.
+
+    Where all of them were measured on one labelled set (``dalib eval``, ``--evaluate``), the measured accuracy of each
+    run's selected model decides; what a named target is measured on by default does not. Else label-free scores do.
+
+    Raises:
+        UserError: fewer than two runs, a run without a judgement, or runs on different images or classes.
+    """
+    found = [RunFolder.of(run) for run in runs]
+    paths = [str(run.root) for run in found]
+    if len(set(paths)) < 2:
+        raise UserError(f"compare: expected at least two different runs, got {len(set(paths))}")
+    _require_same(found)
+    compared = [_compared(run) for run in found]
+    voters = [each for each in compared if not each.failed]
+    agreements = dict.fromkeys(paths, 0.0)
+    if len(voters) > 1:
+        together = ensemble_agreement([each.model.target for each in voters]).tolist()
+        agreements |= dict(zip([each.path for each in voters], together, strict=True))
+    order = ranked(
+        [each.model.scores for each in compared],
+        [agreements[each.path] for each in compared],
+        [each.failed for each in compared],
+    )
+    best = [compared[position] for position in order]
+    common = _common(compared)
+    if common is not None:
+        best.sort(key=lambda each: -each.accuracies[common][each.selected])  # stable: scores decide between equals
+    _print(best, agreements, common)
+    _explain(best, common)
+    return [each.path for each in best]
+
+
+def _common(compared: Sequence[Compared]) -> LabelledSet | None:
+    """The largest labelled set that each run's selected model was measured on; None without one."""
+    sets = [{each for each, accuracies in run.accuracies.items() if run.selected in accuracies} for run in compared]
+    shared = set.intersection(*sets)
+    return max(shared, key=lambda each: (each.count, each.kind == "evaluation", each.key), default=None)
+
+
+def _compared(run: RunFolder) -> Compared:
+    judgement: dict[str, Any] = read_json(run.judgement)
+    try:
+        selection = run.selection()
+        shipped = str(judgement["shipped"])
+        # of a run without a record of its selection the judgement tells it too
+        selected: str = selection.model if run.selected.is_file() else shipped
+        tensors = load_file(run.predictions)
+        models = {
+            name: _model_of(judgement["models"][name], tensors[f"target/{name}"], name)
+            for name in sorted(NAMES, key=lambda name: name != selected)
+            if name == selected or (name in judgement["models"] and f"target/{name}" in tensors)
+        }
+        target = models[selected].target
+        if len(target) != len(names := read_texts(run.images, "target")):
+            raise ValueError(f"predictions of {len(target)} images of {len(names)}")
+        by_labels = selection.by == "measurement"
+        outcome, accuracies = str(judgement["outcome"]), _accuracies(run)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"RUN {run.root}: judgement.json and predictions.safetensors do not fit each other "
+            f"({type(error).__name__}: {error}); train it again"
+        ) from None
+    return Compared(str(run.root), selected, by_labels, models, outcome, accuracies)
+
+
+def _model_of(judged: dict[str, Any], target: Tensor, name: str) -> ComparedModel:
+    as_probabilities(target, f"target/{name}")
+    estimate = judged.get("estimate") or {}
+    words = "-" if estimate.get("value") is None else f"{estimate['value']:.1%}"
+    if estimate and not estimate.get("reliable", True):
+        words += " ?"
+    scores = {str(key): float(value) for key, value in judged["scores"].items()}
+    return ComparedModel(target, scores, words)
+
+
+def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
+    """What the run was measured on because somebody asked for it."""
+    summary = read_json(run.summary)
+    settings = summary.get("settings") or {}
+    by_default = default_evaluation(str(summary.get("target"))) if settings.get("evaluate") is None else None
+    found: dict[LabelledSet, dict[str, float]] = {}
+    for path in sorted(run.evaluations.glob("*.json")):
+        result = read_json(path)
+        # runs of older versions do not say whether they were asked
+        if result.get("asked", result["data"] != by_default):
+            labels = LabelledSet("evaluation", path.stem, str(result["data"]), int(result["count"]))
+            found[labels] = {name: float(each["accuracy"]) for name, each in result["models"].items()}
+    result = read_json(run.labelled) if run.labelled.is_file() else {}
+    if result and not result.get("trained_on"):
+        name = str(result["labels"])
+        which = f"held out by seed {settings.get('seed')}" if result.get("held_out") else ""
+        labels = LabelledSet("labelled", f"{name} {which}", name, int(result["count"]))
+        values = {model: each["value"] for model, each in result["models"].items()}
+        found[labels] = {model: float(value) for model, value in values.items() if value is not None}
+    return found
+
+
+def _require_same(runs: Sequence[RunFolder]) -> None:
+    first = runs[0]
+    for run in runs:
+        if not run.judgement.is_file():
+            raise UserError(f"RUN {run.root}: no judgement.json; it is not finished, or of an older version")
+    classes, names = read_texts(first.summary, "classes"), read_texts(first.images, "target")
+    for run in runs[1:]:
+        others = read_texts(run.summary, "classes"), read_texts(run.images, "target")
+        if any(
+            [*map(key_of, ours)] != [*map(key_of, theirs)]
+            for ours, theirs in zip((classes, names), others, strict=True)
+        ):
+            raise UserError(
+                f"RUN {run.root}: another target, or other classes, than {first.root}; "
+                "scores can only be compared on the same images"
+            )
+
+
+def _print(best: Sequence[Compared], agreements: dict[str, float], common: LabelledSet | None) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "run", "model"):
+        table.add_column(heading, overflow="fold")  # the path of a run is there to be copied
+    for heading in (*(() if common is None else ("measured",)), "clusters", "agreement", "estimate"):
+        table.add_column(heading, justify="right")
+    table.add_column("adaptation")
+    for place, each in enumerate(best, 1):
+        for name, model in each.models.items():
+            first = name == each.selected
+            measured = [] if common is None else [each.accuracies[common].get(name)]
+            clusters = model.scores.get("target_class_ami", model.scores.get("target_corr_c"))
+            table.add_row(
+                str(place) if first else "",
+                escape(one_line(each.path)) if first else "",
+                escape(one_line(f"{name}, selected" if first else name)),
+                *("-" if value is None else f"{value:.1%}" for value in measured),
+                "-" if clusters is None else f"{clusters:.3f}",
+                f"{agreements[each.path]:.1%}" if first and agreements[each.path] else "-",
+                escape(one_line(model.estimate)),
+                escape(one_line(each.outcome)) if first else "",
+            )
+    where = output()
+    Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
+
+
+def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
+    if common is not None:
+        what = "labels of the target, " if common.kind == "labelled" else ""
+        say(
+            f"Measured: runs are in the order of the accuracy of their selected models on {what}{common.data} "
+            f"({images(common.count)}).\n"
+            "The best of several on the same labels is a little less good elsewhere; labels that chose nothing give a "
+            "fair number."
+        )
+    else:
+        labels = "No target label was used."
+        if any(each.by_labels for each in best):
+            labels = "Labels decided which model is selected in some of the runs, and not the order of the runs."
+        say(
+            f"{labels} Runs are in the order of clusters (ClassAMI: do predicted classes follow the\n"
+            "clusters of the features? 1 is best), then of agreement with the mean of the runs (EnsV). A run whose\n"
+            "adaptation hurt or collapsed, and whose adapted model is selected all the same, comes last and has no\n"
+            "vote."
+        )
+        if some := [each.path for each in best if each.accuracies]:
+            say(
+                f"{', '.join(map(one_line, some))} {'was' if len(some) == 1 else 'were'} measured, but not all runs on "
+                "the same labels: dalib eval RUN --data DATA for each of them, and they are compared by that"
+            )
+    say("estimate: of the accuracy, ? where it is not to be trusted; adaptation: as judged without labels.")

@@ -1,0 +1,328 @@
+"""The images of a run: source and target opened, the source split, and features in place of images where asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dalib.core.console import CountedProgress, say
+from dalib.core.errors import UserError
+from dalib.core.seeds import derive_seed
+from dalib.data.depth import in_words, likely_range, range_of, ranges_of
+from dalib.data.labels import TargetLabels, hold_out, read_target_labels
+from dalib.data.listing import Listing
+from dalib.data.named import NAMED
+from dalib.data.rows import Concatenated, Selected
+from dalib.data.sources import (
+    LabelledImages,
+    ReadingOptions,
+    UnlabelledImages,
+    listing_of,
+    open_source,
+    open_target,
+    with_whole_numbers,
+)
+from dalib.data.stream import permuted
+from dalib.run import recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dalib.core.types import Augment
+    from dalib.data.depth import Range, WholeNumbers
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.stream import Rows
+    from dalib.run.config import TrainConfig
+    from dalib.run.feature_space import FeatureSpace
+    from dalib.run.recipe import Inputs
+
+SMALL = 2**30
+"""Bytes of images that may be copied in memory; more are read where they are."""
+
+LABELLED_SHARE = 1 / 8
+"""Of the labelled images that the adaptation sees, about so many are of the target, where there are a few."""
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The images of a run, the source split into what is trained on and what is kept to validate."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    target: UnlabelledImages
+    """What is trained on."""
+    to_predict: Rows
+    """The target as predictions see it: the same images, or, of features, the views that predictions average."""
+    whole: WholeSource | None = None
+    """Where there are features to be computed."""
+    labels: TargetLabels | None = None
+    """Of some of the target's images, where they are given: those to learn from."""
+    held_out: TargetLabels | None = None
+    """Those that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
+    joined: LabelledImages | None = None
+    """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
+    ranges: tuple[Range | None, Range | None] = (None, None)
+    """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
+
+    @property
+    def range(self) -> Range | None:
+        """What the models read such images with: the target's range, or the source's where the target has none."""
+        return self.ranges[1] or self.ranges[0]
+
+    @property
+    def train_adapted(self) -> LabelledImages:
+        """The labelled images of the adaptation; the source-only model and the judgement keep to ``train``."""
+        return self.train if self.joined is None else self.joined
+
+
+@dataclass(frozen=True)
+class WholeSource:
+    """The source before it is split, which depends on the seed: what is kept for runs of other seeds is of this."""
+
+    images: Rows
+    training_rows: Tensor
+    """(N,) int64, the rows that are trained on."""
+
+
+def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
+    """Read source and target, and keep a share of the source for validation."""
+    if config.target_labels is not None and config.method == "source-only":
+        raise UserError(
+            f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
+            "leave them out, or leave out --method source-only"
+        )
+    sources, only_target = listed(config)
+    of_source, of_target = ranges(config, sources, only_target)
+    with CountedProgress(f"reading {name_of(config.source)}") as progress:
+        source = open_source(
+            sources,
+            replace(preprocessing, range=of_source),
+            seed=config.seed,
+            partner=config.target,
+            **where_of(config, progress),
+        )
+    with CountedProgress(f"reading {config.target}") as progress:
+        target = open_target(
+            only_target,
+            replace(preprocessing, range=of_target),
+            partner=config.source,
+            **where_of(config, progress),
+        )
+    count = len(source.labels)
+    share = config.data.validation_share
+    kept = round(count * share)
+    if not (0 < kept < count or share == 0):
+        raise UserError(
+            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
+            "expected at least one to validate on and one to train on, or 0 to validate on none"
+        )
+    order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
+    training_rows = order[kept:].sort().values
+    train = _rows(source, training_rows)
+    labels, held_out, joined = None, None, None
+    if config.target_labels is not None:
+        given = read_target_labels(
+            config.target_labels, target.names, source.classes, config.target, argument="--target_labels"
+        )
+        labels, held_out = hold_out(given, config.seed)
+        if not config.features:  # else they are joined as features
+            joined = _joined(train, target, labels, _some(target.images, labels.rows), config.batch)
+    return Domains(
+        train=train,
+        validation=_rows(source, order[:kept]),
+        target=target,
+        to_predict=target.images,
+        whole=WholeSource(source.images, training_rows) if config.features else None,
+        labels=labels,
+        held_out=held_out,
+        joined=joined,
+        ranges=(of_source, of_target),
+    )
+
+
+def listed(config: TrainConfig) -> tuple[list[str | Listing], str | Listing]:
+    """The sources and the target, as listings where they are files of the user's, and what these hold is known."""
+
+    def listing(where: str, argument: str, *, labelled: bool) -> str | Listing:
+        found = None
+        if where not in NAMED:  # of which it is known that they are of 8 bits
+            found = listing_of(where, argument=argument, labelled=labelled, root=config.root)
+        if found is None:
+            return where
+        with CountedProgress(f"looking at {where}") as progress:
+            return with_whole_numbers(found, config.cache, on_progress=progress)
+
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    return [listing(each, "--source", labelled=True) for each in sources], listing(
+        config.target, "--target", labelled=False
+    )
+
+
+def ranges(
+    config: TrainConfig, sources: Sequence[str | Listing], target: str | Listing | None
+) -> tuple[Range | None, Range | None]:
+    """Decides and tells which values are black and white in source and target; None where neither holds such values.
+
+    Raises:
+        UserError: it cannot be decided, and is not given.
+    """
+    given = recipe.ranges_given(config)
+    domains = []
+    for what, listings in (
+        (f"source {name_of(config.source)}", sources),
+        (f"target {config.target}", [] if target is None else [target]),
+    ):
+        files = [each for each in listings if isinstance(each, Listing)]
+        found = [each for listing in files for each in listing.whole_numbers or ()]
+        domains.append((what, found, sum(len(listing.paths) for listing in files)))
+    decided: tuple[Range | None, Range | None]
+    if given is not None:
+        decided = given
+        if not any(found for _, found, _ in domains):
+            say(f"note: --data.range {config.data.range}: no image is of more than 8 bits, others have no use for it")
+    else:
+        for what, found, _ in domains:
+            _require_range(what, found)
+        decided = ranges_of(domains[0][1], domains[1][1])
+    for (what, found, count), black_white in zip(domains, decided, strict=True):
+        if found and black_white is not None:
+            say(f"{what}: {in_words(found, count, black_white)} (--data.range)")
+    return decided
+
+
+def _require_range(what: str, found: Sequence[WholeNumbers]) -> None:
+    if not found:
+        return
+    try:
+        range_of(found)
+    except ValueError as error:
+        low, high = likely_range(found)
+        raise UserError(
+            f"--data.range: {what}: {error}; from these files alone it cannot be told which values are black and "
+            f"white. Give them, as in --data.range={low},{high}, or leave out files that do not belong there"
+        ) from None
+
+
+def repetitions(source: int, labelled: int, batch: int) -> int:
+    """How often each labelled target image stands among the source images, at least once.
+
+    So often that LABELLED_SHARE of them are of the target, and none is seen more than about once a batch: a few images
+    that are seen again and again are learnt by heart. The share is our choice.
+
+    >>> repetitions(12_000, labelled=50, batch=64), repetitions(12_000, labelled=4, batch=64)
+    (34, 200)
+    """
+    share = min(LABELLED_SHARE, labelled / batch)
+    return max(1, round(share / (1 - share) * source / labelled))
+
+
+def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: TrainConfig) -> Domains:
+    """The same domains with features in place of images: random views to train on, plain ones to predict.
+
+    The random views are of the whole source, however it is split, so that runs of other seeds find them.
+    """
+    views, count = inputs.views, config.features
+
+    def random(rows: Rows, view: Augment, domain: str) -> Tensor:
+        with CountedProgress(f"features of {domain}") as progress:
+            return space.random(rows, view, count, domain, progress)
+
+    def plain(rows: Rows, domain: str) -> Tensor:
+        with CountedProgress(f"features of {domain}, plain") as progress:
+            return space.plain(rows, domain, progress)
+
+    source, whole, labels = name_of(config.source), domains.whole, domains.labels
+    assert whole is not None
+    features: Rows = random(whole.images, views.source, source)
+    train, validation = domains.train, domains.validation
+    if len(validation.labels):
+        features = _taken(features, whole.training_rows)
+        validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
+    train, of_target = replace(train, images=features), random(domains.target.images, views.student, config.target)
+    joined = None
+    if labels is not None:
+        labelled = of_target[labels.rows]
+        if config.model.standardize:
+            labelled = _as_if_of(features, labelled, of_target)
+        joined = _joined(train, domains.target, labels, labelled, config.batch)
+    return Domains(
+        train=train,
+        validation=validation,
+        target=replace(domains.target, images=of_target),
+        to_predict=plain(domains.target.images, config.target),
+        labels=labels,
+        held_out=domains.held_out,
+        joined=joined,
+        ranges=domains.ranges,
+    )
+
+
+def identity_of(domains: Domains) -> str:
+    """Digest of which images there are, of the source's labels, in their order, and of the ranges."""
+    digest = hashlib.blake2b(domains.train.labels.numpy().tobytes(), digest_size=16)
+    for name in (*domains.train.names, *domains.validation.names, *domains.target.names):
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+    digest.update(repr(domains.ranges).encode())
+    return digest.hexdigest()
+
+
+def where_of(config: TrainConfig, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:
+    """How data are opened."""
+    return {
+        "strict": config.strict,
+        "root": config.root,
+        "download": config.download,
+        "cache": config.cache,
+        "on_progress": on_progress,
+        "on_note": say,
+    }
+
+
+def name_of(source: str | list[str]) -> str:
+    """One name for one source or several."""
+    return source if isinstance(source, str) else " + ".join(source)
+
+
+def _joined(
+    train: LabelledImages, target: UnlabelledImages, labels: TargetLabels, images: Rows, batch: int
+) -> LabelledImages:
+    """The source's images and the labelled ones of the target, these repeated; ``images`` are one row a label."""
+    times = repetitions(len(train.labels), len(labels.rows), batch)
+    again = torch.arange(len(labels.rows)).repeat(times)
+    parts = [train.images, Selected(images, again)]
+    both = Concatenated(parts)
+    small = isinstance(train.images, Tensor) and train.images.nbytes < SMALL
+    names = tuple(target.names[row] for row in labels.rows[again].tolist())
+    return replace(
+        train,
+        images=both[torch.arange(len(both))] if small else both,
+        labels=torch.cat([train.labels, labels.labels[again]]),
+        names=(*train.names, *names),
+    )
+
+
+def _as_if_of(source: Rows, labelled: Tensor, target: Rows) -> Tensor:
+    """Features (n, V, D) of the target, such that the source's standardisation does to them what the target's would."""
+    from dalib.run.feature_space import standardization  # it imports the networks, and most runs have no features
+
+    of_source, of_target = (standardization(features, torch.device("cpu")) for features in (source, target))
+    return (of_target(labelled.float()) * of_source.std + of_source.mean).to(labelled.dtype)
+
+
+def _some(rows: Rows, indices: Tensor) -> Rows:
+    return rows[indices] if isinstance(rows, Tensor) else Selected(rows, indices)
+
+
+def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
+    names = tuple(labelled.names[index] for index in indices.tolist())
+    return replace(labelled, images=_taken(labelled.images, indices), labels=labelled.labels[indices], names=names)
+
+
+def _taken(rows: Rows, indices: Tensor) -> Rows:
+    """A copy of these rows where they are small, and a selection otherwise."""
+    small = isinstance(rows, Tensor) and rows.nbytes < SMALL
+    return rows[indices] if small else Selected(rows, indices)

@@ -1,0 +1,159 @@
+"""``dalib export``: a run's model in a form that other programs open, checked against PyTorch before it is there.
+
+``onnx`` and ``torch-export`` need no dalib afterwards, and take images that are decoded and scaled
+(:mod:`dalib.models.exported`). ``hf`` is a folder for timm (:mod:`dalib.models.timm_folder`); of timm's networks alone.
+``torch`` is the model's own folder, weights and config.json, for ``dalib.load``: what to keep of a run that is deleted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch.nn import functional as F
+
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.core.files import expanded, put_in_place
+from dalib.engine.predict import predict_probabilities
+from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
+from dalib.models.timm_folder import write_timm_folder
+from dalib.records.folder import RunFolder, write_text
+from dalib.run import recipe
+from dalib.run.load import chosen_model, model_folder, open_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.models.saved import ModelDescription
+
+ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
+
+TOLERANCE = 1e-4
+"""The largest difference of a probability that is let pass."""
+_BATCHES = (1, 3)  # of the check: one image, and a number that the graph was not made with
+_ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
+
+
+def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
+    """Write a run's model to ``out``, whole or not at all, and print how far it is from PyTorch on random images.
+
+    Args:
+        format: ``onnx`` (a file .onnx), ``torch-export`` (a file .pt2), ``torch`` or ``hf`` (folders).
+        out: must not be there yet.
+        model: ``adapted`` or ``source-only``; by default the selected one. It predicts as the run does, with its mean
+            over views if it has one.
+
+    Raises:
+        UserError: something is at ``out``, the network has no such form, a package is missing, or what was
+            written does not predict as PyTorch does.
+    """
+    run, path = RunFolder.of(run), Path(expanded(out))
+    chosen = chosen_model(run.root, model)
+    folder = model_folder(run, chosen.model)
+    _check_place(path, format)
+    say(f"exporting the {chosen.in_words}")
+    network, description = recipe.load_model(folder)
+    images = _random_images(sum(_BATCHES), description.preprocessing)
+    expected = predict_probabilities(network, images, description.preprocessing.normalize, device=torch.device("cpu"))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+        try:
+            made = temporary / path.name  # torch wants the ending
+            _write(made, format, folder)
+            difference = _difference(made, images, expected)
+            if not difference <= TOLERANCE:  # NaN is none
+                raise UserError(
+                    f"--format {format}: the probabilities differ from PyTorch's by up to {difference:.1e}, "
+                    f"{TOLERANCE:.0e} is allowed; nothing was written. Choose another format"
+                )
+            put_in_place(made, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"--out {path}: cannot be written ({error.strerror or error}); make room, or choose another place"
+        ) from error
+    say(f"largest difference from PyTorch {difference:.1e} on {len(images)} images")
+    return path
+
+
+def _difference(made: Path, images: Tensor, expected: Tensor) -> float:
+    """The largest one between the probabilities of what was written and those (N, K) of PyTorch."""
+    probabilities = open_model(made, device="cpu").probabilities
+    found = [probabilities(part) for part in torch.split(images, list(_BATCHES))]
+    return (torch.cat(found) - expected).abs().max().item()
+
+
+def _check_place(path: Path, format: ExportFormat) -> None:
+    if format not in get_args(ExportFormat):
+        raise UserError(f"--format {format}: expected one of {', '.join(get_args(ExportFormat))}")
+    ending = _ENDINGS.get(format)
+    if ending is not None and path.suffix != ending:
+        raise UserError(f"--out {path}: expected a file that ends in {ending} for --format {format}")
+    if ending is None and path.suffix in _ENDINGS.values():
+        raise UserError(f"--out {path}: --format {format} is a folder; expected a name without {path.suffix}")
+    if path.exists() or path.is_symlink():
+        raise UserError(f"--out {path}: there is something already; remove it or give another name")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--out {path}: its folder does not exist; make it first")
+
+
+def _write(path: Path, format: ExportFormat, folder: Path) -> None:
+    model, description = recipe.load_classifier(folder)
+    if format == "torch":
+        path.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            shutil.copyfile(folder / name, path / name)
+        write_text(path / "README.md", _readme(description))
+        return
+    if format == "hf":
+        path.mkdir()
+        try:
+            write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
+        except ValueError as error:
+            raise UserError(f"--format hf: {error}; expected --format onnx, torch-export or torch") from None
+        return
+    predictor = recipe.make_predictor(ready_to_trace(model, description.preprocessing), description.architecture)
+    try:
+        program = traced(predictor.eval(), description.preprocessing)
+        (write_onnx if format == "onnx" else write_program)(path, program, description)
+    except UserError:
+        raise
+    except Exception as error:  # what torch cannot trace or translate it tells in many ways
+        what = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"--format {format}: torch cannot export this network ({what}); choose another format"
+        ) from error
+
+
+def _random_images(count: int, preprocessing: Preprocessing) -> Tensor:
+    """(count, C, size, size) uint8 with shapes and noise, as photographs have both; the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, preprocessing.channels)
+    coarse = torch.rand(*shape, 4, 4, generator=generator)
+    smooth = F.interpolate(coarse, size=(preprocessing.size,) * 2, mode="bilinear", align_corners=False)
+    noise = torch.randn(*shape, preprocessing.size, preprocessing.size, generator=generator)
+    return (smooth * 255 + 12 * noise).clamp(0, 255).round().to(torch.uint8)
+
+
+def _readme(description: ModelDescription) -> str:
+    return f"""# A classifier of {len(description.classes)} classes
+
+{", ".join(description.classes)}
+
+config.json says what the network is and how it is fed, model.safetensors holds its weights. dalib opens it:
+
+```python
+import dalib
+
+predictor = dalib.load("THIS FOLDER")
+predictor("photo.jpg")
+```
+
+or `dalib predict "THIS FOLDER" --images photos/ --out photos.csv`.
+"""

@@ -1,0 +1,206 @@
+"""Training on features of a frozen backbone in place of images: what differs from training on images, in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import platform
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from dalib.augment.stored import Standardized
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.data.cache import default_cache_folder, writable_cache_folder
+from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
+from dalib.models.averaged import FixedWarps
+from dalib.models.inference import FastInference, fast_inference
+from dalib.records.folder import read_json, write_json
+from dalib.run import recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Generator, Tensor, nn
+
+    from dalib.core.types import Augment
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.stream import Rows
+    from dalib.models.classifier import ImageClassifier
+    from dalib.run.recipe import Inputs
+
+SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The pooled features of a network's frozen backbone, and the way back to a whole network.
+
+    Attributes:
+        network: backbone with its weights; what follows it is trained elsewhere.
+        preprocessing: how rows become its input.
+        store: where features are kept.
+        plain_views: what predictions are the mean over.
+    """
+
+    network: ImageClassifier
+    preprocessing: Preprocessing
+    store: FeatureStore
+    device: torch.device
+    plain_views: tuple[Augment, ...]
+    _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        network: ImageClassifier,
+        preprocessing: Preprocessing,
+        folder: Path,
+        device: torch.device,
+        averaged_views: int,
+    ) -> FeatureSpace:
+        """Predictions are of plain images, or the mean over so many fixed warps."""
+        views: list[Augment] = [_Plain(preprocessing.normalize)]
+        if averaged_views:
+            warps = FixedWarps(averaged_views, flip=True).to(device)
+            views = [_Plain(preprocessing.normalize, warps, number) for number in range(averaged_views)]
+        return cls(network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views))
+
+    def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Features (N, V, D) float16 of the views that predictions are made of."""
+        return self._features(rows, self.plain_views, repr(self.plain_views), source, on_progress)
+
+    def random(
+        self,
+        rows: Rows,
+        view: Augment,
+        count: int,
+        source: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Features (N, count, D) float16 of random views."""
+        return self._features(rows, (view,) * count, repr(view), source, on_progress)
+
+    @property
+    def width(self) -> int:
+        """D, the number of features."""
+        return cast("int", self.network.backbone.out_features)
+
+    def inputs(
+        self, architecture: dict[str, Any], of_source: Standardized | None = None, of_target: Standardized | None = None
+    ) -> Inputs:
+        """How a head is trained here, see :func:`dalib.run.recipe.feature_inputs`."""
+        return recipe.feature_inputs(architecture, self.width, of_source, of_target)
+
+    def whole(self, head: nn.Module, of_target: Standardized | None) -> ImageClassifier:
+        """The network that takes images, with what was trained on features."""
+        self.network.load_state_dict(head.state_dict(), strict=False)
+        if of_target is not None:
+            self.network.set_feature_statistics(of_target.mean, of_target.std)
+        return self.network
+
+    @staticmethod
+    def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What of a whole network's weights a head has."""
+        return {name: tensor for name, tensor in state.items() if not name.startswith("backbone.")}
+
+    def _features(
+        self,
+        rows: Rows,
+        views: Sequence[Augment],
+        described: str,
+        source: str,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> Tensor:
+        count = len(rows)
+        batch = 8 if self.device.type == "cpu" else 64  # on a CPU, fresh memory for more costs more than it saves
+        size, channels = self.preprocessing.input_size, self.preprocessing.channels
+
+        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            if not self._fast:  # made where there is something to extract, and once, because trying ways takes seconds
+                whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
+                self._fast.append(_fastest(whole, (batch, channels, size, size), self.store.folder / "fastest.json"))
+
+            def done(number: int) -> None:
+                on_batch(number)
+                if on_progress is not None:
+                    on_progress(number, count)
+
+            extract_features(
+                self._fast[0],
+                rows,
+                views,
+                device=self.device,
+                seed=SEED,
+                batch=batch,
+                into=into,
+                start=start,
+                on_batch=done,
+            )
+
+        # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
+        layers = repr((self.network.backbone, self.network.pool_layer))
+        weights = weights_fingerprint(self.network.backbone.state_dict())
+        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED)
+        shape = (count, len(views), self.width)
+        return self.store.features(key, shape, extract, source=source)
+
+
+def _fastest(model: nn.Module, shape: tuple[int, int, int, int], note: Path) -> FastInference:
+    """The fastest way to call a network, measured once on a machine: features made again are the same to the bit."""
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads()))
+    key = hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+    choices: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # none yet, or damaged: measured anew
+        choices = read_json(note)
+    known = choices.get(key)
+    fast = fast_inference(model, shape, known=None if known is None else (known["variant"], known["chunk"]))
+    if known is None:
+        write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
+    return fast
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Normalised, and seen through one of the fixed warps if there are any."""
+
+    normalize: Callable[[Tensor], Tensor]
+    warps: FixedWarps | None = None
+    number: int = 0
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        values = self.normalize(images)
+        return values if self.warps is None else self.warps(values, self.number)
+
+    def __repr__(self) -> str:  # names the features on disk, beside the preprocessing; no address in memory
+        return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
+
+
+def features_folder() -> Path:
+    """Where features are kept."""
+    return writable_cache_folder(default_cache_folder(), say) / "features"
+
+
+def standardization(features: Rows, device: torch.device) -> Standardized:
+    """By mean and standard deviation (D,) over the images and views of features (N, V, D), for use on that device.
+
+    Some rows at a time, in float64: in one piece they would take twice the memory of what is stored.
+    """
+
+    def mean_of(change: Callable[[Tensor], Tensor]) -> Tensor:
+        parts = torch.split(torch.arange(len(features)), 4096)
+        sums = [change(one_by_one(features[part]).double()).mean(dim=0) * len(part) for part in parts]
+        return torch.stack(sums).sum(dim=0) / len(features)
+
+    mean = mean_of(lambda values: values)
+    deviation = mean_of(lambda values: (values - mean).square()).sqrt()
+    return Standardized(mean.float().to(device), deviation.float().clamp_min(1e-5).to(device))
+
+
+def one_by_one(features: Tensor) -> Tensor:
+    """(N, V, D) -> (N V, D) float32: each view as an image of its own."""
+    return features.flatten(0, 1).float()

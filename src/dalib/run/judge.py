@@ -1,0 +1,215 @@
+"""What a run comes to: what its models say is kept, and the two are compared without target labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from dalib.core.files import put_in_place
+from dalib.engine.predict import predict_probabilities
+from dalib.judge.accuracy import reliability_bins
+from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
+from dalib.judge.chance import is_at_chance, without_chance
+from dalib.judge.estimate import (
+    AccuracyEstimate,
+    estimate_class_accuracy,
+    expected_calibration_error,
+    fit_temperature,
+    proxy_a_distance,
+)
+from dalib.judge.evidence import Evidence, Scored
+from dalib.judge.guard import compare, shared_representation
+from dalib.judge.signs import head_classes
+from dalib.judge.structure import structure_of
+from dalib.records.folder import write_json
+from dalib.report.sheets import write_embedding, write_samples
+from dalib.run.prior import estimated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import Tensor, nn
+
+    from dalib.judge.structure import Representation, Structure
+    from dalib.records.folder import RunFolder
+    from dalib.run.config import TrainConfig
+    from dalib.run.domains import Domains
+    from dalib.run.recipe import Inputs
+    from dalib.run.training import Trained
+
+BINS = 10
+FEWEST_TO_JUDGE = 20
+"""Validation images; from fewer nothing is estimated."""
+
+
+def all_of(
+    evidence: Evidence, predictor: nn.Module, domains: Domains, inputs: Inputs, device: torch.device
+) -> Evidence:
+    """What the finished model says of every validation and target image, as it will predict; without features."""
+    target = predict_probabilities(predictor, domains.to_predict, inputs.plain, device=device)
+    validation = evidence.validation
+    if len(evidence.labels):
+        validation = predict_probabilities(predictor, domains.validation.images, inputs.plain_source, device=device)
+    return Evidence(validation, evidence.labels, target)
+
+
+def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
+    """predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
+    tensors = {"validation/labels": domains.validation.labels.contiguous()}
+    for name, evidence in said.items():
+        tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.contiguous()}
+    temporary = run.predictions.with_suffix(".tmp")
+    save_file(tensors, temporary)
+    put_in_place(temporary, run.predictions)
+    write_json(run.images, {"target": list(domains.target.names), "validation": list(domains.validation.names)})
+
+
+def judge(
+    trained: Mapping[str, Trained],
+    said: Mapping[str, Evidence],
+    config: TrainConfig,
+    classes: Sequence[str],
+    representation: Representation | None = None,
+) -> dict[str, Any]:
+    """Returns what judgement.json holds (:mod:`dalib.records.folder`).
+
+    Args:
+        trained: the models by their names.
+        said: what each says of every image.
+        classes: C names.
+        representation: features that neither model has trained, where there are some.
+    """
+    name = "adapted" if "adapted" in trained else "source-only"
+    own = trained[name]
+    scored = {  # against the same shares, those that the checkpoints were chosen by
+        name: Scored.of(each.evidence, config.self_ensemble.threshold, prior=own.prior)
+        for name, each in trained.items()
+    }
+    structure = _structure(representation, [each.evidence for each in trained.values()], len(classes))
+    heads = None if structure is None else head_classes(structure)
+    verdict = compare(
+        scored["source-only"] if len(scored) > 1 else None,
+        scored[name],
+        name=name,
+        classes=classes,
+        stopped=own.stopped,
+        structure=structure,
+    )
+    at_chance = [name for name, each in trained.items() if _learnt_nothing(each.evidence)]
+    verdict = without_chance(
+        verdict, at_chance, {name: each.evidence.validation_accuracy for name, each in trained.items()}
+    )
+    shipped = verdict.better if config.keep == "better" else "adapted"
+    if shipped not in trained:
+        shipped = next(iter(trained))
+    reasons = list(verdict.reasons)
+    if shipped != verdict.better and len(trained) > 1:
+        reasons.append("The adapted model is selected all the same, as --keep adapted asks")
+    distances = {name: _distance(each.evidence) for name, each in trained.items()}
+    judgement: dict[str, Any] = {
+        "shipped": shipped,
+        "outcome": verdict.outcome,
+        "headline": verdict.headline,
+        "probability": verdict.probability,
+        "reasons": reasons,
+        "at_chance": at_chance,
+        "models": {
+            name: {
+                "scores": _finite(scored[name].scores),
+                **({"signs": asdict(verdict.signs[name])} if name in verdict.signs else {}),
+                **_estimates(said[name], trained[name].evidence, name, heads),
+            }
+            for name in trained
+        },
+        "distance": distances[shipped],
+    }
+    if (votes := verdict.votes) is not None:
+        judgement["votes"] = {
+            "adapted": votes.first,
+            "source-only": votes.second,
+            "differ": votes.differ,
+            "count": votes.count,
+        }
+    if "adapted" in trained:
+        adapted = trained["adapted"]
+        judgement["selection"] = {
+            "step": adapted.step,
+            "of": config.steps,
+            "score": config.select,
+            "reason": adapted.stopped or _SELECTED[config.select],
+        }
+        shares = adapted.prior
+        judgement["prior"] = {
+            "kind": config.prior,
+            "shares": None if shares is None else [float(share) for share in shares],
+            "estimate": estimated(said["adapted"]).tolist() if len(own.evidence.labels) else None,
+        }
+    return judgement
+
+
+_SELECTED = {
+    "last": "the last step",
+    "most-confident": "the evaluation with the largest share of confident target images",
+    "judged": "the evaluation with the highest class correlation (Corr-C) of its predictions for the target",
+}
+
+
+def write_pictures(
+    run: RunFolder, trained: Mapping[str, Trained], said: Mapping[str, Evidence], domains: Domains, seed: int
+) -> None:
+    """Sample images with what the models say of them, and the map of the models' features."""
+    probabilities = {name: evidence.target for name, evidence in said.items()}
+    write_samples(run.samples, domains.target, probabilities, domains.train.classes, seed)
+    features: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+    for name, each in trained.items():
+        of_source, of_target = each.evidence.validation_features, each.evidence.target_features
+        if of_source is not None and of_target is not None:
+            features[name] = (of_source, each.evidence.labels, of_target, each.evidence.target.argmax(dim=1))
+    if features:
+        write_embedding(run.embedding, features, seed)
+
+
+def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
+    """What features show of the target: those that were given, or those of all models together."""
+    known = representation or shared_representation(models)
+    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes)
+
+
+def _estimates(said: Evidence, judged: Evidence, name: str, heads: Tensor | None) -> dict[str, Any]:
+    """What is estimated of a model: from all of its predictions, and the accuracy from the images that judge."""
+    if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
+        return {}
+    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
+    return {
+        "estimate": _plain(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
+        "classes": [_plain(each) for each in estimate_class_accuracy(said.validation, said.labels, said.target)],
+        "calibration": {
+            "temperature": fit_temperature(said.validation, said.labels),
+            "error": expected_calibration_error(said.validation, said.labels, BINS),
+            "bins": reliability_bins(said.validation, said.labels, BINS),
+        },
+    }
+
+
+def _learnt_nothing(evidence: Evidence) -> bool:
+    """Whether a model is at chance on the source's validation images; never so where there are few."""
+    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1))
+
+
+def _distance(evidence: Evidence) -> float | None:
+    of_source, of_target = evidence.validation_features, evidence.target_features
+    if of_source is None or of_target is None or min(len(of_source), len(of_target)) < FEWEST_TO_JUDGE:
+        return None
+    return proxy_a_distance(of_source, of_target)
+
+
+def _plain(estimate: AccuracyEstimate) -> dict[str, Any]:
+    return asdict(replace(estimate, value=None if math.isnan(estimate.value) else estimate.value))  # type: ignore[arg-type] # JSON knows no NaN
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if math.isfinite(value)}

@@ -1,0 +1,232 @@
+"""A model, from wherever it was left, as a function of images: what ``dalib.load`` gives."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from dalib.core.errors import UserError
+from dalib.core.files import expanded
+from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
+from dalib.data.depth import beyond, beyond_in_words
+from dalib.data.sources import picture_of
+from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
+from dalib.models.timm_folder import is_timm_folder, read_timm_folder
+from dalib.records.folder import RunFolder
+from dalib.run import recipe
+from dalib.run.measure import models_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from dalib.data.depth import Range
+
+_BATCH = 64
+_ENDINGS = (".onnx", ".pt2")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image."""
+
+    label: str
+    """The most probable class."""
+    confidence: float
+    """Its probability."""
+    probabilities: dict[str, float]
+    """Of each class, the most probable first."""
+
+
+class Predictor:
+    """Predicts images; make one with :func:`load`.
+
+    Call it with one image, for a :class:`Prediction`, or with a list of them, for a list. An image is a path, a PIL
+    image, or an array (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the scale [0, 1].
+
+    An image file of whole numbers beyond 8 bits is read with the range that the model was trained with; a UserWarning
+    names one with values outside of it.
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+
+    def __init__(self, model: OpenedModel, name: str = "") -> None:
+        self.model = model
+        self.classes = model.description.classes
+        self.name = name
+        """Which model it is, and who selected it: ``adapted model (selected by measurement on 200 labelled images)``;
+        empty for one that is not of a run."""
+
+    def __repr__(self) -> str:
+        return f"<Predictor: {self.name or 'model'}, {len(self.classes)} classes>"
+
+    @overload
+    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    @overload
+    def __call__(self, images: str | Path | Image.Image | np.ndarray | Tensor) -> Prediction: ...
+    def __call__(self, images: Any) -> Prediction | list[Prediction]:
+        if not isinstance(images, list | tuple):
+            return self([images])[0]
+        found: list[Prediction] = []
+        for first in range(0, len(images), _BATCH):
+            rows = np.stack([self._pixels(each) for each in images[first : first + _BATCH]])
+            found += [self._prediction(each) for each in self.model.probabilities(torch.from_numpy(rows))]
+        return found
+
+    def _pixels(self, image: Any) -> np.ndarray:
+        """(C, size, size) uint8."""
+        preprocessing = self.model.description.preprocessing
+        try:
+            if isinstance(image, str | Path):
+                path = Path(expanded(image))
+                _warn_beyond(path, preprocessing.range)
+                with pillow_warnings_as_errors():
+                    return read_pixels(path, preprocessing)
+            if isinstance(image, Image.Image):
+                image = ImageOps.exif_transpose(image)
+            return preprocessing.pixels(picture_of(image))
+        except Exception as error:  # decoders raise whatever they like
+            what = image if isinstance(image, str | Path) else type(image).__name__
+            raise UserError(f"image {what}: {reason(error)}") from error
+
+    def _prediction(self, probabilities: Tensor) -> Prediction:
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        values = probabilities.tolist()
+        shares = {self.classes[number]: values[number] for number in order}
+        return Prediction(self.classes[order[0]], values[order[0]], shares)
+
+
+def _warn_beyond(path: Path, black_white: Range | None) -> None:
+    if black_white is not None and (clipped := beyond(whole_numbers([path], threads=1), black_white)):
+        warnings.warn(beyond_in_words(clipped, black_white), stacklevel=5)
+
+
+def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
+    """The model of a run's folder, or of what ``dalib export`` wrote.
+
+    Args:
+        path: the folder of a run or of an exported model, or a file that ends in .onnx or .pt2.
+        model: of a run: ``adapted`` or ``source-only``; by default the selected one. The predictor's ``name``, and
+            what it prints, say which it is and who selected it.
+        device: auto, cpu or cuda.
+
+    Raises:
+        UserError: no such model, or files that are damaged.
+    """
+    chosen = chosen_model(path, model)
+    return Predictor(open_model(path, model=chosen.model, device=device), chosen.in_words)
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """One model, of a run or alone: ``model`` is its name in the run, ``in_words`` says which it is and why it is it.
+
+    Both are None and empty where a path is not a run's.
+    """
+
+    model: str | None = None
+    in_words: str = ""
+
+
+def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
+    """The model of that name, or the run's selected one: looked up once, so that a switch meanwhile changes nothing.
+
+    Raises:
+        UserError: not a run nor a model, or no model of that name.
+    """
+    place = Path(expanded(path))
+    if _is_one_model(place):
+        _place_of(place, model)  # refuses a name
+        return ChosenModel()
+    run = RunFolder.existing(place)
+    model_folder(run, model)  # refuses a name that the run does not have
+    models, selection = models_of(run), run.selection()
+    name = model or next(iter(models))
+    if len(models) == 1:
+        return ChosenModel(name, f"{name} model (the only one of this run)")
+    if name == selection.model:
+        return ChosenModel(name, f"{name} model ({selection.reason})")
+    return ChosenModel(name, f"{name} model (asked for; {selection.model} is {selection.reason})")
+
+
+def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
+    """As :func:`load`, for rows of stored images."""
+    place = _place_of(Path(expanded(path)), model)
+    where = recipe.make_device(device)
+    if place.is_file():
+        if place.suffix.lower() == ".onnx":
+            return read_onnx(place, where, fall_back=device == "auto")
+        return read_program(place, where)
+    if is_timm_folder(place):
+        return read_timm_folder(place, where)
+    predictor, description = recipe.load_model(place)
+    network = PixelsToProbabilities(predictor, description.preprocessing).eval().to(where)
+    # convolutions read it faster; the order of sums changes, and with it the last bits
+    network = network.to(memory_format=torch.channels_last)
+
+    def probabilities(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = network(images.to(where, memory_format=torch.channels_last))
+        return found.cpu()
+
+    return OpenedModel(description, probabilities)
+
+
+def identity_of(path: str | Path, *, model: str | None = None) -> str:
+    """The digest of the files of a model: another model has another one. Errors as :func:`load`."""
+    place = _place_of(Path(expanded(path)), model)
+    digest = hashlib.blake2b(digest_size=16)
+    for each in [place] if place.is_file() else sorted([place / "config.json", *place.glob("*.safetensors")]):
+        digest.update(f"{each.name} {each.stat().st_size}\n".encode())
+        with each.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def model_folder(run: RunFolder, model: str | None) -> Path:
+    """The folder of a run's model; None is the selected one.
+
+    Raises:
+        UserError: none of that name.
+    """
+    models = models_of(run)
+    if model is not None and model not in models:
+        raise UserError(f"--model {model}: this run has {', '.join(models)}")
+    return models[model] if model else next(iter(models.values()))
+
+
+def _place_of(path: Path, model: str | None) -> Path:
+    """The file or the folder of a model that a path means."""
+    if not _is_one_model(path):
+        return model_folder(RunFolder.existing(path), model)
+    if model is not None:
+        raise UserError(f"--model {model}: {path} is one model; give the folder of a run, or leave out --model")
+    return path
+
+
+def _is_one_model(path: Path) -> bool:
+    """Whether it is one model, exported or a folder of its own, and not a run.
+
+    Raises:
+        UserError: an exported file that is not there.
+    """
+    if path.suffix.lower() in _ENDINGS and not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"RUN {path}: no such file")
+        return True
+    return _holds_a_model(path)
+
+
+def _holds_a_model(folder: Path) -> bool:
+    names: Sequence[str] = ("config.json", "model.safetensors")
+    return all((folder / name).is_file() for name in names)

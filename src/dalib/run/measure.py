@@ -1,0 +1,215 @@
+"""``dalib eval``: the models of a run, measured against labels, which say which of them is selected."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.errors import UserError
+from dalib.core.files import expanded, quoted
+from dalib.data.labels import is_query
+from dalib.data.named import default_evaluation
+from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
+from dalib.engine.predict import predict_probabilities
+from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
+from dalib.judge.estimate import expected_calibration_error
+from dalib.judge.paired import paired_difference_interval
+from dalib.models.saved import load_description
+from dalib.records.folder import Measurement, RunFolder, read_json, write_json
+from dalib.run import recipe
+from dalib.run.feature_space import FeatureSpace, features_folder
+from dalib.run.select import settle
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from dalib.data.sources import CachePolicy, LabelledImages
+    from dalib.data.stream import Rows
+
+BINS = 10  # of the reliability diagram
+
+
+def evaluate(
+    run: RunFolder | str | Path,
+    data: str,
+    *,
+    device: str = "auto",
+    strict: bool = False,
+    root: str | None = None,
+    download: bool = False,
+    cache: CachePolicy = "disk",
+) -> dict[str, Any]:
+    """Measure every model of the run against labels, and keep the result in the run's folder.
+
+    Where the 95% interval of the difference leaves out 0, the better model becomes the selected one, unless the user
+    has chosen (:func:`dalib.run.select.keep`), or the images are those of the run's source.
+
+    Args:
+        data: a folder with a folder of images for each class, ``digits-held-out``, or a named test set.
+        root, download: where named sets are, and whether to fetch one that is not there.
+        cache: where decoded images are kept, as for ``train``.
+
+    Returns:
+        What is written to ``evaluations/NAME.json`` (:mod:`dalib.records.folder`).
+    """
+    run, data = RunFolder.of(run), expanded(data)
+    if is_query(data):
+        raise UserError(
+            f"--data {data}: a list of `dalib query`, whose images were chosen where labels tell most; expected "
+            f"--labels {quoted(data)}, which accounts for that"
+        )
+    description = load_description(next(iter(models_of(run).values())))
+    where = recipe.make_device(device)
+    with CountedProgress(f"reading {data}") as progress:
+        labelled = open_labelled(
+            data,
+            description.preprocessing,
+            description.classes,
+            strict=strict,
+            root=root,
+            download=download,
+            cache=cache,
+            on_progress=progress,
+            on_note=say,
+        )
+    result = measure(run, data, labelled, where)
+    decide(run, result)
+    return result
+
+
+def decide(run: RunFolder, result: dict[str, Any], *, held: bool = False) -> None:
+    """Let what :func:`measure` returned decide the run's selection, and print what came of it.
+
+    Args:
+        held: whether the caller holds the run's lock, as a training does.
+    """
+    measured = measurement_of(result)
+    if measured is None:
+        say(run.selection().sentence + "; it is the only one")
+        return
+    if _is_of_source(run, measured.data):
+        say(f"{measured.data} is of the run's source and says nothing of the target. {run.selection().sentence}")
+        return
+    say(settle(run, measured, held=held))
+    say_if_optimistic(run, "evaluation", measured.data)
+
+
+def measurement_of(result: dict[str, Any]) -> Measurement | None:
+    """Both models in what :func:`measure` returned; None where there are not both."""
+    if "paired" not in result:
+        return None
+    first, second, count = result["paired"]["adapted"], result["paired"]["source_only"], result["count"]
+    low, high = paired_difference_interval(first, second, count)
+    adapted, source_only = (result["models"][name]["accuracy"] for name in ("adapted", "source-only"))
+    return Measurement(
+        str(result["data"]), "evaluation", count, adapted, source_only, (first - second) / count, low, high
+    )
+
+
+def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
+    """Print a warning where the model was selected by these very labels."""
+    selection = run.selection()
+    if selection.chosen_on(labels, data):
+        say(
+            f"note: the {selection.model} model was selected by these labels, so its accuracy on them is a little too "
+            "high; for a fair number measure on labels that had no part in selecting it"
+        )
+
+
+def _is_of_source(run: RunFolder, data: str) -> bool:
+    """Whether the labelled set is the run's source or the test set of it, and not of the target."""
+    summary = read_json(run.summary)
+    source, target = str(summary.get("source", "")), str(summary.get("target", ""))
+    if data in (target, default_evaluation(target)):
+        return False
+    if data in (source, default_evaluation(source)):
+        return True
+    return Path(source).exists() and Path(data).exists() and Path(source).resolve() == Path(data).resolve()
+
+
+def measure(
+    run: RunFolder, data: str, labelled: LabelledImages, device: torch.device, *, asked: bool = True
+) -> dict[str, Any]:
+    """Measure every model of the run on ``labelled``, print and write the result; ``asked`` is whether the user did."""
+    predictions = {name: _predicted(folder, labelled.images, data, device) for name, folder in models_of(run).items()}
+    say_unreadable(labelled.unreadable)
+    labels = labelled.labels
+    models: dict[str, Any] = {}
+    right: dict[str, Tensor] = {}
+    for name, probabilities in predictions.items():
+        predicted = probabilities.argmax(dim=1)
+        right[name] = predicted == labels
+        correct = int(right[name].sum())
+        models[name] = {
+            "accuracy": correct / len(predicted),
+            "interval": wilson_interval(correct, len(predicted)),
+            "confusion": confusion_matrix(labels, predicted, len(labelled.classes)).tolist(),
+            "calibration": {
+                "error": expected_calibration_error(probabilities, labels, BINS),
+                "bins": reliability_bins(probabilities, labels, BINS),
+            },
+        }
+        low, high = models[name]["interval"]
+        say(f"{name:12} {correct / len(predicted):.1%} of {len(predicted)} images of {data} ({low:.1%} to {high:.1%})")
+    result = {
+        "data": data,
+        "count": len(labels),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "classes": list(labelled.classes),
+        "models": models,
+        "asked": asked,
+    }
+    if {"adapted", "source-only"} <= right.keys():
+        adapted, source_only = right["adapted"], right["source-only"]
+        result["paired"] = {
+            "adapted": int((adapted & ~source_only).sum()),
+            "source_only": int((source_only & ~adapted).sum()),
+        }
+    file = data
+    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
+        file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    write_json(run.evaluations / f"{file}.json", result)
+    return result
+
+
+def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> Tensor:
+    """Probabilities (N, K) of a saved model; where its backbone is frozen, from features that are kept for the next."""
+    model, description = recipe.load_classifier(folder)
+    architecture = description.architecture
+    if not architecture.get("features"):
+        predictor = recipe.make_predictor(model, architecture).eval().to(device)
+        return predict_probabilities(predictor, rows, description.preprocessing.normalize, device=device)
+    space = FeatureSpace.of(model, description.preprocessing, features_folder(), device, architecture["averaged_views"])
+    inputs = space.inputs(architecture)
+    head = recipe.make_classifier(inputs.architecture, len(description.classes))
+    head.load_state_dict(space.without_backbone(model.state_dict()))
+    with CountedProgress(f"features of {source}, plain") as progress:
+        features = space.plain(rows, source, progress)
+    return predict_probabilities(
+        recipe.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device
+    )
+
+
+def models_of(run: RunFolder) -> dict[str, Path]:
+    """The run's models by name, at least one.
+
+    Raises:
+        UserError: none yet.
+    """
+    models = run.models()
+    if not models:
+        raise UserError(
+            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {quoted(run.root)})"
+        )
+    return models
+
+
+def slug(where: str) -> str:
+    """A name for a file or folder, of the last part of a path or of any other name."""
+    name = Path(where).resolve().name if os.sep in where else where
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:60].strip(".") or "data"

@@ -1,0 +1,392 @@
+"""``dalib predict``: any number of images through a model in constant memory, going on where a kill ended it.
+
+Rows are written batch by batch to ``OUT.part``; ``OUT.part.json`` says how far they are::
+
+    {"of": digest of the images' names and of the model's files, "done": files, "bytes": of OUT.part, "rows": n,
+     "unreadable": n, "examples": [[path, reason]], "beyond": n,
+     "examples_beyond": [what such a file holds]}
+
+The same command again drops what was written after these bytes and goes on after these files, in the same batches, so
+that the result is the one of a command that was never stopped. In the end ``OUT.part`` gets the name of ``OUT``; a
+Parquet file is made of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.errors import UserError
+from dalib.core.files import csv_text, expanded, locked, put_in_place, sync
+from dalib.data.decoding import Unreadable, decode, whole_numbers
+from dalib.data.depth import WholeNumbers, beyond, beyond_in_words
+from dalib.data.listing import list_names
+from dalib.data.sources import read_folder
+from dalib.records.folder import RunFolder, read_json, write_json
+from dalib.run.load import chosen_model, identity_of, open_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    from torch import Tensor
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.sources import CachePolicy
+    from dalib.models.exported import OpenedModel
+
+COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
+
+ENDINGS = ("", ".csv", ".txt", ".parquet")
+"""Of the file to write; a table of commas under another name would not open as what it says that it is."""
+
+_BATCH = 256
+_KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
+_EXAMPLES = 5  # of unreadable files
+_ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
+
+Batch = tuple["Tensor", list[str], tuple[Unreadable, ...], "Sequence[WholeNumbers]"]
+"""(N, C, size, size) uint8, their N names, the files that could not be read, and those with values beyond the range."""
+
+
+def predict(
+    run: RunFolder | str | Path,
+    images: str,
+    out: str,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    strict: bool = False,
+    cache: CachePolicy = "off",
+) -> int:
+    """Write ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
+
+    A command that was killed goes on when it is given again. Images are known by their names: those that have changed
+    in between under the same name are not noticed.
+
+    Args:
+        run: a run, its folder, or what ``dalib export`` wrote.
+        images: a folder of images, flat or nested, or a list of them.
+        out: a CSV file, or with the ending .parquet a Parquet file; written whole or not at all. One that is there is
+            replaced.
+        model: of a run: ``adapted`` or ``source-only``; by default the selected one. It is printed which one it is.
+        strict: refuse unreadable images; otherwise they are told and have no row.
+        cache: where decoded images are kept, as for ``train``; off needs the same memory for any number of images,
+            beside that for their names.
+
+    Returns:
+        How many images were predicted.
+
+    Raises:
+        UserError: bad input; ``OUT.part`` is of other images or of another model, or another process writes it; a full
+            disk.
+    """
+    images, out = expanded(images), expanded(out)
+    if Path(out).suffix.lower() not in ENDINGS:
+        raise UserError(
+            f"--out {out}: expected a name that ends in .csv, or in .parquet; other kinds of files are not written"
+        )
+    place, path = run.root if isinstance(run, RunFolder) else Path(expanded(run)), Path(out)
+    if path.is_dir():
+        raise UserError(f"--out {out}: expected a file, this is a folder; name a file in it, such as {path}/street.csv")
+    chosen = chosen_model(place, model)
+    model = chosen.model
+    opened = open_model(place, model=model, device=device)
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--out {out}: its folder does not exist; make it first")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow(out)
+    source = _open(images, opened.description.preprocessing, strict, cache)
+    of = _digest_of([identity_of(place, model=model), str(_BATCH), *opened.description.classes], source)
+    part = _Part(path, of)
+    try:
+        with locked(part.lock, wait=False) as lock:
+            if lock == "busy":
+                raise UserError(f"--out {out}: another process is writing it; wait for it or give another name")
+            if chosen.in_words:
+                say(f"predicting with the {chosen.in_words}")
+            return _predict_all(opened, source, part, images, strict)
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: {error.filename or part.rows} cannot be written ({error.strerror or error}); make room, or "
+            "let it be written, and give the same command again, which goes on"
+        ) from error
+
+
+def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str, strict: bool) -> int:
+    """Bring ``part`` to its end and publish it; the number of its rows."""
+    total = len(source.names)
+    progress = part.begin(images, total)
+    try:
+        with CountedProgress("predictions") as shown:
+            for rows, names, unreadable, clipped in _batches(source, progress.done):
+                if unreadable and strict:
+                    first = unreadable[0]
+                    raise UserError(f"--images {images}: {first.path}: {first.reason}; leave out --strict to skip it")
+                text = _lines(names, opened.probabilities(rows), opened.description.classes) if names else ""
+                part.add(text, names, unreadable, clipped)
+                shown(progress.done, total)
+    except KeyboardInterrupt:
+        say(f"{part.rows}: {progress.done} of {total} images; the same command goes on from there")
+        raise
+    finally:
+        part.end()
+    black_white = opened.description.preprocessing.range
+    if progress.beyond and black_white is not None:
+        say(beyond_in_words([WholeNumbers(*each) for each in progress.examples_beyond], black_white, progress.beyond))
+    told = [*(Unreadable(*each) for each in progress.examples), *source.unreadable]
+    if not progress.rows:
+        part.remove()
+        example = f" (for instance {told[0].path}: {told[0].reason})" if told else ""
+        raise UserError(f"--images {images}: none of its {total} images can be read{example}")
+    say_unreadable(told[:_EXAMPLES], count=progress.unreadable + len(source.unreadable))
+    part.publish()
+    return progress.rows
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Images by number, to be read some at a time."""
+
+    names: Sequence[str]
+    read: Callable[[int, int], Batch]
+    """Those from the first number up to the second."""
+    unreadable: tuple[Unreadable, ...]
+    """What is known already."""
+
+
+def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CachePolicy) -> _Source:
+    if cache != "off":
+        with CountedProgress(f"reading {images}") as progress:
+            kept = read_folder(
+                Path(images),
+                preprocessing,
+                argument="--images",
+                strict=strict,
+                cache=cache,
+                on_progress=progress,
+                on_note=say,
+            )
+        return _Source(
+            kept.names,
+            lambda first, end: (kept.images[torch.arange(first, end)], list(kept.names[first:end]), (), ()),
+            kept.unreadable,
+        )
+    every, unreadable, notes = list_names(images, argument="--images")
+    for note in notes:
+        say(note)
+    if unreadable and strict:
+        some = unreadable[0]
+        raise UserError(f"--images {images}: {some.path}: {some.reason}; leave out --strict to skip it")
+
+    def read(first: int, end: int) -> Batch:
+        names = every[first:end]
+        paths = [Path(name) for name in names]
+        rows, positions, failed = decode(paths, preprocessing)
+        black_white = preprocessing.range
+        clipped = () if black_white is None else beyond(whole_numbers(paths), black_white)
+        return rows, [names[position] for position in positions.tolist()], failed, clipped
+
+    return _Source(every, read, unreadable)
+
+
+def _batches(source: _Source, done: int) -> Iterator[Batch]:
+    """From the number ``done`` on; the next one is read while one is used."""
+    count = len(source.names)
+    firsts = range(done, count, _BATCH)
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        begun = [pool.submit(source.read, first, min(first + _BATCH, count)) for first in firsts[:1]]
+        for first in firsts:
+            after = first + _BATCH
+            if after < count:
+                begun.append(pool.submit(source.read, after, min(after + _BATCH, count)))
+            yield begun.pop(0).result()
+
+
+def _lines(names: Sequence[str], probabilities: Tensor, classes: Sequence[str]) -> str:
+    best = probabilities.topk(2, dim=1)
+    rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+    return csv_text(
+        [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
+        for name, (first, second), (share, next_share) in rows
+    )
+
+
+def _digest_of(what: Sequence[str], source: _Source) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for each in chain(what, [str(len(source.names))], source.names):
+        digest.update(each.encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+@dataclass
+class _Progress:
+    """OUT.part.json."""
+
+    of: str
+    done: int = 0
+    bytes: int = 0
+    rows: int = 0
+    unreadable: int = 0
+    examples: list[tuple[str, str]] = field(default_factory=list)
+    beyond: int = 0
+    examples_beyond: list[WholeNumbers] = field(default_factory=list)
+
+
+class _Part:
+    """OUT.part and OUT.part.json; :meth:`begin`, :meth:`add` a batch at a time, :meth:`end`, :meth:`publish`."""
+
+    def __init__(self, out: Path, of: str) -> None:
+        self.out = out
+        self.rows, self.state, self.lock = (
+            out.with_name(out.name + ending) for ending in (".part", ".part.json", ".part.lock")
+        )
+        self.progress = _Progress(of)
+        self._file: BinaryIO | None = None
+        self._kept = time.monotonic()
+
+    def begin(self, images: str, count: int) -> _Progress:
+        """Open the file, behind what is in it of the same command.
+
+        Raises:
+            UserError: it is of another command.
+        """
+        before = self._before(images)
+        if before is None:
+            self._file = self.rows.open("wb")
+            self._write(",".join(COLUMNS) + "\n")
+            self.keep()  # from here on nobody else's command goes on with it
+        else:
+            self.progress = before
+            self._file = self.rows.open("r+b")
+            self._file.truncate(before.bytes)  # a batch that was being written
+            self._file.seek(before.bytes)
+            say(f"going on after {before.done} of {count} images")
+        return self.progress
+
+    def _before(self, images: str) -> _Progress | None:
+        """How far the same command came; None if there is nothing to go on from."""
+        if not self.rows.is_file() or not self.state.is_file():
+            return None
+        try:
+            before = _Progress(**read_json(self.state))
+            mine = before.of == self.progress.of
+            whole = self.rows.stat().st_size >= before.bytes
+        except (TypeError, UserError):
+            return None
+        if not mine:
+            raise UserError(
+                f"--out {self.out}: {self.rows} holds {before.rows} predictions of other images or of another model "
+                f"than --images {images} and RUN; give the same to go on, or remove it to begin anew"
+            )
+        if not whole:
+            say(f"{self.rows}: shorter than {self.state.name} says; beginning anew")
+        return before if whole else None
+
+    def add(
+        self,
+        text: str,
+        names: Sequence[str],
+        unreadable: Sequence[Unreadable],
+        clipped: Sequence[WholeNumbers],
+    ) -> None:
+        """The lines of a batch; they count once they are whole."""
+        self._write(text)
+        progress = self.progress
+        progress.done += len(names) + len(unreadable)
+        progress.rows += len(names)
+        progress.unreadable += len(unreadable)
+        room = _EXAMPLES - len(progress.examples)
+        progress.examples += [(each.path, each.reason) for each in unreadable[:room]]
+        progress.beyond += len(clipped)
+        progress.examples_beyond = [*progress.examples_beyond, *clipped][:1]
+        if time.monotonic() - self._kept > _KEEP_SECONDS:
+            self.keep()
+
+    def _write(self, text: str) -> None:
+        assert self._file is not None
+        # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
+        content = text.encode("utf-8", errors="backslashreplace")
+        self._file.write(content)
+        self._file.flush()
+        self.progress.bytes += len(content)
+
+    def keep(self) -> None:
+        """Bring the lines to the disk, and then how many bytes they are."""
+        sync(self.rows)
+        write_json(self.state, asdict(self.progress))
+        self._kept = time.monotonic()
+
+    def end(self) -> None:
+        """Close the file; of a command that did nothing yet, nothing is left."""
+        assert self._file is not None
+        self._file.close()
+        if self.progress.done:
+            with suppress(OSError):  # a full disk has its error already, and what was kept before stays true
+                self.keep()
+        else:
+            self.remove()
+
+    def remove(self) -> None:
+        self.rows.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
+
+    def publish(self) -> None:
+        """Make OUT of it."""
+        if self.out.suffix.lower() == ".parquet":
+            temporary = self.out.with_name(self.out.name + ".tmp")
+            _write_parquet(self.rows, temporary)
+            put_in_place(temporary, self.out)
+        else:
+            put_in_place(self.rows, self.out)
+        self.remove()
+
+
+def _write_parquet(lines: Path, out: Path) -> None:
+    """The CSV file as Parquet: text, and float32 for the confidences; a group of rows at a time."""
+    arrow, parquet = _pyarrow(out)
+    text, number = arrow.string(), arrow.float32()
+    schema = arrow.schema([(name, number if name.endswith("confidence") else text) for name in COLUMNS])
+
+    def group(rows: list[list[str]]) -> Any:
+        columns = zip(*rows, strict=True)
+        return arrow.table(
+            [
+                arrow.array([float(each) for each in column] if kind == number else column, kind)
+                for column, kind in zip(columns, schema.types, strict=True)
+            ],
+            schema=schema,
+        )
+
+    with lines.open(encoding="utf-8", newline="") as file, parquet.ParquetWriter(out, schema) as writer:
+        reader = csv.reader(file)
+        next(reader)
+        rows: list[list[str]] = []
+        for row in reader:
+            rows.append(row)
+            if len(rows) == _ROW_GROUP:
+                writer.write_table(group(rows))
+                rows = []
+        if rows:
+            writer.write_table(group(rows))
+
+
+def _pyarrow(out: str | Path) -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            f"--out {out}: pyarrow is not installed; pip install pyarrow, or give a name that ends in .csv"
+        ) from None
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,201 @@
+"""The shares of the target's classes that a training is told to expect."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dalib.adaptation.masked_consistency import MaskedConsistency
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.core.errors import UserError
+from dalib.data.spelling import Classes
+from dalib.data.tables import delimiter_of, fields_of, text_of
+from dalib.judge.evidence import quick_scores
+from dalib.judge.prior import cautious_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dalib.core.types import Method
+    from dalib.judge.evidence import Evidence
+    from dalib.run.config import TrainConfig
+
+KINDS = ("uniform", "source", "estimate")
+
+
+def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
+    """The shares (C,) float64 at the start of the adaptation; None is uniform, with which an estimate starts, too.
+
+    Args:
+        kind: uniform, source, estimate, or a file (:func:`read_prior`).
+        labels: (N,) int64, the source's.
+
+    Raises:
+        UserError: a file that is not there or does not fit the classes.
+    """
+    if kind in ("uniform", "estimate"):
+        return None
+    if kind == "source":
+        counts = torch.bincount(labels, minlength=len(classes)).double()
+        return counts / counts.sum()
+    return read_prior(Path(kind), classes)
+
+
+def estimated(evidence: Evidence) -> Tensor:
+    """The shares (C,) float64 that the model's predictions speak for, with caution."""
+    return cautious_shares(evidence.validation, evidence.labels, evidence.target)
+
+
+def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
+    """The shares (C,) float64 that an adaptation with ``--prior estimate`` expects after an evaluation.
+
+    Halfway between uniform and what the model that is being adapted speaks for; None in the first half of the steps.
+
+    Source: ours. A model that is not adapted yet errs in the target as it never does in the source, so that its
+    estimate is far off, and a training that is told so early makes it true. benchmarks/LOG.md has what was tried.
+    """
+    if 2 * step < steps:
+        return None
+    shares = estimated(evidence)
+    return (shares + 1 / len(shares)) / 2
+
+
+def drawn_to_shares(method: Method) -> SelfEnsemble | None:
+    """The part of a method that draws predictions to class shares; None where it has none."""
+    if isinstance(method, MaskedConsistency):
+        method = method.method
+    return method if isinstance(method, SelfEnsemble) else None
+
+
+def expected_shares(method: Method) -> Tensor | None:
+    """The shares (C,) that the method draws predictions to now, on the CPU; None where it expects none."""
+    part = drawn_to_shares(method)
+    return None if part is None else part.class_balance_loss.prior.cpu()
+
+
+def scores_and_prior(
+    method: Method, evidence: Evidence, config: TrainConfig, step: int
+) -> tuple[dict[str, float], Tensor | None]:
+    """The scores of an evaluation, and the shares (C,) to expect from then on; None where these stay as they are.
+
+    Args:
+        method: what is trained; :func:`expect` gives it the shares.
+        evidence: what its predictor says.
+        config: its steps are given.
+        step: after how many of them.
+    """
+    assert config.steps is not None
+    prior = None
+    if config.prior == "estimate" and drawn_to_shares(method) is not None:
+        prior = later_prior(evidence, step, config.steps)
+    expected = expected_shares(method) if prior is None else prior
+    return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
+
+
+def expect(method: Method, prior: Tensor | None) -> None:
+    """Draw predictions to these shares (C,) from the next step on; None changes nothing."""
+    part = drawn_to_shares(method)
+    if prior is not None and part is not None:
+        part.set_prior(prior)
+
+
+def check_prior(kind: str, validation_share: float) -> None:
+    """Refuse what can be refused before data are read.
+
+    Raises:
+        UserError: a name that is neither a kind nor a file, or an estimate without validation images.
+    """
+    if kind in KINDS:
+        if kind == "estimate" and validation_share == 0:
+            raise UserError(
+                "--prior estimate: it is made with source images kept from training; expected --data.validation_share "
+                "above 0, or another prior"
+            )
+    elif not Path(kind).is_file():
+        raise UserError(f"--prior {kind}: expected {', '.join(KINDS)}, or a file of classes and shares; no such file")
+
+
+def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
+    """The shares (C,) float64 from a file: JSON of class to share, or CSV lines of class and share; a header may lead.
+
+    Shares need not add up to 1, so that counts can be given. Columns may be parted by semicolons, as some spreadsheets
+    do, and decimals then have a comma.
+
+    Raises:
+        UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.
+    """
+    try:
+        text = text_of(path, "--prior")
+    except UserError as error:
+        raise UserError(f"{error}; expected JSON or CSV of classes and shares") from None
+    known = Classes(classes)
+    try:
+        if path.suffix.lower() == ".json":
+            pairs = list(json.loads(text, object_pairs_hook=_once).items())
+        else:
+            pairs = _pairs_of_table(path, text, known)
+    except (ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"--prior {path}: expected JSON or CSV of classes and shares ({error})") from None
+    shares: dict[int, Any] = {}
+    unknown: list[str] = []
+    for name, value in pairs:
+        position = known.find(str(name))
+        if position is None:
+            unknown.append(str(name))
+        elif position in shares:
+            raise UserError(
+                f"--prior {path}: expected JSON or CSV of classes and shares ({name} is there twice; expected each "
+                "class once)"
+            )
+        else:
+            shares[position] = value
+    missing = [name for position, name in enumerate(classes) if position not in shares]
+    if unknown or missing:
+        what = f"unknown class {unknown[0]}" if unknown else f"no share for {missing[0]}"
+        raise UserError(f"--prior {path}: {what}; expected each of {', '.join(classes)} once")
+    wrong = [position for position, value in shares.items() if not _is_share(value)]
+    if wrong:
+        raise UserError(
+            f"--prior {path}: {classes[wrong[0]]} has the share {shares[wrong[0]]!r}; expected a number of at least 0"
+        )
+    values = torch.tensor([float(shares[position]) for position in range(len(classes))], dtype=torch.float64)
+    if not values.sum() > 0:
+        raise UserError(f"--prior {path}: all shares are 0; expected one above")
+    return values / values.sum()
+
+
+def _pairs_of_table(path: Path, text: str, known: Classes) -> list[tuple[str, Any]]:
+    """Returns class and share of each line of CSV, without a header."""
+    decimal_comma = delimiter_of(text) != ","  # who parts columns by semicolons writes decimals with a comma
+    pairs: list[tuple[str, Any]] = []
+    for _, row in fields_of(text, lambda line, what: UserError(f"--prior {path}, line {line}: {what}")):
+        if len(row) > 1:
+            pairs.append((row[0].strip(), row[1].replace(",", ".") if decimal_comma else row[1]))
+    if pairs and known.find(pairs[0][0]) is None and not _is_share(pairs[0][1]):
+        return pairs[1:]  # the header
+    return pairs
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError: a name that comes twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} is there twice; expected each class once")
+        found[name] = value
+    return found
+
+
+def _is_share(value: object) -> bool:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return False
+    return math.isfinite(number) and number >= 0

@@ -1,0 +1,468 @@
+"""A few target labels: which images to label, and what the labels say of a run's models."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.core.files import csv_text, expanded, quoted
+from dalib.data.decoding import Unreadable
+from dalib.data.folders import told
+from dalib.data.labels import hold_out, read_target_labels
+from dalib.data.sources import open_target
+from dalib.judge.sampling import choose, estimate_difference, estimate_mean
+from dalib.models.saved import load_description
+from dalib.records.folder import Measurement, RunFolder, read_json, read_texts, write_json, write_text
+from dalib.report.labels import picture_in, write_labelling_page
+from dalib.report.sheets import as_image
+from dalib.run.measure import models_of, say_if_optimistic
+from dalib.run.select import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL import Image
+    from torch import Tensor
+
+    from dalib.data.depth import Range
+    from dalib.data.labels import TargetLabels
+    from dalib.judge.sampling import LabelledEstimate
+
+NAMES = ("adapted", "source-only")
+COLUMNS = ("path", "label", "stratum", "population", "weight")
+
+FEWEST_FAIR = 10
+"""Labels that no model was trained on, to select a model by where the adapted one was trained on the others."""
+
+
+def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
+    """Write a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
+
+    Beside it, with the ending .html, a page that shows the images, where they can be shown, and saves the list.
+
+    The list's columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image
+    was chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are in
+    neither: a person who sees them agrees too often.
+
+    Args:
+        count: how many images; all of them where the target has no more.
+        out: the file; it must not be there, because somebody's labels might be in it.
+        seed: equal seeds choose the same images.
+
+    Returns:
+        How many images are in the file.
+
+    Raises:
+        UserError: a count below 1, a file that is there, or a run without predictions.
+    """
+    run, out = RunFolder.of(run), expanded(out)
+    if count < 1:
+        raise UserError(f"--n {count}: expected at least 1")
+    page = Path(out).with_suffix(".html")
+    for place in (Path(out), page):
+        if place.exists():
+            raise UserError(f"--out {out}: there is a file {place} already, perhaps with labels; give another name")
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(f"--out {out}: its folder does not exist; make it first")
+    names, predictions = target_predictions(run)
+    every = list(predictions.values())
+    sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
+    chosen = len(sample.rows)
+    listed = [
+        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
+        for row, stratum, weight in zip(
+            sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True
+        )
+    ]
+    write_text(Path(out), csv_text([COLUMNS, *listed]))
+    shown = write_labelling_page(
+        page,
+        columns=COLUMNS,
+        rows=listed,
+        classes=_classes(run),
+        run=run.root,
+        csv_file=Path(out),
+        picture_of=_pictures(run, names, sample.rows.tolist()),
+    )
+    for note in _left_out(run):
+        say(note)
+    if count > chosen:
+        say(f"the target has {chosen} images: all of them are in the list")
+    differing = ""
+    if len(every) > 1:
+        differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
+        differing = f", {int(differ.sum())} of them where adapted and source-only differ"
+    look = f"Open {page} in a browser and choose there, or look" if shown else "Look"
+    say(
+        f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
+        f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
+        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
+        "of none of these classes stays empty.\n"
+        f"Keep the other columns. Then: dalib eval {quoted(run.root)} --labels {quoted(out)}\n"
+        f"{run.selection().sentence}; labels can change that"
+    )
+    return chosen
+
+
+def _left_out(run: RunFolder) -> list[str]:
+    """Returns what to tell of files beside the target's images, which no model has predicted."""
+    if not run.left_out.is_file():  # a run of an older version
+        return []
+    content = read_json(run.left_out)
+    every = content.get("target") if isinstance(content, dict) else None
+    try:
+        found = [Unreadable(str(each["path"]), str(each["reason"])) for each in every or ()]
+    except (TypeError, KeyError):
+        raise UserError(f"{run.left_out}: expected a list of paths and reasons under target; it is damaged") from None
+    line = told(str(read_json(run.summary)["target"]), found)
+    return [line] if line else []
+
+
+def _range_of(run: RunFolder) -> Range | None:
+    """The range that the run's models read images of more than 8 bits with; None where it has no model any more."""
+    try:
+        return load_description(next(iter(models_of(run).values()))).preprocessing.range
+    except UserError:
+        return None
+
+
+def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
+    """How the chosen rows look: from their files, or decoded anew where the target is none of files."""
+    target = str(read_json(run.summary)["target"])
+    if Path(target).exists():
+        black_white = _range_of(run)
+        return lambda number: picture_in(Path(names[chosen[number]]), black_white)
+    config = _configuration(run)
+    try:
+        description = load_description(next(iter(models_of(run).values())))
+        found = open_target(target, description.preprocessing, root=config.get("root"), partner=config.get("source"))
+    except UserError:
+        return lambda number: None
+    if list(found.names) != list(names):
+        return lambda number: None
+    return lambda number: as_image(found.images[torch.tensor([chosen[number]])][0])
+
+
+def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
+    """Estimate each model's accuracy on the target, and their difference, from labels of a few of its images.
+
+    Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
+    any other one as a simple random sample. Where the 95% interval of the difference leaves out 0, the better model
+    becomes the selected one, unless the user has chosen (:func:`dalib.run.select.keep`). Labels that the adaptation
+    was trained on (--target_labels) have no part in that.
+
+    Returns:
+        What is written to ``labelled.json`` (:mod:`dalib.records.folder`).
+
+    Raises:
+        UserError: a run without predictions, or a list that does not fit (``data.labels``).
+    """
+    run, file = RunFolder.of(run), expanded(file)
+    names, predictions = target_predictions(run)
+    classes = _classes(run)
+    given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")
+    trained_on = _trained_on(run, names, classes)
+    learnt = torch.isin(given.rows, given.rows if trained_on is None else trained_on)
+    notes, known = [], 0 if trained_on is None else int(learnt.sum())
+    if known:
+        notes.append(
+            f"adapted was trained on {known} of these labels (--target_labels), so it does better on these images than "
+            "on others like them; for a fair number label other images: dalib query with another --seed"
+        )
+    found = _estimated(given, predictions, file)
+    result = _as_result(found, file, given, len(names), notes)
+    if known:
+        result["trained_on"] = known
+    _say(result, found)
+    write_json(run.labelled, result)
+    if len(predictions) < 2:
+        say(f"{run.selection().sentence}; it is the only one")
+        return result
+    fair = found
+    if learnt.any():
+        others = int((~learnt).sum())
+        if others < FEWEST_FAIR:
+            say(
+                f"Labels that adapted was trained on, or may have been, select no model, and {others} others are too "
+                f"few. {run.selection().sentence}"
+            )
+            return result
+        say(f"the selection goes by the {others} labels that adapted was not trained on")
+        fair = _estimated(given.taken(~learnt), predictions, file)
+    _decide(run, fair, file, held=False)
+    return result
+
+
+def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> dict[str, Any]:
+    """Estimate both models' accuracy from those of --target_labels that no training saw, and let it decide.
+
+    The process that trains calls it, which holds the run's lock, once the run's predictions are written.
+
+    Returns:
+        What :func:`evaluate_labels` returns. It is written where the run has no labels that a person gave later.
+    """
+    names, predictions = target_predictions(run)
+    say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
+    found = _estimated(held_out, predictions, file)
+    result = _as_result(found, file, held_out, len(names), []) | {"held_out": True}
+    _say(result, found)
+    if not run.labelled.is_file() or read_json(run.labelled).get("held_out"):
+        write_json(run.labelled, result)
+    if len(predictions) == 2:
+        _decide(run, found, file, held=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Estimated:
+    """What labels say of each model, and of their difference where there are two; ``differ`` is on how many images."""
+
+    models: dict[str, LabelledEstimate]
+    difference: LabelledEstimate | None
+    differ: int
+    count: int
+    notes: list[str]
+
+
+def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str) -> _Estimated:
+    differ = _differ(predictions)
+    strata, population, notes = _design(given, len(differ), file, differ)
+    right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
+    models = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
+    difference = _difference(given, differ, right, strata, population) if len(right) == 2 else None
+    if difference is not None:
+        models = _fitting(models, difference)
+    return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes)
+
+
+def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> dict[str, Any]:
+    """What labelled.json holds; ``notes`` come after those on how the labels were chosen."""
+    notes = [*found.notes, *notes]
+    unlabelled = next(iter(found.models.values())).unlabelled
+    if unlabelled > 0:
+        notes.append(
+            f"{unlabelled:.1%} of the target is in strata without a label: the intervals count it from all wrong "
+            "to all right"
+        )
+    result: dict[str, Any] = {
+        "labels": file,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "count": found.count,
+        "target": target,
+        "design": "simple random" if given.population is None else "stratified",
+        "notes": notes,
+        "models": {name: _as_json(each) for name, each in found.models.items()},
+    }
+    return result if found.difference is None else result | {"difference": _as_json(found.difference)}
+
+
+def _say(result: dict[str, Any], found: _Estimated) -> None:
+    for name, each in found.models.items():
+        say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
+    if found.difference is not None:
+        on = f"they differ on {found.differ} of {result['target']} images"
+        say(f"{'difference':12} {_in_words(found.difference)}; {on}")
+    say(f"from {result['count']} labels of {result['target']} target images, 95% intervals")
+    for note in result["notes"]:
+        say(f"note: {note}")
+
+
+def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None:
+    """Let the difference decide the run's selection, and print what came of it."""
+    difference = found.difference
+    adapted, source_only = (found.models[name].value for name in NAMES)
+    if difference is None or math.isnan(difference.value + adapted + source_only):
+        say(run.selection().sentence)
+        return
+    measured = Measurement(
+        file, "labelled", found.count, adapted, source_only, difference.value, difference.low, difference.high
+    )
+    say(settle(run, measured, held=held))
+    say_if_optimistic(run, "labelled", file)
+
+
+def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
+    """The names of the target's images and each model's probabilities (N, C), adapted first.
+
+    Raises:
+        UserError: not in the run's folder, or damaged.
+    """
+    missing = [path.name for path in (run.predictions, run.images) if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"RUN {run.root}: {' and '.join(missing)} missing; training has not finished "
+            f"(dalib train --resume {quoted(run.root)}), or the run was made by an older version "
+            f"(again: dalib train --config {quoted(run.config)} --out NEW)"
+        )
+    names = read_texts(run.images, "target")
+    try:
+        tensors = load_file(run.predictions)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{run.predictions}: cannot be read ({error}); the file is damaged") from None
+    found = {name: tensors[f"target/{name}"] for name in NAMES if f"target/{name}" in tensors}
+    shapes = {tuple(p.shape) for p in found.values()}
+    if not found or shapes != {(len(names), len(_classes(run)))}:
+        raise UserError(
+            f"{run.predictions}: expected predictions of {len(names)} target images, as in {run.images.name}, and "
+            f"{len(_classes(run))} classes; the file is damaged"
+        )
+    return names, found
+
+
+def _differ(predictions: dict[str, Tensor]) -> Tensor:
+    """(N,) bool, on which target images two models name different classes; nowhere where there is one model."""
+    classes = [p.argmax(dim=1) for p in predictions.values()]
+    return classes[0] != classes[-1]
+
+
+def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple[Tensor, dict[int, int], list[str]]:
+    """The stratum of each labelled image, the size of each stratum, and what to tell of them.
+
+    A random sample of all is one of the images on which the models differ, and one of the others. How many there are of
+    each is known, so that they are taken for strata where each has a label: the accuracies are more precise then, and
+    their difference is the difference.
+    """
+    if given.strata is None or given.population is None:
+        apart = differ[given.rows].long()
+        both = 0 < int(apart.sum()) < len(apart)
+        differing = int(differ.sum())
+        return (
+            apart if both else torch.zeros_like(apart),
+            {0: total - differing, 1: differing} if both else {0: total},
+            [
+                "the list has no columns of `dalib query`: it counts as a simple random sample of the target; if the "
+                "images were chosen otherwise, hard ones first or class by class, these are not the target's numbers"
+            ],
+        )
+    population = dict(given.population)
+    listed = sum(population.values())
+    labelled = torch.bincount(given.strata, minlength=1)
+    crowded = [number for number, size in population.items() if number < len(labelled) and labelled[number] > size]
+    if listed > total or crowded:
+        raise UserError(
+            f"--labels {file}: its strata hold {listed} images and the target {total}; it is the list of another run"
+            if listed > total
+            else f"--labels {file}: more images are labelled in stratum {crowded[0]} than are in it; "
+            "the columns of `dalib query` were changed"
+        )
+    if listed < total:  # rows were taken out, and with them what they stood for
+        population[max(population) + 1] = total - listed
+    notes = []
+    if len(given.rows) < given.listed:
+        notes.append(
+            f"{given.listed - len(given.rows)} of {given.listed} images have no label; those with one count as a "
+            "random part of all, as when one stops early. If the hard ones were left out, the accuracies are too high"
+        )
+    return given.strata, population, notes
+
+
+def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor | None:
+    """Returns the rows (n,) whose labels the adaptation saw; None where their list is not there any more."""
+    config, summary = _configuration(run), read_json(run.summary)
+    file = config.get("target_labels")
+    if file is None:
+        return torch.zeros(0, dtype=torch.int64)
+    try:
+        given = read_target_labels(file, names, classes, summary["target"], argument="--target_labels")
+    except UserError as error:
+        say(f"note: which labels the run was trained on is not known: {error}")
+        return None
+    # runs of older versions held out none
+    return hold_out(given, config.get("seed", 0))[0].rows if "target_held_out" in summary["counts"] else given.rows
+
+
+def _difference(
+    given: TargetLabels,
+    differ: Tensor,
+    right: dict[str, Tensor],
+    strata: Tensor,
+    population: dict[int, int],
+) -> LabelledEstimate:
+    """Adapted less source-only, from the images on which they differ where the strata keep these apart."""
+    here = differ[given.rows]
+    differing = int(differ.sum())
+    agreeing = len(differ) - differing
+    if given.population is None:  # a random sample of all is one of those on which they differ
+        sizes, strata = {0: differing} if differing else {}, torch.zeros_like(given.rows)
+    else:
+        apart = set(strata[here].tolist())
+        sizes = {number: size for number, size in population.items() if number in apart}
+        missing = differing - sum(sizes.values())
+        if apart & set(strata[~here].tolist()) or missing < 0:  # the strata are those of other predictions
+            here, sizes, agreeing = torch.ones_like(here), population, 0
+        elif missing:
+            sizes[max(population) + 1] = missing
+    one, other = (right[name][here].tolist() for name in NAMES)
+    return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing)
+
+
+def _fitting(estimates: dict[str, LabelledEstimate], difference: LabelledEstimate) -> dict[str, LabelledEstimate]:
+    """The accuracies such that the one less the other is the difference.
+
+    They are it where each stratum has a label. One without a label is left out of the accuracies, which makes each of
+    them a share of the rest; the difference knows that there is none where the models agree. The mean of both
+    accuracies stays.
+    """
+    adapted, source_only = (estimates[name] for name in NAMES)
+    if math.isnan(difference.value):  # no image on which they differ has a label, so that the accuracies are equal
+        return estimates
+    half = difference.value / 2
+    middle = min(max((adapted.value + source_only.value) / 2, abs(half)), 1 - abs(half))
+    values = {NAMES[0]: middle + half, NAMES[1]: middle - half}
+    return {
+        name: replace(each, value=value, low=min(each.low, value), high=max(each.high, value))
+        for (name, each), value in zip(estimates.items(), map(values.__getitem__, estimates), strict=True)
+    }
+
+
+def _in_words(difference: LabelledEstimate) -> str:
+    points = f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+    if difference.low == difference.high == 0:
+        return "none: the models agree on every target image"
+    if math.isnan(difference.value):
+        return f"unknown {points}: no image is labelled on which the models differ"
+    verdict = "not clear whether adaptation helped; more labels would tell"
+    if difference.low > 0:
+        verdict = "adaptation helped"
+    elif difference.high < 0:
+        verdict = "adaptation hurt"
+    return f"{100 * difference.value:+.1f} percentage points {points}: {verdict}"
+
+
+def _as_json(estimate: LabelledEstimate) -> dict[str, Any]:
+    return {
+        "value": None if math.isnan(estimate.value) else estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "count": estimate.count,
+    }
+
+
+def _configuration(run: RunFolder) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run.config}: no such file; is the run complete?") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{run.config}: expected YAML ({' '.join(str(error).split())}); the file is damaged") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{run.config}: expected settings; the file is damaged")
+    return content
+
+
+def _classes(run: RunFolder) -> list[str]:
+    return read_texts(run.summary, "classes")
+
+
+def _some(classes: list[str], most: int = 20) -> str:
+    return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")

@@ -1,0 +1,724 @@
+"""From the configuration to objects: the only file that knows the names and the whole configuration.
+
+Names stand in plain dict literals. A new method, backbone or view is one file in its room and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+from torch import Tensor, nn
+from torch.amp import GradScaler
+
+from dalib.adaptation.adamatch import AdaMatch
+from dalib.adaptation.fixmatch import FixMatch
+from dalib.adaptation.losses import (
+    binary_cross_entropy_distance,
+    kl_divergence_distance,
+    mean_squared_distance,
+    squared_distance,
+)
+from dalib.adaptation.masked_consistency import MaskedConsistency
+from dalib.adaptation.mcc import Mcc
+from dalib.adaptation.mean_teacher import MeanTeacher
+from dalib.adaptation.self_ensemble import SelfEnsemble
+from dalib.adaptation.source_only import SourceOnly
+from dalib.augment.geometry import RandomCrop
+from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
+from dalib.augment.views import (
+    Operation,
+    PhotoView,
+    View,
+    noise_operations,
+    paper_photo,
+    photo_moderate,
+    photo_plain,
+    photo_strong,
+    photo_weak,
+    strong_warp_operations,
+    tf_operations,
+    tfa_intensity_operations,
+    tfa_operations,
+    tllib_student,
+    warp_operations,
+    weak_warp_operations,
+)
+from dalib.core.errors import UserError
+from dalib.core.seeds import derive_seed
+from dalib.data.depth import LIMIT
+from dalib.data.named import shape_of_pair
+from dalib.data.preprocessing import Preprocessing
+from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImages, UnlabelledImages
+from dalib.data.stream import TwoDomainStream
+from dalib.engine import schedule
+from dalib.engine.distributed import ALONE, World
+from dalib.models.averaged import AveragedFeatures, AveragedViews
+from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
+from dalib.models.classifier import ImageClassifier
+from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
+from dalib.models.saved import ModelDescription, load_description, load_tensors
+from dalib.models.weights import load_weights, weights_message
+
+Made = TypeVar("Made")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Generator
+    from torch.optim import Optimizer
+
+    from dalib.core.types import Augment, Method
+    from dalib.data.depth import Range
+    from dalib.run.config import DataConfig, MethodName, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
+
+BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
+    "small": lambda channels, size: SmallBackbone(channels, size),
+    "digits": lambda channels, size: DigitsBackbone(channels, size),
+    "paper-small": lambda channels, size: PaperSmallBackbone(channels, size),
+    "paper-large": lambda channels, size: PaperLargeBackbone(channels, size),
+}
+
+OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
+    "none": lambda size, flip: (),
+    "noise": lambda size, flip: noise_operations(),
+    "tf": lambda size, flip: tf_operations(flip=flip),
+    "tfa": lambda size, flip: tfa_operations(flip=flip),
+    "tfa-intensity": lambda size, flip: tfa_intensity_operations(flip=flip),
+    "warp": lambda size, flip: warp_operations(size, flip=flip),
+    "strong-warp": lambda size, flip: strong_warp_operations(size, flip=flip),
+    "weak-warp": lambda size, flip: weak_warp_operations(size, flip=flip),
+}
+
+# of the size that the network sees, the channels' mean and std, and the pixels that a centred crop leaves on each side
+PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...], float], PhotoView]] = {
+    "photo-plain": lambda size, mean, std, margin: photo_plain(size, mean, std),
+    "photo-weak": lambda size, mean, std, margin: photo_weak(size, mean, std),
+    "photo": lambda size, mean, std, margin: photo_moderate(size, mean, std),
+    "photo-strong": lambda size, mean, std, margin: photo_strong(size, mean, std),
+    "photo-tllib": lambda size, mean, std, margin: tllib_student(size, mean, std),
+    "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
+}
+
+STORED_FEATURES = "stored-features"
+"""The name of the backbone of a network that takes stored features."""
+
+DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {
+    ("squared", "mean"): mean_squared_distance,
+    ("squared", "sum"): squared_distance,
+    ("bce", "sum"): binary_cross_entropy_distance,
+    ("kl", "sum"): kl_divergence_distance,
+}
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": schedule.constant,
+    "cosine": schedule.cosine,
+    "one-cycle": schedule.one_cycle,
+    "inverse-decay": schedule.inverse_decay,
+}
+
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+COMPILE_MODES: dict[str, str | None] = {"none": None, "default": "default", "cuda-graphs": "reduce-overhead"}
+
+_CUDA = torch.device("cuda")
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+@dataclass(frozen=True)
+class Views:
+    """The augmentations of one training; ``common`` is what student and teacher see alike."""
+
+    source: Augment
+    student: Augment
+    teacher: Augment
+    common: Callable[[Tensor, Generator], Tensor] | None = None
+
+    def of_target(self, count: int) -> tuple[Augment, ...]:
+        """As many as a method wants: the student's view, and the teacher's, drawn anew for each further one."""
+        return (self.student, *(self.teacher,) * (count - 1))[:count]
+
+
+@dataclass(frozen=True)
+class ViewsOfFeatures(Views):
+    """Views that are stored: the student's is one of an image's, each of the teacher's another."""
+
+    standardized: Standardized | None = None
+
+    def of_target(self, count: int) -> tuple[Augment, ...]:
+        return tuple(_stored(number, self.standardized) for number in range(count))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A network, by its architecture, and how rows reach it: augmented for training, plain for predictions."""
+
+    architecture: dict[str, Any]
+    views: Views
+    plain: Callable[[Tensor], Tensor]
+    """Of the target."""
+    plain_source: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What :func:`dalib.engine.fit.fit` takes."""
+
+    method: Method
+    optimizer: Optimizer
+    stream: TwoDomainStream
+    schedule: Callable[[int], float]
+    scaler: GradScaler
+
+
+def make_device(name: str, world: World = ALONE) -> torch.device:
+    """``auto`` is the GPU where there is one; of several processes on a machine each has its own.
+
+    Raises:
+        UserError: an unknown device, or cuda where there is none.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", world.local_rank % torch.cuda.device_count()) if world.size > 1 else _CUDA
+    if name == "auto":
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: expected auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: expected auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch finds no CUDA GPU here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"--device {name}: expected at most cuda:{last}, the last of the GPUs that torch finds here")
+    return device
+
+
+LARGEST = 2.5
+"""Times the side of the images that a network was trained with; more is told as a likely mistake."""
+
+
+def make_preprocessing(config: TrainConfig) -> Preprocessing:
+    """How images are stored and normalised: as a pretrained backbone was trained; else as the data were published.
+
+    Raises:
+        UserError: settings that do not fit each other, or an unknown backbone.
+    """
+    data: DataConfig = config.data
+    ranges_given(config)  # they are decided with the images; a mistake in them is told now
+    for setting, pixels in (("size", data.size), ("crop", data.crop)):
+        if pixels is not None and pixels < 1:
+            raise UserError(f"--data.{setting} {pixels}: expected at least 1 pixel")
+    source = config.source if isinstance(config.source, str) else " ".join(config.source)
+    named = shape_of_pair(source, config.target)
+    digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
+    size, channels = named or ((16, 1) if digits else (64, 3))
+    settings: dict[str, Any] = {}
+    if config.backbone not in BACKBONES:
+        trained = _of_backbone(config.backbone, pretrained_settings)
+        channels, height = 3, trained.input_size
+        crop = data.crop or min(height, data.size or height)
+        size = round(crop / 0.875)  # 256 for 224, as is usual
+        settings = {"crop": crop, "mean": trained.mean, "std": trained.std}
+        settings["interpolation"] = "bicubic" if trained.interpolation == "bicubic" else "bilinear"
+    elif {config.views.source, config.views.student, config.views.teacher} & PHOTO_VIEWS.keys():
+        settings = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    if data.channels == 1 and settings:
+        settings |= {name: (sum(settings[name]) / 3,) for name in ("mean", "std")}
+    settings |= {name: value for name, value in (("crop", data.crop), ("interpolation", data.interpolation)) if value}
+    try:
+        return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit, **settings)
+    except ValueError as error:
+        raise UserError(f"--data: {error}") from None
+
+
+def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
+    """The ranges of source and target that the configuration gives, if it does.
+
+    Raises:
+        UserError: no two whole numbers, or not the lower one first.
+    """
+    text = config.data.range
+    if text is None:
+        return None
+    both = [_range_in(each, text) for each in text.split("/")]
+    if len(both) > 2:
+        raise UserError(f"--data.range {text}: expected LOW,HIGH or SOURCE/TARGET of these, got {len(both)} of them")
+    return both[0], both[-1]
+
+
+def _range_in(part: str, text: str) -> Range:
+    numbers = part.split(",")
+    try:
+        low, high = map(int, numbers)
+    except ValueError:
+        raise UserError(
+            f"--data.range {text}: expected two whole numbers, what is black and what is white, such as 0,4095 or "
+            "-1000,2000; or SOURCE/TARGET of these, such as 0,4095/0,65535"
+        ) from None
+    if not -LIMIT <= low < high <= LIMIT:
+        raise UserError(f"--data.range {text}: expected what is black first, and what is white above it")
+    return low, high
+
+
+def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
+    """One view for each role."""
+
+    def view(name: ViewName, margin: float) -> Augment:
+        if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
+            if name != "photo-plain" and preprocessing.channels != 3:
+                raise UserError(
+                    f"--data.channels {preprocessing.channels}: view {name} changes colours; leave it out, which reads "
+                    "grey images as RGB, or take --views.source, student and teacher without colours, such as warp"
+                )
+            return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
+        if preprocessing.crop is not None:
+            raise UserError(
+                f"--views: {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
+                f"take a photo view, or --data.crop {preprocessing.size}"
+            )
+        return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
+
+    views, margin = config.views, (preprocessing.size - preprocessing.input_size) / 2
+    common = RandomCrop(preprocessing.input_size) if views.shared_crop else None
+    of_target = 0 if common else margin
+    return Views(view(views.source, margin), view(views.student, of_target), view(views.teacher, of_target), common)
+
+
+def check_inputs(config: TrainConfig) -> None:
+    """Refuse settings of backbone, features and views that do not go together.
+
+    Raises:
+        UserError: the first of them.
+    """
+    if config.sync_norms and config.statistics == "recomputed":
+        raise UserError(
+            "--sync_norms true: statistics are recomputed by one process alone, where synchronised layers would "
+            "wait for the others; expected --statistics running"
+        )
+    count, views = config.features, config.views
+    pretrained = config.weights is not None or config.init is not None
+    if not count:
+        if config.model.standardize and config.init is None:
+            raise UserError(
+                "--model.standardize true: the mean and standard deviation of features are known where features are "
+                "trained on (--features 4), or from a run that did (--init RUN); expected one of these, or false"
+            )
+        return
+    if count < 2:
+        raise UserError(f"--features {count}: expected at least 2 views of each image, for student and teacher; or 0")
+    if config.backbone in BACKBONES:
+        raise UserError(
+            f"--features {count}: --backbone {config.backbone} is a small network that is to be trained itself; "
+            "expected one of timm's with pretrained --weights, or --features 0"
+        )
+    if not pretrained:
+        raise UserError(
+            f"--weights: there are none, and --features {count} (of --preset photo-features, which a backbone of "
+            f"timm's asks for) trains on what a pretrained network sees; {weights_message(config.backbone)}; or --init "
+            "RUN"
+        )
+    if views.student != views.teacher or views.shared_crop:
+        got = "--views.shared_crop true" if views.shared_crop else f"{views.student} and {views.teacher}"
+        raise UserError(
+            f"--features {count}: student and teacher take turns with the same stored views; expected one name for "
+            f"--views.student and --views.teacher and no shared crop, got {got}"
+        )
+
+
+def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
+    """What may be a mistake about a network of timm's: random weights, or images far larger than it is used to."""
+    if config.backbone in BACKBONES:
+        return []
+    found = []
+    if config.weights is None and config.init is None:
+        found.append(weights_message(config.backbone))
+    usual = _of_backbone(config.backbone, pretrained_settings).input_size
+    times = preprocessing.input_size / usual
+    if times > LARGEST:
+        found.append(
+            f"{config.backbone} was trained with {usual} pixels and is to see {preprocessing.input_size}, which takes "
+            f"{times**2:.0f} times the time and the memory (--data.crop, --data.size)"
+        )
+    return found
+
+
+def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
+    """Training on images."""
+    plain = preprocessing.normalize
+    return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
+
+
+def feature_inputs(
+    architecture: dict[str, Any],
+    features_dim: int,
+    of_source: Standardized | None = None,
+    of_target: Standardized | None = None,
+) -> Inputs:
+    """Training on stored features (N, V, D) of the backbone: bottleneck and head alone, on random views of the V.
+
+    Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With ``of_source``
+    and ``of_target`` each domain is standardised by itself before the network, which then does not do it.
+    """
+    architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
+    if of_source is None or of_target is None:
+        return Inputs(architecture, _views_of_features(None, None), Tensor.float, Tensor.float)
+    return Inputs(
+        {**architecture, "standardize": False},
+        _views_of_features(of_source, of_target),
+        plain=lambda rows: of_target(rows.float()),
+        plain_source=lambda rows: of_source(rows.float()),
+    )
+
+
+def _views_of_features(of_source: Standardized | None, of_target: Standardized | None) -> ViewsOfFeatures:
+    drawn = (RandomStoredViews(1), StoredView(0), *(() if of_source is None else (of_source,)))
+    first, second = (_stored(number, of_target) for number in range(2))
+    return ViewsOfFeatures(View(Tensor.float, drawn), first, second, RandomStoredViews(), standardized=of_target)
+
+
+def _stored(number: int, standardized: Standardized | None) -> Augment:
+    view = StoredView(number)
+    return view if standardized is None else lambda features, generator: standardized(view(features, generator))
+
+
+def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+    """The network that an architecture (:func:`architecture_of`) describes, with fresh weights.
+
+    Raises:
+        UserError: a backbone that is unknown or does not take images of this size.
+    """
+    backbone = _of_backbone(architecture["backbone"], lambda name: _make_backbone(name, architecture))
+    try:
+        return ImageClassifier(
+            backbone,
+            num_classes,
+            architecture["bottleneck_dim"],
+            finetune=architecture.get("pretrained", False),
+            bottleneck_norm=architecture.get("bottleneck_norm", True),
+            dropout=architecture.get("dropout", 0.0),
+            standardize=architecture.get("standardize", False),
+        )
+    except ValueError as error:
+        raise UserError(f"--model: {error}") from None
+
+
+def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
+    if name == STORED_FEATURES:
+        return StoredFeatures(architecture["features_dim"])
+    if name in BACKBONES:
+        return BACKBONES[name](architecture["channels"], architecture["size"])
+    backbone = PretrainedBackbone(
+        name, architecture["channels"], architecture["size"], checkpointing=architecture["checkpointing"]
+    )
+    backbone.freeze_stages("all" if architecture["frozen_stages"] < 0 else architecture["frozen_stages"])
+    backbone.rest_norms(architecture.get("frozen_norms", False))
+    return backbone
+
+
+def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
+    try:
+        return make(name)
+    except ValueError as error:
+        ours = ", ".join(BACKBONES)
+        raise UserError(f"--backbone {name}: {error} (ours are {ours}; others are timm's)") from None
+
+
+def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
+    """The plain values from which :func:`make_classifier` builds the network again."""
+    architecture = {
+        "backbone": config.backbone,
+        "bottleneck_dim": config.model.bottleneck_dim,
+        "averaged_views": config.model.averaged_views,
+        "channels": preprocessing.channels,
+        "size": preprocessing.input_size,
+        "bottleneck_norm": config.model.bottleneck_norm,
+        "dropout": config.model.dropout,
+        "standardize": config.model.standardize,
+    }
+    if config.backbone not in BACKBONES:
+        architecture |= {
+            "pretrained": config.weights is not None or config.init is not None,
+            "frozen_stages": config.model.frozen_stages,
+            "frozen_norms": config.model.frozen_norms,
+            "checkpointing": config.model.checkpointing,
+            "features": config.features > 0,
+        }
+    return architecture
+
+
+def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
+    """What predicts: the network itself, or its mean over views.
+
+    Raises:
+        UserError: a negative number of views.
+    """
+    if architecture["backbone"] == STORED_FEATURES:
+        return AveragedFeatures(model)
+    count = architecture.get("averaged_views", 0)
+    try:
+        return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
+    except ValueError as error:
+        raise UserError(f"--model.averaged_views: {error}") from None
+
+
+def make_method(
+    config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None = None, *, steps: int | None = None
+) -> Method:
+    """The method of the configuration around a student; ``prior`` (C,) is None for uniform.
+
+    ``steps`` is how long it trains, which some weights rise with; None where that is not known and does not matter.
+
+    Raises:
+        UserError: a setting out of its range, or that the method does not have.
+    """
+    masking = config.masked_consistency
+    if config.prior != "uniform" and config.method not in ("self-ensemble", "source-only"):
+        raise UserError(f"--prior {config.prior}: {config.method} expects no class shares; use --prior uniform")
+    try:
+        method = METHODS[config.method](config, student, num_classes, prior, steps or 1)
+    except UserError:  # which names its setting already
+        raise
+    except ValueError as error:
+        raise UserError(f"--{config.method.replace('-', '_')}: {error}") from None
+    if masking.weight == 0:
+        return method
+    if config.method == "source-only" or config.features or config.prior == "estimate":
+        raise UserError(
+            f"--masked_consistency.weight {masking.weight}: it masks target images, beside a method that adapts; "
+            "leave it out with --method source-only, --features and --prior estimate"
+        )
+    try:
+        return MaskedConsistency(
+            method,
+            weight=masking.weight,
+            ratio=masking.ratio,
+            patch=masking.patch,
+            threshold=masking.threshold,
+            alpha=masking.alpha,
+        )
+    except ValueError as error:
+        raise UserError(f"--masked_consistency: {error}") from None
+
+
+def _common(config: TrainConfig) -> dict[str, Any]:
+    """What every method takes."""
+    return {"label_smoothing": config.optimizer.label_smoothing, "compile_mode": COMPILE_MODES[config.compile]}
+
+
+def _averaging(config: TrainConfig) -> dict[str, Any]:
+    """What every method takes whose average of the weights predicts."""
+    return {"alpha": config.self_ensemble.alpha, "alpha_warmup": config.self_ensemble.alpha_warmup, **_common(config)}
+
+
+def _make_self_ensemble(config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None) -> Method:
+    settings: SelfEnsembleConfig = config.self_ensemble
+    distance = DISTANCES.get((settings.distance, settings.over_classes))
+    if distance is None:
+        raise UserError(
+            f"--self_ensemble.over_classes {settings.over_classes}: {settings.distance} is a sum over classes; use sum"
+        )
+    return SelfEnsemble(
+        student,
+        num_classes,
+        teacher_dropout=settings.teacher_dropout,
+        teacher_views=min(settings.teacher_views, config.features - 1) if config.features else settings.teacher_views,
+        buffers=settings.buffers,
+        distance=distance,
+        consistency_weight=settings.weight,
+        threshold=settings.threshold,
+        ramp_up_steps=settings.ramp_up_steps,
+        class_balance_weight=settings.class_balance * (num_classes if settings.balance_over_classes == "sum" else 1),
+        information_weight=settings.information,
+        prior=prior,
+        prototypes=settings.prototypes,
+        **_averaging(config),
+    )
+
+
+# of the configuration, the student, the number of classes, the prior, and the steps of the training
+METHODS: dict[MethodName, Callable[[TrainConfig, nn.Module, int, Tensor | None, int], Method]] = {
+    "self-ensemble": lambda config, student, classes, prior, steps: _make_self_ensemble(
+        config, student, classes, prior
+    ),
+    "mean-teacher": lambda config, student, classes, prior, steps: MeanTeacher(
+        student,
+        consistency_weight=config.mean_teacher.weight,
+        ramp_up_steps=round(config.mean_teacher.ramp_up * steps),
+        teacher_dropout=config.self_ensemble.teacher_dropout,
+        **_averaging(config),
+    ),
+    "fixmatch": lambda config, student, classes, prior, steps: FixMatch(
+        student, weight=config.fixmatch.weight, threshold=config.fixmatch.threshold, **_averaging(config)
+    ),
+    "adamatch": lambda config, student, classes, prior, steps: AdaMatch(
+        student,
+        classes,
+        steps=steps,
+        weight=config.adamatch.weight,
+        threshold=config.adamatch.threshold,
+        **_averaging(config),
+    ),
+    "mcc": lambda config, student, classes, prior, steps: Mcc(
+        student, weight=config.mcc.weight, temperature=config.mcc.temperature, **_common(config)
+    ),
+    "source-only": lambda config, student, classes, prior, steps: SourceOnly(student, **_common(config)),
+}
+
+
+def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
+    """The optimiser, with each group's base rate kept under ``initial_lr``."""
+    groups: list[dict[str, Any]] = [{**group, "initial_lr": group["lr"]} for group in student.get_parameters(config.lr)]
+    try:
+        # torch checks the default rate alone, not those of the groups
+        return OPTIMIZERS[config.name](groups, lr=config.lr, weight_decay=config.weight_decay)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise UserError(f"--optimizer: {error}") from None
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """step -> share of the base rate."""
+    return partial(SCHEDULES[config.schedule], steps=steps)
+
+
+def make_training(
+    config: TrainConfig,
+    inputs: Inputs,
+    source: LabelledImages,
+    target: UnlabelledImages,
+    device: torch.device,
+    *,
+    steps: int,
+    first: Mapping[str, Tensor] | None = None,
+    prior: Tensor | None = None,
+    world: World = ALONE,
+) -> Training:
+    """Student, method, optimiser and batches: of several processes, this one's part of each batch.
+
+    The student starts from what the seed gives, the same for each method, a pretrained backbone from
+    ``config.weights``, and whatever ``first`` has from there.
+
+    Raises:
+        UserError: a setting, or weights, that do not fit.
+    """
+    student = make_student(config, inputs.architecture, len(source.classes))
+    if first is not None:
+        load_first(student, first)
+    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.sync_norms:
+        student = _with_synchronized_norms(student, device)
+    method = make_method(config, student, len(source.classes), prior, steps=steps)
+    views = inputs.views
+    stream = TwoDomainStream(
+        source.images,
+        source.labels,
+        target.images,
+        source_view=views.source,
+        target_views=views.of_target(method.target_views),
+        target_common=views.common,
+        batch=config.batch // world.size,
+        device=device,
+        seed=config.seed,
+        rank=world.rank,
+        world=world.size,
+        channels_last=True,
+    )
+    return Training(
+        method,
+        make_optimizer(config.optimizer, student),
+        stream,
+        make_schedule(config.optimizer, steps),
+        GradScaler(device.type, enabled=config.precision == "float16"),
+    )
+
+
+def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> ImageClassifier:
+    """Batch normalisation with the statistics of all processes' batches; names and weights stay.
+
+    Raises:
+        UserError: a device other than a GPU, for which torch has no such layer.
+    """
+    if device.type != "cuda":
+        raise UserError(f"--sync_norms true: torch synchronises batch normalisation on GPUs alone, this is {device}")
+    # timm's, which knows norms with an activation
+    synchronised = cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
+    if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:
+        synchronised.backbone.count_once()  # the layers are new ones
+    return synchronised
+
+
+def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+    """The network with the weights that seed and ``config.weights`` give."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        student = make_classifier(architecture, num_classes)
+    if config.weights is not None and architecture["backbone"] == config.backbone:
+        load_weights(student.backbone, config.weights, order=config.weights_order)
+    return student
+
+
+def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
+    """Start from the weights of another network, as far as the student has tensors of these names.
+
+    Raises:
+        UserError: another shape.
+    """
+    try:
+        student.load_state_dict(first, strict=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"--init: the weights are of a network of another shape ({' '.join(str(error).split())})"
+        ) from None
+
+
+def name_of_training(config: TrainConfig) -> str:
+    """What the run's own model is called."""
+    return "source-only" if config.method == "source-only" else "adapted"
+
+
+def source_only(config: TrainConfig) -> TrainConfig:
+    """The configuration of the baseline."""
+    return replace(
+        config,
+        method="source-only",
+        select="last",
+        prior="uniform",
+        statistics="running",
+        masked_consistency=replace(config.masked_consistency, weight=0.0),
+    )
+
+
+def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
+    """A saved network, in evaluation mode, and what goes with it.
+
+    Raises:
+        UserError: files that are missing, damaged, or do not fit each other.
+    """
+    description = load_description(folder)
+    try:
+        model = make_classifier(description.architecture, len(description.classes))
+    except UserError as error:
+        raise UserError(
+            f"{folder}: config.json describes a network that this version does not know ({error})"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: config.json does not describe a network ({type(error).__name__}: {error})"
+        ) from None
+    try:
+        model.load_state_dict(load_tensors(folder))
+    except RuntimeError as error:
+        raise UserError(f"{folder}: the weights do not fit config.json ({error})") from None
+    return model.eval(), description
+
+
+def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
+    """What predicts of a saved model, in evaluation mode, and what goes with it; errors as :func:`load_classifier`."""
+    model, description = load_classifier(folder)
+    return make_predictor(model, description.architecture).eval(), description

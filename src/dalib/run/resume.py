@@ -1,0 +1,128 @@
+"""Going on with a run: what it began with, against what is there now."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.core.files import locked
+from dalib.data.fingerprint import fingerprint
+from dalib.models.weights import locate_weights
+from dalib.records.folder import RunFolder, read_json
+from dalib.run.config import ELSEWHERE, by_name
+from dalib.run.measure import models_of
+from dalib.run.prior import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from dalib.run.config import TrainConfig
+    from dalib.run.domains import Domains
+
+_OF_THE_COMMAND = (*ELSEWHERE, "out", "overwrite", "preset", "strict")
+
+
+@contextmanager
+def claimed(run: RunFolder) -> Iterator[None]:
+    """The run's folder, for this process alone as long as it lives.
+
+    Raises:
+        UserError: another process has it.
+    """
+    with locked(run.lock, wait=False) as state:
+        if state == "busy":
+            raise UserError(
+                f"RUN {run.root}: another process is training in this folder; wait until it ends, or stop it first"
+            )
+        yield
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide a run's result, each under its name on the command line."""
+    return {name: value for name, value in by_name(config).items() if name not in _OF_THE_COMMAND}
+
+
+def fingerprints_of(domains: Domains) -> dict[str, str]:
+    """Of source and target, and of the labels of the target; see :func:`dalib.data.fingerprint.fingerprint`."""
+    train, target = domains.train, domains.target
+    found = {
+        "source": fingerprint(train.images, train.names, train.labels),
+        "target": fingerprint(target.images, target.names),
+    }
+    for name, labelled in (("target_labelled", domains.labels), ("target_held_out", domains.held_out)):
+        if labelled is not None:
+            names = [target.names[row] for row in labelled.rows.tolist()]
+            found[name] = fingerprint(labelled.rows, names, labelled.labels)
+    return found
+
+
+def contents_of(config: TrainConfig) -> dict[str, str]:
+    """Digests of the files that a run takes besides images, each under the setting that names it."""
+    files: dict[str, list[Path]] = {}
+    if config.weights is not None:
+        files["weights"] = [locate_weights(config.weights)]
+    if config.init is not None:
+        models = models_of(RunFolder.existing(config.init))
+        files["init"] = [
+            models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
+        ]
+    if config.prior not in KINDS:
+        files["prior"] = [Path(config.prior)]
+    return {setting: _digest_of(paths) for setting, paths in files.items()}
+
+
+def _digest_of(paths: Iterable[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bool) -> None:
+    """Compare the summary that is about to be written with that of the run's beginning.
+
+    Raises:
+        UserError: other settings or other data, unless that is allowed.
+    """
+    before = read_json(run.summary)
+    changes = [
+        f"--{name} was {_shown(old)}, is {_shown(now['settings'].get(name))}"
+        for name, old in (before.get("settings") or {}).items()
+        if now["settings"].get(name) != old
+    ]
+    for domain, old in (before.get("fingerprints") or {}).items():
+        if now["fingerprints"].get(domain) != old:
+            then, here = before["counts"][domain], now["counts"].get(domain, 0)
+            counted = f"{then} images then, {here} now" if then != here else f"still {here} images, not the same ones"
+            if domain in ("target_labelled", "target_held_out"):
+                where = f"what --target_labels {now['settings'].get('target_labels')} labels"
+            else:
+                where = f"the {domain} {now[domain]}"
+            changes.append(f"{where} has changed ({counted})")
+    changes += [
+        f"what --{setting} {now['settings'][setting]} holds has changed"
+        for setting, old in (before.get("contents") or {}).items()
+        if setting in now["contents"] and now["contents"][setting] != old  # else another file is named, which is told
+    ]
+    if changes and not allow_changes:
+        raise UserError(
+            f"--resume {run.root}: {'; '.join(changes)}. Put it back as it was, or add --allow_changes to go on all "
+            "the same"
+        )
+    for change in changes:
+        say(f"note: {change}")
+    for what in ("dalib", "torch"):
+        if before.get(what) != now[what]:
+            say(
+                f"note: the run began with {what} {before.get(what)}, this is {now[what]}: it goes on, but not bit for "
+                "bit as it would have"
+            )
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

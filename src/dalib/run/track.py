@@ -1,0 +1,295 @@
+"""Trackers: what happens in a run, told while it goes on to TensorBoard, or to any service with the calls of wandb.
+
+A tracker is an object with the four methods of :class:`Tracker`. ``dalib train --track tensorboard`` and
+``--track wandb`` make one; in Python any number of them go to :func:`dalib.run.train.train`::
+
+    train(config, trackers=[TensorBoardTracker(), ModuleTracker(trackio, {"project": "birds"})])
+
+Knows no torch until a run begins that asks for TensorBoard, whose import takes seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import uuid
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from dalib.core.console import one_line, say
+from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
+from dalib.records.folder import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+Outcome = dict[str, str | float]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker hears when a run begins or goes on.
+
+    Attributes:
+        folder: the run's; a tracker may write there, under a name of its own.
+        config: every setting, nested as in config.yaml, as plain values.
+        steps: of each training, by name, in the order in which they train: source-only, adapted.
+        resumed: whether the run goes on from checkpoints.
+        logged: the last step of each training that the processes before this one logged; 0 for none. A training goes on
+            from its checkpoint, which may be earlier: steps in between come again, with the same values.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    steps: Mapping[str, int]
+    resumed: bool = False
+    logged: Mapping[str, int] = field(default_factory=dict)
+
+
+class Tracker(Protocol):
+    """Hears what happens in a run: of several processes, in the first one, between two steps.
+
+    Values are on the host already and cost no wait for the device. What a tracker raises ends its tracking with a
+    warning, not the run; it then hears nothing more.
+    """
+
+    def begin(self, run: TrackedRun) -> None:
+        """The run's folder is there, and training is about to begin; called once, before anything else."""
+
+    def log(self, training: str, step: int, values: Mapping[str, float]) -> None:
+        """A line of metrics.jsonl has been written: means since the line before it, of source-only or adapted.
+
+        Args:
+            training: its name.
+            step: how many steps of it are done; rises from call to call.
+            values: by name; not always the same names, measures of the evaluation come more rarely.
+        """
+
+    def picture(self, name: str, path: Path) -> None:
+        """A PNG file has been written: ``views``, a sheet of augmented views, when a run begins."""
+
+    def end(self, outcome: Mapping[str, str | float]) -> None:
+        """The run has ended; called once, last.
+
+        Args:
+            outcome: ``status``: done, collapsed, diverged, stopped (it may go on later) or failed. After done and
+                collapsed also ``shipped``, ``outcome`` and ``headline`` of judgement.json, ``estimate/NAME``, the
+                estimated accuracy of each model on the target, and ``accuracy/NAME`` where it was measured on labels.
+        """
+
+
+_METHODS = ("begin", "log", "picture", "end")
+
+
+class Tracking:
+    """The trackers of a run, as one that never raises once it is made; a context manager, which ends what has begun.
+
+    Raises:
+        UserError: when it is made, for what is no tracker.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
+        for tracker in trackers:
+            if isinstance(tracker, type):
+                name = tracker.__name__
+                raise UserError(f"trackers: expected trackers, got the class {name}; make one with {name}()")
+            missing = [name for name in _METHODS if not callable(getattr(tracker, name, None))]
+            if missing:
+                raise UserError(
+                    f"trackers: {type(tracker).__name__} has no {', '.join(missing)}; derive it from "
+                    "dalib.run.track.Tracker, whose methods do nothing"
+                )
+        self._trackers = list(trackers)
+        self._running = False
+
+    def add(self, tracker: Tracker) -> None:
+        self._trackers.append(tracker)
+
+    def begin(self, run: TrackedRun) -> None:
+        self._running = True
+        self._tell("begin", run)
+
+    def log(self, training: str, line: Mapping[str, float]) -> None:
+        """As :class:`dalib.engine.runlog.MetricsLog` gives a line: the step is among its values."""
+        values = {name: value for name, value in line.items() if name != "step"}
+        self._tell("log", training, int(line["step"]), values)
+
+    def picture(self, name: str, path: Path) -> None:
+        self._tell("picture", name, path)
+
+    def end(self, outcome: Outcome) -> None:
+        if self._running:
+            self._running = False
+            self._tell("end", outcome)
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        known = {RunStoppedError: "stopped", TrainingDivergedError: "diverged"}
+        self.end({"status": "failed" if kind is None else known.get(kind, "failed")})  # a run that ended well has ended
+
+    def _tell(self, method: str, *what: Any) -> None:
+        for tracker in list(self._trackers):
+            try:
+                getattr(tracker, method)(*what)
+            except Exception as error:  # whatever it is, hours of training are worth more
+                self._trackers.remove(tracker)
+                reason = one_line(f"{type(error).__name__}: {error}")
+                say(f"warning: {type(tracker).__name__} failed ({reason}); the run goes on and is not tracked by it")
+
+
+class TensorBoardTracker:
+    """Writes event files for ``tensorboard --logdir RUN/tensorboard``.
+
+    A folder for each training, so that the curves of source-only and adapted lie over each other; settings, views and
+    outcome beside them.
+
+    A run that goes on writes further files. What the earlier ones hold of steps that come again is marked, and
+    TensorBoard leaves it out.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+
+    def __init__(self) -> None:
+        _require("tensorboard")
+        self._run: TrackedRun | None = None
+        self._writers: dict[str, Any] = {}
+        self._step = 0
+
+    def begin(self, run: TrackedRun) -> None:
+        self._run = run
+        if not run.resumed:
+            self._writer("", None).add_text("settings", _as_markdown(run.config), 0)
+
+    def log(self, training: str, step: int, values: Mapping[str, float]) -> None:
+        assert self._run is not None
+        self._step = step
+        # the mark stands for all tags of its folder: a reason for a folder each
+        writer = self._writer(training, step if self._run.resumed else None)
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()  # else up to two minutes of it are lost with the process
+
+    def picture(self, name: str, path: Path) -> None:
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(path) as opened:
+            self._writer("", None).add_image(name, np.asarray(opened.convert("RGB")), 0, dataformats="HWC")
+
+    def end(self, outcome: Mapping[str, str | float]) -> None:
+        writer = self._writer("", None)
+        writer.add_text("outcome", _as_markdown(outcome), self._step)
+        for each in self._writers.values():
+            each.close()
+        self._writers.clear()
+
+    def _writer(self, name: str, purge_step: int | None) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        assert self._run is not None
+        if name not in self._writers:
+            folder = self._run.folder / "tensorboard" / name
+            self._writers[name] = SummaryWriter(str(folder), purge_step=purge_step)
+        return self._writers[name]
+
+
+class ModuleTracker:
+    """Tells a module with the calls of wandb: ``init(...)``, ``log(values, step=)``, ``finish()``; so have trackio and
+    swanlab.
+
+    Such services have one clock: the steps of adapted come after those of source-only, and each training's own are
+    logged as ``adapted/step``. A run that goes on goes on there too, where ``init`` takes an ``id`` or ``resume``;
+    steps that it had been told are not told again. The id is in the run's tracking.json.
+
+    Args:
+        module: such as wandb, imported. A picture is shown if it has ``Image``.
+        settings: further arguments of its ``init``, such as project, or ``{"mode": "offline"}``, which wandb and
+            swanlab need where nobody is logged in; they go before ours: name, config, and, as far as ``init`` has
+            them, project, dir, id and resume.
+    """
+
+    def __init__(self, module: Any, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.module, self.settings = module, settings
+        self._offset: dict[str, int] = {}
+        self._told: Mapping[str, int] = {}
+        self._last = 0
+
+    def begin(self, run: TrackedRun) -> None:
+        before = 0
+        for training, steps in run.steps.items():
+            self._offset[training] = before
+            before += steps
+        identity, known = _identity(run, str(getattr(self.module, "__name__", type(self.module).__name__)))
+        if known:
+            self._told = run.logged
+            self._last = max((self._offset[name] + step for name, step in run.logged.items() if step), default=0)
+        ours = {"name": run.folder.resolve().name, "config": dict(run.config)}
+        takes = inspect.signature(self.module.init).parameters
+        of_some = {"project": "dalib", "dir": str(run.folder), "id": identity, "resume": "allow"}
+        ours |= {name: value for name, value in of_some.items() if name in takes}
+        self.module.init(**{**ours, **self.settings})
+
+    def log(self, training: str, step: int, values: Mapping[str, float]) -> None:
+        if step <= self._told.get(training, 0):
+            return
+        named = {f"{training}/{name}": value for name, value in {"step": step, **values}.items()}
+        self._last = self._offset[training] + step
+        self.module.log(named, step=self._last)
+
+    def picture(self, name: str, path: Path) -> None:
+        if hasattr(self.module, "Image"):
+            self.module.log({name: self.module.Image(str(path))}, step=0)
+
+    def end(self, outcome: Mapping[str, str | float]) -> None:
+        text = getattr(self.module, "Text", str)  # swanlab takes no bare strings
+        said = {f"outcome/{name}": text(value) if isinstance(value, str) else value for name, value in outcome.items()}
+        self.module.log(said, step=self._last)
+        self.module.finish()
+
+
+def make_tracker(name: str) -> Tracker:
+    """The tracker that ``--track`` names: tensorboard or wandb.
+
+    Raises:
+        UserError: its package is not installed.
+    """
+    if name == "tensorboard":
+        return TensorBoardTracker()
+    _require(name)
+    try:
+        return ModuleTracker(importlib.import_module(name))
+    except ImportError as error:
+        raise UserError(f"--track {name}: {name} is installed and does not load ({one_line(str(error))})") from None
+
+
+def _require(package: str) -> None:
+    if find_spec(package) is None:
+        raise UserError(f"--track {package}: the package {package} is not installed; pip install {package}")
+
+
+def _identity(run: TrackedRun, service: str) -> tuple[str, bool]:
+    """The run's id at a service, and whether it was known before; 21 lower-case letters and digits, as swanlab asks."""
+    path = run.folder / "tracking.json"
+    known: dict[str, str] = read_json(path) if path.is_file() else {}
+    if service in known:
+        return known[service], True
+    fresh = uuid.uuid4().hex[:21]
+    write_json(path, {**known, service: fresh})
+    return fresh, False
+
+
+def _as_markdown(values: Mapping[str, Any]) -> str:
+    """YAML as code: TensorBoard shows text as Markdown."""
+    lines = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=10_000).splitlines()
+    return "".join(f"    {line}\n" for line in lines)

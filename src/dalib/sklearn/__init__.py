@@ -1,0 +1,5 @@
+"""What you import with scikit-learn: :class:`SelfEnsembleClassifier`, and a scorer that needs no target label."""
+
+from dalib.sklearn.estimator import SelfEnsembleClassifier, judged_score
+
+__all__ = ["SelfEnsembleClassifier", "judged_score"]

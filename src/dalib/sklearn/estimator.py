@@ -1,0 +1,665 @@
+"""Self-ensembling as an estimator of scikit-learn, for images and for tables; domains as SKADA gives them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+from torch import Tensor, nn
+
+from dalib.augment.tables import FeatureMask, FeatureNoise
+from dalib.augment.views import View
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.core.seeds import derive_seed
+from dalib.data.preprocessing import Preprocessing
+from dalib.data.sources import LabelledImages, open_target
+from dalib.data.spelling import is_missing
+from dalib.engine.predict import predict_probabilities
+from dalib.models.classifier import ImageClassifier
+from dalib.models.tables import TableBackbone
+from dalib.run import recipe
+from dalib.run.config import OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
+from dalib.sklearn.in_memory import Sight, train_both
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from dalib.core.types import Augment
+
+Standardize = Literal["each domain", "source", False]
+Prior = Literal["source", "uniform", "estimate"]
+Select = Literal["judged", "last"]
+Keep = Literal["better", "adapted"]
+
+MASKED = -1
+"""The label of a row whose label is hidden, in SKADA's convention."""
+
+SMALLEST_IMAGE, LARGEST_IMAGE = 16, 64
+"""Pixels: images are brought to their own longer side, within these."""
+
+LARGEST_FOR_DIGITS = 32
+"""Pixels; of larger images the backbone for characters would have too many features."""
+
+LARGEST_VALUE = 1e16
+"""Of a table as a network sees it: normalisation squares values and sums them, which float32 takes up to 3e38."""
+
+HOW = "give fit(X_source, y_source, X_target), or fit(X, y, sample_domain=d) with d negative for rows of the target"
+
+
+class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Learns classes from a labelled source and adapts to an unlabelled target, of images or of rows of a table.
+
+    Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W); they train a small convolutional network on random warps.
+    A table is (N, D) of finite numbers, such as measurements or the embeddings of another network; it trains a
+    perceptron, on noise and on values left out.
+
+    Args:
+        steps: of each of two trainings, source-only and then the adaptation that starts from its weights.
+        batch: source rows, and as many target rows, a step.
+        lr: highest learning rate, of AdamW.
+        hidden: widths of the perceptron; () is a linear model. Tables only, and so are the next three.
+        noise: in the random views of a row, in units of each feature's standard deviation.
+        masking: share of the values of a view that are replaced by the feature's mean.
+        standardize: each feature to mean 0 and standard deviation 1: each domain by itself, both by the source's, or
+            not at all (False). The source-only model knows the source's alone. Hidden layers do likewise: with each
+            domain they have batch normalisation, which sees one domain at a time, else layer normalisation.
+        threshold: a target row counts where the teacher's largest probability is above it.
+        weight: of the consistency of student and teacher, a squared distance summed over classes.
+        alpha: decay of the teacher's moving average.
+        information: weight of the mutual information between target rows and predicted classes; not the paper's, 0 is
+            off.
+        prior: shares of the target's classes that ``information`` draws to: source (those of the source), uniform, or
+            estimate (from the predictions; needs ``validation_share``).
+        select: the weights of the adaptation that predict: judged, those of the evaluation, of ten, whose predictions
+            for the target are surest and most various; or the last. Neither looks at a target label.
+        keep: what predicts: the better of source-only and adapted, as far as can be told without target labels; or
+            adapted, whatever the signs say.
+        validation_share: of the source's rows of each class, kept from training to judge; 0 keeps none.
+        random_state: seeds everything; with a number, a fit on a CPU gives the same again.
+        device: auto, cpu or cuda.
+        verbose: print a line at each evaluation.
+
+    Attributes:
+        classes_: (C,) the source's labels.
+        n_features_in_, feature_names_in_: of a table; names where it had some.
+        source_only_: the estimator without adaptation, fitted, for comparison; ``adapted_`` is the other.
+        judgement_: what a run's judgement.json holds: ``shipped`` (the one that predicts), ``outcome``, ``headline``,
+            ``reasons``, and in ``models`` the label-free scores and, from 20 validation rows, the estimated accuracy
+            of each.
+        history_: lines of metrics of each training.
+
+    Domains are given in one of two ways: ``fit(X_source, y_source, X_target)``, or SKADA's
+    ``fit(X, y, sample_domain=d)`` with the rows of both, where a negative number marks the target. What ``y`` holds
+    there is never looked at; SKADA writes -1. ``fit`` writes no file. A pickle holds the networks, and like all pickles
+    is for those who trust where it comes from.
+
+    Source: French, Mackiewicz & Fisher, ICLR 2018; views and network of tables are our choice.
+
+    >>> from sklearn.datasets import make_blobs
+    >>> X, y = make_blobs(200, centers=[[0, 0], [6, 0]], random_state=0)
+    >>> classifier = SelfEnsembleClassifier(steps=50, random_state=0).fit(X, y, X + [8, 0])
+    >>> float(classifier.score(X + [8, 0], y)), float(classifier.source_only_.score(X + [8, 0], y))
+    (1.0, 0.5)
+    """
+
+    # rows of both domains travel through pipelines and searches with their domains, where routing is switched on
+    __metadata_request__fit = {"sample_domain": True}  # noqa: RUF012 - scikit-learn's way to declare it
+    __metadata_request__predict = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
+    __metadata_request__predict_proba = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
+    __metadata_request__score = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        steps: int = 1000,
+        batch: int = 64,
+        lr: float = 2e-3,
+        hidden: Sequence[int] = (128,),
+        noise: float = 0.1,
+        masking: float = 0.1,
+        standardize: Standardize = "each domain",
+        threshold: float = 0.6,
+        weight: float = 3.0,
+        alpha: float = 0.99,
+        information: float = 0.1,
+        prior: Prior = "source",
+        select: Select = "judged",
+        keep: Keep = "better",
+        validation_share: float = 0.1,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.steps = steps
+        self.batch = batch
+        self.lr = lr
+        self.hidden = hidden
+        self.noise = noise
+        self.masking = masking
+        self.standardize = standardize
+        self.threshold = threshold
+        self.weight = weight
+        self.alpha = alpha
+        self.information = information
+        self.prior = prior
+        self.select = select
+        self.keep = keep
+        self.validation_share = validation_share
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803 - scikit-learn's names
+        y: ArrayLike,
+        X_target: ArrayLike | None = None,  # noqa: N803
+        *,
+        sample_domain: ArrayLike | None = None,
+    ) -> SelfEnsembleClassifier:
+        """Train source-only and adapted, judge both, and predict with the one that seems better from now on.
+
+        Args:
+            X: rows of the source; with ``sample_domain``, of both domains.
+            y: (N,) a class for each row, numbers or strings; those of target rows are not looked at.
+            X_target: rows of the target. In a pipeline give ``sample_domain`` instead, because the steps before this
+                one change ``X`` alone.
+            sample_domain: (N,) whole numbers: negative is the target, else the source, of which there may be several.
+
+        Raises:
+            UserError: a ValueError: no target, both ways at once, one class alone, or a setting out of its range.
+            TrainingDivergedError: a loss that is not finite.
+        """
+        self._check_settings()
+        domains = self._domains(X, y, X_target, sample_domain)
+        source, target = domains.source, domains.target
+        self.classes_, numbers = np.unique(domains.labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            alone = self.classes_.tolist()[0]
+            raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        kept = _kept(numbers, self.validation_share, seed)
+        if self.prior == "estimate" and not kept.any():
+            raise UserError(
+                f"prior='estimate': it is made with source rows kept from training, and validation_share="
+                f"{self.validation_share} keeps none of the {len(kept)}; expected a larger share, or prior='source'"
+            )
+        readers = self._readers(source[~kept], target)
+        config = self._config(seed, source)
+        device = self._device()
+
+        def labelled(which: NDArray[np.bool_]) -> LabelledImages:
+            rows = readers["source-only"].of_source(source[which], "X", domains.source_rows[which])
+            return LabelledImages(rows, torch.from_numpy(numbers[which].astype(np.int64)), names, ())
+
+        names = tuple(map(str, self.classes_.tolist()))
+        train, validation = labelled(~kept), labelled(kept)
+        sights = {}
+        for name, reader in readers.items():
+            rows = reader.of_target(target, domains.argument_of_target, domains.target_rows)
+            views = self._views(config, train.images, rows, reader)
+            sights[name] = Sight(train, validation, rows, views, reader.of_target.plain)
+        both = train_both(config, self._student(config, train, readers), sights, device, self._print)
+
+        self.models_ = {name: _Model(both.networks[name], reader) for name, reader in readers.items()}
+        self.judgement_, self.history_ = both.judgement, both.history
+        self.predicts_: str = both.judgement["shipped"]
+        self.source_only_, self.adapted_ = self._as("source-only"), self._as("adapted")
+        return self
+
+    def predict_proba(
+        self,
+        X: ArrayLike,  # noqa: N803
+        *,
+        sample_domain: ArrayLike | None = None,
+        allow_source: bool = False,
+    ) -> NDArray[np.float64]:
+        """Probabilities (N, C) of ``classes_``.
+
+        Args:
+            X: rows of the target; with ``sample_domain``, of either domain.
+            sample_domain: (N,) as in :meth:`fit`; None is all target. Rows of the source are standardised by the
+                source's mean and standard deviation.
+            allow_source: must be True for rows of the source, as in SKADA.
+
+        Raises:
+            UserError: rows of another kind or width than those of :meth:`fit`, or rows of the source unannounced.
+        """
+        check_is_fitted(self)
+        values = self._values(X, "X", reset=False, least=1)
+        model, device = self.models_[self.predicts_], self._device()
+        of_source = np.zeros(len(values), dtype=bool)
+        if sample_domain is not None:
+            of_source = _source_rows(sample_domain, len(values))
+            if of_source.any() and not allow_source:
+                raise UserError(
+                    f"sample_domain: {of_source.sum()} of {len(values)} rows are of the source, and the model is the "
+                    "target's; leave them out, or pass allow_source=True"
+                )
+        network = model.network if device.type == "cpu" else copy.deepcopy(model.network).to(device)
+        found = np.empty((len(values), len(self.classes_)))
+        for which, reader in ((of_source, model.readers.of_source), (~of_source, model.readers.of_target)):
+            if which.any():
+                rows = reader(values[which], "X", np.flatnonzero(which))
+                found[which] = predict_probabilities(network, rows, reader.plain, device=device).numpy()
+        if (lost := ~np.isfinite(found).all(axis=1)).any():
+            raise UserError(
+                f"X: row {np.flatnonzero(lost)[0]}: the network gives no probabilities for it; its values are far from "
+                f"those of fit{_and_more(lost)}"
+            )
+        return found
+
+    def predict(
+        self,
+        X: ArrayLike,  # noqa: N803
+        *,
+        sample_domain: ArrayLike | None = None,
+        allow_source: bool = False,
+    ) -> NDArray[Any]:
+        """The most probable class (N,) of each row; arguments and errors as :meth:`predict_proba`."""
+        found = self.predict_proba(X, sample_domain=sample_domain, allow_source=allow_source)
+        classes: NDArray[Any] = self.classes_[found.argmax(axis=1)]
+        return classes
+
+    def score(
+        self,
+        X: ArrayLike,  # noqa: N803
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        sample_domain: ArrayLike | None = None,
+        allow_source: bool = False,
+    ) -> float:
+        """Accuracy on rows with these labels; other arguments and errors as :meth:`predict_proba`."""
+        predicted = self.predict(X, sample_domain=sample_domain, allow_source=allow_source)
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _domains(
+        self,
+        X: ArrayLike,  # noqa: N803
+        y: ArrayLike,
+        X_target: ArrayLike | None,  # noqa: N803
+        sample_domain: ArrayLike | None,
+    ) -> _Domains:
+        """What ``y`` holds for target rows is dropped here, unread."""
+        if y is None:
+            raise UserError(f"y should be a 1d array of classes, got None; {HOW}")
+        if X_target is not None and sample_domain is not None:
+            raise UserError(f"X_target, sample_domain: expected one of them, got both; {HOW}")
+        if X_target is None and sample_domain is None:
+            raise UserError(f"X_target, sample_domain: expected one of them, got none; {HOW}")
+        values = self._values(X, "X", reset=True, least=2)
+        check_consistent_length(values, y)
+        if sample_domain is None:
+            if _dimensions(X_target) == 1:
+                raise UserError(f"X_target: expected rows, got {np.shape(X_target)}; name sample_domain: {HOW}")  # type: ignore[arg-type]
+            if (_dimensions(X_target) > 2) != (values.ndim > 2):
+                raise UserError("X, X_target: expected two tables, or images in both, got one of each")
+            target = self._values(X_target, "X_target", reset=False, least=2)
+            every, others = np.arange(len(values)), np.arange(len(target))
+            return _Domains(values, _classes_of(np.asarray(y), every), target, every, others, "X_target")
+        of_source = _source_rows(sample_domain, len(values))
+        for what, count in (("source (0 or above)", of_source.sum()), ("target (negative)", (~of_source).sum())):
+            if count < 2:
+                raise UserError(f"sample_domain: expected at least 2 rows of the {what}, got {count}; {HOW}")
+        labels = _classes_of(np.asarray(y)[of_source], np.flatnonzero(of_source))
+        if labels.dtype.kind in "iuf" and (labels == MASKED).any():
+            raise UserError(
+                f"y: {(labels == MASKED).sum()} source rows have the label {MASKED}, which marks a hidden label; leave "
+                "these rows out, or rename the class, or give fit(X_source, y_source, X_target), where -1 is a class"
+            )
+        rows = np.flatnonzero(of_source), np.flatnonzero(~of_source)
+        return _Domains(values[of_source], labels, values[~of_source], *rows, "X")
+
+    def _values(self, rows: Any, argument: str, *, reset: bool, least: int) -> NDArray[Any]:
+        """An array of images, or a table (N, D) of finite float64."""
+        known = None if reset else hasattr(self, "n_features_in_")
+        if _dimensions(rows) > 2:
+            if known:
+                raise UserError(f"{argument}: expected a table (N, {self.n_features_in_}), got {np.shape(rows)}")
+            if reset:
+                self.__dict__.pop("n_features_in_", None)
+                self.__dict__.pop("feature_names_in_", None)
+            values = np.asarray(rows)
+            if len(values) < least:
+                raise UserError(f"{argument}: expected at least {least} images, got {len(values)}")
+            return values
+        if known is False:
+            raise UserError(f"{argument}: expected images (N, H, W) or with channels, got {np.shape(rows)}")
+        try:
+            table: NDArray[np.float64] = validate_data(
+                self, rows, reset=reset, dtype=np.float64, ensure_min_samples=least
+            )
+        except (ValueError, TypeError) as error:  # TypeError: pandas' NA is no number
+            where = _first_missing(rows)
+            if where is None and (argument == "X" or isinstance(error, TypeError)):  # as scikit-learn words it
+                raise
+            raise UserError(": ".join([argument, *([where] if where else []), str(error)])) from None
+        large = (np.abs(table) > np.finfo(np.float32).max).any(axis=1)
+        if large.any():
+            raise _too_large(argument, table, large, np.arange(len(table)), "a number that float32 can hold")
+        return table
+
+    def _readers(self, source: NDArray[Any], target: NDArray[Any]) -> dict[str, _Readers]:
+        """How arrays become rows, for each training; the source-only one knows the source alone."""
+        if source.ndim > 2:
+            pixels = _Pixels(_preprocessing_of(source))
+            return {name: _Readers(pixels, pixels) for name in ("source-only", "adapted")}
+        of_source = _Table.of(source) if self.standardize else _Table.unchanged(source.shape[1])
+        of_target = _Table.of(target) if self.standardize == "each domain" else of_source
+        return {"source-only": _Readers(of_source, of_source), "adapted": _Readers(of_source, of_target)}
+
+    def _config(self, seed: int, source: NDArray[Any]) -> TrainConfig:
+        """The steady part is that of the presets ``digits`` and ``photo-features``."""
+        small = source.ndim > 2 and _preprocessing_of(source).size <= LARGEST_FOR_DIGITS
+        config = TrainConfig(
+            steps=int(self.steps),
+            batch=int(self.batch),
+            seed=seed,
+            prior=self.prior,
+            select=self.select,
+            keep=self.keep,
+            backbone="digits" if small else "small",
+            views=ViewsConfig("strong-warp", "strong-warp", "weak-warp"),
+            self_ensemble=SelfEnsembleConfig(
+                alpha=self.alpha,
+                teacher_dropout=False,
+                over_classes="sum",
+                weight=self.weight,
+                threshold=self.threshold,
+                ramp_up_steps=int(self.steps) // 5,
+                class_balance=0.0,
+                information=self.information,
+            ),
+            optimizer=OptimizerConfig("adamw", self.lr, weight_decay=0.01, schedule="one-cycle", label_smoothing=0.1),
+        )
+        return replace(config, model=replace(config.model, bottleneck_dim=256)) if small else config
+
+    def _views(self, config: TrainConfig, source: Any, target: Tensor, readers: _Readers) -> recipe.Views:
+        if isinstance(readers.of_target, _Pixels):
+            return recipe.make_views(config, readers.of_target.preprocessing)
+        of_target = self._table_view(target)
+        return recipe.Views(self._table_view(source), of_target, of_target)
+
+    def _table_view(self, rows: Tensor) -> Augment:
+        mean, std = rows.mean(dim=0), rows.std(dim=0, correction=0)
+        return View(Tensor.float, (FeatureNoise(self.noise, std), FeatureMask(self.masking, mean)))
+
+    def _student(
+        self, config: TrainConfig, train: LabelledImages, readers: dict[str, _Readers]
+    ) -> Callable[[], ImageClassifier]:
+        """Makes the network, with the weights that the seed gives."""
+        reader, count = readers["adapted"].of_target, len(train.classes)
+
+        def make() -> ImageClassifier:
+            if isinstance(reader, _Pixels):
+                return recipe.make_student(config, recipe.architecture_of(config, reader.preprocessing), count)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(config.seed, "weights"))
+                by_batch = self.standardize == "each domain"
+                backbone = TableBackbone(len(reader.mean), tuple(self.hidden), by_batch=by_batch)
+                return ImageClassifier(backbone, count, None, finetune=False)
+
+        return make
+
+    def _as(self, name: str) -> SelfEnsembleClassifier:
+        """This estimator, predicting with the model of that name; the networks are shared."""
+        other = copy.copy(self)
+        for each in ("source_only_", "adapted_"):
+            other.__dict__.pop(each, None)
+        other.predicts_ = name
+        return other
+
+    def _device(self) -> torch.device:
+        try:
+            return recipe.make_device(self.device)
+        except UserError as error:
+            raise UserError(str(error).replace("--device ", "device=")) from None
+
+    def _print(self, name: str, line: dict[str, float]) -> None:
+        if self.verbose:
+            sure = f", sure of {line['mask_rate']:.0%} of the target" if "mask_rate" in line else ""
+            say(f"{name} {line['step']}/{self.steps}: loss {line['loss']:.4f}{sure}")
+
+    def _check_settings(self) -> None:
+        """Refuse the first setting that is out of its range."""
+        for name, least in (("steps", 1), ("batch", 2)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise UserError(f"{name}={value!r}: expected a whole number of at least {least}")
+        ranges: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+            ("lr", "above 0", lambda value: value > 0),
+            ("noise", "of at least 0", lambda value: value >= 0),
+            ("masking", "of at least 0 and below 1", lambda value: 0 <= value < 1),
+            ("threshold", "from 0 to 1", lambda value: 0 <= value <= 1),
+            ("weight", "of at least 0", lambda value: value >= 0),
+            ("alpha", "from 0 to 1", lambda value: 0 <= value <= 1),
+            ("information", "of at least 0", lambda value: value >= 0),
+            ("validation_share", "of at least 0 and below 1", lambda value: 0 <= value < 1),
+        )
+        for name, expected, fits in ranges:
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not np.isfinite(float(value)) or not fits(float(value)):
+                raise UserError(f"{name}={value!r}: expected a number {expected}")
+        for name, choices in (("standardize", Standardize), ("prior", Prior), ("select", Select), ("keep", Keep)):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                raise UserError(f"{name}={value!r}: expected one of {', '.join(map(repr, get_args(choices)))}")
+        hidden = self.hidden
+        if not np.iterable(hidden) or not all(isinstance(each, Integral) and each > 0 for each in hidden):
+            raise UserError(
+                f"hidden={hidden!r}: expected whole numbers of at least 1 in a tuple, such as (128,), or ()"
+            )
+
+
+def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa: ARG001, N803 - scorers are called so
+    """How good a fitted estimator seems without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
+
+    Args:
+        estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one, of scikit-learn's or
+            SKADA's.
+        X, y: not looked at: it is judged by the target that it was fitted to.
+
+    Returns:
+        ``target_class_ami`` of the model that predicts, which ``dalib compare`` ranks runs by.
+
+    Misleads: as :func:`dalib.judge.scores.class_ami`.
+    """
+    fitted = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    fitted = getattr(fitted, "base_estimator_", fitted)  # as SKADA's pipelines wrap it
+    check_is_fitted(fitted, "judgement_")
+    return float(fitted.judgement_["models"][fitted.predicts_]["scores"]["target_class_ami"])
+
+
+@dataclass(frozen=True)
+class _Domains:
+    """The rows of both domains, and where they stand in what was given."""
+
+    source: NDArray[Any]
+    labels: NDArray[Any]
+    """Of the source's rows."""
+    target: NDArray[Any]
+    source_rows: NDArray[np.intp]
+    target_rows: NDArray[np.intp]
+    argument_of_target: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Tables as float32 rows, standardised. In double precision before, so that large offsets cost nothing."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> _Table:
+        """By the mean and standard deviation of these; a feature that does not vary is only centred."""
+        mean, std = values.mean(axis=0), values.std(axis=0)
+        # at most this is rounding, as scikit-learn has it: a column of 0.1 has a deviation of 1e-16
+        noise = len(values) * np.finfo(np.float64).eps * np.abs(mean)
+        return cls(mean, np.where(std > noise, std, 1.0))
+
+    @classmethod
+    def unchanged(cls, features: int) -> _Table:
+        return cls(np.zeros(features), np.ones(features))
+
+    def __call__(self, values: NDArray[np.float64], argument: str, rows: NDArray[np.intp] | None = None) -> Tensor:
+        """Returns rows of float32; ``rows`` are their numbers among what was given, to be named in an error."""
+        standardised = (values - self.mean) / self.std
+        large = (np.abs(standardised) > LARGEST_VALUE).any(axis=1)
+        if large.any():
+            rows = np.arange(len(values)) if rows is None else rows
+            raise _too_large(
+                argument, values, large, rows, f"values of at most {LARGEST_VALUE:.0e} after standardisation"
+            )
+        return torch.from_numpy(standardised.astype(np.float32))
+
+    def plain(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Images as uint8 rows."""
+
+    preprocessing: Preprocessing
+
+    def __call__(self, values: NDArray[Any], argument: str, rows: NDArray[np.intp] | None = None) -> Tensor:
+        try:
+            images = open_target(values, self.preprocessing).images
+        except UserError as error:
+            raise UserError(str(error).replace("--target", argument, 1)) from None
+        assert isinstance(images, Tensor)
+        return images
+
+    def plain(self, rows: Tensor) -> Tensor:
+        return self.preprocessing.normalize(rows)
+
+
+@dataclass(frozen=True)
+class _Readers:
+    of_source: _Table | _Pixels
+    of_target: _Table | _Pixels
+
+
+@dataclass(frozen=True)
+class _Model:
+    network: nn.Module
+    readers: _Readers
+
+
+def _dimensions(rows: Any) -> int:
+    # sparse matrices and data frames know it, and would be no plain array
+    return rows.ndim if isinstance(getattr(rows, "ndim", None), int) else np.asarray(rows).ndim
+
+
+def _preprocessing_of(images: NDArray[Any]) -> Preprocessing:
+    """For images in one of the three layouts; others are refused when they are read."""
+    last = images.ndim == 4 and images.shape[1] not in (1, 3)
+    channels = 1 if images.ndim == 3 else images.shape[3 if last else 1]
+    height, width = images.shape[1:3] if last or images.ndim == 3 else images.shape[2:4]
+    size = min(LARGEST_IMAGE, max(SMALLEST_IMAGE, height, width))
+    return Preprocessing(size, 1 if channels == 1 else 3, fit="stretch")
+
+
+def _source_rows(sample_domain: ArrayLike, count: int) -> NDArray[np.bool_]:
+    """(N,) which rows are of the source."""
+    domains = np.asarray(sample_domain)
+    if domains.shape != (count,) or domains.dtype.kind not in "iuf" or not np.isfinite(domains).all():
+        raise UserError(
+            f"sample_domain: expected a whole number for each of the {count} rows, negative for the target, got "
+            f"{domains.dtype} {domains.shape}"
+        )
+    return np.asarray(domains >= 0)  # SKADA counts 0 to the source
+
+
+def _classes_of(labels: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """(N,) labels of source rows, which have these numbers among what was given."""
+    if labels.dtype == object:  # numbers and strings as what they are, for which an object is no obstacle
+        each = labels.ravel().tolist()
+        _require_labels(np.array([_is_missing(label) for label in each]), "None or NaN", rows)
+        if len({isinstance(label, str) for label in each}) > 1:
+            raise UserError("y: expected classes of one kind, got both strings and numbers")
+        labels = np.array(labels.tolist())
+    labels = column_or_1d(labels, warn=True)
+    if labels.dtype.kind == "f":
+        _require_labels(~np.isfinite(labels), "NaN or infinity", rows)
+    if labels.dtype.kind == "U":
+        written = np.array([is_missing(label) for label in labels.tolist()])
+        _require_labels(written, "what stands for a missing one, such as 'nan',", rows)
+    check_classification_targets(labels)
+    return labels
+
+
+def _require_labels(missing: Any, what: str, rows: NDArray[np.intp]) -> None:
+    if missing.any():
+        raise UserError(
+            f"y: expected a class for each source row, got {what} in row {rows[np.flatnonzero(missing)[0]]}"
+            f"{_and_more(missing)}; leave out rows without a class, or give them as rows of the target"
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
+    differs = None if value is None else value != value
+    return not isinstance(differs, bool | np.bool_) or bool(differs)
+
+
+def _first_missing(rows: Any) -> str | None:
+    """Where a table has its first value that is missing or infinite, in words."""
+    table = np.asarray(rows)
+    if table.ndim != 2:  # a sparse matrix, for instance
+        return None
+    if table.dtype.kind == "f":
+        wrong = ~np.isfinite(table)
+    elif table.dtype == object:
+        wrong = np.array([[_is_missing(each) or each in (np.inf, -np.inf) for each in row] for row in table.tolist()])
+    else:
+        return None
+    if not wrong.any():
+        return None
+    row, column = np.argwhere(wrong)[0]
+    return f"row {row}, column {column}"
+
+
+def _too_large(
+    argument: str, values: NDArray[np.float64], large: Any, rows: NDArray[np.intp], expected: str
+) -> UserError:
+    first = np.flatnonzero(large)[0]
+    column = np.abs(values[first]).argmax()
+    return UserError(
+        f"{argument}: row {rows[first]}, column {column}: expected {expected}, got {values[first, column]:g}"
+        f"{_and_more(large)}; mend or leave out such rows"
+    )
+
+
+def _and_more(wrong: Any) -> str:
+    return f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
+
+
+def _kept(numbers: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:
+    """(N,) which rows of the source judge: of each class that share, rounded down, so that training has every class."""
+    kept = np.zeros(len(numbers), dtype=bool)
+    random = np.random.default_rng(derive_seed(seed, "validation"))
+    for number in np.unique(numbers):
+        rows = random.permutation(np.flatnonzero(numbers == number))
+        kept[rows[: int(share * len(rows))]] = True
+    return kept
