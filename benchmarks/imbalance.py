@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from dalib.core.files import read_json
 from dalib.data.named import read_arrays
-from dalib.records.folder import read_json
 from dalib.run.presets import from_preset
 from dalib.run.train import train
 

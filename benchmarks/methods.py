@@ -19,14 +19,17 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from office31 import DOMAINS, environment, spread
 
 from dalib.core.errors import UserError
-from dalib.records.folder import RunFolder, read_json
+from dalib.core.files import read_json
 from dalib.run import train
 from dalib.run.presets import from_preset
+
+if TYPE_CHECKING:
+    from dalib.records.folder import RunFolder
 
 JOINT_NORMS = {"statistics": "running"}
 METHODS: dict[str, dict[str, Any]] = {

@@ -26,8 +26,8 @@ import torch
 from micro import cpu_model
 from torch.nn import functional as F
 
+from dalib.core.files import read_json
 from dalib.models.classifier import logits_of
-from dalib.records.folder import RunFolder, read_json
 from dalib.run import recipe, train
 from dalib.run.presets import from_preset
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor
+
+    from dalib.records.folder import RunFolder
 
 DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")
 DOMAINS = {"A": "office31/amazon", "W": "office31/webcam", "D": "office31/dslr"}

@@ -9,7 +9,7 @@ import pytest
 
 from dalib.core.console import CountedProgress, TrainingProgress, say, say_unreadable, standard_streams
 from dalib.core.errors import OutputClosedError, UserError
-from dalib.data.decoding import Unreadable
+from dalib.core.files import Unreadable
 
 
 class Terminal(io.StringIO):

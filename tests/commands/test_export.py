@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 import dalib
 from dalib.commands.parser import run
 from dalib.core.errors import UserError
+from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import RunFolder, write_json
+from dalib.records.folder import RunFolder
 from dalib.run import export as exporting
 from dalib.run import recipe
 from dalib.run.export import export

@@ -14,10 +14,10 @@ from PIL import Image
 
 from dalib.commands.parser import run
 from dalib.core.errors import UserError
-from dalib.core.files import locked
+from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import RunFolder, write_json
+from dalib.records.folder import RunFolder
 from dalib.run import predict as predicting
 from dalib.run import recipe
 from dalib.run.predict import predict

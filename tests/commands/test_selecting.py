@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 import dalib
 from dalib.commands.parser import run
+from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import Measurement, RunFolder, write_json
+from dalib.records.folder import Measurement, RunFolder
 from dalib.run import measure
 from dalib.run.recipe import make_classifier
 from dalib.run.select import conclude

@@ -12,16 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dalib.core.files import Unreadable
 from dalib.data import decoding
-from dalib.data.decoding import (
-    ImageHeader,
-    Unreadable,
-    decode,
-    pillow_warnings_as_errors,
-    read_header,
-    read_headers,
-    read_pixels,
-)
+from dalib.data.decoding import ImageHeader, decode, pillow_warnings_as_errors, read_header, read_headers, read_pixels
 from dalib.data.formats import has_image_signature
 from dalib.data.preprocessing import Preprocessing
 

@@ -81,7 +81,8 @@ def test_what_can_be_written_here_is_known_by_its_first_bytes_and_read(tmp_path,
 
 
 def test_an_image_under_another_name_says_what_to_install(tmp_path, bare):
-    from dalib.data.decoding import Unreadable, read_header
+    from dalib.core.files import Unreadable
+    from dalib.data.decoding import read_header
 
     path = tmp_path / "phone.jpg"
     path.write_bytes(HEIC + bytes(100))

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from dalib.core.errors import UserError
-from dalib.records.folder import RunFolder, read_json, write_json
+from dalib.core.files import read_json, write_json
+from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from dalib.records.folder import read_json
+from dalib.core.files import read_json
 from dalib.report.sheets import MAPPED, SAMPLES, write_embedding, write_samples
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import torch
 from mutations import bounded, bounded_memory, mutated
 from PIL import Image
 
-from dalib.data.decoding import ImageHeader, Unreadable, decode, read_header
+from dalib.core.files import Unreadable
+from dalib.data.decoding import ImageHeader, decode, read_header
 from dalib.data.preprocessing import Preprocessing
 
 LONG = pytest.param(3000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])

@@ -12,8 +12,8 @@ from whole_run import contents, write_run
 
 from dalib.commands import parser
 from dalib.core.errors import UserError
+from dalib.core.files import read_json
 from dalib.engine.checkpoint import CheckpointFolder
-from dalib.records.folder import read_json
 from dalib.run.config import TrainConfig
 from dalib.run.prior import read_prior
 from dalib.run.query import target_predictions

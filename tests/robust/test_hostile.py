@@ -25,7 +25,8 @@ from whole_run import write_run
 from dalib.commands import parser
 from dalib.core.console import CountedProgress, TrainingProgress, say, say_unreadable
 from dalib.core.errors import UserError
-from dalib.data.decoding import Unreadable, decode, read_header
+from dalib.core.files import Unreadable
+from dalib.data.decoding import decode, read_header
 from dalib.data.listing import list_images, list_labelled
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.weights import load_weights

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import RunFolder, write_json
+from dalib.records.folder import RunFolder
 from dalib.run.recipe import make_classifier
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import torch
 
 import dalib
 from dalib.core.errors import UserError
-from dalib.core.files import locked
+from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import Measurement, RunFolder, Selection, write_json
+from dalib.records.folder import Measurement, RunFolder, Selection
 from dalib.run import select as selecting
 from dalib.run.load import chosen_model, load
 from dalib.run.recipe import make_classifier

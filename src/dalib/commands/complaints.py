@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+from dalib.core.words import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,14 +78,3 @@ def _expected(first: str, value: str) -> str:
         return f"expected one of {', '.join(choices)}, got {got}{meant(value, choices)}"
     kind = _KIND.fullmatch(first)
     return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {got}"
-
-
-def meant(value: str, names: Iterable[str]) -> str:
-    """The nearest name as a question, empty where none is near; capitals do not count.
-
-    >>> meant("Mug", ["mug", "bottle"])
-    '; did you mean mug?'
-    """
-    lower = {name.lower(): name for name in names}
-    near = get_close_matches(value.lower(), list(lower), 1)
-    return f"; did you mean {lower[near[0]]}?" if near else ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from dalib.data.decoding import Unreadable
+    from dalib.core.files import Unreadable
 
 # In this order, as far as a method has them. Everything else is in metrics.jsonl.
 SHOWN = (

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import re
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dalib.core.errors import UserError
 
 try:
     import fcntl
@@ -18,6 +22,14 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image file that could not be decoded."""
+
+    path: str
+    reason: str
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -116,3 +128,44 @@ def locked(path: Path, *, wait: bool) -> Iterator[str]:
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of ours.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; is the run complete?") from None
+    except (ValueError, RecursionError) as error:  # also numbers of more digits, and lists deeper, than Python takes
+        raise UserError(f"{path}: expected JSON ({error}); the file is damaged") from None
+
+
+def read_texts(path: Path, key: str) -> list[str]:
+    """A list of texts in a JSON file of ours.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or has no such list.
+    """
+    content = read_json(path)
+    texts = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{path}: expected a list of texts under {key}; the file is damaged")
+    return texts
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
+    temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
+    put_in_place(temporary, path)

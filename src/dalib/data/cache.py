@@ -38,11 +38,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.core.errors import UserError
-from dalib.core.files import locked, sync
-from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason, whole_numbers
+from dalib.core.files import Unreadable, locked, sync, write_json
+from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import WholeNumbers
 from dalib.data.formats import formats
-from dalib.records.folder import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -30,6 +30,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dalib.core.errors import UserError
+from dalib.core.files import Unreadable
 from dalib.data.depth import (
     FULL,
     WholeNumbers,
@@ -52,14 +53,6 @@ if TYPE_CHECKING:
 
     from dalib.data.depth import Range
     from dalib.data.preprocessing import Preprocessing
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An image file that could not be decoded."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)

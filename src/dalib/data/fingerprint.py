@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dalib.data.stream import Rows
+    from dalib.data.rows import Rows
 
 LOOKED_AT = 256
 """Rows whose pixels count, spread evenly: to look at all would take longer than to train."""

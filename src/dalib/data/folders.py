@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from dalib.data.decoding import Unreadable
+    from dalib.core.files import Unreadable
 
 LEFT_BEHIND = {
     "@eadir": "thumbnails of a NAS",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.commands.complaints import meant
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
+from dalib.core.words import meant
 from dalib.data.spelling import Classes, is_missing, key_of
 from dalib.data.stream import permuted
 from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of

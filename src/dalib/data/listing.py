@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import UserError
-from dalib.data.decoding import Unreadable, reason
+from dalib.core.files import Unreadable
+from dalib.data.decoding import reason
 from dalib.data.folders import BESIDE, HIDDEN, doubts_about_classes, left_behind, require_classes, told, why_not_read
 from dalib.data.formats import IMAGE_ENDINGS as IMAGE_ENDINGS
 from dalib.data.formats import has_image_signature, image_endings

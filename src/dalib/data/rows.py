@@ -1,6 +1,6 @@
 """Rows that are no tensor, to be used like one: a selection, several one after the other, and files decoded on demand.
 
-Each is a :class:`dalib.data.stream.Rows`: ``len(rows)``, and ``rows[indices]`` for (B,) int64 gives (B, C, H, W) uint8.
+Each is a :class:`Rows`: ``len(rows)``, and ``rows[indices]`` for (B,) int64 gives (B, C, H, W) uint8.
 A single number gives (C, H, W).
 """
 
@@ -9,21 +9,31 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dalib.core.errors import ImageChangedError
-from dalib.data.decoding import Unreadable, pillow_warnings_as_errors, read_pixels, reason
+from dalib.core.files import Unreadable
+from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.stream import Rows
+
+
+class Rows(Protocol):
+    """Images by number. A uint8 tensor (N, C, H, W) is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """(B,) int64 -> (B, C, H, W) uint8."""
+        ...
 
 
 class Selected:

@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.core.errors import UserError
+from dalib.core.files import Unreadable
 from dalib.data.cache import ImageCache
-from dalib.data.decoding import Unreadable, decode, opaque, reason, require_memory, whole_numbers
+from dalib.data.decoding import decode, opaque, reason, require_memory, whole_numbers
 from dalib.data.depth import beyond, beyond_in_words
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.folders import folders_of_one
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.stream import Rows
+    from dalib.data.rows import Rows
 
 __all__ = (
     "BUILT_IN_LABELLED",

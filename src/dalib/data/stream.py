@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,22 +10,12 @@ from torch import Tensor
 
 from dalib.core.seeds import derive_seed, generator_for
 from dalib.core.types import Augment, Batch
-from dalib.data.rows import Selected
+from dalib.data.rows import Rows, Selected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Generator
-
-
-class Rows(Protocol):
-    """Images by number. A uint8 tensor (N, C, H, W) is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """(B,) int64 -> (B, C, H, W) uint8."""
-        ...
 
 
 def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> Tensor:

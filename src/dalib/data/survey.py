@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from dalib.core.files import Unreadable
 from dalib.data.cache import default_cache_folder, row_bytes, writable_cache_folder
-from dalib.data.decoding import ImageHeader, Unreadable, free_memory, is_constant, read_headers, whole_numbers
+from dalib.data.decoding import ImageHeader, free_memory, is_constant, read_headers, whole_numbers
 from dalib.data.spelling import key_of
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from dalib.core.errors import UserError
+from dalib.core.files import read_json, write_json
 from dalib.core.seeds import generator_for
-from dalib.records.folder import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.core.types import Augment
-    from dalib.data.stream import Rows
+    from dalib.data.rows import Rows
 
 _SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dalib.records.folder import read_json, write_json
+from dalib.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

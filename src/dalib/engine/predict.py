@@ -13,7 +13,7 @@ from dalib.models.classifier import logits_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dalib.data.stream import Rows
+    from dalib.data.rows import Rows
 
 
 def predict_probabilities(

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from dalib.core.errors import TrainingDivergedError
-from dalib.core.files import sync
+from dalib.core.files import sync, write_text
 from dalib.engine.distributed import mean_over_ranks
-from dalib.records.folder import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

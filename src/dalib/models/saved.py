@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save
 
 from dalib._version import __version__
 from dalib.core.errors import UserError
-from dalib.core.files import put_in_place
+from dalib.core.files import put_in_place, read_json, write_json
 from dalib.data.preprocessing import Preprocessing
-from dalib.records.folder import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dalib.core.errors import UserError
+from dalib.core.files import read_json, write_json, write_text
 from dalib.data.depth import FULL
 from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import content_of, description_of
-from dalib.records.folder import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,8 @@ import io
 import uuid
 from typing import TYPE_CHECKING
 
-from dalib.core.files import quoted
+from dalib.core.files import quoted, write_text
 from dalib.data.decoding import pillow_warnings_as_errors, read_picture
-from dalib.records.folder import write_text
 from dalib.report.page import environment, part
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from dalib.core.errors import UserError
-from dalib.core.files import quoted
-from dalib.records.folder import RunFolder, read_json, write_text
+from dalib.core.files import quoted, read_json, write_text
 from dalib.report import figures, reliability, scatter
 from dalib.report.comparison import MOST_CLASSES, ORDER, class_estimates, comparison, estimate_cell
 from dalib.report.figures import (
@@ -40,7 +39,7 @@ from dalib.report.verdict import probability_of, verdict_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dalib.records.folder import Selection
+    from dalib.records.folder import RunFolder, Selection
 
 MOST_MATRIX_CLASSES = 20  # more classes: the most confused pairs instead of a matrix
 MOST_PAIRS = 10

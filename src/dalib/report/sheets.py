@@ -15,17 +15,17 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from dalib.core.files import write_json
 from dalib.core.seeds import derive_seed, generator_for
 from dalib.data.stream import permuted
-from dalib.records.folder import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from dalib.core.types import Augment
+    from dalib.data.rows import Rows
     from dalib.data.sources import UnlabelledImages
-    from dalib.data.stream import Rows
 
 SHEET_IMAGES = 8
 SAMPLES = 12  # of each group

@@ -39,7 +39,7 @@ from dalib.run.train import check_counts, describe_device, steps_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dalib.data.decoding import Unreadable
+    from dalib.core.files import Unreadable
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.survey import DomainSurvey, Survey
     from dalib.run.config import TrainConfig

@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 
 from dalib.core.console import one_line, output, say
 from dalib.core.errors import UserError
+from dalib.core.files import read_json, read_texts
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.scores import as_probabilities, ensemble_agreement
 from dalib.judge.selection import ranked
-from dalib.records.folder import RunFolder, images, read_json, read_texts
+from dalib.records.folder import RunFolder, images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.depth import Range, WholeNumbers
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.stream import Rows
+    from dalib.data.rows import Rows
     from dalib.run.config import TrainConfig
     from dalib.run.feature_space import FeatureSpace
     from dalib.run.recipe import Inputs

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from dalib.data.rows import Rows
     from dalib.data.sources import LabelledImages
-    from dalib.data.stream import Rows
     from dalib.run.domains import Domains
     from dalib.run.recipe import Inputs
 

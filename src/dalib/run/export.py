@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from dalib.core.console import say
 from dalib.core.errors import UserError
-from dalib.core.files import expanded, put_in_place
+from dalib.core.files import expanded, put_in_place, write_text
 from dalib.engine.predict import predict_probabilities
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
-from dalib.records.folder import RunFolder, write_text
+from dalib.records.folder import RunFolder
 from dalib.run import recipe
 from dalib.run.load import chosen_model, model_folder, open_model
 

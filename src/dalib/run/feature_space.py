@@ -13,11 +13,11 @@ import torch
 from dalib.augment.stored import Standardized
 from dalib.core.console import say
 from dalib.core.errors import UserError
+from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.inference import FastInference, fast_inference
-from dalib.records.folder import read_json, write_json
 from dalib.run import recipe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.stream import Rows
+    from dalib.data.rows import Rows
     from dalib.models.classifier import ImageClassifier
     from dalib.run.recipe import Inputs
 

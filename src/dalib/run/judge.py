@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
-from dalib.core.files import put_in_place
+from dalib.core.files import put_in_place, write_json
 from dalib.engine.predict import predict_probabilities
 from dalib.judge.accuracy import reliability_bins
 from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
@@ -24,7 +24,6 @@ from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.guard import compare, shared_representation
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
-from dalib.records.folder import write_json
 from dalib.report.sheets import write_embedding, write_samples
 from dalib.run.prior import estimated
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
-from dalib.core.files import expanded, quoted
+from dalib.core.files import expanded, quoted, read_json, write_json
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -19,7 +19,7 @@ from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_inte
 from dalib.judge.estimate import expected_calibration_error
 from dalib.judge.paired import paired_difference_interval
 from dalib.models.saved import load_description
-from dalib.records.folder import Measurement, RunFolder, read_json, write_json
+from dalib.records.folder import Measurement, RunFolder
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, features_folder
 from dalib.run.select import settle
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from dalib.data.rows import Rows
     from dalib.data.sources import CachePolicy, LabelledImages
-    from dalib.data.stream import Rows
 
 BINS = 10  # of the reliability diagram
 

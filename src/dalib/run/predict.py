@@ -27,12 +27,12 @@ import torch
 
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
-from dalib.core.files import csv_text, expanded, locked, put_in_place, sync
-from dalib.data.decoding import Unreadable, decode, whole_numbers
+from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
+from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, beyond, beyond_in_words
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
-from dalib.records.folder import RunFolder, read_json, write_json
+from dalib.records.folder import RunFolder
 from dalib.run.load import chosen_model, identity_of, open_model
 
 if TYPE_CHECKING:

@@ -15,14 +15,13 @@ from safetensors.torch import load_file
 
 from dalib.core.console import say
 from dalib.core.errors import UserError
-from dalib.core.files import csv_text, expanded, quoted
-from dalib.data.decoding import Unreadable
+from dalib.core.files import Unreadable, csv_text, expanded, quoted, read_json, read_texts, write_json, write_text
 from dalib.data.folders import told
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
-from dalib.records.folder import Measurement, RunFolder, read_json, read_texts, write_json, write_text
+from dalib.records.folder import Measurement, RunFolder
 from dalib.report.labels import picture_in, write_labelling_page
 from dalib.report.sheets import as_image
 from dalib.run.measure import models_of, say_if_optimistic

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import say
 from dalib.core.errors import UserError
-from dalib.core.files import locked
+from dalib.core.files import locked, read_json
 from dalib.data.fingerprint import fingerprint
 from dalib.models.weights import locate_weights
-from dalib.records.folder import RunFolder, read_json
+from dalib.records.folder import RunFolder
 from dalib.run.config import ELSEWHERE, by_name
 from dalib.run.measure import models_of
 from dalib.run.prior import KINDS

@@ -22,7 +22,7 @@ import yaml
 
 from dalib.core.console import one_line, say
 from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
-from dalib.records.folder import read_json, write_json
+from dalib.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -31,7 +31,7 @@ from dalib.core.errors import (
     TrainingDivergedError,
     UserError,
 )
-from dalib.core.files import locked, put_in_place, quoted
+from dalib.core.files import locked, put_in_place, quoted, write_json, write_text
 from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import doubts_about_files, require_apart
@@ -40,7 +40,7 @@ from dalib.engine.distributed import ALONE, World, joined, lost_contact
 from dalib.engine.features import FeatureEntry, FeatureStore
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
-from dalib.records.folder import RunFolder, TrainingFolder, write_json, write_text
+from dalib.records.folder import RunFolder, TrainingFolder
 from dalib.report.page import write_report
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe

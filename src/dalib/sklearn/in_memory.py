@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from dalib.data.rows import Rows
     from dalib.data.sources import LabelledImages
-    from dalib.data.stream import Rows
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
     from dalib.run.recipe import Views

@@ -1,0 +1,20 @@
+"""Words for people that more than one room needs."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def meant(value: str, names: Iterable[str]) -> str:
+    """The nearest name as a question, empty where none is near; capitals do not count.
+
+    >>> meant("Mug", ["mug", "bottle"])
+    '; did you mean mug?'
+    """
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(value.lower(), list(lower), 1)
+    return f"; did you mean {lower[near[0]]}?" if near else ""
