@@ -186,7 +186,7 @@ def test_a_process_that_dies_anywhere_leaves_a_run_that_opens(old, shipped, tmp_
 
         with monkeypatch.context() as patched:
             patched.setattr(selecting, "put_in_place", dying)
-            patched.setattr("dalib.records.folder.put_in_place", dying)
+            patched.setattr("dalib.core.files.put_in_place", dying)
             try:
                 keep(found, other)
                 done = True

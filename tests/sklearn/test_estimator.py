@@ -407,7 +407,7 @@ def test_a_mistake_is_told_in_the_arguments_names(settings, change, expected, sh
 
 
 def test_the_pages_program_runs(capsys):
-    page = Path(__file__).parents[1] / "docs" / "api" / "sklearn.md"
+    page = Path(__file__).parents[2] / "docs" / "api" / "sklearn.md"
     (program,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(program, str(page), "exec"), {})
     assert capsys.readouterr().out.endswith("[0 1]\n")
