@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from distributed_worker import METHODS, flat, student
 
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World, first_host, joined, world_of
-from distributed_worker import METHODS, flat, student
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 #: Methods whose step is that of one process that has the whole batch, to rounding.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
@@ -18,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import sklearn
 from dalib.core.errors import UserError
 from dalib.sklearn import SelfEnsembleClassifier, judged_score
 from dalib.sklearn.estimator import _Table
