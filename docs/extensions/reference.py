@@ -74,7 +74,7 @@ def descriptions(made: Any) -> dict[str, str]:
     """What the ``Attributes`` of a docstring say.
 
     >>> descriptions(TrainConfig)["seed"]
-    'the seed of everything random.'
+    'random seed of the run.'
     """
     _, _, listed = (inspect.getdoc(made) or "").partition("Attributes:\n")
     entries = re.findall(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)

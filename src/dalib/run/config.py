@@ -115,21 +115,24 @@ def _described(kind: Any) -> str:
 
 @dataclass(frozen=True)
 class DataConfig(_Checked):
-    """How images are brought to the network.
+    """How images become the pixels that the network takes.
 
     Attributes:
-        size: height and width of the stored images in pixels; by default what suits the backbone, 16 for the built-in
-            digits, and 64 for folders.
-        crop: height and width that the network sees of them; by default what a pretrained backbone was trained with,
-            else all.
-        channels: 1 is grey, 3 is RGB; by default 1 for the built-in digits and 3 for folders.
-        fit: crop scales the shorter side and takes the centre; stretch scales both sides; ink, for characters on plain
-            ground, centres what differs from the ground and brings it to one size.
-        interpolation: how images are scaled; by default as the backbone was trained, else bilinear.
-        range: the values that are black and white in images of whole numbers beyond 8 bits, such as 0,4095 or
-            -1000,2000, others being clipped; SOURCE/TARGET, such as 0,4095/0,65535, where they differ; by default what
-            the files say or need, decided for all of them.
-        validation_share: share of the source kept from training, to measure accuracy on the source; 0 keeps none.
+        size: height and width in pixels of the images after decoding and scaling. By default: the size that suits the
+            backbone, 16 for the built-in digits, and 64 for folders of images.
+        crop: height and width in pixels of the part of each image that the network takes. By default: the size that the
+            pretrained backbone was trained with, else the whole image.
+        channels: number of colour channels: 1 for grey, 3 for RGB. By default: 1 for the built-in digits, 3 for folders
+            of images.
+        fit: how an image becomes a square: crop scales the shorter side and cuts out the centre; stretch scales both
+            sides; ink, for characters on a plain background, centres the character and scales all of them to one size.
+        interpolation: method that scales images. By default: the one that the pretrained backbone was trained with,
+            else bilinear.
+        range: values of black and white in images of more than 8 bits, such as 0,4095 or -1000,2000; values beyond them
+            are clipped. SOURCE/TARGET, such as 0,4095/0,65535, gives each domain its own range. By default: the range
+            that the files name or need, decided once for all images.
+        validation_share: share of the source images that is held out from training as validation split; 0 holds out
+            none.
     """
 
     size: int | None = None
@@ -143,21 +146,22 @@ class DataConfig(_Checked):
 
 @dataclass(frozen=True)
 class ModelConfig(_Checked):
-    """The network: backbone, then a bottleneck (Linear, BatchNorm, ReLU), then a linear head.
+    """The network: a backbone, a bottleneck (Linear, BatchNorm, ReLU) and a linear head.
 
     Attributes:
-        bottleneck_dim: width of the bottleneck; null leaves it out.
-        averaged_views: predict by the mean over so many small warps of each image, at so many times the price; 0 is the
-            image alone.
-        bottleneck_norm: batch normalisation in the bottleneck.
-        dropout: probability, before the bottleneck and before the head.
-        standardize: each feature of the backbone to mean 0 and standard deviation 1, each domain by itself; the saved
-            network carries the target's. Needs --features, or --init.
-        frozen_stages: of a pretrained backbone: 0 trains all of it, 1 freezes the stem, 2 the first stage too, ...; -1
-            freezes all.
-        frozen_norms: the batch normalisation of a pretrained backbone keeps its statistics throughout, whatever the
-            batches are; its scale and shift learn all the same, where their stage does.
-        checkpointing: compute activations twice instead of keeping them: less memory, a third more time.
+        bottleneck_dim: width of the bottleneck, the layer between backbone and head; null leaves it out.
+        averaged_views: number of slightly warped copies of each image whose predictions are averaged (test-time
+            augmentation). Prediction takes this many times longer; 0 predicts from the image alone.
+        bottleneck_norm: whether the bottleneck has batch normalisation.
+        dropout: probability of dropout before the bottleneck and before the head.
+        standardize: whether each feature of the backbone is scaled to mean 0 and standard deviation 1, within each
+            domain. The saved network keeps the target's statistics. Requires --features or --init.
+        frozen_stages: number of stages of a pretrained backbone that are not trained: 0 trains all of it, 1 freezes the
+            stem, 2 the stem and the first stage, and so on; -1 freezes all of it.
+        frozen_norms: whether batch normalisation in a pretrained backbone keeps its pretrained statistics. Its scale
+            and shift are trained all the same, unless their stage is frozen.
+        checkpointing: whether activations are computed a second time in the backward pass instead of being stored: less
+            memory, about a third more time.
     """
 
     bottleneck_dim: int | None = None
@@ -172,19 +176,20 @@ class ModelConfig(_Checked):
 
 @dataclass(frozen=True)
 class ViewsConfig(_Checked):
-    """The random views of the images.
+    """The random augmentations (views) of the images.
 
-    For small images: noise, tf, tfa and tfa-intensity are the paper's, the warps are ours. For photographs: photo-plain
-    is the centre, photo-weak and photo-strong are ours, photo-tllib is Transfer-Learning-Library's for the student, and
-    photo-paper the paper's.
+    For small images: noise, tf, tfa and tfa-intensity come from the paper; warp, weak-warp and strong-warp are
+    ours. For photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
+    is the student's augmentation in Transfer-Learning-Library, and photo-paper comes from the paper. none leaves
+    images as they are.
 
     Attributes:
-        source: views of the source images.
-        student: views of the target images that the student sees.
-        teacher: views of the target images that the teacher sees.
-        shared_crop: student and teacher see the same crop of a target image, cut at random before their views, as in
-            the paper's recipe for photographs.
-        flip: also mirror left to right; for photographs, not for characters.
+        source: augmentation of the source images.
+        student: augmentation of the target images for the student.
+        teacher: augmentation of the target images for the teacher.
+        shared_crop: whether student and teacher get the same random crop of a target image, as in the paper's recipe
+            for photographs. The other augmentations still differ.
+        flip: whether images are also mirrored left to right at random: useful for photographs, wrong for characters.
     """
 
     source: ViewName = "warp"
@@ -308,14 +313,14 @@ class MaskedConsistencyConfig(_Checked):
 
 @dataclass(frozen=True)
 class OptimizerConfig(_Checked):
-    """How the student's weights move.
+    """The optimiser of the student's weights.
 
     Attributes:
-        name: adam, or adamw with decoupled weight decay.
-        lr: base learning rate.
-        weight_decay: of the optimiser.
+        name: optimiser: adam, or adamw with decoupled weight decay.
+        lr: base learning rate, which the schedule scales. A pretrained backbone that is trained gets a tenth of it.
+        weight_decay: factor of the weight decay.
         schedule: course of the learning rate over the steps.
-        label_smoothing: of the cross-entropy on the source, in [0, 1).
+        label_smoothing: label smoothing of the cross-entropy on the source, in [0, 1).
     """
 
     name: OptimizerName = "adam"
@@ -327,12 +332,13 @@ class OptimizerConfig(_Checked):
 
 @dataclass(frozen=True)
 class EveryConfig(_Checked):
-    """How often, in steps, things besides training happen.
+    """Intervals, in optimiser steps, of what happens during training.
 
     Attributes:
-        log: write the metrics.
-        evaluate: measure accuracy on the source's validation images.
-        checkpoint: save a checkpoint.
+        log: steps between two lines of metrics.
+        evaluate: steps between two evaluations, which measure the accuracy on the source's validation split and compute
+            the label-free scores on the target.
+        checkpoint: steps between two checkpoints.
     """
 
     log: int = 25
@@ -342,84 +348,91 @@ class EveryConfig(_Checked):
 
 @dataclass(frozen=True)
 class TrainConfig(_Checked):
-    """Train on a labelled source and an unlabelled target.
+    """Trains on a labelled source and an unlabelled target.
 
     Attributes:
-        preset: a recipe, as a starting point that every other flag changes. paper-small is the paper's for MNIST and
-            USPS, exactly as published, slow; digits is ours for written characters, fast. For photographs:
-            photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and photo-paper (the
-            recipes of Transfer-Learning-Library and of the paper's authors).
-        source: a folder with a folder of images for each class, or a .csv or .jsonl file of path and label; fonts
-            (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist, cifar10, stl10,
-            office31/amazon, office31/dslr, office31/webcam. May be given several times.
-        target: a folder of images, flat or nested, or a list of them, labels ignored; digits (handwritten, from
-            scikit-learn); or a named data set.
-        target_labels: labels of a few of the target's images, if there are any, as a CSV file of path and label such as
-            the list of dalib query, filled in. The adaptation learns from them too: about every eighth labelled image
-            of a batch is one of these. The source-only model does not see them. Of 50 labels or more, every fifth is
-            held out from training, and judges both models.
-        backbone: small and digits are ours; paper-small and paper-large are the paper's; any other is a name of timm's,
-            such as resnet50.
-        weights: of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME, the file in an
-            installed Python package. Without, it starts from random weights; with --features these or --init are
-            required.
-        weights_order: whether the file's tensors belong to timm's by name or, in a file of torch.save, by position.
-        features: train on features of the frozen backbone: this many random views of each image, at least 2, are
-            computed once; minutes instead of hours on a CPU. Student and teacher take different ones. 0 trains the
-            whole network.
-        init: a run to start from: each model starts from the run's model of that name, else from its own; same classes
-            and network. Goes before warm_start.
-        cache: where decoded images are: disk decodes a folder once for all runs, ram once a run, off once to see what
-            can be read and again whenever an image is needed, which is slow with --features.
-        root: the folder of the named data sets; by default data.
-        download: fetch a named data set that is not there, where torchvision can.
-        evaluate: labelled data to measure on once, after training: a folder with a folder for each class,
-            digits-held-out, or a named test set such as usps-test; by default the target's own if the target has a
-            name, else nothing. Where one model is clearly better on it, that one is selected; what is measured by
-            default selects none.
-        out: the run's folder; by default a new one in runs/.
-        track: show the metrics elsewhere while training goes on: tensorboard, in RUN/tensorboard, or wandb.
-        method: self-ensemble; its family, mean-teacher, fixmatch and adamatch; mcc, which has no teacher; or
-            source-only. In all of the family the average that predicts is by self_ensemble's alpha and alpha_warmup.
-        baseline: also train a source-only model first, to tell whether adaptation helped.
-        baseline_steps: steps of the source-only model; by default as many as the adaptation.
-        warm_start: adaptation starts from the source-only model's weights; without, or without baseline, from scratch.
-        statistics: of batch normalisation in the adapted model: running, as they are at the end of training, or
-            recomputed on the target's images without augmentation.
-        prior: shares of the target's classes, which class balance and information draw the predictions to: uniform;
-            source, those of the source; estimate, uniform in the first half of the steps, then halfway between uniform
-            and what the adapted model's predictions speak for, anew at each evaluation; or a file of classes and
-            shares, JSON or CSV.
-        select: which weights of the adaptation become its model: judged, those of the evaluation whose predictions for
-            the target are surest and most various, where the source is still known; the last; or most-confident, those
-            with the largest share of confident target images, as the paper's authors choose. None needs a target label.
-        keep: which model is selected in the end: the better of source-only and adapted, by labels where there are some
-            to judge by, else as far as can be told without; or the adapted model, whatever signs and labels say. dalib
-            keep changes it later.
-        steps: optimiser steps of the adaptation; by default as epochs says, or 1000.
-        epochs: how often to go through the larger of source and target, where steps are not given.
-        batch: source images, and as many target images, a step; several processes divide them.
-        accumulate: parts that a step's batch is computed in, one after the other: less memory. Batch normalisation and
-            class balance see the parts.
-        seed: the seed of everything random.
-        device: auto, cpu, or cuda.
-        precision: number type of the forward passes; bfloat16 is for GPUs, weights and losses stay in float32; float16
-            is for GPUs without bfloat16, its loss is scaled.
-        compile: the forward passes with torch.compile: default, or cuda-graphs on a GPU.
-        sync_norms: of several processes on GPUs, batch normalisation sees the batches of all.
-        strict: refuse unreadable images instead of skipping them.
-        overwrite: replace the run's folder if there is one.
-        data: how images are brought to the network.
+        preset: named recipe whose values replace the defaults; every other setting still changes them. For characters:
+            digits (ours, fast) and paper-small (the paper's recipe for MNIST and USPS as published, slow). For
+            photographs: photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
+            photo-paper (the recipes of Transfer-Learning-Library and of the paper's authors).
+        source: labelled images: a folder with one folder of images for each class; a .csv or .jsonl file with path and
+            label; fonts (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
+            cifar10, stl10, office31/amazon, office31/dslr, office31/webcam. Several sources are given by repeating the
+            setting.
+        target: unlabelled images: a folder, flat or nested; a list of images, whose labels are ignored; digits
+            (handwritten digits of scikit-learn); or a named data set.
+        target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
+            filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
+            The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
+            two models.
+        backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
+            paper's, and any other name is one of timm's, such as resnet50.
+        weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME
+            for the weights in an installed Python package. By default: random weights. With --features, either these or
+            --init are required.
+        weights_order: how the tensors of the weights file are matched with timm's: by name, or, in a file of
+            torch.save, by position.
+        features: number of random views of each image whose features are computed once, at least 2; training then uses
+            the features and leaves the backbone frozen, which takes minutes instead of hours on a CPU. Student and
+            teacher get different views. 0 trains the whole network.
+        init: run whose models are the starting point of this run: each model starts from the one of the same name, or
+            else from that run's model. Classes and network must be the same. Takes precedence over warm_start.
+        cache: where decoded images are stored: disk decodes a folder once for all runs; ram once for each run; off once
+            to find unreadable files, and again whenever an image is used, which is slow with --features.
+        root: folder of the named data sets. By default: data.
+        download: whether a named data set that is missing is downloaded, where torchvision can.
+        evaluate: labelled target images that measure both models once, after training: a folder with one folder for
+            each class, digits-held-out, or a named test set such as usps-test. The model that is clearly better on them
+            becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
+            none.
+        out: the run's folder. By default: a new folder in runs/.
+        track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard) or
+            wandb.
+        method: adaptation method: self-ensemble; its relatives mean-teacher, fixmatch and adamatch; mcc, which has no
+            teacher; or source-only, which does not adapt. The first four predict with a moving average of the weights,
+            set by self_ensemble.alpha and self_ensemble.alpha_warmup.
+        baseline: whether a source-only model, the baseline, is trained first. Without it, the run cannot judge whether
+            adaptation helped.
+        baseline_steps: number of optimiser steps of the source-only model. By default: that of the adaptation.
+        warm_start: whether the adaptation starts from the weights of the source-only model. Otherwise, and without a
+            baseline, it starts from scratch.
+        statistics: batch-normalisation statistics of the adapted model: running, from training, or recomputed on the
+            target images without augmentation after it.
+        prior: class prior, the expected class shares of the target, for the losses class_balance and information:
+            uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
+            between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
+            or CSV file of classes and shares.
+        select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
+            are the most confident and diverse, among those that keep the accuracy on the source; last; or
+            most-confident, the one with the largest share of confident target images, as in the paper. None of them
+            uses a target label.
+        keep: how the selected model is chosen at the end: better chooses between source-only and adapted, by labels
+            where there are some, otherwise by the judgement without labels; adapted always takes the adapted model.
+            dalib keep changes the choice later.
+        steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
+        epochs: number of passes over the larger one of source and target, if steps is not given.
+        batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
+        accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
+            normalisation and class balance see one part at a time.
+        seed: random seed of the run.
+        device: device to train on: auto, cpu or cuda.
+        precision: number type of the forward passes; weights and losses stay in float32. bfloat16 is for GPUs; float16
+            is for GPUs without bfloat16, and its loss is scaled.
+        compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.
+        sync_norms: whether batch normalisation uses the batches of all processes together. GPUs only.
+        strict: whether unreadable images are refused instead of skipped.
+        overwrite: whether an existing folder of the run is replaced.
+        data: how images become the pixels that the network takes.
         model: the network.
-        views: the random views.
+        views: the random augmentations.
         self_ensemble: the settings of self-ensemble.
         mean_teacher: those of mean-teacher.
         fixmatch: those of fixmatch.
         adamatch: those of adamatch.
         mcc: those of mcc.
         masked_consistency: what goes with any method but source-only.
-        optimizer: how the weights move.
-        every: how often things happen.
+        optimizer: the optimiser.
+        every: intervals, in steps, of logging, evaluation and checkpoints.
     """
 
     preset: PresetName | None = None
