@@ -2,13 +2,13 @@
 Fonts to handwriting in five minutes
 ====================================
 
-At the end you will have a classifier of handwritten digits that has seen no label of a handwritten digit, and a report
-that says whether adaptation helped it.
+At the end you will have a classifier of handwritten digits that was trained without a label of a handwritten digit, and
+a report that judges whether adaptation helped.
 
 The source is digits drawn from the fonts that matplotlib ships; a font knows which digit it draws, so its labels are
-free. The target is scikit-learn's handwritten digits: 1200 without their labels to learn from, and 597 held out to
-measure with. Nothing is downloaded. The training here is short, and the default of ``dalib train`` is about four times
-as long.
+free. The target is scikit-learn's handwritten digits: 1200 without their labels for training, and 597 held out for
+evaluation. Nothing is downloaded. The training here is short; the default of ``dalib train`` is about four times as
+long.
 """
 
 import json
@@ -32,7 +32,7 @@ folder = Path(tempfile.mkdtemp(prefix="dalib-"))
 # The two domains
 # ---------------
 #
-# Both are 8 by 8 pixels. Who drew them differs, and that is enough to cost a classifier accuracy.
+# Both are 8 by 8 pixels. Only the way they were drawn differs, and that is enough to cost a classifier accuracy.
 
 printed, printed_labels = render_digits(200, seed=0)
 unlabelled, held_out, labels = handwritten_digits()
@@ -54,10 +54,10 @@ plt.show()
 # Train
 # -----
 #
-# One call does what ``dalib train`` does. A source-only model is trained first. Then the adaptation starts from its
-# weights: the student goes on learning from the labelled source, and from agreeing with its teacher on the target.
-# ``evaluate`` names labelled images that both models are measured on in the end; where one is clearly better, it is
-# selected.
+# One call does the work of ``dalib train``. A source-only model is trained first. The adaptation starts from its
+# weights: the student continues to learn from the labelled source, and learns to agree with its teacher on the target.
+# ``evaluate`` names labelled images on which both models are measured at the end; a clearly better model becomes the
+# selected model.
 
 run = train(
     TrainConfig(
@@ -75,8 +75,8 @@ run = train(
 # Read the judgement
 # ------------------
 #
-# The judgement uses no target label: whether adaptation helped, which model it favours, and how accurate each is
-# thought to be. The held-out labels, which nobody has in earnest, tell here how far to believe it.
+# The judgement uses no target label. It holds the verdict whether adaptation helped, the favoured model, and an
+# estimated accuracy of each model. The held-out labels, which real targets lack, show here how far to trust it.
 
 judgement = json.loads(run.judgement.read_text())
 evaluation = json.loads((run.evaluations / "digits-held-out.json").read_text())
@@ -101,9 +101,9 @@ print(f"{paired['adapted']} held-out digits are right only when adapted, {paired
 # How the training went
 # ---------------------
 #
-# ``metrics.jsonl`` has a line for each time of logging; the baseline has a file of its own in ``source-only/``. The
-# share of target images that the teacher is confident of is the one to watch: at 0 the target teaches nothing, and
-# at 1 from the first step on the threshold is too low.
+# ``metrics.jsonl`` has a line for each logging step; the baseline has its own file in ``source-only/``. Watch the mask
+# rate, the share of target images on which the teacher is confident: at 0 the target teaches nothing, and at 1 from the
+# first step on the threshold is too low.
 
 
 def course(path: Path, name: str) -> tuple[list[int], list[float]]:
@@ -127,8 +127,8 @@ plt.show()
 # Which digits are confused
 # -------------------------
 #
-# A row is a true digit, a column what was predicted. The diagonal, what is right, is left out: the colour is for the
-# errors.
+# Rows are true digits, columns predicted ones. The diagonal, the correct predictions, is left out, so that the colour
+# shows the errors.
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 4.2), sharey=True)
 errors = {name: np.array(evaluation["models"][name]["confusion"]) for name in ("source-only", "adapted")}
@@ -150,8 +150,8 @@ plt.show()
 # Predict
 # -------
 #
-# ``dalib.load`` gives the model that the run ships. It takes file names, PIL images and arrays. Here are the errors it
-# is surest of, and above them digits that it gets right.
+# ``dalib.load`` opens the run's selected model. It takes file names, PIL images and arrays. The second row shows its
+# most confident errors, the first row digits that it predicts correctly.
 
 predictor = dalib.load(run.root, device="cpu")
 predictions = predictor(list(held_out))
@@ -182,10 +182,10 @@ plt.show()
 #     dalib train --preset digits --source fonts --target digits --evaluate digits-held-out --out runs/digits
 #     dalib train --preset digits --source mnist --target usps --root data --download
 #
-# Then your own folders. Labels of some images of your own target tell more than any estimate; of a run on them::
+# Then your own folders. Labels of some images of your own target give better evidence than any estimate::
 #
 #     dalib query runs/first --n 50 --out to_label.csv
 #
-# The report of the run above, to be opened in a browser:
+# The report of the run above opens in a browser:
 
 print(run.report)

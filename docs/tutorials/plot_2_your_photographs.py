@@ -2,8 +2,8 @@
 Your own photographs
 ====================
 
-At the end you will have gone from two folders of images to a table of predictions and a measured accuracy, with the
-commands that you will use on folders of your own.
+At the end you will have turned two folders of images into a table of predictions and a measured accuracy, with the
+commands that you will use on your own folders.
 
 You have labelled images of one domain, here of a studio with plain backgrounds, and unlabelled images of another, here
 of the street. So that this page runs anywhere, the images are drawn: balls, books, bottles and keys.
@@ -34,8 +34,8 @@ os.environ["DALIB_CACHE"] = str(folder / "cache")  # so that this page leaves no
 # Two folders
 # -----------
 #
-# ``studio/`` has a folder for each class. ``street/`` is flat, and the names of its files say nothing. ``labelled/`` is
-# a small second set of the street with labels, to measure with at the end; you may do without.
+# ``studio/`` has a folder for each class. ``street/`` is flat, and its file names do not contain the class.
+# ``labelled/`` is a small second set of the street with labels, for a measurement at the end; it is optional.
 
 CLASSES = ("ball", "book", "bottle", "key")
 
@@ -112,11 +112,11 @@ rows[1, 0].set_ylabel("street/", rotation=0, ha="right", va="center")
 plt.show()
 
 # %%
-# Look at the data first
-# ----------------------
+# Check the data first
+# --------------------
 #
-# The commands below are run as you would type them in a terminal. ``dalib checks`` trains nothing and writes nothing.
-# It tells how many images there are of each class, what cannot be read, and how long training would take.
+# The commands below run as in a terminal. ``dalib checks`` trains nothing and writes nothing. It prints the number of
+# images of each class, the unreadable files, and an estimate of the training time.
 
 
 def command(line: str) -> None:
@@ -135,7 +135,7 @@ command(f"checks --source studio --target street {settings}")
 # Train
 # -----
 #
-# Without ``--backbone`` a small network is trained from nothing, which suits small images like these. ``broken.jpg`` is
+# Without ``--backbone`` a small network is trained from scratch, which suits small images like these. ``broken.jpg`` is
 # listed and skipped; ``--strict`` would refuse it.
 
 command(f"train --source studio --target street --out first {settings}")
@@ -144,7 +144,7 @@ command(f"train --source studio --target street --out first {settings}")
 # Predict
 # -------
 #
-# A row for each image that can be read: what it is, how sure the model is, and what comes next.
+# One row for each readable image: the class, its confidence, and the runner-up.
 
 command("predict first --images street --out street.csv")
 with (folder / "street.csv").open(newline="") as file:
@@ -157,7 +157,7 @@ print("images by class:", dict(sorted(Counter(row["class"] for row in table).ite
 # Did it help?
 # ------------
 #
-# The judgement in the run's report was made without labels. With some labels ``dalib eval`` measures both models, and
+# The judgement in the run's report was made without labels. With some labels, ``dalib eval`` measures both models and
 # adds the result to the report.
 
 command("eval first --data labelled")
@@ -173,10 +173,10 @@ axes.set(xlabel="accuracy on labelled/ in percent, with its 95% interval", xlim=
 plt.show()
 
 # %%
-# What it is least sure of
-# ------------------------
+# Least confident predictions
+# ---------------------------
 #
-# These are worth looking at, and worth labelling if you can.
+# Inspect these images first, and label them if you can.
 
 figure, panels = plt.subplots(1, 8, figsize=(8, 1.5))
 for axes, row in zip(panels, sorted(table, key=lambda row: float(row["confidence"])), strict=False):
@@ -190,15 +190,15 @@ plt.show()
 # Real photographs
 # ----------------
 #
-# They need a network that has seen photographs before. Any of timm's will do, with its weights in a file on your disk
-# or in an installed package; dalib fetches nothing. Three things change then:
+# They need a network that was pretrained on photographs. Any of timm's works, with its weights in a file on your disk
+# or in an installed package; dalib downloads nothing. Three things change:
 #
-# - ``--backbone`` of timm's asks for the preset ``photo-features``: the backbone stays as it is, its features of four
-#   random views of each image are computed once and kept, and only what follows is trained. That takes minutes on a
-#   laptop. Other settings come with it, so leave out the ones above.
+# - A ``--backbone`` of timm's implies the preset ``photo-features``: the backbone stays frozen, its features of four
+#   random views of each image are computed once and stored, and only the layers behind it are trained. That takes
+#   minutes on a laptop. The preset brings its own settings, so leave out the ones above.
 # - ``--weights`` names the file: safetensors, or a state dict of torch, which is never unpickled; or ``package:NAME``.
-#   Without weights a backbone of timm's would give random features, and dalib refuses to train on these.
-# - Size, crop and normalisation are taken from the backbone.
+#   Without weights a backbone of timm's would compute random features, and dalib refuses to train on these.
+# - Size, crop and normalisation come from the backbone's configuration.
 #
 # What to try next
 # ----------------

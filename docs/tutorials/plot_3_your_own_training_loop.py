@@ -1,12 +1,12 @@
 """
-The losses and the teacher in a loop of your own
-================================================
+The losses and the teacher in your own loop
+===========================================
 
-At the end you will have a training loop of some thirty lines that you own, with a teacher that classifies handwritten
+At the end you will have your own training loop of some thirty lines, with a teacher that classifies handwritten
 digits better than a network trained on the printed ones alone.
 
-Take from dalib what you need: two losses and :class:`~dalib.adaptation.self_ensemble.EmaTeacher`. Data, network,
-augmentation and optimiser are yours, and the loop below has its own of each.
+The loop needs two losses and :class:`~dalib.adaptation.self_ensemble.EmaTeacher` from dalib. Data, network,
+augmentation and optimiser are your own, and the loop below has one of each.
 """
 
 import matplotlib.pyplot as plt
@@ -21,10 +21,10 @@ ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by c
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 # %%
-# Data of your own
-# ----------------
+# Your own data
+# -------------
 #
-# Labelled source, unlabelled target, and held-out images with labels to measure with, as tensors in [0, 1].
+# Labelled source, unlabelled target, and held-out images with labels for evaluation, as tensors in [0, 1].
 
 
 def as_images(pixels) -> Tensor:
@@ -38,12 +38,12 @@ unlabelled, held_out_pixels, held_out_labels = handwritten_digits()
 target, held_out, truth = as_images(unlabelled), as_images(held_out_pixels), torch.from_numpy(held_out_labels)
 
 # %%
-# A network of your own
-# ---------------------
+# Your own network
+# ----------------
 #
 # ``ImageClassifier`` puts pooling, a bottleneck and a head on any module that has ``out_features``. Any other network
-# that gives logits does as well. In training mode ``ImageClassifier`` returns logits and features, in evaluation mode
-# the logits alone.
+# that returns logits works as well. In training mode ``ImageClassifier`` returns logits and features, in evaluation
+# mode the logits alone.
 
 
 def network() -> ImageClassifier:
@@ -57,10 +57,10 @@ def network() -> ImageClassifier:
 
 
 # %%
-# Augmentation of your own
-# ------------------------
+# Your own augmentation
+# ---------------------
 #
-# Student and teacher must see *different* views of a target image: each call draws anew, and for each image by itself.
+# Student and teacher must get *different* views of a target image: each call draws new parameters for each image.
 # A flip would turn some digits into others; small rotations, scalings and shifts do not.
 
 
@@ -76,12 +76,12 @@ def view(images: Tensor) -> Tensor:
 # The loop
 # --------
 #
-# With ``weight=0`` it is the source-only baseline: the target is not looked at. What matters:
+# With ``weight=0`` it is the source-only baseline and does not use the target. Four details matter:
 #
-# - source and target go through the student in separate calls, so that batch normalisation sees each by itself;
-# - the teacher gives no gradient, is no part of the optimiser, and stays in training mode, in which it keeps batch
-#   statistics of its own, of the target;
-# - only target images count of which the teacher is confident, which at first are none;
+# - source and target pass through the student in separate calls, so that batch normalisation treats each by itself;
+# - the teacher receives no gradient, is not part of the optimiser, and stays in training mode, in which it keeps its
+#   own batch statistics of the target;
+# - only target images on which the teacher is confident count; at first there are none;
 # - ``teacher.update()`` comes after the optimiser's step.
 
 STEPS, BATCH = 200, 64
@@ -118,8 +118,8 @@ def train(weight: float) -> tuple[ImageClassifier, EmaTeacher, list[tuple[int, f
 
 
 # %%
-# To measure, a model is put into evaluation mode, and back. The held-out labels are for this alone: nothing above looks
-# at them, and a loop that stops at its best step by them has learnt from them.
+# For the measurement the model switches to evaluation mode and back. The held-out labels serve this purpose only: a
+# loop that stops at its best step by these labels has learnt from them.
 
 
 @torch.no_grad()
@@ -138,12 +138,12 @@ print(
 )
 
 # %%
-# The course
-# ----------
+# The course of the training
+# --------------------------
 #
-# The teacher is the one to use. Its course is the steadier, an average of many steps as it is, and its batch statistics
-# are of the target alone, while the student's mix both domains. How far apart they end, the line above says; on 597
-# images, less than two points are not to be told from chance.
+# Use the teacher. As an average of many steps it is steadier, and its batch statistics come from the target alone,
+# while the student's mix both domains. The line above shows the final difference; on 597 images, less than two points
+# may be chance.
 
 steps, confident_share, student_course, teacher_course = zip(*course, strict=True)
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
@@ -157,11 +157,11 @@ right.set(xlabel="step", ylabel="share of target that counts", ylim=(0, 1))
 plt.show()
 
 # %%
-# What to keep
-# ------------
+# The checkpoint
+# --------------
 #
-# A checkpoint needs the teacher: it cannot be made again from the student. ``state_dict()`` has exactly the student's
-# keys; the number of updates, which the warm-up depends on, is beside it::
+# A checkpoint needs the teacher, which cannot be recovered from the student. ``state_dict()`` has exactly the student's
+# keys; also save the number of updates, which determines the warm-up::
 #
 #     torch.save({"student": student.state_dict(), "teacher": teacher.state_dict(), "updates": teacher.updates,
 #                 "optimizer": optimizer.state_dict()}, "checkpoint.pt")
@@ -169,8 +169,8 @@ plt.show()
 # What to try next
 # ----------------
 #
-# The whole objective is one function, to read beside the paper: ``self_ensemble_objective``. Give the loop your own
-# tensors in place of ``source``, ``labels`` and ``target``; with a pretrained backbone use ``finetune=True``, by which
-# it learns at a tenth of the rate. The same without a loop::
+# The whole objective is one function to read beside the paper: ``self_ensemble_objective``. Replace ``source``,
+# ``labels`` and ``target`` by your own tensors; with a pretrained backbone use ``finetune=True``, which trains it at a
+# tenth of the learning rate. The same without a loop::
 #
 #     dalib train --preset digits --source printed/ --target handwritten/ --out runs/characters

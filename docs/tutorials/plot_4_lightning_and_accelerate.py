@@ -2,19 +2,18 @@
 In Lightning and in Accelerate
 ==============================
 
-At the end you will have the method in a ``LightningModule`` and in a loop of Hugging Face Accelerate, each with the
-teacher updated at the right moment and kept in the checkpoint.
+At the end you will have the method in a ``LightningModule`` and in a loop of Hugging Face Accelerate. Both update the
+teacher at the right moment and save it in the checkpoint.
 
-Both packages expect one network that learns. Here there are two, and the second must not be treated as the first:
+Both packages expect one network that learns. Here there are two, and the second, the teacher, is different:
 
-- the teacher is not optimised: give the optimiser the student's parameters alone;
-- the teacher is not wrapped for several processes: it has no gradient to share, and each process averages the same
-  student;
-- the teacher is not in the checkpoint unless you put it there;
-- the teacher moves to the student's device when you move it.
+- it is not optimised: the optimiser gets the student's parameters alone;
+- it is not wrapped for several processes: it has no gradient to share, and each process averages the same student;
+- it is part of the checkpoint only if you save it;
+- it moves to the student's device only if you move it.
 
-``EmaTeacher`` is no ``nn.Module``, so that none of the first two happens by itself; the others are for you to do.
-Install what is to be tried with ``pip install lightning accelerate``.
+``EmaTeacher`` is not an ``nn.Module``, so the packages neither optimise nor wrap it; saving and moving it is your part.
+Install both packages with ``pip install lightning accelerate``.
 """
 
 import logging
@@ -50,8 +49,8 @@ folder = Path(tempfile.mkdtemp(prefix="dalib-"))
 STEPS, BATCH = 120, 64
 
 # %%
-# What both share
-# ---------------
+# Shared parts
+# ------------
 #
 # Batches of a labelled source and of two views of an unlabelled target, a network, and the objective.
 
@@ -105,7 +104,7 @@ class BothDomains(nn.Module):
 
 
 def objective(source_logits: Tensor, labels: Tensor, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Of one step; ``mean_over_ranks`` does nothing where there is one process."""
+    """Computes the loss of one step; ``mean_over_ranks`` does nothing in a single process."""
     return self_ensemble_objective(
         source_logits,
         labels,
@@ -122,7 +121,7 @@ def objective(source_logits: Tensor, labels: Tensor, student_logits: Tensor, tea
 
 @torch.no_grad()
 def right(model: nn.Module) -> int:
-    """Held-out digits that a model gets right, measured in evaluation mode."""
+    """Returns the number of held-out digits that a model predicts correctly in evaluation mode."""
     training = model.training
     logits = model.eval()(held_out)
     model.train(training)
@@ -134,9 +133,9 @@ def right(model: nn.Module) -> int:
 # ---------
 #
 # ``optimizer_step`` is called once for each step of the optimiser, also with ``accumulate_grad_batches``;
-# ``on_train_batch_end`` would be called for each part. Lightning saves and moves what is a module of the module, which
-# the teacher is not, so there is a hook for each. Nothing here calls ``self.teacher.eval()``: the teacher learns its
-# batch statistics in training mode, and Lightning, which does not know it, leaves it so during validation.
+# ``on_train_batch_end`` would be called for each part. Lightning saves and moves submodules only; the teacher is none,
+# so hooks do both. Nothing here calls ``self.teacher.eval()``: the teacher computes its batch statistics in
+# training mode, and Lightning, which does not know the teacher, leaves it in this mode during validation.
 
 
 class Adaptation(lightning.LightningModule):
@@ -188,7 +187,7 @@ trainer.save_checkpoint(folder / "lightning.ckpt")
 in_lightning = {"student": right(adaptation.both.student), "teacher": right(adaptation.teacher.module)}
 
 # %%
-# Loaded again, the teacher is the one that was saved. Without the two hooks nothing complains, and the teacher is a
+# After loading, the teacher is the one that was saved. Without the two hooks no error appears, and the teacher is a
 # copy of a student with random weights.
 
 torch.manual_seed(1)
@@ -213,14 +212,14 @@ print(f"without on_load_checkpoint: student {right(forgetful.both.student)}, tea
 # Accelerate
 # ----------
 #
-# ``prepare`` wraps the student for whatever there is: several processes, mixed precision. The teacher is made
-# afterwards, of the unwrapped student, and so is on its device from the start. ``register_for_checkpointing`` takes
-# what has ``state_dict`` and ``load_state_dict``; the small class is for the number of updates, which the warm-up needs
-# and the teacher's weights do not tell.
+# ``prepare`` wraps the student for several processes and mixed precision. The teacher is created afterwards from the
+# unwrapped student, and is therefore on its device from the start. ``register_for_checkpointing`` takes any object with
+# ``state_dict`` and ``load_state_dict``; the small class adds the number of updates, which the warm-up needs and the
+# teacher's weights do not contain.
 
 
 class Kept:
-    """The teacher and its number of updates, to be saved together."""
+    """The teacher and its number of updates, saved together."""
 
     def __init__(self, teacher: EmaTeacher) -> None:
         self.teacher = teacher
@@ -257,7 +256,7 @@ for source_view, classes, student_view, teacher_view in Batches():
 in_accelerate = {"student": right(student), "teacher": right(teacher.module)}
 
 # %%
-# Saved, spoilt, and loaded again:
+# Save, overwrite with zeros, and load again:
 
 accelerator.save_state(str(folder / "accelerate"))
 with torch.no_grad():
@@ -269,13 +268,12 @@ restored = right(teacher.module)
 print(f"teacher: {in_accelerate['teacher']} right, spoilt {spoilt}, loaded {restored}")
 
 # %%
-# What came of it
-# ---------------
+# Results
+# -------
 #
-# From one seed both loops draw the same batches, and their counts say that they are the same training. A loop without
-# the target is the baseline. Lines are 95% intervals of what was measured on so many held-out digits; they say nothing
-# of other seeds. After so few steps the student can be ahead of its average; over a longer training the average is the
-# one to use.
+# From one seed both loops draw the same batches, and their counts show that they are the same training. A loop without
+# the target is the baseline. The lines are 95% intervals for this number of held-out digits; they do not cover other
+# seeds. After so few steps the student can be ahead of its average; after a longer training, use the average.
 
 torch.manual_seed(0)
 baseline = BothDomains().student
@@ -308,23 +306,24 @@ plt.show()
 #
 # Under ``torchrun``, ``accelerate launch`` or ``Trainer(devices=2, strategy="ddp")``:
 #
-# - One forward pass for both domains. Accelerate wraps the student in ``DistributedDataParallel``, and two calls of
-#   that before one backward pass raise with batch normalisation on some versions of torch; so ``BothDomains`` is what
-#   is prepared. Lightning wraps the whole module and calls ``training_step`` inside, which is one pass already.
-# - Two calls of the *network* inside, all the same, and not one of both batches joined: batch normalisation must see
-#   each domain by itself.
-# - The class-balance loss is of the mean prediction of the whole batch, and the mean of what each process makes of its
-#   part is something else. ``mean_over_ranks`` mends that; ``self_ensemble_objective`` takes it as an argument.
-# - Each process must draw other rows and other views: seed them by rank. ``Batches`` above would not.
+# - Use one forward pass for both domains. Accelerate wraps the student in ``DistributedDataParallel``, and two calls of
+#   it before one backward pass raise an error with batch normalisation on some versions of torch; ``BothDomains``
+#   is therefore the prepared module. Lightning wraps the whole module and calls ``training_step`` inside, which is one
+#   pass already.
+# - Inside, call the *network* twice, once for each domain, because batch normalisation must treat each domain by
+#   itself.
+# - The class-balance loss needs the mean prediction of the whole batch; the mean of the losses of each process's part
+#   differs from it. ``mean_over_ranks`` computes it; ``self_ensemble_objective`` takes it as an argument.
+# - Each process must draw other rows and other views: seed them by rank, which ``Batches`` above does not do.
 # - Batch statistics of the teacher differ between processes. Before evaluating or saving, call
-#   ``dalib.engine.distributed.average_buffers(teacher.module)`` on all of them.
+#   ``dalib.engine.distributed.average_buffers(teacher.module)`` in all of them.
 #
 # What to try next
 # ----------------
 #
-# This file without its Lightning part, saved as ``two.py``, with rows and views drawn by rank:
-# ``torchrun --nproc-per-node 2 two.py``. (``accelerate launch --num_processes 2`` starts two processes where there are
-# two GPUs, and one on a CPU.) Or::
+# Save this file without its Lightning part as ``two.py``, draw rows and views by rank, and run
+# ``torchrun --nproc-per-node 2 two.py``. (``accelerate launch --num_processes 2`` starts two processes if there are
+# two GPUs, and one on a CPU.) Or use::
 #
 #     torchrun --nproc-per-node 2 -m dalib train --preset digits --source fonts --target digits --out runs/two
 #

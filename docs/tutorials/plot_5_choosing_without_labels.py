@@ -2,13 +2,12 @@
 Choosing between runs without labels
 ====================================
 
-At the end you will have ranked five runs, two of them spoilt on purpose, without a label of the target, and seen with
-labels which scores to believe and which not.
+At the end you will have ranked five runs, two of them spoilt on purpose, without a label of the target, and checked
+with labels which scores are trustworthy.
 
-Whoever has no labels of the target cannot measure which settings are best. ``dalib compare`` ranks runs by what their
-predictions look like: are they sure, are they of many classes, do they follow the clusters of the features? Here the
-labels are known, so that the ranking itself can be judged. In earnest they are not, and nothing that chooses below
-looks at them.
+Without target labels nobody can measure which settings are best. ``dalib compare`` ranks runs by properties of their
+predictions: are they confident, are they diverse, do they follow the clusters of the features? Here the
+labels are known, so that the ranking itself can be evaluated. Real targets have none, and no choice below uses them.
 """
 
 import contextlib
@@ -60,13 +59,13 @@ truth = torch.from_numpy(labels)
 # Five runs
 # ---------
 #
-# One source-only run is the start of all (``init``), which saves training the same baseline five times. ``keep`` tells
-# each run to ship its adapted model whatever the signs say: by default a run would ship the source-only model where
-# adaptation seems to have hurt, and there would be little left to compare. ``select`` has it take the last step for the
-# same reason.
+# All runs start from one source-only run (``init``), which avoids training the same baseline five times. ``keep``
+# makes the adapted model the selected model of each run: by default, a run would select the source-only model if
+# adaptation is judged to have hurt, and little would be left to compare. ``select`` takes the last step for the same
+# reason.
 #
-# Two are spoilt: in ``no-average`` the teacher is a copy of the student and is believed whatever it says, and
-# ``wrong-prior`` is told that 91% of the target are ones, and to mind it.
+# Two are spoilt: in ``no-average`` the teacher is a copy of the student and counts without a threshold, and
+# ``wrong-prior`` has a class prior of 91% ones and a strong weight on it.
 
 common = TrainConfig(
     source=str(folder / "printed"),
@@ -101,7 +100,7 @@ for name, config in settings.items():
     course = courses.setdefault(name, [])
 
     def look(training: str, step: int, evidence: Evidence, course=course) -> None:
-        """Note the label-free scores of a checkpoint, and its true accuracy beside them."""
+        """Records the label-free scores of a checkpoint and its true accuracy."""
         if training == "adapted":
             accuracy = (evidence.target.argmax(dim=1) == truth).float().mean().item()
             course.append((step, quick_scores(evidence, threshold=0.9), accuracy))
@@ -115,7 +114,7 @@ for name, config in settings.items():
 # Rank them
 # ---------
 #
-# What ``dalib compare`` prints, and the order of the paths that it returns:
+# The output of ``dalib compare``; the function returns the paths in this order:
 
 with contextlib.chdir(folder):
     order = compare_runs(list(runs))
@@ -124,9 +123,9 @@ with contextlib.chdir(folder):
 # How good is the ranking?
 # ------------------------
 #
-# Now with the labels. The regret is what choosing by the ranking costs, in points of accuracy, against the best run.
-# Beside each run stands what adaptation did to the source-only model, and what the judgement said of it. Where the two
-# do not agree the judgement erred: a gain that was called hurt is a false alarm, and costs that gain.
+# Now with the labels. The regret is the accuracy, in points, that a choice by the ranking loses against the best run.
+# Each line also shows the gain of adaptation over the source-only model, and the judgement. Where the two
+# disagree the judgement was wrong: a gain that was judged as hurt is a false alarm, and costs that gain.
 
 
 def accuracy_of(run: RunFolder, model: str) -> float:
@@ -148,8 +147,8 @@ print(
 # Some scores mislead
 # -------------------
 #
-# A model that says the same class of every image is sure of itself: its entropy is low and its mask rate high. Scores
-# that ask for many classes as well are not taken in by that. Each point is a run; a score is of use if points rise to
+# A model that predicts the same class for every image is confident: its entropy is low and its mask rate high. Scores
+# that also require diverse predictions detect this. Each point is a run; a score is useful if points rise to
 # the right.
 
 scores = {name: judgement["models"]["adapted"]["scores"] for name, judgement in judgements.items()}
@@ -179,9 +178,9 @@ plt.show()
 # Checkpoints of one run
 # ----------------------
 #
-# Within a run the same question is asked at each evaluation, and by default the checkpoint with the highest Corr-C
-# is kept. In a run that goes well the last ones are alike, and it matters little. In one that goes wrong it matters.
-# The one on the right ends early: a collapse stops a run.
+# Within a run, each evaluation scores a checkpoint, and by default the checkpoint with the highest Corr-C
+# is kept. In a good run the last checkpoints are alike, and the choice matters little. In a bad run it matters.
+# The run on the right ends early, because a collapse stops it.
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
 for axes, name in zip(panels, ("default", "wrong-prior"), strict=True):
@@ -198,15 +197,15 @@ plt.show()
 # Where this fails
 # ----------------
 #
-# - A rank is not an accuracy. Between good runs the scores differ by less than they err: take the order of runs that
-#   lie close together for chance.
-# - Scores that reward many classes expect them to be about equally frequent. Where the target's are not, a model that
-#   sees this rightly is punished.
-# - If all runs are wrong in the same way, for instance because two classes have changed places, the clusters are as
-#   clean as ever. No score without labels can tell.
-# - The source's own validation accuracy is a poor guide: it is measured where nothing was to be gained.
+# - A rank is not an accuracy. Between good runs the differences of the scores are smaller than their errors: the order
+#   of runs with similar scores is chance.
+# - Scores that reward diversity expect the classes to be about equally frequent. If the target's are not, they punish a
+#   model that is right.
+# - If all runs are wrong in the same way, for instance because two classes are swapped, the clusters are as
+#   clean as ever. No score without labels can detect this.
+# - The accuracy on the source's validation split is a poor guide: it ignores the target.
 #
-# A study of 84 runs, with what each score costs, is in ``benchmarks/RESULTS.md`` of the repository.
+# ``benchmarks/RESULTS.md`` of the repository has a study of 84 runs with the regret of each score.
 #
 # What to try next
 # ----------------

@@ -2,11 +2,11 @@
 Classes that are not equally frequent
 =====================================
 
-At the end you will know what class balance does where some classes of the target are rare, how to tell it the real
-shares, and when to switch it off.
+At the end you will know the effect of class balance on a target with rare classes, how to set the real class shares,
+and when to switch class balance off.
 
-Class balance keeps a training from collapsing: it draws the mean prediction for the target to a *prior*, by default
-equal shares of all classes. If the target's shares are not equal, that asks the model to be wrong.
+Class balance keeps a training from collapsing: it pulls the mean prediction for the target towards a *class prior*, by
+default equal shares of all classes. If the target's shares are not equal, this makes the model wrong.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ os.environ["DALIB_CACHE"] = str(folder / "cache")  # so that this page leaves no
 # A target with rare classes
 # --------------------------
 #
-# The source has as many printed digits of each class. The shares of the handwritten ones fall from a quarter
-# to 3%. Labels are kept aside, to measure with.
+# The source has equally many printed digits of each class. The shares of the handwritten ones fall from a quarter
+# to 3%. Their labels are held out for evaluation.
 
 printed, printed_labels = render_digits(900, seed=0)
 for number, (image, digit) in enumerate(zip(printed, printed_labels, strict=True)):
@@ -64,19 +64,19 @@ true_shares = torch.bincount(truth, minlength=10) / len(truth)
 print("true shares:", {digit: f"{share:.0%}" for digit, share in enumerate(true_shares.tolist())})
 
 # %%
-# Where shares come from
-# ----------------------
+# Sources of class shares
+# -----------------------
 #
 # ``--prior`` takes
 #
 # - ``uniform``, the default;
 # - ``source``: the source's own shares, if you know that the target has the same;
-# - a file of classes and shares, CSV or JSON. They need not add up to 1, so that counts will do.
-# - ``estimate``, from the predictions, in the second half of the steps and halfway to uniform. It gained little where
-#   it was measured (``benchmarks/RESULTS.md``): an estimate repeats the model's own errors.
+# - a file of classes and shares, CSV or JSON. They need not add up to 1, so counts work, too;
+# - ``estimate``: shares estimated from the predictions in the second half of the steps, averaged with uniform ones. It
+#   gained little where it was measured (``benchmarks/RESULTS.md``), because an estimate repeats the model's own errors.
 #
-# Real shares often come from elsewhere: a register, last year's statistics, or a look at some random images. Below a
-# hundred were looked at. One is added to each count, because no class that exists has a share of 0.
+# Real shares often come from elsewhere: a register, last year's statistics, or a count of some random images. Below,
+# a hundred images are counted. One is added to each count, because every existing class has a share above 0.
 
 seen = np.random.default_rng(1).choice(len(truth), 100, replace=False)
 counts = torch.bincount(truth[torch.from_numpy(seen)], minlength=10) + 1
@@ -89,8 +89,8 @@ print((folder / "counted.csv").read_text())
 # Four runs from one start
 # ------------------------
 #
-# Each goes on from the same source-only model (``init``). The weight of class balance is 10 where the default is 0.3,
-# so that its effect is plain to see. ``keep="adapted"`` shows the adapted model also where it was judged worse.
+# Each run starts from the same source-only model (``init``). The weight of class balance is 10 instead of the default
+# 0.3, so that its effect is clearly visible. ``keep="adapted"`` selects the adapted model even if it is judged worse.
 
 common = TrainConfig(
     source=str(folder / "printed"),
@@ -128,12 +128,12 @@ judgement = json.loads(run.judgement.read_text())
 print("what the last run was told:", [round(share, 2) for share in judgement["prior"]["shares"]])
 
 # %%
-# What came of it
-# ---------------
+# Results
+# -------
 #
-# Accuracy over all images, the mean of the accuracies of the classes, in which rare ones count as much as frequent
-# ones, and how far the predicted shares are from the true ones: half the sum of the differences, the share of images
-# that would have to change class.
+# The table shows the accuracy over all images; the mean of the accuracies of the classes, in which rare classes count
+# as much as frequent ones; and the distance of the predicted shares from the true ones, half the sum of the absolute
+# differences, which is the share of images that would have to change class.
 
 accuracy, by_class, distance = {}, {}, {}
 for name, classes in predicted.items():
@@ -171,16 +171,16 @@ axes.legend(frameon=False)
 plt.show()
 
 # %%
-# This is one seed and some hundred images: the order of runs that lie close together is chance. And the two accuracies
+# This is one seed and some hundred images: the order of runs with similar results is chance. The two accuracies
 # need not agree: equal shares favour the rare classes, which the mean of classes counts as much as the frequent ones.
 #
-# So, in words:
+# In summary:
 #
-# - You know the shares, roughly: write them into a file and use ``--prior``.
-# - You do not, and they may be far from equal: look at some images at random and count.
-# - You cannot: lower ``--self_ensemble.class_balance``, 0 switches it off, and watch for classes that vanish; the
-#   report says so where it sees it.
-# - Whatever you do, judge by the mean of classes too: a class of 3% can vanish for 3 points of accuracy.
+# - If you know the shares roughly, write them into a file and use ``--prior``.
+# - If you do not know them and they may be far from equal, count the classes of some random images.
+# - If you cannot count, lower ``--self_ensemble.class_balance`` (0 switches it off) and watch for classes that vanish;
+#   the report warns about them.
+# - In each case, also compare the mean of the classes: a class of 3% can vanish for 3 points of accuracy.
 #
 # What to try next
 # ----------------

@@ -2,11 +2,11 @@
 Several processes, several GPUs
 ===============================
 
-At the end you will have trained with two processes and with one, seen that they come to the same weights up to
-rounding where that is promised, and know the lines for several GPUs and for SLURM.
+At the end you will have trained with one process and with two, checked that both reach the same weights up to
+rounding where this is promised, and know the commands for several GPUs and for SLURM.
 
-There is no GPU needed here: two processes of one machine, which talk by gloo, stand for two GPUs. What is said of
-them holds for ``torchrun`` on any number.
+No GPU is needed: two processes on one machine, which communicate by gloo, stand for two GPUs. The results
+hold for ``torchrun`` with any number of processes.
 """
 
 import json
@@ -33,11 +33,11 @@ environment = {**os.environ, "OMP_NUM_THREADS": "1", "DALIB_CACHE": str(folder /
 # ------------
 #
 # A batch of 32 in one process, or of 16 in each of two: the gradients of the parts, averaged, are the gradient of the
-# whole. This holds for class balance too, whose mean prediction is taken over all processes. To see it, everything else
-# that may differ is left out: this network has no batch normalisation, and these views draw nothing. What is left is
-# the order in which numbers are added.
+# whole. This holds for class balance, too, whose mean prediction is taken over all processes. To show it, everything
+# else that may differ is left out: this network has no batch normalisation, and these views are not random. Only
+# the order in which numbers are added still differs.
 #
-# This program is what each process runs. The first one writes the loss and the teacher's weights of each step.
+# Each process runs this program. The first process writes the loss and the teacher's weights of each step.
 
 WORKER = """
 import json, sys
@@ -83,7 +83,7 @@ main()
 
 
 def printed_by(line: list[str]) -> str:
-    """Run a command of Python's in the folder; what it prints."""
+    """Runs a Python command in the folder and returns its output."""
     print("$", *line, flush=True)
     known = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
     done = subprocess.run(  # noqa: S603 - our own programs
@@ -117,18 +117,18 @@ right.set(xlabel="step", ylabel="greatest difference of a weight")
 plt.show()
 
 # %%
-# What is not the same
-# --------------------
+# What differs
+# ------------
 #
-# - Augmentation is drawn for each process, and batch normalisation sees its process's part of the batch (unless
-#   ``--sync_norms true``, on GPUs). So real runs of one process and of two differ as runs of two seeds do.
-# - ``--batch`` is that of all processes together: a recipe stays what it is, and each process gets less to do. For
-#   batch normalisation's sake, do not let the part of each get small.
+# - Augmentation is drawn for each process, and batch normalisation uses its process's part of the batch (unless
+#   ``--sync_norms true``, on GPUs). Real runs of one process and of two therefore differ as runs of two seeds do.
+# - ``--batch`` is the size of the global batch: a recipe keeps its meaning, and each process gets less work. Batch
+#   normalisation needs the part of each process to be large enough.
 #
 # A whole run
 # -----------
 #
-# The command is the same one behind ``torchrun``. The first process prints, judges and writes; there is one folder and
+# The command is the same, behind ``torchrun``. The first process prints, judges and writes; there is one folder and
 # one report.
 
 printed, digits = render_digits(400, seed=0)
@@ -147,18 +147,18 @@ summary = json.loads((folder / "two" / "summary.json").read_text())
 print("trained on:", summary["device"])
 
 # %%
-# It can go on with another number of processes, or with the same number bit for bit, after whatever stopped it::
+# A stopped run resumes with any number of processes, and bit for bit with the same number::
 #
 #     torchrun --nproc-per-node 4 -m dalib train --resume two
 #
 # What to try next
 # ----------------
 #
-# The GPUs of one machine; several machines; and SLURM, where rank, size and meeting place are read from its variables::
+# The GPUs of one machine; several machines; and SLURM, where rank, world size and address are read from its variables::
 #
 #     torchrun --nproc-per-node 8 -m dalib train --source renders/ --target photos/ --out runs/eight
 #     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m dalib train ...
 #     srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 python -m dalib train ...
 #
-# What the processes share, and what limits it, is in ``docs/scaling.md``. nccl has not been tried yet: what is above
-# ran on gloo alone.
+# ``docs/scaling.md`` describes what the processes share and what limits scaling. nccl has not been tried yet; the runs
+# above used gloo.
