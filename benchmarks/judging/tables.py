@@ -283,7 +283,7 @@ def tables(out: Path) -> None:
     print(_HEAD_WHICH)
     _which("leave one family out", learnt, chances)
     for family in HELD_OUT:
-        _which(f"{family}, never looked at", *_only(kept, held, family))
+        _which(f"{family}, held out until the end", *_only(kept, held, family))
     _which("always adapted", learnt, [1.0] * len(learnt))
     for score in learnt[0].others:
         _which(score, learnt, [1.0 if task.others[score] > 0 else 0.0 for task in learnt])
@@ -366,7 +366,7 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
         found = fit_calibration(good, name)
         for family in HELD_OUT:
             chosen = [task for task in kept if task.good and task.family == family]
-            rows[f"{name}, {family}, never looked at"] = [_row(found, task, name) for task in chosen]
+            rows[f"{name}, {family}, held out until the end"] = [_row(found, task, name) for task in chosen]
     both = "both, leave one family out"
     rows[both] = [row for title, each in rows.items() if title.endswith("leave one family out") for row in each]
     for title, each in rows.items():

@@ -73,7 +73,7 @@ def draw(folder: str) -> None:
     save(figure, folder, "average")
 
     figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
-    axes.plot(course["step"], course["mask_rate"], color=GREEN, lw=2, label="mask rate: the teacher is sure")
+    axes.plot(course["step"], course["mask_rate"], color=GREEN, lw=2, label="mask rate: the teacher is confident")
     axes.plot(course["step"], course["agreement"], color=BLUE, lw=1.3, label="student and teacher agree")
     axes.set(xlabel="step", ylabel="target images of the batch, %", xlim=(0, STEPS), ylim=(0, 102))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, borderpad=0)

@@ -23,7 +23,7 @@ from dalib.data.digits import handwritten_digits, render_digits
 from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.train import train
 
-ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
+ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # distinct for colour-blind readers, too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 folder = Path(tempfile.mkdtemp(prefix="dalib-"))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dalib.adaptation.self_ensemble import ClassBalanceLoss, EmaTeacher, ImageClassifier, L2ConsistencyLoss
 from dalib.data.digits import handwritten_digits, render_digits
 
-ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
+ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # distinct for colour-blind readers, too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 # %%

@@ -40,7 +40,7 @@ from dalib.data.digits import handwritten_digits, render_digits
 from dalib.engine.distributed import mean_over_ranks
 from dalib.judge.accuracy import wilson_interval
 
-ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
+ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # distinct for colour-blind readers, too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")  # about itself

@@ -31,7 +31,7 @@ from dalib.run.compare import compare_runs
 from dalib.run.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
 from dalib.run.train import train
 
-ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # told apart by colour-blind readers too
+ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # distinct for colour-blind readers, too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 folder = Path(tempfile.mkdtemp(prefix="dalib-"))

@@ -125,7 +125,7 @@ with contextlib.redirect_stdout(io.StringIO()):
         run = train(replace(config, out=str(folder / name)))
         predicted[name] = load_file(run.predictions)["target/adapted"].argmax(dim=1)
 judgement = json.loads(run.judgement.read_text())
-print("what the last run was told:", [round(share, 2) for share in judgement["prior"]["shares"]])
+print("class prior of the last run:", [round(share, 2) for share in judgement["prior"]["shares"]])
 
 # %%
 # Results
