@@ -25,7 +25,7 @@ NOT_SHOWN = {
     "dalib.data.sources.BUILT_IN_SOURCES": "a tuple of names that the configuration lists",
     "dalib.data.sources.BUILT_IN_TARGETS": "a tuple of names that the configuration lists",
     "dalib.data.sources.IMAGE_ENDINGS": "shown where it is defined, in dalib.data.formats",
-    "dalib.data.sources.Unreadable": "shown where it is defined, in dalib.data.decoding",
+    "dalib.data.sources.Unreadable": "shown where it is defined, in dalib.core.files",
     "dalib.data.sources.decode": "shown where it is defined, in dalib.data.decoding",
     "dalib.data.sources.image_files": "shown where it is defined, in dalib.data.listing",
     "dalib.adaptation.losses.squared_distance": "shown in dalib.adaptation.self_ensemble",

@@ -41,7 +41,7 @@ class StopRequests:
 
     @contextmanager
     def at_a_step(self) -> Iterator[StopRequests]:
-        """In here, the first signal only sets :attr:`signal`: whoever trains asks for it between two steps."""
+        """Lets the first signal only set ``signal``, which the training loop checks between two steps."""
         self._patient = True
         try:
             yield self
