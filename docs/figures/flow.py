@@ -44,7 +44,7 @@ def draw(folder: str) -> None:
     arrow(axes, (54, 43), (70, 43), ORANGE, "--")
     axes.text(62, 46, "average", ha="center", va="bottom", color=ORANGE, size=8.5)
     box(axes, 18, 15, "cross-entropy\nwith the labels", GREEN, 30)
-    box(axes, 62, 15, "consistency,\nwhere the teacher is confident", GREEN, 46)
+    box(axes, 62, 15, "consistency where\nthe teacher is confident", GREEN, 46)
     arrow(axes, (24, 38), (19, 20))
     arrow(axes, (44, 38), (55, 20))
     arrow(axes, (81, 38), (71, 20))

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from dalib.commands.parser import run
 
-ADAPTED, SOURCE_ONLY = "#0072b2", "#b85c00"  # distinct for colour-blind readers, too
+ADAPTED, SOURCE_ONLY = "#0072b2", "#b85c00"  # told apart by colour-blind readers too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 folder = Path(tempfile.mkdtemp(prefix="dalib-"))
