@@ -41,7 +41,9 @@ class StopRequests:
 
     @contextmanager
     def at_a_step(self) -> Iterator[StopRequests]:
-        """Lets the first signal only set ``signal``, which the training loop checks between two steps."""
+        """Defers stopping in the block: the first signal only sets ``signal``, which the loop reads between two
+        steps.
+        """
         self._patient = True
         try:
             yield self
