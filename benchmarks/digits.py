@@ -32,9 +32,9 @@ from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.run import recipe
-from dalib.run.domains import name_of
+from dalib.run.domains import name_of, open_domains
 from dalib.run.presets import from_preset
-from dalib.run.train import open_domains, steps_of
+from dalib.run.train import steps_of
 
 if TYPE_CHECKING:
     from torch import nn

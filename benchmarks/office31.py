@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from dalib.core.files import read_json
 from dalib.models.classifier import logits_of
 from dalib.run import recipe, train
+from dalib.run.domains import open_domains
 from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def our_steps(given: argparse.Namespace) -> Iterator[Callable[[], None]]:
         },
     )
     preprocessing = recipe.make_preprocessing(config)
-    domains = train.open_domains(config, preprocessing)
+    domains = open_domains(config, preprocessing)
     inputs = recipe.image_inputs(config, preprocessing)
     training = recipe.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=10_000)
     number = 0

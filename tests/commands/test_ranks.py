@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World
 from dalib.run.presets import from_preset

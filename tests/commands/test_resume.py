@@ -16,7 +16,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib.commands.parser import read_config, run
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
 from dalib.run import train

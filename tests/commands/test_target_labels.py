@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib.commands.parser import read_config, run, with_underscores
+from dalib.commands.arguments import with_underscores
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated
 from dalib.models.pretrained import PretrainedBackbone

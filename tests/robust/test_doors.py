@@ -36,7 +36,7 @@ from awkward import (
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.data.labels import read_target_labels
 from dalib.data.preprocessing import Preprocessing

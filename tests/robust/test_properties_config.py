@@ -13,7 +13,7 @@ import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from dalib.commands.parser import read_config
+from dalib.commands.config_file import read_config
 from dalib.core.errors import UserError
 from dalib.run import config as configs
 from dalib.run.config import TrainConfig

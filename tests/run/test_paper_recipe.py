@@ -16,8 +16,9 @@ from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.run import recipe
+from dalib.run.domains import Domains
 from dalib.run.presets import from_preset
-from dalib.run.train import Domains, steps_of
+from dalib.run.train import steps_of
 
 STEPS, BATCH = 6, 16
 

@@ -1,4 +1,4 @@
-"""What each command does, as functions: the command line calls them, and so can a script."""
+"""``dalib train``: one run from its domains to its report. The command line calls it, and so can a script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from dalib._version import __version__
-from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable, size_of
+from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
 from dalib.core.errors import (
     ImageChangedError,
     RanksLostError,
@@ -32,35 +32,26 @@ from dalib.core.errors import (
     UserError,
 )
 from dalib.core.files import locked, put_in_place, quoted, write_json, write_text
-from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import doubts_about_files, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.engine.distributed import ALONE, World, joined, lost_contact
-from dalib.engine.features import FeatureEntry, FeatureStore
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
 from dalib.records.folder import RunFolder, TrainingFolder
 from dalib.report.page import write_report
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
-from dalib.run.domains import Domains as Domains
-from dalib.run.domains import identity_of, name_of, where_of
-from dalib.run.domains import open_domains as open_domains
+from dalib.run.domains import identity_of, name_of, open_domains, where_of
 from dalib.run.evaluator import plain_representation
-from dalib.run.export import export as export
-from dalib.run.feature_space import features_folder
 from dalib.run.initial_weights import Start
 from dalib.run.judge import all_of, judge, write_pictures, write_predictions
 from dalib.run.measure import decide, measure, measurement_of, slug
-from dalib.run.measure import evaluate as evaluate
-from dalib.run.predict import predict as predict
 from dalib.run.presets import check_applied
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.query import judge_held_out
 from dalib.run.resume import check_unchanged, claimed, contents_of, fingerprints_of, settings_of
 from dalib.run.select import conclude
-from dalib.run.select import keep as keep
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 from dalib.run.training import Plan, Trained, Ways, train_one
 
@@ -72,6 +63,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.judge.evidence import Evidence
     from dalib.run.config import TrainConfig
+    from dalib.run.domains import Domains
     from dalib.run.track import Tracker
 
 
@@ -236,7 +228,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
         except TrainingDivergedError:
             if world.first:
                 write_json(run.summary, {**summary, "status": "diverged"})
-                report(run)
+                write_report(run)
             raise
         summary["seconds"][name] = time.monotonic() - since
         if world.first:
@@ -268,7 +260,7 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
         result = measure(run, evaluated, labelled, device, asked=config.evaluate is not None)
         measured = result["models"]
         _decide_if_asked(run, config, result)
-    report(run)
+    write_report(run)
     tracking.end(_outcome(summary, judgement, measured))
 
 
@@ -340,43 +332,6 @@ def _lost(run: RunFolder, error: Exception) -> str:
         f"lost the others, one of them ended or cannot be reached ({what}). What that one printed says why; go on with "
         f"the same launcher and: dalib train --resume {quoted(run.root)}"
     )
-
-
-def report(run: RunFolder | str | Path) -> Path:
-    """Write ``report.html`` from what is in the run's folder."""
-    return write_report(RunFolder.of(run))
-
-
-def cache(action: str, keys: Sequence[str] = ()) -> None:
-    """List (``'ls'``) or remove (``'rm'``) what is kept of decoded images and of features.
-
-    Args:
-        keys: what to remove, or ``all``.
-
-    Raises:
-        UserError: a key that is not there, or none to remove.
-    """
-    folder = features_folder()
-    images, features = ImageCache(folder.parent), FeatureStore(folder)
-    entries: list[CacheEntry | FeatureEntry] = [*images.entries(), *features.entries()]
-    if action == "ls":
-        count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-        say(f"{images.folder}: {size_of(sum(entry.bytes for entry in entries))} in {count}")
-        for entry in entries:
-            what = "images" if isinstance(entry, CacheEntry) else "features"
-            state = "" if entry.complete else ", not complete"
-            say(f"  {entry.key}  {size_of(entry.bytes):>9}  {what} of {entry.source}{state}")
-        return
-    known = [entry.key for entry in entries]
-    unknown = [key for key in keys if key != "all" and key not in known]
-    if unknown or not keys:
-        what = f"{unknown[0]}: not in the cache" if unknown else "nothing to remove was named"
-        raise UserError(f"cache rm: {what}; give keys as `dalib cache ls` prints them, or all")
-    chosen = known if "all" in keys else keys
-    of_images = {entry.key for entry in entries if isinstance(entry, CacheEntry)}
-    freed = images.remove([key for key in chosen if key in of_images])
-    freed += features.remove([key for key in chosen if key not in of_images])
-    say(f"removed {size_of(freed)}")
 
 
 def _check_settings(config: TrainConfig, preprocessing: Preprocessing, start: Start | None, world: World) -> None:
