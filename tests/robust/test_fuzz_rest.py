@@ -16,9 +16,9 @@ from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.run.config import TrainConfig
+from dalib.run.config_file import config_text
 from dalib.run.prior import read_prior
 from dalib.run.query import target_predictions
-from dalib.run.train import config_text
 
 
 @pytest.mark.parametrize("count", [40, slow(2000)])
