@@ -32,9 +32,8 @@ from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.run import recipe
-from dalib.run.domains import name_of
+from dalib.run.domains import open_domains
 from dalib.run.presets import from_preset
-from dalib.run.train import open_domains, steps_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,8 +68,10 @@ def measure(config: TrainConfig, every: int) -> Result:
     device = recipe.make_device(config.device)
     preprocessing = recipe.make_preprocessing(config)
     since = time.perf_counter()
-    domains = open_domains(config, preprocessing)
-    result = Result(f"{name_of(config.source)} -> {config.target}", config.seed, steps=steps_of(config, domains))
+    request = recipe.make_data_request(config)
+    domains = open_domains(request, preprocessing)
+    steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
+    result = Result(f"{request.source_name} -> {config.target}", config.seed, steps=steps)
     result.read_seconds = time.perf_counter() - since
     name = default_evaluation(config.target)
     assert name is not None, f"{config.target} has no test set"
@@ -103,16 +104,10 @@ def measure(config: TrainConfig, every: int) -> Result:
 
     with tempfile.TemporaryDirectory() as folder:
         fit(
-            training.method,
-            training.optimizer,
-            training.stream,
-            steps=result.steps,
-            schedule=training.schedule,
-            seed=config.seed,
-            log=MetricsLog(Path(folder) / "metrics.jsonl"),
+            training,
+            MetricsLog(Path(folder) / "metrics.jsonl"),
             evaluate=evaluate,
             every=Every(log=25, evaluate=every, checkpoint=result.steps),
-            autocast=recipe.PRECISIONS[config.precision],
         )
     result.curve = [(min(number * every, result.steps), seconds, reached) for number, seconds, reached in result.curve]
     _, result.seconds, result.accuracy = result.curve[-1]

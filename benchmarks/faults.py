@@ -35,7 +35,7 @@ import dalib.models.saved
 import dalib.report.page
 import dalib.run.judge
 import dalib.run.train
-from dalib.commands.parser import run as dalib_run
+from dalib.commands.main import run as dalib_run
 
 Prepare = Callable[[], None]
 """What is done in a run's process before it begins: where it is to be hit."""

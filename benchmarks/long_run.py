@@ -80,10 +80,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     given = parser.parse_args()
     course = WatchedLog.course = WatchedFolder.course = Course()
-    import dalib.run.training
+    import dalib.engine.results
+    import dalib.engine.train
 
-    dalib.run.training.MetricsLog = WatchedLog  # type: ignore[misc]
-    dalib.run.training.CheckpointFolder = WatchedFolder  # type: ignore[misc]
+    dalib.engine.train.MetricsLog = WatchedLog  # type: ignore[misc]
+    dalib.engine.results.CheckpointFolder = WatchedFolder  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out = Path(folder) / "run"
         began = time.perf_counter()

@@ -27,6 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +39,7 @@ from dalib.adaptation.teacher import EmaTeacher
 from dalib.augment.views import View, tfa_operations
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import LabelledImages, UnlabelledImages
-from dalib.engine.fit import Every, fit
+from dalib.engine.fit import Training, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.backbones import PaperSmallBackbone
 from dalib.models.classifier import ImageClassifier
@@ -256,7 +257,7 @@ def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor
 # --- the step
 
 
-def synthetic_training(preset: str) -> recipe.Training:
+def synthetic_training(preset: str) -> Training:
     """What ``dalib train --preset`` puts together, on random images."""
     config = from_preset(preset, source="mnist", target="usps")
     preprocessing = recipe.make_preprocessing(config)
@@ -275,7 +276,7 @@ def synthetic_training(preset: str) -> recipe.Training:
     )
 
 
-def measure_step(training: recipe.Training, steps: int = 5, rounds: int = 9) -> dict[str, float]:
+def measure_step(training: Training, steps: int = 5, rounds: int = 9) -> dict[str, float]:
     """Milliseconds a step of ``fit``, of the bare step, and of what is between them; then how fast the step computes.
 
     The bare step is forward of student and teacher, objective, backward and optimiser, on a batch that is there. To it
@@ -323,7 +324,7 @@ def measure_step(training: recipe.Training, steps: int = 5, rounds: int = 9) -> 
         log.record, log.flush = timed("logging", log.record), timed("logging", log.flush)
 
         def whole_steps() -> None:
-            fit(method, optimizer, stream, steps=steps, schedule=training.schedule, seed=0, log=log, every=Every())
+            fit(replace(training, steps=steps), log)
 
         for call in (bare_step, product, whole_steps):
             seconds_of(call, 1)
@@ -349,7 +350,7 @@ def measure_step(training: recipe.Training, steps: int = 5, rounds: int = 9) -> 
     }
 
 
-def minimum_bytes(training: recipe.Training, batch: Batch) -> int:
+def minimum_bytes(training: Training, batch: Batch) -> int:
     """What a step reads and writes in memory if every layer reads its input and writes its output once.
 
     Forward of the student on both domains and of the teacher, backward as twice the student's forward; Adam reads and

@@ -27,14 +27,14 @@ from micro import cpu_model
 from torch.nn import functional as F
 
 from dalib.core.files import read_json
+from dalib.engine.fit import train_step
 from dalib.models.classifier import logits_of
 from dalib.run import recipe, train
+from dalib.run.domains import open_domains
 from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from torch import Tensor
 
     from dalib.records.folder import RunFolder
 
@@ -191,18 +191,14 @@ def our_steps(given: argparse.Namespace) -> Iterator[Callable[[], None]]:
         },
     )
     preprocessing = recipe.make_preprocessing(config)
-    domains = train.open_domains(config, preprocessing)
+    domains = open_domains(recipe.make_data_request(config), preprocessing)
     inputs = recipe.image_inputs(config, preprocessing)
     training = recipe.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=10_000)
     number = 0
 
     def step() -> None:
         nonlocal number
-        training.optimizer.zero_grad(set_to_none=True)
-        total: Tensor = training.method.loss(training.stream.batch_at(number), number).total
-        total.backward()
-        training.optimizer.step()
-        training.method.after_step(number)
+        train_step(training, number)
         number += 1
 
     while True:

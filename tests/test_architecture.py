@@ -101,19 +101,19 @@ def test_a_circle_would_be_found():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
 
 
-@pytest.mark.parametrize("module", ["report.page", "records.folder", "run.config", "commands.parser", "core.errors"])
+@pytest.mark.parametrize("module", ["report.page", "records.folder", "run.config", "commands.main", "core.errors"])
 def test_what_has_to_be_quick_loads_no_torch(module):
     assert not [name for name in loaded_with(f"dalib.{module}") if name.split(".")[0] == "torch"]
 
 
 def test_only_main_imports_the_command_line():
-    assert [name for name in MODULES if "dalib.commands.parser" in imports(name)] == ["dalib.__main__"]
+    assert [name for name in MODULES if "dalib.commands.main" in imports(name)] == ["dalib.__main__"]
 
 
 def test_the_imports_of_this_test_are_those_of_the_library():
     assert {"torch", "dalib.adaptation.teacher"} <= imports("dalib.adaptation.self_ensemble")
     assert "torch" in loaded_with("dalib.run.recipe")
-    assert "dalib.run.train" in imports("dalib.commands.parser")
+    assert "dalib.run.train" in imports("dalib.commands.train")
 
 
 def test_only_the_console_prints():

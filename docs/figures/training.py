@@ -11,6 +11,7 @@ from _style import BLUE, GREEN, ORANGE, WIDTH, save, styled
 from torch import Tensor, nn
 
 from dalib.data.sources import open_labelled, open_source, open_target
+from dalib.engine.fit import train_step
 from dalib.models.classifier import logits_of
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
@@ -31,13 +32,7 @@ def train() -> dict[str, list[float]]:
     course: dict[str, list[float]] = {name: [] for name in ("step", "student", "teacher", "mask_rate", "agreement")}
     torch.manual_seed(SEED)
     for step in range(STEPS):
-        for group in training.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * training.schedule(step)
-        losses = training.method.loss(training.stream.batch_at(step), step)
-        training.optimizer.zero_grad()
-        losses.total.backward()
-        training.optimizer.step()
-        training.method.after_step(step)
+        losses = train_step(training, step)
         if (step + 1) % EVERY == 0:
             course["step"].append(step + 1)
             course["student"].append(accuracy(training.method.student, images, held_out.labels))

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 
 ADAPTED, SOURCE_ONLY = "#0072b2", "#b85c00"  # told apart by colour-blind readers too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.console import occupy_standard_files
 
 

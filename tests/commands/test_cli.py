@@ -19,8 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import dalib
-from dalib.commands import parser
-from dalib.commands.parser import read_config, run
+from dalib.commands import completion
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.core import versions
 from dalib.records.folder import RunFolder
 from dalib.run.checks import import_conflicts
@@ -302,7 +303,7 @@ def test_the_configuration_survives_the_file(trained):
 def said_without_torch(*arguments: str) -> tuple[str, float]:
     """What a command line prints, and the seconds it takes: of the processor, others may hold the machine."""
     program = (
-        "import sys; from dalib.commands.parser import run\ntry: run(sys.argv[1:])\n"
+        "import sys; from dalib.commands.main import run\ntry: run(sys.argv[1:])\n"
         "finally: assert 'torch' not in sys.modules"
     )
     seconds = []
@@ -404,7 +405,7 @@ def test_other_shells_have_a_script_too(shell, begins, capsys):
 
 
 def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(parser, "find_spec", lambda name: None)
+    monkeypatch.setattr(completion, "find_spec", lambda name: None)
     assert run(["completion", "bash"]) == 2
     assert capsys.readouterr().err == (
         "dalib: error: completion bash: the package shtab is not installed; pip install shtab\n"

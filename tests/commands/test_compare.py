@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 
 CLASSES = ["ant", "bee", "cat"]
 

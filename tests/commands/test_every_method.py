@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.records.folder import RunFolder
 from dalib.run.config import MethodName
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import dalib
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing

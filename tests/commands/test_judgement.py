@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.judge.scores import corr_c
 from dalib.records.folder import RunFolder
+from dalib.report.page import write_report
 from dalib.run.query import query
-from dalib.run.train import report
 
 SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"
 QUICK = ["--batch", "16", "--every.log", "5", "--every.evaluate", "10", "--every.checkpoint", "10"]
@@ -158,7 +158,7 @@ def test_an_estimated_prior_is_used_and_told_and_survives_a_stop(tmp_path):
 
 
 def test_functions_take_a_run_by_its_path(good, tmp_path):
-    assert report(str(good.root)) == good.report
+    assert write_report(RunFolder.of(str(good.root))) == good.report
     assert query(good.root, 5, str(tmp_path / "to_label.csv")) == 5
     with pytest.raises(UserError, match="no such folder"):
-        report(tmp_path / "nowhere")
+        write_report(RunFolder.of(tmp_path / "nowhere"))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dalib.commands.parser import read_config, run
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
 from dalib.run import train

@@ -10,12 +10,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib.commands.parser import read_config, run, with_sources_united
+from dalib.commands.arguments import with_sources_united
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.data.prefetch import Prefetched
+from dalib.engine import train as training
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
-from dalib.run import recipe, training
-from dalib.run import train as run_train
+from dalib.run import recipe, setup
+from dalib.run.domains import open_domains
 from dalib.run.feature_space import FeatureSpace, features_folder, standardization
 
 BACKBONE = "test_resnet"
@@ -154,7 +157,8 @@ def test_eval_of_class_folders_agrees_with_the_predictions(trained, photos, tmp_
 def test_each_domain_is_standardised_by_itself(trained):
     config = read_config(trained.config)
     preprocessing = recipe.make_preprocessing(config)
-    domains, inputs = run_train.open_domains(config, preprocessing), recipe.image_inputs(config, preprocessing)
+    domains = open_domains(recipe.make_data_request(config), preprocessing)
+    inputs = recipe.image_inputs(config, preprocessing)
     network, cpu = recipe.make_student(config, inputs.architecture, 3), torch.device("cpu")
     space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, 0)
     of_source = space.random(domains.whole.images, inputs.views.source, 4, "here")[domains.whole.training_rows]
@@ -479,7 +483,7 @@ def test_a_mistake_is_one_line_before_anything_is_read_or_written(
     def never(*_, **__):
         raise AssertionError("data were read")
 
-    monkeypatch.setattr(run_train, "open_domains", never)
+    monkeypatch.setattr(setup, "open_domains", never)
     more = [each.format(root=photos, run=trained.root) for each in more]
     assert run(arguments_of(photos, tmp_path / "run", *more)) == 2
     captured = capsys.readouterr()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
@@ -156,7 +156,7 @@ def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, imag
     monkeypatch.setattr(predicting, "_KEEP_SECONDS", -1)
     program = (
         "import os, signal, sys\n"
-        "from dalib import predicting\n"
+        "from dalib.run import predict as predicting\n"
         f"predicting._BATCH, predicting._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
         "def killed(*arguments):\n"
         "    calls.append(1)\n"

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from browser import Browser, find_browser
-from dalib.commands.parser import run
+from dalib.commands.main import run
 
 CLASSES = ["cat", "dog", "=cow"]
 IMAGES = 400

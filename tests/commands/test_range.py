@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import dalib
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.records.folder import RunFolder
 
 SIDE = 16

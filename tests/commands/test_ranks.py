@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World
 from dalib.run.presets import from_preset
-from dalib.run.train import check_counts
+from dalib.run.recipe import check_counts
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dalib"]
 

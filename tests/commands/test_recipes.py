@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dalib.commands.parser import read_config, run
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.models.averaged import AveragedViews
 from dalib.records.folder import RunFolder
 from dalib.run import recipe

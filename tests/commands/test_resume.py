@@ -16,10 +16,11 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib.commands.parser import read_config, run
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
-from dalib.run import train
+from dalib.run import setup, train
 from dalib.run.config import TrainConfig
 from dalib.run.resume import contents_of
 
@@ -204,7 +205,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(images, capsys):
 
 
 def test_a_run_that_fails_to_begin_leaves_nothing(images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "write_view_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(setup, "write_view_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert "No space left" in refusal(capsys, *arguments(images, tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
 
@@ -259,7 +260,7 @@ def test_a_run_survives_faults_of_every_kind_again_and_again():
 
 
 def test_a_run_that_another_process_began_meanwhile_is_left_as_it_is(images, tmp_path, monkeypatch, capsys):
-    out, opened = tmp_path / "run", train.open_domains
+    out, opened = tmp_path / "run", setup.open_domains
 
     def meanwhile(*given):
         domains = opened(*given)
@@ -267,7 +268,7 @@ def test_a_run_that_another_process_began_meanwhile_is_left_as_it_is(images, tmp
         (out / "summary.json").write_text("of the other")
         return domains
 
-    monkeypatch.setattr(train, "open_domains", meanwhile)
+    monkeypatch.setattr(setup, "open_domains", meanwhile)
     assert run(arguments(images, out)) == 2
     assert f"--out {out}: there is something already" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import dalib
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model

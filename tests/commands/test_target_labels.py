@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib.commands.parser import read_config, run, with_underscores
+from dalib.commands.arguments import with_underscores
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated
 from dalib.models.pretrained import PretrainedBackbone
@@ -59,7 +61,7 @@ def domains_of(folders, **settings):
         data=DataConfig(size=16, validation_share=0.25),
         **settings,
     )
-    return open_domains(config, Preprocessing(size=16, channels=3))
+    return open_domains(recipe.make_data_request(config), Preprocessing(size=16, channels=3))
 
 
 def test_the_adaptation_sees_them_and_the_source_only_model_does_not(folders, tmp_path, capsys):
@@ -102,7 +104,7 @@ def test_they_join_the_source_and_not_its_validation(folders):
 
 def test_without_labels_both_trainings_have_the_source_alone(folders):
     config = TrainConfig(source=f"{folders}/source", target=f"{folders}/target", cache="ram")
-    domains = open_domains(config, Preprocessing(size=16, channels=3))
+    domains = open_domains(recipe.make_data_request(config), Preprocessing(size=16, channels=3))
     assert domains.train_adapted is domains.train
 
 
@@ -110,7 +112,7 @@ def test_images_that_are_not_in_memory_are_joined_too(folders):
     config = TrainConfig(
         source=f"{folders}/source", target=f"{folders}/target", target_labels=f"{folders}/few.csv", cache="off", batch=8
     )
-    domains = open_domains(config, Preprocessing(size=16, channels=3))
+    domains = open_domains(recipe.make_data_request(config), Preprocessing(size=16, channels=3))
     joined = domains.train_adapted
     assert isinstance(joined.images, Concatenated)
     count = len(domains.train.labels)
@@ -174,12 +176,12 @@ def test_as_features_they_are_standardised_as_the_target_is(folders):
         data=DataConfig(size=16, validation_share=0.25),
     )
     preprocessing = Preprocessing(size=16, channels=3)
-    images = open_domains(config, preprocessing)
+    images = open_domains(recipe.make_data_request(config), preprocessing)
     assert images.train_adapted is images.train, "they are joined as features"
     inputs = recipe.image_inputs(config, preprocessing)
-    plain = to_features(Space(), images, inputs, config)
+    plain = to_features(Space(), images, inputs, recipe.make_data_request(config))
     standardized = replace(config, model=replace(config.model, standardize=True))
-    found = to_features(Space(), images, inputs, standardized)
+    found = to_features(Space(), images, inputs, recipe.make_data_request(standardized))
     count, rows = len(found.train.labels), images.labels.rows
     of_target = found.target.images[rows]
     assert torch.equal(plain.train_adapted.images[count : count + 4], of_target)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 
 QUICK = ["--steps", "2", "--batch", "4", "--data.size", "16", "--method", "source-only", "--device", "cpu"]
 

@@ -20,7 +20,7 @@ from dalib.adaptation.source_only import SourceOnly
 from dalib.core.errors import UserError
 from dalib.data.stream import TwoDomainStream
 from dalib.engine.distributed import World, average_buffers, joined
-from dalib.engine.fit import Every, fit
+from dalib.engine.fit import Every, Training, fit
 from dalib.engine.runlog import MetricsLog
 
 CLASSES, BATCH, STEPS = 3, 8, 6
@@ -98,16 +98,8 @@ def trained(make, world: World, out: Path) -> dict:
     found = {"gradient": flat(parameter.grad for parameter in method.student.parameters())}
     optimizer = torch.optim.Adam([{"params": list(method.student.parameters()), "lr": 0.05, "initial_lr": 0.05}])
     metrics = out / "metrics.jsonl" if world.first else None
-    fit(
-        method,
-        optimizer,
-        batches,
-        steps=STEPS,
-        schedule=lambda step: 1.0,
-        seed=0,
-        log=MetricsLog(metrics),
-        every=Every(log=2, evaluate=100, checkpoint=100),
-    )
+    training = Training(method, optimizer, batches, schedule=lambda step: 1.0, steps=STEPS)
+    fit(training, MetricsLog(metrics), every=Every(log=2, evaluate=100, checkpoint=100))
     found |= {"student": flat(method.student.parameters()), "teacher": flat(method.predictor().parameters())}
     if metrics is not None:
         found["metrics"] = [json.loads(line) for line in metrics.read_text().splitlines()]

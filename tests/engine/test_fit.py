@@ -19,7 +19,7 @@ from dalib.core.types import Batch, Losses, Method
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import TwoDomainStream
 from dalib.engine.checkpoint import CheckpointFolder
-from dalib.engine.fit import Every, fit, restore
+from dalib.engine.fit import Every, Training, fit, restore
 from dalib.engine.runlog import MetricsLog
 from dalib.models.classifier import ImageClassifier
 
@@ -48,7 +48,7 @@ def falling(step: int) -> float:
 
 
 @dataclass
-class Training:
+class Process:
     """Everything that a process makes anew when it starts."""
 
     folder: Path
@@ -60,23 +60,19 @@ class Training:
 
     def run(self, start: int = 0, steps: int = STEPS, every: Every = OFTEN, **settings: Any) -> None:
         log = MetricsLog(self.folder / "metrics.jsonl", after=start, pending=self.pending)
-        fit(
-            self.method,
-            self.optimizer,
-            self.stream,
-            **({"schedule": falling, "seed": 7, "evaluate": self.weight_sum} | settings),
-            steps=steps,
-            every=every,
-            start=start,
-            log=log,
-            checkpoints=self.checkpoints,
-        )
+        of_fit = {"evaluate": self.weight_sum, "every": every, "start": start, "checkpoints": self.checkpoints}
+        of_fit |= {name: settings.pop(name) for name in ("evaluate", "after_evaluation", "stop") if name in settings}
+        fit(self.computing(steps, **settings), log, **of_fit)
+
+    def computing(self, steps: int = STEPS, **settings: Any) -> Training:
+        settings = {"schedule": falling, "seed": 7, **settings}
+        return Training(self.method, self.optimizer, self.stream, steps=steps, **settings)
 
     def restored(self) -> int:
         checkpoint = self.checkpoints.newest(CPU)
         if checkpoint is None:
             return 0
-        restore(self.method, self.optimizer, checkpoint)
+        restore(self.computing(), checkpoint)
         self.pending = checkpoint.log
         return checkpoint.step
 
@@ -95,7 +91,7 @@ class Training:
         return lines
 
 
-def training(folder: Path, make=SourceOnly, weights: int = 0) -> Training:
+def training(folder: Path, make=SourceOnly, weights: int = 0) -> Process:
     folder.mkdir(exist_ok=True)
     pixels = torch.Generator().manual_seed(1)
     source, target = torch.randint(0, 256, (2, 20, 1, 8, 8), generator=pixels, dtype=torch.uint8)
@@ -114,7 +110,7 @@ def training(folder: Path, make=SourceOnly, weights: int = 0) -> Training:
         device=CPU,
         seed=3,
     )
-    return Training(folder, method, torch.optim.Adam(groups), stream, CheckpointFolder(folder / "checkpoints"))
+    return Process(folder, method, torch.optim.Adam(groups), stream, CheckpointFolder(folder / "checkpoints"))
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -136,7 +132,7 @@ class PowerCutError(Exception):
     """Ends a training where it stands."""
 
 
-def kill_at(stopped: Training, step: int) -> None:
+def kill_at(stopped: Process, step: int) -> None:
     whole = stopped.stream.batch_at
 
     def batch_at(asked: int) -> Batch:
@@ -208,7 +204,7 @@ def test_in_float16_the_loss_is_scaled_and_the_scale_survives_a_stop(tmp_path, m
     with pytest.raises(PowerCutError):
         stopped.run(**half, scaler=scaler())
     resumed, again = training(tmp_path / "stopped", make, weights=99), scaler()
-    restore(resumed.method, resumed.optimizer, resumed.checkpoints.newest(CPU), again)
+    restore(resumed.computing(scaler=again), resumed.checkpoints.newest(CPU))
     resumed.run(**half, scaler=again, start=4)
     assert_bit_for_bit(resumed.state(), whole.state())
     assert again.get_scale() == scales.get_scale()

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from dalib.commands.parser import make_parser, with_sources_united, with_underscores
+from dalib.commands.arguments import with_sources_united, with_underscores
+from dalib.commands.parser import make_parser
 
 TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("plot_*.py"))
 

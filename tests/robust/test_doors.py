@@ -36,7 +36,7 @@ from awkward import (
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.data.labels import read_target_labels
 from dalib.data.preprocessing import Preprocessing
@@ -48,7 +48,7 @@ from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
 from dalib.run.load import Predictor, open_model
 from dalib.run.predict import predict
-from dalib.run.recipe import make_classifier
+from dalib.run.recipe import make_classifier, make_data_request
 
 CACHES = ("ram", "disk", "off")
 few = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -182,7 +182,7 @@ def labelled_doors(where: Path, target: Path, preprocessing: Preprocessing, clas
 
         def trained(cache=cache):
             forget(printed)
-            domains = open_domains(config_of(where, target, cache=cache), preprocessing)
+            domains = open_domains(make_data_request(config_of(where, target, cache=cache)), preprocessing)
             return domains.train, [printed.getvalue()]
 
         doors |= {f"python {cache}": python, f"eval {cache}": evaluated, f"train {cache}": trained}

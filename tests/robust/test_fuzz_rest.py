@@ -10,14 +10,15 @@ from mutations import bounded, bounded_memory, misshapen, mutated
 from test_fuzz_runs import CPU, checkpoint, no_training, restored, run, slow  # noqa: F401
 from whole_run import contents, write_run
 
-from dalib.commands import parser
+from dalib.commands import main
+from dalib.commands.config_file import read_config
 from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.run.config import TrainConfig
+from dalib.run.config_file import config_text
 from dalib.run.prior import read_prior
 from dalib.run.query import target_predictions
-from dalib.run.train import config_text
 
 
 @pytest.mark.parametrize("count", [40, slow(2000)])
@@ -27,7 +28,7 @@ def test_runs_of_other_values_are_compared_or_refused(restored, name, count, tmp
     path = restored.root / name
     for content in misshapen(contents()[name], f"compare {name}", count):
         path.write_text(json.dumps(content))
-        assert parser.run(["compare", str(other.root), str(restored.root)]) in (0, 2)
+        assert main.run(["compare", str(other.root), str(restored.root)]) in (0, 2)
         with contextlib.suppress(UserError):
             target_predictions(restored)
     capsys.readouterr()
@@ -40,7 +41,7 @@ def test_damaged_runs_are_compared_or_refused(restored, name, count, tmp_path, c
     path = restored.root / name
     for content in mutated(path.read_bytes(), f"compare {name}", count):
         path.write_bytes(content)
-        assert parser.run(["compare", str(other.root), str(restored.root)]) in (0, 2)
+        assert main.run(["compare", str(other.root), str(restored.root)]) in (0, 2)
     capsys.readouterr()
 
 
@@ -55,12 +56,12 @@ def test_json_that_python_cannot_hold_is_damaged(tmp_path, text):
 
 def refused(path, capsys):
     with bounded("yaml"), bounded_memory():
-        assert parser.run(["train", "--config", str(path)]) == 2
+        assert main.run(["train", "--config", str(path)]) == 2
         error = capsys.readouterr().err
         assert "c.yaml" in error
         assert len(error) < 2000
         with pytest.raises(UserError, match=r"c\.yaml"):
-            parser.read_config(path)
+            read_config(path)
 
 
 def test_a_configuration_that_is_not_text_is_refused(tmp_path, capsys, no_training):  # noqa: F811
@@ -86,19 +87,19 @@ def test_a_bomb_of_aliases_in_yaml_is_refused(tmp_path, capsys, no_training, key
 def test_names_that_look_like_numbers_survive_the_file(tmp_path, name):
     config = TrainConfig(source=[name, name], target=name, out=name, root=name)
     (tmp_path / "c.yaml").write_text(config_text(config))
-    assert parser.read_config(tmp_path / "c.yaml") == config
+    assert read_config(tmp_path / "c.yaml") == config
 
 
 def test_an_error_about_a_hostile_name_prints_no_escape_sequences(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parser.run(["train", "--source", "\x1b[2J", "--target", "x\x1b]0;t\x07"]) == 2
-    assert parser.run(["report", "\x1b[2J"]) == 2
+    assert main.run(["train", "--source", "\x1b[2J", "--target", "x\x1b]0;t\x07"]) == 2
+    assert main.run(["report", "\x1b[2J"]) == 2
     assert "\x1b" not in capsys.readouterr().err
 
 
 def test_a_compared_run_may_have_any_name(tmp_path, capsys):
     runs = [write_run(tmp_path / name) for name in ("a [/b]", "c \x1b[2J", "[bold]d")]
-    assert parser.run(["compare", *(str(each.root) for each in runs)]) == 0
+    assert main.run(["compare", *(str(each.root) for each in runs)]) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "[bold]d" in printed.replace("\n", "")
@@ -107,7 +108,7 @@ def test_a_compared_run_may_have_any_name(tmp_path, capsys):
 @pytest.mark.parametrize("value", ["true", "3", "[1]", "null"])
 def test_a_group_of_settings_that_is_none_is_refused(tmp_path, capsys, no_training, value):  # noqa: F811
     (tmp_path / "c.yaml").write_text(f"data: {value}\n")
-    assert parser.run(["train", "--config", str(tmp_path / "c.yaml")]) == 2
+    assert main.run(["train", "--config", str(tmp_path / "c.yaml")]) == 2
     assert capsys.readouterr().err.startswith("dalib: error: ")
 
 

@@ -15,15 +15,16 @@ from safetensors.torch import save
 from torch import nn
 from whole_run import contents, write_run
 
-from dalib.commands import parser
+from dalib.commands import main
+from dalib.commands.config_file import read_config
 from dalib.core.errors import UserError
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
 from dalib.models.weights import load_weights
 from dalib.report.page import write_report
 from dalib.run import train
 from dalib.run.config import TrainConfig
+from dalib.run.config_file import config_text
 from dalib.run.recipe import load_model
-from dalib.run.train import config_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,12 +209,12 @@ def test_a_damaged_configuration_is_read_or_refused(tmp_path, capsys, no_trainin
     path = tmp_path / "c.yaml"
     valid = config_text(TrainConfig(steps=5, source=["a", "b"])).encode()
     path.write_bytes(valid)
-    assert parser.run(["train", "--config", str(path)]) == 2
+    assert main.run(["train", "--config", str(path)]) == 2
     assert len(no_training) == 1
     for number, content in enumerate(mutated(valid, "configuration", count)):
         path.write_bytes(content)
         with bounded(number):
-            assert parser.run(["train", "--config", str(path)]) == 2
+            assert main.run(["train", "--config", str(path)]) == 2
         assert capsys.readouterr().err.count("dalib: error: ") >= 1
     assert all(isinstance(config, TrainConfig) for config in no_training)
 
@@ -225,7 +226,7 @@ def test_a_configuration_of_other_values_is_read_or_refused(tmp_path, no_trainin
     for number, content in enumerate(misshapen(valid, "values", count)):
         path.write_text(yaml.safe_dump(content))
         with bounded(number):
-            assert parser.run(["train", "--config", str(path)]) == 2
-            found, refusal = tried(lambda: parser.read_config(path))
+            assert main.run(["train", "--config", str(path)]) == 2
+            found, refusal = tried(lambda: read_config(path))
         assert isinstance(found, TrainConfig) or refusal
     capsys.readouterr()

@@ -22,7 +22,8 @@ from PIL import Image
 from torch import nn
 from whole_run import write_run
 
-from dalib.commands import parser
+from dalib.commands import main
+from dalib.commands.config_file import read_config
 from dalib.core.console import CountedProgress, TrainingProgress, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable
@@ -70,7 +71,7 @@ def test_a_payload_in_weights_is_refused_and_makes_nothing(tmp_path, name, where
 
 
 def test_nothing_here_unpickles_but_with_weights_only():
-    sources = list(Path(parser.__file__).parents[1].rglob("*.py"))
+    sources = list(Path(main.__file__).parents[1].rglob("*.py"))
     calls = [
         line for path in sources for line in path.read_text(encoding="utf-8").splitlines() if "torch.load(" in line
     ]
@@ -146,7 +147,7 @@ def test_an_absurd_header_of_safetensors_is_refused(tmp_path, header):
     with bounded("header"), bounded_memory():
         with pytest.raises(UserError, match=r"w\.safetensors"):
             load_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
-        assert parser.run(["predict", str(run.root), "--images", str(tmp_path), "--out", str(tmp_path / "o.csv")]) == 2
+        assert main.run(["predict", str(run.root), "--images", str(tmp_path), "--out", str(tmp_path / "o.csv")]) == 2
 
 
 @pytest.mark.parametrize("values", [{"bottleneck_dim": 10**9}, {"size": 10**9}, {"channels": 10**9}])
@@ -157,7 +158,7 @@ def test_a_model_that_would_fill_the_memory_is_not_made(tmp_path, capsys, values
     content["architecture"] |= values
     path.write_text(json.dumps(content))
     with bounded_memory():
-        assert parser.run(["predict", str(run.root), "--images", str(tmp_path), "--out", str(tmp_path / "o.csv")]) == 2
+        assert main.run(["predict", str(run.root), "--images", str(tmp_path), "--out", str(tmp_path / "o.csv")]) == 2
     assert "expected a number from 1 to 65536" in capsys.readouterr().err
 
 
@@ -309,11 +310,11 @@ def test_loops_of_links_end_and_names_need_not_be_text(tmp_path):
 def test_a_configuration_runs_nothing(tmp_path, capsys, command, key, value):
     made, file = tmp_path / "made", tmp_path / "c.yaml"
     file.write_text(f"{key}: {value.format(made=made)}\nsteps: 0\ntarget_labels: {tmp_path / 'none.csv'}\n")
-    assert parser.run([command, "--config", str(file)]) == 2
+    assert main.run([command, "--config", str(file)]) == 2
     assert capsys.readouterr().err.startswith("dalib: error: ")
     assert not made.exists()
     with pytest.raises(UserError):
-        parser.read_config(file)
+        read_config(file)
     assert not made.exists()
 
 
@@ -433,7 +434,7 @@ def test_predictions_of_hostile_names_print_no_escape_sequences(tmp_path, capsys
     Image.new("L", (8, 8)).save(images / "good\x1b[2J.png")
     (images / "bad\x1b[2J.png").write_bytes(b"no image")
     out = tmp_path / "o.csv"
-    assert parser.run(["predict", str(run.root), "--images", str(images), "--out", str(out)]) == 0
+    assert main.run(["predict", str(run.root), "--images", str(images), "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert harmless(printed.out)
     assert harmless(printed.err)

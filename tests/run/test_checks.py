@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run.config import TrainConfig
 

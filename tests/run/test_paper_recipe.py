@@ -16,8 +16,8 @@ from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.run import recipe
+from dalib.run.domains import Domains
 from dalib.run.presets import from_preset
-from dalib.run.train import Domains, steps_of
 
 STEPS, BATCH = 6, 16
 
@@ -122,16 +122,7 @@ def test_its_steps_are_those_of_an_independent_implementation(domains, tmp_path)
     student, teacher, losses = independent([(b.source, b.labels, *b.target) for b in batches], weights)
 
     lines = []
-    fit(
-        training.method,
-        training.optimizer,
-        training.stream,
-        steps=STEPS,
-        schedule=training.schedule,
-        seed=0,
-        log=MetricsLog(tmp_path / "metrics.jsonl", on_line=lines.append),
-        every=Every(log=1),
-    )
+    fit(training, MetricsLog(tmp_path / "metrics.jsonl", on_line=lines.append), every=Every(log=1))
     rates = [line["mask_rate"] for line in lines]
     assert 0 < sum(rates) < STEPS, "the mask must let some images pass and hold some back, or nothing is compared"
     assert [line["loss"] for line in lines] == pytest.approx(losses, rel=1e-6)  # logged in float32
@@ -144,7 +135,7 @@ def test_its_steps_are_those_of_an_independent_implementation(domains, tmp_path)
 def test_an_epoch_is_the_larger_of_both_sets_and_there_are_300(domains):
     config = from_preset("paper-small")
     assert config.batch == 256
-    assert steps_of(config, domains) == math.ceil(300 * 200 / 256)
+    assert recipe.steps_for(config, len(domains.train.labels), len(domains.target.names)) == math.ceil(300 * 200 / 256)
 
 
 def test_its_views_translate_by_two_pixels_bend_the_matrix_by_a_tenth_and_add_noise_of_a_tenth():

@@ -17,7 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dalib.commands.parser import read_config, run
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
 from dalib.run import track, train
 from dalib.run.config import TrainConfig

@@ -2,68 +2,89 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin
 
+from jsonargparse import ArgumentParser
+
+from dalib.core.errors import UserError
 from dalib.core.words import meant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import argparse
+    from collections.abc import Iterator
 
 LONGEST = 1000
 """Characters of a message."""
 
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-}
-_UNION = re.compile(
-    r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - (?P<first>.*?)(?: - Expected .*?)?"
-    r" Given value type: <class '\w+'> Given value: ?(?P<value>.*)"
-)
-_SINGLE = re.compile(r"(?P<first>Expected .*?)\. Got value: ?(?P<value>.*)")
-_ONE_OF = re.compile(r"Expected a typing\.Literal\[(.*)\]")
-_KIND = re.compile(r"Expected a <class '(\w+)'>")
-_CHOICE = re.compile(r"argument (?P<name>\S+): invalid choice: '(?P<value>.*?)' \(choose from (?P<choices>.*)\)")
-_NOT_ACCEPTED = re.compile(r"Subcommand '[\w-]+' does not accept option '(?P<name>[^']+)'")
-_REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
-_UNKNOWN = re.compile(r"unrecognized arguments: (?P<name>-\S+)")
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_KEY = 'Parser key "'
+_UNKNOWN = "unrecognized arguments: "
+_REQUIRED = "the following arguments are required: "
 
 
-def in_our_words(message: object, names: Iterable[str] = ()) -> str:
-    """A complaint of the parser's in one line: the setting, what was expected, what came, and what may be meant.
+class Parser(ArgumentParser):
+    """Says what is wrong in one line, without the usage of fifty options in front of it.
+
+    jsonargparse's errors have attributes for some of what a message needs: the parser of a subcommand, the chain of
+    causes, the argument. The name of a setting and the value that came are in its text alone.
+    """
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        about = self._subcommand_of(message, ex)
+        raise UserError(f"{shortened(complaint(message, ex, about))} (see {about.prog} --help)")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Refuses what is none of an argument's choices; argparse's own says so in text alone."""
+        if action.choices is not None and value not in action.choices:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            raise UserError(f"{name}: {_one_of(list(action.choices), str(value))} (see {self.prog} --help)")
+
+    def _subcommand_of(self, message: str, error: Exception | None) -> ArgumentParser:
+        """The parser of the subcommand that a message is about, or this one."""
+        found: ArgumentParser | None = getattr(error, "subcommand_parser", None)
+        if found is None and message.startswith(_REQUIRED):  # as COMMAND.NAME, where the whole command line is parsed
+            commands = self._subcommands_action
+            name = message.removeprefix(_REQUIRED).split(".")[0]
+            found = None if commands is None else commands._name_parser_map.get(name)
+        return self if found is None else found
+
+
+def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> str:
+    """Returns a complaint of the parser's in one line: the setting, what was expected, what came, what may be meant.
 
     Args:
-        names: of the flags that there are, with their dashes.
+        message: what jsonargparse would print.
+        error: what it was raised for.
+        parser: that of the command, which knows the settings and what they take.
 
-    >>> in_our_words('Parser key "method": Expected a typing.Literal[\\'mcc\\', \\'fixmatch\\']. Got value: fixmtach')
-    '--method: expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?'
-    >>> in_our_words("unrecognized arguments: --bakbone x", ["--batch", "--backbone"])
+    >>> parser = Parser(prog="dalib train")
+    >>> _ = parser.add_argument("--batch", type=int), parser.add_argument("--backbone")
+    >>> complaint("unrecognized arguments: --bakbone x", None, parser)
     'unrecognized arguments: --bakbone x; did you mean --backbone?'
-    >>> in_our_words("Subcommand 'train' does not accept option 'bakbone'", ["--batch", "--backbone"])
-    'bakbone: no such setting; did you mean backbone?'
-    >>> in_our_words("the following arguments are required: predict.run, predict.out", ["--out"])
-    'expected RUN and --out, which are missing'
+    >>> complaint("the following arguments are required: predict.run, predict.batch", None, parser)
+    'expected RUN and --batch, which are missing'
+    >>> complaint("", TypeError('Parser key "batch": Expected a whole number. Got value: many'), parser)
+    '--batch: expected a whole number, got many'
     """
-    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", without_breaks(message))
-    names = list(names)
-    if (found := _UNKNOWN.search(text)) is not None:
-        text += meant(found["name"].split("=")[0], names)
-    elif (found := _NOT_ACCEPTED.search(text)) is not None:  # a key in a file
-        text = f"{found['name']}: no such setting{meant(found['name'], [name.lstrip('-') for name in names])}"
-    elif (found := _REQUIRED.search(text)) is not None:
-        # as COMMAND.NAME, where the whole command line is parsed
-        missing = [each.split(".", 1)[-1] for each in found["names"].split(", ")]
-        missing = [f"--{each}" if f"--{each}" in names else each.upper() for each in missing]
-        text = f"expected {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} missing"
-    elif (found := _CHOICE.search(text)) is not None:
-        choices = re.findall(r"'(.*?)'", found["choices"])
-        text = f"{found['name']}: expected one of {', '.join(choices)}, got {found['value']}"
-        text += meant(found["value"], choices)
-    elif (found := _UNION.search(text) or _SINGLE.search(text)) is not None:
-        text = text[: found.start()] + _expected(found["first"], found["value"]) + text[found.end() :]
+    options = list(parser._option_string_actions)
+    if message.startswith(_UNKNOWN):
+        first = message.removeprefix(_UNKNOWN).split()[0]
+        return without_breaks(message) + (meant(first.split("=")[0], options) if first.startswith("-") else "")
+    if message.startswith(_REQUIRED):
+        missing = [each.split(".", 1)[-1] for each in message.removeprefix(_REQUIRED).split(", ")]
+        missing = [f"--{each}" if f"--{each}" in options else each.upper() for each in missing]
+        return f"expected {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} missing"
+    if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
+        name = message.rsplit("'", 2)[1]
+        return f"{name}: no such setting{meant(name, [option.lstrip('-') for option in options])}"
+    about_keys = [each for each in _with_causes(error) if str(each).startswith(_KEY)]
+    if about_keys:
+        return _about_key(str(about_keys[-1]), parser)
+    return without_breaks(message)
+
+
+def shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
@@ -71,10 +92,39 @@ def without_breaks(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def _expected(first: str, value: str) -> str:
-    got = value or "nothing"
-    if (one_of := _ONE_OF.fullmatch(first)) is not None:
-        choices = [each.strip(" '") for each in one_of[1].split(",")]
-        return f"expected one of {', '.join(choices)}, got {got}{meant(value, choices)}"
-    kind = _KIND.fullmatch(first)
-    return f"expected {_KINDS.get(kind[1], kind[1]) if kind is not None else first}, got {got}"
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _about_key(text: str, parser: ArgumentParser) -> str:
+    """A value that does not fit: what the setting takes is the parser's to know, the value is in the text."""
+    key, _, rest = text.removeprefix(_KEY).partition('"')
+    said = without_breaks(rest.lstrip(":"))
+    for before in ("Given value:", "Got value:"):
+        _, found, value = said.partition(before)
+        kind = next(
+            (each._typehint for each in parser._actions if each.dest == key and hasattr(each, "_typehint")), None
+        )
+        if found and kind is not None:
+            return f"--{key}: {_expected(kind, value.strip())}"
+    return f"--{key}: {said}"
+
+
+def _expected(kind: Any, value: str) -> str:
+    """What a type takes, and what came in its place.
+
+    >>> _expected(int | None, "many"), _expected(Literal["mcc", "fixmatch"], "fixmtach")
+    ('expected a whole number, got many', 'expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?')
+    """
+    if get_origin(kind) in (Union, UnionType):  # None is what is there where nothing is given
+        kind = next(each for each in get_args(kind) if each is not type(None))
+    if get_origin(kind) is Literal:
+        return _one_of(get_args(kind), value)
+    return f"expected {_KINDS.get(kind, kind)}, got {value or 'nothing'}"
+
+
+def _one_of(choices: Any, value: str) -> str:
+    names = list(map(str, choices))
+    return f"expected one of {', '.join(names)}, got {value or 'nothing'}{meant(value, names)}"

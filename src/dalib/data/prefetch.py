@@ -25,6 +25,11 @@ class Stream(Protocol[Made]):
     @property
     def images_per_step(self) -> int: ...
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether batches are made from memory alone, so that there is nothing to wait for."""
+        ...
+
     def batch_at(self, step: int) -> Made:
         """The batch of one step; depends on nothing but the step."""
         ...

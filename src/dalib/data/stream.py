@@ -116,6 +116,11 @@ class TwoDomainStream:
         """Distinct images that one step reads, over all ranks."""
         return self.batch * self.world * (2 if self.target_views else 1)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows are tensors, which no file has to be read for."""
+        return isinstance(self.source, Tensor) and isinstance(self.target, Tensor)
+
     def batch_at(self, step: int) -> Batch:
         source = self._indices("source", step, len(self.source))
         views: list[Tensor] = []

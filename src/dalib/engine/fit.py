@@ -36,112 +36,138 @@ class Every:
     checkpoint: int = 500
 
 
-def fit(
-    method: Method,
-    optimizer: Optimizer,
-    stream: Stream[Batch],
-    *,
-    steps: int,
-    schedule: Callable[[int], float],
-    seed: int,
-    log: MetricsLog,
-    checkpoints: CheckpointFolder | None = None,
-    evaluate: Callable[[int], dict[str, float]] = lambda step: {},
-    after_evaluation: Callable[[int], None] | None = None,
-    every: Every = Every(),
-    start: int = 0,
-    autocast: torch.dtype | None = None,
-    accumulate: int = 1,
-    scaler: GradScaler | None = None,
-    stop: Callable[[int], bool] = lambda step: False,
-) -> None:
-    """Train ``method`` from step ``start`` to ``steps``.
+@dataclass(frozen=True)
+class Training:
+    """What the steps of one training compute with.
 
-    Args:
+    Attributes:
         method: what to train; its student is on the stream's device.
         optimizer: over the student's parameters; each group has its base rate under ``initial_lr``.
         stream: gives the batch of a step.
         schedule: step -> share of the base rate.
-        seed: of dropout and whatever else draws from torch's global generator; that is given back as it was.
-        log: takes the loss parts, the method's metrics, the rate, and what ``evaluate`` returns.
-        checkpoints: where to save; nothing is saved without.
-        evaluate: label-free or source-only measures, computed rarely; called with the number of steps done.
-        after_evaluation: called with the number of steps done, when the measures are in the log.
-        every: how often to log, evaluate and save.
-        start: where a resumed training goes on: the step of the checkpoint that :func:`restore` brought back.
+        steps: how many there are.
+        seed: of dropout and whatever else draws from torch's global generator.
         autocast: type in which the forward passes compute, such as ``torch.bfloat16``; None is float32. Weights,
             augmentation and optimiser stay in float32, and so do the losses, which see to it themselves.
         accumulate: parts that the batch of a step is computed in, one after the other, for less memory. The gradient is
             the mean of theirs; what is not a mean over images sees the part: batch normalisation, class balance.
         scaler: of the loss, for gradients in float16, which would else vanish; None does not scale.
-        stop: asked after each step, with the number of steps done, whether to save and leave.
+    """
 
-    Of several processes (:mod:`dalib.engine.distributed`) each calls this, with its own part of each batch; the losses
-    that are logged are means over all. Checkpoints are one process's to write, the first one's.
+    method: Method
+    optimizer: Optimizer
+    stream: Stream[Batch]
+    schedule: Callable[[int], float]
+    steps: int
+    seed: int = 0
+    autocast: torch.dtype | None = None
+    accumulate: int = 1
+    scaler: GradScaler | None = None
+
+
+def train_step(training: Training, step: int) -> Losses:
+    """Moves the student's weights by one step, and returns the step's losses without their graph.
+
+    The global generator is seeded by the step; whoever calls this forks it to leave it as it was.
+    """
+    method, optimizer, stream, accumulate = training.method, training.optimizer, training.stream, training.accumulate
+    scaler = training.scaler or GradScaler(stream.device.type, enabled=False)
+    torch.manual_seed(derive_seed(training.seed, "dropout", step, stream.rank))
+    rate = training.schedule(step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * rate
+
+    optimizer.zero_grad(set_to_none=True)
+    parts = []
+    for part in stream.batch_at(step).split(accumulate):
+        with torch.autocast(stream.device.type, dtype=training.autocast, enabled=training.autocast is not None):
+            losses = method.loss(part, step)
+        scaler.scale(losses.total / accumulate).backward()  # type: ignore[no-untyped-call]
+        parts.append(losses.detached())
+    scaler.step(optimizer)
+    scaler.update()
+    method.after_step(step)
+    return Losses.mean(parts)
+
+
+def fit(
+    training: Training,
+    log: MetricsLog,
+    *,
+    checkpoints: CheckpointFolder | None = None,
+    evaluate: Callable[[int], dict[str, float]] = lambda step: {},
+    after_evaluation: Callable[[int], None] = lambda step: None,
+    every: Every = Every(),
+    start: int = 0,
+    stop: Callable[[int], bool] = lambda step: False,
+) -> None:
+    """Trains from step ``start`` to the last one. torch's global generator is given back as it was.
+
+    Args:
+        training: method, batches and optimiser.
+        log: takes the loss parts, the method's metrics, the rate, and what ``evaluate`` returns.
+        checkpoints: where to save; nothing is saved without.
+        evaluate: label-free or source-only measures, computed rarely; called with the number of steps done.
+        after_evaluation: called with the number of steps done, when the measures are in the log.
+        every: how often to log, evaluate and save.
+        start: where a resumed training starts: the step of the checkpoint that :func:`restore` brought back.
+        stop: called after each step, with the number of steps done; True saves and leaves.
+
+    With several processes (:mod:`dalib.engine.distributed`) each calls this, with its own part of each batch; the
+    losses in the log are means over all. Only the first process writes checkpoints.
 
     Raises:
         TrainingDivergedError: a loss that is not finite, at the next time of logging; or weights, before they are
             evaluated or saved.
         StoppedError: stopped before the last step; a checkpoint of this step is saved, if any are.
     """
-    scaler = scaler or GradScaler(stream.device.type, enabled=False)
+    method, stream, steps = training.method, training.stream, training.steps
     devices = [stream.device.index or 0] if stream.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         for step in range(start, steps):
-            torch.manual_seed(derive_seed(seed, "dropout", step, stream.rank))
-            rate = schedule(step)
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * rate
-
-            optimizer.zero_grad(set_to_none=True)
-            parts = []
-            for part in stream.batch_at(step).split(accumulate):
-                with torch.autocast(stream.device.type, dtype=autocast, enabled=autocast is not None):
-                    losses = method.loss(part, step)
-                scaler.scale(losses.total / accumulate).backward()  # type: ignore[no-untyped-call]
-                parts.append(losses.detached())
-            scaler.step(optimizer)
-            scaler.update()
-            method.after_step(step)
-
+            losses = train_step(training, step)
             done = step + 1
             # the parts first: what is not finite is named by the part that it comes from
-            losses = Losses.mean(parts)
             log.record(done, {**losses.parts, **losses.metrics, "loss": losses.total})
             evaluating, saving = (done % often == 0 or done == steps for often in (every.evaluate, every.checkpoint))
             if evaluating or saving:
                 _average_buffers(method)
             if evaluating or saving or done % every.log == 0:
-                measured = partial(_measured, rate, method.student, evaluate if evaluating else None, done)
+                measured = partial(_measured, training.schedule(step), method, evaluate if evaluating else None, done)
                 log.flush(stream.images_per_step, measured)
-            if evaluating and after_evaluation is not None:
+            if evaluating:
                 after_evaluation(done)
             stopping = stop(done) and done < steps
             if stopping and not saving:
                 _average_buffers(method)
             if (saving or stopping) and checkpoints is not None:
-                # after the flush, which stops at a loss that is not finite
-                _require_finite(method.student, done)
-                log.sync()
-                checkpoints.save(
-                    Checkpoint(done, method.state_dict(), optimizer.state_dict(), log.pending(), scaler.state_dict())
-                )
+                _save(training, log, checkpoints, done)
             if stopping:
                 raise StoppedError(done)
 
 
+def _save(training: Training, log: MetricsLog, checkpoints: CheckpointFolder, step: int) -> None:
+    # after the flush, which stops at a loss that is not finite
+    _require_finite(training.method.student, step)
+    log.sync()
+    scaler = {} if training.scaler is None else training.scaler.state_dict()
+    checkpoints.save(
+        Checkpoint(step, training.method.state_dict(), training.optimizer.state_dict(), log.pending(), scaler)
+    )
+
+
 def _measured(
-    rate: float, student: nn.Module, evaluate: Callable[[int], dict[str, float]] | None, step: int
+    rate: float, method: Method, evaluate: Callable[[int], dict[str, float]] | None, step: int
 ) -> dict[str, float]:
-    """What stands in the log beside the losses; a model is not looked at whose weights are not finite."""
+    """Returns what the log holds beside the losses; refuses to evaluate weights that are not finite."""
     if evaluate is None:
         return {"rate": rate}
-    _require_finite(student, step)
+    _require_finite(method.student, step)
     return {"rate": rate, **evaluate(step)}
 
 
 def _average_buffers(method: Method) -> None:
-    """Of several processes, before one of them looks at its model or saves it."""
+    """Averages batch normalisation's statistics over the processes, before one evaluates or saves its model."""
     average_buffers(method.student)
     average_buffers(method.predictor())
 
@@ -152,15 +178,16 @@ def _require_finite(student: nn.Module, step: int) -> None:
         raise TrainingDivergedError(f"the student's weights are not finite after step {step}. Lower the learning rate")
 
 
-def restore(method: Method, optimizer: Optimizer, checkpoint: Checkpoint, scaler: GradScaler | None = None) -> None:
-    """Bring method, optimiser and loss scale to a checkpoint; training goes on with its step and its log.
+def restore(training: Training, checkpoint: Checkpoint) -> None:
+    """Brings method, optimiser and loss scale to a checkpoint; its step and its log are for :func:`fit`.
 
     Rates and other settings stay as the optimiser was made: they are the configuration's, which may have been changed.
     """
-    method.load_state_dict(checkpoint.method)
+    optimizer = training.optimizer
+    training.method.load_state_dict(checkpoint.method)
     settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(checkpoint.optimizer)
     for group, setting in zip(optimizer.param_groups, settings, strict=True):
         group.update(setting)
-    if scaler is not None and checkpoint.scaler:
-        scaler.load_state_dict(checkpoint.scaler)
+    if training.scaler is not None and checkpoint.scaler:
+        training.scaler.load_state_dict(checkpoint.scaler)

@@ -374,6 +374,20 @@ class RunFolder(TrainingFolder):
         write_json(self.selected, {"version": SELECTION_VERSION, **asdict(selection)})
 
 
+def models_of(run: RunFolder) -> dict[str, Path]:
+    """Returns the model folders of a run by name, at least one; the selected one first.
+
+    Raises:
+        UserError: none yet.
+    """
+    models = run.models()
+    if not models:
+        raise UserError(
+            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {quoted(run.root)})"
+        )
+    return models
+
+
 def _selection_of(content: Any, run: RunFolder) -> Selection:
     try:
         if content["version"] > SELECTION_VERSION:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, cast
@@ -31,10 +32,12 @@ from dalib.data.sources import (
 )
 from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
+from dalib.engine.fit import train_step
 from dalib.models.inference import fast_inference
 from dalib.run import recipe
-from dalib.run.domains import name_of, ranges, where_of
-from dalib.run.train import check_counts, describe_device, steps_for
+from dalib.run.domains import decide_ranges
+from dalib.run.inputs import feature_inputs
+from dalib.run.summary import describe_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -65,7 +68,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     if not source and not target:
         say("give --source and --target, with the settings of train, to look at data")
         return
-    check_counts(config)
+    recipe.check_counts(config)
     preprocessing = recipe.make_preprocessing(config)
     refused: UserError | None = None
     try:
@@ -88,7 +91,8 @@ def _describe_data(
     config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
 ) -> tuple[int, int, int]:
     """Images of the source, its classes, images of the target; 0 of what is not asked for."""
-    where: ReadingOptions = {**where_of(config), "cache": "ram"}  # of what is no files; files are not decoded here
+    request = recipe.make_data_request(config)
+    where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
     of_source, others = _listing_of_sources(config) if source else (None, [])
     of_target: Listing | None = None
     if target:
@@ -120,13 +124,13 @@ def _describe_data(
                 name = shown.get(key_of(name), name)
                 counts[name] = counts.get(name, 0) + count
             say_unreadable(labelled.unreadable)
-        say(f"source {name_of(config.source)}: {sum(counts.values())} images, {len(counts)} classes")
+        say(f"source {request.source_name}: {sum(counts.values())} images, {len(counts)} classes")
         for name in sorted(counts):
             say(f"  {name}: {counts[name]}")
         _describe_files(found.source)
         if len(counts) == 1:
             raise UserError(
-                f"--source {name_of(config.source)}: expected at least two class folders, found one "
+                f"--source {request.source_name}: expected at least two class folders, found one "
                 f"({next(iter(counts))}); give a folder that holds one folder of images for each class"
             )
     if target:
@@ -142,7 +146,7 @@ def _describe_data(
     _describe_both(found)
     if config.strict:
         _require_all_readable(found)
-    ranges(config, [] if of_source is None else [of_source], of_target)
+    decide_ranges(request, [] if of_source is None else [of_source], of_target)
     return sum(counts.values()), len(counts), targets
 
 
@@ -165,7 +169,7 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
     for listing in listings:
         ignored.update(listing.ignored)
     joined = Listing(
-        name_of([listing.where for listing in listings]),
+        " + ".join(listing.where for listing in listings),
         listings[0].root,
         tuple(path for listing in listings for path in listing.paths),
         tuple(labels),
@@ -300,7 +304,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
     count = max(2 * config.batch, 64)
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    steps = steps_for(config, images, targets)
+    steps = recipe.steps_for(config, images, targets)
     extraction = 0.0
     network = recipe.make_student(config, inputs.architecture, classes)  # told now if its weights do not fit
     if config.features:
@@ -313,15 +317,13 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
         extraction = views / rate
         say(f"features: {rate:.0f} views/s, {views} to compute unless they are kept from before: {clock(extraction)}")
         width = cast("int", network.backbone.out_features)
-        inputs = recipe.feature_inputs(inputs.architecture, width)
+        inputs = feature_inputs(inputs.architecture, width)
         pixels = torch.rand(count, config.features, width).half()
     names = tuple(map(str, range(count)))
     labels = torch.arange(count) % classes
     total = extraction
-    runs = [(recipe.name_of_training(config), config, steps)]
-    if config.baseline and config.method != "source-only":
-        runs.insert(0, ("source-only", recipe.source_only(config), config.baseline_steps or steps))
-    for name, training_config, length in runs:
+    for name, training_config in recipe.trainings(replace(config, steps=steps, epochs=None)):
+        length = training_config.steps or steps
         training = recipe.make_training(
             replace(training_config, weights=None),
             inputs,
@@ -330,15 +332,8 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
             device,
             steps=steps,
         )
-
-        def step(training: recipe.Training = training) -> None:
-            training.optimizer.zero_grad(set_to_none=True)
-            for part in training.stream.batch_at(0).split(config.accumulate):
-                training.method.loss(part, 0).total.backward()  # type: ignore[no-untyped-call]
-            training.optimizer.step()
-            training.method.after_step(0)
-
-        seconds = _seconds(step, device)
+        with torch.random.fork_rng():
+            seconds = _seconds(partial(train_step, training, 0), device)
         total += seconds * length
         say(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
     say(f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained")

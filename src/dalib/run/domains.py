@@ -18,6 +18,7 @@ from dalib.data.listing import Listing
 from dalib.data.named import NAMED
 from dalib.data.rows import Concatenated, Selected
 from dalib.data.sources import (
+    CachePolicy,
     LabelledImages,
     ReadingOptions,
     UnlabelledImages,
@@ -27,7 +28,6 @@ from dalib.data.sources import (
     with_whole_numbers,
 )
 from dalib.data.stream import permuted
-from dalib.run import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,15 +36,66 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range, WholeNumbers
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
-    from dalib.run.config import TrainConfig
     from dalib.run.feature_space import FeatureSpace
-    from dalib.run.recipe import Inputs
+    from dalib.run.inputs import Inputs
 
 SMALL = 2**30
 """Bytes of images that may be copied in memory; more are read where they are."""
 
 LABELLED_SHARE = 1 / 8
 """Of the labelled images that the adaptation sees, about so many are of the target, where there are a few."""
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which images a run takes, and how they are opened.
+
+    Attributes:
+        source: one source or several, by path or by name.
+        target: by path or by name.
+        target_labels: file of labels of some target images.
+        ranges: the values that are black and white in source and target, where they are given.
+        validation_share: share of the source kept from training.
+        seed: of the validation split.
+        batch: images of each domain a step.
+        features: random views of each image whose features are trained on; 0 trains on images.
+        standardize: features are standardised, each domain by itself.
+        strict, root, download, cache: as :class:`dalib.data.sources.ReadingOptions` has them.
+    """
+
+    source: str | list[str]
+    target: str
+    target_labels: str | None = None
+    ranges: tuple[Range, Range] | None = None
+    validation_share: float = 0.1
+    seed: int = 0
+    batch: int = 64
+    features: int = 0
+    standardize: bool = False
+    strict: bool = False
+    root: str | None = None
+    download: bool = False
+    cache: CachePolicy = "disk"
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.source] if isinstance(self.source, str) else self.source
+
+    @property
+    def source_name(self) -> str:
+        """One name for one source or several."""
+        return " + ".join(self.sources)
+
+    def reading(self, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:
+        """Returns how data are opened."""
+        return {
+            "strict": self.strict,
+            "root": self.root,
+            "download": self.download,
+            "cache": self.cache,
+            "on_progress": on_progress,
+            "on_note": say,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,55 +139,45 @@ class WholeSource:
     """(N,) int64, the rows that are trained on."""
 
 
-def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
-    """Read source and target, and keep a share of the source for validation."""
-    if config.target_labels is not None and config.method == "source-only":
-        raise UserError(
-            f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
-            "leave them out, or leave out --method source-only"
-        )
-    sources, only_target = listed(config)
-    of_source, of_target = ranges(config, sources, only_target)
-    with CountedProgress(f"reading {name_of(config.source)}") as progress:
+def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
+    """Reads source and target, and keeps a share of the source for validation.
+
+    Raises:
+        UserError: images or labels that cannot be read or do not fit.
+    """
+    sources, only_target = listed(request)
+    of_source, of_target = decide_ranges(request, sources, only_target)
+    with CountedProgress(f"reading {request.source_name}") as progress:
         source = open_source(
             sources,
             replace(preprocessing, range=of_source),
-            seed=config.seed,
-            partner=config.target,
-            **where_of(config, progress),
+            seed=request.seed,
+            partner=request.target,
+            **request.reading(progress),
         )
-    with CountedProgress(f"reading {config.target}") as progress:
+    with CountedProgress(f"reading {request.target}") as progress:
         target = open_target(
             only_target,
             replace(preprocessing, range=of_target),
-            partner=config.source,
-            **where_of(config, progress),
+            partner=request.source,
+            **request.reading(progress),
         )
-    count = len(source.labels)
-    share = config.data.validation_share
-    kept = round(count * share)
-    if not (0 < kept < count or share == 0):
-        raise UserError(
-            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
-            "expected at least one to validate on and one to train on, or 0 to validate on none"
-        )
-    order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(config.seed, "validation")))
-    training_rows = order[kept:].sort().values
+    training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
     train = _rows(source, training_rows)
     labels, held_out, joined = None, None, None
-    if config.target_labels is not None:
+    if request.target_labels is not None:
         given = read_target_labels(
-            config.target_labels, target.names, source.classes, config.target, argument="--target_labels"
+            request.target_labels, target.names, source.classes, request.target, argument="--target_labels"
         )
-        labels, held_out = hold_out(given, config.seed)
-        if not config.features:  # else they are joined as features
-            joined = _joined(train, target, labels, _some(target.images, labels.rows), config.batch)
+        labels, held_out = hold_out(given, request.seed)
+        if not request.features:  # else they are joined as features
+            joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
         train=train,
-        validation=_rows(source, order[:kept]),
+        validation=_rows(source, validation_rows),
         target=target,
         to_predict=target.images,
-        whole=WholeSource(source.images, training_rows) if config.features else None,
+        whole=WholeSource(source.images, training_rows) if request.features else None,
         labels=labels,
         held_out=held_out,
         joined=joined,
@@ -144,46 +185,56 @@ def open_domains(config: TrainConfig, preprocessing: Preprocessing) -> Domains:
     )
 
 
-def listed(config: TrainConfig) -> tuple[list[str | Listing], str | Listing]:
-    """The sources and the target, as listings where they are files of the user's, and what these hold is known."""
+def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns the rows to train on, ascending, and those to validate on, both int64."""
+    kept = round(count * share)
+    if not (0 < kept < count or share == 0):
+        raise UserError(
+            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
+            "expected at least one to validate on and one to train on, or 0 to validate on none"
+        )
+    order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(seed, "validation")))
+    return order[kept:].sort().values, order[:kept]
+
+
+def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
+    """Returns sources and target, as listings where they are files of the user's, with their values beyond 8 bits."""
 
     def listing(where: str, argument: str, *, labelled: bool) -> str | Listing:
         found = None
         if where not in NAMED:  # of which it is known that they are of 8 bits
-            found = listing_of(where, argument=argument, labelled=labelled, root=config.root)
+            found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
         if found is None:
             return where
         with CountedProgress(f"looking at {where}") as progress:
-            return with_whole_numbers(found, config.cache, on_progress=progress)
+            return with_whole_numbers(found, request.cache, on_progress=progress)
 
-    sources = [config.source] if isinstance(config.source, str) else config.source
-    return [listing(each, "--source", labelled=True) for each in sources], listing(
-        config.target, "--target", labelled=False
-    )
+    sources = [listing(each, "--source", labelled=True) for each in request.sources]
+    return sources, listing(request.target, "--target", labelled=False)
 
 
-def ranges(
-    config: TrainConfig, sources: Sequence[str | Listing], target: str | Listing | None
+def decide_ranges(
+    request: DataRequest, sources: Sequence[str | Listing], target: str | Listing | None
 ) -> tuple[Range | None, Range | None]:
-    """Decides and tells which values are black and white in source and target; None where neither holds such values.
+    """Decides and prints which values are black and white in source and target; None where all values are of 8 bits.
 
     Raises:
         UserError: it cannot be decided, and is not given.
     """
-    given = recipe.ranges_given(config)
     domains = []
     for what, listings in (
-        (f"source {name_of(config.source)}", sources),
-        (f"target {config.target}", [] if target is None else [target]),
+        (f"source {request.source_name}", sources),
+        (f"target {request.target}", [] if target is None else [target]),
     ):
         files = [each for each in listings if isinstance(each, Listing)]
         found = [each for listing in files for each in listing.whole_numbers or ()]
         domains.append((what, found, sum(len(listing.paths) for listing in files)))
     decided: tuple[Range | None, Range | None]
-    if given is not None:
-        decided = given
+    if request.ranges is not None:
+        decided = request.ranges
         if not any(found for _, found, _ in domains):
-            say(f"note: --data.range {config.data.range}: no image is of more than 8 bits, others have no use for it")
+            text = "/".join(f"{low},{high}" for low, high in dict.fromkeys(request.ranges))
+            say(f"note: --data.range {text}: no image is of more than 8 bits, others have no use for it")
     else:
         for what, found, _ in domains:
             _require_range(what, found)
@@ -220,44 +271,43 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
-def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, config: TrainConfig) -> Domains:
-    """The same domains with features in place of images: random views to train on, plain ones to predict.
+def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
+    """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
     The random views are of the whole source, however it is split, so that runs of other seeds find them.
     """
-    views, count = inputs.views, config.features
+    views, source = inputs.views, request.source_name
 
     def random(rows: Rows, view: Augment, domain: str) -> Tensor:
         with CountedProgress(f"features of {domain}") as progress:
-            return space.random(rows, view, count, domain, progress)
+            return space.random(rows, view, request.features, domain, progress)
 
     def plain(rows: Rows, domain: str) -> Tensor:
         with CountedProgress(f"features of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
-    source, whole, labels = name_of(config.source), domains.whole, domains.labels
+    whole, labels = domains.whole, domains.labels
     assert whole is not None
     features: Rows = random(whole.images, views.source, source)
     train, validation = domains.train, domains.validation
     if len(validation.labels):
         features = _taken(features, whole.training_rows)
         validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
-    train, of_target = replace(train, images=features), random(domains.target.images, views.student, config.target)
+    train, of_target = replace(train, images=features), random(domains.target.images, views.student, request.target)
     joined = None
     if labels is not None:
         labelled = of_target[labels.rows]
-        if config.model.standardize:
+        if request.standardize:
             labelled = _as_if_of(features, labelled, of_target)
-        joined = _joined(train, domains.target, labels, labelled, config.batch)
-    return Domains(
+        joined = _joined(train, domains.target, labels, labelled, request.batch)
+    return replace(
+        domains,
         train=train,
         validation=validation,
         target=replace(domains.target, images=of_target),
-        to_predict=plain(domains.target.images, config.target),
-        labels=labels,
-        held_out=domains.held_out,
+        to_predict=plain(domains.target.images, request.target),
+        whole=None,
         joined=joined,
-        ranges=domains.ranges,
     )
 
 
@@ -268,23 +318,6 @@ def identity_of(domains: Domains) -> str:
         digest.update(name.encode(errors="surrogateescape") + b"\0")
     digest.update(repr(domains.ranges).encode())
     return digest.hexdigest()
-
-
-def where_of(config: TrainConfig, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:
-    """How data are opened."""
-    return {
-        "strict": config.strict,
-        "root": config.root,
-        "download": config.download,
-        "cache": config.cache,
-        "on_progress": on_progress,
-        "on_note": say,
-    }
-
-
-def name_of(source: str | list[str]) -> str:
-    """One name for one source or several."""
-    return source if isinstance(source, str) else " + ".join(source)
 
 
 def _joined(

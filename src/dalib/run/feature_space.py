@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,7 +20,7 @@ from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.inference import FastInference, fast_inference
-from dalib.run import recipe
+from dalib.run.inputs import feature_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,12 +32,11 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.recipe import Inputs
+    from dalib.run.inputs import Inputs
 
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
 
-@dataclass(frozen=True)
 class FeatureSpace:
     """The pooled features of a network's frozen backbone, and the way back to a whole network.
 
@@ -43,15 +44,32 @@ class FeatureSpace:
         network: backbone with its weights; what follows it is trained elsewhere.
         preprocessing: how rows become its input.
         store: where features are kept.
+        device: where the backbone computes.
         plain_views: what predictions are the mean over.
     """
 
-    network: ImageClassifier
-    preprocessing: Preprocessing
-    store: FeatureStore
-    device: torch.device
-    plain_views: tuple[Augment, ...]
-    _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, compare=False, repr=False)
+    def __init__(
+        self,
+        network: ImageClassifier,
+        preprocessing: Preprocessing,
+        store: FeatureStore,
+        device: torch.device,
+        plain_views: tuple[Augment, ...],
+    ) -> None:
+        self.network, self.preprocessing, self.store = network, preprocessing, store
+        self.device, self.plain_views = device, plain_views
+
+    @cached_property
+    def batch(self) -> int:
+        """Images that the backbone takes at once."""
+        return 8 if self.device.type == "cpu" else 64  # on a CPU, fresh memory for more costs more than it saves
+
+    @cached_property
+    def _fast(self) -> FastInference:
+        """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
+        size, channels = self.preprocessing.input_size, self.preprocessing.channels
+        whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
+        return _fastest(whole, (self.batch, channels, size, size), self.store.folder / "fastest.json")
 
     @classmethod
     def of(
@@ -92,15 +110,17 @@ class FeatureSpace:
     def inputs(
         self, architecture: dict[str, Any], of_source: Standardized | None = None, of_target: Standardized | None = None
     ) -> Inputs:
-        """How a head is trained here, see :func:`dalib.run.recipe.feature_inputs`."""
-        return recipe.feature_inputs(architecture, self.width, of_source, of_target)
+        """How a head is trained here, see :func:`dalib.run.feature_inputs`."""
+        return feature_inputs(architecture, self.width, of_source, of_target)
 
     def whole(self, head: nn.Module, of_target: Standardized | None) -> ImageClassifier:
-        """The network that takes images, with what was trained on features."""
-        self.network.load_state_dict(head.state_dict(), strict=False)
+        """Returns a network that takes images, with what was trained on features; it shares the backbone's weights."""
+        backbone = self.network.backbone
+        network = copy.deepcopy(self.network, {id(backbone): backbone})
+        network.load_state_dict(head.state_dict(), strict=False)
         if of_target is not None:
-            self.network.set_feature_statistics(of_target.mean, of_target.std)
-        return self.network
+            network.set_feature_statistics(of_target.mean, of_target.std)
+        return network
 
     @staticmethod
     def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,26 +136,20 @@ class FeatureSpace:
         on_progress: Callable[[int, int], None] | None,
     ) -> Tensor:
         count = len(rows)
-        batch = 8 if self.device.type == "cpu" else 64  # on a CPU, fresh memory for more costs more than it saves
-        size, channels = self.preprocessing.input_size, self.preprocessing.channels
 
         def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
-            if not self._fast:  # made where there is something to extract, and once, because trying ways takes seconds
-                whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
-                self._fast.append(_fastest(whole, (batch, channels, size, size), self.store.folder / "fastest.json"))
-
             def done(number: int) -> None:
                 on_batch(number)
                 if on_progress is not None:
                     on_progress(number, count)
 
             extract_features(
-                self._fast[0],
+                self._fast,
                 rows,
                 views,
                 device=self.device,
                 seed=SEED,
-                batch=batch,
+                batch=self.batch,
                 into=into,
                 start=start,
                 on_batch=done,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.data.spelling import key_of
 from dalib.models.saved import load_description, load_tensors
-from dalib.records.folder import RunFolder
-from dalib.run.measure import models_of
+from dalib.records.folder import RunFolder, models_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Mapping
 
-    from dalib.run.config import TrainConfig
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,42 +27,40 @@ class Start:
     """Of each training, by its name."""
 
     @classmethod
-    def of(cls, config: TrainConfig) -> Start | None:
-        """What the run in ``--init`` has, if there is one."""
-        if config.init is None:
+    def of(cls, run: str | None) -> Start | None:
+        """Returns the models of a run, if one is named."""
+        if run is None:
             return None
-        models = models_of(RunFolder.existing(config.init))
+        models = models_of(RunFolder.existing(run))
         description = load_description(next(iter(models.values())))
         weights = {name: load_tensors(folder) for name, folder in models.items()}
-        return cls(config.init, description.classes, description.architecture, weights)
+        return cls(run, description.classes, description.architecture, weights)
 
     def weights_for(self, name: str) -> dict[str, Tensor]:
-        """What the training of that name starts from: the model of that name, else the run's own."""
+        """Returns what the training of that name starts from: the model of that name, else the run's own."""
         return self.weights.get(name, next(iter(self.weights.values())))
 
-    def fitted(self, config: TrainConfig) -> TrainConfig:
-        """The configuration with that standardisation which the weights to start from are used to.
+    @property
+    def standardize(self) -> bool:
+        """Whether the models standardise their features."""
+        return bool(self.architecture.get("standardize", False))
+
+    def check_network(self, settings: Mapping[str, object]) -> None:
+        """Refuses weights of a network of another shape.
+
+        Args:
+            settings: the values of the settings that give a network its shape, by their names.
 
         Raises:
-            UserError: weights of a network of another shape.
+            UserError: a setting differs.
         """
-        here = {
-            "backbone": config.backbone,
-            "model.bottleneck_dim": config.model.bottleneck_dim,
-            "model.bottleneck_norm": config.model.bottleneck_norm,
-        }
-        for setting, value in here.items():
+        for setting, value in settings.items():
             there = self.architecture.get(setting.removeprefix("model."), value)
             if there != value:
                 raise UserError(
                     f"--init {self.run}: it was trained with --{setting} {_flag(there)}, this is {_flag(value)}; "
                     "expected the same"
                 )
-        standardize = bool(self.architecture.get("standardize", False))
-        if standardize == config.model.standardize:
-            return config
-        say(f"note: --model.standardize is {_flag(standardize)}, as in {self.run}")
-        return replace(config, model=replace(config.model, standardize=standardize))
 
     def check_classes(self, classes: tuple[str, ...]) -> None:
         """Refuse a source of other classes.

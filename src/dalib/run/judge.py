@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
 from dalib.core.files import put_in_place, write_json
-from dalib.engine.predict import predict_probabilities
 from dalib.judge.accuracy import reliability_bins
 from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
 from dalib.judge.chance import is_at_chance, without_chance
@@ -30,30 +29,35 @@ from dalib.run.prior import estimated
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from dalib.engine.train import Trained
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder
-    from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
-    from dalib.run.recipe import Inputs
-    from dalib.run.training import Trained
 
 BINS = 10
 FEWEST_TO_JUDGE = 20
 """Validation images; from fewer nothing is estimated."""
 
 
-def all_of(
-    evidence: Evidence, predictor: nn.Module, domains: Domains, inputs: Inputs, device: torch.device
-) -> Evidence:
-    """What the finished model says of every validation and target image, as it will predict; without features."""
-    target = predict_probabilities(predictor, domains.to_predict, inputs.plain, device=device)
-    validation = evidence.validation
-    if len(evidence.labels):
-        validation = predict_probabilities(predictor, domains.validation.images, inputs.plain_source, device=device)
-    return Evidence(validation, evidence.labels, target)
+@dataclass(frozen=True)
+class JudgeSettings:
+    """What a judgement depends on beside the models.
+
+    Attributes:
+        threshold: confidence from which a target image counts as confident.
+        keep: better, or adapted whatever the signs say.
+        prior: kind of the class prior, or its file.
+        select: which weights of the adaptation became its model.
+        steps: of the adaptation.
+    """
+
+    threshold: float
+    keep: str
+    prior: str
+    select: str
+    steps: int | None
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
@@ -70,7 +74,7 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
 def judge(
     trained: Mapping[str, Trained],
     said: Mapping[str, Evidence],
-    config: TrainConfig,
+    settings: JudgeSettings,
     classes: Sequence[str],
     representation: Representation | None = None,
 ) -> dict[str, Any]:
@@ -85,8 +89,7 @@ def judge(
     name = "adapted" if "adapted" in trained else "source-only"
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
-        name: Scored.of(each.evidence, config.self_ensemble.threshold, prior=own.prior)
-        for name, each in trained.items()
+        name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
     }
     structure = _structure(representation, [each.evidence for each in trained.values()], len(classes))
     heads = None if structure is None else head_classes(structure)
@@ -102,7 +105,7 @@ def judge(
     verdict = without_chance(
         verdict, at_chance, {name: each.evidence.validation_accuracy for name, each in trained.items()}
     )
-    shipped = verdict.better if config.keep == "better" else "adapted"
+    shipped = verdict.better if settings.keep == "better" else "adapted"
     if shipped not in trained:
         shipped = next(iter(trained))
     reasons = list(verdict.reasons)
@@ -137,13 +140,13 @@ def judge(
         adapted = trained["adapted"]
         judgement["selection"] = {
             "step": adapted.step,
-            "of": config.steps,
-            "score": config.select,
-            "reason": adapted.stopped or _SELECTED[config.select],
+            "of": settings.steps,
+            "score": settings.select,
+            "reason": adapted.stopped or _SELECTED[settings.select],
         }
         shares = adapted.prior
         judgement["prior"] = {
-            "kind": config.prior,
+            "kind": settings.prior,
             "shares": None if shares is None else [float(share) for share in shares],
             "estimate": estimated(said["adapted"]).tolist() if len(own.evidence.labels) else None,
         }

@@ -19,9 +19,8 @@ from dalib.data.depth import beyond, beyond_in_words
 from dalib.data.sources import picture_of
 from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
-from dalib.records.folder import RunFolder
+from dalib.records.folder import RunFolder, models_of
 from dalib.run import recipe
-from dalib.run.measure import models_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

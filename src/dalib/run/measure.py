@@ -19,7 +19,7 @@ from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_inte
 from dalib.judge.estimate import expected_calibration_error
 from dalib.judge.paired import paired_difference_interval
 from dalib.models.saved import load_description
-from dalib.records.folder import Measurement, RunFolder
+from dalib.records.folder import Measurement, RunFolder, models_of
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, features_folder
 from dalib.run.select import settle
@@ -193,20 +193,6 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> T
     return predict_probabilities(
         recipe.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device
     )
-
-
-def models_of(run: RunFolder) -> dict[str, Path]:
-    """The run's models by name, at least one.
-
-    Raises:
-        UserError: none yet.
-    """
-    models = run.models()
-    if not models:
-        raise UserError(
-            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {quoted(run.root)})"
-        )
-    return models
 
 
 def slug(where: str) -> str:

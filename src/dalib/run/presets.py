@@ -212,7 +212,7 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
     config: Any = TrainConfig(preset=name)  # type: ignore[arg-type] # one of the names, as just seen
     for setting, value in {**settings_of(name, settings), **settings}.items():
-        config = _changed(config, setting.split("."), value, setting)
+        config = changed(config, setting.split("."), value, setting)
     return config  # type: ignore[no-any-return]
 
 
@@ -244,9 +244,9 @@ def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
     }
 
 
-def _changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
+def changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
     name, *rest = path
     if not is_dataclass(config) or not hasattr(config, name):
         raise ValueError(f"{setting}: no such setting; `dalib train --help` lists them")
-    inner = _changed(getattr(config, name), rest, value, setting) if rest else value
+    inner = changed(getattr(config, name), rest, value, setting) if rest else value
     return replace(config, **{name: inner})  # type: ignore[type-var]

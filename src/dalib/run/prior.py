@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from dalib.core.types import Method
     from dalib.judge.evidence import Evidence
-    from dalib.run.config import TrainConfig
 
 KINDS = ("uniform", "source", "estimate")
 
@@ -79,22 +78,22 @@ def expected_shares(method: Method) -> Tensor | None:
 
 
 def scores_and_prior(
-    method: Method, evidence: Evidence, config: TrainConfig, step: int
+    method: Method, evidence: Evidence, step: int, *, threshold: float, estimate_over: int | None
 ) -> tuple[dict[str, float], Tensor | None]:
-    """The scores of an evaluation, and the shares (C,) to expect from then on; None where these stay as they are.
+    """Returns the scores of an evaluation, and the shares (C,) to expect from then on; None where these stay.
 
     Args:
         method: what is trained; :func:`expect` gives it the shares.
-        evidence: what its predictor says.
-        config: its steps are given.
-        step: after how many of them.
+        evidence: predictions of its predictor.
+        step: number of steps done.
+        threshold: confidence from which a target image counts as confident.
+        estimate_over: steps of a training whose shares are estimated; None where they are not.
     """
-    assert config.steps is not None
     prior = None
-    if config.prior == "estimate" and drawn_to_shares(method) is not None:
-        prior = later_prior(evidence, step, config.steps)
+    if estimate_over is not None and drawn_to_shares(method) is not None:
+        prior = later_prior(evidence, step, estimate_over)
     expected = expected_shares(method) if prior is None else prior
-    return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
+    return quick_scores(evidence, threshold, expected), prior
 
 
 def expect(method: Method, prior: Tensor | None) -> None:

@@ -5,6 +5,7 @@ Names stand in plain dict literals. A new method, backbone or view is one file i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -28,7 +29,6 @@ from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.augment.geometry import RandomCrop
-from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
 from dalib.augment.views import (
     Operation,
     PhotoView,
@@ -47,6 +47,7 @@ from dalib.augment.views import (
     warp_operations,
     weak_warp_operations,
 )
+from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import LIMIT
@@ -56,25 +57,39 @@ from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImage
 from dalib.data.stream import TwoDomainStream
 from dalib.engine import schedule
 from dalib.engine.distributed import ALONE, World
+from dalib.engine.evaluate import Evaluator
+from dalib.engine.fit import Every, Training
+from dalib.engine.keep import most_confident
+from dalib.engine.train import Plan, Rules
+from dalib.judge.evidence import effective_classes
+from dalib.judge.guard import collapse_sign
+from dalib.judge.selection import trusted_correlation
 from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
+from dalib.run.domains import DataRequest
+from dalib.run.inputs import STORED_FEATURES, Inputs, Views
+from dalib.run.judge import JudgeSettings
+from dalib.run.prior import expect, expected_shares, scores_and_prior
 
 Made = TypeVar("Made")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Generator
     from torch.optim import Optimizer
 
     from dalib.core.types import Augment, Method
     from dalib.data.depth import Range
+    from dalib.engine.train import Statistics
+    from dalib.judge.evidence import Evidence
     from dalib.run.config import DataConfig, MethodName, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
+    from dalib.run.domains import Domains
+    from dalib.run.initial_weights import Start
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
     "small": lambda channels, size: SmallBackbone(channels, size),
@@ -104,9 +119,6 @@ PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...],
     "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
 }
 
-STORED_FEATURES = "stored-features"
-"""The name of the backbone of a network that takes stored features."""
-
 DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {
     ("squared", "mean"): mean_squared_distance,
     ("squared", "sum"): squared_distance,
@@ -128,52 +140,6 @@ COMPILE_MODES: dict[str, str | None] = {"none": None, "default": "default", "cud
 _CUDA = torch.device("cuda")
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-
-
-@dataclass(frozen=True)
-class Views:
-    """The augmentations of one training; ``common`` is what student and teacher see alike."""
-
-    source: Augment
-    student: Augment
-    teacher: Augment
-    common: Callable[[Tensor, Generator], Tensor] | None = None
-
-    def of_target(self, count: int) -> tuple[Augment, ...]:
-        """As many as a method wants: the student's view, and the teacher's, drawn anew for each further one."""
-        return (self.student, *(self.teacher,) * (count - 1))[:count]
-
-
-@dataclass(frozen=True)
-class ViewsOfFeatures(Views):
-    """Views that are stored: the student's is one of an image's, each of the teacher's another."""
-
-    standardized: Standardized | None = None
-
-    def of_target(self, count: int) -> tuple[Augment, ...]:
-        return tuple(_stored(number, self.standardized) for number in range(count))
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A network, by its architecture, and how rows reach it: augmented for training, plain for predictions."""
-
-    architecture: dict[str, Any]
-    views: Views
-    plain: Callable[[Tensor], Tensor]
-    """Of the target."""
-    plain_source: Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Training:
-    """What :func:`dalib.engine.fit.fit` takes."""
-
-    method: Method
-    optimizer: Optimizer
-    stream: TwoDomainStream
-    schedule: Callable[[int], float]
-    scaler: GradScaler
 
 
 def make_device(name: str, world: World = ALONE) -> torch.device:
@@ -199,6 +165,8 @@ def make_device(name: str, world: World = ALONE) -> torch.device:
         raise UserError(f"--device {name}: expected at most cuda:{last}, the last of the GPUs that torch finds here")
     return device
 
+
+DEFAULT_STEPS = 1000
 
 LARGEST = 2.5
 """Times the side of the images that a network was trained with; more is told as a likely mistake."""
@@ -267,6 +235,53 @@ def _range_in(part: str, text: str) -> Range:
     return low, high
 
 
+def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
+    """Returns the configuration with that standardisation which the weights to start from are used to.
+
+    Raises:
+        UserError: weights of a network of another shape.
+    """
+    start.check_network(
+        {
+            "backbone": config.backbone,
+            "model.bottleneck_dim": config.model.bottleneck_dim,
+            "model.bottleneck_norm": config.model.bottleneck_norm,
+        }
+    )
+    if start.standardize == config.model.standardize:
+        return config
+    say(f"note: --model.standardize is {str(start.standardize).lower()}, as in {start.run}")
+    return replace(config, model=replace(config.model, standardize=start.standardize))
+
+
+def make_data_request(config: TrainConfig) -> DataRequest:
+    """Returns which images the configuration asks for, and how they are opened.
+
+    Raises:
+        UserError: labels of target images for a method that does not learn from them.
+    """
+    if config.target_labels is not None and config.method == "source-only":
+        raise UserError(
+            f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
+            "leave them out, or leave out --method source-only"
+        )
+    return DataRequest(
+        config.source,
+        config.target,
+        target_labels=config.target_labels,
+        ranges=ranges_given(config),
+        validation_share=config.data.validation_share,
+        seed=config.seed,
+        batch=config.batch,
+        features=config.features,
+        standardize=config.model.standardize,
+        strict=config.strict,
+        root=config.root,
+        download=config.download,
+        cache=config.cache,
+    )
+
+
 def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     """One view for each role."""
 
@@ -289,6 +304,40 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     common = RandomCrop(preprocessing.input_size) if views.shared_crop else None
     of_target = 0 if common else margin
     return Views(view(views.source, margin), view(views.student, of_target), view(views.teacher, of_target), common)
+
+
+def check_counts(config: TrainConfig, world: World = ALONE) -> None:
+    """Refuse counts out of their range.
+
+    Raises:
+        UserError: the first of them.
+    """
+    positive = {
+        "--steps": 1 if config.steps is None else config.steps,
+        "--batch": config.batch,
+        "--epochs": 1 if config.epochs is None else config.epochs,
+        "--baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
+        "--accumulate": config.accumulate,
+        "--every.log": config.every.log,
+        "--every.evaluate": config.every.evaluate,
+        "--every.checkpoint": config.every.checkpoint,
+    }
+    for argument, value in positive.items():
+        if value < 1:
+            raise UserError(f"{argument} {value}: expected at least 1")
+    if config.batch < 2:
+        raise UserError(f"--batch {config.batch}: expected at least 2, batch normalisation needs them")
+    if config.batch % world.size or config.batch // world.size < 2:
+        raise UserError(
+            f"--batch {config.batch}: {world.size} processes divide it; expected a multiple of {world.size}, and at "
+            "least 2 images for each"
+        )
+    batch = config.batch // world.size
+    if batch // config.accumulate < 2:
+        raise UserError(
+            f"--accumulate {config.accumulate}: it leaves parts of {batch // config.accumulate} of a batch of "
+            f"{batch}; expected at least 2 images in each, batch normalisation needs them"
+        )
 
 
 def check_inputs(config: TrainConfig) -> None:
@@ -353,39 +402,6 @@ def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
     """Training on images."""
     plain = preprocessing.normalize
     return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
-
-
-def feature_inputs(
-    architecture: dict[str, Any],
-    features_dim: int,
-    of_source: Standardized | None = None,
-    of_target: Standardized | None = None,
-) -> Inputs:
-    """Training on stored features (N, V, D) of the backbone: bottleneck and head alone, on random views of the V.
-
-    Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With ``of_source``
-    and ``of_target`` each domain is standardised by itself before the network, which then does not do it.
-    """
-    architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
-    if of_source is None or of_target is None:
-        return Inputs(architecture, _views_of_features(None, None), Tensor.float, Tensor.float)
-    return Inputs(
-        {**architecture, "standardize": False},
-        _views_of_features(of_source, of_target),
-        plain=lambda rows: of_target(rows.float()),
-        plain_source=lambda rows: of_source(rows.float()),
-    )
-
-
-def _views_of_features(of_source: Standardized | None, of_target: Standardized | None) -> ViewsOfFeatures:
-    drawn = (RandomStoredViews(1), StoredView(0), *(() if of_source is None else (of_source,)))
-    first, second = (_stored(number, of_target) for number in range(2))
-    return ViewsOfFeatures(View(Tensor.float, drawn), first, second, RandomStoredViews(), standardized=of_target)
-
-
-def _stored(number: int, standardized: Standardized | None) -> Augment:
-    view = StoredView(number)
-    return view if standardized is None else lambda features, generator: standardized(view(features, generator))
 
 
 def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
@@ -587,6 +603,22 @@ def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]
     return partial(SCHEDULES[config.schedule], steps=steps)
 
 
+@dataclass(frozen=True)
+class Initial:
+    """What a training starts from.
+
+    Attributes:
+        weights: of another network, as far as they go; None starts from what the seed gives, the same for each method,
+            and a pretrained backbone from ``config.weights``.
+        prior: (C,) class shares that the method expects; None is uniform.
+        student: the network, where the configuration does not describe it.
+    """
+
+    weights: Mapping[str, Tensor] | None = None
+    prior: Tensor | None = None
+    student: ImageClassifier | None = None
+
+
 def make_training(
     config: TrainConfig,
     inputs: Inputs,
@@ -595,25 +627,23 @@ def make_training(
     device: torch.device,
     *,
     steps: int,
-    first: Mapping[str, Tensor] | None = None,
-    prior: Tensor | None = None,
+    initial: Initial = Initial(),
     world: World = ALONE,
 ) -> Training:
-    """Student, method, optimiser and batches: of several processes, this one's part of each batch.
-
-    The student starts from what the seed gives, the same for each method, a pretrained backbone from
-    ``config.weights``, and whatever ``first`` has from there.
+    """Makes student, method, optimiser and batches; of several processes, this one's part of each batch.
 
     Raises:
         UserError: a setting, or weights, that do not fit.
     """
-    student = make_student(config, inputs.architecture, len(source.classes))
-    if first is not None:
-        load_first(student, first)
+    student = initial.student
+    if student is None:
+        student = make_student(config, inputs.architecture, len(source.classes))
+    if initial.weights is not None:
+        load_first(student, initial.weights)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.sync_norms:
         student = _with_synchronized_norms(student, device)
-    method = make_method(config, student, len(source.classes), prior, steps=steps)
+    method = make_method(config, student, len(source.classes), initial.prior, steps=steps)
     views = inputs.views
     stream = TwoDomainStream(
         source.images,
@@ -634,8 +664,59 @@ def make_training(
         make_optimizer(config.optimizer, student),
         stream,
         make_schedule(config.optimizer, steps),
-        GradScaler(device.type, enabled=config.precision == "float16"),
+        steps,
+        seed=config.seed,
+        autocast=PRECISIONS[config.precision],
+        accumulate=config.accumulate,
+        scaler=GradScaler(device.type, enabled=config.precision == "float16"),
     )
+
+
+def make_evaluator(data: Domains, inputs: Inputs, device: torch.device) -> Evaluator:
+    """Makes what evaluates checkpoints: images once and not as the mean over views, because it happens often."""
+
+    def predictor(network: nn.Module) -> nn.Module:
+        of_features = inputs.architecture["backbone"] == STORED_FEATURES
+        return make_predictor(network, inputs.architecture) if of_features else network
+
+    return Evaluator(data.validation, data.to_predict, inputs.plain_source, inputs.plain, device, predictor)
+
+
+def make_plan(
+    config: TrainConfig,
+    name: str,
+    evaluator: Evaluator,
+    *,
+    before: Evidence | None = None,
+    statistics: Statistics | None = None,
+) -> Plan:
+    """Makes what a training needs beside its steps: evaluation, selection of weights, signs of collapse.
+
+    Args:
+        config: its steps are given.
+        name: adapted or source-only.
+        evaluator: evaluates the checkpoints.
+        before: evidence of the source-only model, where there is one.
+        statistics: what batch normalisation's statistics are recomputed on in the end.
+    """
+    assert config.steps is not None
+    reference = None if before is None else effective_classes(before.histogram)
+    threshold, estimate_over = config.self_ensemble.threshold, config.steps if config.prior == "estimate" else None
+    rules = Rules(
+        assess=partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over),
+        expect=expect,
+        expected=expected_shares,
+        score=_score_of(config),
+        collapse=partial(collapse_sign, reference=reference) if name == "adapted" else lambda lines: "",
+    )
+    every = Every(config.every.log, config.every.evaluate, config.every.checkpoint)
+    return Plan(name, evaluator, rules, every, statistics)
+
+
+def _score_of(config: TrainConfig) -> Callable[[Sequence[Mapping[str, Any]]], float] | None:
+    if config.select == "last":
+        return None
+    return trusted_correlation if config.select == "judged" else partial(most_confident, every=config.every.evaluate)
 
 
 def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> ImageClassifier:
@@ -675,6 +756,28 @@ def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
         raise UserError(
             f"--init: the weights are of a network of another shape ({' '.join(str(error).split())})"
         ) from None
+
+
+def trainings(config: TrainConfig) -> list[tuple[str, TrainConfig]]:
+    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last."""
+    own = [(name_of_training(config), source_only(config) if config.method == "source-only" else config)]
+    if config.method == "source-only" or not config.baseline:
+        return own
+    return [("source-only", replace(source_only(config), steps=config.baseline_steps or config.steps)), *own]
+
+
+def steps_for(config: TrainConfig, source: int, target: int) -> int:
+    """Returns how many steps the configuration asks for, in steps or in epochs of so many images."""
+    if config.steps is not None:
+        return config.steps
+    if config.epochs is None:
+        return DEFAULT_STEPS
+    return math.ceil(config.epochs * max(source, target) / config.batch)
+
+
+def make_judge_settings(config: TrainConfig) -> JudgeSettings:
+    """Returns what the judgement takes from the configuration."""
+    return JudgeSettings(config.self_ensemble.threshold, config.keep, config.prior, config.select, config.steps)
 
 
 def name_of_training(config: TrainConfig) -> str:

@@ -12,9 +12,8 @@ from dalib.core.errors import UserError
 from dalib.core.files import locked, read_json
 from dalib.data.fingerprint import fingerprint
 from dalib.models.weights import locate_weights
-from dalib.records.folder import RunFolder
+from dalib.records.folder import RunFolder, models_of
 from dalib.run.config import ELSEWHERE, by_name
-from dalib.run.measure import models_of
 from dalib.run.prior import KINDS
 
 if TYPE_CHECKING:

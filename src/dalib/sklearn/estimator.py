@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -23,14 +24,19 @@ from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import LabelledImages, open_target
+from dalib.data.sources import LabelledImages, UnlabelledImages, open_target
 from dalib.data.spelling import is_missing
 from dalib.engine.predict import predict_probabilities
+from dalib.engine.results import InMemory
+from dalib.engine.train import Observer, Statistics
 from dalib.models.classifier import ImageClassifier
 from dalib.models.tables import TableBackbone
 from dalib.run import recipe
-from dalib.run.config import OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
-from dalib.sklearn.in_memory import Sight, train_both
+from dalib.run.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
+from dalib.run.domains import Domains
+from dalib.run.inputs import Inputs, Views
+from dalib.run.judge import judge
+from dalib.run.pair import BaselineAndAdapted, Task, train_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,16 +213,31 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
         names = tuple(map(str, self.classes_.tolist()))
         train, validation = labelled(~kept), labelled(kept)
-        sights = {}
-        for name, reader in readers.items():
+        student = self._student(config, train, readers)
+        done, self.history_ = BaselineAndAdapted(), {}
+        for name, training in recipe.trainings(config):
+            reader = readers[name]
             rows = reader.of_target(target, domains.argument_of_target, domains.target_rows)
-            views = self._views(config, train.images, rows, reader)
-            sights[name] = Sight(train, validation, rows, views, reader.of_target.plain)
-        both = train_both(config, self._student(config, train, readers), sights, device, self._print)
+            plain, results = reader.of_target.plain, InMemory()
+            of_target = UnlabelledImages(rows, ())
+            task = Task(
+                name,
+                training,
+                Domains(train, validation, of_target, to_predict=rows),
+                Inputs({"backbone": "in memory"}, self._views(config, train.images, rows, reader), plain, plain),
+                results,
+                student=student,
+                # of the rows that the model is for, as they will be predicted: training saw them changed at random
+                statistics=Statistics(train.images if name == "source-only" else rows, plain),
+            )
+            train_task(task, done, device, observer=Observer(on_line=partial(self._print, name), progress=False))
+            self.history_[name] = results.lines
 
-        self.models_ = {name: _Model(both.networks[name], reader) for name, reader in readers.items()}
-        self.judgement_, self.history_ = both.judgement, both.history
-        self.predicts_: str = both.judgement["shipped"]
+        judgement = judge(done.trained, done.evidence, recipe.make_judge_settings(config), names)
+        networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
+        self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}
+        self.judgement_ = judgement
+        self.predicts_: str = judgement["shipped"]
         self.source_only_, self.adapted_ = self._as("source-only"), self._as("adapted")
         return self
 
@@ -369,6 +390,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def _config(self, seed: int, source: NDArray[Any]) -> TrainConfig:
         """The steady part is that of the presets ``digits`` and ``photo-features``."""
+        every = max(1, int(self.steps) // 10)
         small = source.ndim > 2 and _preprocessing_of(source).size <= LARGEST_FOR_DIGITS
         config = TrainConfig(
             steps=int(self.steps),
@@ -390,14 +412,15 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 information=self.information,
             ),
             optimizer=OptimizerConfig("adamw", self.lr, weight_decay=0.01, schedule="one-cycle", label_smoothing=0.1),
+            every=EveryConfig(log=every, evaluate=every, checkpoint=int(self.steps)),
         )
         return replace(config, model=replace(config.model, bottleneck_dim=256)) if small else config
 
-    def _views(self, config: TrainConfig, source: Any, target: Tensor, readers: _Readers) -> recipe.Views:
+    def _views(self, config: TrainConfig, source: Any, target: Tensor, readers: _Readers) -> Views:
         if isinstance(readers.of_target, _Pixels):
             return recipe.make_views(config, readers.of_target.preprocessing)
         of_target = self._table_view(target)
-        return recipe.Views(self._table_view(source), of_target, of_target)
+        return Views(self._table_view(source), of_target, of_target)
 
     def _table_view(self, rows: Tensor) -> Augment:
         mean, std = rows.mean(dim=0), rows.std(dim=0, correction=0)

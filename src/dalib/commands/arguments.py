@@ -1,0 +1,156 @@
+"""The arguments of a command line before they are parsed: each spelling brought to the one that the parser takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dalib.commands.config_file import content_of, require_plain
+from dalib.core.errors import UserError
+from dalib.core.files import expanded, is_url
+from dalib.run.config import NO_URL, OUR_BACKBONES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def prepared(arguments: list[str]) -> list[str]:
+    """Returns the arguments as the parser takes them, with the preset and backbone that they imply.
+
+    Raises:
+        UserError: a URL in place of a path, or a configuration file that is not plain YAML.
+    """
+    arguments = with_paths([with_underscores(argument) for argument in arguments])
+    arguments = with_range_joined(with_sources_united(arguments))
+    for file in _configurations(arguments):
+        require_plain(Path(file))
+    return _with_preset(_with_backbone_of_init(arguments))
+
+
+def with_underscores(argument: str) -> str:
+    """An option as it is called here, however it was written; anything else as it is.
+
+    >>> with_underscores("--target-labels=few-labels.csv"), with_underscores("paper-small")
+    ('--target_labels=few-labels.csv', 'paper-small')
+    """
+    name, equals, value = argument.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
+
+
+def with_paths(arguments: list[str]) -> list[str]:
+    """The arguments with the home folder in place of a leading ``~``, which a shell leaves in ``--source=~/images``.
+
+    Raises:
+        UserError: a URL in place of a path, as it was given: paths would drop one of its slashes.
+
+    >>> with_paths(["export", "runs/first", "--out=~nobody-of-this-name/x"])
+    ['export', 'runs/first', '--out=~nobody-of-this-name/x']
+    """
+    found, option = [], ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (option, "", argument)
+        option = name if argument.startswith("--") and not equals else ""
+        if is_url(value):
+            raise UserError(f"{name or 'RUN'} {value}: {NO_URL}")
+        found.append(f"{name}={expanded(value)}" if equals else expanded(argument))
+    return found
+
+
+def with_range_joined(arguments: list[str]) -> list[str]:
+    """A range that begins with a negative number in one word with its name, or the parser takes it for an option.
+
+    >>> with_range_joined(["train", "--data.range", "-1000,2000", "--seed", "1"])
+    ['train', '--data.range=-1000,2000', '--seed', '1']
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--data.range" and argument[:1] == "-" and argument[1:2].isdigit():
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def with_sources_united(arguments: list[str]) -> list[str]:
+    """Several ``--source`` become one list, which is what the parser takes.
+
+    >>> with_sources_united(["train", "--source", "a", "--source=b, c", "--seed", "1"])
+    ['train', '--seed', '1', '--source', '["a", "b, c"]']
+    """
+    sources, rest, waiting = [], [], iter(arguments)
+    for argument in waiting:
+        if argument == "--source":
+            value = next(waiting, None)
+            if value is None or value.startswith("--"):
+                return arguments  # the parser says what is missing
+            sources.append(value)
+        elif argument.startswith("--source="):
+            sources.append(argument.removeprefix("--source="))
+        else:
+            rest.append(argument)
+    return [*rest, "--source", json.dumps(sources)] if len(sources) > 1 else arguments
+
+
+def names_of(arguments: list[str]) -> set[str]:
+    """The settings on a command line, without their dashes and values."""
+    return {argument.split("=")[0].lstrip("-") for argument in arguments if argument.startswith("-")}
+
+
+def named_in(arguments: list[str], files: Sequence[object]) -> set[str]:
+    """The settings on a command line, and in the configuration files that it names."""
+    return names_of(arguments).union(*(content_of(Path(str(file))) for file in files))
+
+
+def preset_in(arguments: list[str]) -> str | None:
+    """The preset that a command line asks for, by ``--preset`` or in the file of ``--config``.
+
+    A backbone that is not ours, without a preset and without a configuration, asks for ``photo-features``.
+    """
+    given = first_look(arguments, "--preset", "--config", "--backbone")
+    preset: object = given.preset
+    if preset is None and given.config is not None:
+        preset = content_of(Path(given.config)).get("preset")
+    elif preset is None and given.backbone is not None and given.backbone not in OUR_BACKBONES:
+        preset = "photo-features"
+    return preset if isinstance(preset, str) else None
+
+
+def first_look(arguments: list[str], *names: str) -> argparse.Namespace:
+    """The values of a few settings, before there is a parser of all."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        first.add_argument(name, nargs="?")
+    return first.parse_known_args(arguments)[0]
+
+
+def _with_backbone_of_init(arguments: list[str]) -> list[str]:
+    """The command line with the backbone of the run that it starts from, where it names a run and no backbone."""
+    given = first_look(arguments, "--init", "--config", "--backbone")
+    if given.init is None or given.config is not None or given.backbone is not None:
+        return arguments
+    saved = Path(given.init) / "config.yaml"
+    if not saved.is_file():
+        return arguments
+    require_plain(saved)
+    backbone = content_of(saved).get("backbone")
+    return [*arguments, "--backbone", backbone] if isinstance(backbone, str) else arguments
+
+
+def _with_preset(arguments: list[str]) -> list[str]:
+    """The command line with the preset that its backbone asks for, as if it had been typed.
+
+    ``--print_config=skip_default`` would leave it out as a default, and what it prints would be another run.
+    """
+    preset = preset_in(arguments)
+    given = first_look(arguments, "--preset", "--config")
+    if arguments[:1] not in (["train"], ["checks"]) or preset is None or (given.preset, given.config) != (None, None):
+        return arguments
+    return [arguments[0], "--preset", preset, *arguments[1:]]
+
+
+def _configurations(arguments: list[str]) -> list[str]:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", nargs="?", action="append", default=[])
+    return [file for file in first.parse_known_args(arguments)[0].config if file is not None]

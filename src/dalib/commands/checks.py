@@ -1,0 +1,41 @@
+"""``dalib checks``: the installation, the data, and how long training would take."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from dalib.commands.arguments import named_in
+from dalib.commands.settings import add_settings
+from dalib.core.errors import UserError
+from dalib.run.config import TrainConfig
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from dalib.commands.subcommand import Call
+
+HELP = "look at installation and data, and tell how long training would take"
+DESCRIPTION = (
+    "Look at the installation, at the files of --source and --target, and measure how long training would take. "
+    "Takes the settings of train; trains nothing and writes nothing."
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_settings(parser)
+    # what configurations of train have and checks has no use for
+    for setting in ("--overwrite", "--allow_changes"):
+        parser.add_argument(setting, action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--resume", default=None, help=argparse.SUPPRESS)
+
+
+def run(call: Call) -> None:
+    call.given.pop("allow_changes")
+    if call.given.pop("resume") is not None:
+        raise UserError("checks: --resume is of train; expected the settings of a run that is not begun")
+    named = named_in(call.arguments, call.given.pop("config") or [])
+
+    from dalib.run.checks import checks
+
+    checks(TrainConfig(**call.given), source="source" in named, target="target" in named)

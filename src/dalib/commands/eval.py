@@ -1,0 +1,60 @@
+"""``dalib eval``: a run's models, measured against labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dalib.commands.subcommand import add_download, add_reading, add_run
+from dalib.core.console import say
+from dalib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from dalib.commands.subcommand import Call
+
+HELP = "measure against labels"
+DESCRIPTION = (
+    "Measure a run's models against labels, and put the result into its report. Give a labelled set (--data), or "
+    "labels of a few of the target's own images (--labels), which tell the accuracy on the whole target with an "
+    "interval. Where one model is clearly better, it becomes the run's selected model, unless you have chosen one "
+    "(dalib keep)."
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "--data",
+        default=None,
+        help="a folder with a folder of images for each class, digits-held-out, or a named test set such as usps-test",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        default=None,
+        help="a CSV file with the columns path and label: the list of `dalib query`, filled in, or any random sample "
+        "of the target's images; rows without a label are left out, and no image is read",
+    )
+    parser.add_argument("--root", default=None, help="the folder of the named data sets; by default data")
+    add_download(parser)
+    add_reading(parser, cache="disk")
+
+
+def run(call: Call) -> None:
+    given = call.given
+    if (given["data"] is None) == (given["labels"] is None):
+        raise UserError("eval: expected either --data or --labels (see dalib eval --help)")
+
+    from dalib.records.folder import RunFolder
+    from dalib.report.page import write_report
+    from dalib.run.measure import evaluate
+    from dalib.run.query import evaluate_labels
+
+    evaluated = RunFolder.existing(given["run"])
+    if given["labels"] is not None:
+        evaluate_labels(evaluated, given["labels"])
+    else:
+        named = ("device", "strict", "root", "download", "cache")
+        evaluate(evaluated, given["data"], **{name: given[name] for name in named})
+    say(f"report  {write_report(evaluated)}")

@@ -1,0 +1,36 @@
+"""``dalib export``: a run's model in a form that other programs open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dalib.commands.subcommand import add_model, add_run
+from dalib.core.console import say
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from dalib.commands.subcommand import Call
+
+HELP = "write the model for other programs"
+DESCRIPTION = (
+    "Write a run's model in a form that other programs open, and check it against PyTorch. onnx and torch-export "
+    "are one file that takes images (N, C, size, size) as uint8 and gives probabilities; hf is a folder that timm "
+    "opens; torch is a folder for dalib.load."
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--format", required=True, choices=["onnx", "torch-export", "torch", "hf"], help="which form")
+    parser.add_argument("--out", required=True, help="what to write: a file .onnx or .pt2, or a folder; not there yet")
+    add_model(parser)
+
+
+def run(call: Call) -> None:
+    from dalib.records.folder import RunFolder
+    from dalib.run.export import export
+
+    given = call.given
+    written = export(RunFolder.existing(given["run"]), given["format"], given["out"], model=given["model"])
+    say(f"wrote {written}")

@@ -1,0 +1,34 @@
+"""``dalib keep``: one of a run's models, selected by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dalib.commands.subcommand import add_run
+from dalib.core.console import say
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from dalib.commands.subcommand import Call
+
+HELP = "select one of a run's models"
+DESCRIPTION = (
+    "Select one of a run's models by hand: from then on predict, export, eval, dalib.load and the report use it, "
+    "whatever labels say. Both models stay in the run's folder, and the command can be given again."
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("model", choices=["adapted", "source-only"], help="which one")
+
+
+def run(call: Call) -> None:
+    from dalib.records.folder import RunFolder
+    from dalib.report.page import write_report
+    from dalib.run.select import keep
+
+    kept = RunFolder.existing(call.given["run"])
+    say(keep(kept, call.given["model"]).sentence)
+    say(f"report  {write_report(kept)}")

@@ -1,0 +1,92 @@
+"""From a command line to an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from jsonargparse import ArgumentError
+
+from dalib.commands.arguments import prepared
+from dalib.commands.complaints import without_breaks
+from dalib.commands.parser import SUBCOMMANDS, make_parser
+from dalib.commands.subcommand import Call
+from dalib.core.console import say, standard_streams
+from dalib.core.errors import (
+    OutputClosedError,
+    RanksLostError,
+    RunStoppedError,
+    ToldElsewhereError,
+    TrainingDivergedError,
+    UserError,
+)
+
+WORKING = ("train", "eval", "query", "predict", "export", "report")
+"""Commands that are for what they write into files, and go on where nobody reads what they print."""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command line and returns its exit code.
+
+    0, 1 where training diverged or a process of several was lost, 2 for bad input, 128 and the signal's number after
+    one: 130 after Ctrl-C, 141 where a command that only prints lost its reader.
+    """
+    with standard_streams(lists=_lists(arguments)):
+        try:
+            return _run_and_flush(arguments)
+        except OutputClosedError:
+            return 141  # as other programs end, which SIGPIPE kills
+        except ToldElsewhereError:
+            return 2
+        except (UserError, ArgumentError) as error:
+            say(f"dalib: error: {error}", sys.stderr)
+            return 2
+        except TrainingDivergedError as error:
+            _of_several(f"dalib: training diverged: {error}")
+            return 1
+        except RanksLostError as error:
+            say(f"dalib: {error}", sys.stderr)
+            return 1
+        except RunStoppedError as error:
+            _of_several(f"dalib: {error}")
+            return error.code
+        except KeyboardInterrupt:
+            say("dalib: stopped", sys.stderr)
+            return 130
+
+
+def _run_and_flush(arguments: list[str]) -> int:
+    try:
+        _run(arguments)
+        return 0
+    finally:  # also after --help, which leaves by SystemExit
+        sys.stdout.flush()
+
+
+def _lists(arguments: list[str]) -> bool:
+    """Whether a command line asks for something to be printed, and for nothing else."""
+    asked = ("-h", "--help", "--version", "--print_config", "--print-config")
+    return arguments[:1] not in [[name] for name in WORKING] or any(each.startswith(asked) for each in arguments)
+
+
+def _of_several(message: str) -> None:
+    """Print what each of several processes would say, once."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        say(message, sys.stderr)
+
+
+def _run(arguments: list[str]) -> None:
+    arguments = prepared(arguments)
+    parser = make_parser(arguments)
+    try:
+        parsed = parser.parse_args(arguments)
+    except UserError:
+        raise
+    except ValueError as error:  # such as a file name with a null byte in it
+        raise UserError(f"{arguments[0] if arguments else 'dalib'}: {without_breaks(error)}") from None
+    name: str = parsed["subcommand"]
+    try:
+        given = dict(vars(parser.instantiate(parsed)[name]))
+    except TypeError as error:  # a group of settings, such as data, that is no mapping
+        raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
+    SUBCOMMANDS[name].run(Call(given, arguments, parser))

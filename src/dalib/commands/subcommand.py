@@ -1,0 +1,74 @@
+"""What each module of a subcommand has, what it is called with, and the arguments that several of them take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+RUN_HELP = "a run's folder, as `dalib train` printed it"
+DOWNLOAD_HELP = "fetch a named data set that is not there, where torchvision can"
+STRICT_HELP = "refuse unreadable images instead of skipping them"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command line that was parsed.
+
+    Attributes:
+        given: the values of the subcommand's arguments.
+        arguments: the command line itself, which tells what was typed and what is a default.
+        parser: the whole parser.
+    """
+
+    given: dict[str, Any]
+    arguments: list[str]
+    parser: ArgumentParser
+
+
+class Subcommand(Protocol):
+    """A module of this room with the subcommand's name."""
+
+    HELP: str
+    """In the list of subcommands."""
+    DESCRIPTION: str
+    """Above the subcommand's own help."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Adds the subcommand's arguments; imports no torch, which takes seconds."""
+
+    def run(self, call: Call) -> None:
+        """Does what the subcommand is for."""
+
+
+def add_run(parser: ArgumentParser, more: str = "") -> None:
+    """Adds the run's folder, the first argument."""
+    parser.add_argument("run", help=f"{RUN_HELP}{more}")
+
+
+def add_model(parser: ArgumentParser) -> None:
+    """Adds which of a run's models is meant."""
+    parser.add_argument("--model", default=None, help="adapted or source-only; by default the run's selected model")
+
+
+def add_reading(parser: ArgumentParser, cache: str) -> None:
+    """Adds where and how images are read; ``cache`` is the default."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--cache",
+        default=cache,
+        choices=["disk", "ram", "off"],
+        help="where decoded images are: disk keeps them for later, ram until the end, off decodes them as they are "
+        "needed",
+    )
+    add_strict(parser)
+
+
+def add_strict(parser: ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help=STRICT_HELP)
+
+
+def add_download(parser: ArgumentParser) -> None:
+    parser.add_argument("--download", action="store_true", help=DOWNLOAD_HELP)

@@ -1,0 +1,88 @@
+"""``dalib train``: train, evaluate, report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dalib.commands.arguments import named_in, names_of
+from dalib.commands.config_file import read_config
+from dalib.commands.settings import add_settings
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.run.config import ELSEWHERE, TrainConfig, by_name
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from dalib.commands.subcommand import Call
+
+HELP = "train, evaluate, report"
+DESCRIPTION = (
+    "Train on a labelled source and an unlabelled target, and write a run's folder with its report. Most runs need "
+    "--source, --target and --out, with --backbone and --weights for photographs or --preset digits for written "
+    "characters; every other setting has a default."
+)
+USAGE = """dalib train --source SOURCE --target TARGET --out RUN
+                   [--preset PRESET] [--backbone NAME --weights FILE] [settings]
+       dalib train --resume RUN"""
+"""In place of eighty options in brackets."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_settings(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
+    parser.add_argument(
+        "--allow_changes", action="store_true", help="with --resume: even if its config.yaml or its images have changed"
+    )
+
+
+def run(call: Call) -> None:
+    from dalib.engine.distributed import world_of
+    from dalib.run.train import train
+
+    allow_changes: bool = call.given.pop("allow_changes")
+    files = call.given.pop("config") or []
+    config, resume = _train_config(call.given, names_of(call.arguments))
+    if not resume:
+        _require_both_domains(config, named_in(call.arguments, files))
+    finished = train(config, resume=resume, allow_changes=allow_changes)
+    if world_of(os.environ).first:
+        say(f"run     {finished.root}\nreport  {finished.report}")
+
+
+def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
+    """The configuration, and whether a run goes on with it; ``named`` are the settings on the command line."""
+    resume: str | None = given.pop("resume")
+    config = TrainConfig(**given)
+    if resume is None:
+        return config, False
+    from dalib.records.folder import RunFolder
+
+    run = RunFolder.existing(resume)
+    saved = read_config(run.config)
+    before, fresh = by_name(saved), by_name(TrainConfig())
+    given_now = {
+        name: value
+        for name, value in by_name(config).items()
+        if value != before[name] and (name in named or value != fresh[name])
+    }
+    if changed := sorted(given_now.keys() - set(ELSEWHERE)):
+        raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
+    return replace(saved, **{**given_now, "out": str(run.root)}), True
+
+
+def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
+    """Refuse one domain alone: the other would be the built-in example's, which nobody means.
+
+    Raises:
+        UserError: ``--source`` without ``--target``, or the other way round.
+    """
+    if ("source" in named) != ("target" in named):
+        given, missing = ("source", "target") if "source" in named else ("target", "source")
+        raise UserError(
+            f"--{given} {getattr(config, given)}: expected --{missing} with it; the built-in example is --source fonts "
+            "--target digits, or neither"
+        )

@@ -1,0 +1,99 @@
+"""Evaluates the models of a training on fixed images, without a target label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from dalib.core.seeds import derive_seed
+from dalib.data.rows import Selected
+from dalib.data.stream import permuted
+from dalib.engine.predict import predict_probabilities, predict_with_features
+from dalib.judge.evidence import Evidence
+from dalib.judge.structure import Representation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from dalib.data.rows import Rows
+    from dalib.data.sources import LabelledImages
+
+MOST_EVALUATED = 2000
+"""Target images that an evaluation reads; a share of them is then known to about a point."""
+
+
+def evaluated_rows(count: int) -> Tensor:
+    """Returns (M,) int64, ascending: which of ``count`` target images are evaluated."""
+    drawn = permuted(torch.arange(min(count, MOST_EVALUATED)).numpy(), count, derive_seed(0, "judged"))
+    return torch.from_numpy(drawn).sort().values
+
+
+def plain_representation(source: LabelledImages, target: Rows) -> Representation:
+    """Returns the features of a frozen backbone, which no training of the run has changed, for the judgement.
+
+    Args:
+        source: features (N, V, D) of the training images, with their labels; the mean over the views is taken.
+        target: features (N, V, D) of plain images.
+    """
+    count = len(source.labels)
+    drawn = permuted(torch.arange(min(count, MOST_EVALUATED)).numpy(), count, 0)
+    rows = torch.from_numpy(drawn).sort().values
+    return Representation(
+        target[evaluated_rows(len(target))].float().mean(dim=1),
+        source.images[rows].float().mean(dim=1),
+        source.labels[rows],
+    )
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates checkpoints on a fixed subset of images: the same for every model of every run on this target.
+
+    Attributes:
+        validation: source images kept from training; may be none.
+        target: rows of the target, of which at most 2000 are read.
+        plain_source, plain: rows of either domain -> input of a network, without augmentation.
+        device: where networks compute.
+        predictor: network -> what predicts of it, such as its mean over stored views.
+    """
+
+    validation: LabelledImages
+    target: Rows
+    plain_source: Callable[[Tensor], Tensor]
+    plain: Callable[[Tensor], Tensor]
+    device: torch.device
+    predictor: Callable[[nn.Module], nn.Module] = lambda network: network
+
+    def evidence(self, model: nn.Module, student: nn.Module | None = None) -> Evidence:
+        """Returns the predictions and features of a model, and the predictions of the student that it is teacher of."""
+        rows = self.target
+        if len(rows) > MOST_EVALUATED:
+            rows = Selected(rows, evaluated_rows(len(rows)))
+        whole, head = self.predictor(model), cast("nn.Module", model.head)
+        target, target_features = predict_with_features(whole, head, rows, self.plain, device=self.device)
+        validation, validation_features = target[:0], target_features[:0]
+        if len(self.validation.labels):
+            validation, validation_features = predict_with_features(
+                whole, head, self.validation.images, self.plain_source, device=self.device
+            )
+        by_student = None
+        if student is not None and student is not model:
+            by_student = predict_probabilities(self.predictor(student), rows, self.plain, device=self.device)
+        return Evidence(validation, self.validation.labels, target, by_student, validation_features, target_features)
+
+    def all_predictions(self, evidence: Evidence, model: nn.Module) -> Evidence:
+        """Returns the predictions for every validation and target image, without features.
+
+        Args:
+            evidence: what :meth:`evidence` returned for the finished model.
+            model: what predicts in the end, such as the mean over warps, on :attr:`device`.
+        """
+        target = predict_probabilities(model, self.target, self.plain, device=self.device)
+        validation = evidence.validation
+        if len(evidence.labels):
+            validation = predict_probabilities(model, self.validation.images, self.plain_source, device=self.device)
+        return Evidence(validation, evidence.labels, target)

@@ -1,0 +1,250 @@
+"""One training, from the first step to the finished model: the same for a run, for scikit-learn and for benchmarks."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dalib.core.console import TrainingProgress, say
+from dalib.core.errors import CollapsedError
+from dalib.data.prefetch import Prefetched
+from dalib.engine.distributed import ALONE, World
+from dalib.engine.fit import Every, Training, fit, restore
+from dalib.engine.keep import keep_if_better
+from dalib.engine.predict import recompute_statistics
+from dalib.engine.runlog import MetricsLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor, nn
+
+    from dalib.core.types import Batch, Method
+    from dalib.data.prefetch import Stream
+    from dalib.data.rows import Rows
+    from dalib.engine.evaluate import Evaluator
+    from dalib.engine.results import Line, Results
+    from dalib.judge.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Images that batch normalisation's statistics are recomputed on when training has ended.
+
+    Attributes:
+        rows: the images.
+        plain: rows -> input of the network, without augmentation.
+    """
+
+    rows: Rows
+    plain: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What follows from an evaluation.
+
+    Attributes:
+        assess: method, evidence and step -> the scores to log, and the class shares (C,) to expect from then on; None
+            where these stay as they are.
+        expect: gives the method class shares; None changes nothing.
+        expected: method -> the class shares (C,) that it expects, on the CPU; None where it expects none.
+        score: lines of the metrics up to an evaluation -> how good its weights are; None keeps the last weights.
+        collapse: lines up to an evaluation -> a sentence that says why training should stop; empty where it should not.
+    """
+
+    assess: Callable[[Method, Evidence, int], tuple[dict[str, float], Tensor | None]]
+    expect: Callable[[Method, Tensor | None], None]
+    expected: Callable[[Method], Tensor | None]
+    score: Callable[[Sequence[Line]], float] | None = None
+    collapse: Callable[[Sequence[Line]], str] = lambda lines: ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one training needs beside its steps.
+
+    Attributes:
+        name: adapted or source-only.
+        evaluator: evaluates its checkpoints.
+        rules: what follows from an evaluation.
+        every: how often to log, evaluate and save.
+        statistics: what batch normalisation's statistics are recomputed on in the end; None keeps those of training.
+    """
+
+    name: str
+    evaluator: Evaluator
+    rules: Rules
+    every: Every
+    statistics: Statistics | None = None
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Who watches a training.
+
+    Attributes:
+        stop: called between two steps; True saves and leaves.
+        on_line: called with each line of the metrics once it is written.
+        on_evidence: called at each evaluation with the training's name, the step and the evidence.
+        progress: print the progress.
+    """
+
+    stop: Callable[[], bool] = lambda: False
+    on_line: Callable[[Line], None] = lambda line: None
+    on_evidence: Callable[[str, int, Evidence], None] = lambda name, step, evidence: None
+    progress: bool = True
+
+
+NOBODY = Observer()
+"""Lets a training run to its end, with its progress printed."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        model: the network, which takes the training's inputs.
+        evidence: its predictions for the evaluated images.
+        step: number of steps after which the model had these weights.
+        ended: the last step.
+        stopped: why training ended early; empty where it did not.
+        prior: (C,) the class shares that it expected in the end; None for a method that expects none.
+    """
+
+    model: nn.Module
+    evidence: Evidence
+    step: int
+    ended: int
+    stopped: str
+    prior: Tensor | None
+
+
+def train(
+    training: Training,
+    plan: Plan,
+    results: Results,
+    *,
+    resume: bool = False,
+    world: World = ALONE,
+    observer: Observer = NOBODY,
+) -> Trained:
+    """Trains, evaluates, keeps the best weights and stops where training collapses; returns the finished model.
+
+    With several processes each calls this; the first one evaluates, decides and writes, and sends the others what it
+    decided.
+
+    Args:
+        training: method, batches and optimiser.
+        plan: the evaluation and what follows from it.
+        results: takes metrics, checkpoints and models.
+        resume: start from the newest checkpoint of the results, if they have one.
+        world: the processes that train together.
+        observer: is told what happens.
+
+    Raises:
+        TrainingDivergedError: a loss that is not finite.
+        StoppedError: the observer stopped the training between two steps; with checkpoints, this step is saved.
+    """
+    decisions = _Decisions(training.method, plan, results, world, observer)
+    checkpoint = world.from_first(results.newest) if resume else None
+    start = 0 if checkpoint is None else checkpoint.step
+    if checkpoint is not None:
+        restore(training, checkpoint)
+    ended, stopped = training.steps, ""
+    progress = TrainingProgress(plan.name, training.steps, start=start) if observer.progress else None
+
+    def on_line(line: Line) -> None:
+        results.add(line)
+        if progress is not None:
+            progress.line(line)
+        observer.on_line(line)
+
+    with _ahead(training.stream, training.steps) as stream, progress or nullcontext():
+        log = MetricsLog(
+            results.metrics if world.first else None,
+            after=start,
+            pending=None if checkpoint is None else checkpoint.log,
+            on_line=on_line,
+        )
+        try:
+            fit(
+                replace(training, stream=stream),
+                log,
+                checkpoints=results.checkpoints if world.first else None,
+                evaluate=decisions.evaluate,
+                after_evaluation=decisions.after_evaluation,
+                every=plan.every,
+                start=start,
+                stop=decisions.stop,
+            )
+        except CollapsedError as error:
+            ended, stopped = error.step, error.reason
+    if stopped and observer.progress:
+        say(f"{plan.name} stopped at step {ended}: {stopped}")
+    evidence, step = world.from_first(lambda: decisions.finish(ended))
+    model = training.method.predictor()
+    world.share(model)
+    return Trained(model, evidence, step, ended, stopped, plan.rules.expected(training.method))
+
+
+@dataclass(frozen=True)
+class _Decisions:
+    """What is decided while a method trains: by the first process, for all of them."""
+
+    method: Method
+    plan: Plan
+    results: Results
+    world: World
+    observer: Observer
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Returns the scores of the evaluation after this step; the method expects the new class shares."""
+        scores, prior = self.world.from_first(lambda: self._assess(step))
+        self.plan.rules.expect(self.method, prior)
+        return scores
+
+    def _assess(self, step: int) -> tuple[dict[str, float], Tensor | None]:
+        evidence = self.plan.evaluator.evidence(self.method.predictor(), self.method.student)
+        self.observer.on_evidence(self.plan.name, step, evidence)
+        return self.plan.rules.assess(self.method, evidence, step)
+
+    def after_evaluation(self, step: int) -> None:
+        """Keeps the weights if they are the best so far.
+
+        Raises:
+            CollapsedError: the metrics show a collapse.
+        """
+        if reason := self.world.from_first(lambda: self._keep_or_doubt(step)):
+            raise CollapsedError(step, reason)
+
+    def _keep_or_doubt(self, step: int) -> str:
+        rules = self.plan.rules
+        if rules.score is not None:
+            keep_if_better(self.results, step, rules.score, self.method.predictor)
+        return rules.collapse([line for line in self.results.lines_until(step) if "target_classes" in line])
+
+    def stop(self, step: int) -> bool:
+        """Whether to save and leave after this step."""
+        # several processes leave after the same step; to agree on it costs a message, and is done when they log
+        agreeing = self.world.size == 1 or step % self.plan.every.log == 0
+        return agreeing and self.world.any(self.observer.stop())
+
+    def finish(self, ended: int) -> tuple[Evidence, int]:
+        """Brings the model to its final weights and saves it; returns its evidence and the step of its weights."""
+        model, step, statistics = self.method.predictor(), ended, self.plan.statistics
+        if (kept := self.results.kept()) is not None and self.plan.rules.score is not None:
+            weights = self.results.kept_weights()
+            model.load_state_dict({name: weights[name] for name in model.state_dict()})
+            step = kept.step
+        if statistics is not None:
+            recompute_statistics(model, statistics.rows, statistics.plain, device=self.plan.evaluator.device)
+        self.results.save(model)
+        return self.plan.evaluator.evidence(model), step
+
+
+def _ahead(stream: Stream[Batch], steps: int) -> AbstractContextManager[Stream[Batch]]:
+    """Makes batches ahead in a thread where their images are not in memory."""
+    return nullcontext(stream) if stream.in_memory else Prefetched(stream, end=steps)

@@ -1,0 +1,89 @@
+"""What a network is given: random views of rows for training, plain ones for predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
+from dalib.augment.views import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Generator
+
+    from dalib.core.types import Augment
+
+STORED_FEATURES = "stored-features"
+"""The name of the backbone of a network that takes stored features."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """The augmentations of one training; ``common`` is what student and teacher see alike."""
+
+    source: Augment
+    student: Augment
+    teacher: Augment
+    common: Callable[[Tensor, Generator], Tensor] | None = None
+
+    def of_target(self, count: int) -> tuple[Augment, ...]:
+        """As many as a method wants: the student's view, and the teacher's, drawn anew for each further one."""
+        return (self.student, *(self.teacher,) * (count - 1))[:count]
+
+
+@dataclass(frozen=True)
+class ViewsOfFeatures(Views):
+    """Views that are stored: the student's is one of an image's, each of the teacher's another."""
+
+    standardized: Standardized | None = None
+
+    def of_target(self, count: int) -> tuple[Augment, ...]:
+        return tuple(_stored(number, self.standardized) for number in range(count))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A network, by its architecture, and how rows reach it: augmented for training, plain for predictions."""
+
+    architecture: dict[str, Any]
+    views: Views
+    plain: Callable[[Tensor], Tensor]
+    """Of the target."""
+    plain_source: Callable[[Tensor], Tensor]
+
+
+def feature_inputs(
+    architecture: dict[str, Any],
+    features_dim: int,
+    of_source: Standardized | None = None,
+    of_target: Standardized | None = None,
+) -> Inputs:
+    """Training on stored features (N, V, D) of the backbone: bottleneck and head alone, on random views of the V.
+
+    Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With ``of_source``
+    and ``of_target`` each domain is standardised by itself before the network, which then does not do it.
+    """
+    architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
+    if of_source is None or of_target is None:
+        return Inputs(architecture, _views_of_features(None, None), Tensor.float, Tensor.float)
+    return Inputs(
+        {**architecture, "standardize": False},
+        _views_of_features(of_source, of_target),
+        plain=lambda rows: of_target(rows.float()),
+        plain_source=lambda rows: of_source(rows.float()),
+    )
+
+
+def _views_of_features(of_source: Standardized | None, of_target: Standardized | None) -> ViewsOfFeatures:
+    drawn = (RandomStoredViews(1), StoredView(0), *(() if of_source is None else (of_source,)))
+    first, second = (_stored(number, of_target) for number in range(2))
+    return ViewsOfFeatures(View(Tensor.float, drawn), first, second, RandomStoredViews(), standardized=of_target)
+
+
+def _stored(number: int, standardized: Standardized | None) -> Augment:
+    view = StoredView(number)
+    return view if standardized is None else lambda features, generator: standardized(view(features, generator))

@@ -1,0 +1,188 @@
+"""Trains the source-only baseline and the adapted model, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dalib.engine.distributed import ALONE, World
+from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
+from dalib.run import recipe
+from dalib.run.domains import to_features
+from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, standardization
+from dalib.run.prior import first_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+    from torch import Tensor, nn
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.engine.results import Results
+    from dalib.judge.evidence import Evidence
+    from dalib.models.classifier import ImageClassifier
+    from dalib.run.config import TrainConfig
+    from dalib.run.domains import DataRequest, Domains
+    from dalib.run.initial_weights import Start
+    from dalib.run.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Data and preprocessing shared by a run's trainings: images, or features of a frozen backbone in their place.
+
+    Attributes:
+        domains: their rows.
+        images: how images reach a network.
+        device: where networks compute.
+        space: the features, if the rows are features.
+    """
+
+    domains: Domains
+    images: Inputs
+    device: torch.device
+    space: FeatureSpace | None = None
+
+    def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
+        """Returns the inputs of a training, and what makes a network of images of the one that is trained.
+
+        The adapted network is standardised for the target; the source-only one knows the source alone.
+        """
+        space, architecture = self.space, self.images.architecture
+        if space is None:
+            return self.images, lambda network: network
+        if not space.network.standardize:
+            return space.inputs(architecture), lambda head: space.whole(head, None)
+        of_source = standardization(self.domains.train.images, self.device)
+        of_target = of_source
+        if name == "adapted":
+            of_target = standardization(self.domains.target.images, self.device)
+        return space.inputs(architecture, of_source, of_target), lambda head: space.whole(head, of_target)
+
+
+def training_inputs(
+    config: TrainConfig,
+    request: DataRequest,
+    preprocessing: Preprocessing,
+    domains: Domains,
+    device: torch.device,
+    *,
+    start: Start | None = None,
+    world: World = ALONE,
+) -> TrainingInputs:
+    """Returns what the configuration trains on; features that are not kept are computed, by one process after another.
+
+    Args:
+        config: backbone, weights and views.
+        request: the domains' names, and how many views.
+        preprocessing: how rows become the input of a network.
+        domains: images.
+        device: where networks compute.
+        start: the models that the run starts from, if it does.
+        world: the processes that train together.
+    """
+    inputs = recipe.image_inputs(config, preprocessing)
+    if not config.features:
+        return TrainingInputs(domains, inputs, device)
+    network = recipe.make_student(config, inputs.architecture, len(domains.train.classes))
+    if start is not None:  # one backbone for both trainings, that of the run's own model
+        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
+    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
+    with world.in_turn():
+        of_features = to_features(space, domains, inputs, request)
+    return TrainingInputs(of_features, inputs, device, space)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, ready to start.
+
+    Attributes:
+        name: adapted or source-only.
+        config: its steps are given.
+        domains: the rows; the adaptation trains on ``train_adapted``, the baseline on ``train``.
+        inputs: the network, and how rows reach it.
+        results: takes metrics, checkpoints and models.
+        student: makes the network, where the configuration does not describe it.
+        weights: what the network starts from instead of the seed's weights, as far as they go.
+        statistics: what batch normalisation's statistics are recomputed on in the end.
+    """
+
+    name: str
+    config: TrainConfig
+    domains: Domains
+    inputs: Inputs
+    results: Results
+    student: Callable[[], ImageClassifier] | None = None
+    weights: Mapping[str, Tensor] | None = None
+    statistics: Statistics | None = None
+
+
+@dataclass
+class BaselineAndAdapted:
+    """The finished trainings of a run, and their predictions for all images.
+
+    Attributes:
+        trained: by the names source-only and adapted; one of them may be missing.
+        evidence: likewise; only the first process has it.
+    """
+
+    trained: dict[str, Trained] = field(default_factory=dict)
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+
+
+def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
+    """Returns the target's images if the configuration recomputes batch normalisation's statistics, else None."""
+    if config.statistics != "recomputed":
+        return None
+    if inputs.space is None:
+        return Statistics(inputs.domains.target.images, plain)
+    return Statistics(inputs.domains.target.images, lambda rows: one_by_one(plain(rows)))
+
+
+def train_task(
+    task: Task,
+    done: BaselineAndAdapted,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    world: World = ALONE,
+    observer: Observer = NOBODY,
+) -> None:
+    """Trains one model, and adds it to those that are done.
+
+    Raises:
+        UserError: a setting, or weights, that do not fit.
+        TrainingDivergedError: a loss that is not finite.
+        StoppedError: stopped between two steps, and saved.
+    """
+    config, domains = task.config, task.domains
+    source = domains.train_adapted if task.name == "adapted" else domains.train
+    before = done.trained.get("source-only")
+    weights = task.weights
+    if weights is None and before is not None and config.warm_start:
+        weights = before.model.state_dict()
+    assert config.steps is not None
+    training = recipe.make_training(
+        config,
+        task.inputs,
+        source,
+        domains.target,
+        device,
+        steps=config.steps,
+        initial=recipe.Initial(
+            weights,
+            first_prior(config.prior, domains.train.labels, domains.train.classes),
+            None if task.student is None else task.student(),
+        ),
+        world=world,
+    )
+    evaluator = recipe.make_evaluator(domains, task.inputs, device)
+    evidence = None if before is None else before.evidence
+    plan = recipe.make_plan(config, task.name, evaluator, before=evidence, statistics=task.statistics)
+    trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
+    done.trained[task.name] = trained
+    if world.first:
+        predictor = recipe.make_predictor(trained.model, task.inputs.architecture).to(device)
+        done.evidence[task.name] = evaluator.all_predictions(trained.evidence, predictor)

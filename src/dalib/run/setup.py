@@ -1,0 +1,290 @@
+"""What a run needs before it trains: checked settings, opened data, and a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
+from dalib.core.errors import ToldElsewhereError, UserError
+from dalib.core.files import locked, put_in_place, quoted, write_json, write_text
+from dalib.data.named import default_evaluation
+from dalib.data.overlap import doubts_about_files, require_apart
+from dalib.data.sources import LabelledImages, open_labelled
+from dalib.records.folder import RunFolder
+from dalib.report.sheets import write_view_sheet
+from dalib.run import recipe
+from dalib.run.config_file import config_text
+from dalib.run.domains import Domains, identity_of, open_domains
+from dalib.run.initial_weights import Start
+from dalib.run.prior import check_prior, first_prior
+from dalib.run.resume import check_unchanged, claimed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import ExitStack
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.engine.distributed import World
+    from dalib.run.config import TrainConfig
+    from dalib.run.domains import DataRequest
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Checked settings, before data are opened.
+
+    Attributes:
+        config: fitted to the run that it starts from, if it does.
+        request: which images it asks for.
+        preprocessing: how images are stored and normalised.
+        device: where networks compute.
+        start: the models of another run to start from.
+        world: the processes that train together.
+    """
+
+    config: TrainConfig
+    request: DataRequest
+    preprocessing: Preprocessing
+    device: torch.device
+    start: Start | None
+    world: World
+
+
+@dataclass(frozen=True)
+class Data:
+    """The opened data of a run.
+
+    Attributes:
+        domains: images of source and target.
+        evaluated: name of the labelled set that is measured after training; None measures nothing.
+        labelled: its images.
+        seconds: how long opening took.
+    """
+
+    domains: Domains
+    evaluated: str | None
+    labelled: LabelledImages | None
+    seconds: float
+
+
+def prepare(config: TrainConfig, world: World) -> Setup:
+    """Checks the settings before data are read.
+
+    Raises:
+        UserError: settings out of their range, or that do not go together.
+    """
+    device = recipe.make_device(config.device, world)
+    preprocessing = recipe.make_preprocessing(config)
+    start = Start.of(config.init)
+    if start is not None:
+        config = recipe.fitted_to(config, start)
+    recipe.check_counts(config, world)
+    check_prior(config.prior, config.data.validation_share)
+    recipe.check_inputs(config)
+    architecture = recipe.image_inputs(config, preprocessing).architecture
+    classes = 2 if start is None else len(start.classes)
+    network = recipe.make_student(config, architecture, classes)
+    if start is not None:
+        for weights in start.weights.values():
+            recipe.load_first(network, weights)
+    recipe.make_predictor(network, architecture)
+    recipe.make_method(config, network, classes)
+    recipe.make_optimizer(config.optimizer, network)
+    return Setup(config, recipe.make_data_request(config), preprocessing, device, start, world)
+
+
+def check_place(setup: Setup, run: RunFolder) -> None:
+    """Refuses a folder among the images, images that are source and target at once, and a folder that is not free.
+
+    Raises:
+        UserError: the first of these.
+    """
+    request = setup.request
+    for argument, where in (*(("--source", source) for source in request.sources), ("--target", request.target)):
+        if Path(where).is_dir() and run.root.resolve().is_relative_to(Path(where).resolve()):
+            raise UserError(
+                f"--out {run.root}: it lies in {argument} {where}, where a run's pictures would join the images; "
+                "give a folder elsewhere"
+            )
+    require_apart(request.sources, request.target)
+    setup.world.from_first(lambda: _check_free(run, setup.config))
+
+
+def open_data(setup: Setup) -> tuple[Setup, Data]:
+    """Opens source, target and the labelled set; returns the setup with the steps that the data give, and the data.
+
+    Raises:
+        UserError: images or labels that cannot be read or do not fit.
+    """
+    config, world = setup.config, setup.world
+    for doubt in recipe.doubts(config, setup.preprocessing):
+        say(f"warning: {doubt}")
+    since = time.monotonic()
+    with world.in_turn():
+        domains = open_domains(setup.request, setup.preprocessing)
+    _require_same_images(world, domains)
+    preprocessing = replace(setup.preprocessing, range=domains.range)
+    if world.first:
+        for sentence in _doubts_about_files(domains):
+            say(sentence)
+    classes = domains.train.classes
+    if setup.start is not None:
+        setup.start.check_classes(classes)
+    steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
+    config = replace(config, steps=steps, epochs=None)
+    # read here, so that a mistake in them is reported now and not after training
+    evaluated, labelled = (None, None)
+    if world.first:
+        evaluated, labelled = _labelled_set(config.evaluate, setup.request, preprocessing, classes)
+    first_prior(config.prior, domains.train.labels, classes)
+    data = Data(domains, evaluated, labelled, time.monotonic() - since)
+    return replace(setup, config=config, preprocessing=preprocessing), data
+
+
+def _require_same_images(world: World, domains: Domains) -> None:
+    """Refuses processes of one training that have read different images: their batches would not fit each other."""
+    if world.size == 1:
+        return
+    own = identity_of(domains)
+    if world.any(world.from_first(lambda: own) != own):
+        message = (
+            "the processes have read different images, some file was lost or became unreadable between them; mend it "
+            "and give the command again, or take --cache disk, which decodes once for all"
+        )
+        raise UserError(message) if world.first else ToldElsewhereError(message)
+
+
+def _doubts_about_files(domains: Domains) -> tuple[str, ...]:
+    parts = (domains.train, domains.validation)
+    names = [name for part in parts for name in part.names]
+    return doubts_about_files(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
+
+
+def _labelled_set(
+    asked: str | None, request: DataRequest, preprocessing: Preprocessing, classes: Sequence[str]
+) -> tuple[str | None, LabelledImages | None]:
+    """Opens what is measured after training; the target's own test set is left out where it is absent or unfit."""
+    name = asked or default_evaluation(request.target)
+    if name is None:
+        return None, None
+    try:
+        with CountedProgress(f"reading {name}") as progress:
+            return name, open_labelled(name, preprocessing, classes, argument="--evaluate", **request.reading(progress))
+    except UserError as error:
+        if asked is not None:
+            raise
+        say(f"not measured on {name}: {error}")
+        return None, None
+
+
+def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Mapping[str, Any], held: ExitStack) -> None:
+    """Makes the folder of a new run, which ``held`` then claims until it closes.
+
+    Raises:
+        UserError: another process has begun a run there since it was checked.
+    """
+    with _only_one_that_makes(run):
+        _check_free(run, setup.config)  # again: another process may have begun while the images were read
+        _make_folder(run, setup, data.domains, summary)
+        held.enter_context(claimed(run))
+
+
+def resume_folder(run: RunFolder, summary: Mapping[str, Any], *, allow_changes: bool) -> None:
+    """Compares a run that is resumed with its beginning, and writes its new summary.
+
+    Raises:
+        UserError: its settings or its data have changed, unless that is allowed.
+    """
+    check_unchanged(run, summary, allow_changes=allow_changes)
+    write_json(run.summary, summary)
+
+
+def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Mapping[str, Any]) -> None:
+    """Makes the folder with what is known before training, whole or not at all; it replaces an older run."""
+    config = setup.config
+    parent = run.root.absolute().parent
+    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
+    try:
+        new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
+        write_text(new.config, config_text(replace(config, out=str(run.root), overwrite=False)))
+        write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
+        left_out = {"source": domains.train.left_out, "target": domains.target.left_out}
+        write_json(new.left_out, {name: [asdict(each) for each in every] for name, every in left_out.items()})
+        views = recipe.make_views(config, setup.preprocessing)
+        write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
+        write_json(new.summary, summary)
+        if run.root.exists():
+            shutil.rmtree(run.root)
+        put_in_place(new.root, run.root)
+    finally:
+        shutil.rmtree(new.root, ignore_errors=True)
+
+
+@contextmanager
+def _only_one_that_makes(run: RunFolder) -> Iterator[None]:
+    """Makes other processes wait that are about to make a folder of this name."""
+    folder = run.root.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+        yield
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _check_free(run: RunFolder, config: TrainConfig) -> None:
+    """Refuses a folder that holds something already, unless it is a run to replace."""
+    if config.init is not None and run.root.resolve() == Path(config.init).resolve():
+        raise UserError(f"--out {run.root}: it is the run to start from; give another folder")
+    if not run.root.exists():
+        return
+    if not run.root.is_dir():
+        raise UserError(f"--out {run.root}: expected a folder, this is a file")
+    if not any(run.root.iterdir()):
+        return
+    if not config.overwrite:
+        raise UserError(
+            f"--out {run.root}: there is something already; give another folder, "
+            f"add --overwrite to replace a run, or go on with it: dalib train --resume {quoted(run.root)}"
+        )
+    with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
+        pass
+
+
+def say_data(summary: Mapping[str, Any], domains: Domains) -> None:
+    """Prints what was read: counts, classes, files that cannot be read."""
+    counts = summary["counts"]
+    labelled = counts.get("target_labelled", 0)
+    labels = f"{labelled} of them with a label to learn from" if labelled else "their labels unused if there are any"
+    if held_out := counts.get("target_held_out"):
+        labels += f", {held_out} with a label that is held out to judge the models"
+    say(
+        f"source {summary['source']}: {counts['source']} images to train on, "
+        f"{counts['source_validation']} to validate, {len(summary['classes'])} classes; "
+        f"target {summary['target']}: {counts['target']} images, {labels} "
+        f"(read in {clock(summary['seconds']['data'])})"
+    )
+    say(f"classes: {some_classes(summary['classes'])}")
+    say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
+
+
+def some_classes(names: Sequence[str], most: int = 10) -> str:
+    """Returns the first names, each in one line, and how many more there are.
+
+    >>> some_classes(["cat", "dog", "owl"], most=2)
+    'cat, dog and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(one_line, names[:most])) + more

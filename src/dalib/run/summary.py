@@ -1,0 +1,99 @@
+"""The summary of a run (summary.json), as it grows from its beginning to its end."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dalib._version import __version__
+from dalib.run.resume import contents_of, fingerprints_of, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dalib.engine.distributed import World
+    from dalib.engine.train import Trained
+    from dalib.judge.evidence import Evidence
+    from dalib.run.config import TrainConfig
+    from dalib.run.domains import Domains
+
+
+def summary_at_start(
+    config: TrainConfig, domains: Domains, device: torch.device, world: World, seconds: float
+) -> dict[str, Any]:
+    """Returns the summary before training; ``seconds`` is what it took to open the data."""
+    several = "" if world.size == 1 else f", {world.size} processes"
+    return {
+        "dalib": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": f"{describe_device(device)}{several}",
+        "status": "running",
+        "settings": settings_of(config),
+        "fingerprints": fingerprints_of(domains) if world.first else {},
+        "contents": contents_of(config) if world.first else {},
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "method": config.method,
+        "source": config.source if isinstance(config.source, str) else " + ".join(config.source),
+        "target": config.target,
+        "classes": list(domains.train.classes),
+        "counts": _counts(domains),
+        **({"ranges": dict(zip(("source", "target"), domains.ranges, strict=True))} if domains.range else {}),
+        "seconds": {"data": seconds},
+        "models": {},
+    }
+
+
+def _counts(domains: Domains) -> dict[str, int]:
+    counts = {
+        "source": len(domains.train.labels),
+        "source_validation": len(domains.validation.labels),
+        "target": len(domains.target.names),
+        "unreadable": len(domains.train.unreadable) + len(domains.target.unreadable),
+    }
+    if domains.labels is not None:
+        counts["target_labelled"] = len(domains.labels.rows)
+    if domains.held_out is not None:
+        counts["target_held_out"] = len(domains.held_out.rows)
+    return counts
+
+
+def summary_of_model(evidence: Evidence) -> dict[str, Any]:
+    """Returns the summary of one model, from its predictions for all images."""
+    accuracy = {"source_validation_accuracy": evidence.validation_accuracy} if len(evidence.labels) else {}
+    classes = evidence.target.shape[1]
+    return {
+        **accuracy,
+        "target_histogram": torch.bincount(evidence.target.argmax(dim=1), minlength=classes).tolist(),
+        "target_confidence": evidence.target.amax(dim=1).mean().item(),
+    }
+
+
+def summary_at_end(
+    config: TrainConfig,
+    trained: Mapping[str, Trained],
+    evidence: Mapping[str, Evidence],
+    judgement: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns what the end of a run adds to its summary."""
+    found: dict[str, Any] = {"status": "done", "shipped": judgement["shipped"]}
+    if len(evidence) == 2:
+        classes = [evidence[name].target.argmax(dim=1) for name in ("adapted", "source-only")]
+        found["changed"] = (classes[0] != classes[1]).float().mean().item()
+    if "adapted" in trained:
+        if config.select != "last":
+            found["kept_step"] = trained["adapted"].step
+        if trained["adapted"].stopped:
+            found["status"] = "collapsed"
+            found["stopped"] = {"step": trained["adapted"].ended, "reason": trained["adapted"].stopped}
+    return found
+
+
+def describe_device(device: torch.device) -> str:
+    """Returns the device in words: the name of a GPU, or how many threads compute on the CPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.get_num_threads()} threads"
