@@ -365,12 +365,11 @@ def test_the_second_goes_on_when_the_first_dies(tmp_path, store):
     assert "going on with a cache" in notes[1]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="flock is of POSIX")
 def test_without_locks_each_builds_its_own_and_one_is_published(images, store, monkeypatch):
     listing = listed(images)
     key = cache_key(listing, COLOUR)
-    monkeypatch.setattr(
-        files.fcntl, "flock", lambda file, how: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks"))
-    )
+    monkeypatch.setattr("fcntl.flock", lambda file, how: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
     publish = ImageCache._publish
 
     def second_wins(self, part, final, count, shape):

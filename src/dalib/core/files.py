@@ -12,12 +12,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import UserError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,37 +94,27 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[str]:
-    """``held`` by this process alone until it ends, ``busy`` or ``impossible``; the file is gone afterwards.
+    """Yields ``held`` where this process alone has the lock, else ``busy`` or ``impossible``; removes the file.
 
-    A kernel's lock ends with its process, so that nothing is left of one that was killed.
+    The operating system's lock ends with its process, so nothing is left of one that was killed.
     """
-    if fcntl is None:
+    path.touch(mode=0o644)  # raises where the folder cannot be written; behind it an error means: no locks here
+    lock = FileLock(path, mode=0o644, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield "busy"
+        return
+    except OSError:  # a file system without locks
         yield "impossible"
         return
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except BlockingIOError:
-            held = False
-        except OSError:  # a file system without locks
-            os.close(file)
-            yield "impossible"
-            return
-        if not held:
-            os.close(file)
-            yield "busy"
-            return
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                break
-        os.close(file)  # the one before us removed the file between our open and our lock
     try:
         yield "held"
     finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
+        # before the release, or it could be the next process's; Windows lets nobody remove it, and filelock does after
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 def read_json(path: Path) -> Any:
