@@ -35,6 +35,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
 import torch
 
 from dalib.core.errors import UserError
@@ -96,16 +97,17 @@ class CachedRows:
 
 
 def default_cache_folder() -> Path:
-    """``$DALIB_CACHE``, else ``dalib`` in ``$XDG_CACHE_HOME``, else ``~/.cache/dalib``, else a temporary folder.
+    """Returns ``$DALIB_CACHE``, else where the system keeps caches, else a temporary folder.
 
-    The last is for users without a home folder, as those of containers often are.
+    Caches are in ``~/.cache/dalib`` (or ``$XDG_CACHE_HOME/dalib``) on Linux, in ``~/Library/Caches/dalib`` on macOS and
+    in ``%LOCALAPPDATA%\\dalib\\Cache`` on Windows. The temporary folder is for users without a home folder, as those of
+    containers often are.
     """
     if own := os.environ.get("DALIB_CACHE"):
         return Path(os.path.expanduser(own))  # noqa: PTH111 - pathlib's raises where there is no home
-    if caches := os.environ.get("XDG_CACHE_HOME"):
-        return Path(caches) / "dalib"
-    home = os.path.expanduser("~")  # noqa: PTH111
-    return _temporary_folder() if home == "~" else Path(home) / ".cache" / "dalib"
+    if not os.environ.get("XDG_CACHE_HOME") and os.path.expanduser("~") == "~":  # noqa: PTH111
+        return _temporary_folder()
+    return platformdirs.user_cache_path("dalib", appauthor=False)
 
 
 @functools.cache
