@@ -329,13 +329,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def size_of(count: float) -> str:
-    """Bytes, to be read by people.
-
-    >>> size_of(999), size_of(1536), size_of(3 * 2**30)
-    ('999 B', '1.5 KiB', '3.0 GiB')
-    """
-    power = next((power for power in range(4) if count < 1024 ** (power + 1)), 4)
-    return f"{count:.0f} B" if power == 0 else f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

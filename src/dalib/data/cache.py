@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import torch
+from rich.filesize import decimal
 
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, locked, sync, write_json
@@ -246,7 +247,7 @@ class ImageCache:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"the disk of the cache {self.folder} became full while {listing.where} was decoded; nothing is "
-                    f"lost, the build goes on from there once {_size(_needed(listing, preprocessing))} fit. {_REMEDY}"
+                    f"lost, the build goes on from there once {decimal(_needed(listing, preprocessing))} fit. {_REMEDY}"
                 ) from error
             raise UserError(f"the cache {self.folder} cannot be written ({reason(error)}). {_REMEDY}") from error
         return _mapped(final, index, listing.paths, built=True)
@@ -332,7 +333,7 @@ class ImageCache:
         count, row = len(listing.paths), row_bytes(preprocessing)
         images, done_file = part / "images.u8", part / "done"
         done = bytearray(count)
-        if done_file.is_file() and done_file.stat().st_size == count and _size_of(images) == count * row:
+        if done_file.is_file() and done_file.stat().st_size == count and _file_size(images) == count * row:
             done = bytearray(done_file.read_bytes())
             say(f"going on with a cache that was not completed: {sum(done)} of {count} images are there")
         else:
@@ -412,8 +413,8 @@ class ImageCache:
         free = shutil.disk_usage(self.folder).free
         if needed + SPARE > free:
             raise UserError(
-                f"the decoded images of {listing.where} need {_size(needed)} in the cache {self.folder} and "
-                f"{_size(free)} are free. {_REMEDY}"
+                f"the decoded images of {listing.where} need {decimal(needed)} in the cache {self.folder} and "
+                f"{decimal(free)} are free. {_REMEDY}"
             )
 
 
@@ -448,7 +449,7 @@ def _complete(folder: Path, count: int, shape: tuple[int, int, int]) -> dict[str
             and (index["count"], index["kept"], index["shape"]) == (count, kept, list(shape))
             and len(failed) == len(index["unreadable"]) == len(set(failed))
             and all(isinstance(position, int) and 0 <= position < count for position in failed)
-            and _size_of(folder / "images.u8") == kept * channels * height * width
+            and _file_size(folder / "images.u8") == kept * channels * height * width
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -518,7 +519,7 @@ def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
     return to * row
 
 
-def _size_of(path: Path) -> int:
+def _file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
@@ -531,7 +532,3 @@ def _source_of_part(path: Path) -> str:
 
 def _is_key(name: str) -> bool:
     return len(name) == 32 and set(name) <= set("0123456789abcdef")
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
+from rich.filesize import decimal
 
 from dalib._version import __version__
-from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable, size_of
+from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
 from dalib.core.errors import (
     ImageChangedError,
     RanksLostError,
@@ -361,11 +362,11 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     entries: list[CacheEntry | FeatureEntry] = [*images.entries(), *features.entries()]
     if action == "ls":
         count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-        say(f"{images.folder}: {size_of(sum(entry.bytes for entry in entries))} in {count}")
+        say(f"{images.folder}: {decimal(sum(entry.bytes for entry in entries))} in {count}")
         for entry in entries:
             what = "images" if isinstance(entry, CacheEntry) else "features"
             state = "" if entry.complete else ", not complete"
-            say(f"  {entry.key}  {size_of(entry.bytes):>9}  {what} of {entry.source}{state}")
+            say(f"  {entry.key}  {decimal(entry.bytes):>9}  {what} of {entry.source}{state}")
         return
     known = [entry.key for entry in entries]
     unknown = [key for key in keys if key != "all" and key not in known]
@@ -376,7 +377,7 @@ def cache(action: str, keys: Sequence[str] = ()) -> None:
     of_images = {entry.key for entry in entries if isinstance(entry, CacheEntry)}
     freed = images.remove([key for key in chosen if key in of_images])
     freed += features.remove([key for key in chosen if key not in of_images])
-    say(f"removed {size_of(freed)}")
+    say(f"removed {decimal(freed)}")
 
 
 def _check_settings(config: TrainConfig, preprocessing: Preprocessing, start: Start | None, world: World) -> None:
