@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from literature import average_threshold_confidence, difference_of_confidences
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.optimize import minimize
@@ -18,12 +19,7 @@ from tasks import HELD_OUT
 
 from dalib.judge.better import Signs, signs_of, vote_ratio, votes_of
 from dalib.judge.calibrated import Calibration, calibrated_estimate, confidence_transport, room
-from dalib.judge.estimate import (
-    apply_temperature,
-    average_threshold_confidence,
-    difference_of_confidences,
-    fit_temperature,
-)
+from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
 from dalib.judge.guard import FEWEST_CLASSES, SURE, shared_representation
 from dalib.judge.scores import mutual_information

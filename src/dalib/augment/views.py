@@ -206,7 +206,9 @@ def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, t
 
 
 def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The student's view in Transfer-Learning-Library's example of self-ensembling: random crop, flip, jitter, grey.
+    """Returns the student's view in Transfer-Learning-Library's example: random crop, flip, jitter, grey.
+
+    The example's source has the same view, and its teacher :func:`photo_plain`.
 
     For rows of 256 pixels, made with ``fit='stretch'`` as the example's are, and ``size`` 224. The probability of grey
     is 0.1, torchvision's default. The jitter is linear and clamps once, so that its colours are near torchvision's and
@@ -218,13 +220,3 @@ def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) ->
         crop=RandomCrop(size, flip=True),
         colours=(ColourJitter(brightness=0.7, contrast=0.7, saturation=0.7, hue=0.5), RandomGrey(0.1)),
     )
-
-
-def tllib_source(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The source's view in Transfer-Learning-Library's example of self-ensembling, the same as its student's."""
-    return tllib_student(size, mean, std)
-
-
-def tllib_teacher(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The teacher's view in Transfer-Learning-Library's example of self-ensembling: the centre, nothing at random."""
-    return photo_plain(size, mean, std)

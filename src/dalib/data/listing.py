@@ -24,7 +24,6 @@ from dalib.core.errors import UserError
 from dalib.core.files import Unreadable
 from dalib.data.decoding import reason
 from dalib.data.folders import BESIDE, HIDDEN, doubts_about_classes, left_behind, require_classes, told, why_not_read
-from dalib.data.formats import IMAGE_ENDINGS as IMAGE_ENDINGS
 from dalib.data.formats import has_image_signature, image_endings
 from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
 from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of

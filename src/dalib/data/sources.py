@@ -24,7 +24,8 @@ from dalib.data.decoding import decode, opaque, reason, require_memory, whole_nu
 from dalib.data.depth import beyond, beyond_in_words
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.folders import folders_of_one
-from dalib.data.listing import IMAGE_ENDINGS, Listing, image_files, list_images, list_labelled
+from dalib.data.formats import IMAGE_ENDINGS
+from dalib.data.listing import Listing, image_files, list_images, list_labelled
 from dalib.data.named import (
     NAMED,
     NAMED_AS_FILES,

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dalib.judge import scores
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -137,16 +133,3 @@ def _crossed_risk(evidence: Evidence, validation: Tensor, target: Tensor) -> flo
     for part in (half, ~half):
         weights[part] = scores.density_ratio(validation[~part], target, validation[part])
     return scores.dev_risk(wrong, weights)
-
-
-def as_tensors(evidence: Evidence) -> dict[str, Tensor]:
-    """Probabilities and labels by name, to be written to a file; features are left out."""
-    tensors = {"validation": evidence.validation, "labels": evidence.labels, "target": evidence.target}
-    if evidence.student is not None:
-        tensors["student"] = evidence.student
-    return tensors
-
-
-def from_tensors(tensors: Mapping[str, Tensor]) -> Evidence:
-    """What :func:`as_tensors` gave."""
-    return Evidence(tensors["validation"], tensors["labels"], tensors["target"], tensors.get("student"))

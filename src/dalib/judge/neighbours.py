@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.judge.paired import mcnemar
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,15 +27,6 @@ class Votes:
     second: int
     differ: int
     count: int
-
-    @property
-    def chance(self) -> float:
-        """How likely so uneven a split is if the images spoke at random, each for itself; in [0, 1].
-
-        Misleads: pictures of one object speak alike, so that fewer voices are independent than are counted.
-        Source: the sign test, :func:`dalib.judge.paired.mcnemar`.
-        """
-        return mcnemar(self.first, self.second)
 
 
 def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int = 5) -> Votes:

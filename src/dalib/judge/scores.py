@@ -360,8 +360,7 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
     Returns:
         (N,) float64, each above 0, with mean near 1 where the classifier is right. Finite: the logit stops at 50.
 
-    Misleads: where the domains are separable a handful of images carries all of the weight; see
-    :func:`effective_count`.
+    Misleads: where the domains are separable a handful of images carries all of the weight.
     Raises: ValueError for what :func:`as_features` refuses or unequal D.
     Source: You et al., ICML 2019, section 3.2; Bickel et al., ICML 2007.
 
@@ -390,28 +389,6 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
         classifier.fit(((both - mean) / scale).numpy(), domain)
     logit: Tensor = torch.from_numpy(classifier.decision_function(((at - mean) / scale).numpy())).double()
     return logit.clamp(-50, 50).exp() * (len(source) / len(target))
-
-
-def effective_count(weights: Tensor) -> float:
-    r"""How many equally weighted images weigh as little noise as these, :math:`(\sum_i w_i)^2 / \sum_i w_i^2`.
-
-    Args:
-        weights: (N,) non-negative, not all 0.
-
-    Returns:
-        In [1, N]. Below about 30 an importance-weighted mean is a guess.
-
-    Misleads: it cannot see the region of the target where no source image lies at all.
-    Raises: ValueError for another shape, negative, NaN, infinite or only zero weights.
-    Source: Kong 1992 (effective sample size).
-
-    >>> effective_count(torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    2.0
-    """
-    weights = _weights(weights)
-    # by the largest first: the square of a weight of 1e200 overflows
-    weights = weights / weights.max()
-    return float(weights.sum() ** 2 / weights.square().sum())
 
 
 def dev_risk(losses: Tensor, weights: Tensor) -> float:
