@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: a live line on a terminal, plain lines elsewhere.
+"""Output of a command while it runs: a live line on a terminal, plain lines elsewhere.
 
 Everything that is printed goes through here, because standard output may be closed, full, of another encoding than the
 names of files, or an object that can do nothing but write. None of that ends a run.
@@ -43,7 +43,7 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 
 
 def describe(values: dict[str, float]) -> str:
-    """The values worth showing, in one line.
+    """Formats the values worth showing as one line.
 
     >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
     'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
@@ -148,7 +148,7 @@ def standard_streams(*, lists: bool) -> Iterator[None]:
 
 
 def _drop_rest(stream: Any) -> None:
-    """Lead the file behind a stream to nowhere: Python writes what it still buffers when it ends."""
+    """Redirects the file behind a stream to nowhere, because Python writes its buffer when it ends."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -159,7 +159,7 @@ def _drop_rest(stream: Any) -> None:
 
 
 def occupy_standard_files() -> None:
-    """Open nothing in place of the standard files that a process was started without.
+    """Opens the null device in place of each standard file that the process was started without.
 
     The next file that is opened would else get their number, and what libraries print would be written into it.
     """
@@ -173,12 +173,12 @@ def occupy_standard_files() -> None:
 
 
 def _redraws(stream: Output) -> bool:
-    """Whether a line can be written over: on a terminal, unless it says that it can't, with TERM=dumb."""
+    """Returns whether a line can be overwritten: on a terminal, unless TERM=dumb."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _bar(stream: Output, *columns: Any) -> Progress:
-    """A bar that moves, with these columns behind its own."""
+    """Returns a progress bar with these columns after its own."""
     from rich.console import Console as RichConsole  # only now: it takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
@@ -240,7 +240,7 @@ class TrainingProgress:
 
 
 class CountedProgress:
-    """Shows how far something is of which only the count is known; a context manager, called with (done, total).
+    """Shows the progress of something whose count is known; a context manager, called with (done, total).
 
     Args:
         name: what is done. Where it begins anew, for the next of several folders, the counts add up.
@@ -284,7 +284,7 @@ class CountedProgress:
 
 
 def say(text: str, file: Any = None) -> None:
-    """Prints lines, whatever is in them: names of files need not be text, and may hold what a terminal obeys.
+    """Prints lines of any content: file names need not be text, and may hold control sequences of a terminal.
 
     Args:
         file: where to, by default standard output. One that cannot be written to is no error: see :class:`Output`.
@@ -295,7 +295,7 @@ def say(text: str, file: Any = None) -> None:
 
 
 def visible(text: str) -> str:
-    r"""The text with escapes in place of what a terminal would obey, and of what is no text.
+    r"""Returns the text with escapes in place of control characters and of characters that cannot be encoded.
 
     >>> print(visible("a\x1b[2J.png"))
     a\x1b[2J.png
@@ -304,12 +304,12 @@ def visible(text: str) -> str:
 
 
 def one_line(name: str) -> str:
-    """:func:`visible`, of a name that is part of a line."""
+    """Returns a name made :func:`visible`, to be part of a line."""
     return visible(name).replace("\n", "\\n")
 
 
 def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5, *, count: int | None = None) -> None:
-    """Tell how many images cannot be read, and some of them; ``count`` where ``unreadable`` are not all."""
+    """Prints how many images cannot be read, and some of them; ``count`` if ``unreadable`` is a part of them."""
     count = len(unreadable) if count is None else count
     if not count:
         return
@@ -321,7 +321,7 @@ def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5, *, count: in
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any.
+    """Formats seconds as minutes and seconds, with hours where there are any.
 
     >>> clock(75), clock(3675)
     ('1:15', '1:01:15')

@@ -1,4 +1,4 @@
-"""Decode once: the rows of many image files as one file of uint8, which later runs map instead of decoding again.
+"""A cache of decoded images: the rows of many image files in one file of uint8, which later runs map.
 
 ::
 
@@ -85,7 +85,7 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class CachedRows:
-    """What :meth:`ImageCache.rows` gives; as :func:`dalib.data.decoding.decode` does, and where it came from."""
+    """The result of :meth:`ImageCache.rows`: that of :func:`dalib.data.decoding.decode`, and its origin."""
 
     images: Tensor
     """(K, C, size, size) uint8, mapped from the file: writing to it changes a copy in memory, not the file."""
@@ -136,7 +136,7 @@ def writable_cache_folder(wanted: Path, on_note: Callable[[str], None] | None = 
 
 @functools.cache
 def _temporary_folder() -> Path:
-    """The user's own among temporary files, the same each time; a new one where somebody else has that name."""
+    """Returns the user's folder among temporary files, the same each time; a new one if that name is taken."""
     user = os.getuid() if hasattr(os, "getuid") else None
     folder = Path(tempfile.gettempdir()) / ("dalib" if user is None else f"dalib-{user}")
     with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ def _temporary_folder() -> Path:
 
 
 def cache_key(listing: Listing, preprocessing: Preprocessing) -> str:
-    """32 hexadecimal digits. A file that is absent, or that we may not read, has a key of its own.
+    """Computes a key of 32 hexadecimal digits. A file that is absent or not permitted gives a key of its own.
 
     ``listing.whole_numbers`` counts, None as none.
     """
@@ -176,7 +176,7 @@ def _digest_of_files(listing: Listing, what: object) -> str:
 
 
 def _beginning(path: Path) -> bytes:
-    """Returns the first bytes of a file; none of one that cannot be read."""
+    """Returns the first bytes of a file; none if it cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could wait for ever
             return b""
@@ -187,7 +187,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def row_bytes(preprocessing: Preprocessing) -> int:
-    """Bytes of one image, in memory as on the disk."""
+    """Returns the bytes of one image, in memory as on the disk."""
     return preprocessing.channels * preprocessing.size**2
 
 
@@ -212,7 +212,7 @@ class ImageCache:
         on_note: Callable[[str], None] | None = None,
         threads: int | None = None,
     ) -> CachedRows:
-        """The listing's images, mapped from the cache, which is built first where there is none.
+        """Returns the listing's images, mapped from the cache, which is built first if it does not exist.
 
         Args:
             on_progress: called with (done, total) while building; not at all if there is nothing to build.
@@ -259,7 +259,7 @@ class ImageCache:
         on_progress: Callable[[int, int], None] | None = None,
         threads: int | None = None,
     ) -> tuple[WholeNumbers, ...]:
-        """:func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
+        """Returns :func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
         kept = self.folder / NUMBERS / f"{_digest_of_files(listing, [VERSION, NUMBERS])}.json"
         with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
             content = json.loads(kept.read_text(encoding="utf-8"))
@@ -272,7 +272,7 @@ class ImageCache:
         return found
 
     def entries(self) -> tuple[CacheEntry, ...]:
-        """What is in the folder, the newest first; what is being built, and left over from builds, last."""
+        """Lists the entries in the folder, the newest first; unfinished builds and remains of them come last."""
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.is_dir() and _is_key(path.name.split(".")[0]):
@@ -281,7 +281,7 @@ class ImageCache:
         return tuple(sorted(found, key=lambda entry: entry.created, reverse=True))
 
     def remove(self, keys: Iterable[str] | None = None) -> int:
-        """Remove caches by the ``key`` of their entries, None: all of them; the bytes that this gives back.
+        """Removes caches by the ``key`` of their entries, or all for None; returns the freed bytes.
 
         What a process has mapped stays readable to it. What is being built stays.
 
@@ -303,7 +303,7 @@ class ImageCache:
 
     @contextlib.contextmanager
     def _building(self, key: str, say: Callable[[str], None]) -> Iterator[Path]:
-        """The folder to build in, to nobody else for as long as this lasts."""
+        """Yields the folder to build in, locked against other processes until the block ends."""
         lock = self.folder / f"{key}.lock"
         with locked(lock, wait=False) as state:
             if state == "held":
@@ -329,7 +329,7 @@ class ImageCache:
         say: Callable[[str], None],
         threads: int | None,
     ) -> None:
-        """Fill ``part`` as far as it is not: images.u8 without the unreadable ones, and index.json."""
+        """Completes ``part``: images.u8 without the unreadable ones, and index.json."""
         count, row = len(listing.paths), row_bytes(preprocessing)
         images, done_file = part / "images.u8", part / "done"
         done = bytearray(count)
@@ -438,7 +438,7 @@ def _whole_numbers_from(values: list[Any], paths: Sequence[Path]) -> WholeNumber
 
 
 def _complete(folder: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
-    """The index of a cache that is whole, with a row of ``shape`` for each of ``count`` files but the unreadable."""
+    """Reads the index of a whole cache, with a row of ``shape`` for all ``count`` files but the unreadable ones."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         failed = [position for position, text in index["unreadable"] if isinstance(text, str)]
@@ -496,7 +496,7 @@ def _open_to_write(path: Path) -> Iterator[int]:
 
 
 def _write_at(file: int, content: bytes, offset: int) -> None:
-    """All of it. Not through a mapping: where a write fails on a full disk, a mapping kills the process."""
+    """Writes all of it. It uses no mapping: where a write fails on a full disk, a mapping kills the process."""
     view = memoryview(content)
     while view:
         written = os.pwrite(file, view, offset)
@@ -510,7 +510,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
-    """Move the rows behind each gap forwards; the bytes that are left."""
+    """Moves the rows behind each gap forwards; returns the remaining bytes."""
     to = min(gaps)
     for position in range(to, count):
         if position not in gaps:

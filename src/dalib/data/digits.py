@@ -60,7 +60,7 @@ WRITTEN: dict[int, tuple[float, list[list[list[tuple[float, float]]]]]] = {
 
 
 def render_digits(count: int, seed: int) -> tuple[Bytes, Labels]:
-    """``count`` digits drawn by a random pen: images (N, 8, 8) uint8 and labels (N,) int64, the same for one seed.
+    """Draws ``count`` digits with a random pen: images (N, 8, 8) uint8 and labels (N,) int64, the same for one seed.
 
     Classes are balanced to within one image, and fonts within a class as well; the order is random.
     """
@@ -86,7 +86,7 @@ def render_digits(count: int, seed: int) -> tuple[Bytes, Labels]:
 
 
 def handwritten_digits() -> tuple[Bytes, Bytes, Labels]:
-    """(1200, 8, 8) uint8 to train on, (597, 8, 8) uint8 held out, and the (597,) int64 labels of the latter."""
+    """Returns (1200, 8, 8) uint8 to train on, (597, 8, 8) uint8 held out, and the (597,) int64 labels of the latter."""
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.images))
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)
@@ -107,7 +107,7 @@ def printed_strokes() -> Floats:
 
 
 def polyline_points(lines: list[list[tuple[float, float]]]) -> Floats:
-    """Polylines -> (POINTS, 3) rows of x, y, half-width, evenly spaced along their whole length."""
+    """Samples polylines: (POINTS, 3) rows of x, y, half-width, evenly spaced along their whole length."""
     starts = np.concatenate([np.asarray(line, np.float64)[:-1] for line in lines])
     ends = np.concatenate([np.asarray(line, np.float64)[1:] for line in lines])
     until = np.cumsum(np.hypot(*(ends - starts).T))
@@ -120,7 +120,7 @@ def polyline_points(lines: list[list[tuple[float, float]]]) -> Floats:
 
 
 def bend(xy: Floats, rng: np.random.Generator) -> Floats:
-    """Hand-drawn versions of strokes, (N, P, 2) -> (N, P, 2), every one bent by a smooth random map of its own."""
+    """Bends strokes as by hand, (N, P, 2) -> (N, P, 2), each by a smooth random map of its own."""
     count = len(xy)
 
     def normal(scale: float, *shape: int) -> Floats:
@@ -139,7 +139,7 @@ def bend(xy: Floats, rng: np.random.Generator) -> Floats:
 
 
 def draw(xy: Floats, radius: Floats) -> Mask:
-    """Ink along points (N, P, 2) with pen radii (N, P), its bounding box stretched: (N, HEIGHT, WIDTH) bool."""
+    """Draws ink along points (N, P, 2) with pen radii (N, P), its bounding box stretched: (N, HEIGHT, WIDTH) bool."""
     low = (xy - radius[..., None]).min(axis=1)
     high = (xy + radius[..., None]).max(axis=1)
     size = high - low
@@ -154,7 +154,7 @@ def draw(xy: Floats, radius: Floats) -> Mask:
 
 
 def neighbours(ink: Mask, dilate: bool) -> Mask:
-    """Dilate (or erode) bitmaps (N, H, W) by the four neighbours; the outside counts as background (or as ink)."""
+    """Dilates (or erodes) bitmaps (N, H, W) by the four neighbours; the outside counts as background (or as ink)."""
     padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)), constant_values=not dilate)
     parts = [ink, padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
     changed: Mask = np.logical_or.reduce(parts) if dilate else np.logical_and.reduce(parts)
@@ -162,7 +162,7 @@ def neighbours(ink: Mask, dilate: bool) -> Mask:
 
 
 def normalise_bitmaps(ink: Mask) -> Bytes:
-    """NIST's normalisation after the stretch: (N, HEIGHT, WIDTH) bitmaps to (N, 8, 8) ink, 0 to 255.
+    """Normalises bitmaps (N, HEIGHT, WIDTH) as NIST does after the stretch, to (N, 8, 8) ink, 0 to 255.
 
     Erode above 412 pixels of ink (again above 560), dilate below 256 (again below 108), shear so that the leftmost ink
     near the top and near the bottom is in one column, count ink in blocks of 4x4 (0 to 16), scale the counts to 255.

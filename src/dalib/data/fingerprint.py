@@ -1,4 +1,4 @@
-"""Whether data are still what they were."""
+"""Fingerprints of data, to detect changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOKED_AT = 256
 
 
 def fingerprint(rows: Rows, names: Sequence[str], labels: Tensor | None = None) -> str:
-    """32 hexadecimal digits of the number of rows, their names without folders, their labels, and pixels of some.
+    """Computes 32 hexadecimal digits from the number of rows, names without folders, labels, and pixels of some rows.
 
     An image that is added, removed, renamed, reordered or labelled anew shows; so does another way to scale images. One
     that is changed in place shows if it is among the 256 that are looked at. A folder that is moved does not show.

@@ -1,4 +1,4 @@
-"""What folders are, by their names: classes, parts of a data set, or what programs leave behind.
+"""Meaning of folders by their names: classes, parts of a data set, or what programs leave behind.
 
 Files and folders that are not used are listed with the reason, and told in one line.
 """
@@ -49,12 +49,12 @@ _MOST_TOLD = 10
 
 
 def left_behind(name: str) -> str:
-    """Returns what a folder of this name is that holds no images of the user's; empty for any other."""
+    """Returns the kind of a folder of this name that holds no images of the user's; empty for any other."""
     return LEFT_BEHIND.get(name.lower(), HIDDEN if name.startswith(".") else "")
 
 
 def why_not_read(ending: str) -> str:
-    """Returns the reason why a file with this ending, in lower case, is not read."""
+    """Returns why a file with this ending, in lower case, is not read."""
     if not ending:
         return NO_ENDING
     remedy = remedy_for(ending)
@@ -62,7 +62,7 @@ def why_not_read(ending: str) -> str:
 
 
 def told(where: str | Path, left_out: Sequence[Unreadable]) -> str:
-    """Returns one line about the files and folders that are not used; empty where there is nothing to tell.
+    """Describes the unused files and folders in one line; empty if there are none.
 
     Hidden files count if they have an image's ending; those that systems leave everywhere, such as .DS_Store, are
     listed and not told.
@@ -102,7 +102,7 @@ def _counted(endings: Counter[str]) -> str:
 
 
 def require_classes(root: Path, folders: Sequence[Path], argument: str, known: Sequence[str] = ()) -> None:
-    """Refuses folders that are the parts of a data set, train and test, and not its classes.
+    """Raises an error for folders that are parts of a data set, train and test, and not its classes.
 
     Args:
         folders: in ``root``, those that would be classes.
@@ -143,7 +143,7 @@ def require_classes(root: Path, folders: Sequence[Path], argument: str, known: S
 
 
 def doubts_about_classes(root: Path, inside: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Returns a sentence if every class folder holds folders of the same names, which may be the classes.
+    """Returns a warning if every class folder holds folders of the same names, which may be the classes.
 
     Args:
         inside: the names of the folders in each class folder.
@@ -159,7 +159,7 @@ def doubts_about_classes(root: Path, inside: Mapping[str, Sequence[str]]) -> tup
 
 
 def folders_of_one(root: Path) -> str:
-    """Returns what to give instead of a folder with a single folder in it that holds the classes; empty if unknown."""
+    """Returns the path to give instead of a folder whose only folder holds the classes; empty if unknown."""
     found = [name for name in _folders_in(root) if not left_behind(name)]
     if len(found) != 1 or len(classes := _folders_in(root / found[0])) < 2:
         return ""

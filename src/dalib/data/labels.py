@@ -1,4 +1,4 @@
-"""A list of labels that a person gave to some of the target's images, matched to rows of the target by name.
+"""A person's labels of some target images, matched to rows of the target by name.
 
 A CSV file with the columns ``path`` and ``label``; rows without a label, or with what stands for none, such as NaN,
 are not labelled yet. ``dalib query`` adds the columns ``stratum`` and ``population``, which say how the images were
@@ -56,14 +56,14 @@ class TargetLabels:
     """The size of each stratum in the file, also of those without a label."""
 
     def taken(self, chosen: Tensor) -> TargetLabels:
-        """Returns a part of them, as if the others were not in the file; ``chosen`` are positions (m,) or (n,) bool."""
+        """Returns a part of the labels, as if the file had no others; ``chosen`` are positions (m,) or (n,) bool."""
         strata = None if self.strata is None else self.strata[chosen]
         rows = self.rows[chosen]
         return replace(self, rows=rows, labels=self.labels[chosen], listed=len(rows), strata=strata)
 
 
 def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels | None]:
-    """Returns the labels to learn from, and those to judge by, which training must not see.
+    """Splits labels into those to learn from and those to evaluate on, which training must not see.
 
     Every fifth label is held out, of each stratum and class alike, where there are at least 50; else none. Equal seeds
     hold out the same images.
@@ -83,7 +83,7 @@ def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels
 def read_target_labels(
     file: str | Path, names: Sequence[str], classes: Sequence[str], target: str, *, argument: str
 ) -> TargetLabels:
-    """The labels in a CSV file, by row of the target.
+    """Reads the labels in a CSV file, by row of the target.
 
     Args:
         names: of the target's images, by row; the file's paths are these, or relative to the target's folder.
@@ -149,7 +149,7 @@ def read_target_labels(
 
 
 def _row_of(path: str, found: Mapping[str, int]) -> int | None:
-    """Returns the row of a path of a list, in the spelling it has, or without spaces at its ends, ./ and the like."""
+    """Returns the row of a listed path, as it is spelled, or without spaces at its ends, ./ and the like."""
     for name in (path, key_of(path)):
         for each in (name, os.path.normpath(name)):
             if (row := found.get(each)) is not None:
@@ -160,7 +160,7 @@ def _row_of(path: str, found: Mapping[str, int]) -> int | None:
 def _label_and_class(
     fields: Mapping[str, Any], line: int, refuse: Refuse, known: Classes, classes: Sequence[str]
 ) -> tuple[str, int | None]:
-    """Returns a row's label, empty for an image without one, and the position of the class that it names, if any."""
+    """Returns a row's label, empty for an unlabelled image, and the position of its class, if any."""
     label = label_in(fields, line, refuse)
     position = known.find(label) if isinstance(label, str) else None
     if position is None and is_missing(label) and str(label).lower() not in map(str.lower, classes):
@@ -169,7 +169,7 @@ def _label_and_class(
 
 
 def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
-    r"""Rows by what a list may call them: the name, as it is or as a file of text has it, or relative to the target.
+    r"""Maps the names that a list may use to rows: as it is, as a text file spells it, or relative to the target.
 
     Each of them also as :func:`dalib.data.spelling.key_of` has it, where that means one row alone.
 
@@ -192,7 +192,7 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
 
 
 def is_query(data: str) -> bool:
-    """Whether this is a list that ``dalib query`` wrote, by its columns."""
+    """Returns whether ``dalib query`` wrote this list, by its columns."""
     if not data.lower().endswith(".csv") or not Path(data).is_file():
         return False
     with Path(data).open("rb") as file:  # spreadsheets put a line before the header

@@ -1,4 +1,4 @@
-"""Which image files a user points at, without decoding one: class folders, any folder, or a list in CSV or JSON lines.
+"""Lists of image files, without decoding one: class folders, any folder, or a list in CSV or JSON lines.
 
 A list has the columns ``path`` and, for labelled images, ``label``, the name of the class::
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files and, where they are wanted, their classes."""
+    """Image files and, if labelled, their classes."""
 
     where: str
     """What the user pointed at."""
@@ -63,7 +63,7 @@ class Listing:
 def list_labelled(
     where: str | Path, *, argument: str, allow_outside: bool = False, known: Sequence[str] = ()
 ) -> Listing:
-    """The labelled images of a folder with a folder for each class, at any depth in it, or of a list.
+    """Lists the labelled images of a folder with a folder for each class, at any depth in it, or of a list.
 
     Args:
         argument: what errors name, such as ``--source``.
@@ -112,7 +112,7 @@ def list_labelled(
 
 
 def _look_beside(root: Path, found: _Found) -> int:
-    """Lists what lies beside class folders; returns how many images do."""
+    """Lists files beside class folders; returns how many of them are images."""
     loose = 0
     for each in sorted(root.iterdir()):
         if each.is_dir():
@@ -129,7 +129,7 @@ def _look_beside(root: Path, found: _Found) -> int:
 
 
 def list_images(where: str | Path, *, argument: str, allow_outside: bool = False) -> Listing:
-    """Every image below a folder, in the order of the paths, or of a list; without labels, whatever is there.
+    """Lists every image below a folder, in the order of the paths, or of a list; labels are ignored.
 
     Args:
         argument, allow_outside: as for :func:`list_labelled`.
@@ -151,7 +151,7 @@ def list_images(where: str | Path, *, argument: str, allow_outside: bool = False
 def list_names(
     where: str | Path, *, argument: str, allow_outside: bool = False
 ) -> tuple[list[str], tuple[Unreadable, ...], tuple[str, ...]]:
-    """The paths of :func:`list_images` as text, its ``unreadable`` and its ``notes``; errors as there.
+    """Returns the paths of :func:`list_images` as text, its ``unreadable`` and its ``notes``; raises the same errors.
 
     A path as text takes a quarter of the memory of a :class:`Path`, which tells when there are millions.
     """
@@ -177,7 +177,7 @@ def _no_image(path: Path, argument: str, found: _Found) -> UserError:
 
 
 def class_folders(root: Path, *, argument: str) -> list[Path]:
-    """The folders in ``root`` that would be its classes, sorted.
+    """Returns the folders in ``root`` that would be its classes, sorted.
 
     Raises:
         UserError: ``root`` cannot be read.
@@ -189,7 +189,7 @@ def class_folders(root: Path, *, argument: str) -> list[Path]:
 
 
 def image_files(root: Path) -> Iterator[Path]:
-    """Files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loop of them.
+    """Lists files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loops.
 
     A file without any ending counts if it begins as an image does.
     """
@@ -197,7 +197,7 @@ def image_files(root: Path) -> Iterator[Path]:
 
 
 class _Found:
-    """What a walk comes across beside images."""
+    """Other files and folders in a walk through images."""
 
     def __init__(self) -> None:
         self.unreadable: list[Unreadable] = []
@@ -221,7 +221,7 @@ class _Found:
         classes: tuple[str, ...] | None = None,
         notes: Sequence[str] = (),
     ) -> Listing:
-        """Returns the listing of what was found, with one line about what is not used."""
+        """Returns the listing of the found files, with one line about unused ones."""
         line = told(root, self.left_out)
         every = (*notes, line) if line else tuple(notes)
         unreadable, left_out = tuple(self.unreadable), tuple(self.left_out)
@@ -328,7 +328,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
 
 
 def _are_two_files(first: str, second: str) -> bool:
-    """Returns whether names that are compared as equal are spelled differently and belong to two files."""
+    """Returns whether names that compare as equal are spelled differently and belong to two files."""
     try:
         return first != second and not os.path.samefile(first, second)  # noqa: PTH121 - of text
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a user points at, brought to rows of uint8 images: folders, lists, named data sets, arrays, data sets in memory.
+"""Opens what a user names as rows of uint8 images: folders, lists, named data sets, arrays, data sets in memory.
 
 Labels come from the source's folder names, or from its list. A target's folders are read as a heap of images, whatever
 their names, and its labels, if it has any, are not kept.
@@ -83,7 +83,7 @@ _RENDERED = 12_000
 
 @dataclass(frozen=True)
 class UnlabelledImages:
-    """Images of the target: there is no field for labels."""
+    """Images of the target; there is no field for labels."""
 
     images: Rows
     """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
@@ -96,7 +96,7 @@ class UnlabelledImages:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images of the source, or of a labelled set to evaluate on."""
+    """Images of the source, or of a labelled evaluation set."""
 
     images: Rows
     """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
@@ -110,7 +110,7 @@ class LabelledImages:
 
 
 class ReadingOptions(TypedDict, total=False):
-    """What the functions here that open data have in common, each with the default of :class:`Reading`."""
+    """Options that the open functions share, each with the default of :class:`Reading`."""
 
     strict: bool
     root: str | Path | None
@@ -125,7 +125,7 @@ class ReadingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Reading:
-    """How everything of one call is read; :func:`open_source` says what the options are.
+    """Options of one call; :func:`open_source` describes them.
 
     Attributes:
         argument: the argument that errors name.
@@ -152,7 +152,7 @@ def open_source(
     partner: Any = None,
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
-    """The labelled source, or several: their images one after the other, their classes united by name.
+    """Opens the labelled source, or several: their images one after the other, their classes united by name.
 
     Args:
         where: one of these, or a list of them:
@@ -229,7 +229,7 @@ def open_target(
     partner: Any = None,
     **options: Unpack[ReadingOptions],
 ) -> UnlabelledImages:
-    """The unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
+    """Opens the unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
 
     Args:
         where: as for :func:`open_source`, but labels are neither needed nor kept: a folder may be flat, a list may have
@@ -281,7 +281,8 @@ def open_labelled(
     argument: str = "--data",
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
-    """A labelled set to judge a model with ``classes`` on: ``digits-held-out``, a named set, class folders or a list.
+    """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders or
+    a list.
 
     Labels are positions in the model's ``classes``, matched by name; classes may be missing. For a model of the classes
     that CIFAR-10 and STL-10 share, images of these two that are of another class are left out.
@@ -330,7 +331,7 @@ def open_labelled(
 def listing_of(
     where: str, *, argument: str, labelled: bool, root: str | Path | None = None, allow_outside: bool = False
 ) -> Listing | None:
-    """The image files behind a name or path, without decoding one; None for what is no files.
+    """Lists the image files of a name or path, without decoding one; None if it has no files.
 
     Raises:
         UserError: as :func:`open_source` and :func:`open_target` of files.
@@ -354,7 +355,7 @@ def _mnist_m(folder: Path, argument: str, *, labelled: bool) -> Listing:
 
 
 def _each(where: Any, argument: str) -> list[Any]:
-    """One or several things to open; a list of them is several, and so is a tuple of names."""
+    """Returns the things to open as a list; a list of them is several, and so is a tuple of names."""
     names = isinstance(where, tuple) and all(isinstance(each, str | os.PathLike) for each in where)
     several = list(where) if isinstance(where, list) or names else [where]
     if not several:
@@ -379,7 +380,7 @@ def _shared(where: str, partner: Any) -> bool:
 
 
 def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImages:
-    """The parts one after the other, with all of their classes, sorted by name unless there is only one part."""
+    """Concatenates the parts, with all of their classes, sorted by name unless there is only one part."""
     if len(parts) == 1:
         return parts[0]
     classes, positions = united([part.classes for part in parts])
@@ -395,7 +396,9 @@ def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImag
 
 
 def _joined(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
-    """The rows of all parts. What is mapped or streamed is not loaded for it, and a mapped tensor does not tell."""
+    """Concatenates the rows of all parts. It loads nothing that is mapped or streamed; a mapped tensor looks like any
+    other.
+    """
     tensors = [part for part in parts if isinstance(part, Tensor)]
     return torch.cat(tensors) if cache == "ram" and len(tensors) == len(parts) else Concatenated(parts)
 
@@ -406,7 +409,7 @@ def _refuse_test_set(name: str, argument: str) -> None:
 
 
 def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
-    """A named set with its own classes, or, ``shared``, those that CIFAR-10 and STL-10 have in common."""
+    """Opens a named set with its own classes, or, if ``shared``, with those that CIFAR-10 and STL-10 have in common."""
     preprocessing, argument, root = reading.preprocessing, reading.argument, data_root(reading.root)
     if name not in NAMED_AS_FILES:
         arrays = read_arrays(name, root, argument=argument, download=reading.download, shared=shared)
@@ -426,7 +429,7 @@ def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
 def read_folder(
     where: str | Path, preprocessing: Preprocessing, *, argument: str, **options: Unpack[ReadingOptions]
 ) -> UnlabelledImages:
-    """Every image below a folder, in the order of the paths; folder names mean nothing. Or the images of a list.
+    """Reads every image below a folder, in the order of the paths, or of a list; folder names mean nothing.
 
     The options are those of :func:`open_source` that files have a use for.
     """
@@ -463,7 +466,7 @@ def _read_unlabelled(listing: Listing, reading: Reading) -> UnlabelledImages:
 
 
 def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
-    """Images, their positions in the listing, their names and the others; at least one image."""
+    """Reads images, their positions in the listing, their names and the unreadable ones; at least one image."""
     images, kept, unreadable = _rows_of_files(listing, reading)
     if not len(kept):
         raise UserError(
@@ -474,7 +477,7 @@ def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[
 
 
 def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Images, their positions in the listing and everything unreadable; with ``strict`` nothing may be."""
+    """Reads images, their positions in the listing and the unreadable ones; with ``strict`` none may be unreadable."""
     for note in listing.notes:
         if reading.on_note is not None:
             reading.on_note(note)
@@ -512,7 +515,7 @@ def with_whole_numbers(
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> Listing:
-    """The listing with what its files hold of whole numbers beyond 8 bits, unless that is known already."""
+    """Returns the listing with its files' whole numbers beyond 8 bits, looked up unless they are known."""
     if listing.whole_numbers is not None:
         return listing
     if cache == "disk":
@@ -523,7 +526,7 @@ def with_whole_numbers(
 
 
 def _tell_beyond(listing: Listing, reading: Reading) -> None:
-    """Tell how many images have values outside of the range that they are read with."""
+    """Prints how many images have values outside of the range that they are read with."""
     black_white = reading.preprocessing.range
     if black_white is None or reading.on_note is None:
         return
@@ -532,7 +535,7 @@ def _tell_beyond(listing: Listing, reading: Reading) -> None:
 
 
 def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Rows that are decoded when asked for, of the files that can be: the same rows as those of the other policies."""
+    """Returns rows that are decoded on access, of the readable files: the same rows as with the other policies."""
     preprocessing, size = reading.preprocessing, reading.preprocessing.size
     digests, kept, unreadable = digests_of(
         listing.paths, preprocessing, on_progress=reading.on_progress, threads=reading.threads
@@ -544,7 +547,7 @@ def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[U
 
 
 def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """(N, 1 or 3, H, W) uint8 -> (N, C, size, size) uint8, equal to what files with these pixels become.
+    """Converts (N, 1 or 3, H, W) uint8 to (N, C, size, size) uint8, equal to the result for files with these pixels.
 
     Images that only need their channel repeated, or nothing, do not go through PIL one by one.
 
@@ -566,7 +569,7 @@ def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
 
 
 def _open_object(where: Any, reading: Reading) -> LabelledImages:
-    """Arrays with labels, or a data set of images and labels."""
+    """Opens arrays with labels, or a data set of images and labels."""
     if isinstance(where, tuple) and len(where) == 2:
         images, labels = where
         pixels = _channels_first(images, reading.argument)
@@ -588,7 +591,7 @@ def _open_object(where: Any, reading: Reading) -> LabelledImages:
 
 
 def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
-    """The images alone; labels are not looked at."""
+    """Opens the images alone; labels are not read."""
     if isinstance(where, tuple) and len(where) == 2:
         where = where[0]
     if isinstance(where, np.ndarray | Tensor):
@@ -601,7 +604,7 @@ def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
 
 
 class _Items:
-    """A data set of any kind as images and labels by number; each item is asked for once."""
+    """A data set of any kind as images and labels by number; each item is read once."""
 
     def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
         self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
@@ -614,12 +617,12 @@ class _Items:
         return self._image(item)
 
     def label(self, position: int) -> Any:
-        """Of an item whose image was asked for; None if it has none."""
+        """Returns the label of an item whose image was read; None if it has none."""
         return self._labels[position]
 
 
 def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
-    """A data set of torch or of Hugging Face; of one that is not to be ``labelled``, no label is looked at.
+    """Wraps a data set of torch or Hugging Face; without ``labelled``, no label is read.
 
     Raises:
         UserError: something else, or no or several columns of images.
@@ -664,7 +667,7 @@ def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
 
 
 def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
-    """Every item through ``preprocessing.pixels``; what a data set cannot give is listed as an unreadable file is."""
+    """Applies ``preprocessing.pixels`` to every item; failed items are listed like unreadable files."""
     preprocessing, size = reading.preprocessing, reading.preprocessing.size
     require_memory(items.count * preprocessing.channels * size * size)
     rows = np.empty((items.count, preprocessing.channels, size, size), np.uint8)
@@ -686,7 +689,7 @@ def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tup
 
 
 def picture_of(image: Any) -> Image.Image:
-    """A PIL image, array or tensor as a PIL image that is opaque: what a data set calls an image.
+    """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image.
 
     Raises:
         ValueError: another type, shape or scale.
@@ -718,7 +721,7 @@ def picture_of(image: Any) -> Image.Image:
 
 
 def _channels_first(images: Any, argument: str) -> np.ndarray:
-    """(N, C, H, W) uint8 of an array or tensor in one of the three layouts.
+    """Converts an array or tensor in one of the three layouts to (N, C, H, W) uint8.
 
     Raises:
         UserError: another type, no images, or a shape that is none of them, or two.
@@ -754,7 +757,7 @@ def _channels_first(images: Any, argument: str) -> np.ndarray:
 def _labels_of(
     labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """(N,) int64 and the names of the classes.
+    """Returns (N,) int64 labels and the names of the classes.
 
     Raises:
         UserError: not one for each image, neither whole numbers nor names, a missing one, or a number that is no class.

@@ -1,4 +1,4 @@
-"""Which images a step sees, and the batch made of them: pure functions of the step, with no state to save."""
+"""The order of images and the batches made of them: pure functions of the step, with no state to save."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> Tensor:
-    """The images of one step: (batch,) int64 in [0, size), each image once an epoch, in an order new each epoch.
+    """Returns the images of one step: (batch,) int64 in [0, size), each image once an epoch, in a new order each epoch.
 
     Batches are always full and run across the end of an epoch. With several ranks, the batches of one step together are
     the batch that a single rank would see with ``batch * world``.
@@ -42,7 +42,7 @@ def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world
 
 
 def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
-    """Where a random permutation of [0, size), chosen by ``key``, takes the positions; int64 -> int64, same shape.
+    """Applies the random permutation of [0, size) chosen by ``key`` to positions; int64 -> int64, same shape.
 
     A Feistel network permutes the next power of four above ``size``; values that land outside walk on until they are
     inside, so that what is left is a permutation of [0, size).
@@ -138,7 +138,7 @@ class TwoDomainStream:
         return indices_at(step, size, self.batch, derive_seed(self.seed, domain), self.rank, self.world)
 
     def _rows(self, rows: Rows, indices: Tensor) -> Tensor:
-        """Rows on the device, without making the host wait for it."""
+        """Returns rows on the device, without making the host wait for it."""
         if isinstance(rows, Tensor) and rows.device.type == self.device.type:
             return rows[_sent(indices, self.device)]
         return _sent(rows[indices], self.device)
@@ -152,7 +152,7 @@ class TwoDomainStream:
 
 
 def _placed(rows: Rows, device: torch.device) -> Rows:
-    """The images once, as uint8, on a GPU if they take at most a quarter of its free memory: nothing to send later."""
+    """Returns the images as uint8, on a GPU if they take at most a quarter of its free memory."""
     if device.type != "cuda":
         return rows
     free, _ = torch.cuda.mem_get_info(device)
@@ -160,7 +160,7 @@ def _placed(rows: Rows, device: torch.device) -> Rows:
 
 
 def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
-    """Rows on a device, of a tensor or of some of its rows, if they take at most so many bytes; else as they are."""
+    """Moves rows to a device, all or a selection, if they take at most that many bytes; else returns them unchanged."""
     tensor = rows.rows if isinstance(rows, Selected) else rows
     if not isinstance(tensor, Tensor) or not len(rows) or tensor[:1].nbytes * len(rows) > at_most:
         return rows
@@ -171,7 +171,7 @@ def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
-    """``values`` on the device. Only a copy from pinned memory leaves the host free to go on."""
+    """Copies ``values`` to the device. Only a copy from pinned memory leaves the host free to go on."""
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals that end a process: the first lets the step end and be saved, the next stops at once."""
+"""Handling of Ctrl-C and of termination signals: the first lets the step end and be saved, the next stops at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class StopRequests:
-    """Listens for signals; a context manager. What had been ignored, such as SIGHUP under nohup, stays ignored.
+    """Listens for signals; a context manager. Signals that were ignored, such as SIGHUP under nohup, stay ignored.
 
     Attributes:
         signal: the number of the signal that came, if one did.
@@ -41,7 +41,9 @@ class StopRequests:
 
     @contextmanager
     def at_a_step(self) -> Iterator[StopRequests]:
-        """In here, the first signal only sets :attr:`signal`: whoever trains asks for it between two steps."""
+        """Defers stopping in the block: the first signal only sets :attr:`signal`, which the loop reads between two
+        steps.
+        """
         self._patient = True
         try:
             yield self

@@ -10,7 +10,7 @@ from dalib.judge.scores import as_validation
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    """Counts (C, C) int64, a row for each true class and a column for each predicted one.
+    """Counts images (C, C) int64 by true class (rows) and predicted class (columns).
 
     Args:
         labels: (N,) int64 in [0, C).
@@ -44,7 +44,7 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
 
 
 def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str, float | None]]:
-    """Is confidence accuracy? Images sorted by confidence into bins of equal width.
+    """Computes accuracy and mean confidence of images that are sorted by confidence into bins of equal width.
 
     Args:
         p: (N, C) probabilities.

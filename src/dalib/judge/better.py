@@ -1,4 +1,4 @@
-"""Which of several models of one target is better, as a probability, from signs that need no target label."""
+"""The probability that one of several models of a target is better, from signs that need no target label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signs:
-    """How one model's labelling of the target fits its surroundings; higher is better for each.
+    """Scores of how one model's labelling of the target fits its surroundings; higher is better for each.
 
     Attributes:
         neighbours: :func:`dalib.judge.signs.neighbour_agreement`.

@@ -61,7 +61,7 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the two signs become an accuracy and an interval, for one kind of model.
+    """The fit that turns the two signs into an accuracy and an interval, for one kind of model.
 
     Attributes:
         constant, transport, heads: coefficients of the logit of the accuracy.

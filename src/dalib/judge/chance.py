@@ -1,4 +1,4 @@
-"""Whether a model has learnt anything at all: its accuracy on labelled images against that of guessing."""
+"""The test whether a model has learnt anything: its accuracy on labelled images against that of guessing."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def guessing_rate(labels: Tensor, predicted: Tensor) -> float:
 
 
 def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
-    """Whether a model's accuracy on these images is not better than chance; never so for fewer than 20 images.
+    """Returns whether a model's accuracy on these images is no better than chance; False for fewer than 20 images.
 
     Chance is :func:`guessing_rate`, with at most 5% of guesses as good (:func:`chance_of`).
 

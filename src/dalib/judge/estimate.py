@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AccuracyEstimate:
-    """An estimate of an accuracy, in words as in numbers: never a measurement."""
+    """An estimate of an accuracy, with its interval and a flag; never a measurement."""
 
     value: float
     """The estimate, in [0, 1]; NaN where there is nothing to estimate from."""
@@ -49,7 +49,8 @@ class AccuracyEstimate:
     """Why it is not reliable; empty where it is."""
 
     def __str__(self) -> str:
-        """
+        """Formats the estimate for people, with the reason if it is not reliable.
+
         >>> print(AccuracyEstimate(0.9, 0.85, 0.93, "calibrated", reliable=True, reason=""))
         estimated 90.0% (85.0% to 93.0%, calibrated, no target labels)
         """
@@ -58,7 +59,7 @@ class AccuracyEstimate:
 
 
 def fit_temperature(validation: Tensor, labels: Tensor) -> float:
-    r"""The temperature T that makes the source's probabilities honest, by likelihood.
+    r"""Fits the temperature T that calibrates the probabilities of the source, by likelihood.
 
     .. math:: \arg\min_T -\frac1N \sum_i \log softmax(\log p^i / T)_{y_i} + \frac{(1/T - 1)^2}{2N}
 
@@ -86,7 +87,7 @@ def fit_temperature(validation: Tensor, labels: Tensor) -> float:
 
 
 def apply_temperature(p: Tensor, temperature: float) -> Tensor:
-    r"""Probabilities at another temperature, :math:`softmax(\log p / T)`; (N, C) -> (N, C) float64.
+    r"""Computes probabilities at another temperature, :math:`softmax(\log p / T)`; (N, C) -> (N, C) float64.
 
     Above 1 flattens, below 1 sharpens; the predicted class stays. Misleads: as :func:`fit_temperature`.
     Raises: ValueError for a temperature not above 0 or what ``as_probabilities`` refuses.
@@ -101,7 +102,8 @@ def apply_temperature(p: Tensor, temperature: float) -> Tensor:
 
 
 def expected_calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> float:
-    r"""How far confidence is from accuracy, :math:`\sum_b \frac{n_b}{N} |acc_b - conf_b|` over bins of equal width.
+    r"""Computes :math:`\sum_b \frac{n_b}{N} |acc_b - conf_b|` over bins of equal width: how far confidence is from
+    accuracy.
 
     Returns:
         In [0, 1]; LOWER is better.
@@ -176,7 +178,8 @@ def estimate_class_accuracy(
 def proxy_a_distance(
     source_features: Tensor, target_features: Tensor, *, folds: int = 5, most: int = 2000, seed: int = 0
 ) -> float:
-    r"""How well a linear classifier tells the domains apart, :math:`2 (1 - 2 \epsilon)` with cross-validated error.
+    r"""Computes how well a linear classifier separates the domains, :math:`2 (1 - 2 \epsilon)` with cross-validated
+    error.
 
     Logistic regression on standardised features, as many images of each domain, at most ``most``, drawn by the seed.
 
@@ -213,6 +216,6 @@ def proxy_a_distance(
 
 
 def _bootstrap_counts(generator: np.random.Generator, size: int, count: int) -> Array:
-    """(size, count): how often each image is drawn in each resample."""
+    """Draws (size, count) numbers: how often each image is in each resample."""
     drawn = generator.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
     return np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)

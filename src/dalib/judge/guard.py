@@ -1,4 +1,4 @@
-"""Whether a training collapses while it runs, and which of two finished models to select, without a target label."""
+"""Checks without a target label: does a training collapse, and which of two finished models is to be selected."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RISE, FALL = 0.1, 0.2
 
 
 def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None = None) -> str:
-    """Why training should stop, in words; empty where there is no sign.
+    """Returns why training should stop, as a sentence; empty where there is no sign of collapse.
 
     Each sign has to hold at two evaluations in a row, because one alone can be a bad moment:
 
@@ -94,7 +94,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
 
 @dataclass(frozen=True)
 class Comparison:
-    """Source-only and adapted, without a target label.
+    """The comparison of source-only and adapted without a target label.
 
     Attributes:
         better: adapted or source-only, the model to select.
@@ -183,7 +183,7 @@ def compare(
 
 
 def shared_representation(models: Sequence[Evidence]) -> Representation | None:
-    """Returns the features of several models side by side, each standardised; None where one of them has none.
+    """Returns the features of several models side by side, each standardised; None if one of them has none.
 
     Features lean to the model that they were trained with; side by side they lean to none more than to another.
     """
@@ -198,14 +198,14 @@ def shared_representation(models: Sequence[Evidence]) -> Representation | None:
 
 
 def _side_by_side(features: Sequence[Tensor]) -> Tensor:
-    """Features (N, D) of several networks, weighed equally whatever their width."""
+    """Concatenates features (N, D) of several networks, weighted equally whatever their width."""
     return torch.cat([standardized(each) / math.sqrt(each.shape[1]) for each in features], dim=1)
 
 
 def _reasons(
     before: Scored, after: Scored, classes: Sequence[str], signs: Mapping[str, Signs], votes: Votes | None
 ) -> tuple[str, ...]:
-    """What was seen, a sentence each."""
+    """Returns the reasons for the selection, a sentence each."""
     found = []
     if signs:
         one, other = signs["adapted"], signs["source-only"]
@@ -244,7 +244,7 @@ def _told(votes: Votes) -> str:
 
 
 def lost_classes(before: Evidence, after: Evidence) -> list[int]:
-    """The classes that a model from before predicts for the target and this one does not, or hardly.
+    """Returns the classes that an earlier model predicts for the target and this one does not, or hardly.
 
     By :func:`dalib.judge.scores.class_vanishing`, with the shares that the model from before predicts, plus half an
     image for each class.

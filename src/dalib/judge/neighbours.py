@@ -1,4 +1,4 @@
-"""What the images that look alike say of two models, without a label."""
+"""Votes of similar images for one of two models, without a label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Votes:
-    """For which of two models the target speaks.
+    """Numbers of target images that vote for each of two models.
 
     Attributes:
         first, second: the images that speak for each.
@@ -30,7 +30,7 @@ class Votes:
 
 
 def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int = 5) -> Votes:
-    r"""For which of two models the images speak on which they differ.
+    r"""Counts the votes of nearest neighbours for either model on the images that the two classify differently.
 
     Where both models name the same class, they are most often right. So each image on which they differ looks, among
     those on which they agree, at the k nearest of the one class and the k nearest of the other, and speaks for the
@@ -90,7 +90,7 @@ def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, n
 
 
 def _to_class(closeness: Tensor, agreed: Tensor, asked: Tensor, neighbours: int) -> Tensor:
-    """How close each row of ``closeness`` is to the nearest columns of the class that it asks for.
+    """Computes how close each row of ``closeness`` is to the nearest columns of the class that it asks for.
 
     Args:
         closeness: (differ, agree).

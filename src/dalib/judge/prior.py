@@ -1,4 +1,4 @@
-"""The classes' shares in the unlabelled target, estimated under label shift.
+"""The class prior of the unlabelled target, estimated under label shift.
 
 All assume that only the shares of the classes changed, and not what a class looks like: :math:`p_t(x \\mid y) =
 p_s(x \\mid y)`. Between real domains that holds at best for a model whose adapted errors are alike in both, so take
@@ -25,7 +25,8 @@ Array = NDArray[np.float64]
 
 
 def project_to_simplex(values: Tensor) -> Tensor:
-    r"""The nearest distribution in Euclidean distance, :math:`\arg\min_{u \ge 0, \sum u = 1} \Vert u - v \Vert_2`.
+    r"""Computes the nearest distribution in Euclidean distance, :math:`\arg\min_{u \ge 0, \sum u = 1} \Vert u - v
+    \Vert_2`.
 
     Args:
         values: (C,) finite numbers.
@@ -118,7 +119,7 @@ def rlls(
 
 
 class _LeastSquares:
-    r"""The least of :math:`\Vert J w - \mu \Vert^2 + s^2 \Vert w - 1 \Vert^2`, w >= 0, for one pull s after another.
+    r"""The minimum of :math:`\Vert J w - \mu \Vert^2 + s^2 \Vert w - 1 \Vert^2`, w >= 0, for one pull s after another.
 
     One decomposition serves them all where no weight would be negative; else each is solved with an active set.
     """
@@ -140,7 +141,8 @@ class _LeastSquares:
 
 
 def cautious_shares(validation: Tensor, labels: Tensor, target: Tensor, *, least: float = 0.2) -> Tensor:
-    r"""The estimate that a training may lean on: :func:`rlls`, with no class below a share of what uniform gives it.
+    r"""Estimates the class prior for a training: :func:`rlls`, with at least a part of its uniform share for each
+    class.
 
     .. math:: (1 - \lambda) u + \lambda / C
 
@@ -174,7 +176,7 @@ def cautious_shares(validation: Tensor, labels: Tensor, target: Tensor, *, least
 
 
 def _joint(validation: Tensor, labels: Tensor) -> Array:
-    """P(predicted c, true d) at [c, d]; one made-up image, recognised, for each class that the labels lack."""
+    """Computes P(predicted c, true d) at [c, d], with one made-up correct image for each class without a label."""
     num_classes = validation.shape[1]
     pairs = validation.argmax(dim=1) * num_classes + labels
     counts = torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes).double()

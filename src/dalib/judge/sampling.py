@@ -1,4 +1,4 @@
-r"""Which target images to label, so that a few labels tell accuracies without bias; and what the labels then tell.
+r"""The choice of target images to label for unbiased accuracies from few labels, and the estimates from these labels.
 
 The design is stratified: images on which two models agree, and those on which they differ, each cut into strata by
 what the models expect of themselves; in each stratum a simple random sample. Where models agree they are right alike,
@@ -45,7 +45,7 @@ UNSEEN = 1e-9
 
 @dataclass(frozen=True)
 class Sample:
-    """Images to label, in random order: whoever stops early has labelled a random part."""
+    """Images to label, in random order: if labelling stops early, the labelled part is random too."""
 
     rows: Integers
     """(n,) numbers of the images in the target."""
@@ -56,7 +56,7 @@ class Sample:
 
     @property
     def weights(self) -> Numbers:
-        """(n,) how many images of the target each one stands for: 1 / its probability to be chosen."""
+        """The number (n,) of target images that each one stands for: 1 / its probability to be chosen."""
         drawn = {stratum: int((self.strata == stratum).sum()) for stratum in self.population}
         return np.array([self.population[each] / drawn[each] for each in self.strata.tolist()])
 
@@ -76,7 +76,7 @@ class LabelledEstimate:
 
 
 def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> Sample:
-    r"""The images to label: stratified, with more images where labels tell more.
+    r"""Draws the images to label: a stratified sample with more images where labels reduce more variance.
 
     Stratum h with weights :math:`s_i` of its images gets a share :math:`n_h \propto \sum_{i \in h} s_i` of the labels,
     at least two. Of one model, :math:`s_i^2 = c_i (1 - c_i)`; of two,
@@ -149,7 +149,7 @@ def estimate_mean(
     values: tuple[int, ...] = (0, 1),
     z: float = 1.959964,
 ) -> LabelledEstimate:
-    r"""The mean of an outcome over the target from the labelled images of its strata, with its 95% interval.
+    r"""Estimates the mean of an outcome over the target from labelled images of its strata, with its 95% interval.
 
     .. math:: \hat m = \sum_h \frac{N_h}{N} \bar x_h, \qquad
               \frac{(\hat m - m)^2}{\sum_h (N_h / N)^2 \operatorname{Var}_m(x_h) / n_h'} \le z^2
@@ -216,7 +216,7 @@ def estimate_difference(
     population: Mapping[int, int],
     agreeing: int = 0,
 ) -> LabelledEstimate:
-    """How much more accurate the first model is than the second, in [-1, 1].
+    """Estimates how much more accurate the first model is than the second, in [-1, 1].
 
     Args:
         first, second: (n,) which model is right, of images of the strata given.
@@ -253,7 +253,7 @@ def estimate_difference(
 def score_interval(
     counts: Numbers, sizes: Numbers, weights: Numbers, values: Numbers, z: float = 1.959964
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Value and both ends of the interval of :func:`estimate_mean`, for any number of samples at once.
+    """Computes value and both ends of the interval of :func:`estimate_mean`, for any number of samples at once.
 
     Args:
         counts: (..., H, K) how often each value was seen in each stratum; each stratum at least once.
@@ -294,7 +294,7 @@ def score_interval(
 
 
 def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
-    """Mean and its variance under the likeliest shares that the multiplier of the mean gives; shapes (...).
+    """Computes the mean and its variance under the likeliest shares that the multiplier gives; shapes (...).
 
     Shares are q_k = x_k / (l + m w v_k), the l of each stratum such that they sum to 1.
     """
@@ -315,7 +315,7 @@ def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Num
 
 
 def _least_of_rare(seen: Numbers, known: Numbers) -> Numbers:
-    """What of a rare outcome's estimated share is sure, where it was seen 1 to 3 times: 5% of a Poisson are above.
+    """Returns the certain part of a rare outcome's estimated share, seen 1 to 3 times: the 5% quantile of a Poisson.
 
     ``known`` is the share of images that are labelled: of them nothing is in doubt.
     """
@@ -325,7 +325,7 @@ def _least_of_rare(seen: Numbers, known: Numbers) -> Numbers:
 
 
 def _agreeing_and_differing(p: Numbers, q: Numbers) -> list[tuple[Integers, Numbers, Numbers]]:
-    """Rows, what they are sorted by, and their spread; no group without rows."""
+    """Returns rows, sorting key and spread of the images on which models agree and differ; no empty group."""
     same = p.argmax(axis=1) == q.argmax(axis=1)
     groups: list[tuple[Integers, Numbers, Numbers]] = []
     if same.any():
@@ -346,7 +346,7 @@ def _doubted(confidence: Numbers) -> Numbers:
 
 
 def _shared_out(count: int, sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """``count`` shared out in proportion: at least LEAST to each as far as they go, none more than its size."""
+    """Distributes ``count`` in proportion: at least LEAST to each as far as they go, and no more than its size."""
     given = [0] * len(sizes)
     for turn in range(LEAST):
         for number in sorted(range(len(sizes)), key=lambda each: -shares[each]):

@@ -1,4 +1,4 @@
-"""Which of several models of the same target, without a target label: checkpoints of one run, and whole runs."""
+"""Selection among models of the same target without a target label: checkpoints of one run, and whole runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Much, because adapting may cost the source a lot while the target gains: 94% to 
 
 
 def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
-    """The score of a training's last checkpoint: the class correlation of its predictions, where the source is known.
+    """Returns the class correlation of a training's last checkpoint, or minus infinity if it lost the source.
 
     Args:
         course: the metrics so far; lines of evaluations have the scores of
@@ -41,7 +41,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
 
 
 def ranked(scores: Sequence[Mapping[str, float]], agreements: Sequence[float], failed: Sequence[bool]) -> list[int]:
-    """Positions of R runs on the same target, the best first; those that failed come last.
+    """Returns the positions of R runs on the same target, the best first; those that failed come last.
 
     Args:
         scores: of each run, ``target_class_ami`` or, where a run has none, ``target_corr_c`` for all of them.

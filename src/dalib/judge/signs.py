@@ -1,4 +1,4 @@
-"""How well a model's labelling of the target fits what a representation shows that the model has not trained.
+"""Signs of how well a model's labelling of the target fits a representation that the model has not trained.
 
 Each sign is a pure function of the predicted classes and a :class:`dalib.judge.structure.Structure`, and fails in its
 own way. :mod:`dalib.judge.better` weighs them.
@@ -48,7 +48,7 @@ def kappa(first: Tensor, second: Tensor, num_classes: int) -> float:
 
 
 def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
-    """Computes how well predicted classes follow the representation: kappa with the majority of the nearest neighbours.
+    """Computes how well predicted classes follow the representation: kappa with the majority of nearest neighbours.
 
     Args:
         predicted: (M,) int64 in [0, C).
@@ -65,7 +65,7 @@ def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
 
 
 def names_kept(predicted: Tensor, reference: Tensor) -> float:
-    r"""Computes how clearly each predicted class keeps its name in the eyes of the source-only model.
+    r"""Computes how clearly the source-only model recognises each predicted class under its name.
 
     The source-only model may be wrong on most images and biased to some classes, and still lean, on the mean over a
     group of images, to that group's class rather than to another one. With z the log-probabilities of the source-only
@@ -134,7 +134,7 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
 
 
 def head_agreement(predicted: Tensor, heads: Tensor) -> float:
-    """Computes how often a model names the same class as heads that were trained apart from it, the mean over them.
+    """Computes how often, on average, a model predicts the same class as heads that were trained separately.
 
     Args:
         predicted: (M,) int64.

@@ -1,4 +1,4 @@
-"""Forward passes of a frozen network, faster than the network's own: for features that are computed once."""
+"""Fast forward passes of a frozen network, for features that are computed once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FEW_BATCHES = 16  # below that, choosing costs about as much as it saves
 
 @dataclass(frozen=True)
 class FastInference:
-    """Calls a network without gradients: images (N, C, H, W) -> what the network gives in evaluation mode."""
+    """Calls a network without gradients: images (N, C, H, W) -> the network's output in evaluation mode."""
 
     network: Callable[[Tensor], Tensor]
     chunk: int | None
@@ -47,7 +47,7 @@ def fast_inference(
     tolerance: float = 1e-3,
     known: tuple[str, int | None] | None = None,
 ) -> FastInference:
-    """The fastest of some ways to call ``model`` in evaluation mode that agrees with the plain one.
+    """Returns the fastest way to call ``model`` in evaluation mode whose output agrees with the plain one.
 
     On a CPU, batch normalisation is folded into the convolutions before it, padding of TensorFlow's kind into their
     kernels, and convolution and activation are one call of oneDNN; a batch goes through in small parts, which stay in
@@ -104,7 +104,7 @@ def fast_inference(
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in evaluation mode with batch normalisation and SAME padding folded into the convolutions.
+    """Returns a copy in evaluation mode with batch normalisation and SAME padding folded into the convolutions.
 
     Args:
         model: float, on the device of ``example``; is not changed.
@@ -135,7 +135,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def with_static_padding(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in evaluation mode for images of one size, with SAME padding folded into the convolutions' kernels.
+    """Returns a copy in evaluation mode for images of one size, with SAME padding folded into the kernels.
 
     Args:
         model: float, on the device of ``example``; is not changed.
@@ -152,7 +152,7 @@ _NOTHING = nn.Identity()
 
 
 class _OfOneSize:
-    """The fused network for the size that it was made for, and the plain one for others."""
+    """The fused network for the size that it was made for, and the plain one for other sizes."""
 
     def __init__(self, fused: nn.Module, plain: nn.Module, size: tuple[int, int]) -> None:
         self.fused, self.plain, self.size = fused, plain, size
@@ -224,7 +224,7 @@ def _fused(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _make_padding_static(convolution: nn.Conv2d, height: int, width: int) -> None:
-    """Pad a convolution of TensorFlow's kind evenly, for one size of image.
+    """Pads a convolution of TensorFlow's kind evenly, for one size of image.
 
     Where one more pixel is needed at the bottom and right, the kernel gets zeros at its top and left instead: a copy
     of the maps with a border costs more.
@@ -250,7 +250,7 @@ def _places(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:
 
 
 def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
-    """Those whose weight is used as it is; the names are those of torch and timm."""
+    """Returns the convolutions whose weight is used unchanged, by the names of torch and timm."""
     return [
         module
         for module in model.modules()
@@ -263,7 +263,7 @@ def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
 
 
 def _input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Conv2d, Sequence[int]]:
-    """Of the convolutions that are called once, in the order of the calls."""
+    """Returns the input shapes of convolutions that are called once, in the order of the calls."""
     shapes: dict[nn.Conv2d, list[Sequence[int]]] = {}
 
     def note(module: nn.Module, args: Any) -> None:
@@ -275,7 +275,7 @@ def _input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Conv2d, Sequence
 
 
 def _followed_by(model: nn.Module, example: Tensor, kinds: Any) -> list[tuple[nn.Conv2d, Any]]:
-    """Pairs of a convolution and the module of these kinds that was given its output, each called once."""
+    """Returns pairs of a convolution and the module of these kinds that gets its output, each called once."""
     made_by: dict[int, nn.Module] = {}
     kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
     pairs: list[tuple[nn.Conv2d, nn.Module]] = []
@@ -325,7 +325,7 @@ def _agree(output: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 
 def _seconds(call: Callable[[Tensor], Tensor], example: Tensor, times: int = 2) -> float:
-    """The quickest of some calls: other processes make single ones slower, never quicker."""
+    """Measures the fastest of some calls: other processes make single calls slower, never faster."""
     found = []
     for _ in range(times):
         start = time.perf_counter()
