@@ -37,6 +37,7 @@ SHOWN = (
     ("images_per_second", "images/s", "{:,.0f}"),
 )
 PLAIN_LINES = 20
+MOST_UNREADABLE = 5  # that are listed
 
 # What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -308,16 +309,16 @@ def one_line(name: str) -> str:
     return visible(name).replace("\n", "\\n")
 
 
-def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5, *, count: int | None = None) -> None:
+def say_unreadable(unreadable: Sequence[Unreadable], *, count: int | None = None) -> None:
     """Prints how many images cannot be read, and some of them; ``count`` if ``unreadable`` is a part of them."""
     count = len(unreadable) if count is None else count
     if not count:
         return
     say(f"skipped {count} image{'s' if count > 1 else ''} that cannot be read:")
-    for each in unreadable[:most]:
+    for each in unreadable[:MOST_UNREADABLE]:
         say(f"  {one_line(each.path)}: {one_line(each.reason)}")
-    if count > most:
-        say(f"  and {count - most} more")
+    if count > MOST_UNREADABLE:
+        say(f"  and {count - MOST_UNREADABLE} more")
 
 
 def clock(seconds: float) -> str:

@@ -332,8 +332,38 @@ class ImageCache:
         """Completes ``part``: images.u8 without the unreadable ones, and index.json."""
         count, row = len(listing.paths), row_bytes(preprocessing)
         images, done_file = part / "images.u8", part / "done"
+        done = self._begin(part, listing, row, say)
+        with _open_to_write(images) as file:
+            os.truncate(file, count * row)
+            if not done_file.exists():
+                _write_whole(done_file, bytes(done))
+            with _open_to_write(done_file) as marks:
+                unreadable = _decode_missing(file, marks, done, listing, preprocessing, on_progress, threads)
+            if unreadable:
+                done_file.unlink()  # rows move now: a build that is killed here begins anew
+                os.truncate(file, _close_gaps(file, {position for position, _ in unreadable}, count, row))
+            os.fsync(file)
+        kept = count - len(unreadable)
+        write_json(
+            part / "index.json",
+            {
+                "version": VERSION,
+                "source": listing.where,
+                "count": count,
+                "kept": kept,
+                "shape": list(_shape(preprocessing)),
+                "bytes": kept * row,
+                "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+                "unreadable": unreadable,
+            },
+        )
+        sync(part / "index.json")
+
+    def _begin(self, part: Path, listing: Listing, row: int, say: Callable[[str], None]) -> bytearray:
+        """Makes the folder of a build, or takes over the one of a killed build; returns a byte for each file."""
+        count, done_file = len(listing.paths), part / "done"
         done = bytearray(count)
-        if done_file.is_file() and done_file.stat().st_size == count and _file_size(images) == count * row:
+        if done_file.is_file() and done_file.stat().st_size == count and _file_size(part / "images.u8") == count * row:
             done = bytearray(done_file.read_bytes())
             say(f"going on with a cache that was not completed: {sum(done)} of {count} images are there")
         else:
@@ -341,58 +371,7 @@ class ImageCache:
         self._require_disk((count - sum(done)) * row, listing)
         part.mkdir(exist_ok=True)
         write_json(part / "source.json", listing.where)
-        unreadable: list[list[Any]] = []
-        with _open_to_write(images) as file:
-            os.truncate(file, count * row)
-            if not done_file.exists():
-                _write_whole(done_file, bytes(done))
-
-            def store(position: int) -> Exception | None:
-                try:
-                    pixels = read_pixels(listing.paths[position], preprocessing)
-                except Exception as error:  # every failure is listed, none stops the build
-                    return error
-                _write_at(file, pixels.tobytes(), position * row)
-                return None
-
-            missing = [position for position in range(count) if not done[position]]
-            finished = count - len(missing)
-            with (
-                pillow_warnings_as_errors(),
-                ThreadPoolExecutor(threads or os.cpu_count()) as pool,
-                _open_to_write(done_file) as marks,
-            ):
-                for first in range(0, len(missing), CHUNK):
-                    chunk = missing[first : first + CHUNK]
-                    for position, error in zip(chunk, pool.map(store, chunk), strict=True):
-                        finished += 1
-                        if error is None:
-                            done[position] = 1
-                        else:  # not marked: a resumed build looks again, and has the reason
-                            unreadable.append([position, reason(error)])
-                        if on_progress is not None:
-                            on_progress(finished, count)
-                    os.fsync(file)
-                    _write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
-                    os.fsync(marks)
-            if unreadable:
-                done_file.unlink()  # rows move now: a build that is killed here begins anew
-                os.truncate(file, _close_gaps(file, {position for position, _ in unreadable}, count, row))
-            os.fsync(file)
-        write_json(
-            part / "index.json",
-            {
-                "version": VERSION,
-                "source": listing.where,
-                "count": count,
-                "kept": count - len(unreadable),
-                "shape": list(_shape(preprocessing)),
-                "bytes": (count - len(unreadable)) * row,
-                "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-                "unreadable": unreadable,
-            },
-        )
-        sync(part / "index.json")
+        return done
 
     def _publish(self, part: Path, final: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any]:
         for name in ("done", "source.json"):
@@ -507,6 +486,46 @@ def _write_whole(path: Path, content: bytes) -> None:
     with _open_to_write(path) as file:
         _write_at(file, content, 0)
         os.fsync(file)
+
+
+def _decode_missing(
+    file: int,
+    marks: int,
+    done: bytearray,
+    listing: Listing,
+    preprocessing: Preprocessing,
+    on_progress: Callable[[int, int], None] | None,
+    threads: int | None,
+) -> list[list[Any]]:
+    """Decodes missing rows into ``file`` and marks them; returns position and reason of the unreadable ones."""
+    count, row = len(done), row_bytes(preprocessing)
+
+    def store(position: int) -> Exception | None:
+        try:
+            pixels = read_pixels(listing.paths[position], preprocessing)
+        except Exception as error:  # every failure is listed, none stops the build
+            return error
+        _write_at(file, pixels.tobytes(), position * row)
+        return None
+
+    missing = [position for position in range(count) if not done[position]]
+    finished = count - len(missing)
+    unreadable: list[list[Any]] = []
+    with pillow_warnings_as_errors(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for first in range(0, len(missing), CHUNK):
+            chunk = missing[first : first + CHUNK]
+            for position, error in zip(chunk, pool.map(store, chunk), strict=True):
+                finished += 1
+                if error is None:
+                    done[position] = 1
+                else:  # not marked: a resumed build looks again, and has the reason
+                    unreadable.append([position, reason(error)])
+                if on_progress is not None:
+                    on_progress(finished, count)
+            os.fsync(file)
+            _write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
+            os.fsync(marks)
+    return unreadable
 
 
 def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:

@@ -121,21 +121,9 @@ def read_target_labels(
             raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
         given[row] = line, label, position
         if designed:
-            stratum, size = (_whole(str(fields[name]), name, line, refuse) for name in ("stratum", "population"))
-            if stratum >= len(names):  # strata are counted in an array
-                raise refuse(line, f"stratum: expected a number below {len(names)}, got {fields['stratum']!r}")
-            if population.setdefault(stratum, size) != size:
-                raise refuse(line, f"stratum {stratum} has {size} images here and {population[stratum]} before")
-            stratum_of[row] = stratum
+            stratum_of[row] = _stratum(fields, line, refuse, population, len(names))
     if unknown:
-        mistakes = "; ".join(
-            f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MOST_MISTAKES]
-        )
-        more = f" and {len(unknown) - MOST_MISTAKES} more" if len(unknown) > MOST_MISTAKES else ""
-        raise UserError(
-            f"{argument} {file}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
-            "or nothing for an image without a label"
-        )
+        raise _unknown_classes(unknown, f"{argument} {file}", classes)
     labelled = {row: position for row, (_, _, position) in given.items() if position is not None}
     if not labelled:
         raise UserError(f"{argument} {file}: no label in it; write the class of each image into the column label")
@@ -145,6 +133,32 @@ def read_target_labels(
         len(given),
         torch.tensor([stratum_of[row] for row in labelled]) if designed else None,
         population if designed else None,
+    )
+
+
+def _stratum(
+    fields: Mapping[str, Any],
+    line: int,
+    refuse: Refuse,
+    population: dict[int, int],
+    images: int,
+) -> int:
+    """Returns the stratum of a row, and enters its size into ``population``."""
+    stratum, size = (_whole(str(fields[name]), name, line, refuse) for name in ("stratum", "population"))
+    if stratum >= images:  # strata are counted in an array
+        raise refuse(line, f"stratum: expected a number below {images}, got {fields['stratum']!r}")
+    if population.setdefault(stratum, size) != size:
+        raise refuse(line, f"stratum {stratum} has {size} images here and {population[stratum]} before")
+    return stratum
+
+
+def _unknown_classes(unknown: Sequence[tuple[int, str]], where: str, classes: Sequence[str]) -> UserError:
+    """Returns the error about labels, by line, that are no class."""
+    mistakes = "; ".join(f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MOST_MISTAKES])
+    more = f" and {len(unknown) - MOST_MISTAKES} more" if len(unknown) > MOST_MISTAKES else ""
+    return UserError(
+        f"{where}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
+        "or nothing for an image without a label"
     )
 
 

@@ -35,8 +35,7 @@ def extract_features(
     device: torch.device,
     seed: int,
     batch: int = 32,
-    into: Tensor | None = None,
-    start: int = 0,
+    begun: tuple[Tensor, int] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row.
@@ -47,13 +46,14 @@ def extract_features(
         rows: uint8 images.
         views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its place in
             the list and the batch.
-        into: where to write, (N, V, D) float16; new memory by default.
-        start: the first row, a multiple of ``batch``; those before it are in ``into`` already.
+        begun: (N, V, D) float16 to write into, and how many of its rows are there, a multiple of ``batch``; new
+            memory by default.
         on_batch: called with the number of rows done.
 
     No gradient is kept. Half precision: its error is far below the spread between views, and it halves the disk.
     """
     count = len(rows)
+    into, start = begun or (None, 0)
     with torch.inference_mode():
         for first in range(start, count, batch):
             indices = torch.arange(first, first + batch).clamp_(max=count - 1)

@@ -169,17 +169,29 @@ def compare(
         )
         return found("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),))
     reasons = _reasons(source_only, adapted, classes, signs, votes) if enough else ()
+    return found(*_verdict(probability), reasons)
+
+
+def _verdict(probability: float) -> tuple[str, Outcome, str]:
+    """Returns the better model, the outcome and the headline, from the probability that the adapted model is better."""
     if probability <= 1 - SURE:
-        headline = f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}"
-        return found("source-only", "hurt", headline, reasons)
+        return (
+            "source-only",
+            "hurt",
+            f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}",
+        )
     better = "adapted" if probability >= 0.5 else "source-only"
     if probability >= SURE:
-        headline = (
-            f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}"
+        return (
+            better,
+            "helped",
+            f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}",
         )
-        return found(better, "helped", headline, reasons)
-    headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
-    return found(better, "unclear", headline, reasons)
+    return (
+        better,
+        "unclear",
+        f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one",
+    )
 
 
 def shared_representation(models: Sequence[Evidence]) -> Representation | None:

@@ -102,6 +102,14 @@ def rlls(
     if joint.sum() == 0:  # every validation image is taken for a class that none of them has
         return torch.from_numpy(shares)
     joint /= joint.sum()
+    weights = _regularised_weights(joint, wanted, regularisation)
+    found = joint.sum(axis=0) * (1 + trust * (weights - 1))
+    shares[seen] = rest * found / found.sum()
+    return torch.from_numpy(shares)
+
+
+def _regularised_weights(joint: Array, wanted: Array, regularisation: float) -> Array:
+    """Minimises the objective of :func:`rlls`; returns 1 + theta."""
     ones, solved = np.ones(len(wanted)), _LeastSquares(joint, wanted)
     weights = ones
     # each norm is the least of (its square / s + s) / 2 over s > 0: alternate between the scales s and least squares
@@ -113,9 +121,7 @@ def rlls(
         weights = solved(pull)
         if float(np.abs(weights - before).max()) < 1e-7:
             break
-    found = joint.sum(axis=0) * (1 + trust * (weights - 1))
-    shares[seen] = rest * found / found.sum()
-    return torch.from_numpy(shares)
+    return weights
 
 
 class _LeastSquares:

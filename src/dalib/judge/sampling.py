@@ -118,18 +118,7 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
             raise ValueError(f"other: expected the shape of target, {p.shape}, got {q.shape}")
         groups = _agreeing_and_differing(p, q)
     count = min(count, len(p))
-    total = sum(float(spread.sum()) for _, _, spread in groups)
-    wanted_in_all = min(count / LABELS_PER_STRATUM, MOST_STRATA)
-    strata: list[tuple[Integers, float]] = []
-    for rows, order, spread in groups:
-        wanted = max(1, round(wanted_in_all * float(spread.sum()) / total))
-        sorted_rows = np.argsort(order, kind="stable")
-        ends = spread[sorted_rows].cumsum()
-        # the middle of each image's share decides, so that no cut depends on rounding at an end
-        part = np.floor((ends - spread[sorted_rows] / 2) / ends[-1] * wanted).astype(np.int64)
-        for number in np.unique(part):
-            chosen = sorted_rows[part == number]
-            strata.append((rows[chosen], float(spread[chosen].sum())))
+    strata = _cut_into_strata(groups, count)
     sizes = _shared_out(count, [len(rows) for rows, _ in strata], [share for _, share in strata])
     generator = np.random.default_rng(seed)
     drawn = [generator.permutation(rows)[:size] for (rows, _), size in zip(strata, sizes, strict=True)]
@@ -147,7 +136,6 @@ def estimate_mean(
     strata: Sequence[int] | Integers,
     population: Mapping[int, int],
     values: tuple[int, ...] = (0, 1),
-    z: float = 1.959964,
 ) -> LabelledEstimate:
     r"""Estimates the mean of an outcome over the target from labelled images of its strata, with its 95% interval.
 
@@ -166,7 +154,6 @@ def estimate_mean(
         population: the size of every stratum, also of those without a labelled image, which count from the smallest
             to the largest possible: value leaves them out, and is then no longer unbiased.
         values: what an outcome can be, ascending.
-        z: 1.96 for 95%.
 
     Returns:
         All in the range of ``values``.
@@ -185,11 +172,7 @@ def estimate_mean(
     >>> estimate.value, round(estimate.low, 3), estimate.high, estimate.unlabelled
     (1.0, 0.363, 1.0, 0.5)
     """
-    outcomes, strata = np.asarray(outcomes, dtype=np.int64), np.asarray(strata, dtype=np.int64)
-    if outcomes.shape != strata.shape or outcomes.ndim != 1:
-        raise ValueError(f"strata: expected one for each of {outcomes.shape} outcomes, got {strata.shape}")
-    if not np.isin(outcomes, values).all() or not np.isin(strata, list(population)).all():
-        raise ValueError(f"outcomes, strata: expected outcomes of {values} in strata of {sorted(population)}")
+    outcomes, strata = _checked_outcomes(outcomes, strata, population, values)
     total = sum(population.values())
     seen = [stratum for stratum in population if (strata == stratum).any()]
     counts = np.array([[int(((strata == s) & (outcomes == v)).sum()) for v in values] for s in seen], dtype=np.float64)
@@ -201,7 +184,7 @@ def estimate_mean(
     if not seen:
         return LabelledEstimate(math.nan, least, most, 0, 1.0)
     value, low, high = (
-        float(each) for each in score_interval(counts, sizes, sizes / total, np.array(values, dtype=np.float64), z)
+        float(each) for each in score_interval(counts, sizes, sizes / total, np.array(values, dtype=np.float64))
     )
     low, high = low + unlabelled * least, high + unlabelled * most
     value /= 1 - unlabelled
@@ -293,6 +276,21 @@ def score_interval(
     return value, np.minimum(ends[0], value), np.maximum(ends[1], value)
 
 
+def _checked_outcomes(
+    outcomes: Sequence[int] | Integers,
+    strata: Sequence[int] | Integers,
+    population: Mapping[int, int],
+    values: tuple[int, ...],
+) -> tuple[Integers, Integers]:
+    """Returns outcomes and strata as arrays, or raises the errors of :func:`estimate_mean` about them."""
+    outcomes, strata = np.asarray(outcomes, dtype=np.int64), np.asarray(strata, dtype=np.int64)
+    if outcomes.shape != strata.shape or outcomes.ndim != 1:
+        raise ValueError(f"strata: expected one for each of {outcomes.shape} outcomes, got {strata.shape}")
+    if not np.isin(outcomes, values).all() or not np.isin(strata, list(population)).all():
+        raise ValueError(f"outcomes, strata: expected outcomes of {values} in strata of {sorted(population)}")
+    return outcomes, strata
+
+
 def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
     """Computes the mean and its variance under the likeliest shares that the multiplier gives; shapes (...).
 
@@ -322,6 +320,23 @@ def _least_of_rare(seen: Numbers, known: Numbers) -> Numbers:
     count = np.maximum(seen, 1)
     least: Numbers = known + (1 - known) * chi2.ppf(0.05, 2 * count) / 2 / count
     return np.where((seen >= 1) & (seen <= RARE), least, 1.0)
+
+
+def _cut_into_strata(groups: Sequence[tuple[Integers, Numbers, Numbers]], count: int) -> list[tuple[Integers, float]]:
+    """Cuts groups into strata that get about as many of ``count`` labels; returns rows and summed spread of each."""
+    total = sum(float(spread.sum()) for _, _, spread in groups)
+    wanted_in_all = min(count / LABELS_PER_STRATUM, MOST_STRATA)
+    strata: list[tuple[Integers, float]] = []
+    for rows, order, spread in groups:
+        wanted = max(1, round(wanted_in_all * float(spread.sum()) / total))
+        sorted_rows = np.argsort(order, kind="stable")
+        ends = spread[sorted_rows].cumsum()
+        # the middle of each image's share decides, so that no cut depends on rounding at an end
+        part = np.floor((ends - spread[sorted_rows] / 2) / ends[-1] * wanted).astype(np.int64)
+        for number in np.unique(part):
+            chosen = sorted_rows[part == number]
+            strata.append((rows[chosen], float(spread[chosen].sum())))
+    return strata
 
 
 def _agreeing_and_differing(p: Numbers, q: Numbers) -> list[tuple[Integers, Numbers, Numbers]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CHUNKS = (2, 4)
 _TRIED = 16  # images that a choice is made on
+_TOLERANCE = 1e-3  # the largest difference to the plain network, as a share of the largest output
 _FEW_BATCHES = 16  # below that, choosing costs about as much as it saves
 
 
@@ -44,7 +45,6 @@ def fast_inference(
     example_shape: Sequence[int],
     *,
     images: int | None = None,
-    tolerance: float = 1e-3,
     known: tuple[str, int | None] | None = None,
 ) -> FastInference:
     """Returns the fastest way to call ``model`` in evaluation mode whose output agrees with the plain one.
@@ -59,7 +59,6 @@ def fast_inference(
         example_shape: (N, C, H, W) of the calls to come. Other N are taken as well, and other H and W by the plain
             network alone.
         images: how many will go through in all; for a few batches nothing is tried. None for many.
-        tolerance: the largest difference allowed, as a share of the largest output.
         known: variant and chunk of a choice that was made before, taken again if it still agrees. Two ways give numbers
             that differ in their last bits, and which is faster may change with what else the machine does: to get the
             same numbers again, keep the choice.
@@ -83,24 +82,23 @@ def fast_inference(
     few = images is not None and images < _FEW_BATCHES * batch and known is None
     if few or known == ("plain", None) or not _can_be_fused(plain):
         return alone
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=generator)
+    example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=torch.Generator().manual_seed(0))
     try:
         fused = _fused(plain, example[:1])
         expected = alone(example)
         chunks = (*(c for c in _CHUNKS if c < batch), None) if known is None else (known[1],)
         candidates = [FastInference(fused, chunk, "fused", 1.0) for chunk in chunks]
         seconds = [  # the comparison warms up
-            _seconds(one, example) if _agree(one(example), expected, tolerance) else float("inf") for one in candidates
+            _seconds(one, example) if _agree(one(example), expected) else float("inf") for one in candidates
         ]
     except Exception:  # a network that cannot be transformed can still be called
         return alone
-    best = min(range(len(candidates)), key=seconds.__getitem__)
-    speedup = _seconds(alone, example) / seconds[best]
+    quickest, best = min(zip(seconds, candidates, strict=True), key=lambda pair: pair[0])
+    speedup = _seconds(alone, example) / quickest
     if speedup <= 1 and known is None:
         return alone
     network = _OfOneSize(fused, plain, (example_shape[2], example_shape[3]))
-    return FastInference(network, candidates[best].chunk, "fused", speedup)
+    return FastInference(network, best.chunk, "fused", speedup)
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
@@ -318,16 +316,16 @@ def _run(model: nn.Module, example: Tensor, handles: list[Any]) -> None:
             handle.remove()
 
 
-def _agree(output: Tensor, expected: Tensor, tolerance: float) -> bool:
+def _agree(output: Tensor, expected: Tensor) -> bool:
     if output.shape != expected.shape or not bool(output.isfinite().all()):
         return False
-    return bool((output - expected).abs().max() <= tolerance * expected.abs().max())
+    return bool((output - expected).abs().max() <= _TOLERANCE * expected.abs().max())
 
 
-def _seconds(call: Callable[[Tensor], Tensor], example: Tensor, times: int = 2) -> float:
+def _seconds(call: Callable[[Tensor], Tensor], example: Tensor) -> float:
     """Measures the fastest of some calls: other processes make single calls slower, never faster."""
     found = []
-    for _ in range(times):
+    for _ in range(2):
         start = time.perf_counter()
         call(example)
         found.append(time.perf_counter() - start)

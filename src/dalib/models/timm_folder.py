@@ -248,13 +248,14 @@ if image.mode.startswith("I"):  # whole numbers beyond 8 bits: {0} is black, {1}
 """
 
 
-def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
+def _preprocessing_program(preprocessing: Preprocessing) -> str:
+    """Returns the part of the README's program that reads a photograph as ``x``."""
     size, first = preprocessing.size, (preprocessing.size - preprocessing.input_size) // 2
     resampling = f"Image.Resampling.{preprocessing.interpolation.upper()}"
     scaled = f"ImageOps.fit(image, ({size}, {size}), {resampling})"
     if preprocessing.fit == "stretch":
         scaled = f"image.resize(({size}, {size}), {resampling})"
-    program = _PROGRAM.format(
+    return _PROGRAM.format(
         before_upright=_NOT_IN_COLOURS if preprocessing.range not in (None, FULL) else "",
         in_eight_bits=_NOT_IN_EIGHT_BITS
         if preprocessing.range is None
@@ -268,6 +269,10 @@ def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Prep
         mean=list(preprocessing.mean or ()),
         std=list(preprocessing.std or ()),
     )
+
+
+def _classifying_program(head: dict[str, Tensor]) -> str:
+    """Returns the part of the README's program that classifies ``x``."""
     lines = ["", "", "def classify(x):", "    y = network(x)"]
     if head:
         lines[:0] = ['head = load_file(folder / "head.safetensors")']
@@ -298,7 +303,11 @@ def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Prep
         f"    probabilities = {mean if 'warps' in head else 'classify(x)[0]'}",
         'print(json.dumps(dict(zip(config["label_names"], probabilities.tolist()))))',
     ]
-    program += "\n".join(lines)
+    return "\n".join(lines)
+
+
+def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
+    program = _preprocessing_program(preprocessing) + _classifying_program(head)
     if not head:
         program = program.replace("from torch.nn import functional as F\n", "")
     what = "the whole classifier" if not head else "the backbone; head.safetensors holds what follows it"

@@ -136,8 +136,7 @@ class FeatureSpace:
                 device=self.device,
                 seed=SEED,
                 batch=batch,
-                into=into,
-                start=start,
+                begun=(into, start),
                 on_batch=done,
             )
 
