@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dalib.augment.stored import RandomStoredViews, StoredView
 from dalib.data.rows import Concatenated, Selected
-from dalib.data.stream import TwoDomainStream, indices_at, moved, permuted
+from dalib.data.stream import TwoDomainStream, indices_at, move_rows, permuted
 
 
 def epoch(number: int, size: int, seed: int = 0) -> list[int]:
@@ -271,16 +271,16 @@ def test_rows_that_fit_are_moved_and_others_stay_as_they_are(selected):
     tensor = torch.arange(3000 * 4, dtype=torch.float32).to(torch.uint8).view(3000, 1, 2, 2)
     rows = Selected(tensor, torch.arange(2999, 0, -2)) if selected else tensor
     size = 4 * len(rows)
-    there = moved(rows, torch.device("cpu"), at_most=size)
+    there = move_rows(rows, torch.device("cpu"), at_most=size)
     assert torch.equal(there, rows[torch.arange(len(rows))])
-    assert moved(rows, torch.device("cpu"), at_most=size - 1) is rows
+    assert move_rows(rows, torch.device("cpu"), at_most=size - 1) is rows
 
 
 def test_rows_that_are_no_tensor_are_not_moved():
     rows = Concatenated([torch.zeros(2, 1, 2, 2, dtype=torch.uint8)])
-    assert moved(rows, torch.device("cpu"), at_most=1000) is rows
+    assert move_rows(rows, torch.device("cpu"), at_most=1000) is rows
     nothing = Selected(rows, torch.arange(2))
-    assert moved(nothing, torch.device("cpu"), at_most=1000) is nothing
+    assert move_rows(nothing, torch.device("cpu"), at_most=1000) is nothing
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

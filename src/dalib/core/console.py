@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dalib.core.files import Unreadable
 
 # In this order, as far as a method has them. Everything else is in metrics.jsonl.
-SHOWN = (
+SHOWN_METRICS = (
     ("loss", "loss", "{:.3f}"),
     ("supervised", "supervised", "{:.3f}"),
     ("consistency", "consistency", "{:.3f}"),
@@ -36,7 +36,7 @@ SHOWN = (
     ("mask_rate", "mask", "{:.0%}"),
     ("images_per_second", "images/s", "{:,.0f}"),
 )
-PLAIN_LINES = 20
+MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
 
 # What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
@@ -49,7 +49,7 @@ def describe(values: dict[str, float]) -> str:
     >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
     'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
     """
-    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN if values.get(key))
+    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN_METRICS if values.get(key))
 
 
 class Output:
@@ -231,7 +231,7 @@ class TrainingProgress:
         left = self._left(step)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, left=left, values=describe(values))
-        elif step == self.steps or (step - self._printed) * PLAIN_LINES >= self.steps:
+        elif step == self.steps or (step - self._printed) * MAX_PLAIN_LINES >= self.steps:
             self._printed = step
             say(f"{self.name}  {step}/{self.steps}  {left}  {describe(values)}", self.stream)
 

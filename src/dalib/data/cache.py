@@ -57,14 +57,14 @@ VERSION = 1
 """Of the layout and of how files become pixels; another version is another KEY."""
 CHUNK = 256
 """Files between two times that a build is brought to the disk: what a killed build has to decode again, at most."""
-NUMBERS = "numbers"
+NUMBERS_FOLDER = "numbers"
 """The folder of what files hold, beside the caches."""
-LOOKED_AT = 16
+HASHED_FILES = 16
 """Files whose contents count, spread evenly: two sets may have the same names, sizes and times of change."""
-SPARE = 64 * 2**20
+MIN_FREE_BYTES = 64 * 2**20
 """Bytes that a build leaves free."""
 
-_MOST_READ = 2**20  # bytes of such a file
+_MAX_HASHED_BYTES = 2**20  # bytes of such a file
 _PIXEL_SETTINGS = ("size", "channels", "fit", "interpolation")
 
 
@@ -170,7 +170,7 @@ def _digest_of_files(listing: Listing, what: object) -> str:
             state = "absent"
         hashed.update(os.fsencode(str(path).removeprefix(prefix)) + b"\0" + state.encode() + b"\0")
     count = len(listing.paths)
-    for position in sorted({number * count // LOOKED_AT for number in range(LOOKED_AT)} if count else ()):
+    for position in sorted({number * count // HASHED_FILES for number in range(HASHED_FILES)} if count else ()):
         hashed.update(_beginning(listing.paths[position]))
     return hashed.hexdigest()
 
@@ -181,7 +181,7 @@ def _beginning(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could wait for ever
             return b""
         with path.open("rb") as file:
-            return file.read(_MOST_READ)
+            return file.read(_MAX_HASHED_BYTES)
     except (OSError, ValueError):
         return b""
 
@@ -260,7 +260,7 @@ class ImageCache:
         threads: int | None = None,
     ) -> tuple[WholeNumbers, ...]:
         """Returns :func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
-        kept = self.folder / NUMBERS / f"{_digest_of_files(listing, [VERSION, NUMBERS])}.json"
+        kept = self.folder / NUMBERS_FOLDER / f"{_digest_of_files(listing, [VERSION, NUMBERS_FOLDER])}.json"
         with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
             content = json.loads(kept.read_text(encoding="utf-8"))
             return tuple(_whole_numbers_from(each, listing.paths) for each in content)
@@ -298,7 +298,7 @@ class ImageCache:
                     shutil.rmtree(self.folder / key)
                     freed += entries[key].bytes
         if not self.entries():
-            shutil.rmtree(self.folder / NUMBERS, ignore_errors=True)
+            shutil.rmtree(self.folder / NUMBERS_FOLDER, ignore_errors=True)
         return freed
 
     @contextlib.contextmanager
@@ -390,7 +390,7 @@ class ImageCache:
 
     def _require_disk(self, needed: int, listing: Listing) -> None:
         free = shutil.disk_usage(self.folder).free
-        if needed + SPARE > free:
+        if needed + MIN_FREE_BYTES > free:
             raise UserError(
                 f"the decoded images of {listing.where} need {decimal(needed)} in the cache {self.folder} and "
                 f"{decimal(free)} are free. {_REMEDY}"

@@ -37,9 +37,9 @@ from dalib.data.depth import (
     grey_values,
     high_and_low_bytes,
     is_grey_beyond_8_bits,
-    may_be_deep,
+    may_exceed_8_bits,
     own_range,
-    range_said,
+    range_in_header,
     scaled,
     whole_numbers_of,
 )
@@ -81,7 +81,7 @@ def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
             if divisor > 1:
                 mode = "L" if preprocessing.channels == 1 else None
                 image.draft(mode, (image.width // divisor, image.height // divisor))
-        return preprocessing.pixels(_seen(image, path, preprocessing.range))
+        return preprocessing.pixels(_to_eight_bits(image, path, preprocessing.range))
 
 
 def read_picture(path: Path, side: int, black_white: Range | None = None) -> Image.Image:
@@ -94,7 +94,7 @@ def read_picture(path: Path, side: int, black_white: Range | None = None) -> Ima
     """
     with _opened(path) as image:
         image.draft(None, (side, side))  # of a JPEG, at least so many pixels
-        seen = _seen(image, path, black_white)
+        seen = _to_eight_bits(image, path, black_white)
         seen.thumbnail((side, side))
         return seen
 
@@ -156,11 +156,11 @@ def _whole_numbers_in(path: Path) -> WholeNumbers | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return None
         with path.open("rb") as file:
-            if not may_be_deep(file.read(32)):
+            if not may_exceed_8_bits(file.read(32)):
                 return None
         with _opened(path) as image:
             if is_grey_beyond_8_bits(image):
-                said = range_said(image)
+                said = range_in_header(image)
                 return whole_numbers_of(str(path), grey_values(image), said)
             if high_and_low_bytes(image)[0]:
                 return whole_numbers_of(str(path), _colours(image, path)[0], None)
@@ -169,7 +169,7 @@ def _whole_numbers_in(path: Path) -> WholeNumbers | None:
     return None
 
 
-def _seen(image: Image.Image, path: Path, black_white: Range | None) -> Image.Image:
+def _to_eight_bits(image: Image.Image, path: Path, black_white: Range | None) -> Image.Image:
     """Converts an image, whose header is read, to 8 bits: upright and opaque, in a mode that becomes L or RGB
     losslessly.
 
@@ -177,7 +177,7 @@ def _seen(image: Image.Image, path: Path, black_white: Range | None) -> Image.Im
         ValueError: values of which nothing tells which are black and white.
     """
     if is_grey_beyond_8_bits(image):
-        said, image = range_said(image), _upright(image)
+        said, image = range_in_header(image), _upright(image)
         values = grey_values(image)
         if black_white is None:
             black_white = own_range(int(values.min()), int(values.max()), said)
@@ -197,7 +197,7 @@ def _seen(image: Image.Image, path: Path, black_white: Range | None) -> Image.Im
     eight = Image.fromarray(scaled(values, black_white))
     if image.mode == "RGBA":
         eight.putalpha(image.getchannel("A"))
-    return opaque(_turned(eight, image))
+    return opaque(_turned_like(eight, image))
 
 
 def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
@@ -220,7 +220,7 @@ def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
     return high * 256 + low, True
 
 
-def _turned(image: Image.Image, like: Image.Image) -> Image.Image:
+def _turned_like(image: Image.Image, like: Image.Image) -> Image.Image:
     """Turns an image by the EXIF data of another."""
     orientation = like.getexif().get(_ORIENTATION)
     if orientation:

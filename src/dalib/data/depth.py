@@ -33,12 +33,12 @@ LIMIT = 2**32
 """No value of a file is beyond it on either side."""
 
 _NEEDS_16_BITS = 2**12  # an image with such a value fills more than the 12 bits that are usual in a file of 16
-_DIFFERENT = 4  # times as wide: two bits
-_LEAST_WHITE = 16  # of 255: an image without a pixel above it is all but black
-_LEAST_SHARE = 8  # an image that has its values in an eighth of the range shows little
-_MANY = 4  # images of a set: a quarter of them
-_SAMPLE = 4096  # pixels of an image that are looked at for where its values lie
-_FEW = 32  # values; so few lie nowhere
+_MIN_RANGE_RATIO = 4  # two ranges differ if one is so many times as wide: two bits
+_MIN_BRIGHTEST = 16  # of 255: an image without a pixel above it is all but black
+_MIN_RANGE_SHARE = 8  # an image that has its values in an eighth of the range shows little
+_MIN_SHARE_OF_SET = 4  # a quarter of a set's images are many
+_SAMPLED_PIXELS = 4096  # pixels of an image that its range is found from
+_MIN_VALUES = 32  # fewer values have no range
 _TIFF_BITS, _TIFF_FORMAT, _SIGNED = 258, 339, 2
 
 
@@ -104,7 +104,7 @@ def range_of(found: Sequence[WholeNumbers]) -> Range:
     # an image of one value tells nothing
     telling = [each for each in untold if each.low < each.high]
     poor = [each for each in telling if _shows_little(each, decided)]
-    if len(poor) > len(telling) / _MANY:
+    if len(poor) > len(telling) / _MIN_SHARE_OF_SET:
         one = poor[0]
         far = max(found, key=lambda each: max(each.high - one.light, one.dark - each.low))
         raise ValueError(
@@ -126,10 +126,10 @@ def ranges_of(source: Sequence[WholeNumbers], target: Sequence[WholeNumbers]) ->
     both = (min(first[0], second[0]), max(first[1], second[1]))
     narrower = min(high - low + 1 for low, high in (first, second))
     one_kind = (first[0] < 0) == (second[0] < 0)
-    return (both, both) if one_kind and both[1] - both[0] + 1 < _DIFFERENT * narrower else (first, second)
+    return (both, both) if one_kind and both[1] - both[0] + 1 < _MIN_RANGE_RATIO * narrower else (first, second)
 
 
-def in_words(found: Sequence[WholeNumbers], count: int, black_white: Range) -> str:
+def describe_range(found: Sequence[WholeNumbers], count: int, black_white: Range) -> str:
     """Describes a set of ``count`` images, of which ``found`` hold whole numbers beyond 8 bits."""
     low, high = min(each.low for each in found), max(each.high for each in found)
     which = "all images are" if len(found) == count else f"{len(found)} of {count} images are"
@@ -146,12 +146,12 @@ def likely_range(found: Sequence[WholeNumbers]) -> Range:
     return (low, max(high, low + 1)) if offset else (0, 2 ** max(1, high.bit_length()) - 1)
 
 
-def beyond(found: Sequence[WholeNumbers], black_white: Range) -> list[WholeNumbers]:
+def outside_range(found: Sequence[WholeNumbers], black_white: Range) -> list[WholeNumbers]:
     """Returns the files with values outside of a range."""
     return [each for each in found if each.low < black_white[0] or each.high > black_white[1]]
 
 
-def beyond_in_words(clipped: Sequence[WholeNumbers], black_white: Range, count: int | None = None) -> str:
+def describe_outside_range(clipped: Sequence[WholeNumbers], black_white: Range, count: int | None = None) -> str:
     """Describes files with values outside of a range; ``count`` if ``clipped`` is a part of them."""
     first, count = clipped[0], len(clipped) if count is None else count
     return (
@@ -160,7 +160,7 @@ def beyond_in_words(clipped: Sequence[WholeNumbers], black_white: Range, count: 
     )
 
 
-def may_be_deep(head: bytes) -> bool:
+def may_exceed_8_bits(head: bytes) -> bool:
     """Returns whether a file may hold whole numbers beyond 8 bits, by its first bytes; 32 rule out most files."""
     if head[:8] == b"\x89PNG\r\n\x1a\n":
         return head[24:25] == b"\x10"  # bits a sample
@@ -183,7 +183,7 @@ def grey_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def range_said(image: Image.Image) -> Range | None:
+def range_in_header(image: Image.Image) -> Range | None:
     """Returns the range in the header: significant bits fewer than the bits of a sample, or a PGM's greatest value."""
     bits = _tags(image).get(_TIFF_BITS, ())
     if image.mode.startswith("I;16") and len(bits) == 1 and 8 < bits[0] < 16:
@@ -207,7 +207,7 @@ def high_and_low_bytes(image: Image.Image) -> tuple[bool, list[Any] | None]:
     other = _OTHER_BYTE.get(arguments[0]) if deep else None
     if other is None:
         return deep, None
-    return True, [_of_kind(tile, other) for tile in image.tile]  # type: ignore[attr-defined] # of an image from a file
+    return True, [_with_pixel_format(tile, other) for tile in image.tile]  # type: ignore[attr-defined] # of an image from a file
 
 
 _OTHER_BYTE = {
@@ -221,8 +221,8 @@ def whole_numbers_of(path: str, values: np.ndarray, said: Range | None) -> Whole
     """Summarises the values of one image."""
     flat = values.reshape(-1)
     low, high = int(flat.min()), int(flat.max())
-    different = np.unique(flat[:: max(1, len(flat) // _SAMPLE)]).astype(np.int64)
-    if len(different) < _FEW:
+    different = np.unique(flat[:: max(1, len(flat) // _SAMPLED_PIXELS)]).astype(np.int64)
+    if len(different) < _MIN_VALUES:
         return WholeNumbers(path, low, high, low, high, said)
     kept = len(different) * 9 // 10
     first = int((different[kept:] - different[: len(different) - kept]).argmin())
@@ -231,11 +231,11 @@ def whole_numbers_of(path: str, values: np.ndarray, said: Range | None) -> Whole
 
 def _shows_little(image: WholeNumbers, black_white: Range) -> bool:
     """Returns whether an image would be almost black on a scale, or of few shades beside a few distant values."""
-    share = (image.light - image.dark) * _LEAST_SHARE < black_white[1] - black_white[0] + 1
-    return bool(scaled(np.array(image.high), black_white) < _LEAST_WHITE) or share
+    share = (image.light - image.dark) * _MIN_RANGE_SHARE < black_white[1] - black_white[0] + 1
+    return bool(scaled(np.array(image.high), black_white) < _MIN_BRIGHTEST) or share
 
 
-def _of_kind(tile: Any, kind: str) -> Any:
+def _with_pixel_format(tile: Any, kind: str) -> Any:
     """Returns the tile with another pixel format; PIL's tiles were plain tuples once."""
     arguments = kind if isinstance(tile[3], str) else (kind, *tile[3][1:])
     return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dalib.data.rows import Rows
 
-LOOKED_AT = 256
+HASHED_ROWS = 256
 """Rows whose pixels count, spread evenly: to look at all would take longer than to train."""
 
 
@@ -30,7 +30,7 @@ def fingerprint(rows: Rows, names: Sequence[str], labels: Tensor | None = None) 
         digest.update(os.fsencode(os.path.basename(name)) + b"\0")  # noqa: PTH119 - names need not be paths
     if labels is not None:
         digest.update(labels.cpu().numpy().tobytes())
-    chosen = torch.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows)), dtype=torch.float64).round().long()
+    chosen = torch.linspace(0, len(rows) - 1, min(HASHED_ROWS, len(rows)), dtype=torch.float64).round().long()
     for part in torch.split(chosen, 32):
         digest.update(rows[part].contiguous().numpy().tobytes())
     return digest.hexdigest()

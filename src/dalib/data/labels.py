@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
     from dalib.data.tables import Refuse
 
-DESIGN = {"stratum", "population"}
+SAMPLING_COLUMNS = {"stratum", "population"}
 """The columns that say how the images of a list were chosen."""
 
-HELD_OUT = 5
+HOLD_OUT_ONE_IN = 5
 """Of so many labels one is held out from training, to judge by."""
 
-FEWEST_TO_HOLD_OUT = 50
+MIN_LABELS_TO_HOLD_OUT = 50
 """Labels; of fewer all are learnt from, as fewer than 10 images would judge next to nothing."""
 
-MOST_MISTAKES = 3
+MAX_LISTED_MISTAKES = 3
 """As many are told at once."""
 
 
@@ -69,12 +69,12 @@ def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels
     hold out the same images.
     """
     count = len(given.rows)
-    if count < FEWEST_TO_HOLD_OUT:
+    if count < MIN_LABELS_TO_HOLD_OUT:
         return given, None
     order = permuted(torch.arange(count).numpy(), count, derive_seed(seed, "held-out target labels"))
     strata = torch.zeros_like(given.labels) if given.strata is None else given.strata
     keys = list(zip(strata.tolist(), given.labels.tolist(), strict=True))
-    chosen = sorted(order.tolist(), key=lambda position: keys[position])[HELD_OUT - 1 :: HELD_OUT]
+    chosen = sorted(order.tolist(), key=lambda position: keys[position])[HOLD_OUT_ONE_IN - 1 :: HOLD_OUT_ONE_IN]
     held = torch.zeros(count, dtype=torch.bool)
     held[chosen] = True
     return given.taken(~held), given.taken(held)
@@ -105,7 +105,7 @@ def read_target_labels(
     population: dict[int, int] = {}
     unknown: list[tuple[int, str]] = []
     table = list(rows_of(Path(file), text_of(Path(file), argument), refuse, ("path", "label")))
-    designed = bool(table) and all(fields.keys() >= DESIGN for _, fields in table)
+    designed = bool(table) and all(fields.keys() >= SAMPLING_COLUMNS for _, fields in table)
     for line, fields in table:
         path, (label, position) = fields["path"], _label_and_class(fields, line, refuse, known, classes)
         if (row := _row_of(path, found)) is None:
@@ -154,8 +154,10 @@ def _stratum(
 
 def _unknown_classes(unknown: Sequence[tuple[int, str]], where: str, classes: Sequence[str]) -> UserError:
     """Returns the error about labels, by line, that are no class."""
-    mistakes = "; ".join(f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MOST_MISTAKES])
-    more = f" and {len(unknown) - MOST_MISTAKES} more" if len(unknown) > MOST_MISTAKES else ""
+    mistakes = "; ".join(
+        f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MAX_LISTED_MISTAKES]
+    )
+    more = f" and {len(unknown) - MAX_LISTED_MISTAKES} more" if len(unknown) > MAX_LISTED_MISTAKES else ""
     return UserError(
         f"{where}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
         "or nothing for an image without a label"
@@ -215,7 +217,7 @@ def is_query(data: str) -> bool:
         _, header = next(fields_of(beginning, lambda line, what: UserError(what)), (0, []))
     except UserError:
         return False
-    return {name.strip() for name in header} >= DESIGN
+    return {name.strip() for name in header} >= SAMPLING_COLUMNS
 
 
 def _whole(text: str, column: str, line: int, refuse: Refuse) -> int:

@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable
 from dalib.data.decoding import reason
-from dalib.data.folders import BESIDE, HIDDEN, doubts_about_classes, left_behind, require_classes, told, why_not_read
+from dalib.data.folders import (
+    BESIDE,
+    HIDDEN,
+    class_folder_warning,
+    describe_unused,
+    left_behind,
+    reason_not_read,
+    require_classes,
+)
 from dalib.data.formats import has_image_signature, image_endings
 from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
 from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of
@@ -95,7 +103,7 @@ def list_labelled(
         if not images:
             because = f"; {found.unreadable[-1].path}: {found.unreadable[-1].reason}" if found.unreadable else ""
             inside = [each for each in found.left_out if Path(each.path).is_relative_to(folder)]
-            because += f"; {line}" if (line := told(folder, inside)) else ""
+            because += f"; {line}" if (line := describe_unused(folder, inside)) else ""
             raise UserError(
                 f"{argument} {path}: the class folder {folder.name!r} holds no image "
                 f"({', '.join(image_endings())}){because}; add some or remove the folder"
@@ -107,7 +115,7 @@ def list_labelled(
         same = [folder.name for position, folder in zip(positions, folders, strict=True) if position == label]
         if len(same) > 1:
             notes.append(f"{path}: the folders {', '.join(map(ascii, same))} are one class, {name}")
-    notes += doubts_about_classes(path, {folder.name: found.inside.get(folder, ()) for folder in folders})
+    notes += class_folder_warning(path, {folder.name: found.inside.get(folder, ()) for folder in folders})
     return found.listing(str(where), path, tuple(paths), tuple(labels), classes, notes)
 
 
@@ -124,7 +132,7 @@ def _look_beside(root: Path, found: _Found) -> int:
             loose += each.is_file()
             found.leave_out(each, BESIDE)
         else:
-            found.leave_out(each, why_not_read(ending))
+            found.leave_out(each, reason_not_read(ending))
     return loose
 
 
@@ -164,13 +172,13 @@ def list_names(
     names = [str(each) for each in _walk(path, found)]
     if not names:
         raise _no_image(path, argument, found)
-    line = told(path, found.left_out)
+    line = describe_unused(path, found.left_out)
     return names, tuple(found.unreadable), (line,) if line else ()
 
 
 def _no_image(path: Path, argument: str, found: _Found) -> UserError:
     because = f" ({found.unreadable[0].path}: {found.unreadable[0].reason})" if found.unreadable else ""
-    because += f"; {line}" if (line := told(path, found.left_out)) else ""
+    because += f"; {line}" if (line := describe_unused(path, found.left_out)) else ""
     return UserError(
         f"{argument} {path}: expected images ({', '.join(image_endings())}), found none in it or below it{because}"
     )
@@ -222,7 +230,7 @@ class _Found:
         notes: Sequence[str] = (),
     ) -> Listing:
         """Returns the listing of the found files, with one line about unused ones."""
-        line = told(root, self.left_out)
+        line = describe_unused(root, self.left_out)
         every = (*notes, line) if line else tuple(notes)
         unreadable, left_out = tuple(self.unreadable), tuple(self.left_out)
         return Listing(where, root, paths, labels, classes, unreadable, dict(self.ignored), every, left_out)
@@ -252,7 +260,7 @@ def _walk(root: Path, found: _Found) -> Iterator[Path]:
                 yield path
             else:
                 found.ignored[ending] += 1
-                found.leave_out(path, why_not_read(ending))
+                found.leave_out(path, reason_not_read(ending))
 
 
 def _begins_as_an_image(path: Path, found: _Found) -> bool:

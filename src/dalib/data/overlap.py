@@ -70,7 +70,7 @@ def shared_files(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]
     return tuple(second[position] for position in np.flatnonzero(shared).tolist())
 
 
-def doubts_about_files(source: Sequence[str], labels: Sequence[int], target: Sequence[str]) -> tuple[str, ...]:
+def overlap_warnings(source: Sequence[str], labels: Sequence[int], target: Sequence[str]) -> tuple[str, ...]:
     """Returns a warning about source files that are also in the target, and one about files twice in the source.
 
     Args:

@@ -21,9 +21,9 @@ from dalib.core.errors import UserError
 from dalib.core.files import Unreadable
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, opaque, reason, require_memory, whole_numbers
-from dalib.data.depth import beyond, beyond_in_words
+from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.digits import handwritten_digits, render_digits
-from dalib.data.folders import folders_of_one
+from dalib.data.folders import hint_at_class_folders
 from dalib.data.formats import IMAGE_ENDINGS
 from dalib.data.listing import Listing, image_files, list_images, list_labelled
 from dalib.data.named import (
@@ -78,7 +78,7 @@ BUILT_IN_TARGETS = ("digits",)
 BUILT_IN_LABELLED = ("digits-held-out",)
 
 _DIGIT_CLASSES = tuple("0123456789")
-_RENDERED = 12_000
+_RENDERED_DIGITS = 12_000
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def open_source(
             any unreadable image; a named set that is absent or damaged, or one to test on; arrays of another shape.
     """
     reading = Reading(preprocessing, "--source", **options)
-    labelled = _united(
-        [_open_one_source(each, reading, seed, partner) for each in _each(where, "--source")], reading.cache
+    labelled = _unite(
+        [_open_one_source(each, reading, seed, partner) for each in _as_list(where, "--source")], reading.cache
     )
     if len(labelled.classes) < 2:
         raise UserError(
@@ -199,7 +199,7 @@ def open_source(
 def _instead(where: Any) -> str:
     only = where[0] if isinstance(where, list) and len(where) == 1 else where
     folder = only.where if isinstance(only, Listing) else only
-    return folders_of_one(Path(folder)) if isinstance(folder, str) and Path(folder).is_dir() else ""
+    return hint_at_class_folders(Path(folder)) if isinstance(folder, str) and Path(folder).is_dir() else ""
 
 
 def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> LabelledImages:
@@ -208,7 +208,7 @@ def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> L
     if not isinstance(where, str):
         return _open_object(where, reading)
     if where in BUILT_IN_SOURCES:
-        pixels, digits = render_digits(_RENDERED, seed)
+        pixels, digits = render_digits(_RENDERED_DIGITS, seed)
         return LabelledImages(
             rows_of_arrays(pixels[:, None], reading.preprocessing),
             torch.from_numpy(digits),
@@ -243,11 +243,11 @@ def open_target(
             absent or damaged, or one to test on; arrays of another shape.
     """
     reading = Reading(preprocessing, "--target", **options)
-    parts = [_open_one_target(each, reading, partner) for each in _each(where, "--target")]
+    parts = [_open_one_target(each, reading, partner) for each in _as_list(where, "--target")]
     if len(parts) == 1:
         return parts[0]
     return UnlabelledImages(
-        _joined([part.images for part in parts], reading.cache),
+        _concatenate([part.images for part in parts], reading.cache),
         tuple(name for part in parts for name in part.names),
         tuple(each for part in parts for each in part.unreadable),
         tuple(each for part in parts for each in part.left_out),
@@ -354,7 +354,7 @@ def _mnist_m(folder: Path, argument: str, *, labelled: bool) -> Listing:
     return Listing(str(folder), folder, tuple(paths), tuple(digits.tolist()), _DIGIT_CLASSES)
 
 
-def _each(where: Any, argument: str) -> list[Any]:
+def _as_list(where: Any, argument: str) -> list[Any]:
     """Returns the things to open as a list; a list of them is several, and so is a tuple of names."""
     names = isinstance(where, tuple) and all(isinstance(each, str | os.PathLike) for each in where)
     several = list(where) if isinstance(where, list) or names else [where]
@@ -379,14 +379,14 @@ def _shared(where: str, partner: Any) -> bool:
     return isinstance(partner, str) and have_shared_classes(where, partner)
 
 
-def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImages:
+def _unite(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImages:
     """Concatenates the parts, with all of their classes, sorted by name unless there is only one part."""
     if len(parts) == 1:
         return parts[0]
     classes, positions = united([part.classes for part in parts])
     labels = [torch.tensor(own)[part.labels] for own, part in zip(positions, parts, strict=True)]
     return LabelledImages(
-        _joined([part.images for part in parts], cache),
+        _concatenate([part.images for part in parts], cache),
         torch.cat(labels),
         classes,
         tuple(name for part in parts for name in part.names),
@@ -395,7 +395,7 @@ def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImag
     )
 
 
-def _joined(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
+def _concatenate(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
     """Concatenates the rows of all parts. It loads nothing that is mapped or streamed; a mapped tensor looks like any
     other.
     """
@@ -484,7 +484,7 @@ def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tu
     if reading.cache not in get_args(CachePolicy):
         raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
     listing = with_whole_numbers(listing, reading.cache, reading.cache_folder, threads=reading.threads)
-    _tell_beyond(listing, reading)
+    _report_outside_range(listing, reading)
     images: Rows
     if reading.cache == "disk":
         cached = ImageCache(reading.cache_folder).rows(
@@ -525,13 +525,13 @@ def with_whole_numbers(
     return replace(listing, whole_numbers=found)
 
 
-def _tell_beyond(listing: Listing, reading: Reading) -> None:
+def _report_outside_range(listing: Listing, reading: Reading) -> None:
     """Prints how many images have values outside of the range that they are read with."""
     black_white = reading.preprocessing.range
     if black_white is None or reading.on_note is None:
         return
-    if clipped := beyond(listing.whole_numbers or (), black_white):
-        reading.on_note(f"{reading.argument} {listing.where}: {beyond_in_words(clipped, black_white)}")
+    if clipped := outside_range(listing.whole_numbers or (), black_white):
+        reading.on_note(f"{reading.argument} {listing.where}: {describe_outside_range(clipped, black_white)}")
 
 
 def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:

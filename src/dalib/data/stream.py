@@ -104,8 +104,8 @@ class TwoDomainStream:
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
-        self.source, self.labels = _placed(source, device), labels.to(device)
-        self.target = _placed(target, device) if target_views else target
+        self.source, self.labels = _place(source, device), labels.to(device)
+        self.target = _place(target, device) if target_views else target
         self.source_view, self.target_views, self.target_common = source_view, tuple(target_views), target_common
         self.batch, self.device = batch, device
         self.seed, self.rank, self.world = seed, rank, world
@@ -140,8 +140,8 @@ class TwoDomainStream:
     def _rows(self, rows: Rows, indices: Tensor) -> Tensor:
         """Returns rows on the device, without making the host wait for it."""
         if isinstance(rows, Tensor) and rows.device.type == self.device.type:
-            return rows[_sent(indices, self.device)]
-        return _sent(rows[indices], self.device)
+            return rows[_send(indices, self.device)]
+        return _send(rows[indices], self.device)
 
     def _augment(self, view: Augment, images: Tensor, purpose: str, step: int) -> Tensor:
         views = view(images, self._generator(purpose, step))
@@ -151,15 +151,15 @@ class TwoDomainStream:
         return generator_for(self.device, self.seed, purpose, step, self.rank)
 
 
-def _placed(rows: Rows, device: torch.device) -> Rows:
+def _place(rows: Rows, device: torch.device) -> Rows:
     """Returns the images as uint8, on a GPU if they take at most a quarter of its free memory."""
     if device.type != "cuda":
         return rows
     free, _ = torch.cuda.mem_get_info(device)
-    return moved(rows, device, at_most=free // 4)
+    return move_rows(rows, device, at_most=free // 4)
 
 
-def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
+def move_rows(rows: Rows, device: torch.device, at_most: int) -> Rows:
     """Moves rows to a device, all or a selection, if they take at most that many bytes; else returns them unchanged."""
     tensor = rows.rows if isinstance(rows, Selected) else rows
     if not isinstance(tensor, Tensor) or not len(rows) or tensor[:1].nbytes * len(rows) > at_most:
@@ -170,7 +170,7 @@ def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
     return there
 
 
-def _sent(values: Tensor, device: torch.device) -> Tensor:
+def _send(values: Tensor, device: torch.device) -> Tensor:
     """Copies ``values`` to the device. Only a copy from pinned memory leaves the host free to go on."""
     if device.type != "cuda":
         return values.to(device)

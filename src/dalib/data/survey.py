@@ -104,7 +104,7 @@ def survey(
     domains: list[DomainSurvey | None] = []
     done = 0
     paths = [[str(path) for path in listing.paths] if listing is not None else [] for listing in (source, target)]
-    groups = same_bytes([*paths[0], *paths[1]])
+    groups = duplicates([*paths[0], *paths[1]])
     for listing, own in zip((source, target), paths, strict=True):
         if listing is None:
             domains.append(None)
@@ -138,7 +138,7 @@ def survey(
     )
 
 
-def same_bytes(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def duplicates(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Groups two or more files with the same bytes, in the order given; a file named twice counts once.
 
     Only files of one size are read. Empty ones and ones that cannot be read are in no group.

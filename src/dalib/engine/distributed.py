@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 Said = TypeVar("Said")
 
-PATIENCE = timedelta(minutes=60)
+TIMEOUT = timedelta(minutes=60)
 """How long a rank waits for the others: the first one may decode images or judge for long. One that died is noticed
 at once on gloo, and by torchrun within seconds."""
 
-LEAVE = 0.1
+EXIT_PAUSE = 0.1
 """Seconds that a rank gives up Python's lock for when it leaves. A thread of gloo's needs it to drop the last tensors
 that it sent; one that comes for it when the interpreter has begun to end aborts the process, and torchrun then kills
 the other ranks. The thread lives as long as a model that :func:`parallel` wrapped, so destroying the group does not
@@ -127,12 +127,12 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=TIMEOUT)
     try:
         yield world
     finally:
         dist.destroy_process_group()
-        time.sleep(LEAVE)
+        time.sleep(EXIT_PAUSE)
 
 
 def world_of(environment: Mapping[str, str]) -> World:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dalib.judge.guard import Comparison
 
-FEWEST_TO_TELL = 20
+MIN_IMAGES = 20
 """Labelled images; with fewer, a model that has learnt something is too often taken for one that has not."""
 
 CHANCE_LEVEL = 0.05
@@ -95,7 +95,7 @@ def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
     (True, False)
     """
     count = len(labels)
-    if count < FEWEST_TO_TELL:
+    if count < MIN_IMAGES:
         return False
     correct = int((labels == predicted).sum())
     return chance_of(correct, count, guessing_rate(labels, predicted)) > CHANCE_LEVEL

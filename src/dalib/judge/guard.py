@@ -11,7 +11,7 @@ import torch
 
 from dalib.judge.better import Signs, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
-from dalib.judge.signs import ENOUGH
+from dalib.judge.signs import MAX_NAME_MARGIN
 from dalib.judge.structure import Representation, standardized
 
 if TYPE_CHECKING:
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
 
-SURE = 0.9
-"""The least probability at which it is said that adaptation helped or, of source-only, hurt."""
+MIN_CERTAINTY = 0.9
+"""The smallest probability at which adaptation is said to have helped, or to have hurt."""
 
-NAMES_IN_DOUBT = 0.0
-"""Of :func:`dalib.judge.signs.names_kept`; below it, groups of images fit other names better than their own."""
+MIN_NAMES_KEPT = 0.0
+"""Lower bound of :func:`dalib.judge.signs.names_kept`; below it, groups of images fit other classes better."""
 
-MOST_NAMES = 5
-"""Of classes in a sentence."""
+MAX_LISTED_CLASSES = 5
+"""Class names in a sentence."""
 
-FEWEST_IMAGES = 30
-"""Of the target, or of the source's validation images; fewer are too few to accuse a model."""
+MIN_IMAGES = 30
+"""Target images, or source validation images, that are needed to accuse a model."""
 
-FEWEST_CLASSES = 0.55
-"""Share of the classes that were predicted before, as :func:`dalib.judge.evidence.effective_classes` counts them."""
+MIN_CLASSES_KEPT = 0.55
+"""The smallest share of the classes before, counted by :func:`dalib.judge.evidence.effective_classes`."""
 
-DEEPEST_FALL = 0.25
-"""Of the accuracy on the source's validation images, below its best."""
+MAX_ACCURACY_FALL = 0.25
+"""The largest fall of the accuracy on the source's validation images from its best."""
 
-RISE, FALL = 0.1, 0.2
-"""Of the mask rate, while the agreement of student and teacher falls."""
+MIN_MASK_RATE_RISE, MIN_AGREEMENT_FALL = 0.1, 0.2
+"""A rise of the mask rate with a fall of the agreement of student and teacher is a sign of collapse."""
 
 
 def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None = None) -> str:
@@ -71,12 +71,12 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
         return ""
     before, now = course[-2], course[-1]
     most = reference if reference is not None else max(each["target_classes"] for each in course)
-    if all(each["target_classes"] <= FEWEST_CLASSES * most for each in (before, now)):
+    if all(each["target_classes"] <= MIN_CLASSES_KEPT * most for each in (before, now)):
         return f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {most:.1f} before"
     name = "source_validation_accuracy"
     if name in now:
         best = max(each[name] for each in course)
-        if all(each[name] < best - DEEPEST_FALL for each in (before, now)):
+        if all(each[name] < best - MAX_ACCURACY_FALL for each in (before, now)):
             return f"the accuracy on the source's validation images fell from {best:.0%} to {now[name]:.0%}"
     if len(course) > 2 and "target_agreement" in now:
         steps = list(zip(course[-3:-1], course[-2:], strict=True))
@@ -84,7 +84,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
         falling = all(after["target_agreement"] < earlier["target_agreement"] for earlier, after in steps)
         risen = now["target_mask_rate"] - course[-3]["target_mask_rate"]
         fallen = course[-3]["target_agreement"] - now["target_agreement"]
-        if rising and falling and risen > RISE and fallen > FALL:
+        if rising and falling and risen > MIN_MASK_RATE_RISE and fallen > MIN_AGREEMENT_FALL:
             return (
                 f"the teacher grew sure of {now['target_mask_rate']:.0%} of the target while the student's agreement "
                 f"with it fell to {now['target_agreement']:.0%}"
@@ -138,7 +138,8 @@ def compare(
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise
     :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
-    said that adaptation helped or hurt where the probability is beyond SURE. Fewer than 30 images accuse no model.
+    said that adaptation helped or hurt where the probability is at least MIN_CERTAINTY. Fewer than 30 images
+    accuse no model.
 
     Misleads: as its signs. A class that the target does not have looks lost if the source-only model predicted it.
     Source: ours, by the study of benchmarks/judging.
@@ -153,7 +154,7 @@ def compare(
     if source_only is None:
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
     before, now = source_only.scores, adapted.scores
-    enough = len(adapted.evidence.target) >= FEWEST_IMAGES
+    enough = len(adapted.evidence.target) >= MIN_IMAGES
     probability, signs, votes = 0.5, {}, None
     if structure is not None and enough:
         said = {"adapted": adapted.evidence.target, "source-only": source_only.evidence.target}
@@ -161,7 +162,7 @@ def compare(
         votes = votes_of(said["adapted"], said["source-only"], structure)
         probability = probability_better(signs["adapted"], signs["source-only"], votes)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
-    few = now["target_classes"] <= FEWEST_CLASSES * before["target_classes"]
+    few = now["target_classes"] <= MIN_CLASSES_KEPT * before["target_classes"]
     if stopped or (enough and few):
         why = stopped or (
             f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
@@ -174,14 +175,14 @@ def compare(
 
 def _verdict(probability: float) -> tuple[str, Outcome, str]:
     """Returns the better model, the outcome and the headline, from the probability that the adapted model is better."""
-    if probability <= 1 - SURE:
+    if probability <= 1 - MIN_CERTAINTY:
         return (
             "source-only",
             "hurt",
             f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}",
         )
     better = "adapted" if probability >= 0.5 else "source-only"
-    if probability >= SURE:
+    if probability >= MIN_CERTAINTY:
         return (
             better,
             "helped",
@@ -225,28 +226,28 @@ def _reasons(
             "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance is "
             f"{one.neighbours:.2f} adapted, {other.neighbours:.2f} source-only (1 is best)"
         )
-        if one.names < NAMES_IN_DOUBT:
+        if one.names < MIN_NAMES_KEPT:
             found.append(
                 "Some groups of images may have got each other's names: source-only leans to other names for them "
-                f"(margin {one.names:.2f}, where {ENOUGH} is clear)"
+                f"(margin {one.names:.2f}, where {MAX_NAME_MARGIN} is clear)"
             )
     if votes is not None:
-        found.append(_told(votes))
+        found.append(_votes_sentence(votes))
     lost = lost_classes(before.evidence, after.evidence)
     if lost:
-        names = ", ".join(classes[each] for each in lost[:MOST_NAMES])
+        names = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
         number, them = (f"{len(lost)} classes are", "them") if len(lost) > 1 else ("One class is", "it")
-        more = " and more" if len(lost) > MOST_NAMES else ""
+        more = " and more" if len(lost) > MAX_LISTED_CLASSES else ""
         found.append(f"{number} hardly predicted any more by the adapted model: {names}{more}; look at {them}")
     accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
-    if len(after.evidence.labels) >= FEWEST_IMAGES and accuracies[0] - accuracies[1] > DEEPEST_FALL:
+    if len(after.evidence.labels) >= MIN_IMAGES and accuracies[0] - accuracies[1] > MAX_ACCURACY_FALL:
         found.append(
             f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
         )
     return tuple(found)
 
 
-def _told(votes: Votes) -> str:
+def _votes_sentence(votes: Votes) -> str:
     if not votes.differ:
         return f"The two models name the same class on each of {votes.count} target images"
     return (

@@ -30,16 +30,16 @@ Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LABELS_PER_STRATUM = 8
-"""About so many: more strata follow the confidence closer, but each has fewer images to show its spread."""
-MOST_STRATA = 6
-"""More than these gain little."""
-LEAST = 2
-"""Images of each stratum, where it has them."""
-DOUBT = 0.2
-"""The share of a coin's toss in the confidence that images are shared out by: confident models are asked too."""
-RARE = 3
-"""Outcomes seen so often or less: the score interval alone ends too near to them."""
-UNSEEN = 1e-9
+"""The intended number: more strata follow the confidence closer, but each has fewer images to show its spread."""
+MAX_STRATA = 6
+"""More strata gain little."""
+MIN_PER_STRATUM = 2
+"""Labelled images of each stratum, as far as it has them."""
+CONFIDENCE_SHRINKAGE = 0.2
+"""Weight of 1/2 in the confidence that decides how many labels a stratum gets, so that confident ones get some too."""
+MAX_RARE_COUNT = 3
+"""Outcomes seen at most this often count as rare: the score interval alone ends too near to them."""
+UNSEEN_COUNT = 1e-9
 """The count of an outcome that was not seen, so that its share can be above 0 in what the data do not rule out."""
 
 
@@ -110,7 +110,7 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
         raise ValueError(f"count: expected at least 1, got {count}")
     p = as_probabilities(target, "target").numpy()
     if other is None:
-        confidence = _doubted(p.max(axis=1))
+        confidence = _shrunk(p.max(axis=1))
         groups = [(np.arange(len(p)), confidence, np.sqrt(confidence * (1 - confidence)))]
     else:
         q = as_probabilities(other, "other").numpy()
@@ -119,7 +119,7 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
         groups = _agreeing_and_differing(p, q)
     count = min(count, len(p))
     strata = _cut_into_strata(groups, count)
-    sizes = _shared_out(count, [len(rows) for rows, _ in strata], [share for _, share in strata])
+    sizes = _allocate(count, [len(rows) for rows, _ in strata], [share for _, share in strata])
     generator = np.random.default_rng(seed)
     drawn = [generator.permutation(rows)[:size] for (rows, _), size in zip(strata, sizes, strict=True)]
     numbers = np.repeat(np.arange(len(strata)), sizes)
@@ -254,7 +254,7 @@ def score_interval(
     # each stratum whose outcomes vary, but one, has a mean that was fitted to what is judged by it
     in_all, fitted = labelled.sum(axis=-1), ((counts > 0).sum(axis=-1) > 1).sum(axis=-1)
     spread = z * z * in_all / np.maximum(in_all - np.maximum(fitted - 1, 0), 1)
-    scaled = (counts + UNSEEN) * scale[..., None]
+    scaled = (counts + UNSEEN_COUNT) * scale[..., None]
     pull = weights[..., None] * values
     shape = value.shape
     ends = []
@@ -262,17 +262,17 @@ def score_interval(
         low, high = np.full(shape, math.log(1e-4)), np.full(shape, math.log(1e16))
         for _ in range(70):
             middle = (low + high) / 2
-            mean, variance = _likeliest(scaled, pull, sign * np.exp(middle))
+            mean, variance = _likeliest_mean(scaled, pull, sign * np.exp(middle))
             # <= : where nothing varies any more the mean is as far as it can be
             inside = (value - mean) ** 2 <= spread * variance
             low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-        mean, _ = _likeliest(scaled, pull, sign * np.exp(low))
+        mean, _ = _likeliest_mean(scaled, pull, sign * np.exp(low))
         ends.append(mean)
     above, below = in_all - counts[..., 0].sum(axis=-1), in_all - counts[..., -1].sum(axis=-1)
     bottom, top = values[0] * weights.sum(axis=-1), values[-1] * weights.sum(axis=-1)
     known = in_all / sizes.sum(axis=-1)
-    ends[0] = np.minimum(ends[0], bottom + _least_of_rare(above, known) * (value - bottom))
-    ends[1] = np.maximum(ends[1], top - _least_of_rare(below, known) * (top - value))
+    ends[0] = np.minimum(ends[0], bottom + _certain_share_of_rare(above, known) * (value - bottom))
+    ends[1] = np.maximum(ends[1], top - _certain_share_of_rare(below, known) * (top - value))
     return value, np.minimum(ends[0], value), np.maximum(ends[1], value)
 
 
@@ -291,7 +291,7 @@ def _checked_outcomes(
     return outcomes, strata
 
 
-def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
+def _likeliest_mean(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
     """Computes the mean and its variance under the likeliest shares that the multiplier gives; shapes (...).
 
     Shares are q_k = x_k / (l + m w v_k), the l of each stratum such that they sum to 1.
@@ -312,20 +312,20 @@ def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Num
     return mean.sum(axis=-1), np.maximum(variance, 0).sum(axis=-1)
 
 
-def _least_of_rare(seen: Numbers, known: Numbers) -> Numbers:
+def _certain_share_of_rare(seen: Numbers, known: Numbers) -> Numbers:
     """Returns the certain part of a rare outcome's estimated share, seen 1 to 3 times: the 5% quantile of a Poisson.
 
     ``known`` is the share of images that are labelled: of them nothing is in doubt.
     """
     count = np.maximum(seen, 1)
     least: Numbers = known + (1 - known) * chi2.ppf(0.05, 2 * count) / 2 / count
-    return np.where((seen >= 1) & (seen <= RARE), least, 1.0)
+    return np.where((seen >= 1) & (seen <= MAX_RARE_COUNT), least, 1.0)
 
 
 def _cut_into_strata(groups: Sequence[tuple[Integers, Numbers, Numbers]], count: int) -> list[tuple[Integers, float]]:
     """Cuts groups into strata that get about as many of ``count`` labels; returns rows and summed spread of each."""
     total = sum(float(spread.sum()) for _, _, spread in groups)
-    wanted_in_all = min(count / LABELS_PER_STRATUM, MOST_STRATA)
+    wanted_in_all = min(count / LABELS_PER_STRATUM, MAX_STRATA)
     strata: list[tuple[Integers, float]] = []
     for rows, order, spread in groups:
         wanted = max(1, round(wanted_in_all * float(spread.sum()) / total))
@@ -344,10 +344,10 @@ def _agreeing_and_differing(p: Numbers, q: Numbers) -> list[tuple[Integers, Numb
     same = p.argmax(axis=1) == q.argmax(axis=1)
     groups: list[tuple[Integers, Numbers, Numbers]] = []
     if same.any():
-        confidence = _doubted((p[same] + q[same]).max(axis=1) / 2)
+        confidence = _shrunk((p[same] + q[same]).max(axis=1) / 2)
         groups.append((np.flatnonzero(same), confidence, np.sqrt(2 * confidence * (1 - confidence))))
     if not same.all():
-        first, second = _doubted(p[~same].max(axis=1)), _doubted(q[~same].max(axis=1))
+        first, second = _shrunk(p[~same].max(axis=1)), _shrunk(q[~same].max(axis=1))
         either = np.maximum(first + second, 1)  # not both are right
         first, second = first / either, second / either
         variance = first * (1 - first) + second * (1 - second) + first + second - (first - second) ** 2
@@ -355,15 +355,15 @@ def _agreeing_and_differing(p: Numbers, q: Numbers) -> list[tuple[Integers, Numb
     return groups
 
 
-def _doubted(confidence: Numbers) -> Numbers:
-    doubted: Numbers = (1 - DOUBT) * confidence + DOUBT / 2
-    return doubted
+def _shrunk(confidence: Numbers) -> Numbers:
+    shrunk: Numbers = (1 - CONFIDENCE_SHRINKAGE) * confidence + CONFIDENCE_SHRINKAGE / 2
+    return shrunk
 
 
-def _shared_out(count: int, sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """Distributes ``count`` in proportion: at least LEAST to each as far as they go, and no more than its size."""
+def _allocate(count: int, sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Distributes ``count`` in proportion: at least MIN_PER_STRATUM to each if it suffices, at most its size."""
     given = [0] * len(sizes)
-    for turn in range(LEAST):
+    for turn in range(MIN_PER_STRATUM):
         for number in sorted(range(len(sizes)), key=lambda each: -shares[each]):
             if sum(given) < count and sizes[number] > turn:
                 given[number] += 1

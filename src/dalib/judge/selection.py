@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LARGEST_LOSS = 0.25
+MAX_ACCURACY_LOSS = 0.25
 """Of the accuracy on the source's validation images, below the best so far: more of it disqualifies a checkpoint.
 
 Much, because adapting may cost the source a lot while the target gains: 94% to 83% beside 90% to 98% in the study.
@@ -35,7 +35,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
     now, name = course[-1], "source_validation_accuracy"
     if name in now:
         best = max(line[name] for line in course if name in line)
-        if now[name] < best - LARGEST_LOSS:
+        if now[name] < best - MAX_ACCURACY_LOSS:
             return -math.inf
     return float(now["target_corr_c"])
 

@@ -75,14 +75,14 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
     .. math:: \sum_c u_c \, \mathrm{clip}_{-2}^{0.3}\bigl(\bar z_{cc} - \max_{k \ne c} \bar z_{ck}\bigr)
 
     over the classes that are predicted, with their shares u. Groups that got each other's names give negative numbers;
-    a margin above ENOUGH = 0.3 says no more, so that the reference gains nothing by agreeing with itself.
+    a margin above MAX_NAME_MARGIN = 0.3 says no more, so that the reference gains nothing by agreeing with itself.
 
     Args:
         predicted: (M,) int64 in [0, C).
         reference: (M, C) probabilities of the source-only model.
 
     Returns:
-        In [-2, ENOUGH]; 0 for a model that predicts one class alone.
+        In [-2, MAX_NAME_MARGIN]; 0 for a model that predicts one class alone.
 
     Misleads: where the source-only model knows nothing, its leanings are noise.
     Source: ours, by the study of benchmarks/judging.
@@ -98,11 +98,11 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
         leaning = scaled[group].mean(dim=0)[present]
         own = float(leaning[place])
         leaning[place] = -torch.inf
-        total += float(group.double().mean()) * max(-2.0, min(ENOUGH, own - float(leaning.max())))
+        total += float(group.double().mean()) * max(-2.0, min(MAX_NAME_MARGIN, own - float(leaning.max())))
     return total
 
 
-ENOUGH = 0.3
+MAX_NAME_MARGIN = 0.3
 """Of the margin between a predicted class's own name and the next one, in standard deviations."""
 
 

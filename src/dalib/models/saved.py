@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-MOST = 2**16
+MAX_NUMBER = 2**16
 """No size, width or count of a network's is larger."""
 
-_LEAST = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
+_MIN_NUMBERS = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,10 @@ def description_of(content: Any, path: Path) -> ModelDescription:
         _check_architecture(architecture)
         for name in ("size", "channels", "crop"):
             value = preprocessing.get(name)
-            if value is not None and not (isinstance(value, int) and 1 <= value <= MOST):
-                raise ValueError(f"preprocessing: {name}: expected a whole number from 1 to {MOST}, got {value!r}")
+            if value is not None and not (isinstance(value, int) and 1 <= value <= MAX_NUMBER):
+                raise ValueError(
+                    f"preprocessing: {name}: expected a whole number from 1 to {MAX_NUMBER}, got {value!r}"
+                )
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise TypeError(f"classes: expected a list of names, got {classes!r}")
         for name in ("mean", "std"):
@@ -112,12 +114,12 @@ def _check_architecture(architecture: object) -> None:
     if not isinstance(architecture, dict) or not isinstance(architecture.get("backbone"), str):
         raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
     for name, value in architecture.items():
-        least = _LEAST.get(name, 0)
+        least = _MIN_NUMBERS.get(name, 0)
         number = isinstance(value, (int, float) if name == "dropout" else int)
-        number = number and not (isinstance(value, bool) and name in _LEAST)
+        number = number and not (isinstance(value, bool) and name in _MIN_NUMBERS)
         absent = value is None and name not in ("channels", "size")
-        if not (name == "backbone" or absent or (number and least <= value <= MOST)):
-            raise ValueError(f"architecture: {name}: expected a number from {least} to {MOST}, got {value!r}")
+        if not (name == "backbone" or absent or (number and least <= value <= MAX_NUMBER)):
+            raise ValueError(f"architecture: {name}: expected a number from {least} to {MAX_NUMBER}, got {value!r}")
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:

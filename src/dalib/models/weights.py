@@ -36,7 +36,7 @@ _DTYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
 )
-_NAMED = 3  # keys in a message
+_MAX_LISTED_KEYS = 3  # keys in a message
 
 
 @dataclass(frozen=True)
@@ -306,5 +306,5 @@ def _remedy(module: nn.Module, state: dict[str, Tensor], file: Path) -> str:
 
 
 def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_LISTED_KEYS
+    return ", ".join(names[:_MAX_LISTED_KEYS]) + (f" and {more} more" if more > 0 else "")

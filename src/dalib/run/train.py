@@ -35,7 +35,7 @@ from dalib.core.errors import (
 from dalib.core.files import locked, put_in_place, quoted, write_json, write_text
 from dalib.data.cache import CacheEntry, ImageCache
 from dalib.data.named import default_evaluation
-from dalib.data.overlap import doubts_about_files, require_apart
+from dalib.data.overlap import overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.engine.distributed import ALONE, World, joined, lost_contact
 from dalib.engine.features import FeatureEntry, FeatureStore
@@ -568,7 +568,7 @@ def _check_apart(run: RunFolder, config: TrainConfig) -> None:
 def _doubts_about_files(domains: Domains) -> tuple[str, ...]:
     parts = (domains.train, domains.validation)
     names = [name for part in parts for name in part.names]
-    return doubts_about_files(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
+    return overlap_warnings(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
 
 
 def _check_free(run: RunFolder, config: TrainConfig) -> None:
