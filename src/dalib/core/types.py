@@ -45,7 +45,7 @@ class Losses:
     parts: dict[str, Tensor]
     """The weighted terms of the objective, each with gradient into the student."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
-    """What else is worth logging, detached: the mask rate, the accuracy on the source batch."""
+    """Other values to log, detached: the mask rate, the accuracy on the source batch."""
 
     @property
     def total(self) -> Tensor:
@@ -77,7 +77,7 @@ class Method(Protocol):
     student: nn.Module
     """The network whose parameters the optimiser moves."""
     target_views: int
-    """How many views of the target images :meth:`loss` wants in its batch."""
+    """Number of views of the target images that :meth:`loss` needs in its batch."""
 
     def loss(self, batch: Batch, step: int) -> Losses:
         """Computes the objective on this batch; ``step`` counts from 0."""

@@ -13,7 +13,7 @@ from dalib._version import __version__
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 NVIDIA = Path("/proc/driver/nvidia/version")
-"""Where Linux tells NVIDIA's driver."""
+"""File in which Linux reports NVIDIA's driver."""
 
 
 def describe_versions() -> str:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
 
 VERSION = 1
-"""Of the layout and of how files become pixels; another version is another KEY."""
+"""Version of the layout and of the pixels that files become; another version is another KEY."""
 CHUNK = 256
 """Files between two times that a build is brought to the disk: what a killed build has to decode again, at most."""
 NUMBERS_FOLDER = "numbers"
@@ -74,7 +74,7 @@ class CacheEntry:
 
     key: str
     source: str
-    """What the user pointed at when it was built."""
+    """The path or name that it was built from."""
     images: int
     unreadable: int
     bytes: int
@@ -94,7 +94,7 @@ class CachedRows:
     unreadable: tuple[Unreadable, ...]
     key: str
     built: bool
-    """Whether this call decoded anything."""
+    """True if this call decoded anything."""
 
 
 def default_cache_folder() -> Path:

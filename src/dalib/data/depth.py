@@ -30,7 +30,7 @@ Range = tuple[int, int]
 
 FULL: Range = (0, 2**16 - 1)
 LIMIT = 2**32
-"""No value of a file is beyond it on either side."""
+"""Bound of the absolute values in a file."""
 
 _NEEDS_16_BITS = 2**12  # an image with such a value fills more than the 12 bits that are usual in a file of 16
 _MIN_RANGE_RATIO = 4  # two ranges differ if one is so many times as wide: two bits

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""What Pillow may open anywhere, in its own names."""
+"""Formats that Pillow may open anywhere, in its own names."""
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -40,7 +40,7 @@ class OptionalFormat:
     available: Callable[[], bool]
     """Makes Pillow read it, if it can."""
     begins: Callable[[bytes], bool]
-    """Whether a file of this format begins with these bytes, 16 of them or more."""
+    """Returns whether a file of this format begins with these bytes, 16 of them or more."""
 
 
 def _has_avif() -> bool:

@@ -31,13 +31,13 @@ SAMPLING_COLUMNS = {"stratum", "population"}
 """The columns that say how the images of a list were chosen."""
 
 HOLD_OUT_ONE_IN = 5
-"""Of so many labels one is held out from training, to judge by."""
+"""One of so many labels is held out from training, for evaluation."""
 
 MIN_LABELS_TO_HOLD_OUT = 50
-"""Labels; of fewer all are learnt from, as fewer than 10 images would judge next to nothing."""
+"""Training uses all labels if there are fewer: fewer than 10 held-out images measure next to nothing."""
 
 MAX_LISTED_MISTAKES = 3
-"""As many are told at once."""
+"""Mistakes in one error."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Listing:
     """Image files and, if labelled, their classes."""
 
     where: str
-    """What the user pointed at."""
+    """The path that the user gave."""
     root: Path
     """The folder that the files are below."""
     paths: tuple[Path, ...]
@@ -59,13 +59,13 @@ class Listing:
     unreadable: tuple[Unreadable, ...] = ()
     """Folders, and files without an ending, that could not be looked into."""
     ignored: Mapping[str, int] = field(default_factory=dict)
-    """How many files were left out for their ending."""
+    """Number of files that were left out for their ending."""
     notes: tuple[str, ...] = ()
-    """What the user may want to know, a sentence each."""
+    """Notes for the user, a sentence each."""
     left_out: tuple[Unreadable, ...] = ()
     """Files and folders that are not used, with the reason; what is in such a folder is not listed."""
     whole_numbers: tuple[WholeNumbers, ...] | None = None
-    """Of the files with whole numbers beyond 8 bits; None where nobody has looked yet."""
+    """Files with whole numbers beyond 8 bits; None if not looked up yet."""
 
 
 def list_labelled(

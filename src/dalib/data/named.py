@@ -44,7 +44,7 @@ _SHAPES = {  # (size, channels) as published; the photographs of office31 have m
 }
 
 NAMED_TRAINING = tuple(_SHAPES)
-"""What can be a source or a target."""
+"""Names of possible sources and targets."""
 NAMED_TESTS = tuple(f"{name}-test" for name in _SHAPES if not name.startswith("office31/"))
 """Test sets, for evaluation alone."""
 NAMED = NAMED_TRAINING + NAMED_TESTS
@@ -67,7 +67,7 @@ _CLASSES = {
 }
 
 SHARED_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "ship", "truck")
-"""What CIFAR-10 and STL-10 have in common, by STL's names: CIFAR's frog and STL's monkey have no counterpart."""
+"""Classes that CIFAR-10 and STL-10 share, by STL's names: CIFAR's frog and STL's monkey have no counterpart."""
 _SHARING = ("cifar10", "stl10")
 
 _IDX_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}

@@ -69,7 +69,7 @@ __all__ = (
 )
 
 CachePolicy = Literal["ram", "disk", "off"]
-"""Where decoded image files are: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
+"""Storage of decoded image files: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
 decoded once to see that it can be, and again whenever it is needed. Images that are no files are in memory under any
 policy."""
 

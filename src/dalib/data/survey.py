@@ -42,7 +42,7 @@ class DomainSurvey:
 
     where: str
     images: int
-    """How many have a readable header."""
+    """Number of files with a readable header."""
     class_counts: Mapping[str, int] | None
     """Images of each class that have a readable header, also none; None without labels."""
     folders: tuple[str, ...]
@@ -52,7 +52,7 @@ class DomainSurvey:
     modes: Mapping[str, int]
     """PIL's names, the most frequent first: RGB, L (grey), P (palette), CMYK, I;16 (16 bits)."""
     unreadable: tuple[Unreadable, ...]
-    """By the header alone: a truncated file is found when it is decoded."""
+    """Files with an unreadable header: a truncated file is found when it is decoded."""
     ignored: Mapping[str, int]
     """Files left out for their ending."""
     notes: tuple[str, ...]
@@ -61,7 +61,7 @@ class DomainSurvey:
     row_bytes: int
     """Bytes that the decoded images take, in memory or in the cache."""
     whole_numbers: tuple[WholeNumbers, ...] = ()
-    """Of the files with whole numbers beyond 8 bits."""
+    """Files with whole numbers beyond 8 bits."""
     constant: tuple[str, ...] = ()
     """Files whose pixels are all the same."""
 

@@ -25,7 +25,7 @@ class Checkpoint:
     """The state of a training between two steps."""
 
     step: int
-    """How many steps are done: the number of the next one."""
+    """Number of completed steps, which is the number of the next one."""
     method: dict[str, Any]
     optimizer: dict[str, Any]
     log: dict[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 
 TIMEOUT = timedelta(minutes=60)
-"""How long a rank waits for the others: the first one may decode images or judge for long. One that died is noticed
+"""Time that a rank waits for the others: the first one may decode images or judge for long. A dead rank is noticed
 at once on gloo, and by torchrun within seconds."""
 
 EXIT_PAUSE = 0.1

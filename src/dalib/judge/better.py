@@ -34,7 +34,7 @@ class Signs:
 
 
 WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 7.4, "names": 13.3, "votes": 1.6})
-"""Of the differences of the signs between two models, and of their votes, in the logit that one of them is better.
+"""Weights of the differences of signs between two models, and of their votes, in the logit that one of them is better.
 
 Fitted by ``benchmarks/judging tables`` on its families of tasks without the two that were held out.
 """

@@ -42,11 +42,11 @@ class AccuracyEstimate:
     high: float
     """Upper end of the interval."""
     method: str
-    """How it was found."""
+    """Name of the method."""
     reliable: bool
-    """False says: don't trust this."""
+    """False for an estimate that is not to be trusted."""
     reason: str
-    """Why it is not reliable; empty where it is."""
+    """Reason why it is not reliable; empty if it is."""
 
     def __str__(self) -> str:
         """Formats the estimate for people, with the reason if it is not reliable.

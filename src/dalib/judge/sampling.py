@@ -52,7 +52,7 @@ class Sample:
     strata: Integers
     """(n,) the stratum of each."""
     population: dict[int, int]
-    """How many images of the target each stratum has; together all of them."""
+    """Number of target images in each stratum; together all of them."""
 
     @property
     def weights(self) -> Numbers:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_ACCURACY_LOSS = 0.25
-"""Of the accuracy on the source's validation images, below the best so far: more of it disqualifies a checkpoint.
+"""Loss of accuracy on the source's validation images, from the best so far, that disqualifies a checkpoint.
 
 Much, because adapting may cost the source a lot while the target gains: 94% to 83% beside 90% to 98% in the study.
 """

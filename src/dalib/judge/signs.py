@@ -103,7 +103,7 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
 
 
 MAX_NAME_MARGIN = 0.3
-"""Of the margin between a predicted class's own name and the next one, in standard deviations."""
+"""The largest counted margin between a predicted class's own name and the next one, in standard deviations."""
 
 
 def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:

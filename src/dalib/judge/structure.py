@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 10
-"""Of each target image."""
+"""Nearest neighbours of each target image."""
 
 COMPONENTS = 64
 """Principal components that classifiers see; further ones are mostly noise at a few hundred images."""

@@ -23,7 +23,7 @@ class PretrainedSettings:
     input_size: int
     """Height and width; the smaller where they differ."""
     mean: tuple[float, ...]
-    """Of each channel, for values in [0, 1]; so is ``std``."""
+    """Mean of each channel, for values in [0, 1]; ``std`` likewise."""
     std: tuple[float, ...]
     interpolation: str
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 MAX_NUMBER = 2**16
-"""No size, width or count of a network's is larger."""
+"""Bound of the sizes, widths and counts of a network."""
 
 _MIN_NUMBERS = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
 
@@ -32,7 +32,7 @@ class ModelDescription:
     """All that is needed to build the network and to prepare its input."""
 
     architecture: dict[str, Any]
-    """What :func:`dalib.run.recipe.make_classifier` takes, beside the number of classes."""
+    """Arguments of :func:`dalib.run.recipe.make_classifier`, beside the number of classes."""
     classes: tuple[str, ...]
     preprocessing: Preprocessing
 

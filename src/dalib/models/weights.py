@@ -46,7 +46,7 @@ class LoadedWeights:
     path: Path
     order: Literal["name", "position"]
     tensors: int
-    """How many of the module's were replaced."""
+    """Number of the module's tensors that were replaced."""
     dropped: tuple[str, ...]
     """Keys of the file that were left out: its classifier, and what lies beside the backbone."""
 
