@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +68,28 @@ def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class DomainViews:
+    """Augmentations of both domains."""
+
+    source: Augment
+    target: Sequence[Augment]
+    """One for each view that the method wants; each is drawn independently."""
+    common: Callable[[Tensor, Generator], Tensor] | None = None
+    """Drawn once for each target image, before its views, which then have it in common."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Everything that the images of a batch depend on, besides the step."""
+
+    batch: int
+    """Images of each domain per step and rank."""
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+
 class TwoDomainStream:
     """Batches of labelled source and unlabelled target images, augmented on the device; ``batch_at(step)`` is pure.
 
@@ -75,12 +98,9 @@ class TwoDomainStream:
     Args:
         source, labels: rows and their (N,) int64 classes.
         target: rows, without labels.
-        source_view: augmentation of the source.
-        target_views: one augmentation for each view that the method wants; each is drawn independently.
-        target_common: drawn once for each target image, before its views, which then have it in common.
-        batch: images of each domain a step and rank.
+        views: augmentations.
+        sampling: size and seed of the batches, and this process's part of them.
         device: where images are augmented and the batch lives.
-        seed, rank, world: with the step, all that the batch depends on.
         channels_last: memory format of the views.
     """
 
@@ -90,52 +110,51 @@ class TwoDomainStream:
         labels: Tensor,
         target: Rows,
         *,
-        source_view: Augment,
-        target_views: Sequence[Augment],
-        target_common: Callable[[Tensor, Generator], Tensor] | None = None,
-        batch: int,
+        views: DomainViews,
+        sampling: Sampling,
         device: torch.device,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
         channels_last: bool = False,
     ) -> None:
         if len(labels) != len(source):
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
-        if batch < 1:
-            raise ValueError(f"batch: expected at least 1, got {batch}")
+        if sampling.batch < 1:
+            raise ValueError(f"batch: expected at least 1, got {sampling.batch}")
         self.source, self.labels = _place(source, device), labels.to(device)
-        self.target = _place(target, device) if target_views else target
-        self.source_view, self.target_views, self.target_common = source_view, tuple(target_views), target_common
-        self.batch, self.device = batch, device
-        self.seed, self.rank, self.world = seed, rank, world
+        self.target = _place(target, device) if views.target else target
+        self.views, self.sampling, self.device = views, sampling, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among those of the training."""
+        return self.sampling.rank
 
     @property
     def images_per_step(self) -> int:
         """Distinct images that one step reads, over all ranks."""
-        return self.batch * self.world * (2 if self.target_views else 1)
+        return self.sampling.batch * self.sampling.world * (2 if self.views.target else 1)
 
     def batch_at(self, step: int) -> Batch:
         source = self._indices("source", step, len(self.source))
         views: list[Tensor] = []
-        if self.target_views:
+        if self.views.target:
             target = self._rows(self.target, self._indices("target", step, len(self.target)))
-            if self.target_common is not None:
-                target = self.target_common(target, self._generator("target", step))
+            if self.views.common is not None:
+                target = self.views.common(target, self._generator("target", step))
             views = [
                 self._augment(view, target, f"target view {number}", step)
-                for number, view in enumerate(self.target_views)
+                for number, view in enumerate(self.views.target)
             ]
         source_images = self._rows(self.source, source)
         return Batch(
-            source=self._augment(self.source_view, source_images, "source view", step),
+            source=self._augment(self.views.source, source_images, "source view", step),
             labels=self._rows(self.labels, source),
             target=tuple(views),
         )
 
     def _indices(self, domain: str, step: int, size: int) -> Tensor:
-        return indices_at(step, size, self.batch, derive_seed(self.seed, domain), self.rank, self.world)
+        seed = derive_seed(self.sampling.seed, domain)
+        return indices_at(step, size, self.sampling.batch, seed, self.sampling.rank, self.sampling.world)
 
     def _rows(self, rows: Rows, indices: Tensor) -> Tensor:
         """Returns rows on the device, without making the host wait for it."""
@@ -148,7 +167,7 @@ class TwoDomainStream:
         return views.contiguous(memory_format=self.memory_format) if views.ndim == 4 else views
 
     def _generator(self, purpose: str, step: int) -> Generator:
-        return generator_for(self.device, self.seed, purpose, step, self.rank)
+        return generator_for(self.device, self.sampling.seed, purpose, step, self.sampling.rank)
 
 
 def _place(rows: Rows, device: torch.device) -> Rows:

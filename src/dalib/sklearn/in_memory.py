@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.errors import CollapsedError
 from dalib.data.rows import Selected
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
@@ -133,11 +133,9 @@ def _train_one(
         sight.train.images,
         labels,
         sight.target,
-        source_view=views.source,
-        target_views=views.of_target(method.target_views),
-        batch=config.batch,
+        views=DomainViews(views.source, views.of_target(method.target_views)),
+        sampling=Sampling(config.batch, config.seed),
         device=device,
-        seed=config.seed,
         channels_last=True,
     )
     judged = _judged(sight, device)
