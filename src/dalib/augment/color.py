@@ -42,7 +42,7 @@ class RandomIntensity:
     """Inverts, scales and shifts the intensities of each image as a whole; (N, C, H, W) float -> same.
 
     Attributes:
-        flip_probability: of changing the sign, which inverts a standardised image.
+        flip_probability: probability of changing the sign, which inverts a standardised image.
         scale: range of the uniform factor.
         offset: range of the uniform summand.
 
@@ -105,7 +105,7 @@ class ColourJitter:
     Attributes:
         brightness, contrast, saturation: the factors are uniform in [max(0, 1 - this), 1 + this].
         hue: the turn is uniform in +- this share of the circle, at most 1/2.
-        probability: of changing the image at all.
+        probability: probability of changing the image at all.
 
     Source: torchvision's ColorJitter, made one 3x3 matrix for each image. It differs from torchvision's in three ways.
     Values are clamped to [0, 1] once, at the end, and not after each of the four. The four follow in the order above:
@@ -212,7 +212,7 @@ class GaussianBlur:
 
     Attributes:
         sigma: range of the uniform standard deviation, in pixels.
-        probability: of blurring the image at all.
+        probability: probability of blurring the image at all.
 
     Source: usual since SimCLR (Chen et al. 2020).
     """
@@ -255,7 +255,7 @@ class Cutout:
     Attributes:
         area: range of its share of the image's area, uniform.
         ratio: range of its width against its height as shares of the image's, log-uniform.
-        probability: of cutting the image at all.
+        probability: probability of cutting the image at all.
 
     Source: random erasing (Zhong et al. 2020), after cutout (DeVries & Taylor 2017).
     """

@@ -100,7 +100,7 @@ class RandomResizedCrop:
         ratio: range of its width against its height, log-uniform.
         flip: mirror left to right with probability 1/2.
         rotation: turn the box about its centre by uniform +- this many degrees; its corners may leave the image.
-        padding: what lies there.
+        padding: fill beyond the image, in the corners that leave it.
 
     Source: torchvision's RandomResizedCrop, but for three things: a box that would not fit is cut to the image's width
     or height, where torchvision draws again (the number of draws would depend on them); its place is not rounded to

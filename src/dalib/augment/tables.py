@@ -34,7 +34,7 @@ class FeatureMask:
     """Replaces each value of each row by the feature's mean, with probability ``share``; (N, D) float -> same.
 
     Attributes:
-        share: in [0, 1); 0 changes nothing.
+        share: a number in [0, 1); 0 changes nothing.
         mean: (D,) what a value that is left out is taken for.
 
     Source: our choice, after the corruption of Vincent et al. 2008, with the mean in place of 0.

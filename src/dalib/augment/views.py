@@ -46,7 +46,7 @@ class PhotoView:
     What :class:`View` does first stands near the end here, because colours are changed on the scale [0, 1].
 
     Attributes:
-        mean, std: of each channel on the scale [0, 1].
+        mean, std: statistics of each channel on the scale [0, 1].
         crop: cuts the uint8 images, a quarter of the memory that floats take.
         warps: change floats in [0, 1] and keep them there: geometry and blur.
         colours: maps of RGB, all in one pass, then clamped to [0, 1]; see :class:`dalib.augment.color.ColourMap`.
@@ -194,7 +194,7 @@ def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, t
     the crop's border, where the authors' show the photograph's own pixels; larger ones have such a margin.
 
     Args:
-        size, mean, std: of the view.
+        size, mean, std: size and normalisation of the view.
         translation: where the crop is not shared, as for the source: its place is uniform in +- this many pixels, and
             half of what the rows are larger than ``size`` reaches every place.
 

@@ -197,8 +197,8 @@ class TrainingProgress:
     """Shows one training; a context manager. Give :meth:`line` the values of each line of the metrics.
 
     Args:
-        name: of the training.
-        steps: how many there are; ``start`` are done already.
+        name: name of the training.
+        steps: number of steps; ``start`` are done already.
         stream: where to, by default standard output; a terminal gets a bar that moves, anything else at most some
             twenty lines.
     """

@@ -217,7 +217,7 @@ class ImageCache:
         Args:
             on_progress: called with (done, total) while building; not at all if there is nothing to build.
             on_note: told, in a sentence, of a damaged cache, a resumed build, or of waiting for another process.
-            threads: that decode; None is one for each core.
+            threads: threads that decode; None is one for each core.
 
         Raises:
             UserError: the disk is too small or becomes full, or the folder cannot be written.

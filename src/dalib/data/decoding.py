@@ -135,7 +135,7 @@ def whole_numbers(
 
     Args:
         on_progress: called with (done, total) from the first such file on; not at all where there is none.
-        threads: that decode; None is one for each core.
+        threads: threads that decode; None is one for each core.
     """
     found: list[WholeNumbers] = []
     with pillow_warnings_as_errors(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:

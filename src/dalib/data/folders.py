@@ -105,7 +105,7 @@ def require_classes(root: Path, folders: Sequence[Path], argument: str, known: S
     """Raises an error for folders that are parts of a data set, train and test, and not its classes.
 
     Args:
-        folders: in ``root``, those that would be classes.
+        folders: folders in ``root`` that would be classes.
         known: the names of classes that are there already; a folder of such a name is that class.
 
     Raises:

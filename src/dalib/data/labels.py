@@ -86,10 +86,10 @@ def read_target_labels(
     """Reads the labels in a CSV file, by row of the target.
 
     Args:
-        names: of the target's images, by row; the file's paths are these, or relative to the target's folder.
-        classes: what a label may be.
-        target: what the target was opened from.
-        argument: what errors name, such as ``--labels``.
+        names: names of the target's images, by row; the file's paths are these, or relative to the target's folder.
+        classes: possible labels.
+        target: path or name of the target.
+        argument: name in errors, such as ``--labels``.
 
     Raises:
         UserError: no such file, not CSV, no label in it; a label that is no class, a path that is none of the target's

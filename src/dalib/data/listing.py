@@ -74,7 +74,7 @@ def list_labelled(
     """Lists the labelled images of a folder with a folder for each class, at any depth in it, or of a list.
 
     Args:
-        argument: what errors name, such as ``--source``.
+        argument: name in errors, such as ``--source``.
         allow_outside: let the paths of a list leave its folder.
         known: classes that are there already. A label of a list such as None is one of them or stands for no label.
 
@@ -140,7 +140,7 @@ def list_images(where: str | Path, *, argument: str, allow_outside: bool = False
     """Lists every image below a folder, in the order of the paths, or of a list; labels are ignored.
 
     Args:
-        argument, allow_outside: as for :func:`list_labelled`.
+        argument, allow_outside: see :func:`list_labelled`.
 
     Raises:
         UserError: no such folder or list, no image in it; a line of a list without a path or that leaves the folder.

@@ -118,7 +118,7 @@ def in_eight_bits(image: Image.Image, black_white: Range | None = None) -> Image
     """Scales an image of whole numbers beyond 8 bits to 8, where PIL's convert() would clip it at 255.
 
     Args:
-        image: of any mode; one of another kind comes back as it is.
+        image: image of any mode; one of another kind is returned unchanged.
         black_white: the values that become black and white; None is :func:`dalib.data.depth.own_range`.
 
     Raises:

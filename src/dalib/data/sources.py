@@ -167,7 +167,7 @@ def open_source(
             * a :class:`dalib.data.listing.Listing` of files, as :func:`listing_of` gives it;
             * a data set of Hugging Face's ``datasets``, with one column of images and one of ``ClassLabel``, or one
               called ``label``.
-        seed: of the glyphs that ``fonts`` draws.
+        seed: seed of the digits that ``fonts`` draws.
         partner: the target; CIFAR-10 and STL-10 together are read with the classes that both have.
         strict: refuse unreadable images, which are left out otherwise.
         root: the folder that holds the named sets; None is ``data`` in the current directory.
@@ -178,7 +178,7 @@ def open_source(
         allow_outside: let the paths of a list leave its folder.
         on_progress: called with (done, total) while files are decoded, from the first for each source.
         on_note: told what is worth knowing and no error, a sentence each.
-        threads: that decode; None is one for each core.
+        threads: threads that decode; None is one for each core.
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without readable images, or, with ``strict``,
@@ -236,7 +236,7 @@ def open_target(
             paths alone, arrays come as ``images`` or ``(images, labels)``, and a data set may yield images alone.
         partner: the source; CIFAR-10 and STL-10 together are read without the class that the other lacks. This looks
             at the target's labels, as the paper's experiment does, and is all that they are used for.
-        options: as for :func:`open_source`.
+        options: see :func:`open_source`.
 
     Raises:
         UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one; a named set that is

@@ -100,7 +100,7 @@ class TwoDomainStream:
         target: rows, without labels.
         views: augmentations.
         sampling: size and seed of the batches, and this process's part of them.
-        device: where images are augmented and the batch lives.
+        device: device of augmentation and of the batch.
         channels_last: memory format of the views.
     """
 

@@ -133,7 +133,7 @@ class FeatureStore:
         Args:
             shape: (N, V, D).
             extract: called as ``extract(into, start, on_batch)``, see :func:`extract_features`.
-            source: what they are of, to be read by people.
+            source: origin of the features, for people.
 
         Raises:
             UserError: a disk that is full or a folder that cannot be written.

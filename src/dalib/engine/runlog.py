@@ -25,7 +25,7 @@ class MetricsLog:
     Args:
         path: the JSON Lines file; made if it is not there. None writes nothing: of several processes, one does.
         after: lines of later steps are dropped: what a run that goes on from this step will write again.
-        pending: what :meth:`pending` gave at that step.
+        pending: result of :meth:`pending` at that step.
         on_line: called with each line's values, for a progress display.
     """
 

@@ -84,8 +84,8 @@ def probability_better(first: Signs, second: Signs, votes: Votes, weights: Mappi
 
     Args:
         first, second: the signs of the two models.
-        votes: of the target's images for either.
-        weights: by the names of the signs, and ``votes``.
+        votes: votes of the target's images for either.
+        weights: weights by the names of the signs, and ``votes``.
 
     Returns:
         In (0, 1).

@@ -34,7 +34,7 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
         target: (M, C) calibrated probabilities (:func:`dalib.judge.estimate.apply_temperature`); of more than 1000
             images, 1000 are drawn.
         shares: (C,) the shares of the labels to expect, such as the source's.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Returns:
         In [0, 1].

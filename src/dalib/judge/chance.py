@@ -33,7 +33,7 @@ def chance_of(correct: int, count: int, rate: float) -> float:
     Args:
         correct: images that the model gets right.
         count: all images.
-        rate: how often a guess is right, such as the share of the largest class.
+        rate: probability that a guess is right, such as the share of the largest class.
 
     Raises:
         ValueError: no images, more correct ones than images, or a rate outside [0, 1].
@@ -105,9 +105,9 @@ def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies:
     """Returns the comparison with no model at chance as the better one, as long as there is another.
 
     Args:
-        comparison: what is said of the models without this.
-        at_chance: those of the models that are at chance (:func:`is_at_chance`).
-        accuracies: of each model on the source's validation images.
+        comparison: comparison of the models without this test.
+        at_chance: names of the models that are at chance (:func:`is_at_chance`).
+        accuracies: accuracy of each model on the source's validation images.
 
     Where all models are at chance, the headline says that nothing was learnt, and a reason what to do about it.
 

@@ -100,11 +100,11 @@ class Comparison:
         better: adapted or source-only, the model to select.
         outcome: helped, unclear, hurt, collapsed, or alone where there is nothing to compare.
         headline: the outcome in a sentence, worded as what it is: no measurement.
-        reasons: what speaks for it, a sentence each.
-        probability: that the adapted model is the better one; None where there is nothing to compare.
-        votes: of the target images for adapted, the first, and source-only; None without features, or where no two
+        reasons: reasons for it, a sentence each.
+        probability: probability that the adapted model is the better one; None if there is only one.
+        votes: votes of target images for adapted, the first, and source-only; None without features, or where no two
             models were compared.
-        signs: of each model by its name, where features were there.
+        signs: signs of each model by its name, if there are features.
     """
 
     better: str
@@ -128,10 +128,10 @@ def compare(
     """Decides which of two models of the same images should be selected, and why.
 
     Args:
-        source_only: what the model without adaptation says, and its scores; None where there is none.
-        adapted: what the adapted model says, or the only one there is.
+        source_only: predictions and scores of the model without adaptation; None without one.
+        adapted: predictions and scores of the adapted, or the only, model.
         classes: C names.
-        name: of the only one.
+        name: name of the only model.
         stopped: the sign for which training was stopped, if it was.
         structure: what features show of the target, of a network that neither model has trained, such as a frozen
             backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.

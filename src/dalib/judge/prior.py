@@ -155,7 +155,7 @@ def cautious_shares(validation: Tensor, labels: Tensor, target: Tensor, *, least
     with the least :math:`\lambda` in [0, 1] that brings every class to at least ``least`` / C.
 
     Args:
-        least: in [0, 1]; 1 is uniform.
+        least: a number in [0, 1]; 1 is uniform.
 
     Returns:
         (C,) float64 shares with sum 1.

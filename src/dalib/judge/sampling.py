@@ -153,7 +153,7 @@ def estimate_mean(
         strata: (n,) the stratum of each.
         population: the size of every stratum, also of those without a labelled image, which count from the smallest
             to the largest possible: value leaves them out, and is then no longer unbiased.
-        values: what an outcome can be, ascending.
+        values: possible outcomes, ascending.
 
     Returns:
         All in the range of ``values``.

@@ -38,7 +38,7 @@ def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
     Args:
         p: (N, C) of any floating-point dtype, N >= 1 and C >= 2, rows in [0, 1] with sum 1 (within 0.01, which half
             precision needs). Logits are refused by their sum.
-        name: what to call them in the message.
+        name: their name in the message.
 
     Raises:
         ValueError: another shape, not floating point, NaN or infinite, outside [0, 1], or rows that do not sum to 1.
@@ -313,7 +313,7 @@ def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: 
         features: (N, D) of the target images. Unit length (``torch.nn.functional.normalize``) often helps.
         predictions: (N,) int64 in [0, C), the predicted classes.
         num_classes: C, at least 2; the number of clusters, or N where that is fewer.
-        seed: of the k-means; equal seeds give equal scores.
+        seed: seed of the k-means; equal seeds give equal scores.
         restarts: k-means runs of which the tightest counts; the time is proportional to it.
 
     Returns:

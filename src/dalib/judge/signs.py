@@ -114,8 +114,8 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
 
     Args:
         structure: with at least two source images of different classes; otherwise (0, M).
-        heads: how many; each draws its own source images, with replacement.
-        seed: of the draws; equal seeds give equal classes.
+        heads: their number; each draws its own source images, with replacement.
+        seed: seed of the draws; equal seeds give equal classes.
     """
     labels = structure.labels
     found = torch.zeros(0, len(structure.target), dtype=torch.int64)

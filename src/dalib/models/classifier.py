@@ -29,7 +29,7 @@ class ImageClassifier(nn.Module):
         dropout: the share that is dropped, in training, of the pooled features and of what the bottleneck gives.
         standardize: the pooled features are brought to (features - feature_mean) / feature_std, buffers (D,) that are
             0 and 1 until :meth:`set_feature_statistics` fills them, and are saved with the weights.
-        bottleneck_norm: whether the bottleneck has its BatchNorm1d.
+        bottleneck_norm: False leaves out the bottleneck's BatchNorm1d.
 
     Call it with images (N, C, H, W). In training mode it returns ``(predictions, features)``, in evaluation mode
     ``predictions`` alone: logits (N, K), and the features (N, features_dim) that the head saw.

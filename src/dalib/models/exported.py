@@ -144,7 +144,7 @@ def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> Op
     """Reads a file of :func:`write_onnx`, run by ONNX Runtime; torch builds no network.
 
     Args:
-        device: where it runs.
+        device: device that it runs on.
         fall_back: to the CPU, where ONNX Runtime has no support of the GPU that was chosen.
 
     Raises:

@@ -58,7 +58,7 @@ def fast_inference(
         model: images -> a tensor (N, ...). It is copied, and not changed: what is learnt later is not seen.
         example_shape: (N, C, H, W) of the calls to come. Other N are taken as well, and other H and W by the plain
             network alone.
-        images: how many will go through in all; for a few batches nothing is tried. None for many.
+        images: number of images in all; for a few batches nothing is tried. None for many.
         known: variant and chunk of a choice that was made before, taken again if it still agrees. Two ways give numbers
             that differ in their last bits, and which is faster may change with what else the machine does: to get the
             same numbers again, keep the choice.

@@ -54,8 +54,8 @@ class PretrainedBackbone(nn.Module):
     """A network of timm without its classifier: (N, channels, H, W) -> (N, D), with random weights.
 
     Args:
-        name: what ``timm.create_model`` takes, such as ``'resnet50'``.
-        channels: of the images.
+        name: a name of ``timm.create_model``, such as ``'resnet50'``.
+        channels: channels of the images.
         size: H and W of the images, where they are not those of ``.input_size``; vision transformers are then built
             for this size, which changes the shape of their position embedding.
         checkpointing: compute activations twice, to keep fewer of them: slower, in less memory, with the same

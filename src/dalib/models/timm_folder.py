@@ -51,7 +51,7 @@ def write_timm_folder(
     """Writes the files into an existing ``folder``.
 
     Args:
-        predictor: what predicts: the model, or its mean over views.
+        predictor: selected model, or its mean over views.
 
     Raises:
         ValueError: a backbone that is not timm's, or preprocessing that timm has no words for.
