@@ -24,8 +24,7 @@ from dalib.data.decoding import decode, opaque, reason, require_memory, whole_nu
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.folders import hint_at_class_folders
-from dalib.data.formats import IMAGE_ENDINGS
-from dalib.data.listing import Listing, image_files, list_images, list_labelled
+from dalib.data.listing import Listing, list_images, list_labelled
 from dalib.data.named import (
     NAMED,
     NAMED_AS_FILES,
@@ -50,14 +49,10 @@ __all__ = (
     "BUILT_IN_LABELLED",
     "BUILT_IN_SOURCES",
     "BUILT_IN_TARGETS",
-    "IMAGE_ENDINGS",
     "CachePolicy",
     "LabelledImages",
     "ReadingOptions",
     "UnlabelledImages",
-    "Unreadable",
-    "decode",
-    "image_files",
     "listing_of",
     "open_labelled",
     "open_source",
