@@ -27,9 +27,10 @@ test: install ## Run the tests (minutes)
 test-slow: install ## Run the slow end-to-end checks too
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 1800
 
-check: install ## Format, lint, types, doctests
+check: install ## Format, lint, wording of docstrings, types, doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python .ci/docstrings.py
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --doctest-modules src/dalib -p no:cacheprovider
 

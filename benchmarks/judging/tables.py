@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from literature import average_threshold_confidence, difference_of_confidences
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.optimize import minimize
@@ -17,15 +18,10 @@ from sklearn.metrics import adjusted_mutual_info_score
 from tasks import HELD_OUT
 
 from dalib.judge.better import Signs, signs_of, vote_ratio, votes_of
-from dalib.judge.calibrated import Calibration, calibrated_estimate, confidence_transport, room
-from dalib.judge.estimate import (
-    apply_temperature,
-    average_threshold_confidence,
-    difference_of_confidences,
-    fit_temperature,
-)
+from dalib.judge.calibrated import Calibration, calibrated_estimate, confidence_transport, headroom
+from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
-from dalib.judge.guard import FEWEST_CLASSES, SURE, shared_representation
+from dalib.judge.guard import MIN_CERTAINTY, MIN_CLASSES_KEPT, shared_representation
 from dalib.judge.scores import mutual_information
 from dalib.judge.signs import head_agreement, head_classes
 from dalib.judge.structure import Representation, Structure, structure_of
@@ -220,7 +216,7 @@ def fit_calibration(tasks: Sequence[Recorded], name: str, ridge: float = 2.0) ->
     """Fits the logit of the accuracy, then half of a 90% interval to what that leaves on tasks that it did not see."""
     values = _leave_out(tasks, lambda rest: _fit_logit(rest, name, ridge), lambda b, task: _value(b, task, name))
     left = np.array(
-        [abs(value - task.accuracy[name] / 100) / room(value) for value, task in zip(values, tasks, strict=True)]
+        [abs(value - task.accuracy[name] / 100) / headroom(value) for value, task in zip(values, tasks, strict=True)]
     )
     apart = np.array([_apart(task, name) for task in tasks])
     slope = max(0.0, float(np.polyfit(apart, left, 1)[0])) if len(tasks) > 2 else 0.0
@@ -308,7 +304,7 @@ def _only(tasks: list[Recorded], chances: list[float], family: str) -> tuple[lis
 
 
 def _collapsed(task: Recorded) -> bool:
-    return task.stopped or task.classes["adapted"] <= FEWEST_CLASSES * task.classes["source-only"]
+    return task.stopped or task.classes["adapted"] <= MIN_CLASSES_KEPT * task.classes["source-only"]
 
 
 def _which(name: str, tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
@@ -323,9 +319,9 @@ def _which(name: str, tasks: Sequence[Recorded], chances: Sequence[float]) -> No
             gained += max(gain, 0.0)
             kept += max(gain, 0.0) if adapted else 0.0
             below.append(max(gain, 0.0) - (gain if adapted else 0.0))
-        if chance >= SURE and not _collapsed(task):
+        if chance >= MIN_CERTAINTY and not _collapsed(task):
             helped.append(gain > 0)
-        elif chance <= 1 - SURE or _collapsed(task):
+        elif chance <= 1 - MIN_CERTAINTY or _collapsed(task):
             hurt.append(gain <= 0)
     print(
         f"| {name} | {len(below)} | {100 * kept / max(gained, 1e-9):.1f}% | {fmean(below):.2f} | {max(below):.1f} | "

@@ -11,7 +11,7 @@ from dalib.adaptation.student import EachDomain
 from dalib.augment.views import View, warp_operations
 from dalib.core.types import Batch, Losses
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine.distributed import parallel
 from dalib.engine.fit import Training, fit
 from dalib.engine.runlog import MetricsLog
@@ -69,11 +69,9 @@ stream = TwoDomainStream(
     source=torch.randint(256, (90, 1, 16, 16), dtype=torch.uint8),
     labels=torch.arange(90) % 3,
     target=torch.randint(256, (60, 1, 16, 16), dtype=torch.uint8),
-    source_view=view,
-    target_views=[view] * method.target_views,
-    batch=16,
+    views=DomainViews(view, [view] * method.target_views),
+    sampling=Sampling(batch=16, seed=0),
     device=torch.device("cpu"),
-    seed=0,
 )
 log = MetricsLog(None, on_line=print)
 fit(Training(method, optimizer, stream, lambda step: cosine(step, 20), steps=20), log)

@@ -44,7 +44,7 @@ import json, sys
 import torch
 from torch import nn
 from dalib.adaptation.self_ensemble import SelfEnsemble
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine.distributed import joined, mean_over_ranks
 
 
@@ -59,9 +59,11 @@ def main():
         method = SelfEnsemble(network, 3, alpha=0.9, threshold=0.5, class_balance_weight=0.3)
         batches = TwoDomainStream(
             source, labels, target + 0.5,
-            source_view=lambda rows, generator: rows,
-            target_views=(lambda rows, generator: rows, lambda rows, generator: 1.1 * rows),
-            batch=32 // world.size, device=torch.device("cpu"), seed=0, rank=world.rank, world=world.size,
+            views=DomainViews(
+                lambda rows, generator: rows, (lambda rows, generator: rows, lambda rows, generator: 1.1 * rows)
+            ),
+            sampling=Sampling(32 // world.size, seed=0, rank=world.rank, world=world.size),
+            device=torch.device("cpu"),
         )
         optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
         course = []

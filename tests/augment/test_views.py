@@ -28,9 +28,7 @@ from dalib.augment.views import (
     tf_operations,
     tfa_intensity_operations,
     tfa_operations,
-    tllib_source,
     tllib_student,
-    tllib_teacher,
     warp_operations,
     weak_warp_operations,
 )
@@ -214,9 +212,8 @@ RANDOM_PHOTO_VIEWS = {
     "paper": paper_photo(24, MEAN, STD),
     "paper source": paper_photo(24, MEAN, STD, translation=2),
     "tllib student": tllib_student(24, MEAN, STD),
-    "tllib source": tllib_source(24, MEAN, STD),
 }
-PLAIN_PHOTO_VIEWS = {"plain": photo_plain(24, MEAN, STD), "tllib teacher": tllib_teacher(24, MEAN, STD)}
+PLAIN_PHOTO_VIEWS = {"plain": photo_plain(24, MEAN, STD)}
 PHOTO_VIEWS = RANDOM_PHOTO_VIEWS | PLAIN_PHOTO_VIEWS
 every_photo_view = pytest.mark.parametrize("view", PHOTO_VIEWS.values(), ids=PHOTO_VIEWS)
 every_random_photo_view = pytest.mark.parametrize("view", RANDOM_PHOTO_VIEWS.values(), ids=RANDOM_PHOTO_VIEWS)
@@ -274,7 +271,7 @@ def test_a_photo_view_leaves_torchs_global_generator_alone(view):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["weak", "moderate", "strong", "tllib student", "tllib source", "plain"])
+@pytest.mark.parametrize("name", ["weak", "moderate", "strong", "tllib student", "plain"])
 def test_colours_stay_within_the_range_of_images(name):
     pixels = in_pixels(PHOTO_VIEWS[name](photographs(40), generator()))
     assert float(pixels.min()) >= -1e-6
@@ -344,8 +341,7 @@ def test_tllibs_views_are_what_its_example_says():
     jitter = ColourJitter(brightness=0.7, contrast=0.7, saturation=0.7, hue=0.5, probability=1.0)
     student = PhotoView(MEAN, STD, crop=RandomCrop(224, flip=True), colours=(jitter, RandomGrey(0.1)))
     assert tllib_student(224, MEAN, STD) == student
-    assert tllib_source(224, MEAN, STD) == student
-    assert tllib_teacher(224, MEAN, STD) == PhotoView(MEAN, STD, crop=CentreCrop(224))
+    assert photo_plain(224, MEAN, STD) == PhotoView(MEAN, STD, crop=CentreCrop(224))
 
 
 def test_the_papers_photographs_are_what_its_code_says():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dalib.data.cache import ImageCache, cache_key
 from dalib.data.decoding import decode, read_picture, read_pixels, whole_numbers
-from dalib.data.depth import FULL, WholeNumbers, beyond, own_range, range_of, ranges_of, scaled
+from dalib.data.depth import FULL, WholeNumbers, outside_range, own_range, range_of, ranges_of, scaled
 from dalib.data.listing import list_images
 from dalib.data.preprocessing import Preprocessing
 
@@ -180,7 +180,7 @@ def test_without_a_range_more_than_12_bits_count_as_16():
 def test_values_beyond_the_range_become_black_or_white_and_are_known():
     assert scaled(np.array([-2000, -1000, 500, 2000, 3000]), (-1000, 2000)).tolist() == [0, 0, 127, 255, 255]
     files = [spread("a", 0, 4095), spread("b", 0, 5000), spread("c", -1, 10)]
-    assert [each.path for each in beyond(files, (0, 4095))] == ["b", "c"]
+    assert [each.path for each in outside_range(files, (0, 4095))] == ["b", "c"]
 
 
 def spread(path: str, low: int, high: int) -> WholeNumbers:

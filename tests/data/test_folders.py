@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dalib.core.errors import UserError
-from dalib.data.folders import told
+from dalib.data.folders import describe_unused
 from dalib.data.listing import list_images, list_labelled, list_names
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import open_labelled, open_source, open_target
@@ -147,7 +147,7 @@ def test_nothing_is_told_where_all_is_used(tmp_path):
     draw(tmp_path, "cat/a.png", "dog/a.png")
     (tmp_path / ".DS_Store").write_text("x")
     assert list_labelled(tmp_path, argument="--source").notes == ()
-    assert told("x", ()) == ""
+    assert describe_unused("x", ()) == ""
 
 
 def test_what_is_left_out_comes_with_the_images(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dalib.core.errors import UserError
-from dalib.data.overlap import doubts_about_files, require_apart, shared_files
+from dalib.data.overlap import overlap_warnings, require_apart, shared_files
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_set_of_a_name_is_no_source_twice_but_may_be_both_domains(folders, nam
     with pytest.raises(UserError, match="it is there twice"):
         require_apart([name, name], "tgt")
     require_apart([name], name)
-    (told,) = doubts_about_files(["a/1", "a/2"], [0, 1], ["a/2", "a/1"])
+    (told,) = overlap_warnings(["a/1", "a/2"], [0, 1], ["a/2", "a/1"])
     assert "2 of 2 images of the target are images of the source" in told
 
 
@@ -74,15 +74,15 @@ def test_files_of_both_domains_are_told_by_whatever_path(folders):
     target = ["tgt/a.png", "tgt/hard.png", "tgt/soft.png", "digits/0001"]
     assert shared_files(source, target) == ("tgt/hard.png", "tgt/soft.png")
     assert shared_files(["fonts/0"], ["digits/0001"]) == shared_files([], target) == ()
-    (told,) = doubts_about_files(source, [0, 1], target)
+    (told,) = overlap_warnings(source, [0, 1], target)
     assert told.startswith("warning: 2 of 4 images of the target are images of the source, too, for instance tgt/hard")
-    assert not doubts_about_files(source, [0, 1], ["tgt/a.png"])
+    assert not overlap_warnings(source, [0, 1], ["tgt/a.png"])
 
 
 @pytest.mark.parametrize(
     ("labels", "expected"), [([0, 0], "there twice, for"), ([0, 1], "1 of them under two classes")]
 )
 def test_files_that_are_twice_in_the_source_are_told(folders, labels, expected):
-    (told,) = doubts_about_files(["src/cat/a.png", str(Path("link/cat/a.png"))], labels, ["tgt/a.png"])
+    (told,) = overlap_warnings(["src/cat/a.png", str(Path("link/cat/a.png"))], labels, ["tgt/a.png"])
     assert "warning: 1 image of the source is there twice" in told
     assert expected in told

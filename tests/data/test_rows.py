@@ -12,7 +12,7 @@ from dalib.core.errors import ImageChangedError, UserError
 from dalib.data.decoding import decode
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated, Selected, StreamedImages, digests_of
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 
 COLOUR = Preprocessing(size=8, channels=3)
 
@@ -153,7 +153,12 @@ def test_batches_are_the_same_from_memory_and_from_rows_that_are_no_tensor(tmp_p
     def stream(rows) -> TwoDomainStream:
         view = lambda images, generator: images.float()  # noqa: E731
         return TwoDomainStream(
-            rows, labels, rows, source_view=view, target_views=[view], batch=4, device=torch.device("cpu"), seed=0
+            rows,
+            labels,
+            rows,
+            views=DomainViews(view, [view]),
+            sampling=Sampling(4, seed=0),
+            device=torch.device("cpu"),
         )
 
     streamed = StreamedImages(paths, COLOUR)

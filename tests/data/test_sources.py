@@ -12,11 +12,11 @@ from sklearn.datasets import load_digits
 
 from dalib.core.errors import UserError
 from dalib.data import sources
+from dalib.data.decoding import decode
+from dalib.data.listing import image_files
 from dalib.data.preprocessing import Fit, Preprocessing
 from dalib.data.sources import (
     CachePolicy,
-    decode,
-    image_files,
     listing_of,
     open_labelled,
     open_source,

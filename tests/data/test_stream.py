@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dalib.augment.stored import RandomStoredViews, StoredView
 from dalib.data.rows import Concatenated, Selected
-from dalib.data.stream import TwoDomainStream, indices_at, moved, permuted
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream, indices_at, move_rows, permuted
 
 
 def epoch(number: int, size: int, seed: int = 0) -> list[int]:
@@ -108,6 +108,9 @@ def test_neighbours_do_not_stay_neighbours():
     assert abs(np.corrcoef(np.arange(1000), order)[0, 1]) < 0.15
 
 
+CPU = torch.device("cpu")
+
+
 def noisy(images: Tensor, generator: torch.Generator) -> Tensor:
     return images.float() + torch.rand(images.shape, generator=generator, device=images.device) / 2
 
@@ -121,9 +124,15 @@ def numbered(count: int) -> Tensor:
     return torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 1, 2, 2).contiguous()
 
 
-def stream(source: int = 12, target: int = 17, views=(noisy, noisy), **settings) -> TwoDomainStream:
-    defaults = {"batch": 5, "device": torch.device("cpu"), "seed": 0, "source_view": noisy, "target_views": views}
-    return TwoDomainStream(numbered(source), torch.arange(source) * 2, numbered(target), **(defaults | settings))
+def stream(source=12, target=17, views=(noisy, noisy), source_view=noisy, common=None, device=CPU, **sampling):
+    return TwoDomainStream(
+        numbered(source),
+        torch.arange(source) * 2,
+        numbered(target),
+        views=DomainViews(source_view, views, common),
+        sampling=Sampling(**({"batch": 5, "seed": 0} | sampling)),
+        device=device,
+    )
 
 
 def test_a_step_gives_the_same_batch_bit_for_bit():
@@ -177,11 +186,9 @@ def test_no_target_is_read_when_no_view_is_wanted():
         numbered(4),
         torch.arange(4),
         Unread(),
-        source_view=plain,
-        target_views=(),
-        batch=2,
-        device=torch.device("cpu"),
-        seed=0,
+        views=DomainViews(plain, ()),
+        sampling=Sampling(batch=2, seed=0),
+        device=CPU,
     )
     assert alone.batch_at(0).target == ()
 
@@ -197,11 +204,9 @@ def test_channels_last_is_the_memory_format_of_all_views():
         rgb,
         torch.zeros(6, dtype=torch.int64),
         rgb,
-        source_view=plain,
-        target_views=(plain,),
-        batch=2,
-        device=torch.device("cpu"),
-        seed=0,
+        views=DomainViews(plain, (plain,)),
+        sampling=Sampling(batch=2, seed=0),
+        device=CPU,
         channels_last=True,
     ).batch_at(0)
     for views in (batch.source, *batch.target):
@@ -215,11 +220,9 @@ def test_another_number_of_labels_than_images_is_refused(labels):
             numbered(4),
             torch.zeros(labels, dtype=torch.int64),
             numbered(4),
-            source_view=plain,
-            target_views=(),
-            batch=2,
-            device=torch.device("cpu"),
-            seed=0,
+            views=DomainViews(plain, ()),
+            sampling=Sampling(batch=2, seed=0),
+            device=CPU,
         )
 
 
@@ -232,7 +235,7 @@ def test_what_views_have_in_common_is_drawn_once_for_each_image():
     def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
         return images + 100 * torch.rand(len(images), 1, 1, 1, generator=generator)
 
-    with_common = stream(views=(plain, noisy), target_common=shifted)
+    with_common = stream(views=(plain, noisy), common=shifted)
     batch = with_common.batch_at(2)
     student, teacher = batch.target
     assert ((teacher - student) >= 0).all()
@@ -250,12 +253,9 @@ def test_rows_of_stored_views_make_batches_of_features():
         features,
         torch.arange(17),
         features,
-        source_view=StoredView(0),
-        target_views=(StoredView(0), StoredView(1)),
-        target_common=RandomStoredViews(2),
-        batch=5,
-        device=torch.device("cpu"),
-        seed=0,
+        views=DomainViews(StoredView(0), (StoredView(0), StoredView(1)), RandomStoredViews(2)),
+        sampling=Sampling(batch=5, seed=0),
+        device=CPU,
         channels_last=True,
     )
     batch = two.batch_at(1)
@@ -271,16 +271,16 @@ def test_rows_that_fit_are_moved_and_others_stay_as_they_are(selected):
     tensor = torch.arange(3000 * 4, dtype=torch.float32).to(torch.uint8).view(3000, 1, 2, 2)
     rows = Selected(tensor, torch.arange(2999, 0, -2)) if selected else tensor
     size = 4 * len(rows)
-    there = moved(rows, torch.device("cpu"), at_most=size)
+    there = move_rows(rows, torch.device("cpu"), at_most=size)
     assert torch.equal(there, rows[torch.arange(len(rows))])
-    assert moved(rows, torch.device("cpu"), at_most=size - 1) is rows
+    assert move_rows(rows, torch.device("cpu"), at_most=size - 1) is rows
 
 
 def test_rows_that_are_no_tensor_are_not_moved():
     rows = Concatenated([torch.zeros(2, 1, 2, 2, dtype=torch.uint8)])
-    assert moved(rows, torch.device("cpu"), at_most=1000) is rows
+    assert move_rows(rows, torch.device("cpu"), at_most=1000) is rows
     nothing = Selected(rows, torch.arange(2))
-    assert moved(nothing, torch.device("cpu"), at_most=1000) is nothing
+    assert move_rows(nothing, torch.device("cpu"), at_most=1000) is nothing
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

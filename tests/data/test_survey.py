@@ -10,7 +10,7 @@ from PIL import Image
 
 from dalib.data.listing import list_images, list_labelled
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.survey import Spread, same_bytes, survey
+from dalib.data.survey import Spread, duplicates, survey
 
 COLOUR = Preprocessing(size=8, channels=3)
 
@@ -91,7 +91,7 @@ def test_files_of_another_size_are_not_read(tmp_path, monkeypatch):
     opened, own = [], Path.open
     monkeypatch.setattr(Path, "open", lambda self, *args: (opened.append(self.name), own(self, *args))[1])
     texts = [str(name) for name in (*names, tmp_path / "gone")]
-    assert same_bytes([*texts, texts[1]]) == ((texts[1], texts[3]),)
+    assert duplicates([*texts, texts[1]]) == ((texts[1], texts[3]),)
     assert sorted(opened) == ["1", "2", "3"]
 
 

@@ -18,7 +18,7 @@ from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.errors import UserError
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine.distributed import World, average_buffers, joined
 from dalib.engine.fit import Every, Training, fit
 from dalib.engine.runlog import MetricsLog
@@ -77,13 +77,9 @@ def stream(world: World, views: int) -> TwoDomainStream:
         SOURCE,
         torch.arange(20) % CLASSES,
         TARGET,
-        source_view=plain,
-        target_views=(plain, lambda rows, generator: rows * 1.1)[:views],
-        batch=BATCH // world.size,
+        views=DomainViews(plain, (plain, lambda rows, generator: rows * 1.1)[:views]),
+        sampling=Sampling(BATCH // world.size, 3, world.rank, world.size),
         device=torch.device("cpu"),
-        seed=3,
-        rank=world.rank,
-        world=world.size,
     )
 
 

@@ -58,7 +58,7 @@ def test_the_seed_decides_and_the_place_where_it_starts_does_not():
     assert not torch.equal(whole, extracted(seed=1))
     into = whole.clone()
     into[4:] = 0
-    assert torch.equal(whole, extracted(into=into, start=4))
+    assert torch.equal(whole, extracted(begun=(into, 4)))
 
 
 def test_nothing_to_extract_is_refused():
@@ -78,7 +78,7 @@ def stored(store, calls, *, key="key", killed_after=None, shape=SHAPE):
             if killed_after is not None and rows >= killed_after:
                 raise Killed
 
-        extracted(into=into, start=start, on_batch=counted)
+        extracted(begun=(into, start), on_batch=counted)
 
     return store.features(key, shape, extract, source="ten images")
 

@@ -17,7 +17,7 @@ from dalib.augment.views import View, tfa_operations
 from dalib.core.errors import StoppedError, TrainingDivergedError
 from dalib.core.types import Batch, Losses, Method
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.engine.fit import Every, Training, fit, restore
 from dalib.engine.runlog import MetricsLog
@@ -104,11 +104,9 @@ def training(folder: Path, make=SourceOnly, weights: int = 0) -> Process:
         source,
         torch.arange(20) % CLASSES,
         target,
-        source_view=view,
-        target_views=(view,) * method.target_views,
-        batch=6,
+        views=DomainViews(view, (view,) * method.target_views),
+        sampling=Sampling(batch=6, seed=3),
         device=CPU,
-        seed=3,
     )
     return Process(folder, method, torch.optim.Adam(groups), stream, CheckpointFolder(folder / "checkpoints"))
 

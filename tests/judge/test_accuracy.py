@@ -23,6 +23,13 @@ def test_the_interval_stays_in_range_and_holds_the_share(correct: int, count: in
     assert low < high
 
 
+def test_the_interval_by_its_formula() -> None:
+    share, count, z = 0.9, 200, 1.959963984540054
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    assert wilson_interval(180, 200) == pytest.approx((centre - half, centre + half), abs=1e-12)
+
+
 @pytest.mark.parametrize(("correct", "count"), [(0, 0), (2, 1), (-1, 1)])
 def test_impossible_counts_have_no_interval(correct: int, count: int) -> None:
     with pytest.raises(ValueError, match="correct, count"):

@@ -5,12 +5,12 @@ import torch
 
 from dalib.judge.calibrated import (
     ADAPTED,
-    MOST_TRANSPORTED,
+    MAX_TRANSPORTED,
     SOURCE_ONLY,
     calibrated_estimate,
     confidence_transport,
     estimate_of,
-    room,
+    headroom,
 )
 
 
@@ -31,7 +31,7 @@ def test_a_sure_model_that_collapsed_is_seen_through():
 
 
 def test_more_images_than_are_transported_are_drawn_and_again_with_the_same_seed():
-    p = torch.rand(MOST_TRANSPORTED + 500, 2, generator=torch.Generator().manual_seed(0))
+    p = torch.rand(MAX_TRANSPORTED + 500, 2, generator=torch.Generator().manual_seed(0))
     p = p / p.sum(dim=1, keepdim=True)
     found = [confidence_transport(p, torch.ones(2), seed) for seed in (0, 0, 1)]
     assert found[0] == found[1]
@@ -67,7 +67,7 @@ def test_no_estimate_is_called_reliable_and_each_says_how_far_such_are_off(calib
 
 @pytest.mark.parametrize(("value", "expected"), [(0.0, 0.1), (0.5, 1.0), (0.9, 0.6), (1.0, 0.1)])
 def test_there_is_less_room_near_the_ends(value, expected):
-    assert room(value) == pytest.approx(expected)
+    assert headroom(value) == pytest.approx(expected)
 
 
 def test_from_probabilities_and_heads():

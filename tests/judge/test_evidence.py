@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dalib.judge import scores
-from dalib.judge.evidence import Evidence, as_tensors, effective_classes, from_tensors, quick_scores, slow_scores
+from dalib.judge.evidence import Evidence, effective_classes, quick_scores, slow_scores
 
 
 def evidence(validation=60, target=80, classes=4, features=True, seed=0):
@@ -68,14 +68,6 @@ def test_features_of_one_point_have_scores():
     found = slow_scores(point)
     assert found["target_class_ami"] == 0
     assert math.isfinite(found["target_dev_risk"])
-
-
-def test_evidence_comes_back_from_tensors():
-    given = evidence()
-    back = from_tensors(as_tensors(given))
-    assert quick_scores(back, 0.7) == quick_scores(given, 0.7)
-    alone = Evidence(given.validation, given.labels, given.target)
-    assert from_tensors(as_tensors(alone)).student is None
 
 
 @pytest.mark.parametrize(

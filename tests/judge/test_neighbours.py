@@ -63,11 +63,7 @@ def test_a_class_does_not_win_by_being_frequent():
 @pytest.mark.parametrize("second", [[0, 1, 2], [1, 2, 0]])
 def test_models_that_agree_everywhere_or_nowhere_have_no_votes(second):
     votes = neighbour_votes([torch.randn(3, 2)], torch.tensor([0, 1, 2]), torch.tensor(second))
-    assert (votes.first, votes.second, votes.chance) == (0, 0, 1.0)
-
-
-def test_an_uneven_split_is_hardly_chance():
-    assert Votes(12, 1, 13, 50).chance < 0.01 < 0.3 < Votes(7, 5, 13, 50).chance
+    assert (votes.first, votes.second) == (0, 0)
 
 
 @pytest.mark.parametrize(

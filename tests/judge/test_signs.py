@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 from two_domains import two_domains
 
-from dalib.judge.signs import ENOUGH, head_agreement, head_classes, kappa, names_kept, neighbour_agreement
+from dalib.judge.signs import MAX_NAME_MARGIN, head_agreement, head_classes, kappa, names_kept, neighbour_agreement
 from dalib.judge.structure import Representation, structure_of
 
 
@@ -64,7 +64,7 @@ def test_names_are_known_to_a_model_that_is_wrong_on_most_images():
 
 def test_a_reference_gains_nothing_by_agreeing_with_itself_and_one_class_has_no_name():
     reference = torch.eye(4).repeat(30, 1)
-    assert names_kept(reference.argmax(dim=1), reference) == pytest.approx(ENOUGH)
+    assert names_kept(reference.argmax(dim=1), reference) == pytest.approx(MAX_NAME_MARGIN)
     assert names_kept(torch.zeros(120, dtype=torch.int64), reference) == 0.0
 
 

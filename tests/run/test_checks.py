@@ -72,7 +72,7 @@ def test_two_folders_are_described(folders, cache, capsys):
         "only the source has the classes dog, not the target",
         "only the target has the classes fox, not the source",
         f"1 image is in source and target, for instance {folders}/source/cat/1.png = {folders}/target/cat/same.png",
-        f"decoded, the images take 11.2 KiB: on the disk in {cache}",
+        f"decoded, the images take 11.5 kB: on the disk in {cache}",
         "source-only: ",
         "adapted: ",
         "1000 steps: ",

@@ -1,1 +1,1 @@
-"""Random views of images: batched tensor code in which every image draws for itself, driven by a generator."""
+"""Random views of images: batched tensor code in which each image has its own draw, from a given generator."""

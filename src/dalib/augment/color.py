@@ -42,7 +42,7 @@ class RandomIntensity:
     """Inverts, scales and shifts the intensities of each image as a whole; (N, C, H, W) float -> same.
 
     Attributes:
-        flip_probability: of changing the sign, which inverts a standardised image.
+        flip_probability: probability of changing the sign, which inverts a standardised image.
         scale: range of the uniform factor.
         offset: range of the uniform summand.
 
@@ -65,7 +65,8 @@ class ColourMap(Protocol):
     """A random affine map of RGB, one for each image."""
 
     def maps(self, means: Tensor, generator: Generator) -> Tensor:
-        """The mean colours (N, 3) of the images -> (N, 3, 4), for each a 3x3 matrix and, in the last column, an offset.
+        """Computes from mean colours (N, 3) of the images the maps (N, 3, 4): a 3x3 matrix and, in the last column, an
+        offset.
 
         Draws the same number of values whatever the means are.
         """
@@ -104,7 +105,7 @@ class ColourJitter:
     Attributes:
         brightness, contrast, saturation: the factors are uniform in [max(0, 1 - this), 1 + this].
         hue: the turn is uniform in +- this share of the circle, at most 1/2.
-        probability: of changing the image at all.
+        probability: probability of changing the image at all.
 
     Source: torchvision's ColorJitter, made one 3x3 matrix for each image. It differs from torchvision's in three ways.
     Values are clamped to [0, 1] once, at the end, and not after each of the four. The four follow in the order above:
@@ -133,7 +134,7 @@ class ColourJitter:
         return recoloured(images, (self,), generator).clamp_(0, 1)
 
     def maps(self, means: Tensor, generator: Generator) -> Tensor:
-        """See :class:`ColourMap`. Draws brightness, contrast, saturation, hue, and whether to change the image."""
+        """Draws the factors of a :class:`ColourMap`: brightness, contrast, saturation, hue, and which images change."""
         uniform = torch.rand(5, len(means), 1, 1, generator=generator, device=means.device)
         brightness = _factor(uniform[0], self.brightness)
         contrast = _factor(uniform[1], self.contrast)
@@ -159,7 +160,7 @@ class RandomGrey:
         return recoloured(images, (self,), generator)
 
     def maps(self, means: Tensor, generator: Generator) -> Tensor:
-        """See :class:`ColourMap`."""
+        """Draws maps as in :class:`ColourMap`."""
         uniform = torch.rand(len(means), 1, 1, generator=generator, device=means.device)
         grey = F.pad(_grey_matrix(GREY_SHARES, means), (0, 1)).expand(len(means), 3, 4)
         return _some(uniform < self.probability, grey)
@@ -189,7 +190,9 @@ class ColourRotation:
         return recoloured(images, (self,), generator)
 
     def maps(self, means: Tensor, generator: Generator) -> Tensor:
-        """See :class:`ColourMap`. Draws seven normal values (angle, axis, offset), then two uniform (blend, factor)."""
+        """Draws maps as in :class:`ColourMap`: seven normal values (angle, axis, offset), then two uniform (blend,
+        factor).
+        """
         count, device = len(means), means.device
         normal = torch.randn(7, count, generator=generator, device=device)
         blend, factor = torch.rand(2, count, 1, 1, generator=generator, device=device)
@@ -209,7 +212,7 @@ class GaussianBlur:
 
     Attributes:
         sigma: range of the uniform standard deviation, in pixels.
-        probability: of blurring the image at all.
+        probability: probability of blurring the image at all.
 
     Source: usual since SimCLR (Chen et al. 2020).
     """
@@ -252,7 +255,7 @@ class Cutout:
     Attributes:
         area: range of its share of the image's area, uniform.
         ratio: range of its width against its height as shares of the image's, log-uniform.
-        probability: of cutting the image at all.
+        probability: probability of cutting the image at all.
 
     Source: random erasing (Zhong et al. 2020), after cutout (DeVries & Taylor 2017).
     """
@@ -281,7 +284,8 @@ class Cutout:
 
 
 def _within(length: Tensor, place: Tensor, count: int) -> Tensor:
-    """(N, count) 1 for the pixels whose centres lie on a stretch of this length (N, 1), a share, and 0 for the others.
+    """Returns (N, count) 1 for pixels whose centres lie on a stretch of this length (N, 1), a share, and 0 for the
+    others.
 
     ``place`` (N, 1) in [0, 1] moves the stretch from the first pixel to the last.
     """
@@ -296,17 +300,17 @@ def _factor(uniform: Tensor, strength: float) -> Tensor:
 
 
 def _some(chosen: Tensor, maps: Tensor) -> Tensor:
-    """The maps (N, 3, 4) where chosen (N, 1, 1), and elsewhere the identity."""
+    """Selects the maps (N, 3, 4) where chosen (N, 1, 1), and the identity elsewhere."""
     return torch.where(chosen, maps, torch.eye(3, 4, device=maps.device))
 
 
 def _grey_matrix(shares: tuple[float, float, float], like: Tensor) -> Tensor:
-    """(3, 3), each row the shares. Filled, because a tensor made from a list makes the host wait for a GPU."""
+    """Returns (3, 3), each row the shares. Filled, because a tensor made from a list makes the host wait for a GPU."""
     return torch.stack([torch.full((3,), share, device=like.device) for share in shares], dim=1)
 
 
 def _rotation_about_grey(angle: Tensor) -> Tensor:
-    """(N, 1, 1) radians -> (N, 3, 3) rotations about the grey axis; a third of the circle takes red to green."""
+    """Turns (N, 1, 1) radians into (N, 3, 3) rotations around the grey axis; 2 pi / 3 takes red to green."""
     cosine, sine = angle.cos(), angle.sin()
     same = (1 + 2 * cosine) / 3
     last, following = (1 - cosine) / 3 - sine / math.sqrt(3), (1 - cosine) / 3 + sine / math.sqrt(3)
@@ -315,7 +319,7 @@ def _rotation_about_grey(angle: Tensor) -> Tensor:
 
 
 def _rotation_about(axis: Tensor, angle: Tensor) -> Tensor:
-    """(N, 3) axes of any length and (N,) radians -> (N, 3, 3) rotations. Source: Rodrigues' formula."""
+    """Turns (N, 3) axes of any length and (N,) radians into (N, 3, 3) rotations. Source: Rodrigues' formula."""
     x, y, z = F.normalize(axis, dim=1).unbind(1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)

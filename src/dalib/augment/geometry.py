@@ -57,7 +57,7 @@ class RandomAffine:
         return _warped(images, self.matrices(images, generator), height, width, self.padding)
 
     def matrices(self, images: Tensor, generator: Generator) -> Tensor:
-        """The maps (N, 2, 3) from the output's to the input's coordinates, both in [-1, 1] across their image."""
+        """Draws the maps (N, 2, 3) from the output's to the input's coordinates, both in [-1, 1] across their image."""
         count, (height, width) = images.shape[0], images.shape[-2:]
         # always seven draws an image, so that switching one kind off leaves the others as they were
         uniform = torch.rand(7, count, generator=generator, device=images.device).mul_(2).sub_(1)
@@ -100,7 +100,7 @@ class RandomResizedCrop:
         ratio: range of its width against its height, log-uniform.
         flip: mirror left to right with probability 1/2.
         rotation: turn the box about its centre by uniform +- this many degrees; its corners may leave the image.
-        padding: what lies there.
+        padding: fill beyond the image, in the corners that leave it.
 
     Source: torchvision's RandomResizedCrop, but for three things: a box that would not fit is cut to the image's width
     or height, where torchvision draws again (the number of draws would depend on them); its place is not rounded to
@@ -124,7 +124,7 @@ class RandomResizedCrop:
         return _warped(images, self.matrices(images, generator), self.size, self.size, self.padding)
 
     def matrices(self, images: Tensor, generator: Generator) -> Tensor:
-        """The maps (N, 2, 3) from the output's to the input's coordinates, both in [-1, 1] across their image."""
+        """Draws the maps (N, 2, 3) from the output's to the input's coordinates, both in [-1, 1] across their image."""
         count, (height, width) = images.shape[0], images.shape[-2:]
         # always six draws an image, so that switching flips or rotation off leaves the boxes as they were
         uniform = torch.rand(6, count, generator=generator, device=images.device)
@@ -185,7 +185,7 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """The square in the centre of each image: (N, C, H, W) of any dtype -> (N, C, size, size), a view of its memory.
+    """Cuts the centre square out of each image: (N, C, H, W) of any dtype -> (N, C, size, size), a view of its memory.
 
     It draws nothing.
 
@@ -212,7 +212,7 @@ def _warped(images: Tensor, maps: Tensor, height: int, width: int, padding: Padd
 
 
 def _sampling_grid(maps: Tensor, height: int, width: int) -> Tensor:
-    """Where each output pixel looks in the input, (N, 2, 3) -> (N, height, width, 2): F.affine_grid without corners.
+    """Computes the sampled input positions, (N, 2, 3) -> (N, height, width, 2): F.affine_grid without corners.
 
     affine_grid multiplies a matrix for each image, many times slower on a CPU than the sum of a term for the column and
     one for the row. The x of all pixels lie together, then their y: one plain addition, and as quick to sample from.
@@ -224,5 +224,5 @@ def _sampling_grid(maps: Tensor, height: int, width: int) -> Tensor:
 
 
 def _pixel_centres(count: int, like: Tensor) -> Tensor:
-    """(count,) coordinates of pixels in [-1, 1], where -1 and 1 are the outer edges of the first and the last."""
+    """Returns (count,) pixel coordinates in [-1, 1]; -1 and 1 are the outer edges of the first and the last."""
     return torch.arange(1 - count, count, 2, dtype=like.dtype, device=like.device) / count

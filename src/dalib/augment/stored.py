@@ -1,4 +1,4 @@
-"""Views that were computed beforehand: K of each image, (N, K, D) features, of which a step takes one or two."""
+"""Stored views: K views of each image computed beforehand, (N, K, D) features, of which a step takes one or two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class RandomStoredViews:
-    """Some of each image's stored views, drawn without repetition; (N, K, D) -> (N, count, D), same type.
+    """Draws some of each image's stored views without repetition; (N, K, D) -> (N, count, D), same type.
 
     ``count`` None is all of them, in random order.
 
@@ -30,7 +30,7 @@ class RandomStoredViews:
 
 @dataclass(frozen=True)
 class StoredView:
-    """The stored view of that number, as float32; (N, K, D) -> (N, D). Draws nothing."""
+    """Takes the stored view of one number, as float32; (N, K, D) -> (N, D). Draws nothing."""
 
     number: int = 0
 
@@ -40,7 +40,7 @@ class StoredView:
 
 @dataclass(frozen=True)
 class Standardized:
-    """(features - mean) / std, by given mean and std (D,); (..., D) float -> same. Draws nothing."""
+    """Computes (features - mean) / std, by given mean and std (D,); (..., D) float -> same. Draws nothing."""
 
     mean: Tensor
     std: Tensor

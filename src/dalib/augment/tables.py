@@ -1,4 +1,4 @@
-"""Random changes of rows of a table, where images would be warped: noise, and values that are left out."""
+"""Random changes of rows of a table, instead of warps of images: noise, and values that are left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class FeatureNoise:
-    """Gaussian noise of ``sigma`` times each feature's own spread; (N, D) float -> same.
+    """Adds Gaussian noise of ``sigma`` times each feature's own spread; (N, D) float -> same.
 
     Attributes:
         sigma: at least 0; 0 changes nothing.
@@ -31,10 +31,10 @@ class FeatureNoise:
 
 @dataclass(frozen=True)
 class FeatureMask:
-    """Each value of each row is replaced by the feature's mean, with probability ``share``; (N, D) float -> same.
+    """Replaces each value of each row by the feature's mean, with probability ``share``; (N, D) float -> same.
 
     Attributes:
-        share: in [0, 1); 0 changes nothing.
+        share: a number in [0, 1); 0 changes nothing.
         mean: (D,) what a value that is left out is taken for.
 
     Source: our choice, after the corruption of Vincent et al. 2008, with the mean in place of 0.

@@ -1,4 +1,4 @@
-"""Views: uint8 images, changed at random and normalised, and the named choices of changes."""
+"""Views: uint8 images, randomly changed and normalised, and named choices of changes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PhotoView:
     What :class:`View` does first stands near the end here, because colours are changed on the scale [0, 1].
 
     Attributes:
-        mean, std: of each channel on the scale [0, 1].
+        mean, std: statistics of each channel on the scale [0, 1].
         crop: cuts the uint8 images, a quarter of the memory that floats take.
         warps: change floats in [0, 1] and keep them there: geometry and blur.
         colours: maps of RGB, all in one pass, then clamped to [0, 1]; see :class:`dalib.augment.color.ColourMap`.
@@ -92,22 +92,22 @@ class PhotoView:
 
 
 def noise_operations() -> tuple[Operation, ...]:
-    """The paper's minimal augmentation: Gaussian noise alone."""
+    """Returns the paper's minimal augmentation: Gaussian noise alone."""
     return (GaussianNoise(0.1),)
 
 
 def tf_operations(*, flip: bool = False) -> tuple[Operation, ...]:
-    """The paper's TF: translation by up to 2 pixels, flips where they keep the class, noise."""
+    """Returns the paper's TF: translation by up to 2 pixels, flips where they keep the class, noise."""
     return (RandomAffine(translation=2, flip=flip), GaussianNoise(0.1))
 
 
 def tfa_operations(*, flip: bool = False) -> tuple[Operation, ...]:
-    """The paper's TFA: TF with normal noise on the affine matrix."""
+    """Returns the paper's TFA: TF with normal noise on the affine matrix."""
     return (RandomAffine(translation=2, flip=flip, matrix_sigma=0.1), GaussianNoise(0.1))
 
 
 def tfa_intensity_operations(*, flip: bool = False) -> tuple[Operation, ...]:
-    """The paper's views for MNIST -> SVHN: TFA, then intensities inverted, scaled and shifted."""
+    """Returns the paper's views for MNIST -> SVHN: TFA, then intensities inverted, scaled and shifted."""
     return (
         RandomAffine(translation=2, flip=flip, matrix_sigma=0.1),
         RandomIntensity(),
@@ -116,7 +116,7 @@ def tfa_intensity_operations(*, flip: bool = False) -> tuple[Operation, ...]:
 
 
 def warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
-    """Our default: TFA with a shift of a sixteenth of the size, and with the border's pixels beyond the border.
+    """Returns our default: TFA with a shift of a sixteenth of the size, and with border pixels beyond the border.
 
     Our choice, because zeros would draw a grey frame around a standardised image with a dark background.
     """
@@ -127,7 +127,7 @@ def warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
 
 
 def strong_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
-    """:func:`warp_operations` with half as much again on the matrix, and a shift of a twelfth of the size."""
+    """Returns :func:`warp_operations` with 1.5 times the matrix noise, and a shift of a twelfth of the size."""
     return (
         RandomAffine(translation=size / 12, matrix_sigma=0.15, flip=flip, padding="border"),
         GaussianNoise(0.1),
@@ -135,7 +135,7 @@ def strong_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation,
 
 
 def weak_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, ...]:
-    """A third of :func:`strong_warp_operations`, without noise: for a teacher that is to see clearly.
+    """Returns a third of :func:`strong_warp_operations`, without noise: clear images for a teacher.
 
     Our choice, after FixMatch (Sohn et al. 2020), whose targets come from weakly augmented views.
     """
@@ -143,12 +143,13 @@ def weak_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, .
 
 
 def photo_plain(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The centre of each photograph, and nothing at random: what a network sees when it is used."""
+    """Returns the view of the centre of each photograph, without randomness, as for prediction."""
     return PhotoView(mean, std, crop=CentreCrop(size))
 
 
 def photo_weak(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """Nearly all of each photograph, flipped, in slightly other colours: for a teacher that is to see clearly.
+    """Returns the view of nearly all of each photograph, flipped, in slightly other colours: clear images for a
+    teacher.
 
     Our choice.
     """
@@ -157,7 +158,7 @@ def photo_weak(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Ph
 
 
 def photo_moderate(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """Most of each photograph, flipped, in other colours: between :func:`photo_weak` and :func:`photo_strong`.
+    """Returns the view of most of each photograph, flipped, in other colours; between weak and strong.
 
     Our choice, for labelled images and for features that are computed once.
     """
@@ -166,7 +167,7 @@ def photo_moderate(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 
 def photo_strong(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """Part of each photograph, flipped and turned, in other colours, some blurred and some with a hole.
+    """Returns the view of a part of each photograph, flipped and turned, recoloured, some blurred or with a hole.
 
     Our choice, of operations that are usual since SimCLR (Chen et al. 2020) and FixMatch (Sohn et al. 2020). The blur
     comes before the colours, with which it commutes but for the clamp.
@@ -182,7 +183,7 @@ def photo_strong(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> 
 
 
 def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, translation: float = 0.0) -> PhotoView:
-    """The paper's authors' view of photographs: flipped, scaled by 0.75 to 1.333 and turned, in other colours.
+    """Returns the view of the paper's authors: photographs flipped, scaled by 0.75 to 1.333, turned and recoloured.
 
     The angle has a sigma of 0.2 rad, and beyond the image's border lies its reflection. The colours are changed after
     normalisation: blended with grey, turned, scaled by 0.75 to 1.333, shifted; see
@@ -193,7 +194,7 @@ def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, t
     the crop's border, where the authors' show the photograph's own pixels; larger ones have such a margin.
 
     Args:
-        size, mean, std: of the view.
+        size, mean, std: size and normalisation of the view.
         translation: where the crop is not shared, as for the source: its place is uniform in +- this many pixels, and
             half of what the rows are larger than ``size`` reaches every place.
 
@@ -206,7 +207,9 @@ def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, t
 
 
 def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The student's view in Transfer-Learning-Library's example of self-ensembling: random crop, flip, jitter, grey.
+    """Returns the student's view in Transfer-Learning-Library's example: random crop, flip, jitter, grey.
+
+    The example's source has the same view, and its teacher :func:`photo_plain`.
 
     For rows of 256 pixels, made with ``fit='stretch'`` as the example's are, and ``size`` 224. The probability of grey
     is 0.1, torchvision's default. The jitter is linear and clamps once, so that its colours are near torchvision's and
@@ -218,13 +221,3 @@ def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) ->
         crop=RandomCrop(size, flip=True),
         colours=(ColourJitter(brightness=0.7, contrast=0.7, saturation=0.7, hue=0.5), RandomGrey(0.1)),
     )
-
-
-def tllib_source(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The source's view in Transfer-Learning-Library's example of self-ensembling, the same as its student's."""
-    return tllib_student(size, mean, std)
-
-
-def tllib_teacher(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
-    """The teacher's view in Transfer-Learning-Library's example of self-ensembling: the centre, nothing at random."""
-    return photo_plain(size, mean, std)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.core.console import say, size_of
+from rich.filesize import decimal
+
+from dalib.core.console import say
 from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,10 +48,10 @@ def _list(images: ImageCache, features: FeatureStore) -> None:
     entries: list[tuple[str, CacheEntry | FeatureEntry]] = [("images", entry) for entry in images.entries()]
     entries += [("features", entry) for entry in features.entries()]
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-    say(f"{images.folder}: {size_of(sum(entry.bytes for _, entry in entries))} in {count}")
+    say(f"{images.folder}: {decimal(sum(entry.bytes for _, entry in entries))} in {count}")
     for what, entry in entries:
         state = "" if entry.complete else ", not complete"
-        say(f"  {entry.key}  {size_of(entry.bytes):>9}  {what} of {entry.source}{state}")
+        say(f"  {entry.key}  {decimal(entry.bytes):>9}  {what} of {entry.source}{state}")
 
 
 def _remove(images: ImageCache, features: FeatureStore, keys: Sequence[str]) -> None:
@@ -63,4 +65,4 @@ def _remove(images: ImageCache, features: FeatureStore, keys: Sequence[str]) -> 
     chosen = known if "all" in keys else keys
     freed = images.remove([key for key in chosen if key in of_images])
     freed += features.remove([key for key in chosen if key not in of_images])
-    say(f"removed {size_of(freed)}")
+    say(f"removed {decimal(freed)}")

@@ -1,1 +1,1 @@
-"""What every room may use and what uses no room: types, errors, files, the console."""
+"""Types, errors, files and the console, which every room may use and which use no room."""

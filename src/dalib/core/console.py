@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: a live line on a terminal, plain lines elsewhere.
+"""Output of a command while it runs: a live line on a terminal, plain lines elsewhere.
 
 Everything that is printed goes through here, because standard output may be closed, full, of another encoding than the
 names of files, or an object that can do nothing but write. None of that ends a run.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dalib.core.files import Unreadable
 
 # In this order, as far as a method has them. Everything else is in metrics.jsonl.
-SHOWN = (
+SHOWN_METRICS = (
     ("loss", "loss", "{:.3f}"),
     ("supervised", "supervised", "{:.3f}"),
     ("consistency", "consistency", "{:.3f}"),
@@ -36,19 +36,20 @@ SHOWN = (
     ("mask_rate", "mask", "{:.0%}"),
     ("images_per_second", "images/s", "{:,.0f}"),
 )
-PLAIN_LINES = 20
+MAX_PLAIN_LINES = 20
+MOST_UNREADABLE = 5  # that are listed
 
 # What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def describe(values: dict[str, float]) -> str:
-    """The values worth showing, in one line.
+    """Formats the values worth showing as one line.
 
     >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
     'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
     """
-    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN if values.get(key))
+    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN_METRICS if values.get(key))
 
 
 class Output:
@@ -148,7 +149,7 @@ def standard_streams(*, lists: bool) -> Iterator[None]:
 
 
 def _drop_rest(stream: Any) -> None:
-    """Lead the file behind a stream to nowhere: Python writes what it still buffers when it ends."""
+    """Redirects the file behind a stream to nowhere, because Python writes its buffer when it ends."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -159,7 +160,7 @@ def _drop_rest(stream: Any) -> None:
 
 
 def occupy_standard_files() -> None:
-    """Open nothing in place of the standard files that a process was started without.
+    """Opens the null device in place of each standard file that the process was started without.
 
     The next file that is opened would else get their number, and what libraries print would be written into it.
     """
@@ -173,12 +174,12 @@ def occupy_standard_files() -> None:
 
 
 def _redraws(stream: Output) -> bool:
-    """Whether a line can be written over: on a terminal, unless it says that it can't, with TERM=dumb."""
+    """Returns whether a line can be overwritten: on a terminal, unless TERM=dumb."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _bar(stream: Output, *columns: Any) -> Progress:
-    """A bar that moves, with these columns behind its own."""
+    """Returns a progress bar with these columns after its own."""
     from rich.console import Console as RichConsole  # only now: it takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
@@ -196,8 +197,8 @@ class TrainingProgress:
     """Shows one training; a context manager. Give :meth:`line` the values of each line of the metrics.
 
     Args:
-        name: of the training.
-        steps: how many there are; ``start`` are done already.
+        name: name of the training.
+        steps: number of steps; ``start`` are done already.
         stream: where to, by default standard output; a terminal gets a bar that moves, anything else at most some
             twenty lines.
     """
@@ -230,7 +231,7 @@ class TrainingProgress:
         left = self._left(step)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, left=left, values=describe(values))
-        elif step == self.steps or (step - self._printed) * PLAIN_LINES >= self.steps:
+        elif step == self.steps or (step - self._printed) * MAX_PLAIN_LINES >= self.steps:
             self._printed = step
             say(f"{self.name}  {step}/{self.steps}  {left}  {describe(values)}", self.stream)
 
@@ -240,7 +241,7 @@ class TrainingProgress:
 
 
 class CountedProgress:
-    """Shows how far something is of which only the count is known; a context manager, called with (done, total).
+    """Shows the progress of something whose count is known; a context manager, called with (done, total).
 
     Args:
         name: what is done. Where it begins anew, for the next of several folders, the counts add up.
@@ -284,7 +285,7 @@ class CountedProgress:
 
 
 def say(text: str, file: Any = None) -> None:
-    """Prints lines, whatever is in them: names of files need not be text, and may hold what a terminal obeys.
+    """Prints lines of any content: file names need not be text, and may hold control sequences of a terminal.
 
     Args:
         file: where to, by default standard output. One that cannot be written to is no error: see :class:`Output`.
@@ -295,7 +296,7 @@ def say(text: str, file: Any = None) -> None:
 
 
 def visible(text: str) -> str:
-    r"""The text with escapes in place of what a terminal would obey, and of what is no text.
+    r"""Returns the text with escapes in place of control characters and of characters that cannot be encoded.
 
     >>> print(visible("a\x1b[2J.png"))
     a\x1b[2J.png
@@ -304,24 +305,24 @@ def visible(text: str) -> str:
 
 
 def one_line(name: str) -> str:
-    """:func:`visible`, of a name that is part of a line."""
+    """Returns a name made :func:`visible`, to be part of a line."""
     return visible(name).replace("\n", "\\n")
 
 
-def say_unreadable(unreadable: Sequence[Unreadable], most: int = 5, *, count: int | None = None) -> None:
-    """Tell how many images cannot be read, and some of them; ``count`` where ``unreadable`` are not all."""
+def say_unreadable(unreadable: Sequence[Unreadable], *, count: int | None = None) -> None:
+    """Prints how many images cannot be read, and some of them; ``count`` if ``unreadable`` is a part of them."""
     count = len(unreadable) if count is None else count
     if not count:
         return
     say(f"skipped {count} image{'s' if count > 1 else ''} that cannot be read:")
-    for each in unreadable[:most]:
+    for each in unreadable[:MOST_UNREADABLE]:
         say(f"  {one_line(each.path)}: {one_line(each.reason)}")
-    if count > most:
-        say(f"  and {count - most} more")
+    if count > MOST_UNREADABLE:
+        say(f"  and {count - MOST_UNREADABLE} more")
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any.
+    """Formats seconds as minutes and seconds, with hours where there are any.
 
     >>> clock(75), clock(3675)
     ('1:15', '1:01:15')
@@ -329,13 +330,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def size_of(count: float) -> str:
-    """Bytes, to be read by people.
-
-    >>> size_of(999), size_of(1536), size_of(3 * 2**30)
-    ('999 B', '1.5 KiB', '3.0 GiB')
-    """
-    power = next((power for power in range(4) if count < 1024 ** (power + 1)), 4)
-    return f"{count:.0f} B" if power == 0 else f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, after a kill and after a power cut too; and locks that end with their process."""
+"""Files that are written whole or not at all, even if a process is killed or power fails, and locks of processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import UserError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +30,7 @@ class Unreadable:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Bring a file, or a folder of files, to the disk and give it its name; a file of that name is replaced.
+    """Syncs a file, or a folder of files, to the disk and renames it; a file of that name is replaced.
 
     The content goes first: a name that is on the disk before it would, after a power cut, name an empty file.
     """
@@ -54,7 +51,7 @@ def expanded(path: str | Path) -> str:
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is the address of something on another machine.
+    """Returns whether a path is a URL.
 
     >>> is_url("https://example.org/a.zip"), is_url("C:/images"), is_url("s3://bucket")
     (True, False, True)
@@ -72,7 +69,7 @@ def quoted(path: str | Path) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    r"""Rows as lines of CSV. A carriage return is quoted as a newline is, which csv does where lines end in one.
+    r"""Formats rows as lines of CSV. It quotes a carriage return like a newline, which csv does not.
 
     >>> csv_text([["a\rb.png", 1], ["c.png", 2]])
     '"a\rb.png",1\nc.png,2\n'
@@ -86,7 +83,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk, where the system can."""
+    """Syncs a file, or the names in a folder, to the disk, where the system can."""
     with contextlib.suppress(PermissionError):  # Windows opens no folder
         file = os.open(path, os.O_RDONLY)
         try:
@@ -97,41 +94,31 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[str]:
-    """``held`` by this process alone until it ends, ``busy`` or ``impossible``; the file is gone afterwards.
+    """Yields ``held`` where this process alone has the lock, else ``busy`` or ``impossible``; removes the file.
 
-    A kernel's lock ends with its process, so that nothing is left of one that was killed.
+    The operating system's lock ends with its process, so nothing is left of one that was killed.
     """
-    if fcntl is None:
+    path.touch(mode=0o644)  # raises where the folder cannot be written; behind it an error means: no locks here
+    lock = FileLock(path, mode=0o644, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield "busy"
+        return
+    except OSError:  # a file system without locks
         yield "impossible"
         return
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except BlockingIOError:
-            held = False
-        except OSError:  # a file system without locks
-            os.close(file)
-            yield "impossible"
-            return
-        if not held:
-            os.close(file)
-            yield "busy"
-            return
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                break
-        os.close(file)  # the one before us removed the file between our open and our lock
     try:
         yield "held"
     finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
+        # before the release, or it could be the next process's; Windows lets nobody remove it, and filelock does after
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of ours.
+    """Reads a JSON file that dalib wrote.
 
     Raises:
         UserError: the file is missing or is not JSON.
@@ -145,7 +132,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_texts(path: Path, key: str) -> list[str]:
-    """A list of texts in a JSON file of ours.
+    """Reads a list of texts from a JSON file that dalib wrote.
 
     Raises:
         UserError: the file is missing, is not JSON, or has no such list.
@@ -158,12 +145,12 @@ def read_texts(path: Path, key: str) -> list[str]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all."""
+    """Writes a JSON file whole or not at all."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write whole or not at all."""
+    """Writes a text file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes

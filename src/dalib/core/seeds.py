@@ -1,4 +1,4 @@
-"""Everything random derives from what it is for: the seed, the step, the rank and a purpose. Nothing to save."""
+"""Random seeds that derive from their use: the seed, the step, the rank and a purpose. There is no state to save."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2^63) that depends on every part; the same in every process and on every machine.
+    """Returns a seed in [0, 2^63) that depends on every part; the same in every process and on every machine.
 
     >>> derive_seed(0, "dropout", 17) == derive_seed(0, "dropout", 17) != derive_seed(0, "dropout", 18)
     True
@@ -21,5 +21,5 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def generator_for(device: torch.device | str, *parts: int | str) -> Generator:
-    """A fresh generator on ``device``, seeded by :func:`derive_seed`."""
+    """Returns a new generator on ``device``, seeded by :func:`derive_seed`."""
     return torch.Generator(device).manual_seed(derive_seed(*parts))

@@ -1,4 +1,4 @@
-"""The few types that the rooms of the library share. Their shapes are the contract."""
+"""Types that the rooms of the library share. Their shapes are the contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees. There is no field for target labels, so that none can reach training."""
+    """The images of one step. There is no field for target labels, so that none can reach training."""
 
     source: Tensor
     """(B, C, H, W) float32, augmented source images."""
@@ -25,7 +25,7 @@ class Batch:
     """Views of the same B target images, each (B, C, H, W) float32 and augmented independently."""
 
     def split(self, count: int) -> tuple[Batch, ...]:
-        """``count`` batches that follow each other in this one, as equal as may be; each at least one image.
+        """Returns ``count`` consecutive batches, as equal as possible; each has at least one image.
 
         Raises:
             ValueError: fewer images than ``count``.
@@ -40,28 +40,28 @@ class Batch:
 
 @dataclass(frozen=True)
 class Losses:
-    """What one step minimises. Everything is a scalar tensor that stays on the device until somebody reads it."""
+    """The losses of one step. Everything is a scalar tensor that stays on the device until somebody reads it."""
 
     parts: dict[str, Tensor]
     """The weighted terms of the objective, each with gradient into the student."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
-    """What else is worth logging, detached: the mask rate, the accuracy on the source batch."""
+    """Other values to log, detached: the mask rate, the accuracy on the source batch."""
 
     @property
     def total(self) -> Tensor:
-        """The sum of the parts: what is differentiated."""
+        """Returns the sum of the parts, which is differentiated."""
         total, *rest = self.parts.values()
         for part in rest:
             total = total + part
         return total
 
     def detached(self) -> Losses:
-        """The same numbers without their graph, whose memory is given back."""
+        """Returns the same numbers without their graph, which frees its memory."""
         return Losses({name: part.detach() for name, part in self.parts.items()}, self.metrics)
 
     @staticmethod
     def mean(several: Sequence[Losses]) -> Losses:
-        """The mean of each part and metric."""
+        """Returns the mean of each part and metric."""
         if len(several) == 1:
             return several[0]
         first = several[0]
@@ -77,24 +77,26 @@ class Method(Protocol):
     student: nn.Module
     """The network whose parameters the optimiser moves."""
     target_views: int
-    """How many views of the target images :meth:`loss` wants in its batch."""
+    """Number of views of the target images that :meth:`loss` needs in its batch."""
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        """The objective on this batch; ``step`` counts from 0."""
+        """Computes the objective on this batch; ``step`` counts from 0."""
         ...
 
     def after_step(self, step: int) -> None:
-        """What follows the optimiser's step, such as the teacher's update."""
+        """Updates what follows the optimiser's step, such as the teacher."""
         ...
 
     def predictor(self) -> nn.Module:
-        """The network to evaluate and to ship."""
+        """Returns the network to evaluate and to ship."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs beside the optimiser's state and the step; loads with weights_only."""
+        """Returns everything that a resumed run needs beside the optimiser's state and the step; loads with
+        weights_only.
+        """
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restores the result of :meth:`state_dict`."""
         ...

@@ -1,4 +1,4 @@
-"""What is installed, as a bug report needs it; read from files, because to import torch takes seconds."""
+"""Installed versions for a bug report; read from files, because importing torch takes seconds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dalib._version import __version__
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 NVIDIA = Path("/proc/driver/nvidia/version")
-"""Where Linux tells NVIDIA's driver."""
+"""File in which Linux reports NVIDIA's driver."""
 
 
 def describe_versions() -> str:
-    """One a line: dalib, Python, torch and its CUDA, torchvision, timm, NumPy, and the platform."""
+    """Returns a line each for dalib, Python, torch and its CUDA, torchvision, timm, NumPy, and the platform."""
     lines = [f"dalib {__version__}", f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
@@ -31,7 +31,7 @@ def describe_versions() -> str:
 
 
 def _cuda() -> str:
-    """The version that torch was built for, and on Linux the driver that is there."""
+    """Returns the CUDA version that torch was built for, and on Linux the installed driver."""
     spec = find_spec("torch")
     files = [Path(folder) / "version.py" for folder in (spec and spec.submodule_search_locations) or ()]
     built_for = next((cuda_of(file.read_text(encoding="utf-8")) for file in files if file.is_file()), None)
@@ -44,7 +44,7 @@ def _cuda() -> str:
 
 
 def cuda_of(text: str) -> str | None:
-    """The CUDA version in the text of torch/version.py; None where torch was built without.
+    """Returns the CUDA version in the text of torch/version.py; None if torch was built without.
 
     >>> cuda_of("cuda: Optional[str] = '13.0'"), cuda_of("cuda: Optional[str] = None")
     ('13.0', None)

@@ -1,4 +1,4 @@
-"""Words for people that more than one room needs."""
+"""Wording that more than one room needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def meant(value: str, names: Iterable[str]) -> str:
-    """The nearest name as a question, empty where none is near; capitals do not count.
+    """Returns the nearest name as a question, empty if none is near; case does not count.
 
     >>> meant("Mug", ["mug", "bottle"])
     '; did you mean mug?'

@@ -1,4 +1,4 @@
-"""Decode once: the rows of many image files as one file of uint8, which later runs map instead of decoding again.
+"""A cache of decoded images: the rows of many image files in one file of uint8, which later runs map.
 
 ::
 
@@ -35,7 +35,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
 import torch
+from rich.filesize import decimal
 
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, locked, sync, write_json
@@ -52,17 +54,17 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
 
 VERSION = 1
-"""Of the layout and of how files become pixels; another version is another KEY."""
+"""Version of the layout and of the pixels that files become; another version is another KEY."""
 CHUNK = 256
 """Files between two times that a build is brought to the disk: what a killed build has to decode again, at most."""
-NUMBERS = "numbers"
+NUMBERS_FOLDER = "numbers"
 """The folder of what files hold, beside the caches."""
-LOOKED_AT = 16
+HASHED_FILES = 16
 """Files whose contents count, spread evenly: two sets may have the same names, sizes and times of change."""
-SPARE = 64 * 2**20
+MIN_FREE_BYTES = 64 * 2**20
 """Bytes that a build leaves free."""
 
-_MOST_READ = 2**20  # bytes of such a file
+_MAX_HASHED_BYTES = 2**20  # bytes of such a file
 _PIXEL_SETTINGS = ("size", "channels", "fit", "interpolation")
 
 
@@ -72,7 +74,7 @@ class CacheEntry:
 
     key: str
     source: str
-    """What the user pointed at when it was built."""
+    """The path or name that it was built from."""
     images: int
     unreadable: int
     bytes: int
@@ -83,7 +85,7 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class CachedRows:
-    """What :meth:`ImageCache.rows` gives; as :func:`dalib.data.decoding.decode` does, and where it came from."""
+    """The result of :meth:`ImageCache.rows`: that of :func:`dalib.data.decoding.decode`, and its origin."""
 
     images: Tensor
     """(K, C, size, size) uint8, mapped from the file: writing to it changes a copy in memory, not the file."""
@@ -92,20 +94,21 @@ class CachedRows:
     unreadable: tuple[Unreadable, ...]
     key: str
     built: bool
-    """Whether this call decoded anything."""
+    """True if this call decoded anything."""
 
 
 def default_cache_folder() -> Path:
-    """``$DALIB_CACHE``, else ``dalib`` in ``$XDG_CACHE_HOME``, else ``~/.cache/dalib``, else a temporary folder.
+    """Returns ``$DALIB_CACHE``, else where the system keeps caches, else a temporary folder.
 
-    The last is for users without a home folder, as those of containers often are.
+    Caches are in ``~/.cache/dalib`` (or ``$XDG_CACHE_HOME/dalib``) on Linux, in ``~/Library/Caches/dalib`` on macOS and
+    in ``%LOCALAPPDATA%\\dalib\\Cache`` on Windows. The temporary folder is for users without a home folder, as those of
+    containers often are.
     """
     if own := os.environ.get("DALIB_CACHE"):
         return Path(os.path.expanduser(own))  # noqa: PTH111 - pathlib's raises where there is no home
-    if caches := os.environ.get("XDG_CACHE_HOME"):
-        return Path(caches) / "dalib"
-    home = os.path.expanduser("~")  # noqa: PTH111
-    return _temporary_folder() if home == "~" else Path(home) / ".cache" / "dalib"
+    if not os.environ.get("XDG_CACHE_HOME") and os.path.expanduser("~") == "~":  # noqa: PTH111
+        return _temporary_folder()
+    return platformdirs.user_cache_path("dalib", appauthor=False)
 
 
 @functools.cache
@@ -133,7 +136,7 @@ def writable_cache_folder(wanted: Path, on_note: Callable[[str], None] | None = 
 
 @functools.cache
 def _temporary_folder() -> Path:
-    """The user's own among temporary files, the same each time; a new one where somebody else has that name."""
+    """Returns the user's folder among temporary files, the same each time; a new one if that name is taken."""
     user = os.getuid() if hasattr(os, "getuid") else None
     folder = Path(tempfile.gettempdir()) / ("dalib" if user is None else f"dalib-{user}")
     with contextlib.suppress(OSError):
@@ -145,7 +148,7 @@ def _temporary_folder() -> Path:
 
 
 def cache_key(listing: Listing, preprocessing: Preprocessing) -> str:
-    """32 hexadecimal digits. A file that is absent, or that we may not read, has a key of its own.
+    """Computes a key of 32 hexadecimal digits. A file that is absent or not permitted gives a key of its own.
 
     ``listing.whole_numbers`` counts, None as none.
     """
@@ -167,24 +170,24 @@ def _digest_of_files(listing: Listing, what: object) -> str:
             state = "absent"
         hashed.update(os.fsencode(str(path).removeprefix(prefix)) + b"\0" + state.encode() + b"\0")
     count = len(listing.paths)
-    for position in sorted({number * count // LOOKED_AT for number in range(LOOKED_AT)} if count else ()):
+    for position in sorted({number * count // HASHED_FILES for number in range(HASHED_FILES)} if count else ()):
         hashed.update(_beginning(listing.paths[position]))
     return hashed.hexdigest()
 
 
 def _beginning(path: Path) -> bytes:
-    """Returns the first bytes of a file; none of one that cannot be read."""
+    """Returns the first bytes of a file; none if it cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could wait for ever
             return b""
         with path.open("rb") as file:
-            return file.read(_MOST_READ)
+            return file.read(_MAX_HASHED_BYTES)
     except (OSError, ValueError):
         return b""
 
 
 def row_bytes(preprocessing: Preprocessing) -> int:
-    """Bytes of one image, in memory as on the disk."""
+    """Returns the bytes of one image, in memory as on the disk."""
     return preprocessing.channels * preprocessing.size**2
 
 
@@ -209,12 +212,12 @@ class ImageCache:
         on_note: Callable[[str], None] | None = None,
         threads: int | None = None,
     ) -> CachedRows:
-        """The listing's images, mapped from the cache, which is built first where there is none.
+        """Returns the listing's images, mapped from the cache, which is built first if it does not exist.
 
         Args:
             on_progress: called with (done, total) while building; not at all if there is nothing to build.
             on_note: told, in a sentence, of a damaged cache, a resumed build, or of waiting for another process.
-            threads: that decode; None is one for each core.
+            threads: threads that decode; None is one for each core.
 
         Raises:
             UserError: the disk is too small or becomes full, or the folder cannot be written.
@@ -244,7 +247,7 @@ class ImageCache:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"the disk of the cache {self.folder} became full while {listing.where} was decoded; nothing is "
-                    f"lost, the build goes on from there once {_size(_needed(listing, preprocessing))} fit. {_REMEDY}"
+                    f"lost, the build goes on from there once {decimal(_needed(listing, preprocessing))} fit. {_REMEDY}"
                 ) from error
             raise UserError(f"the cache {self.folder} cannot be written ({reason(error)}). {_REMEDY}") from error
         return _mapped(final, index, listing.paths, built=True)
@@ -256,8 +259,8 @@ class ImageCache:
         on_progress: Callable[[int, int], None] | None = None,
         threads: int | None = None,
     ) -> tuple[WholeNumbers, ...]:
-        """:func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
-        kept = self.folder / NUMBERS / f"{_digest_of_files(listing, [VERSION, NUMBERS])}.json"
+        """Returns :func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
+        kept = self.folder / NUMBERS_FOLDER / f"{_digest_of_files(listing, [VERSION, NUMBERS_FOLDER])}.json"
         with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
             content = json.loads(kept.read_text(encoding="utf-8"))
             return tuple(_whole_numbers_from(each, listing.paths) for each in content)
@@ -269,7 +272,7 @@ class ImageCache:
         return found
 
     def entries(self) -> tuple[CacheEntry, ...]:
-        """What is in the folder, the newest first; what is being built, and left over from builds, last."""
+        """Lists the entries in the folder, the newest first; unfinished builds and remains of them come last."""
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.is_dir() and _is_key(path.name.split(".")[0]):
@@ -278,7 +281,7 @@ class ImageCache:
         return tuple(sorted(found, key=lambda entry: entry.created, reverse=True))
 
     def remove(self, keys: Iterable[str] | None = None) -> int:
-        """Remove caches by the ``key`` of their entries, None: all of them; the bytes that this gives back.
+        """Removes caches by the ``key`` of their entries, or all for None; returns the freed bytes.
 
         What a process has mapped stays readable to it. What is being built stays.
 
@@ -295,12 +298,12 @@ class ImageCache:
                     shutil.rmtree(self.folder / key)
                     freed += entries[key].bytes
         if not self.entries():
-            shutil.rmtree(self.folder / NUMBERS, ignore_errors=True)
+            shutil.rmtree(self.folder / NUMBERS_FOLDER, ignore_errors=True)
         return freed
 
     @contextlib.contextmanager
     def _building(self, key: str, say: Callable[[str], None]) -> Iterator[Path]:
-        """The folder to build in, to nobody else for as long as this lasts."""
+        """Yields the folder to build in, locked against other processes until the block ends."""
         lock = self.folder / f"{key}.lock"
         with locked(lock, wait=False) as state:
             if state == "held":
@@ -326,11 +329,41 @@ class ImageCache:
         say: Callable[[str], None],
         threads: int | None,
     ) -> None:
-        """Fill ``part`` as far as it is not: images.u8 without the unreadable ones, and index.json."""
+        """Completes ``part``: images.u8 without the unreadable ones, and index.json."""
         count, row = len(listing.paths), row_bytes(preprocessing)
         images, done_file = part / "images.u8", part / "done"
+        done = self._begin(part, listing, row, say)
+        with _open_to_write(images) as file:
+            os.truncate(file, count * row)
+            if not done_file.exists():
+                _write_whole(done_file, bytes(done))
+            with _open_to_write(done_file) as marks:
+                unreadable = _decode_missing(file, marks, done, listing, preprocessing, on_progress, threads)
+            if unreadable:
+                done_file.unlink()  # rows move now: a build that is killed here begins anew
+                os.truncate(file, _close_gaps(file, {position for position, _ in unreadable}, count, row))
+            os.fsync(file)
+        kept = count - len(unreadable)
+        write_json(
+            part / "index.json",
+            {
+                "version": VERSION,
+                "source": listing.where,
+                "count": count,
+                "kept": kept,
+                "shape": list(_shape(preprocessing)),
+                "bytes": kept * row,
+                "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+                "unreadable": unreadable,
+            },
+        )
+        sync(part / "index.json")
+
+    def _begin(self, part: Path, listing: Listing, row: int, say: Callable[[str], None]) -> bytearray:
+        """Makes the folder of a build, or takes over the one of a killed build; returns a byte for each file."""
+        count, done_file = len(listing.paths), part / "done"
         done = bytearray(count)
-        if done_file.is_file() and done_file.stat().st_size == count and _size_of(images) == count * row:
+        if done_file.is_file() and done_file.stat().st_size == count and _file_size(part / "images.u8") == count * row:
             done = bytearray(done_file.read_bytes())
             say(f"going on with a cache that was not completed: {sum(done)} of {count} images are there")
         else:
@@ -338,58 +371,7 @@ class ImageCache:
         self._require_disk((count - sum(done)) * row, listing)
         part.mkdir(exist_ok=True)
         write_json(part / "source.json", listing.where)
-        unreadable: list[list[Any]] = []
-        with _open_to_write(images) as file:
-            os.truncate(file, count * row)
-            if not done_file.exists():
-                _write_whole(done_file, bytes(done))
-
-            def store(position: int) -> Exception | None:
-                try:
-                    pixels = read_pixels(listing.paths[position], preprocessing)
-                except Exception as error:  # every failure is listed, none stops the build
-                    return error
-                _write_at(file, pixels.tobytes(), position * row)
-                return None
-
-            missing = [position for position in range(count) if not done[position]]
-            finished = count - len(missing)
-            with (
-                pillow_warnings_as_errors(),
-                ThreadPoolExecutor(threads or os.cpu_count()) as pool,
-                _open_to_write(done_file) as marks,
-            ):
-                for first in range(0, len(missing), CHUNK):
-                    chunk = missing[first : first + CHUNK]
-                    for position, error in zip(chunk, pool.map(store, chunk), strict=True):
-                        finished += 1
-                        if error is None:
-                            done[position] = 1
-                        else:  # not marked: a resumed build looks again, and has the reason
-                            unreadable.append([position, reason(error)])
-                        if on_progress is not None:
-                            on_progress(finished, count)
-                    os.fsync(file)
-                    _write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
-                    os.fsync(marks)
-            if unreadable:
-                done_file.unlink()  # rows move now: a build that is killed here begins anew
-                os.truncate(file, _close_gaps(file, {position for position, _ in unreadable}, count, row))
-            os.fsync(file)
-        write_json(
-            part / "index.json",
-            {
-                "version": VERSION,
-                "source": listing.where,
-                "count": count,
-                "kept": count - len(unreadable),
-                "shape": list(_shape(preprocessing)),
-                "bytes": (count - len(unreadable)) * row,
-                "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-                "unreadable": unreadable,
-            },
-        )
-        sync(part / "index.json")
+        return done
 
     def _publish(self, part: Path, final: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any]:
         for name in ("done", "source.json"):
@@ -408,10 +390,10 @@ class ImageCache:
 
     def _require_disk(self, needed: int, listing: Listing) -> None:
         free = shutil.disk_usage(self.folder).free
-        if needed + SPARE > free:
+        if needed + MIN_FREE_BYTES > free:
             raise UserError(
-                f"the decoded images of {listing.where} need {_size(needed)} in the cache {self.folder} and "
-                f"{_size(free)} are free. {_REMEDY}"
+                f"the decoded images of {listing.where} need {decimal(needed)} in the cache {self.folder} and "
+                f"{decimal(free)} are free. {_REMEDY}"
             )
 
 
@@ -435,7 +417,7 @@ def _whole_numbers_from(values: list[Any], paths: Sequence[Path]) -> WholeNumber
 
 
 def _complete(folder: Path, count: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
-    """The index of a cache that is whole, with a row of ``shape`` for each of ``count`` files but the unreadable."""
+    """Reads the index of a whole cache, with a row of ``shape`` for all ``count`` files but the unreadable ones."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         failed = [position for position, text in index["unreadable"] if isinstance(text, str)]
@@ -446,7 +428,7 @@ def _complete(folder: Path, count: int, shape: tuple[int, int, int]) -> dict[str
             and (index["count"], index["kept"], index["shape"]) == (count, kept, list(shape))
             and len(failed) == len(index["unreadable"]) == len(set(failed))
             and all(isinstance(position, int) and 0 <= position < count for position in failed)
-            and _size_of(folder / "images.u8") == kept * channels * height * width
+            and _file_size(folder / "images.u8") == kept * channels * height * width
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -493,7 +475,7 @@ def _open_to_write(path: Path) -> Iterator[int]:
 
 
 def _write_at(file: int, content: bytes, offset: int) -> None:
-    """All of it. Not through a mapping: where a write fails on a full disk, a mapping kills the process."""
+    """Writes all of it. It uses no mapping: where a write fails on a full disk, a mapping kills the process."""
     view = memoryview(content)
     while view:
         written = os.pwrite(file, view, offset)
@@ -506,8 +488,48 @@ def _write_whole(path: Path, content: bytes) -> None:
         os.fsync(file)
 
 
+def _decode_missing(
+    file: int,
+    marks: int,
+    done: bytearray,
+    listing: Listing,
+    preprocessing: Preprocessing,
+    on_progress: Callable[[int, int], None] | None,
+    threads: int | None,
+) -> list[list[Any]]:
+    """Decodes missing rows into ``file`` and marks them; returns position and reason of the unreadable ones."""
+    count, row = len(done), row_bytes(preprocessing)
+
+    def store(position: int) -> Exception | None:
+        try:
+            pixels = read_pixels(listing.paths[position], preprocessing)
+        except Exception as error:  # every failure is listed, none stops the build
+            return error
+        _write_at(file, pixels.tobytes(), position * row)
+        return None
+
+    missing = [position for position in range(count) if not done[position]]
+    finished = count - len(missing)
+    unreadable: list[list[Any]] = []
+    with pillow_warnings_as_errors(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for first in range(0, len(missing), CHUNK):
+            chunk = missing[first : first + CHUNK]
+            for position, error in zip(chunk, pool.map(store, chunk), strict=True):
+                finished += 1
+                if error is None:
+                    done[position] = 1
+                else:  # not marked: a resumed build looks again, and has the reason
+                    unreadable.append([position, reason(error)])
+                if on_progress is not None:
+                    on_progress(finished, count)
+            os.fsync(file)
+            _write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
+            os.fsync(marks)
+    return unreadable
+
+
 def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
-    """Move the rows behind each gap forwards; the bytes that are left."""
+    """Moves the rows behind each gap forwards; returns the remaining bytes."""
     to = min(gaps)
     for position in range(to, count):
         if position not in gaps:
@@ -516,7 +538,7 @@ def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
     return to * row
 
 
-def _size_of(path: Path) -> int:
+def _file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
@@ -529,7 +551,3 @@ def _source_of_part(path: Path) -> str:
 
 def _is_key(name: str) -> bool:
     return len(name) == 32 and set(name) <= set("0123456789abcdef")
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

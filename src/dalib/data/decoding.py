@@ -1,4 +1,4 @@
-"""One image file -> pixels, whatever is in the file; many files -> rows, with a list of what could not be read.
+"""Decoding: one image file -> pixels, of whatever format; many files -> rows, with a list of unreadable ones.
 
 What decides how a file becomes pixels:
 
@@ -37,9 +37,9 @@ from dalib.data.depth import (
     grey_values,
     high_and_low_bytes,
     is_grey_beyond_8_bits,
-    may_be_deep,
+    may_exceed_8_bits,
     own_range,
-    range_said,
+    range_in_header,
     scaled,
     whole_numbers_of,
 )
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the first bytes of an image file say: pixels as stored, before EXIF data turn them, and PIL's mode."""
+    """The header of an image file: size as stored, before EXIF data turn it, and PIL's mode."""
 
     width: int
     height: int
@@ -65,7 +65,7 @@ class ImageHeader:
 
 
 def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """(C, size, size) uint8 of one file.
+    """Reads (C, size, size) uint8 from one file.
 
     A JPEG of at least twice ``size`` on both sides is decoded at the smallest of 1/8, 1/4 and 1/2 that leaves ``size``
     on both and moves no edge by more than half a final pixel. Photographs of 1600x1200 took 4 to 7 ms so and
@@ -81,11 +81,11 @@ def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
             if divisor > 1:
                 mode = "L" if preprocessing.channels == 1 else None
                 image.draft(mode, (image.width // divisor, image.height // divisor))
-        return preprocessing.pixels(_seen(image, path, preprocessing.range))
+        return preprocessing.pixels(_to_eight_bits(image, path, preprocessing.range))
 
 
 def read_picture(path: Path, side: int, black_white: Range | None = None) -> Image.Image:
-    """The whole picture in a file to look at: L or RGB, upright, its longer side at most ``side`` pixels.
+    """Reads the whole picture in a file for display: L or RGB, upright, its longer side at most ``side`` pixels.
 
     ``black_white`` is the range of whole numbers beyond 8 bits, as of :class:`dalib.data.preprocessing.Preprocessing`.
 
@@ -94,13 +94,13 @@ def read_picture(path: Path, side: int, black_white: Range | None = None) -> Ima
     """
     with _opened(path) as image:
         image.draft(None, (side, side))  # of a JPEG, at least so many pixels
-        seen = _seen(image, path, black_white)
+        seen = _to_eight_bits(image, path, black_white)
         seen.thumbnail((side, side))
         return seen
 
 
 def read_header(path: Path) -> ImageHeader | Unreadable:
-    """Size and mode without decoding: finds what is no image, not what is cut off."""
+    """Reads size and mode without decoding; detects what is no image, but no truncation."""
     try:
         with pillow_warnings_as_errors(), _opened(path) as image:
             return ImageHeader(image.width, image.height, image.mode)
@@ -113,7 +113,7 @@ def read_headers(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageHeader | Unreadable]:
-    """:func:`read_header` of each, in order; ``on_progress`` is called with (done, total)."""
+    """Calls :func:`read_header` for each, in order; ``on_progress`` is called with (done, total)."""
     headers = []
     with pillow_warnings_as_errors():
         for path in paths:  # threads gain little: PIL reads headers in Python
@@ -129,13 +129,13 @@ def whole_numbers(
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> tuple[WholeNumbers, ...]:
-    """Returns what is in the files that hold whole numbers beyond 8 bits, in order; these are decoded, and no others.
+    """Finds the files that hold whole numbers beyond 8 bits, in order; it decodes these and no others.
 
     A file that cannot be read is left out.
 
     Args:
         on_progress: called with (done, total) from the first such file on; not at all where there is none.
-        threads: that decode; None is one for each core.
+        threads: threads that decode; None is one for each core.
     """
     found: list[WholeNumbers] = []
     with pillow_warnings_as_errors(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -156,11 +156,11 @@ def _whole_numbers_in(path: Path) -> WholeNumbers | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return None
         with path.open("rb") as file:
-            if not may_be_deep(file.read(32)):
+            if not may_exceed_8_bits(file.read(32)):
                 return None
         with _opened(path) as image:
             if is_grey_beyond_8_bits(image):
-                said = range_said(image)
+                said = range_in_header(image)
                 return whole_numbers_of(str(path), grey_values(image), said)
             if high_and_low_bytes(image)[0]:
                 return whole_numbers_of(str(path), _colours(image, path)[0], None)
@@ -169,14 +169,15 @@ def _whole_numbers_in(path: Path) -> WholeNumbers | None:
     return None
 
 
-def _seen(image: Image.Image, path: Path, black_white: Range | None) -> Image.Image:
-    """The image, whose header is read, as 8 bits: upright and opaque, in a mode that becomes L or RGB without a loss.
+def _to_eight_bits(image: Image.Image, path: Path, black_white: Range | None) -> Image.Image:
+    """Converts an image, whose header is read, to 8 bits: upright and opaque, in a mode that becomes L or RGB
+    losslessly.
 
     Raises:
         ValueError: values of which nothing tells which are black and white.
     """
     if is_grey_beyond_8_bits(image):
-        said, image = range_said(image), _upright(image)
+        said, image = range_in_header(image), _upright(image)
         values = grey_values(image)
         if black_white is None:
             black_white = own_range(int(values.min()), int(values.max()), said)
@@ -196,11 +197,11 @@ def _seen(image: Image.Image, path: Path, black_white: Range | None) -> Image.Im
     eight = Image.fromarray(scaled(values, black_white))
     if image.mode == "RGBA":
         eight.putalpha(image.getchannel("A"))
-    return opaque(_turned(eight, image))
+    return opaque(_turned_like(eight, image))
 
 
 def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
-    """(H, W, 1 or 3) whole numbers of 16 bits, not turned, and whether they are exact: PIL reads the high byte alone.
+    """Reads (H, W, 1 or 3) 16-bit numbers, not turned, and whether they are exact: PIL reads the high byte alone.
 
     The low byte is what PIL reads of a file that is opened again as one of the other order of bytes.
     """
@@ -219,8 +220,8 @@ def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
     return high * 256 + low, True
 
 
-def _turned(image: Image.Image, like: Image.Image) -> Image.Image:
-    """The image turned as the EXIF data of another say."""
+def _turned_like(image: Image.Image, like: Image.Image) -> Image.Image:
+    """Turns an image by the EXIF data of another."""
     orientation = like.getexif().get(_ORIENTATION)
     if orientation:
         image.getexif()[_ORIENTATION] = orientation
@@ -231,7 +232,7 @@ _ORIENTATION = 0x0112
 
 
 def is_constant(path: Path) -> bool:
-    """Whether the pixels of a file are all the same; not where it cannot be read."""
+    """Returns whether the pixels of a file are all equal; False if it cannot be read."""
     try:
         with pillow_warnings_as_errors(), _opened(path) as image:
             extremes = image.convert("RGBA" if "transparency" in image.info else image.mode).getextrema()
@@ -242,7 +243,7 @@ def is_constant(path: Path) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """An error of reading an image, in words for a list of files."""
+    """Describes an error of reading an image, for a list of files."""
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of a format that is read ({', '.join(formats())})"
     if isinstance(error, OSError) and error.strerror:
@@ -258,7 +259,7 @@ def decode(
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
-    """Read image files with a pool of threads (PIL releases the GIL while it decodes).
+    """Decodes image files with a pool of threads (PIL releases the GIL while it decodes).
 
     Args:
         on_decoded: called after each file, in the thread that read it.
@@ -309,7 +310,7 @@ def require_memory(needed: int) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that are free; None where the system does not tell."""
+    """Returns the bytes of free memory; None where the system does not report them."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
@@ -323,7 +324,7 @@ _added: list[object] = []
 
 @contextmanager
 def pillow_warnings_as_errors() -> Iterator[None]:
-    """Inside, PIL raises for a picture of too many pixels where it would warn, and its other warnings are silent.
+    """Makes PIL raise for pictures of too many pixels, where it would warn, and silences its other warnings.
 
     ``warnings.catch_warnings`` would not do: it restores the whole list of filters, and threads that leave it in
     another order than they came restore each other's.
@@ -349,7 +350,7 @@ def pillow_warnings_as_errors() -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image, its header read. A pipe or a device is refused unopened: reading it could wait for ever."""
+    """Opens an image and reads its header. It refuses a pipe or a device, because reading it could wait for ever."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a regular file")
@@ -368,7 +369,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _divisor(sides: tuple[int, int], size: int) -> int:
-    """By what a JPEG can be divided while it is decoded."""
+    """Returns the factor by which a JPEG can be reduced while it is decoded."""
     for divisor in (8, 4, 2):
         # the decoder rounds sides up, and what is then scaled is a little wider than the picture
         if min(sides) >= divisor * size and all(-side % divisor * size <= side / 2 for side in sides):
@@ -377,7 +378,7 @@ def _divisor(sides: tuple[int, int], size: int) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image as its EXIF data say it is seen."""
+    """Turns an image upright by its EXIF data."""
     image.load()  # here, so that what is caught below is about EXIF data alone
     try:
         ImageOps.exif_transpose(image, in_place=True)
@@ -389,7 +390,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """The image on white where it is transparent, in a mode that PIL converts to L or RGB without a loss or warning."""
+    """Puts a transparent image on white, in a mode that PIL converts to L or RGB without loss or warning."""
     if image.mode == "F":
         return Image.fromarray(_bytes_of_floats(np.asarray(image)))
     if is_grey_beyond_8_bits(image):  # Preprocessing.pixels scales them

@@ -1,4 +1,4 @@
-"""Images of whole numbers beyond 8 bits: which values are black and white, and how they become 8 bits.
+"""Images of whole numbers beyond 8 bits: the values of black and white, and the scaling to 8 bits.
 
 A file of 16 or 32 bits a sample rarely fills them: scanners give 12 bits, tomographs -1000 to 3000, and tools write 0
 to 255 into 16 bits. What the file has room for is therefore no scale. The range of a set is
@@ -30,20 +30,20 @@ Range = tuple[int, int]
 
 FULL: Range = (0, 2**16 - 1)
 LIMIT = 2**32
-"""No value of a file is beyond it on either side."""
+"""Bound of the absolute values in a file."""
 
 _NEEDS_16_BITS = 2**12  # an image with such a value fills more than the 12 bits that are usual in a file of 16
-_DIFFERENT = 4  # times as wide: two bits
-_LEAST_WHITE = 16  # of 255: an image without a pixel above it is all but black
-_LEAST_SHARE = 8  # an image that has its values in an eighth of the range shows little
-_MANY = 4  # images of a set: a quarter of them
-_SAMPLE = 4096  # pixels of an image that are looked at for where its values lie
-_FEW = 32  # values; so few lie nowhere
+_MIN_RANGE_RATIO = 4  # two ranges differ if one is so many times as wide: two bits
+_MIN_BRIGHTEST = 16  # of 255: an image without a pixel above it is all but black
+_MIN_RANGE_SHARE = 8  # an image that has its values in an eighth of the range shows little
+_MIN_SHARE_OF_SET = 4  # a quarter of a set's images are many
+_SAMPLED_PIXELS = 4096  # pixels of an image that its range is found from
+_MIN_VALUES = 32  # fewer values have no range
 _TIFF_BITS, _TIFF_FORMAT, _SIGNED = 258, 339, 2
 
 
 class WholeNumbers(NamedTuple):
-    """What is in one file that holds whole numbers beyond 8 bits."""
+    """The values in one file that holds whole numbers beyond 8 bits."""
 
     path: str
     low: int
@@ -69,7 +69,7 @@ def scaled(values: np.ndarray, black_white: Range) -> np.ndarray:
 
 
 def own_range(low: int, high: int, said: Range | None = None) -> Range:
-    """The range of one image by itself, of values from ``low`` to ``high``, where the range of its set is not known.
+    """Returns the range for a single image with values from ``low`` to ``high``, if the range of its set is unknown.
 
     16 bits count from 0 to 65535 if more than 12 of them are used.
 
@@ -87,7 +87,7 @@ def own_range(low: int, high: int, said: Range | None = None) -> Range:
 
 
 def range_of(found: Sequence[WholeNumbers]) -> Range:
-    """The range of a set, of at least one file.
+    """Returns the range of a set of at least one file.
 
     Raises:
         ValueError: it is so wide that a quarter of the images or more would be black, or of a few shades: the files are
@@ -104,7 +104,7 @@ def range_of(found: Sequence[WholeNumbers]) -> Range:
     # an image of one value tells nothing
     telling = [each for each in untold if each.low < each.high]
     poor = [each for each in telling if _shows_little(each, decided)]
-    if len(poor) > len(telling) / _MANY:
+    if len(poor) > len(telling) / _MIN_SHARE_OF_SET:
         one = poor[0]
         far = max(found, key=lambda each: max(each.high - one.light, one.dark - each.low))
         raise ValueError(
@@ -115,7 +115,7 @@ def range_of(found: Sequence[WholeNumbers]) -> Range:
 
 
 def ranges_of(source: Sequence[WholeNumbers], target: Sequence[WholeNumbers]) -> tuple[Range | None, Range | None]:
-    """The ranges of source and target, None for one without such images.
+    """Returns the ranges of source and target; None for a domain without such images.
 
     Raises:
         ValueError: as :func:`range_of`.
@@ -126,11 +126,11 @@ def ranges_of(source: Sequence[WholeNumbers], target: Sequence[WholeNumbers]) ->
     both = (min(first[0], second[0]), max(first[1], second[1]))
     narrower = min(high - low + 1 for low, high in (first, second))
     one_kind = (first[0] < 0) == (second[0] < 0)
-    return (both, both) if one_kind and both[1] - both[0] + 1 < _DIFFERENT * narrower else (first, second)
+    return (both, both) if one_kind and both[1] - both[0] + 1 < _MIN_RANGE_RATIO * narrower else (first, second)
 
 
-def in_words(found: Sequence[WholeNumbers], count: int, black_white: Range) -> str:
-    """What is told of a set of ``count`` images, of which ``found`` hold whole numbers beyond 8 bits."""
+def describe_range(found: Sequence[WholeNumbers], count: int, black_white: Range) -> str:
+    """Describes a set of ``count`` images, of which ``found`` hold whole numbers beyond 8 bits."""
     low, high = min(each.low for each in found), max(each.high for each in found)
     which = "all images are" if len(found) == count else f"{len(found)} of {count} images are"
     return (
@@ -140,19 +140,19 @@ def in_words(found: Sequence[WholeNumbers], count: int, black_white: Range) -> s
 
 
 def likely_range(found: Sequence[WholeNumbers]) -> Range:
-    """Returns where the values of most images lie, in whole bits where they begin near 0."""
+    """Returns the range of most images' values, in whole bits if they begin near 0."""
     low, high = (int(median(values)) for values in ([each.dark for each in found], [each.light for each in found]))
     offset = low < 0 or 2 * low > high
     return (low, max(high, low + 1)) if offset else (0, 2 ** max(1, high.bit_length()) - 1)
 
 
-def beyond(found: Sequence[WholeNumbers], black_white: Range) -> list[WholeNumbers]:
-    """The files with values outside of a range."""
+def outside_range(found: Sequence[WholeNumbers], black_white: Range) -> list[WholeNumbers]:
+    """Returns the files with values outside of a range."""
     return [each for each in found if each.low < black_white[0] or each.high > black_white[1]]
 
 
-def beyond_in_words(clipped: Sequence[WholeNumbers], black_white: Range, count: int | None = None) -> str:
-    """What is told of files with values outside of a range; ``count`` where ``clipped`` are not all."""
+def describe_outside_range(clipped: Sequence[WholeNumbers], black_white: Range, count: int | None = None) -> str:
+    """Describes files with values outside of a range; ``count`` if ``clipped`` is a part of them."""
     first, count = clipped[0], len(clipped) if count is None else count
     return (
         f"{count} image{'s have' if count > 1 else ' has'} values below {black_white[0]} or above {black_white[1]}, "
@@ -160,20 +160,20 @@ def beyond_in_words(clipped: Sequence[WholeNumbers], black_white: Range, count: 
     )
 
 
-def may_be_deep(head: bytes) -> bool:
-    """Whether a file that begins so may hold whole numbers beyond 8 bits; for most, 32 bytes tell that it does not."""
+def may_exceed_8_bits(head: bytes) -> bool:
+    """Returns whether a file may hold whole numbers beyond 8 bits, by its first bytes; 32 rule out most files."""
     if head[:8] == b"\x89PNG\r\n\x1a\n":
         return head[24:25] == b"\x10"  # bits a sample
     return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or head[:2] in (b"P2", b"P3", b"P5", b"P6")
 
 
 def is_grey_beyond_8_bits(image: Image.Image) -> bool:
-    """Whether an image, whose header is read, is grey and holds whole numbers that are not 0 to 255."""
+    """Returns whether an image, whose header is read, is grey with whole numbers outside of 0 to 255."""
     return image.mode.startswith("I") or (image.mode == "L" and _signed_byte(image))
 
 
 def grey_values(image: Image.Image) -> np.ndarray:
-    """The whole numbers of such an image; PIL has no mode for some of them."""
+    """Reads the whole numbers of such an image; PIL has no mode for some of them."""
     values = np.asarray(image)
     if _signed_byte(image):
         return values.view(np.int8)
@@ -183,8 +183,8 @@ def grey_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def range_said(image: Image.Image) -> Range | None:
-    """The range that the header says: bits a sample that are not the room for them, or a PGM's greatest value."""
+def range_in_header(image: Image.Image) -> Range | None:
+    """Returns the range in the header: significant bits fewer than the bits of a sample, or a PGM's greatest value."""
     bits = _tags(image).get(_TIFF_BITS, ())
     if image.mode.startswith("I;16") and len(bits) == 1 and 8 < bits[0] < 16:
         return 0, 2 ** bits[0] - 1
@@ -195,7 +195,8 @@ def range_said(image: Image.Image) -> Range | None:
 
 
 def high_and_low_bytes(image: Image.Image) -> tuple[bool, list[Any] | None]:
-    """Whether an image is of colours of 16 bits, of which PIL reads the high byte; and the tiles that give the low one.
+    """Returns whether an image has 16-bit colours, of which PIL reads the high byte, and the tiles that give the low
+    one.
 
     The tiles are None where PIL has no way to them.
     """
@@ -206,7 +207,7 @@ def high_and_low_bytes(image: Image.Image) -> tuple[bool, list[Any] | None]:
     other = _OTHER_BYTE.get(arguments[0]) if deep else None
     if other is None:
         return deep, None
-    return True, [_of_kind(tile, other) for tile in image.tile]  # type: ignore[attr-defined] # of an image from a file
+    return True, [_with_pixel_format(tile, other) for tile in image.tile]  # type: ignore[attr-defined] # of an image from a file
 
 
 _OTHER_BYTE = {
@@ -217,11 +218,11 @@ _OTHER_BYTE = {
 
 
 def whole_numbers_of(path: str, values: np.ndarray, said: Range | None) -> WholeNumbers:
-    """What is in the values of one image."""
+    """Summarises the values of one image."""
     flat = values.reshape(-1)
     low, high = int(flat.min()), int(flat.max())
-    different = np.unique(flat[:: max(1, len(flat) // _SAMPLE)]).astype(np.int64)
-    if len(different) < _FEW:
+    different = np.unique(flat[:: max(1, len(flat) // _SAMPLED_PIXELS)]).astype(np.int64)
+    if len(different) < _MIN_VALUES:
         return WholeNumbers(path, low, high, low, high, said)
     kept = len(different) * 9 // 10
     first = int((different[kept:] - different[: len(different) - kept]).argmin())
@@ -229,13 +230,13 @@ def whole_numbers_of(path: str, values: np.ndarray, said: Range | None) -> Whole
 
 
 def _shows_little(image: WholeNumbers, black_white: Range) -> bool:
-    """Whether an image would be all but black on a scale, or of few shades beside a few values far off."""
-    share = (image.light - image.dark) * _LEAST_SHARE < black_white[1] - black_white[0] + 1
-    return bool(scaled(np.array(image.high), black_white) < _LEAST_WHITE) or share
+    """Returns whether an image would be almost black on a scale, or of few shades beside a few distant values."""
+    share = (image.light - image.dark) * _MIN_RANGE_SHARE < black_white[1] - black_white[0] + 1
+    return bool(scaled(np.array(image.high), black_white) < _MIN_BRIGHTEST) or share
 
 
-def _of_kind(tile: Any, kind: str) -> Any:
-    """The tile with another kind of pixels; PIL's tiles were plain tuples once."""
+def _with_pixel_format(tile: Any, kind: str) -> Any:
+    """Returns the tile with another pixel format; PIL's tiles were plain tuples once."""
     arguments = kind if isinstance(tile[3], str) else (kind, *tile[3][1:])
     return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
@@ -250,7 +251,7 @@ def _tags(image: Image.Image) -> Any:
 
 
 def _decoder(image: Image.Image) -> tuple[str, Sequence[Any]]:
-    """The name of PIL's decoder of an image that is not loaded yet, and what it is told, the kind of pixels first."""
+    """Returns the name and the arguments of PIL's decoder of an unloaded image, the pixel format first."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return "", ()

@@ -1,7 +1,7 @@
 """Two small digit data sets that need no download: printed (labelled) and handwritten (unlabelled).
 
-* :func:`render_digits`: labels for free. Digits of the TrueType fonts that matplotlib ships, redrawn by a random pen
-  along the centre line of the printed stroke, bent and slanted; some in shapes that hands write and fonts do not have.
+* :func:`render_digits`: labels for free. Digits of 22 fonts, redrawn by a random pen along the centre line of the
+  printed stroke, bent and slanted; some in shapes that hands write and fonts do not have.
 * :func:`handwritten_digits`: scikit-learn's ``load_digits``, 1797 real digits (UCI "optical recognition of handwritten
   digits"), split once and for all into 1200 to train on, without labels, and 597 held out, with labels.
 
@@ -14,12 +14,11 @@ they were scanned.
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
+import importlib.resources
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from sklearn.datasets import load_digits
 
 Bytes = NDArray[np.uint8]
@@ -61,16 +60,15 @@ WRITTEN: dict[int, tuple[float, list[list[list[tuple[float, float]]]]]] = {
 
 
 def render_digits(count: int, seed: int) -> tuple[Bytes, Labels]:
-    """``count`` digits drawn by a random pen: images (N, 8, 8) uint8 and labels (N,) int64, the same for one seed.
+    """Draws ``count`` digits with a random pen: images (N, 8, 8) uint8 and labels (N,) int64, the same for one seed.
 
     Classes are balanced to within one image, and fonts within a class as well; the order is random.
     """
     rng = np.random.default_rng(seed)
-    fonts = digit_fonts()
-    printed = np.stack([[stroke_points(font, digit) for digit in range(CLASSES)] for font in fonts])
+    printed = printed_strokes()
     order = rng.permutation(count)
     labels = (order % CLASSES).astype(np.int64)
-    lines = printed[order // CLASSES % len(fonts), labels]
+    lines = printed[order // CLASSES % len(printed), labels]
     for digit, (share, shapes) in WRITTEN.items():
         written = np.stack([polyline_points(shape) for shape in shapes])
         members = np.flatnonzero(labels == digit)
@@ -88,7 +86,7 @@ def render_digits(count: int, seed: int) -> tuple[Bytes, Labels]:
 
 
 def handwritten_digits() -> tuple[Bytes, Bytes, Labels]:
-    """(1200, 8, 8) uint8 to train on, (597, 8, 8) uint8 held out, and the (597,) int64 labels of the latter."""
+    """Returns (1200, 8, 8) uint8 to train on, (597, 8, 8) uint8 held out, and the (597,) int64 labels of the latter."""
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.images))
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)
@@ -96,27 +94,20 @@ def handwritten_digits() -> tuple[Bytes, Bytes, Labels]:
     return images[train], images[held_out], data.target[held_out].astype(np.int64)
 
 
-def digit_fonts() -> list[Path]:
-    """The fonts in matplotlib's data folder whose digits are digits, sorted: 22 with matplotlib 3.11.
+@functools.cache
+def printed_strokes() -> Floats:
+    """Returns the centre lines of printed digits, (fonts, CLASSES, POINTS, 3) rows of x, y, half-width.
 
-    Raises:
-        FileNotFoundError: matplotlib was installed without its fonts.
+    They are in units of a digit's height, which is centred at the origin; y grows downwards from -0.5 to 0.5. On short
+    lines points repeat. ``benchmarks/trace_fonts.py`` traced them, so that nobody needs the fonts.
     """
-    import matplotlib  # only now: where there is no home folder it warns of that, on standard error
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    names = ("DejaVuSans", "DejaVuSerif", "STIXGeneral", "cmb10", "cmmi10", "cmr10", "cmss10", "cmti10", "cmtt10")
-    # the "Display" fonts hold no digits
-    fonts = [
-        path for path in sorted(folder.glob("*.ttf")) if path.name.startswith(names) and "Display" not in path.name
-    ]
-    if not fonts:
-        raise FileNotFoundError(f"{folder}: no TrueType font with digits; install matplotlib with its fonts")
-    return fonts
+    with importlib.resources.files("dalib.data").joinpath("strokes.npz").open("rb") as file:
+        strokes: Floats = np.load(file)["strokes"]
+    return strokes
 
 
 def polyline_points(lines: list[list[tuple[float, float]]]) -> Floats:
-    """Polylines -> (POINTS, 3) rows of x, y, half-width, evenly spaced along their whole length."""
+    """Samples polylines: (POINTS, 3) rows of x, y, half-width, evenly spaced along their whole length."""
     starts = np.concatenate([np.asarray(line, np.float64)[:-1] for line in lines])
     ends = np.concatenate([np.asarray(line, np.float64)[1:] for line in lines])
     until = np.cumsum(np.hypot(*(ends - starts).T))
@@ -128,39 +119,8 @@ def polyline_points(lines: list[list[tuple[float, float]]]) -> Floats:
     return np.concatenate([points, np.full((POINTS, 1), 0.06)], axis=1).astype(np.float32)
 
 
-def stroke_points(font: Path, digit: int) -> Floats:
-    """Centre line of a printed digit: (POINTS, 3) rows of x, y, half-width, in units of its height.
-
-    The digit is centred at the origin, y grows downwards and reaches from -0.5 to 0.5. On short lines points repeat.
-    The centre line is where the distance to the paper has a crest.
-    """
-    size = 100
-    canvas = Image.new("L", (2 * size, 2 * size))
-    ImageDraw.Draw(canvas).text(
-        (size, size), str(digit), font=ImageFont.truetype(str(font), size), fill=255, anchor="mm"
-    )
-    parts, count = ndimage.label(np.asarray(canvas) > 127, structure=np.ones((3, 3)))
-    if count == 0:
-        raise ValueError(f"{font.name} draws nothing for the digit {digit}")
-    # Monospaced fonts mark the zero with a dot that nobody writes by hand: keep the largest part alone.
-    ink = parts == 1 + np.argmax(ndimage.sum_labels(np.ones(parts.shape), parts, np.arange(1, count + 1)))
-    depth = ndimage.distance_transform_edt(ink)
-    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(depth, 0.7)))
-    ys, xs = np.nonzero(ink & (slope < 0.66))  # 1 on a flank, 0 on a level crest, 0.7 in a right-angled corner
-    rows, columns = np.nonzero(ink)
-    half = depth[ys, xs]
-    top, height = rows.min(), rows.max() - rows.min()
-    line = np.stack([xs - (columns.min() + columns.max()) / 2, ys - top - height / 2, half], axis=1) / height
-    # One point per grid cell, on the finest grid that leaves few enough.
-    for cell in np.linspace(0.01, 0.2, 96):
-        _, first = np.unique(np.round(line[:, :2] / cell), axis=0, return_index=True)
-        if len(first) <= POINTS:
-            break
-    return np.resize(line[np.sort(first)], (POINTS, 3)).astype(np.float32)
-
-
 def bend(xy: Floats, rng: np.random.Generator) -> Floats:
-    """Hand-drawn versions of strokes, (N, P, 2) -> (N, P, 2), every one bent by a smooth random map of its own."""
+    """Bends strokes as by hand, (N, P, 2) -> (N, P, 2), each by a smooth random map of its own."""
     count = len(xy)
 
     def normal(scale: float, *shape: int) -> Floats:
@@ -179,7 +139,7 @@ def bend(xy: Floats, rng: np.random.Generator) -> Floats:
 
 
 def draw(xy: Floats, radius: Floats) -> Mask:
-    """Ink along points (N, P, 2) with pen radii (N, P), its bounding box stretched: (N, HEIGHT, WIDTH) bool."""
+    """Draws ink along points (N, P, 2) with pen radii (N, P), its bounding box stretched: (N, HEIGHT, WIDTH) bool."""
     low = (xy - radius[..., None]).min(axis=1)
     high = (xy + radius[..., None]).max(axis=1)
     size = high - low
@@ -194,7 +154,7 @@ def draw(xy: Floats, radius: Floats) -> Mask:
 
 
 def neighbours(ink: Mask, dilate: bool) -> Mask:
-    """Dilate (or erode) bitmaps (N, H, W) by the four neighbours; the outside counts as background (or as ink)."""
+    """Dilates (or erodes) bitmaps (N, H, W) by the four neighbours; the outside counts as background (or as ink)."""
     padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)), constant_values=not dilate)
     parts = [ink, padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
     changed: Mask = np.logical_or.reduce(parts) if dilate else np.logical_and.reduce(parts)
@@ -202,7 +162,7 @@ def neighbours(ink: Mask, dilate: bool) -> Mask:
 
 
 def normalise_bitmaps(ink: Mask) -> Bytes:
-    """NIST's normalisation after the stretch: (N, HEIGHT, WIDTH) bitmaps to (N, 8, 8) ink, 0 to 255.
+    """Normalises bitmaps (N, HEIGHT, WIDTH) as NIST does after the stretch, to (N, 8, 8) ink, 0 to 255.
 
     Erode above 412 pixels of ink (again above 560), dilate below 256 (again below 108), shear so that the leftmost ink
     near the top and near the bottom is in one column, count ink in blocks of 4x4 (0 to 16), scale the counts to 255.

@@ -1,4 +1,4 @@
-"""Whether data are still what they were."""
+"""Fingerprints of data, to detect changes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from dalib.data.rows import Rows
 
-LOOKED_AT = 256
+HASHED_ROWS = 256
 """Rows whose pixels count, spread evenly: to look at all would take longer than to train."""
 
 
 def fingerprint(rows: Rows, names: Sequence[str], labels: Tensor | None = None) -> str:
-    """32 hexadecimal digits of the number of rows, their names without folders, their labels, and pixels of some.
+    """Computes 32 hexadecimal digits from the number of rows, names without folders, labels, and pixels of some rows.
 
     An image that is added, removed, renamed, reordered or labelled anew shows; so does another way to scale images. One
     that is changed in place shows if it is among the 256 that are looked at. A folder that is moved does not show.
@@ -30,7 +30,7 @@ def fingerprint(rows: Rows, names: Sequence[str], labels: Tensor | None = None) 
         digest.update(os.fsencode(os.path.basename(name)) + b"\0")  # noqa: PTH119 - names need not be paths
     if labels is not None:
         digest.update(labels.cpu().numpy().tobytes())
-    chosen = torch.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows)), dtype=torch.float64).round().long()
+    chosen = torch.linspace(0, len(rows) - 1, min(HASHED_ROWS, len(rows)), dtype=torch.float64).round().long()
     for part in torch.split(chosen, 32):
         digest.update(rows[part].contiguous().numpy().tobytes())
     return digest.hexdigest()

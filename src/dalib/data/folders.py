@@ -1,4 +1,4 @@
-"""What folders are, by their names: classes, parts of a data set, or what programs leave behind.
+"""Meaning of folders by their names: classes, parts of a data set, or what programs leave behind.
 
 Files and folders that are not used are listed with the reason, and told in one line.
 """
@@ -45,24 +45,24 @@ HIDDEN = "hidden"
 BESIDE = "beside the class folders"
 NO_ENDING = "without an ending, and no image by its first bytes"
 
-_MOST_TOLD = 10
+_MAX_LISTED = 10
 
 
 def left_behind(name: str) -> str:
-    """Returns what a folder of this name is that holds no images of the user's; empty for any other."""
+    """Returns the kind of a folder of this name that holds no images of the user's; empty for any other."""
     return LEFT_BEHIND.get(name.lower(), HIDDEN if name.startswith(".") else "")
 
 
-def why_not_read(ending: str) -> str:
-    """Returns the reason why a file with this ending, in lower case, is not read."""
+def reason_not_read(ending: str) -> str:
+    """Returns why a file with this ending, in lower case, is not read."""
     if not ending:
         return NO_ENDING
     remedy = remedy_for(ending)
     return f"{ending} is not the ending of an image that is read{f'; to read it: {remedy}' if remedy else ''}"
 
 
-def told(where: str | Path, left_out: Sequence[Unreadable]) -> str:
-    """Returns one line about the files and folders that are not used; empty where there is nothing to tell.
+def describe_unused(where: str | Path, left_out: Sequence[Unreadable]) -> str:
+    """Describes the unused files and folders in one line; empty if there are none.
 
     Hidden files count if they have an image's ending; those that systems leave everywhere, such as .DS_Store, are
     listed and not told.
@@ -84,8 +84,8 @@ def told(where: str | Path, left_out: Sequence[Unreadable]) -> str:
     if hidden:
         parts.append(f"{hidden} hidden")
     if folders:
-        listed = [f"{name} {count} ({what})" for (name, what), count in folders.most_common(_MOST_TOLD)]
-        more = f" and {len(folders) - _MOST_TOLD} other names" if len(folders) > _MOST_TOLD else ""
+        listed = [f"{name} {count} ({what})" for (name, what), count in folders.most_common(_MAX_LISTED)]
+        more = f" and {len(folders) - _MAX_LISTED} other names" if len(folders) > _MAX_LISTED else ""
         parts.append(f"folders: {', '.join(listed)}{more}")
     return f"{where}: not used, {'; '.join(parts)}" if parts else ""
 
@@ -94,18 +94,18 @@ def _counted(endings: Counter[str]) -> str:
     # what may be read after all comes first
     order = sorted(endings, key=lambda ending: (not remedy_for(ending), -endings[ending], ending))
     listed = []
-    for ending in order[:_MOST_TOLD]:
+    for ending in order[:_MAX_LISTED]:
         remedy = remedy_for(ending)
         listed.append(f"{ending or 'none'} {endings[ending]}{f' (to read them: {remedy})' if remedy else ''}")
-    more = sum(endings[ending] for ending in order[_MOST_TOLD:])
+    more = sum(endings[ending] for ending in order[_MAX_LISTED:])
     return ", ".join(listed) + (f" and {more} more" if more else "")
 
 
 def require_classes(root: Path, folders: Sequence[Path], argument: str, known: Sequence[str] = ()) -> None:
-    """Refuses folders that are the parts of a data set, train and test, and not its classes.
+    """Raises an error for folders that are parts of a data set, train and test, and not its classes.
 
     Args:
-        folders: in ``root``, those that would be classes.
+        folders: folders in ``root`` that would be classes.
         known: the names of classes that are there already; a folder of such a name is that class.
 
     Raises:
@@ -142,8 +142,8 @@ def require_classes(root: Path, folders: Sequence[Path], argument: str, known: S
             )
 
 
-def doubts_about_classes(root: Path, inside: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Returns a sentence if every class folder holds folders of the same names, which may be the classes.
+def class_folder_warning(root: Path, inside: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Returns a warning if every class folder holds folders of the same names, which may be the classes.
 
     Args:
         inside: the names of the folders in each class folder.
@@ -158,8 +158,8 @@ def doubts_about_classes(root: Path, inside: Mapping[str, Sequence[str]]) -> tup
     )
 
 
-def folders_of_one(root: Path) -> str:
-    """Returns what to give instead of a folder with a single folder in it that holds the classes; empty if unknown."""
+def hint_at_class_folders(root: Path) -> str:
+    """Returns the path to give instead of a folder whose only folder holds the classes; empty if unknown."""
     found = [name for name in _folders_in(root) if not left_behind(name)]
     if len(found) != 1 or len(classes := _folders_in(root / found[0])) < 2:
         return ""

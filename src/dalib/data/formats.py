@@ -1,4 +1,4 @@
-"""Which kinds of image files can be read here, by ending and by first bytes, and what to install for the others.
+"""Readable formats of image files, by ending and by first bytes, and packages to install for others.
 
 Some need a package beside Pillow, which registers itself there: HEIC, as phones write it, and JPEG XL. AVIF needs a
 Pillow that was built with it. A package that is installed is used; none is imported before a first image is looked for.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""What Pillow may open anywhere, in its own names."""
+"""Formats that Pillow may open anywhere, in its own names."""
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -31,7 +31,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 @dataclass(frozen=True)
 class OptionalFormat:
-    """A format that is read where something more is installed."""
+    """An image format that needs an optional package."""
 
     format: str
     """Pillow's name of it."""
@@ -40,7 +40,7 @@ class OptionalFormat:
     available: Callable[[], bool]
     """Makes Pillow read it, if it can."""
     begins: Callable[[bytes], bool]
-    """Whether a file of this format begins with these bytes, 16 of them or more."""
+    """Returns whether a file of this format begins with these bytes, 16 of them or more."""
 
 
 def _has_avif() -> bool:
@@ -94,29 +94,29 @@ def _available() -> tuple[OptionalFormat, ...]:
 
 
 def formats() -> tuple[str, ...]:
-    """Returns what Pillow may open here, in its own names."""
+    """Returns the formats that Pillow may open here, in its own names."""
     return (*FORMATS, *(each.format for each in _available()))
 
 
 def image_endings() -> tuple[str, ...]:
-    """Returns the endings, in lower case, of files that are read here."""
+    """Returns the endings, in lower case, of readable files."""
     return (*IMAGE_ENDINGS, *(ending for each in _available() for ending in each.endings))
 
 
 def remedy_for(ending: str) -> str:
-    """Returns how to make files of this ending readable; empty where that is not known or not needed."""
+    """Returns how to make files of this ending readable; empty if unknown or not needed."""
     missing = [each for each in OPTIONAL if ending in each.endings and each not in _available()]
     return missing[0].remedy if missing else ""
 
 
 def remedy_for_content(head: bytes) -> str:
-    """Returns how to make a file readable that begins with these bytes, whatever its ending; empty if not known."""
+    """Returns how to make a file readable that begins with these bytes, whatever its ending; empty if unknown."""
     missing = [each for each in OPTIONAL if each.begins(head) and each not in _available()]
     return f"{missing[0].format}, to read it: {missing[0].remedy}" if missing else ""
 
 
 def has_image_signature(head: bytes) -> bool:
-    """Whether a file that starts with these bytes, 16 of them or more, looks like an image that is read here.
+    """Returns whether a file with these first bytes, 16 or more, seems to be of a readable format.
 
     >>> has_image_signature(b"GIF89a" + bytes(10)), has_image_signature(b"path,label\\n")
     (True, False)

@@ -1,4 +1,4 @@
-"""A list of labels that a person gave to some of the target's images, matched to rows of the target by name.
+"""A person's labels of some target images, matched to rows of the target by name.
 
 A CSV file with the columns ``path`` and ``label``; rows without a label, or with what stands for none, such as NaN,
 are not labelled yet. ``dalib query`` adds the columns ``stratum`` and ``population``, which say how the images were
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
     from dalib.data.tables import Refuse
 
-DESIGN = {"stratum", "population"}
+SAMPLING_COLUMNS = {"stratum", "population"}
 """The columns that say how the images of a list were chosen."""
 
-HELD_OUT = 5
-"""Of so many labels one is held out from training, to judge by."""
+HOLD_OUT_ONE_IN = 5
+"""One of so many labels is held out from training, for evaluation."""
 
-FEWEST_TO_HOLD_OUT = 50
-"""Labels; of fewer all are learnt from, as fewer than 10 images would judge next to nothing."""
+MIN_LABELS_TO_HOLD_OUT = 50
+"""Training uses all labels if there are fewer: fewer than 10 held-out images measure next to nothing."""
 
-MOST_MISTAKES = 3
-"""As many are told at once."""
+MAX_LISTED_MISTAKES = 3
+"""Mistakes in one error."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,25 @@ class TargetLabels:
     """The size of each stratum in the file, also of those without a label."""
 
     def taken(self, chosen: Tensor) -> TargetLabels:
-        """Returns a part of them, as if the others were not in the file; ``chosen`` are positions (m,) or (n,) bool."""
+        """Returns a part of the labels, as if the file had no others; ``chosen`` are positions (m,) or (n,) bool."""
         strata = None if self.strata is None else self.strata[chosen]
         rows = self.rows[chosen]
         return replace(self, rows=rows, labels=self.labels[chosen], listed=len(rows), strata=strata)
 
 
 def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels | None]:
-    """Returns the labels to learn from, and those to judge by, which training must not see.
+    """Splits labels into those to learn from and those to evaluate on, which training must not see.
 
     Every fifth label is held out, of each stratum and class alike, where there are at least 50; else none. Equal seeds
     hold out the same images.
     """
     count = len(given.rows)
-    if count < FEWEST_TO_HOLD_OUT:
+    if count < MIN_LABELS_TO_HOLD_OUT:
         return given, None
     order = permuted(torch.arange(count).numpy(), count, derive_seed(seed, "held-out target labels"))
     strata = torch.zeros_like(given.labels) if given.strata is None else given.strata
     keys = list(zip(strata.tolist(), given.labels.tolist(), strict=True))
-    chosen = sorted(order.tolist(), key=lambda position: keys[position])[HELD_OUT - 1 :: HELD_OUT]
+    chosen = sorted(order.tolist(), key=lambda position: keys[position])[HOLD_OUT_ONE_IN - 1 :: HOLD_OUT_ONE_IN]
     held = torch.zeros(count, dtype=torch.bool)
     held[chosen] = True
     return given.taken(~held), given.taken(held)
@@ -83,13 +83,13 @@ def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels
 def read_target_labels(
     file: str | Path, names: Sequence[str], classes: Sequence[str], target: str, *, argument: str
 ) -> TargetLabels:
-    """The labels in a CSV file, by row of the target.
+    """Reads the labels in a CSV file, by row of the target.
 
     Args:
-        names: of the target's images, by row; the file's paths are these, or relative to the target's folder.
-        classes: what a label may be.
-        target: what the target was opened from.
-        argument: what errors name, such as ``--labels``.
+        names: names of the target's images, by row; the file's paths are these, or relative to the target's folder.
+        classes: possible labels.
+        target: path or name of the target.
+        argument: name in errors, such as ``--labels``.
 
     Raises:
         UserError: no such file, not CSV, no label in it; a label that is no class, a path that is none of the target's
@@ -105,7 +105,7 @@ def read_target_labels(
     population: dict[int, int] = {}
     unknown: list[tuple[int, str]] = []
     table = list(rows_of(Path(file), text_of(Path(file), argument), refuse, ("path", "label")))
-    designed = bool(table) and all(fields.keys() >= DESIGN for _, fields in table)
+    designed = bool(table) and all(fields.keys() >= SAMPLING_COLUMNS for _, fields in table)
     for line, fields in table:
         path, (label, position) = fields["path"], _label_and_class(fields, line, refuse, known, classes)
         if (row := _row_of(path, found)) is None:
@@ -121,21 +121,9 @@ def read_target_labels(
             raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
         given[row] = line, label, position
         if designed:
-            stratum, size = (_whole(str(fields[name]), name, line, refuse) for name in ("stratum", "population"))
-            if stratum >= len(names):  # strata are counted in an array
-                raise refuse(line, f"stratum: expected a number below {len(names)}, got {fields['stratum']!r}")
-            if population.setdefault(stratum, size) != size:
-                raise refuse(line, f"stratum {stratum} has {size} images here and {population[stratum]} before")
-            stratum_of[row] = stratum
+            stratum_of[row] = _stratum(fields, line, refuse, population, len(names))
     if unknown:
-        mistakes = "; ".join(
-            f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MOST_MISTAKES]
-        )
-        more = f" and {len(unknown) - MOST_MISTAKES} more" if len(unknown) > MOST_MISTAKES else ""
-        raise UserError(
-            f"{argument} {file}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
-            "or nothing for an image without a label"
-        )
+        raise _unknown_classes(unknown, f"{argument} {file}", classes)
     labelled = {row: position for row, (_, _, position) in given.items() if position is not None}
     if not labelled:
         raise UserError(f"{argument} {file}: no label in it; write the class of each image into the column label")
@@ -148,8 +136,36 @@ def read_target_labels(
     )
 
 
+def _stratum(
+    fields: Mapping[str, Any],
+    line: int,
+    refuse: Refuse,
+    population: dict[int, int],
+    images: int,
+) -> int:
+    """Returns the stratum of a row, and enters its size into ``population``."""
+    stratum, size = (_whole(str(fields[name]), name, line, refuse) for name in ("stratum", "population"))
+    if stratum >= images:  # strata are counted in an array
+        raise refuse(line, f"stratum: expected a number below {images}, got {fields['stratum']!r}")
+    if population.setdefault(stratum, size) != size:
+        raise refuse(line, f"stratum {stratum} has {size} images here and {population[stratum]} before")
+    return stratum
+
+
+def _unknown_classes(unknown: Sequence[tuple[int, str]], where: str, classes: Sequence[str]) -> UserError:
+    """Returns the error about labels, by line, that are no class."""
+    mistakes = "; ".join(
+        f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MAX_LISTED_MISTAKES]
+    )
+    more = f" and {len(unknown) - MAX_LISTED_MISTAKES} more" if len(unknown) > MAX_LISTED_MISTAKES else ""
+    return UserError(
+        f"{where}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
+        "or nothing for an image without a label"
+    )
+
+
 def _row_of(path: str, found: Mapping[str, int]) -> int | None:
-    """Returns the row of a path of a list, in the spelling it has, or without spaces at its ends, ./ and the like."""
+    """Returns the row of a listed path, as it is spelled, or without spaces at its ends, ./ and the like."""
     for name in (path, key_of(path)):
         for each in (name, os.path.normpath(name)):
             if (row := found.get(each)) is not None:
@@ -160,7 +176,7 @@ def _row_of(path: str, found: Mapping[str, int]) -> int | None:
 def _label_and_class(
     fields: Mapping[str, Any], line: int, refuse: Refuse, known: Classes, classes: Sequence[str]
 ) -> tuple[str, int | None]:
-    """Returns a row's label, empty for an image without one, and the position of the class that it names, if any."""
+    """Returns a row's label, empty for an unlabelled image, and the position of its class, if any."""
     label = label_in(fields, line, refuse)
     position = known.find(label) if isinstance(label, str) else None
     if position is None and is_missing(label) and str(label).lower() not in map(str.lower, classes):
@@ -169,7 +185,7 @@ def _label_and_class(
 
 
 def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
-    r"""Rows by what a list may call them: the name, as it is or as a file of text has it, or relative to the target.
+    r"""Maps the names that a list may use to rows: as it is, as a text file spells it, or relative to the target.
 
     Each of them also as :func:`dalib.data.spelling.key_of` has it, where that means one row alone.
 
@@ -192,7 +208,7 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
 
 
 def is_query(data: str) -> bool:
-    """Whether this is a list that ``dalib query`` wrote, by its columns."""
+    """Returns whether ``dalib query`` wrote this list, by its columns."""
     if not data.lower().endswith(".csv") or not Path(data).is_file():
         return False
     with Path(data).open("rb") as file:  # spreadsheets put a line before the header
@@ -201,7 +217,7 @@ def is_query(data: str) -> bool:
         _, header = next(fields_of(beginning, lambda line, what: UserError(what)), (0, []))
     except UserError:
         return False
-    return {name.strip() for name in header} >= DESIGN
+    return {name.strip() for name in header} >= SAMPLING_COLUMNS
 
 
 def _whole(text: str, column: str, line: int, refuse: Refuse) -> int:

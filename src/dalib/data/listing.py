@@ -1,4 +1,4 @@
-"""Which image files a user points at, without decoding one: class folders, any folder, or a list in CSV or JSON lines.
+"""Lists of image files, without decoding one: class folders, any folder, or a list in CSV or JSON lines.
 
 A list has the columns ``path`` and, for labelled images, ``label``, the name of the class::
 
@@ -23,8 +23,15 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable
 from dalib.data.decoding import reason
-from dalib.data.folders import BESIDE, HIDDEN, doubts_about_classes, left_behind, require_classes, told, why_not_read
-from dalib.data.formats import IMAGE_ENDINGS as IMAGE_ENDINGS
+from dalib.data.folders import (
+    BESIDE,
+    HIDDEN,
+    class_folder_warning,
+    describe_unused,
+    left_behind,
+    reason_not_read,
+    require_classes,
+)
 from dalib.data.formats import has_image_signature, image_endings
 from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
 from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of
@@ -38,10 +45,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files and, where they are wanted, their classes."""
+    """Image files and, if labelled, their classes."""
 
     where: str
-    """What the user pointed at."""
+    """The path that the user gave."""
     root: Path
     """The folder that the files are below."""
     paths: tuple[Path, ...]
@@ -52,22 +59,22 @@ class Listing:
     unreadable: tuple[Unreadable, ...] = ()
     """Folders, and files without an ending, that could not be looked into."""
     ignored: Mapping[str, int] = field(default_factory=dict)
-    """How many files were left out for their ending."""
+    """Number of files that were left out for their ending."""
     notes: tuple[str, ...] = ()
-    """What the user may want to know, a sentence each."""
+    """Notes for the user, a sentence each."""
     left_out: tuple[Unreadable, ...] = ()
     """Files and folders that are not used, with the reason; what is in such a folder is not listed."""
     whole_numbers: tuple[WholeNumbers, ...] | None = None
-    """Of the files with whole numbers beyond 8 bits; None where nobody has looked yet."""
+    """Files with whole numbers beyond 8 bits; None if not looked up yet."""
 
 
 def list_labelled(
     where: str | Path, *, argument: str, allow_outside: bool = False, known: Sequence[str] = ()
 ) -> Listing:
-    """The labelled images of a folder with a folder for each class, at any depth in it, or of a list.
+    """Lists the labelled images of a folder with a folder for each class, at any depth in it, or of a list.
 
     Args:
-        argument: what errors name, such as ``--source``.
+        argument: name in errors, such as ``--source``.
         allow_outside: let the paths of a list leave its folder.
         known: classes that are there already. A label of a list such as None is one of them or stands for no label.
 
@@ -96,7 +103,7 @@ def list_labelled(
         if not images:
             because = f"; {found.unreadable[-1].path}: {found.unreadable[-1].reason}" if found.unreadable else ""
             inside = [each for each in found.left_out if Path(each.path).is_relative_to(folder)]
-            because += f"; {line}" if (line := told(folder, inside)) else ""
+            because += f"; {line}" if (line := describe_unused(folder, inside)) else ""
             raise UserError(
                 f"{argument} {path}: the class folder {folder.name!r} holds no image "
                 f"({', '.join(image_endings())}){because}; add some or remove the folder"
@@ -108,12 +115,12 @@ def list_labelled(
         same = [folder.name for position, folder in zip(positions, folders, strict=True) if position == label]
         if len(same) > 1:
             notes.append(f"{path}: the folders {', '.join(map(ascii, same))} are one class, {name}")
-    notes += doubts_about_classes(path, {folder.name: found.inside.get(folder, ()) for folder in folders})
+    notes += class_folder_warning(path, {folder.name: found.inside.get(folder, ()) for folder in folders})
     return found.listing(str(where), path, tuple(paths), tuple(labels), classes, notes)
 
 
 def _look_beside(root: Path, found: _Found) -> int:
-    """Lists what lies beside class folders; returns how many images do."""
+    """Lists files beside class folders; returns how many of them are images."""
     loose = 0
     for each in sorted(root.iterdir()):
         if each.is_dir():
@@ -125,15 +132,15 @@ def _look_beside(root: Path, found: _Found) -> int:
             loose += each.is_file()
             found.leave_out(each, BESIDE)
         else:
-            found.leave_out(each, why_not_read(ending))
+            found.leave_out(each, reason_not_read(ending))
     return loose
 
 
 def list_images(where: str | Path, *, argument: str, allow_outside: bool = False) -> Listing:
-    """Every image below a folder, in the order of the paths, or of a list; without labels, whatever is there.
+    """Lists every image below a folder, in the order of the paths, or of a list; labels are ignored.
 
     Args:
-        argument, allow_outside: as for :func:`list_labelled`.
+        argument, allow_outside: see :func:`list_labelled`.
 
     Raises:
         UserError: no such folder or list, no image in it; a line of a list without a path or that leaves the folder.
@@ -152,7 +159,7 @@ def list_images(where: str | Path, *, argument: str, allow_outside: bool = False
 def list_names(
     where: str | Path, *, argument: str, allow_outside: bool = False
 ) -> tuple[list[str], tuple[Unreadable, ...], tuple[str, ...]]:
-    """The paths of :func:`list_images` as text, its ``unreadable`` and its ``notes``; errors as there.
+    """Returns the paths of :func:`list_images` as text, its ``unreadable`` and its ``notes``; raises the same errors.
 
     A path as text takes a quarter of the memory of a :class:`Path`, which tells when there are millions.
     """
@@ -165,20 +172,20 @@ def list_names(
     names = [str(each) for each in _walk(path, found)]
     if not names:
         raise _no_image(path, argument, found)
-    line = told(path, found.left_out)
+    line = describe_unused(path, found.left_out)
     return names, tuple(found.unreadable), (line,) if line else ()
 
 
 def _no_image(path: Path, argument: str, found: _Found) -> UserError:
     because = f" ({found.unreadable[0].path}: {found.unreadable[0].reason})" if found.unreadable else ""
-    because += f"; {line}" if (line := told(path, found.left_out)) else ""
+    because += f"; {line}" if (line := describe_unused(path, found.left_out)) else ""
     return UserError(
         f"{argument} {path}: expected images ({', '.join(image_endings())}), found none in it or below it{because}"
     )
 
 
 def class_folders(root: Path, *, argument: str) -> list[Path]:
-    """The folders in ``root`` that would be its classes, sorted.
+    """Returns the folders in ``root`` that would be its classes, sorted.
 
     Raises:
         UserError: ``root`` cannot be read.
@@ -190,7 +197,7 @@ def class_folders(root: Path, *, argument: str) -> list[Path]:
 
 
 def image_files(root: Path) -> Iterator[Path]:
-    """Files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loop of them.
+    """Lists files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loops.
 
     A file without any ending counts if it begins as an image does.
     """
@@ -198,7 +205,7 @@ def image_files(root: Path) -> Iterator[Path]:
 
 
 class _Found:
-    """What a walk comes across beside images."""
+    """Other files and folders in a walk through images."""
 
     def __init__(self) -> None:
         self.unreadable: list[Unreadable] = []
@@ -222,8 +229,8 @@ class _Found:
         classes: tuple[str, ...] | None = None,
         notes: Sequence[str] = (),
     ) -> Listing:
-        """Returns the listing of what was found, with one line about what is not used."""
-        line = told(root, self.left_out)
+        """Returns the listing of the found files, with one line about unused ones."""
+        line = describe_unused(root, self.left_out)
         every = (*notes, line) if line else tuple(notes)
         unreadable, left_out = tuple(self.unreadable), tuple(self.left_out)
         return Listing(where, root, paths, labels, classes, unreadable, dict(self.ignored), every, left_out)
@@ -253,7 +260,7 @@ def _walk(root: Path, found: _Found) -> Iterator[Path]:
                 yield path
             else:
                 found.ignored[ending] += 1
-                found.leave_out(path, why_not_read(ending))
+                found.leave_out(path, reason_not_read(ending))
 
 
 def _begins_as_an_image(path: Path, found: _Found) -> bool:
@@ -329,7 +336,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
 
 
 def _are_two_files(first: str, second: str) -> bool:
-    """Returns whether names that are compared as equal are spelled differently and belong to two files."""
+    """Returns whether names that compare as equal are spelled differently and belong to two files."""
     try:
         return first != second and not os.path.samefile(first, second)  # noqa: PTH121 - of text
     except (OSError, ValueError):

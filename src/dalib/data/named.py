@@ -1,4 +1,4 @@
-"""Named data sets of the adaptation literature: their names, their shapes, and from their files to arrays.
+"""Named data sets of the literature: their names, their shapes, and arrays from their files.
 
 ``mnist`` is a training split and ``mnist-test`` its labelled test set; the domains of ``office31`` have no split.
 Files are looked for below one root, in the folders that torchvision uses where it knows the set:
@@ -44,7 +44,7 @@ _SHAPES = {  # (size, channels) as published; the photographs of office31 have m
 }
 
 NAMED_TRAINING = tuple(_SHAPES)
-"""What can be a source or a target."""
+"""Names of possible sources and targets."""
 NAMED_TESTS = tuple(f"{name}-test" for name in _SHAPES if not name.startswith("office31/"))
 """Test sets, for evaluation alone."""
 NAMED = NAMED_TRAINING + NAMED_TESTS
@@ -67,7 +67,7 @@ _CLASSES = {
 }
 
 SHARED_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "ship", "truck")
-"""What CIFAR-10 and STL-10 have in common, by STL's names: CIFAR's frog and STL's monkey have no counterpart."""
+"""Classes that CIFAR-10 and STL-10 share, by STL's names: CIFAR's frog and STL's monkey have no counterpart."""
 _SHARING = ("cifar10", "stl10")
 
 _IDX_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
@@ -87,7 +87,7 @@ class NamedArrays:
 
 
 def native_size(name: str) -> int:
-    """Height and width in pixels as published; 224 for office31, whose photographs have many sizes.
+    """Returns height and width in pixels as published; 224 for office31, whose photographs have many sizes.
 
     Raises:
         ValueError: no named set.
@@ -96,7 +96,7 @@ def native_size(name: str) -> int:
 
 
 def native_channels(name: str) -> int:
-    """1 (grey) or 3 (RGB) as published.
+    """Returns 1 (grey) or 3 (RGB) as published.
 
     Raises:
         ValueError: no named set.
@@ -105,7 +105,7 @@ def native_channels(name: str) -> int:
 
 
 def shape_of_pair(source: str, target: str) -> tuple[int, int] | None:
-    """(size, channels) that a pair is trained with by default; None where neither is a named set.
+    """Returns the default (size, channels) for training on a pair; None if neither is a named set.
 
     Beside a user's folder the named set keeps its own. Two grey sets meet at 28 pixels and one channel, others at three
     channels and the paper's 32 pixels, or at 224 with office31.
@@ -126,7 +126,7 @@ def shape_of_pair(source: str, target: str) -> tuple[int, int] | None:
 
 
 def default_evaluation(target: str) -> str | None:
-    """The labelled set that belongs to a target: its test set, for office31 the domain itself, None for a folder.
+    """Returns the labelled set of a target: its test set, for office31 the domain itself, None for a folder.
 
     >>> default_evaluation("usps"), default_evaluation("office31/webcam"), default_evaluation("photos/")
     ('usps-test', 'office31/webcam', None)
@@ -139,22 +139,22 @@ def default_evaluation(target: str) -> str | None:
 
 
 def have_shared_classes(name: str, partner: str | None) -> bool:
-    """Whether the two are CIFAR-10 and STL-10, which are trained on :data:`SHARED_CLASSES` alone."""
+    """Returns whether the two are CIFAR-10 and STL-10, which are trained on :data:`SHARED_CLASSES` alone."""
     return partner is not None and {_set_of(name), _set_of(partner)} == set(_SHARING)
 
 
 def is_judged_on_shared_classes(name: str, classes: Sequence[str]) -> bool:
-    """Whether ``name`` is CIFAR-10 or STL-10 and a model with ``classes`` was trained on that pair."""
+    """Returns whether ``name`` is CIFAR-10 or STL-10 and a model with ``classes`` was trained on that pair."""
     return _set_of(name) in _SHARING and set(classes) == set(SHARED_CLASSES)
 
 
 def data_root(root: str | Path | None) -> Path:
-    """The folder that holds named data sets: ``root``, or ``data`` in the current directory."""
+    """Returns the folder of named data sets: ``root``, or ``data`` in the current directory."""
     return Path("data" if root is None else root).expanduser()
 
 
 def read_arrays(name: str, root: Path, *, argument: str, download: bool = False, shared: bool = False) -> NamedArrays:
-    """A named set that is published as arrays: all but mnist-m and office31.
+    """Reads a named set that is published as arrays: all but mnist-m and office31.
 
     Args:
         root: the folder that holds the data sets.
@@ -191,7 +191,7 @@ def read_arrays(name: str, root: Path, *, argument: str, download: bool = False,
 
 
 def image_folder(name: str, root: Path, *, argument: str) -> Path:
-    """The folder with the images of a named set that is published as image files: mnist-m and office31.
+    """Returns the image folder of a named set that is published as image files: mnist-m and office31.
 
     office31 has a folder of images for each class in it; mnist-m keeps its labels in a list beside it.
 
@@ -214,7 +214,7 @@ def image_folder(name: str, root: Path, *, argument: str) -> Path:
 
 
 def read_label_list(folder: Path, *, argument: str) -> tuple[list[Path], Labels]:
-    """The images of mnist-m and their (N,) int64 digits, from the list beside their folder.
+    """Returns the images of mnist-m and their (N,) int64 digits, from the list beside their folder.
 
     A line is a file's name and its digit: ``00000000.png 5``.
 
@@ -265,7 +265,7 @@ def _torchvision(name: str, argument: str) -> Any:
 
 
 def _published_files(datasets: Any, name: str, root: Path) -> dict[Path, str | None]:
-    """What torchvision needs on disk, each with the md5 that it verifies before it reads the file.
+    """Returns the files that torchvision needs, each with the md5 that it verifies before it reads the file.
 
     It verifies the archives of MNIST and Fashion-MNIST when it downloads them, and not the files that it unpacks from
     them; of USPS what it downloads, and not what is there. These formats hold numbers and no code.
@@ -287,13 +287,13 @@ def _published_files(datasets: Any, name: str, root: Path) -> dict[Path, str | N
 
 
 def _beside(root: Path, folder: str, file: str) -> Path:
-    """``root/folder/file``, or ``root/file`` where only that exists."""
+    """Returns ``root/folder/file``, or ``root/file`` if only that exists."""
     usual, direct = root / folder / file, root / file
     return direct if direct.is_file() and not usual.is_file() else usual
 
 
 def _load(datasets: Any, name: str, root: Path, files: Sequence[Path], download: bool) -> tuple[Bytes, Labels]:
-    """(N, C, H, W) and (N,), from the files or, with ``download``, from the network."""
+    """Loads (N, C, H, W) and (N,), from the files or, with ``download``, from the network."""
     base, train = _set_of(name), name not in NAMED_TESTS
     if base in _IDX_FOLDERS:
         # The class would rather load what an old torchvision left in MNIST/processed, and wants both splits:
@@ -318,7 +318,7 @@ def _load(datasets: Any, name: str, root: Path, files: Sequence[Path], download:
 
 
 def _check_arrays(name: str, pixels: Bytes, labels: Labels) -> None:
-    """Raises ValueError for what cannot be this set: other shapes, no images, labels out of range."""
+    """Raises ValueError if this cannot be the set: other shapes, no images, labels out of range."""
     size, channels = native_size(name), native_channels(name)
     classes = len(_CLASSES[_set_of(name)])
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (channels, size, size):
@@ -330,7 +330,7 @@ def _check_arrays(name: str, pixels: Bytes, labels: Labels) -> None:
 
 
 def _is_published(datasets: Any, path: Path, md5: str | None) -> bool:
-    """Whether the file is there, with this md5 if there is one to compare; True if nobody may read it."""
+    """Returns whether the file exists, with this md5 if one is given; True if it is not readable."""
     try:
         return bool(datasets.utils.check_integrity(path, md5))
     except OSError:
@@ -338,7 +338,7 @@ def _is_published(datasets: Any, path: Path, md5: str | None) -> bool:
 
 
 def _reason(error: Exception, files: Iterable[Path], damaged: Sequence[Path], download: bool) -> str:
-    """Why files could not be read, and the remedy."""
+    """Describes why files could not be read, and the remedy."""
     text = " ".join(str(error).split()) or type(error).__name__
     if damaged and download:
         return (

@@ -1,4 +1,4 @@
-"""Whether source and target, or two sources, are the same files."""
+"""Checks for files that are in source and target, or in two sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def require_apart(sources: Sequence[str], target: str | None) -> None:
-    """Refuses data that are given twice, before a file is opened; links are followed.
+    """Raises an error for data that are given twice, before a file is opened; it follows links.
 
     A target that holds the source is not refused: labelled images may lie among the unlabelled ones. It shows in
     :func:`shared_files`.
@@ -70,8 +70,8 @@ def shared_files(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]
     return tuple(second[position] for position in np.flatnonzero(shared).tolist())
 
 
-def doubts_about_files(source: Sequence[str], labels: Sequence[int], target: Sequence[str]) -> tuple[str, ...]:
-    """Returns a sentence if files of the source are in the target as well, and one if they are twice in the source.
+def overlap_warnings(source: Sequence[str], labels: Sequence[int], target: Sequence[str]) -> tuple[str, ...]:
+    """Returns a warning about source files that are also in the target, and one about files twice in the source.
 
     Args:
         labels: the class of each file of the source.
@@ -106,7 +106,7 @@ def _in_both(source: Sequence[str], target: Sequence[str]) -> tuple[str, ...]:
 
 
 def _identities(names: Sequence[str]) -> np.ndarray:
-    """(N,) bytes that are equal for the same file; the name of what is no file."""
+    """Returns (N,) bytes that are equal for the same file; the name if there is no file."""
     found = []
     for name in names:
         try:
@@ -137,7 +137,7 @@ def _lies_in(inner: str, outer: str) -> bool:
 
 
 def _is_name(where: str) -> bool:
-    """Returns whether this is a data set of a name and never a folder."""
+    """Returns whether this is the name of a data set and never a folder."""
     return where in (*NAMED, *BUILT_IN_SOURCES, *BUILT_IN_TARGETS)
 
 

@@ -1,4 +1,4 @@
-"""The batches of the next steps, made in a thread while this step runs."""
+"""Prefetching: a thread makes the batches of the next steps while this step runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Made = TypeVar("Made", covariant=True)
 
 
 class Stream(Protocol[Made]):
-    """What :class:`dalib.data.stream.TwoDomainStream` is to the loop."""
+    """The part of :class:`dalib.data.stream.TwoDomainStream` that the loop uses."""
 
     @property
     def device(self) -> torch.device: ...
@@ -31,12 +31,12 @@ class Stream(Protocol[Made]):
         ...
 
     def batch_at(self, step: int) -> Made:
-        """The batch of one step; depends on nothing but the step."""
+        """Returns the batch of one step, which depends on nothing but the step."""
         ...
 
 
 class Prefetched(Generic[Made]):
-    """A stream that works ahead: ``batch_at(step)`` gives what the stream gives, and the next steps are begun.
+    """A stream that works ahead: ``batch_at(step)`` returns the stream's batch and begins the next ones.
 
     One thread makes the batches, in the order of the steps. Steps may be asked for in any order; those in a row are
     quick. What goes wrong with a step is raised when that step is asked for. A context manager; after :meth:`close`,
@@ -86,7 +86,7 @@ class Prefetched(Generic[Made]):
         return self._begun.pop(step).result()
 
     def close(self) -> None:
-        """Stop working ahead; waits for the batch that is being made."""
+        """Stops working ahead; waits for the batch in progress."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None

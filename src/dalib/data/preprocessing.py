@@ -1,4 +1,4 @@
-"""What stands between an image and a network: size, channels, normalisation. A saved model carries its own."""
+"""Preprocessing between an image and a network: size, channels, normalisation. A saved model contains its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images of any size and mode become what the network sees.
+    """Settings that turn images of any size and mode into the network's input.
 
     Attributes:
         size: height and width of the stored images, in pixels.
@@ -74,11 +74,11 @@ class Preprocessing:
 
     @property
     def input_size(self) -> int:
-        """Height and width that the network sees."""
+        """Height and width of the network's input."""
         return self.crop or self.size
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """A PIL image of any size and mode -> (channels, size, size) uint8, turned upright as its EXIF data say."""
+        """Converts a PIL image of any size and mode to (channels, size, size) uint8, upright by its EXIF data."""
         image = ImageOps.exif_transpose(image)
         image = in_eight_bits(image, self.range)
         if image.mode == "P" and "transparency" in image.info:  # PIL warns of any other way
@@ -95,7 +95,8 @@ class Preprocessing:
         return np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(N, C, size, size) uint8 -> (N, C, input_size, input_size) float32, by ``mean`` and ``std`` or by its own.
+        """Normalises (N, C, size, size) uint8 to (N, C, input_size, input_size) float32, by ``mean`` and ``std`` or by
+        its own.
 
         An image of one colour becomes zeros, if it is standardised by its own.
         """
@@ -117,7 +118,7 @@ def in_eight_bits(image: Image.Image, black_white: Range | None = None) -> Image
     """Scales an image of whole numbers beyond 8 bits to 8, where PIL's convert() would clip it at 255.
 
     Args:
-        image: of any mode; one of another kind comes back as it is.
+        image: image of any mode; one of another kind is returned unchanged.
         black_white: the values that become black and white; None is :func:`dalib.data.depth.own_range`.
 
     Raises:
@@ -132,7 +133,7 @@ def in_eight_bits(image: Image.Image, black_white: Range | None = None) -> Image
 
 
 def _ink_centred(image: Image.Image, size: int) -> Image.Image:
-    """The ink of a grey or RGB image, its longer side 5/6 of ``size``, on a square of the ground's colour.
+    """Puts the ink of a grey or RGB image, its longer side 5/6 of ``size``, on a square of the ground's colour.
 
     Ground is the dark or the light end of the border's values (their first or ninth decile), whichever is nearer to
     their median, so that characters that touch the border do not tint it. Ink is what differs from the ground by more

@@ -1,4 +1,4 @@
-"""Rows that are no tensor, to be used like one: a selection, several one after the other, and files decoded on demand.
+"""Images by row number that are no tensor: a selection, a concatenation, and files decoded on demand.
 
 Each is a :class:`Rows`: ``len(rows)``, and ``rows[indices]`` for (B,) int64 gives (B, C, H, W) uint8.
 A single number gives (C, H, W).
@@ -32,12 +32,12 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """(B,) int64 -> (B, C, H, W) uint8."""
+        """Reads rows (B,) int64 -> (B, C, H, W) uint8."""
         ...
 
 
 class Selected:
-    """Some of the rows, in the order of ``indices``, which are (N,) int64; nothing is copied until it is asked for."""
+    """A selection of rows in the order of ``indices`` (N,) int64; rows are copied only when they are read."""
 
     def __init__(self, rows: Rows, indices: Tensor) -> None:
         self.rows, self.indices = rows, indices
@@ -51,7 +51,7 @@ class Selected:
 
 
 class Concatenated:
-    """The rows of all parts, one part after the other; rows of one shape.
+    """The rows of all parts, one part after the other; all rows have one shape.
 
     Raises:
         ValueError: no part.
@@ -87,7 +87,7 @@ class Concatenated:
 
 
 class StreamedImages:
-    """Image files decoded whenever they are asked for, with the pixels that :func:`dalib.data.decoding.decode` gives.
+    """Image files that are decoded at each access, with the pixels of :func:`dalib.data.decoding.decode`.
 
     The pixels of a file are those that it had when it was first read, or an error: no other image stands in for it,
     whose label would be wrong. Eight bytes of each file's pixels are kept to tell.
@@ -169,7 +169,7 @@ def digests_of(
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> tuple[np.ndarray, Tensor, tuple[Unreadable, ...]]:
-    """Decodes every file once and keeps no pixels: a header does not tell whether what follows it can be read.
+    """Decodes every file once and keeps no pixels: a header does not tell whether the rest can be read.
 
     Returns:
         (K,) uint64 digests of the pixels of the files that can be read, (K,) int64 their positions, and the others.
@@ -198,13 +198,13 @@ def digests_of(
 
 
 def _digest(pixels: np.ndarray) -> np.uint64:
-    """Of the pixels of one image; never 0. Costs a hundredth of what decoding does."""
+    """Computes a hash of one image's pixels; never 0. It costs a hundredth of decoding."""
     content = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest()
     return np.uint64(int.from_bytes(content, "little") or 1)
 
 
 def _in_range(indices: Tensor, size: int) -> Tensor:
-    """Indices counted from the start, as a tensor's may be counted from the end."""
+    """Converts indices from the end, which a tensor accepts, to indices from the start."""
     if len(indices) and not -size <= int(indices.min()) <= int(indices.max()) < size:
         raise IndexError(f"indices: expected numbers below {size}, got {int(indices.min())} to {int(indices.max())}")
     return torch.where(indices < 0, indices + size, indices)

@@ -1,4 +1,4 @@
-"""What a user points at, brought to rows of uint8 images: folders, lists, named data sets, arrays, data sets in memory.
+"""Opens what a user names as rows of uint8 images: folders, lists, named data sets, arrays, data sets in memory.
 
 Labels come from the source's folder names, or from its list. A target's folders are read as a heap of images, whatever
 their names, and its labels, if it has any, are not kept.
@@ -21,10 +21,10 @@ from dalib.core.errors import UserError
 from dalib.core.files import Unreadable
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, opaque, reason, require_memory, whole_numbers
-from dalib.data.depth import beyond, beyond_in_words
+from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.digits import handwritten_digits, render_digits
-from dalib.data.folders import folders_of_one
-from dalib.data.listing import IMAGE_ENDINGS, Listing, image_files, list_images, list_labelled
+from dalib.data.folders import hint_at_class_folders
+from dalib.data.listing import Listing, list_images, list_labelled
 from dalib.data.named import (
     NAMED,
     NAMED_AS_FILES,
@@ -49,14 +49,10 @@ __all__ = (
     "BUILT_IN_LABELLED",
     "BUILT_IN_SOURCES",
     "BUILT_IN_TARGETS",
-    "IMAGE_ENDINGS",
     "CachePolicy",
     "LabelledImages",
     "ReadingOptions",
     "UnlabelledImages",
-    "Unreadable",
-    "decode",
-    "image_files",
     "listing_of",
     "open_labelled",
     "open_source",
@@ -68,7 +64,7 @@ __all__ = (
 )
 
 CachePolicy = Literal["ram", "disk", "off"]
-"""Where decoded image files are: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
+"""Storage of decoded image files: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
 decoded once to see that it can be, and again whenever it is needed. Images that are no files are in memory under any
 policy."""
 
@@ -77,12 +73,12 @@ BUILT_IN_TARGETS = ("digits",)
 BUILT_IN_LABELLED = ("digits-held-out",)
 
 _DIGIT_CLASSES = tuple("0123456789")
-_RENDERED = 12_000
+_RENDERED_DIGITS = 12_000
 
 
 @dataclass(frozen=True)
 class UnlabelledImages:
-    """Images of the target: there is no field for labels."""
+    """Images of the target; there is no field for labels."""
 
     images: Rows
     """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
@@ -95,7 +91,7 @@ class UnlabelledImages:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images of the source, or of a labelled set to evaluate on."""
+    """Images of the source, or of a labelled evaluation set."""
 
     images: Rows
     """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
@@ -109,7 +105,7 @@ class LabelledImages:
 
 
 class ReadingOptions(TypedDict, total=False):
-    """What the functions here that open data have in common, each with the default of :class:`Reading`."""
+    """Options that the open functions share, each with the default of :class:`Reading`."""
 
     strict: bool
     root: str | Path | None
@@ -124,7 +120,7 @@ class ReadingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Reading:
-    """How everything of one call is read; :func:`open_source` says what the options are.
+    """Options of one call; :func:`open_source` describes them.
 
     Attributes:
         argument: the argument that errors name.
@@ -151,7 +147,7 @@ def open_source(
     partner: Any = None,
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
-    """The labelled source, or several: their images one after the other, their classes united by name.
+    """Opens the labelled source, or several: their images one after the other, their classes united by name.
 
     Args:
         where: one of these, or a list of them:
@@ -166,7 +162,7 @@ def open_source(
             * a :class:`dalib.data.listing.Listing` of files, as :func:`listing_of` gives it;
             * a data set of Hugging Face's ``datasets``, with one column of images and one of ``ClassLabel``, or one
               called ``label``.
-        seed: of the glyphs that ``fonts`` draws.
+        seed: seed of the digits that ``fonts`` draws.
         partner: the target; CIFAR-10 and STL-10 together are read with the classes that both have.
         strict: refuse unreadable images, which are left out otherwise.
         root: the folder that holds the named sets; None is ``data`` in the current directory.
@@ -177,15 +173,15 @@ def open_source(
         allow_outside: let the paths of a list leave its folder.
         on_progress: called with (done, total) while files are decoded, from the first for each source.
         on_note: told what is worth knowing and no error, a sentence each.
-        threads: that decode; None is one for each core.
+        threads: threads that decode; None is one for each core.
 
     Raises:
         UserError: no such folder, fewer than two classes, a class without readable images, or, with ``strict``,
             any unreadable image; a named set that is absent or damaged, or one to test on; arrays of another shape.
     """
     reading = Reading(preprocessing, "--source", **options)
-    labelled = _united(
-        [_open_one_source(each, reading, seed, partner) for each in _each(where, "--source")], reading.cache
+    labelled = _unite(
+        [_open_one_source(each, reading, seed, partner) for each in _as_list(where, "--source")], reading.cache
     )
     if len(labelled.classes) < 2:
         raise UserError(
@@ -198,7 +194,7 @@ def open_source(
 def _instead(where: Any) -> str:
     only = where[0] if isinstance(where, list) and len(where) == 1 else where
     folder = only.where if isinstance(only, Listing) else only
-    return folders_of_one(Path(folder)) if isinstance(folder, str) and Path(folder).is_dir() else ""
+    return hint_at_class_folders(Path(folder)) if isinstance(folder, str) and Path(folder).is_dir() else ""
 
 
 def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> LabelledImages:
@@ -207,7 +203,7 @@ def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> L
     if not isinstance(where, str):
         return _open_object(where, reading)
     if where in BUILT_IN_SOURCES:
-        pixels, digits = render_digits(_RENDERED, seed)
+        pixels, digits = render_digits(_RENDERED_DIGITS, seed)
         return LabelledImages(
             rows_of_arrays(pixels[:, None], reading.preprocessing),
             torch.from_numpy(digits),
@@ -228,25 +224,25 @@ def open_target(
     partner: Any = None,
     **options: Unpack[ReadingOptions],
 ) -> UnlabelledImages:
-    """The unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
+    """Opens the unlabelled target: ``digits`` (handwritten), a named set, or any folder of images, flat or nested.
 
     Args:
         where: as for :func:`open_source`, but labels are neither needed nor kept: a folder may be flat, a list may have
             paths alone, arrays come as ``images`` or ``(images, labels)``, and a data set may yield images alone.
         partner: the source; CIFAR-10 and STL-10 together are read without the class that the other lacks. This looks
             at the target's labels, as the paper's experiment does, and is all that they are used for.
-        options: as for :func:`open_source`.
+        options: see :func:`open_source`.
 
     Raises:
         UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one; a named set that is
             absent or damaged, or one to test on; arrays of another shape.
     """
     reading = Reading(preprocessing, "--target", **options)
-    parts = [_open_one_target(each, reading, partner) for each in _each(where, "--target")]
+    parts = [_open_one_target(each, reading, partner) for each in _as_list(where, "--target")]
     if len(parts) == 1:
         return parts[0]
     return UnlabelledImages(
-        _joined([part.images for part in parts], reading.cache),
+        _concatenate([part.images for part in parts], reading.cache),
         tuple(name for part in parts for name in part.names),
         tuple(each for part in parts for each in part.unreadable),
         tuple(each for part in parts for each in part.left_out),
@@ -280,7 +276,8 @@ def open_labelled(
     argument: str = "--data",
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
-    """A labelled set to judge a model with ``classes`` on: ``digits-held-out``, a named set, class folders or a list.
+    """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders or
+    a list.
 
     Labels are positions in the model's ``classes``, matched by name; classes may be missing. For a model of the classes
     that CIFAR-10 and STL-10 share, images of these two that are of another class are left out.
@@ -329,7 +326,7 @@ def open_labelled(
 def listing_of(
     where: str, *, argument: str, labelled: bool, root: str | Path | None = None, allow_outside: bool = False
 ) -> Listing | None:
-    """The image files behind a name or path, without decoding one; None for what is no files.
+    """Lists the image files of a name or path, without decoding one; None if it has no files.
 
     Raises:
         UserError: as :func:`open_source` and :func:`open_target` of files.
@@ -352,8 +349,8 @@ def _mnist_m(folder: Path, argument: str, *, labelled: bool) -> Listing:
     return Listing(str(folder), folder, tuple(paths), tuple(digits.tolist()), _DIGIT_CLASSES)
 
 
-def _each(where: Any, argument: str) -> list[Any]:
-    """One or several things to open; a list of them is several, and so is a tuple of names."""
+def _as_list(where: Any, argument: str) -> list[Any]:
+    """Returns the things to open as a list; a list of them is several, and so is a tuple of names."""
     names = isinstance(where, tuple) and all(isinstance(each, str | os.PathLike) for each in where)
     several = list(where) if isinstance(where, list) or names else [where]
     if not several:
@@ -377,14 +374,14 @@ def _shared(where: str, partner: Any) -> bool:
     return isinstance(partner, str) and have_shared_classes(where, partner)
 
 
-def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImages:
-    """The parts one after the other, with all of their classes, sorted by name unless there is only one part."""
+def _unite(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImages:
+    """Concatenates the parts, with all of their classes, sorted by name unless there is only one part."""
     if len(parts) == 1:
         return parts[0]
     classes, positions = united([part.classes for part in parts])
     labels = [torch.tensor(own)[part.labels] for own, part in zip(positions, parts, strict=True)]
     return LabelledImages(
-        _joined([part.images for part in parts], cache),
+        _concatenate([part.images for part in parts], cache),
         torch.cat(labels),
         classes,
         tuple(name for part in parts for name in part.names),
@@ -393,8 +390,10 @@ def _united(parts: Sequence[LabelledImages], cache: CachePolicy) -> LabelledImag
     )
 
 
-def _joined(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
-    """The rows of all parts. What is mapped or streamed is not loaded for it, and a mapped tensor does not tell."""
+def _concatenate(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
+    """Concatenates the rows of all parts. It loads nothing that is mapped or streamed; a mapped tensor looks like any
+    other.
+    """
     tensors = [part for part in parts if isinstance(part, Tensor)]
     return torch.cat(tensors) if cache == "ram" and len(tensors) == len(parts) else Concatenated(parts)
 
@@ -405,7 +404,7 @@ def _refuse_test_set(name: str, argument: str) -> None:
 
 
 def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
-    """A named set with its own classes, or, ``shared``, those that CIFAR-10 and STL-10 have in common."""
+    """Opens a named set with its own classes, or, if ``shared``, with those that CIFAR-10 and STL-10 have in common."""
     preprocessing, argument, root = reading.preprocessing, reading.argument, data_root(reading.root)
     if name not in NAMED_AS_FILES:
         arrays = read_arrays(name, root, argument=argument, download=reading.download, shared=shared)
@@ -425,7 +424,7 @@ def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
 def read_folder(
     where: str | Path, preprocessing: Preprocessing, *, argument: str, **options: Unpack[ReadingOptions]
 ) -> UnlabelledImages:
-    """Every image below a folder, in the order of the paths; folder names mean nothing. Or the images of a list.
+    """Reads every image below a folder, in the order of the paths, or of a list; folder names mean nothing.
 
     The options are those of :func:`open_source` that files have a use for.
     """
@@ -462,7 +461,7 @@ def _read_unlabelled(listing: Listing, reading: Reading) -> UnlabelledImages:
 
 
 def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
-    """Images, their positions in the listing, their names and the others; at least one image."""
+    """Reads images, their positions in the listing, their names and the unreadable ones; at least one image."""
     images, kept, unreadable = _rows_of_files(listing, reading)
     if not len(kept):
         raise UserError(
@@ -473,14 +472,14 @@ def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[
 
 
 def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Images, their positions in the listing and everything unreadable; with ``strict`` nothing may be."""
+    """Reads images, their positions in the listing and the unreadable ones; with ``strict`` none may be unreadable."""
     for note in listing.notes:
         if reading.on_note is not None:
             reading.on_note(note)
     if reading.cache not in get_args(CachePolicy):
         raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
     listing = with_whole_numbers(listing, reading.cache, reading.cache_folder, threads=reading.threads)
-    _tell_beyond(listing, reading)
+    _report_outside_range(listing, reading)
     images: Rows
     if reading.cache == "disk":
         cached = ImageCache(reading.cache_folder).rows(
@@ -511,7 +510,7 @@ def with_whole_numbers(
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> Listing:
-    """The listing with what its files hold of whole numbers beyond 8 bits, unless that is known already."""
+    """Returns the listing with its files' whole numbers beyond 8 bits, looked up unless they are known."""
     if listing.whole_numbers is not None:
         return listing
     if cache == "disk":
@@ -521,17 +520,17 @@ def with_whole_numbers(
     return replace(listing, whole_numbers=found)
 
 
-def _tell_beyond(listing: Listing, reading: Reading) -> None:
-    """Tell how many images have values outside of the range that they are read with."""
+def _report_outside_range(listing: Listing, reading: Reading) -> None:
+    """Prints how many images have values outside of the range that they are read with."""
     black_white = reading.preprocessing.range
     if black_white is None or reading.on_note is None:
         return
-    if clipped := beyond(listing.whole_numbers or (), black_white):
-        reading.on_note(f"{reading.argument} {listing.where}: {beyond_in_words(clipped, black_white)}")
+    if clipped := outside_range(listing.whole_numbers or (), black_white):
+        reading.on_note(f"{reading.argument} {listing.where}: {describe_outside_range(clipped, black_white)}")
 
 
 def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Rows that are decoded when asked for, of the files that can be: the same rows as those of the other policies."""
+    """Returns rows that are decoded on access, of the readable files: the same rows as with the other policies."""
     preprocessing, size = reading.preprocessing, reading.preprocessing.size
     digests, kept, unreadable = digests_of(
         listing.paths, preprocessing, on_progress=reading.on_progress, threads=reading.threads
@@ -543,7 +542,7 @@ def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[U
 
 
 def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """(N, 1 or 3, H, W) uint8 -> (N, C, size, size) uint8, equal to what files with these pixels become.
+    """Converts (N, 1 or 3, H, W) uint8 to (N, C, size, size) uint8, equal to the result for files with these pixels.
 
     Images that only need their channel repeated, or nothing, do not go through PIL one by one.
 
@@ -565,7 +564,7 @@ def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
 
 
 def _open_object(where: Any, reading: Reading) -> LabelledImages:
-    """Arrays with labels, or a data set of images and labels."""
+    """Opens arrays with labels, or a data set of images and labels."""
     if isinstance(where, tuple) and len(where) == 2:
         images, labels = where
         pixels = _channels_first(images, reading.argument)
@@ -587,7 +586,7 @@ def _open_object(where: Any, reading: Reading) -> LabelledImages:
 
 
 def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
-    """The images alone; labels are not looked at."""
+    """Opens the images alone; labels are not read."""
     if isinstance(where, tuple) and len(where) == 2:
         where = where[0]
     if isinstance(where, np.ndarray | Tensor):
@@ -600,7 +599,7 @@ def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
 
 
 class _Items:
-    """A data set of any kind as images and labels by number; each item is asked for once."""
+    """A data set of any kind as images and labels by number; each item is read once."""
 
     def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
         self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
@@ -613,12 +612,12 @@ class _Items:
         return self._image(item)
 
     def label(self, position: int) -> Any:
-        """Of an item whose image was asked for; None if it has none."""
+        """Returns the label of an item whose image was read; None if it has none."""
         return self._labels[position]
 
 
 def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
-    """A data set of torch or of Hugging Face; of one that is not to be ``labelled``, no label is looked at.
+    """Wraps a data set of torch or Hugging Face; without ``labelled``, no label is read.
 
     Raises:
         UserError: something else, or no or several columns of images.
@@ -663,7 +662,7 @@ def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
 
 
 def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
-    """Every item through ``preprocessing.pixels``; what a data set cannot give is listed as an unreadable file is."""
+    """Applies ``preprocessing.pixels`` to every item; failed items are listed like unreadable files."""
     preprocessing, size = reading.preprocessing, reading.preprocessing.size
     require_memory(items.count * preprocessing.channels * size * size)
     rows = np.empty((items.count, preprocessing.channels, size, size), np.uint8)
@@ -685,7 +684,7 @@ def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tup
 
 
 def picture_of(image: Any) -> Image.Image:
-    """A PIL image, array or tensor as a PIL image that is opaque: what a data set calls an image.
+    """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image.
 
     Raises:
         ValueError: another type, shape or scale.
@@ -717,7 +716,7 @@ def picture_of(image: Any) -> Image.Image:
 
 
 def _channels_first(images: Any, argument: str) -> np.ndarray:
-    """(N, C, H, W) uint8 of an array or tensor in one of the three layouts.
+    """Converts an array or tensor in one of the three layouts to (N, C, H, W) uint8.
 
     Raises:
         UserError: another type, no images, or a shape that is none of them, or two.
@@ -753,7 +752,7 @@ def _channels_first(images: Any, argument: str) -> np.ndarray:
 def _labels_of(
     labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """(N,) int64 and the names of the classes.
+    """Returns (N,) int64 labels and the names of the classes.
 
     Raises:
         UserError: not one for each image, neither whole numbers nor names, a missing one, or a number that is no class.

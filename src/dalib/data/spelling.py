@@ -1,4 +1,4 @@
-"""How names of classes and files are compared, and what stands for a label that is missing."""
+"""Comparison of names of classes and files, and markers of missing labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MISSING_IN_ANY_CASE = frozenset(("nan", "-nan", "n/a", "#n/a", "#na", "<na>", "
 
 
 def key_of(name: str) -> str:
-    """Returns a name as it is compared: composed as in Unicode's NFC, without spaces at its ends.
+    """Returns a name for comparison: composed as in Unicode's NFC, without spaces at its ends.
 
     macOS decomposes the names of files, other systems do not, and spreadsheets leave spaces behind.
 
@@ -29,7 +29,7 @@ def key_of(name: str) -> str:
 
 
 def is_missing(label: object) -> bool:
-    """Returns whether a label stands for none at all, as pandas, R and spreadsheets write it.
+    """Returns whether a label marks a missing one, as pandas, R and spreadsheets write it.
 
     This rule is for labels that come without a list of classes. The name of a known class is that class, whatever it
     is: a folder may be called None.
@@ -49,7 +49,7 @@ def is_missing(label: object) -> bool:
 
 
 def require_labels(labels: Sequence[object], argument: str, classes: Iterable[str] = ()) -> None:
-    """Refuses labels of which one is missing; ``classes`` are those that are known, whatever their names are.
+    """Raises an error if a label is missing; ``classes`` are known ones, whatever their names are.
 
     Raises:
         UserError: a missing label, with the number of its row, counted from 0.
@@ -64,7 +64,7 @@ def require_labels(labels: Sequence[object], argument: str, classes: Iterable[st
 
 
 class Classes:
-    """Finds a class by its name in whatever spelling; the exact one comes first.
+    """Finds classes by name in any spelling; the exact one comes first.
 
     Args:
         names: the classes in their order.
@@ -83,7 +83,7 @@ class Classes:
 
 
 def united(parts: Sequence[Iterable[str]]) -> tuple[tuple[str, ...], list[list[int]]]:
-    """Returns all names, sorted, each in the spelling that comes first; and for each part the positions of its names.
+    """Returns all names, sorted, in the first spelling of each, and for each part the positions of its names.
 
     >>> united([["dog", "cat"], ["dog ", "ant"]])
     (('ant', 'cat', 'dog'), [[2, 1], [2, 0]])
@@ -99,13 +99,13 @@ def united(parts: Sequence[Iterable[str]]) -> tuple[tuple[str, ...], list[list[i
 
 
 class FilesAsSpelled:
-    """Finds files whose names are given in another spelling than the folder has; keeps what it saw of folders."""
+    """Finds files whose names are spelled differently in the folder; remembers the folders' contents."""
 
     def __init__(self) -> None:
         self._inside: dict[Path, dict[str, str]] = {}
 
     def find(self, path: Path) -> Path:
-        """Returns the path as it is on the disk; unchanged where there is no such file, or where it is exact."""
+        """Returns the path as it is on the disk; unchanged if there is no such file, or if it is exact."""
         text = str(path)
         if (text.isascii() and text == text.strip()) or os.path.lexists(path):
             return path

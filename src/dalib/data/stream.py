@@ -1,7 +1,8 @@
-"""Which images a step sees, and the batch made of them: pure functions of the step, with no state to save."""
+"""The order of images and the batches made of them: pure functions of the step, with no state to save."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> Tensor:
-    """The images of one step: (batch,) int64 in [0, size), each image once an epoch, in an order new each epoch.
+    """Returns the images of one step: (batch,) int64 in [0, size), each image once an epoch, in a new order each epoch.
 
     Batches are always full and run across the end of an epoch. With several ranks, the batches of one step together are
     the batch that a single rank would see with ``batch * world``.
@@ -42,7 +43,7 @@ def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world
 
 
 def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
-    """Where a random permutation of [0, size), chosen by ``key``, takes the positions; int64 -> int64, same shape.
+    """Applies the random permutation of [0, size) chosen by ``key`` to positions; int64 -> int64, same shape.
 
     A Feistel network permutes the next power of four above ``size``; values that land outside walk on until they are
     inside, so that what is left is a permutation of [0, size).
@@ -67,6 +68,28 @@ def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class DomainViews:
+    """Augmentations of both domains."""
+
+    source: Augment
+    target: Sequence[Augment]
+    """One for each view that the method wants; each is drawn independently."""
+    common: Callable[[Tensor, Generator], Tensor] | None = None
+    """Drawn once for each target image, before its views, which then have it in common."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Everything that the images of a batch depend on, besides the step."""
+
+    batch: int
+    """Images of each domain per step and rank."""
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+
 class TwoDomainStream:
     """Batches of labelled source and unlabelled target images, augmented on the device; ``batch_at(step)`` is pure.
 
@@ -75,12 +98,9 @@ class TwoDomainStream:
     Args:
         source, labels: rows and their (N,) int64 classes.
         target: rows, without labels.
-        source_view: augmentation of the source.
-        target_views: one augmentation for each view that the method wants; each is drawn independently.
-        target_common: drawn once for each target image, before its views, which then have it in common.
-        batch: images of each domain a step and rank.
-        device: where images are augmented and the batch lives.
-        seed, rank, world: with the step, all that the batch depends on.
+        views: augmentations.
+        sampling: size and seed of the batches, and this process's part of them.
+        device: device of augmentation and of the batch.
         channels_last: memory format of the views.
     """
 
@@ -90,31 +110,29 @@ class TwoDomainStream:
         labels: Tensor,
         target: Rows,
         *,
-        source_view: Augment,
-        target_views: Sequence[Augment],
-        target_common: Callable[[Tensor, Generator], Tensor] | None = None,
-        batch: int,
+        views: DomainViews,
+        sampling: Sampling,
         device: torch.device,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
         channels_last: bool = False,
     ) -> None:
         if len(labels) != len(source):
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
-        if batch < 1:
-            raise ValueError(f"batch: expected at least 1, got {batch}")
-        self.source, self.labels = _placed(source, device), labels.to(device)
-        self.target = _placed(target, device) if target_views else target
-        self.source_view, self.target_views, self.target_common = source_view, tuple(target_views), target_common
-        self.batch, self.device = batch, device
-        self.seed, self.rank, self.world = seed, rank, world
+        if sampling.batch < 1:
+            raise ValueError(f"batch: expected at least 1, got {sampling.batch}")
+        self.source, self.labels = _place(source, device), labels.to(device)
+        self.target = _place(target, device) if views.target else target
+        self.views, self.sampling, self.device = views, sampling, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among those of the training."""
+        return self.sampling.rank
 
     @property
     def images_per_step(self) -> int:
         """Distinct images that one step reads, over all ranks."""
-        return self.batch * self.world * (2 if self.target_views else 1)
+        return self.sampling.batch * self.sampling.world * (2 if self.views.target else 1)
 
     @property
     def in_memory(self) -> bool:
@@ -124,48 +142,49 @@ class TwoDomainStream:
     def batch_at(self, step: int) -> Batch:
         source = self._indices("source", step, len(self.source))
         views: list[Tensor] = []
-        if self.target_views:
+        if self.views.target:
             target = self._rows(self.target, self._indices("target", step, len(self.target)))
-            if self.target_common is not None:
-                target = self.target_common(target, self._generator("target", step))
+            if self.views.common is not None:
+                target = self.views.common(target, self._generator("target", step))
             views = [
                 self._augment(view, target, f"target view {number}", step)
-                for number, view in enumerate(self.target_views)
+                for number, view in enumerate(self.views.target)
             ]
         source_images = self._rows(self.source, source)
         return Batch(
-            source=self._augment(self.source_view, source_images, "source view", step),
+            source=self._augment(self.views.source, source_images, "source view", step),
             labels=self._rows(self.labels, source),
             target=tuple(views),
         )
 
     def _indices(self, domain: str, step: int, size: int) -> Tensor:
-        return indices_at(step, size, self.batch, derive_seed(self.seed, domain), self.rank, self.world)
+        seed = derive_seed(self.sampling.seed, domain)
+        return indices_at(step, size, self.sampling.batch, seed, self.sampling.rank, self.sampling.world)
 
     def _rows(self, rows: Rows, indices: Tensor) -> Tensor:
-        """Rows on the device, without making the host wait for it."""
+        """Returns rows on the device, without making the host wait for it."""
         if isinstance(rows, Tensor) and rows.device.type == self.device.type:
-            return rows[_sent(indices, self.device)]
-        return _sent(rows[indices], self.device)
+            return rows[_send(indices, self.device)]
+        return _send(rows[indices], self.device)
 
     def _augment(self, view: Augment, images: Tensor, purpose: str, step: int) -> Tensor:
         views = view(images, self._generator(purpose, step))
         return views.contiguous(memory_format=self.memory_format) if views.ndim == 4 else views
 
     def _generator(self, purpose: str, step: int) -> Generator:
-        return generator_for(self.device, self.seed, purpose, step, self.rank)
+        return generator_for(self.device, self.sampling.seed, purpose, step, self.sampling.rank)
 
 
-def _placed(rows: Rows, device: torch.device) -> Rows:
-    """The images once, as uint8, on a GPU if they take at most a quarter of its free memory: nothing to send later."""
+def _place(rows: Rows, device: torch.device) -> Rows:
+    """Returns the images as uint8, on a GPU if they take at most a quarter of its free memory."""
     if device.type != "cuda":
         return rows
     free, _ = torch.cuda.mem_get_info(device)
-    return moved(rows, device, at_most=free // 4)
+    return move_rows(rows, device, at_most=free // 4)
 
 
-def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
-    """Rows on a device, of a tensor or of some of its rows, if they take at most so many bytes; else as they are."""
+def move_rows(rows: Rows, device: torch.device, at_most: int) -> Rows:
+    """Moves rows to a device, all or a selection, if they take at most that many bytes; else returns them unchanged."""
     tensor = rows.rows if isinstance(rows, Selected) else rows
     if not isinstance(tensor, Tensor) or not len(rows) or tensor[:1].nbytes * len(rows) > at_most:
         return rows
@@ -175,8 +194,8 @@ def moved(rows: Rows, device: torch.device, at_most: int) -> Rows:
     return there
 
 
-def _sent(values: Tensor, device: torch.device) -> Tensor:
-    """``values`` on the device. Only a copy from pinned memory leaves the host free to go on."""
+def _send(values: Tensor, device: torch.device) -> Tensor:
+    """Copies ``values`` to the device. Only a copy from pinned memory leaves the host free to go on."""
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

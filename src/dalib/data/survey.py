@@ -1,4 +1,4 @@
-"""What is in the folders before anything is trained: counts, sizes, what cannot be read, what is there twice.
+"""A survey of folders before training: counts, sizes, unreadable files, duplicates.
 
 Reads headers, and the whole of files that have another's size; decodes files of whole numbers beyond 8 bits, and those
 that are so small that they may be of one colour.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of the pixels along one side of the images, as stored."""
+    """The distribution of pixels along one side of the images, as stored."""
 
     least: int
     median: float
@@ -38,11 +38,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class DomainSurvey:
-    """One domain's files."""
+    """The survey of one domain's files."""
 
     where: str
     images: int
-    """How many have a readable header."""
+    """Number of files with a readable header."""
     class_counts: Mapping[str, int] | None
     """Images of each class that have a readable header, also none; None without labels."""
     folders: tuple[str, ...]
@@ -52,7 +52,7 @@ class DomainSurvey:
     modes: Mapping[str, int]
     """PIL's names, the most frequent first: RGB, L (grey), P (palette), CMYK, I;16 (16 bits)."""
     unreadable: tuple[Unreadable, ...]
-    """By the header alone: a truncated file is found when it is decoded."""
+    """Files with an unreadable header: a truncated file is found when it is decoded."""
     ignored: Mapping[str, int]
     """Files left out for their ending."""
     notes: tuple[str, ...]
@@ -61,14 +61,14 @@ class DomainSurvey:
     row_bytes: int
     """Bytes that the decoded images take, in memory or in the cache."""
     whole_numbers: tuple[WholeNumbers, ...] = ()
-    """Of the files with whole numbers beyond 8 bits."""
+    """Files with whole numbers beyond 8 bits."""
     constant: tuple[str, ...] = ()
     """Files whose pixels are all the same."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Both domains, as far as they are given, and what they have in common."""
+    """The survey of both domains, as far as they are given, and of what they have in common."""
 
     source: DomainSurvey | None
     target: DomainSurvey | None
@@ -95,7 +95,7 @@ def survey(
     cache_folder: str | Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Look at the files of one or both domains.
+    """Surveys the files of one or both domains.
 
     Args:
         on_progress: called with (done, total) while headers are read, over both domains.
@@ -104,7 +104,7 @@ def survey(
     domains: list[DomainSurvey | None] = []
     done = 0
     paths = [[str(path) for path in listing.paths] if listing is not None else [] for listing in (source, target)]
-    groups = same_bytes([*paths[0], *paths[1]])
+    groups = duplicates([*paths[0], *paths[1]])
     for listing, own in zip((source, target), paths, strict=True):
         if listing is None:
             domains.append(None)
@@ -138,8 +138,8 @@ def survey(
     )
 
 
-def same_bytes(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Groups of two or more of the files whose bytes are the same, in the order given; a file named twice counts once.
+def duplicates(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups two or more files with the same bytes, in the order given; a file named twice counts once.
 
     Only files of one size are read. Empty ones and ones that cannot be read are in no group.
     """
@@ -203,7 +203,9 @@ def _domain(
 def _constant(
     listing: Listing, headers: Sequence[ImageHeader | Unreadable], numbers: Sequence[WholeNumbers]
 ) -> tuple[str, ...]:
-    """The files whose pixels are all the same; of 8 bits, those alone are decoded that are as small as such a file."""
+    """Finds the files whose pixels are all equal; of 8-bit files, it decodes only those that are as small as such a
+    file.
+    """
     known = {each.path: each.low == each.high for each in numbers}
     found = []
     for path, header in zip(listing.paths, headers, strict=True):

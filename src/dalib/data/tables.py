@@ -1,4 +1,4 @@
-"""The one reader of the lists that people give: images and labels, labels of target images, shares of classes.
+"""The reader of users' lists: images and labels, labels of target images, shares of classes.
 
 A list is CSV with a header, or a JSON object on each line. Spreadsheets part columns by semicolons or tabs, begin a
 file with a byte order mark, and some with a line ``sep=;``; all of these are read.
@@ -50,7 +50,7 @@ def text_of(file: Path, argument: str) -> str:
 
 
 def delimiter_of(text: str) -> str:
-    """Returns what parts the columns of a table: what a line ``sep=`` names, else the first of , ; and tab in it.
+    """Returns the delimiter of a table: that of a line ``sep=``, else the first of , ; and tab in it.
 
     >>> delimiter_of("path;label"), delimiter_of("sep=;" + chr(10) + "path;label"), delimiter_of("path,label;x")
     (';', ';', ',')
@@ -133,7 +133,7 @@ def _json_rows(text: str, refuse: Refuse) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def label_in(fields: Mapping[str, Any], line: int, refuse: Refuse) -> Any:
-    """Returns the label of a row as text, or whatever stands for a missing one.
+    """Returns the label of a row as text, or the marker of a missing one.
 
     Raises:
         UserError: what ``refuse`` makes of a value that is no name.

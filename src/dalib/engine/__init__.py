@@ -1,1 +1,1 @@
-"""Training as such: the loop, its clock, its log and its checkpoints. Knows methods only by their contract."""
+"""Training: the loop, its clock, its log and its checkpoints. It knows methods only by their contract."""

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without unpickling code, the newest readable one wins."""
+"""Checkpoints that are written whole or not at all and read without unpickling code; the newest readable one counts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment between two steps."""
+    """The state of a training between two steps."""
 
     step: int
-    """How many steps are done: the number of the next one."""
+    """Number of completed steps, which is the number of the next one."""
     method: dict[str, Any]
     optimizer: dict[str, Any]
     log: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one training, the last ``keep`` of them.
+    """The folder of one training's last ``keep`` checkpoints.
 
     Args:
         folder: made at the first save.
@@ -49,7 +49,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint under a temporary name, bring it to the disk, then rename it.
+        """Writes the checkpoint under a temporary name, syncs it to the disk, then renames it.
 
         Raises:
             OSError: the disk is full, or may not be written; what was there before is still there.
@@ -69,7 +69,7 @@ class CheckpointFolder:
             old.unlink()
 
     def newest(self, device: torch.device) -> Checkpoint | None:
-        """The newest checkpoint that can be read, its tensors on ``device``; None where there is none.
+        """Returns the newest readable checkpoint, its tensors on ``device``; None if there is none.
 
         Warns of each damaged one that it passes over.
 

@@ -1,4 +1,4 @@
-"""Several processes as one training: who is who, means over all of them, and what the first one says to the others.
+"""Training by several processes: rank and world size, means over all ranks, and results of the first rank for all.
 
 Knows torch alone. Every function is called by all ranks at once, or by none; with one process each does nothing.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 Said = TypeVar("Said")
 
-PATIENCE = timedelta(minutes=60)
-"""How long a rank waits for the others: the first one may decode images or judge for long. One that died is noticed
+TIMEOUT = timedelta(minutes=60)
+"""Time that a rank waits for the others: the first one may decode images or judge for long. A dead rank is noticed
 at once on gloo, and by torchrun within seconds."""
 
-LEAVE = 0.1
+EXIT_PAUSE = 0.1
 """Seconds that a rank gives up Python's lock for when it leaves. A thread of gloo's needs it to drop the last tensors
 that it sent; one that comes for it when the interpreter has begun to end aborts the process, and torchrun then kills
 the other ranks. The thread lives as long as a model that :func:`parallel` wrapped, so destroying the group does not
@@ -54,7 +54,7 @@ class World:
         return self.rank == 0
 
     def from_first(self, say: Callable[[], Said]) -> Said:
-        """What ``say()`` gives on the first rank, on all of them; what it raises there is raised everywhere.
+        """Calls ``say()`` on the first rank and returns its result on all; an error there is raised everywhere.
 
         What is said is pickled between processes of one training; nothing of it comes from a file.
         """
@@ -77,7 +77,7 @@ class World:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """The first rank goes through the block, then one of each other machine, then the rest.
+        """Runs the block on the first rank, then on one rank of each other machine, then on the rest.
 
         For what is kept on disk and found there by those who come later, whether machines share the disk or not.
         """
@@ -88,7 +88,7 @@ class World:
             self._barrier()
 
     def any(self, here: bool) -> bool:
-        """Whether it is so on any rank."""
+        """Returns whether the condition holds on any rank."""
         if self.size == 1:
             return here
         found = torch.tensor(float(here))
@@ -96,7 +96,7 @@ class World:
         return bool(found)
 
     def share(self, model: nn.Module) -> None:
-        """Bring parameters and buffers of the first rank's model to the others, in place."""
+        """Copies parameters and buffers of the first rank's model to the others, in place."""
         if self.size > 1:
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, src=0)
@@ -112,7 +112,7 @@ ALONE = World()
 
 @contextmanager
 def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
-    """The world that torchrun or SLURM started this process in; a world of one where neither did.
+    """Joins the process group that torchrun or SLURM set up; yields a world of one if neither did.
 
     Raises:
         UserError: an environment that names no world.
@@ -127,16 +127,16 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=TIMEOUT)
     try:
         yield world
     finally:
         dist.destroy_process_group()
-        time.sleep(LEAVE)
+        time.sleep(EXIT_PAUSE)
 
 
 def world_of(environment: Mapping[str, str]) -> World:
-    """Rank and size by torchrun's variables, else by those of a SLURM step.
+    """Reads rank and size from torchrun's variables, else from those of a SLURM step.
 
     A SLURM job names its tasks in the batch script too, which is one process: only those of a step, as srun starts it,
     count.
@@ -166,7 +166,7 @@ def world_of(environment: Mapping[str, str]) -> World:
 
 
 def _slurm_meeting_place(environment: Mapping[str, str]) -> tuple[str, str]:
-    """Address and port that every task of a SLURM step comes to by itself."""
+    """Returns address and port that every task of a SLURM step derives by itself."""
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST")
     if not nodes:
         raise UserError("MASTER_ADDR, MASTER_PORT: not in the environment; start with torchrun or srun")
@@ -174,7 +174,7 @@ def _slurm_meeting_place(environment: Mapping[str, str]) -> tuple[str, str]:
 
 
 def first_host(nodes: str) -> str:
-    """The first of SLURM's list of hosts.
+    """Returns the first of SLURM's list of hosts.
 
     >>> first_host("gpu[07-09,12],cpu1"), first_host("node3"), first_host("a1,a2")
     ('gpu07', 'node3', 'a1')
@@ -186,12 +186,12 @@ def first_host(nodes: str) -> str:
 
 
 def lost_contact(error: RuntimeError) -> bool:
-    """Whether an error says that another process does not answer; gloo has no type of its own for that."""
+    """Returns whether an error means that another process does not answer; gloo has no type of its own for that."""
     return isinstance(error, dist.DistError) or re.search(r"gloo/|Connection (closed|reset)", str(error)) is not None
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
-    """The mean of all ranks' values, of one shape; the gradient flows into this rank's.
+    """Computes the mean of all ranks' values, of one shape; the gradient flows into this rank's.
 
     Where each rank then computes the same loss of it, and gradients are averaged over ranks, as DistributedDataParallel
     does, the gradient is that of one process that had all the images.
@@ -215,7 +215,7 @@ class _MeanOverRanks(torch.autograd.Function):
 
 @torch.no_grad()
 def average_buffers(model: nn.Module) -> None:
-    """Give all ranks the mean of their floating-point buffers, such as the running statistics of batch normalisation.
+    """Sets floating-point buffers, such as running statistics of batch normalisation, to their mean over all ranks.
 
     These are moving averages, linear in what each batch had: averaged now and then they are what they would be if
     averaged at each step. The variance is the mean of the ranks' own, without that between them.
@@ -227,7 +227,7 @@ def average_buffers(model: nn.Module) -> None:
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """The module with gradients averaged over ranks at each backward pass; weights are the first rank's from here on.
+    """Wraps a module so that gradients are averaged over ranks; its weights become those of the first rank.
 
     Its buffers stay each rank's own, see :func:`average_buffers`.
     """

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: several views of each image, computed once and kept on disk by what they depend on."""
+"""Features of a frozen backbone: several views of each image, computed once and kept on disk under a key of inputs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ def extract_features(
     device: torch.device,
     seed: int,
     batch: int = 32,
-    into: Tensor | None = None,
-    start: int = 0,
+    begun: tuple[Tensor, int] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Features (N, V, D) float16 on the CPU: what ``backbone`` makes of each view of each row.
+    """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row.
 
     Args:
         backbone: (B, C, H, W) float32 -> (B, D), in evaluation mode. The last batch is filled up by repetition, so that
@@ -47,13 +46,14 @@ def extract_features(
         rows: uint8 images.
         views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its place in
             the list and the batch.
-        into: where to write, (N, V, D) float16; new memory by default.
-        start: the first row, a multiple of ``batch``; those before it are in ``into`` already.
+        begun: (N, V, D) float16 to write into, and how many of its rows are there, a multiple of ``batch``; new
+            memory by default.
         on_batch: called with the number of rows done.
 
     No gradient is kept. Half precision: its error is far below the spread between views, and it halves the disk.
     """
     count = len(rows)
+    into, start = begun or (None, 0)
     with torch.inference_mode():
         for first in range(start, count, batch):
             indices = torch.arange(first, first + batch).clamp_(max=count - 1)
@@ -74,7 +74,7 @@ def extract_features(
 
 @dataclass(frozen=True)
 class FeatureEntry:
-    """Features on the disk."""
+    """The features of one key on the disk."""
 
     key: str
     source: str
@@ -84,7 +84,7 @@ class FeatureEntry:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Keeps features in files, one for each key, and goes on where a killed extraction was.
+    """Keeps features in files, one for each key, and continues an extraction that was killed.
 
     ::
 
@@ -97,7 +97,7 @@ class FeatureStore:
     folder: Path
 
     def entries(self) -> tuple[FeatureEntry, ...]:
-        """What is kept, by key."""
+        """Lists the stored features by key."""
         found = []
         for index in sorted(self.folder.glob("*/index.json")):
             size = sum(each.stat().st_size for each in index.parent.iterdir())
@@ -112,7 +112,7 @@ class FeatureStore:
         return tuple(found)
 
     def remove(self, keys: Iterable[str]) -> int:
-        """Remove what is kept under these keys; the bytes that this gives back."""
+        """Removes the features under these keys; returns the freed bytes."""
         freed = 0
         for entry in self.entries():
             if entry.key in set(keys):
@@ -128,12 +128,12 @@ class FeatureStore:
         *,
         source: str,
     ) -> Tensor:
-        """The features of that key, extracted as far as they are not there yet.
+        """Returns the features of that key; extracts those that are missing.
 
         Args:
             shape: (N, V, D).
             extract: called as ``extract(into, start, on_batch)``, see :func:`extract_features`.
-            source: what they are of, to be read by people.
+            source: origin of the features, for people.
 
         Raises:
             UserError: a disk that is full or a folder that cannot be written.
@@ -170,7 +170,7 @@ class FeatureStore:
 
 
 def features_key(rows: Rows, *parts: object) -> str:
-    """Names features by what they depend on: the pixels, and whatever else, such as weights and views."""
+    """Computes a key from everything that features depend on: the pixels, and others such as weights and views."""
     digest = hashlib.blake2b(repr((len(rows), *parts)).encode(), digest_size=16)
     for first in range(0, len(rows), 1024):  # not all of a mapped file at once
         images = rows[torch.arange(first, min(first + 1024, len(rows)))]
@@ -180,7 +180,7 @@ def features_key(rows: Rows, *parts: object) -> str:
 
 
 def weights_fingerprint(state: dict[str, Tensor]) -> str:
-    """Names weights by their values."""
+    """Computes a hash of the values of weights."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in state.items():
         digest.update(name.encode())
@@ -189,7 +189,7 @@ def weights_fingerprint(state: dict[str, Tensor]) -> str:
 
 
 def _counted(index: Path, shape: tuple[int, int, int]) -> int:
-    """The rows that are done according to an index of this shape; 0 where it is of another, or damaged."""
+    """Returns how many rows are done according to an index of this shape; 0 if it has another or is damaged."""
     try:
         content = read_json(index)
         return int(content["done"]) if content["shape"] == list(shape) else 0

@@ -25,7 +25,7 @@ class MetricsLog:
     Args:
         path: the JSON Lines file; made if it is not there. None writes nothing: of several processes, one does.
         after: lines of later steps are dropped: what a run that goes on from this step will write again.
-        pending: what :meth:`pending` gave at that step.
+        pending: result of :meth:`pending` at that step.
         on_line: called with each line's values, for a progress display.
     """
 
@@ -50,13 +50,13 @@ class MetricsLog:
             _keep_lines_until(path, after)
 
     def record(self, step: int, values: dict[str, Tensor]) -> None:
-        """Keep this step's scalars, on their device. The names are the same in every step."""
+        """Keeps this step's scalars, on their device. The names are the same in every step."""
         self._names = tuple(values)
         self._steps.append(step)
         self._rows.append(torch.stack([value.detach().float() for value in values.values()]))
 
     def flush(self, images_per_step: int, extra: Callable[[], dict[str, float]] = dict) -> None:
-        """Write the means since the last flush, with ``extra`` and the speed; nothing if nothing was recorded.
+        """Writes the means since the last flush, with ``extra`` and the speed; nothing if nothing was recorded.
 
         ``extra`` is called when all that was recorded is known to be finite, and its time is not counted in the speed.
 
@@ -94,17 +94,17 @@ class MetricsLog:
             self.on_line(line)
 
     def pending(self) -> dict[str, Any]:
-        """What is recorded and not written, for a checkpoint."""
+        """Returns the recorded values that are not yet written, for a checkpoint."""
         return {"steps": list(self._steps), "rows": list(self._rows), "names": list(self._names)}
 
     def sync(self) -> None:
-        """Bring what is written to the disk, before a checkpoint that counts on it."""
+        """Syncs the written lines to the disk, before a checkpoint that relies on them."""
         if self.path is not None:
             sync(self.path)
 
 
 def last_step(path: Path) -> int:
-    """The step of the last whole line of a run's metrics; 0 where there is none."""
+    """Returns the step of the last whole line of a run's metrics; 0 if there is none."""
     return max((step for step, _ in _whole_lines(path)), default=0)
 
 
@@ -113,7 +113,7 @@ def _keep_lines_until(path: Path, step: int) -> None:
 
 
 def _whole_lines(path: Path) -> list[tuple[int, str]]:
-    """Each line with its step."""
+    """Yields each whole line with its step."""
     found: list[tuple[int, str]] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

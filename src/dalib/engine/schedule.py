@@ -6,12 +6,12 @@ import math
 
 
 def constant(step: int, steps: int) -> float:  # noqa: ARG001 - the signature of a schedule
-    """1 throughout: the paper's."""
+    """Returns 1 at every step, as in the paper."""
     return 1.0
 
 
 def one_cycle(step: int, steps: int, warmup_share: float = 0.25) -> float:
-    """Half a cosine from 1/25 up to 1, then half a cosine down to 1/10000.
+    """Returns half a cosine from 1/25 up to 1, then half a cosine down to 1/10000.
 
     Source: Smith & Topin 2017, in the form that torch's OneCycleLR made usual.
 
@@ -25,7 +25,7 @@ def one_cycle(step: int, steps: int, warmup_share: float = 0.25) -> float:
 
 
 def cosine(step: int, steps: int) -> float:
-    """Half a cosine from 1 down to 0.
+    """Returns half a cosine from 1 down to 0.
 
     >>> [round(cosine(step, steps=101), 3) for step in (0, 50, 100)]
     [1.0, 0.5, 0.0]
@@ -34,7 +34,7 @@ def cosine(step: int, steps: int) -> float:
 
 
 def inverse_decay(step: int, steps: int) -> float:  # noqa: ARG001
-    """(1 + step / 1000) ** -0.75, whatever the number of steps.
+    """Returns (1 + step / 1000) ** -0.75, whatever the number of steps.
 
     Source: Transfer-Learning-Library's examples, after Ganin & Lempitsky 2015.
 

@@ -1,1 +1,1 @@
-"""How good is it, and did it help? Pure functions of predictions."""
+"""The judgement of models: how accurate they are and whether adaptation helped; pure functions of predictions."""

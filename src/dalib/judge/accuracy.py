@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from dalib.judge.scores import as_validation
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    """Counts (C, C) int64, a row for each true class and a column for each predicted one.
+    """Counts images (C, C) int64 by true class (rows) and predicted class (columns).
 
     Args:
         labels: (N,) int64 in [0, C).
@@ -24,10 +23,10 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> T
     return torch.bincount(labels * num_classes + predictions, minlength=num_classes**2).view(num_classes, num_classes)
 
 
-def wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Interval for a share of which ``correct`` out of ``count`` were seen; 95% with the default z.
+def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns the interval for a share of which ``correct`` out of ``count`` were seen.
 
-    Never leaves [0, 1] and is right for shares near 1, where the usual normal interval is not. It speaks of other
+    It never leaves [0, 1] and is right for shares near 1, where the usual normal interval is not. It speaks of other
     images like these, not of other training runs.
     Source: Wilson 1927.
 
@@ -40,14 +39,12 @@ def wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, f
     """
     if count < 1 or not 0 <= correct <= count:
         raise ValueError(f"correct, count: expected 0 <= correct <= count and count > 0, got {correct} and {count}")
-    share = correct / count
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = binomtest(correct, count).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str, float | None]]:
-    """Is confidence accuracy? Images sorted by confidence into bins of equal width.
+    """Computes accuracy and mean confidence of images that are sorted by confidence into bins of equal width.
 
     Args:
         p: (N, C) probabilities.

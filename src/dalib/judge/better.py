@@ -1,4 +1,4 @@
-"""Which of several models of one target is better, as a probability, from signs that need no target label."""
+"""The probability that one of several models of a target is better, from signs that need no target label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signs:
-    """How one model's labelling of the target fits its surroundings; higher is better for each.
+    """Scores of how one model's labelling of the target fits its surroundings; higher is better for each.
 
     Attributes:
         neighbours: :func:`dalib.judge.signs.neighbour_agreement`.
@@ -34,7 +34,7 @@ class Signs:
 
 
 WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 7.4, "names": 13.3, "votes": 1.6})
-"""Of the differences of the signs between two models, and of their votes, in the logit that one of them is better.
+"""Weights of the differences of signs between two models, and of their votes, in the logit that one of them is better.
 
 Fitted by ``benchmarks/judging tables`` on its families of tasks without the two that were held out.
 """
@@ -84,8 +84,8 @@ def probability_better(first: Signs, second: Signs, votes: Votes, weights: Mappi
 
     Args:
         first, second: the signs of the two models.
-        votes: of the target's images for either.
-        weights: by the names of the signs, and ``votes``.
+        votes: votes of the target's images for either.
+        weights: weights by the names of the signs, and ``votes``.
 
     Returns:
         In (0, 1).

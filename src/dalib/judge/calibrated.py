@@ -17,7 +17,7 @@ from dalib.judge.signs import head_agreement
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_TRANSPORTED = 1000
+MAX_TRANSPORTED = 1000
 """Images between which mass is transported; the time grows with their cube."""
 
 
@@ -34,7 +34,7 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
         target: (M, C) calibrated probabilities (:func:`dalib.judge.estimate.apply_temperature`); of more than 1000
             images, 1000 are drawn.
         shares: (C,) the shares of the labels to expect, such as the source's.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Returns:
         In [0, 1].
@@ -49,8 +49,8 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
     p = as_probabilities(target, "target")
     if shares.shape != (p.shape[1],):
         raise ValueError(f"shares: expected shape ({p.shape[1]},), got {tuple(shares.shape)}")
-    if len(p) > MOST_TRANSPORTED:
-        p = p[np.random.default_rng(seed).permutation(len(p))[:MOST_TRANSPORTED]]
+    if len(p) > MAX_TRANSPORTED:
+        p = p[np.random.default_rng(seed).permutation(len(p))[:MAX_TRANSPORTED]]
     wanted = shares.double().numpy() / float(shares.sum()) * len(p)
     counts = np.floor(wanted).astype(int)
     counts[np.argsort(counts - wanted, kind="stable")[: len(p) - counts.sum()]] += 1  # the largest remainders
@@ -61,12 +61,12 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the two signs become an accuracy and an interval, for one kind of model.
+    """The fit that turns the two signs into an accuracy and an interval, for one kind of model.
 
     Attributes:
         constant, transport, heads: coefficients of the logit of the accuracy.
         spread, disagreement: half of the 90% interval is ``spread`` plus ``disagreement`` times how far the two signs
-            are apart, times :func:`room` of the estimate.
+            are apart, times :func:`headroom` of the estimate.
         usual_error: the mean absolute error on data that had no part in the fit.
     """
 
@@ -83,10 +83,10 @@ ADAPTED = Calibration(-4.65, 3.22, 4.85, spread=0.245, disagreement=0.239, usual
 """Fitted by ``benchmarks/judging tables`` on its families of tasks without the two that were held out."""
 
 
-def room(value: float) -> float:
-    """Returns how far an accuracy can be off, relative to one of a half: there is less room near 0 and 1.
+def headroom(value: float) -> float:
+    """Returns how far an accuracy can be off, relative to one of a half: there is less headroom near 0 and 1.
 
-    >>> room(0.5), round(room(0.99), 2)
+    >>> headroom(0.5), round(headroom(0.99), 2)
     (1.0, 0.2)
     """
     return max(0.1, 2 * math.sqrt(value * (1 - value)))
@@ -106,7 +106,7 @@ def calibrated_estimate(transport: float, agreement: float, calibration: Calibra
     """
     logit = calibration.constant + calibration.transport * transport + calibration.heads * agreement
     value = min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))  # so that 0 and 1 can be reached
-    half = room(value) * (calibration.spread + calibration.disagreement * abs(transport - agreement))
+    half = headroom(value) * (calibration.spread + calibration.disagreement * abs(transport - agreement))
     return AccuracyEstimate(
         value,
         max(0.0, value - half),

@@ -1,4 +1,4 @@
-"""Whether a model has learnt anything at all: its accuracy on labelled images against that of guessing."""
+"""The test whether a model has learnt anything: its accuracy on labelled images against that of guessing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dalib.judge.guard import Comparison
 
-FEWEST_TO_TELL = 20
+MIN_IMAGES = 20
 """Labelled images; with fewer, a model that has learnt something is too often taken for one that has not."""
 
 CHANCE_LEVEL = 0.05
@@ -33,7 +33,7 @@ def chance_of(correct: int, count: int, rate: float) -> float:
     Args:
         correct: images that the model gets right.
         count: all images.
-        rate: how often a guess is right, such as the share of the largest class.
+        rate: probability that a guess is right, such as the share of the largest class.
 
     Raises:
         ValueError: no images, more correct ones than images, or a rate outside [0, 1].
@@ -75,7 +75,7 @@ def guessing_rate(labels: Tensor, predicted: Tensor) -> float:
 
 
 def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
-    """Whether a model's accuracy on these images is not better than chance; never so for fewer than 20 images.
+    """Returns whether a model's accuracy on these images is no better than chance; False for fewer than 20 images.
 
     Chance is :func:`guessing_rate`, with at most 5% of guesses as good (:func:`chance_of`).
 
@@ -95,7 +95,7 @@ def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
     (True, False)
     """
     count = len(labels)
-    if count < FEWEST_TO_TELL:
+    if count < MIN_IMAGES:
         return False
     correct = int((labels == predicted).sum())
     return chance_of(correct, count, guessing_rate(labels, predicted)) > CHANCE_LEVEL
@@ -105,9 +105,9 @@ def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies:
     """Returns the comparison with no model at chance as the better one, as long as there is another.
 
     Args:
-        comparison: what is said of the models without this.
-        at_chance: those of the models that are at chance (:func:`is_at_chance`).
-        accuracies: of each model on the source's validation images.
+        comparison: comparison of the models without this test.
+        at_chance: names of the models that are at chance (:func:`is_at_chance`).
+        accuracies: accuracy of each model on the source's validation images.
 
     Where all models are at chance, the headline says that nothing was learnt, and a reason what to do about it.
 

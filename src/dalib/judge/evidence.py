@@ -1,23 +1,19 @@
-"""What a model says of the images that judge it, and the label-free scores of that."""
+"""Predictions and features of one model on the images that judge it, and the label-free scores of them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dalib.judge import scores
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a model says of source validation images and of target images. Target labels have no place in it.
+    """Predictions of one model on source validation images and on target images. It holds no target labels.
 
     Attributes:
         validation: (N, C) probabilities of labelled source images that training has not seen; N may be 0.
@@ -36,18 +32,18 @@ class Evidence:
 
     @property
     def validation_accuracy(self) -> float:
-        """On the source's validation images; NaN without any."""
+        """The accuracy on the source's validation images; NaN without any."""
         return (self.validation.argmax(dim=1) == self.labels).double().mean().item()
 
     @property
     def histogram(self) -> Tensor:
-        """(C,) float64, the shares of the classes that are predicted for the target."""
+        """The shares (C,) float64 of the classes that are predicted for the target."""
         counts = torch.bincount(self.target.argmax(dim=1), minlength=self.target.shape[1])
         return counts.double() / len(self.target)
 
 
 def quick_scores(evidence: Evidence, threshold: float, prior: Tensor | None = None) -> dict[str, float]:
-    """The scores that cost nothing beside the predictions, by the names under which they are logged.
+    """Computes the scores that cost nothing beside the predictions, by the names under which they are logged.
 
     Args:
         threshold: of the mask rate; the training's own, so that it is what the training sees, without augmentation.
@@ -80,7 +76,7 @@ def quick_scores(evidence: Evidence, threshold: float, prior: Tensor | None = No
 
 
 def slow_scores(evidence: Evidence, seed: int = 0) -> dict[str, float]:
-    """The scores that take seconds: for a model that is finished.
+    """Computes the scores that take seconds, for a finished model.
 
     Returns:
         ``target_density`` (soft neighbourhood density), and where there are features ``target_class_ami`` and, with
@@ -101,19 +97,19 @@ def slow_scores(evidence: Evidence, seed: int = 0) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a finished model says, and all of its scores."""
+    """The evidence of a finished model, and all of its scores."""
 
     evidence: Evidence
     scores: dict[str, float]
 
     @classmethod
     def of(cls, evidence: Evidence, threshold: float, seed: int = 0, prior: Tensor | None = None) -> Scored:
-        """With :func:`quick_scores` and :func:`slow_scores`."""
+        """Computes :func:`quick_scores` and :func:`slow_scores` of the evidence."""
         return cls(evidence, quick_scores(evidence, threshold, prior) | slow_scores(evidence, seed))
 
 
 def effective_classes(shares: Tensor) -> float:
-    r"""How many equally frequent classes are as varied as these, :math:`\exp(-\sum_c u_c \log u_c)`.
+    r"""Computes how many equally frequent classes are as diverse as these, :math:`\exp(-\sum_c u_c \log u_c)`.
 
     Args:
         shares: (C,) non-negative with sum 1.
@@ -130,23 +126,10 @@ def effective_classes(shares: Tensor) -> float:
 
 
 def _crossed_risk(evidence: Evidence, validation: Tensor, target: Tensor) -> float:
-    """DEV with the error of the model: the domain classifier that weighs one half learns from the other."""
+    """Computes DEV with the model's error; each half is weighted by a domain classifier that learnt from the other."""
     wrong = (evidence.validation.argmax(dim=1) != evidence.labels).double()
     half = torch.arange(len(wrong)) % 2 == 0
     weights = torch.empty(len(wrong), dtype=torch.float64)
     for part in (half, ~half):
         weights[part] = scores.density_ratio(validation[~part], target, validation[part])
     return scores.dev_risk(wrong, weights)
-
-
-def as_tensors(evidence: Evidence) -> dict[str, Tensor]:
-    """Probabilities and labels by name, to be written to a file; features are left out."""
-    tensors = {"validation": evidence.validation, "labels": evidence.labels, "target": evidence.target}
-    if evidence.student is not None:
-        tensors["student"] = evidence.student
-    return tensors
-
-
-def from_tensors(tensors: Mapping[str, Tensor]) -> Evidence:
-    """What :func:`as_tensors` gave."""
-    return Evidence(tensors["validation"], tensors["labels"], tensors["target"], tensors.get("student"))

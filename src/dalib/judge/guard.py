@@ -1,4 +1,4 @@
-"""Whether a training collapses while it runs, and which of two finished models to select, without a target label."""
+"""Checks without a target label: does a training collapse, and which of two finished models is to be selected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from dalib.judge.better import Signs, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
-from dalib.judge.signs import ENOUGH
+from dalib.judge.signs import MAX_NAME_MARGIN
 from dalib.judge.structure import Representation, standardized
 
 if TYPE_CHECKING:
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
 
-SURE = 0.9
-"""The least probability at which it is said that adaptation helped or, of source-only, hurt."""
+MIN_CERTAINTY = 0.9
+"""The smallest probability at which adaptation is said to have helped, or to have hurt."""
 
-NAMES_IN_DOUBT = 0.0
-"""Of :func:`dalib.judge.signs.names_kept`; below it, groups of images fit other names better than their own."""
+MIN_NAMES_KEPT = 0.0
+"""Lower bound of :func:`dalib.judge.signs.names_kept`; below it, groups of images fit other classes better."""
 
-MOST_NAMES = 5
-"""Of classes in a sentence."""
+MAX_LISTED_CLASSES = 5
+"""Class names in a sentence."""
 
-FEWEST_IMAGES = 30
-"""Of the target, or of the source's validation images; fewer are too few to accuse a model."""
+MIN_IMAGES = 30
+"""Target images, or source validation images, that are needed to accuse a model."""
 
-FEWEST_CLASSES = 0.55
-"""Share of the classes that were predicted before, as :func:`dalib.judge.evidence.effective_classes` counts them."""
+MIN_CLASSES_KEPT = 0.55
+"""The smallest share of the classes before, counted by :func:`dalib.judge.evidence.effective_classes`."""
 
-DEEPEST_FALL = 0.25
-"""Of the accuracy on the source's validation images, below its best."""
+MAX_ACCURACY_FALL = 0.25
+"""The largest fall of the accuracy on the source's validation images from its best."""
 
-RISE, FALL = 0.1, 0.2
-"""Of the mask rate, while the agreement of student and teacher falls."""
+MIN_MASK_RATE_RISE, MIN_AGREEMENT_FALL = 0.1, 0.2
+"""A rise of the mask rate with a fall of the agreement of student and teacher is a sign of collapse."""
 
 
 def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None = None) -> str:
-    """Why training should stop, in words; empty where there is no sign.
+    """Returns why training should stop, as a sentence; empty where there is no sign of collapse.
 
     Each sign has to hold at two evaluations in a row, because one alone can be a bad moment:
 
@@ -71,12 +71,12 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
         return ""
     before, now = course[-2], course[-1]
     most = reference if reference is not None else max(each["target_classes"] for each in course)
-    if all(each["target_classes"] <= FEWEST_CLASSES * most for each in (before, now)):
+    if all(each["target_classes"] <= MIN_CLASSES_KEPT * most for each in (before, now)):
         return f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {most:.1f} before"
     name = "source_validation_accuracy"
     if name in now:
         best = max(each[name] for each in course)
-        if all(each[name] < best - DEEPEST_FALL for each in (before, now)):
+        if all(each[name] < best - MAX_ACCURACY_FALL for each in (before, now)):
             return f"the accuracy on the source's validation images fell from {best:.0%} to {now[name]:.0%}"
     if len(course) > 2 and "target_agreement" in now:
         steps = list(zip(course[-3:-1], course[-2:], strict=True))
@@ -84,7 +84,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
         falling = all(after["target_agreement"] < earlier["target_agreement"] for earlier, after in steps)
         risen = now["target_mask_rate"] - course[-3]["target_mask_rate"]
         fallen = course[-3]["target_agreement"] - now["target_agreement"]
-        if rising and falling and risen > RISE and fallen > FALL:
+        if rising and falling and risen > MIN_MASK_RATE_RISE and fallen > MIN_AGREEMENT_FALL:
             return (
                 f"the teacher grew sure of {now['target_mask_rate']:.0%} of the target while the student's agreement "
                 f"with it fell to {now['target_agreement']:.0%}"
@@ -94,17 +94,17 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
 
 @dataclass(frozen=True)
 class Comparison:
-    """Source-only and adapted, without a target label.
+    """The comparison of source-only and adapted without a target label.
 
     Attributes:
         better: adapted or source-only, the model to select.
         outcome: helped, unclear, hurt, collapsed, or alone where there is nothing to compare.
         headline: the outcome in a sentence, worded as what it is: no measurement.
-        reasons: what speaks for it, a sentence each.
-        probability: that the adapted model is the better one; None where there is nothing to compare.
-        votes: of the target images for adapted, the first, and source-only; None without features, or where no two
+        reasons: reasons for it, a sentence each.
+        probability: probability that the adapted model is the better one; None if there is only one.
+        votes: votes of target images for adapted, the first, and source-only; None without features, or where no two
             models were compared.
-        signs: of each model by its name, where features were there.
+        signs: signs of each model by its name, if there are features.
     """
 
     better: str
@@ -128,17 +128,18 @@ def compare(
     """Decides which of two models of the same images should be selected, and why.
 
     Args:
-        source_only: what the model without adaptation says, and its scores; None where there is none.
-        adapted: what the adapted model says, or the only one there is.
+        source_only: predictions and scores of the model without adaptation; None without one.
+        adapted: predictions and scores of the adapted, or the only, model.
         classes: C names.
-        name: of the only one.
+        name: name of the only model.
         stopped: the sign for which training was stopped, if it was.
         structure: what features show of the target, of a network that neither model has trained, such as a frozen
             backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise
     :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
-    said that adaptation helped or hurt where the probability is beyond SURE. Fewer than 30 images accuse no model.
+    said that adaptation helped or hurt where the probability is at least MIN_CERTAINTY. Fewer than 30 images
+    accuse no model.
 
     Misleads: as its signs. A class that the target does not have looks lost if the source-only model predicted it.
     Source: ours, by the study of benchmarks/judging.
@@ -153,7 +154,7 @@ def compare(
     if source_only is None:
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
     before, now = source_only.scores, adapted.scores
-    enough = len(adapted.evidence.target) >= FEWEST_IMAGES
+    enough = len(adapted.evidence.target) >= MIN_IMAGES
     probability, signs, votes = 0.5, {}, None
     if structure is not None and enough:
         said = {"adapted": adapted.evidence.target, "source-only": source_only.evidence.target}
@@ -161,7 +162,7 @@ def compare(
         votes = votes_of(said["adapted"], said["source-only"], structure)
         probability = probability_better(signs["adapted"], signs["source-only"], votes)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
-    few = now["target_classes"] <= FEWEST_CLASSES * before["target_classes"]
+    few = now["target_classes"] <= MIN_CLASSES_KEPT * before["target_classes"]
     if stopped or (enough and few):
         why = stopped or (
             f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
@@ -169,21 +170,33 @@ def compare(
         )
         return found("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),))
     reasons = _reasons(source_only, adapted, classes, signs, votes) if enough else ()
-    if probability <= 1 - SURE:
-        headline = f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}"
-        return found("source-only", "hurt", headline, reasons)
-    better = "adapted" if probability >= 0.5 else "source-only"
-    if probability >= SURE:
-        headline = (
-            f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}"
+    return found(*_verdict(probability), reasons)
+
+
+def _verdict(probability: float) -> tuple[str, Outcome, str]:
+    """Returns the better model, the outcome and the headline, from the probability that the adapted model is better."""
+    if probability <= 1 - MIN_CERTAINTY:
+        return (
+            "source-only",
+            "hurt",
+            f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}",
         )
-        return found(better, "helped", headline, reasons)
-    headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
-    return found(better, "unclear", headline, reasons)
+    better = "adapted" if probability >= 0.5 else "source-only"
+    if probability >= MIN_CERTAINTY:
+        return (
+            better,
+            "helped",
+            f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}",
+        )
+    return (
+        better,
+        "unclear",
+        f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one",
+    )
 
 
 def shared_representation(models: Sequence[Evidence]) -> Representation | None:
-    """Returns the features of several models side by side, each standardised; None where one of them has none.
+    """Returns the features of several models side by side, each standardised; None if one of them has none.
 
     Features lean to the model that they were trained with; side by side they lean to none more than to another.
     """
@@ -198,14 +211,14 @@ def shared_representation(models: Sequence[Evidence]) -> Representation | None:
 
 
 def _side_by_side(features: Sequence[Tensor]) -> Tensor:
-    """Features (N, D) of several networks, weighed equally whatever their width."""
+    """Concatenates features (N, D) of several networks, weighted equally whatever their width."""
     return torch.cat([standardized(each) / math.sqrt(each.shape[1]) for each in features], dim=1)
 
 
 def _reasons(
     before: Scored, after: Scored, classes: Sequence[str], signs: Mapping[str, Signs], votes: Votes | None
 ) -> tuple[str, ...]:
-    """What was seen, a sentence each."""
+    """Returns the reasons for the selection, a sentence each."""
     found = []
     if signs:
         one, other = signs["adapted"], signs["source-only"]
@@ -213,28 +226,28 @@ def _reasons(
             "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance is "
             f"{one.neighbours:.2f} adapted, {other.neighbours:.2f} source-only (1 is best)"
         )
-        if one.names < NAMES_IN_DOUBT:
+        if one.names < MIN_NAMES_KEPT:
             found.append(
                 "Some groups of images may have got each other's names: source-only leans to other names for them "
-                f"(margin {one.names:.2f}, where {ENOUGH} is clear)"
+                f"(margin {one.names:.2f}, where {MAX_NAME_MARGIN} is clear)"
             )
     if votes is not None:
-        found.append(_told(votes))
+        found.append(_votes_sentence(votes))
     lost = lost_classes(before.evidence, after.evidence)
     if lost:
-        names = ", ".join(classes[each] for each in lost[:MOST_NAMES])
+        names = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
         number, them = (f"{len(lost)} classes are", "them") if len(lost) > 1 else ("One class is", "it")
-        more = " and more" if len(lost) > MOST_NAMES else ""
+        more = " and more" if len(lost) > MAX_LISTED_CLASSES else ""
         found.append(f"{number} hardly predicted any more by the adapted model: {names}{more}; look at {them}")
     accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
-    if len(after.evidence.labels) >= FEWEST_IMAGES and accuracies[0] - accuracies[1] > DEEPEST_FALL:
+    if len(after.evidence.labels) >= MIN_IMAGES and accuracies[0] - accuracies[1] > MAX_ACCURACY_FALL:
         found.append(
             f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
         )
     return tuple(found)
 
 
-def _told(votes: Votes) -> str:
+def _votes_sentence(votes: Votes) -> str:
     if not votes.differ:
         return f"The two models name the same class on each of {votes.count} target images"
     return (
@@ -244,7 +257,7 @@ def _told(votes: Votes) -> str:
 
 
 def lost_classes(before: Evidence, after: Evidence) -> list[int]:
-    """The classes that a model from before predicts for the target and this one does not, or hardly.
+    """Returns the classes that an earlier model predicts for the target and this one does not, or hardly.
 
     By :func:`dalib.judge.scores.class_vanishing`, with the shares that the model from before predicts, plus half an
     image for each class.

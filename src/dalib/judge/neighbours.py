@@ -1,4 +1,4 @@
-"""What the images that look alike say of two models, without a label."""
+"""Votes of similar images for one of two models, without a label."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-
-from dalib.judge.paired import mcnemar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Votes:
-    """For which of two models the target speaks.
+    """Numbers of target images that vote for each of two models.
 
     Attributes:
         first, second: the images that speak for each.
@@ -30,18 +28,9 @@ class Votes:
     differ: int
     count: int
 
-    @property
-    def chance(self) -> float:
-        """How likely so uneven a split is if the images spoke at random, each for itself; in [0, 1].
-
-        Misleads: pictures of one object speak alike, so that fewer voices are independent than are counted.
-        Source: the sign test, :func:`dalib.judge.paired.mcnemar`.
-        """
-        return mcnemar(self.first, self.second)
-
 
 def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int = 5) -> Votes:
-    r"""For which of two models the images speak on which they differ.
+    r"""Counts the votes of nearest neighbours for either model on the images that the two classify differently.
 
     Where both models name the same class, they are most often right. So each image on which they differ looks, among
     those on which they agree, at the k nearest of the one class and the k nearest of the other, and speaks for the
@@ -101,7 +90,7 @@ def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, n
 
 
 def _to_class(closeness: Tensor, agreed: Tensor, asked: Tensor, neighbours: int) -> Tensor:
-    """How close each row of ``closeness`` is to the nearest columns of the class that it asks for.
+    """Computes how close each row of ``closeness`` is to the nearest columns of the class that it asks for.
 
     Args:
         closeness: (differ, agree).

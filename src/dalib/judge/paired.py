@@ -1,12 +1,14 @@
-"""Two models measured on the same images. Knows no torch, so that the report can ask."""
+"""Two models measured on the same images: a test and an interval. Without torch, so that the report can ask."""
 
 from __future__ import annotations
 
 import math
 
+from scipy.stats import binomtest
+
 
 def mcnemar(first: int, second: int) -> float:
-    r"""McNemar's exact test: how likely so uneven a split is, were both models equally good.
+    r"""Computes McNemar's exact test: how likely so uneven a split is if both models are equally good.
 
     .. math:: \min\Bigl(1,\; 2 \sum_{i=0}^{\min(b, c)} \binom{b + c}{i} 2^{-(b + c)}\Bigr)
 
@@ -31,20 +33,11 @@ def mcnemar(first: int, second: int) -> float:
     """
     if first < 0 or second < 0:
         raise ValueError(f"first, second: expected counts of at least 0, got {first} and {second}")
-    count, least = first + second, min(first, second)
-    if 2 * least >= count - 1:  # an even split, or as near to one as an odd number allows
-        return 1.0
-    # from the largest term down, each from the one before; logarithms, as 2 ** count may be beyond a float
-    logarithm = math.lgamma(count + 1) - math.lgamma(least + 1) - math.lgamma(count - least + 1) - count * math.log(2)
-    term, total = 1.0, 0.0
-    for index in range(least, -1, -1):
-        total += term
-        term *= index / (count - index + 1)
-    return min(1.0, 2 * math.exp(logarithm) * total)
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
 def paired_difference_interval(first: int, second: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    r"""Interval for the first model's accuracy less the second's on the same images; 95% with the default z.
+    r"""Computes the interval for the first model's accuracy less the second's on the same images, 95% by default.
 
     .. math:: d = \frac{b - c}{n}, \quad d \pm \frac{z}{n} \sqrt{b + c - \frac{(b - c)^2}{n}}
 

@@ -1,4 +1,4 @@
-r"""Which target images to label, so that a few labels tell accuracies without bias; and what the labels then tell.
+r"""The choice of target images to label for unbiased accuracies from few labels, and the estimates from these labels.
 
 The design is stratified: images on which two models agree, and those on which they differ, each cut into strata by
 what the models expect of themselves; in each stratum a simple random sample. Where models agree they are right alike,
@@ -30,33 +30,33 @@ Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LABELS_PER_STRATUM = 8
-"""About so many: more strata follow the confidence closer, but each has fewer images to show its spread."""
-MOST_STRATA = 6
-"""More than these gain little."""
-LEAST = 2
-"""Images of each stratum, where it has them."""
-DOUBT = 0.2
-"""The share of a coin's toss in the confidence that images are shared out by: confident models are asked too."""
-RARE = 3
-"""Outcomes seen so often or less: the score interval alone ends too near to them."""
-UNSEEN = 1e-9
+"""The intended number: more strata follow the confidence closer, but each has fewer images to show its spread."""
+MAX_STRATA = 6
+"""More strata gain little."""
+MIN_PER_STRATUM = 2
+"""Labelled images of each stratum, as far as it has them."""
+CONFIDENCE_SHRINKAGE = 0.2
+"""Weight of 1/2 in the confidence that decides how many labels a stratum gets, so that confident ones get some too."""
+MAX_RARE_COUNT = 3
+"""Outcomes seen at most this often count as rare: the score interval alone ends too near to them."""
+UNSEEN_COUNT = 1e-9
 """The count of an outcome that was not seen, so that its share can be above 0 in what the data do not rule out."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Images to label, in random order: whoever stops early has labelled a random part."""
+    """Images to label, in random order: if labelling stops early, the labelled part is random too."""
 
     rows: Integers
     """(n,) numbers of the images in the target."""
     strata: Integers
     """(n,) the stratum of each."""
     population: dict[int, int]
-    """How many images of the target each stratum has; together all of them."""
+    """Number of target images in each stratum; together all of them."""
 
     @property
     def weights(self) -> Numbers:
-        """(n,) how many images of the target each one stands for: 1 / its probability to be chosen."""
+        """The number (n,) of target images that each one stands for: 1 / its probability to be chosen."""
         drawn = {stratum: int((self.strata == stratum).sum()) for stratum in self.population}
         return np.array([self.population[each] / drawn[each] for each in self.strata.tolist()])
 
@@ -76,7 +76,7 @@ class LabelledEstimate:
 
 
 def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> Sample:
-    r"""The images to label: stratified, with more images where labels tell more.
+    r"""Draws the images to label: a stratified sample with more images where labels reduce more variance.
 
     Stratum h with weights :math:`s_i` of its images gets a share :math:`n_h \propto \sum_{i \in h} s_i` of the labels,
     at least two. Of one model, :math:`s_i^2 = c_i (1 - c_i)`; of two,
@@ -110,7 +110,7 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
         raise ValueError(f"count: expected at least 1, got {count}")
     p = as_probabilities(target, "target").numpy()
     if other is None:
-        confidence = _doubted(p.max(axis=1))
+        confidence = _shrunk(p.max(axis=1))
         groups = [(np.arange(len(p)), confidence, np.sqrt(confidence * (1 - confidence)))]
     else:
         q = as_probabilities(other, "other").numpy()
@@ -118,19 +118,8 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
             raise ValueError(f"other: expected the shape of target, {p.shape}, got {q.shape}")
         groups = _agreeing_and_differing(p, q)
     count = min(count, len(p))
-    total = sum(float(spread.sum()) for _, _, spread in groups)
-    wanted_in_all = min(count / LABELS_PER_STRATUM, MOST_STRATA)
-    strata: list[tuple[Integers, float]] = []
-    for rows, order, spread in groups:
-        wanted = max(1, round(wanted_in_all * float(spread.sum()) / total))
-        sorted_rows = np.argsort(order, kind="stable")
-        ends = spread[sorted_rows].cumsum()
-        # the middle of each image's share decides, so that no cut depends on rounding at an end
-        part = np.floor((ends - spread[sorted_rows] / 2) / ends[-1] * wanted).astype(np.int64)
-        for number in np.unique(part):
-            chosen = sorted_rows[part == number]
-            strata.append((rows[chosen], float(spread[chosen].sum())))
-    sizes = _shared_out(count, [len(rows) for rows, _ in strata], [share for _, share in strata])
+    strata = _cut_into_strata(groups, count)
+    sizes = _allocate(count, [len(rows) for rows, _ in strata], [share for _, share in strata])
     generator = np.random.default_rng(seed)
     drawn = [generator.permutation(rows)[:size] for (rows, _), size in zip(strata, sizes, strict=True)]
     numbers = np.repeat(np.arange(len(strata)), sizes)
@@ -147,9 +136,8 @@ def estimate_mean(
     strata: Sequence[int] | Integers,
     population: Mapping[int, int],
     values: tuple[int, ...] = (0, 1),
-    z: float = 1.959964,
 ) -> LabelledEstimate:
-    r"""The mean of an outcome over the target from the labelled images of its strata, with its 95% interval.
+    r"""Estimates the mean of an outcome over the target from labelled images of its strata, with its 95% interval.
 
     .. math:: \hat m = \sum_h \frac{N_h}{N} \bar x_h, \qquad
               \frac{(\hat m - m)^2}{\sum_h (N_h / N)^2 \operatorname{Var}_m(x_h) / n_h'} \le z^2
@@ -165,8 +153,7 @@ def estimate_mean(
         strata: (n,) the stratum of each.
         population: the size of every stratum, also of those without a labelled image, which count from the smallest
             to the largest possible: value leaves them out, and is then no longer unbiased.
-        values: what an outcome can be, ascending.
-        z: 1.96 for 95%.
+        values: possible outcomes, ascending.
 
     Returns:
         All in the range of ``values``.
@@ -185,11 +172,7 @@ def estimate_mean(
     >>> estimate.value, round(estimate.low, 3), estimate.high, estimate.unlabelled
     (1.0, 0.363, 1.0, 0.5)
     """
-    outcomes, strata = np.asarray(outcomes, dtype=np.int64), np.asarray(strata, dtype=np.int64)
-    if outcomes.shape != strata.shape or outcomes.ndim != 1:
-        raise ValueError(f"strata: expected one for each of {outcomes.shape} outcomes, got {strata.shape}")
-    if not np.isin(outcomes, values).all() or not np.isin(strata, list(population)).all():
-        raise ValueError(f"outcomes, strata: expected outcomes of {values} in strata of {sorted(population)}")
+    outcomes, strata = _checked_outcomes(outcomes, strata, population, values)
     total = sum(population.values())
     seen = [stratum for stratum in population if (strata == stratum).any()]
     counts = np.array([[int(((strata == s) & (outcomes == v)).sum()) for v in values] for s in seen], dtype=np.float64)
@@ -201,7 +184,7 @@ def estimate_mean(
     if not seen:
         return LabelledEstimate(math.nan, least, most, 0, 1.0)
     value, low, high = (
-        float(each) for each in score_interval(counts, sizes, sizes / total, np.array(values, dtype=np.float64), z)
+        float(each) for each in score_interval(counts, sizes, sizes / total, np.array(values, dtype=np.float64))
     )
     low, high = low + unlabelled * least, high + unlabelled * most
     value /= 1 - unlabelled
@@ -216,7 +199,7 @@ def estimate_difference(
     population: Mapping[int, int],
     agreeing: int = 0,
 ) -> LabelledEstimate:
-    """How much more accurate the first model is than the second, in [-1, 1].
+    """Estimates how much more accurate the first model is than the second, in [-1, 1].
 
     Args:
         first, second: (n,) which model is right, of images of the strata given.
@@ -253,7 +236,7 @@ def estimate_difference(
 def score_interval(
     counts: Numbers, sizes: Numbers, weights: Numbers, values: Numbers, z: float = 1.959964
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Value and both ends of the interval of :func:`estimate_mean`, for any number of samples at once.
+    """Computes value and both ends of the interval of :func:`estimate_mean`, for any number of samples at once.
 
     Args:
         counts: (..., H, K) how often each value was seen in each stratum; each stratum at least once.
@@ -271,7 +254,7 @@ def score_interval(
     # each stratum whose outcomes vary, but one, has a mean that was fitted to what is judged by it
     in_all, fitted = labelled.sum(axis=-1), ((counts > 0).sum(axis=-1) > 1).sum(axis=-1)
     spread = z * z * in_all / np.maximum(in_all - np.maximum(fitted - 1, 0), 1)
-    scaled = (counts + UNSEEN) * scale[..., None]
+    scaled = (counts + UNSEEN_COUNT) * scale[..., None]
     pull = weights[..., None] * values
     shape = value.shape
     ends = []
@@ -279,22 +262,37 @@ def score_interval(
         low, high = np.full(shape, math.log(1e-4)), np.full(shape, math.log(1e16))
         for _ in range(70):
             middle = (low + high) / 2
-            mean, variance = _likeliest(scaled, pull, sign * np.exp(middle))
+            mean, variance = _likeliest_mean(scaled, pull, sign * np.exp(middle))
             # <= : where nothing varies any more the mean is as far as it can be
             inside = (value - mean) ** 2 <= spread * variance
             low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-        mean, _ = _likeliest(scaled, pull, sign * np.exp(low))
+        mean, _ = _likeliest_mean(scaled, pull, sign * np.exp(low))
         ends.append(mean)
     above, below = in_all - counts[..., 0].sum(axis=-1), in_all - counts[..., -1].sum(axis=-1)
     bottom, top = values[0] * weights.sum(axis=-1), values[-1] * weights.sum(axis=-1)
     known = in_all / sizes.sum(axis=-1)
-    ends[0] = np.minimum(ends[0], bottom + _least_of_rare(above, known) * (value - bottom))
-    ends[1] = np.maximum(ends[1], top - _least_of_rare(below, known) * (top - value))
+    ends[0] = np.minimum(ends[0], bottom + _certain_share_of_rare(above, known) * (value - bottom))
+    ends[1] = np.maximum(ends[1], top - _certain_share_of_rare(below, known) * (top - value))
     return value, np.minimum(ends[0], value), np.maximum(ends[1], value)
 
 
-def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
-    """Mean and its variance under the likeliest shares that the multiplier of the mean gives; shapes (...).
+def _checked_outcomes(
+    outcomes: Sequence[int] | Integers,
+    strata: Sequence[int] | Integers,
+    population: Mapping[int, int],
+    values: tuple[int, ...],
+) -> tuple[Integers, Integers]:
+    """Returns outcomes and strata as arrays, or raises the errors of :func:`estimate_mean` about them."""
+    outcomes, strata = np.asarray(outcomes, dtype=np.int64), np.asarray(strata, dtype=np.int64)
+    if outcomes.shape != strata.shape or outcomes.ndim != 1:
+        raise ValueError(f"strata: expected one for each of {outcomes.shape} outcomes, got {strata.shape}")
+    if not np.isin(outcomes, values).all() or not np.isin(strata, list(population)).all():
+        raise ValueError(f"outcomes, strata: expected outcomes of {values} in strata of {sorted(population)}")
+    return outcomes, strata
+
+
+def _likeliest_mean(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
+    """Computes the mean and its variance under the likeliest shares that the multiplier gives; shapes (...).
 
     Shares are q_k = x_k / (l + m w v_k), the l of each stratum such that they sum to 1.
     """
@@ -314,25 +312,42 @@ def _likeliest(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Num
     return mean.sum(axis=-1), np.maximum(variance, 0).sum(axis=-1)
 
 
-def _least_of_rare(seen: Numbers, known: Numbers) -> Numbers:
-    """What of a rare outcome's estimated share is sure, where it was seen 1 to 3 times: 5% of a Poisson are above.
+def _certain_share_of_rare(seen: Numbers, known: Numbers) -> Numbers:
+    """Returns the certain part of a rare outcome's estimated share, seen 1 to 3 times: the 5% quantile of a Poisson.
 
     ``known`` is the share of images that are labelled: of them nothing is in doubt.
     """
     count = np.maximum(seen, 1)
     least: Numbers = known + (1 - known) * chi2.ppf(0.05, 2 * count) / 2 / count
-    return np.where((seen >= 1) & (seen <= RARE), least, 1.0)
+    return np.where((seen >= 1) & (seen <= MAX_RARE_COUNT), least, 1.0)
+
+
+def _cut_into_strata(groups: Sequence[tuple[Integers, Numbers, Numbers]], count: int) -> list[tuple[Integers, float]]:
+    """Cuts groups into strata that get about as many of ``count`` labels; returns rows and summed spread of each."""
+    total = sum(float(spread.sum()) for _, _, spread in groups)
+    wanted_in_all = min(count / LABELS_PER_STRATUM, MAX_STRATA)
+    strata: list[tuple[Integers, float]] = []
+    for rows, order, spread in groups:
+        wanted = max(1, round(wanted_in_all * float(spread.sum()) / total))
+        sorted_rows = np.argsort(order, kind="stable")
+        ends = spread[sorted_rows].cumsum()
+        # the middle of each image's share decides, so that no cut depends on rounding at an end
+        part = np.floor((ends - spread[sorted_rows] / 2) / ends[-1] * wanted).astype(np.int64)
+        for number in np.unique(part):
+            chosen = sorted_rows[part == number]
+            strata.append((rows[chosen], float(spread[chosen].sum())))
+    return strata
 
 
 def _agreeing_and_differing(p: Numbers, q: Numbers) -> list[tuple[Integers, Numbers, Numbers]]:
-    """Rows, what they are sorted by, and their spread; no group without rows."""
+    """Returns rows, sorting key and spread of the images on which models agree and differ; no empty group."""
     same = p.argmax(axis=1) == q.argmax(axis=1)
     groups: list[tuple[Integers, Numbers, Numbers]] = []
     if same.any():
-        confidence = _doubted((p[same] + q[same]).max(axis=1) / 2)
+        confidence = _shrunk((p[same] + q[same]).max(axis=1) / 2)
         groups.append((np.flatnonzero(same), confidence, np.sqrt(2 * confidence * (1 - confidence))))
     if not same.all():
-        first, second = _doubted(p[~same].max(axis=1)), _doubted(q[~same].max(axis=1))
+        first, second = _shrunk(p[~same].max(axis=1)), _shrunk(q[~same].max(axis=1))
         either = np.maximum(first + second, 1)  # not both are right
         first, second = first / either, second / either
         variance = first * (1 - first) + second * (1 - second) + first + second - (first - second) ** 2
@@ -340,15 +355,15 @@ def _agreeing_and_differing(p: Numbers, q: Numbers) -> list[tuple[Integers, Numb
     return groups
 
 
-def _doubted(confidence: Numbers) -> Numbers:
-    doubted: Numbers = (1 - DOUBT) * confidence + DOUBT / 2
-    return doubted
+def _shrunk(confidence: Numbers) -> Numbers:
+    shrunk: Numbers = (1 - CONFIDENCE_SHRINKAGE) * confidence + CONFIDENCE_SHRINKAGE / 2
+    return shrunk
 
 
-def _shared_out(count: int, sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """``count`` shared out in proportion: at least LEAST to each as far as they go, none more than its size."""
+def _allocate(count: int, sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Distributes ``count`` in proportion: at least MIN_PER_STRATUM to each if it suffices, at most its size."""
     given = [0] * len(sizes)
-    for turn in range(LEAST):
+    for turn in range(MIN_PER_STRATUM):
         for number in sorted(range(len(sizes)), key=lambda each: -shares[each]):
             if sum(given) < count and sizes[number] > turn:
                 given[number] += 1

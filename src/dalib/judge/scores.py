@@ -1,4 +1,4 @@
-"""Label-free scores: what the predictions and features of unlabelled target images say about the model behind them.
+"""Label-free scores of models, from predictions and features of unlabelled target images.
 
 Each is a pure function, computed in float64 unless it says otherwise, and each can be fooled: its docstring says how.
 None is an accuracy. Compare a score between models on the same images, never between data sets.
@@ -33,12 +33,12 @@ SMALLEST = float(torch.finfo(torch.float32).tiny)
 
 
 def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
-    """Probabilities (N, C) as float64 on the CPU, without gradient, or a ValueError that says what is wrong with them.
+    """Returns probabilities (N, C) as float64 on the CPU, without gradient; a ValueError says what is wrong with them.
 
     Args:
         p: (N, C) of any floating-point dtype, N >= 1 and C >= 2, rows in [0, 1] with sum 1 (within 0.01, which half
             precision needs). Logits are refused by their sum.
-        name: what to call them in the message.
+        name: their name in the message.
 
     Raises:
         ValueError: another shape, not floating point, NaN or infinite, outside [0, 1], or rows that do not sum to 1.
@@ -60,7 +60,7 @@ def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
 
 
 def as_features(features: Tensor, name: str = "features") -> Tensor:
-    """Features (N, D) as float64 on the CPU, without gradient, or a ValueError that says what is wrong with them.
+    """Returns features (N, D) as float64 on the CPU, without gradient; a ValueError says what is wrong with them.
 
     Raises:
         ValueError: not (N >= 1, D >= 1), not floating point, or NaN or infinite entries.
@@ -80,7 +80,7 @@ def as_features(features: Tensor, name: str = "features") -> Tensor:
 
 
 def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str = "labels") -> Tensor:
-    """Class numbers (N,) as int64 on the CPU, or a ValueError that says what is wrong with them.
+    """Returns class numbers (N,) as int64 on the CPU; a ValueError says what is wrong with them.
 
     Args:
         count: the N to insist on; None takes any of at least 1.
@@ -106,7 +106,7 @@ def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str =
 
 
 def as_validation(validation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, C) of labelled source images and their (N,) classes, checked.
+    """Returns probabilities (N, C) of labelled source images and their (N,) classes, checked.
 
     Raises:
         ValueError: anything else.
@@ -116,7 +116,7 @@ def as_validation(validation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_validation_and_target(validation: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`as_validation`, and probabilities (M, C) of target images with as many classes.
+    """Returns :func:`as_validation`, and probabilities (M, C) of target images with as many classes.
 
     Raises:
         ValueError: anything else.
@@ -129,7 +129,7 @@ def as_validation_and_target(validation: Tensor, labels: Tensor, target: Tensor)
 
 
 def mask_rate(p: Tensor, threshold: float) -> float:
-    r"""The share of images that the model is confident of, :math:`\frac1N \sum_i [\max_c p^i_c > t]`.
+    r"""Computes the share of images above the confidence threshold, :math:`\frac1N \sum_i [\max_c p^i_c > t]`.
 
     Args:
         p: (N, C) probabilities; the teacher's, for the share that self-ensembling learns from.
@@ -154,7 +154,7 @@ def mask_rate(p: Tensor, threshold: float) -> float:
 
 
 def mean_entropy(p: Tensor) -> float:
-    r"""The mean entropy of the predictions in nats, :math:`-\frac1N \sum_i \sum_c p^i_c \log p^i_c`.
+    r"""Computes the mean entropy of the predictions in nats, :math:`-\frac1N \sum_i \sum_c p^i_c \log p^i_c`.
 
     Args:
         p: (N, C) probabilities; exact 0 and 1 are fine.
@@ -174,7 +174,8 @@ def mean_entropy(p: Tensor) -> float:
 
 
 def mutual_information(p: Tensor) -> float:
-    r"""Information maximisation in nats, :math:`H(\frac1N \sum_i p^i) - \frac1N \sum_i H(p^i)`: certain and diverse.
+    r"""Computes :math:`H(\frac1N \sum_i p^i) - \frac1N \sum_i H(p^i)` in nats; high for certain and diverse
+    predictions.
 
     Args:
         p: (N, C) probabilities.
@@ -195,7 +196,7 @@ def mutual_information(p: Tensor) -> float:
 
 
 def nuclear_norm(p: Tensor) -> float:
-    r"""Batch nuclear norm as a share of its maximum, :math:`\Vert P \Vert_* / \sqrt{N \min(N, C)}`.
+    r"""Computes the batch nuclear norm as a share of its maximum, :math:`\Vert P \Vert_* / \sqrt{N \min(N, C)}`.
 
     The nuclear norm is the sum of the singular values of the (N, C) predictions: large when they are certain and of
     many classes.
@@ -221,7 +222,7 @@ def nuclear_norm(p: Tensor) -> float:
 
 
 def corr_c(p: Tensor, prior: Tensor | None = None) -> float:
-    r"""Class correlation: the cosine between :math:`K = P^\top P / N` and the matrix of a perfect model.
+    r"""Computes the class correlation: the cosine between :math:`K = P^\top P / N` and the matrix of a perfect model.
 
     .. math:: \frac{\sum_c u_c K_{cc}}{\Vert u \Vert_2 \, \Vert K \Vert_F}
 
@@ -253,7 +254,7 @@ def corr_c(p: Tensor, prior: Tensor | None = None) -> float:
 
 
 def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:
-    r"""Soft neighbourhood density: how many near neighbours an image has among the predictions, as a mean entropy.
+    r"""Computes the density of predictions: the mean entropy of each image's similarities to the others.
 
     .. math:: s_{ij} = \frac{p^i \cdot p^j}{\Vert p^i \Vert \Vert p^j \Vert}, \quad
               w_{ij} = \frac{e^{s_{ij} / T}}{\sum_{k \ne i} e^{s_{ik} / T}}, \quad
@@ -302,7 +303,7 @@ def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:
 
 
 def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: int = 0, restarts: int = 3) -> float:
-    r"""Do the predicted classes follow the clusters of the features? Their adjusted mutual information.
+    r"""Computes the adjusted mutual information of predicted classes and clusters of the features.
 
     .. math:: \frac{MI(k, \hat y) - E[MI]}{\frac12 (H(k) + H(\hat y)) - E[MI]}
 
@@ -312,7 +313,7 @@ def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: 
         features: (N, D) of the target images. Unit length (``torch.nn.functional.normalize``) often helps.
         predictions: (N,) int64 in [0, C), the predicted classes.
         num_classes: C, at least 2; the number of clusters, or N where that is fewer.
-        seed: of the k-means; equal seeds give equal scores.
+        seed: seed of the k-means; equal seeds give equal scores.
         restarts: k-means runs of which the tightest counts; the time is proportional to it.
 
     Returns:
@@ -346,7 +347,7 @@ def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: 
 
 
 def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -> Tensor:
-    r"""How much likelier features are in the target than in the source, from a domain classifier.
+    r"""Estimates how much likelier features are in the target than in the source, with a domain classifier.
 
     .. math:: w(x) = \frac{N_s}{N_t} \cdot \frac{P(target \mid x)}{P(source \mid x)}
 
@@ -360,8 +361,7 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
     Returns:
         (N,) float64, each above 0, with mean near 1 where the classifier is right. Finite: the logit stops at 50.
 
-    Misleads: where the domains are separable a handful of images carries all of the weight; see
-    :func:`effective_count`.
+    Misleads: where the domains are separable a handful of images carries all of the weight.
     Raises: ValueError for what :func:`as_features` refuses or unequal D.
     Source: You et al., ICML 2019, section 3.2; Bickel et al., ICML 2007.
 
@@ -392,30 +392,8 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
     return logit.clamp(-50, 50).exp() * (len(source) / len(target))
 
 
-def effective_count(weights: Tensor) -> float:
-    r"""How many equally weighted images weigh as little noise as these, :math:`(\sum_i w_i)^2 / \sum_i w_i^2`.
-
-    Args:
-        weights: (N,) non-negative, not all 0.
-
-    Returns:
-        In [1, N]. Below about 30 an importance-weighted mean is a guess.
-
-    Misleads: it cannot see the region of the target where no source image lies at all.
-    Raises: ValueError for another shape, negative, NaN, infinite or only zero weights.
-    Source: Kong 1992 (effective sample size).
-
-    >>> effective_count(torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    2.0
-    """
-    weights = _weights(weights)
-    # by the largest first: the square of a weight of 1e200 overflows
-    weights = weights / weights.max()
-    return float(weights.sum() ** 2 / weights.square().sum())
-
-
 def dev_risk(losses: Tensor, weights: Tensor) -> float:
-    r"""Deep embedded validation: the target's risk from the source's validation images, weighted, with less variance.
+    r"""Computes DEV: the target's risk from weighted source validation images, with a control variate.
 
     .. math:: L_i = w_i \ell_i, \quad \eta = -\frac{\operatorname{Cov}(L, W)}{\operatorname{Var}(W)}, \quad
               \bar L + \eta \bar W - \eta
@@ -452,7 +430,7 @@ def dev_risk(losses: Tensor, weights: Tensor) -> float:
 
 
 def agreement(p: Tensor, q: Tensor) -> float:
-    r"""The share of images that two models, or two views, give the same class.
+    r"""Computes the share of images to which two models, or two views, give the same class.
 
     .. math:: \frac1N \sum_i [\arg\max_c p^i_c = \arg\max_c q^i_c]
 
@@ -478,7 +456,7 @@ def agreement(p: Tensor, q: Tensor) -> float:
 
 
 def ensemble_agreement(runs: Sequence[Tensor]) -> Tensor:
-    r"""EnsV: how often each run agrees with the mean of all of them, a stand-in for the labels.
+    r"""Computes EnsV: how often each run agrees with the mean of all runs, which stands in for the labels.
 
     .. math:: \frac1N \sum_i [\arg\max_c p^{r,i}_c = \arg\max_c \frac1R \sum_s p^{s,i}_c]
 
@@ -516,7 +494,7 @@ def class_vanishing(
     floor: float = 0.1,
     significance: float = 0.01,
 ) -> list[int]:
-    r"""The classes that are predicted never or almost never, as collapse leaves them.
+    r"""Finds the classes that are never or almost never predicted, as after a collapse.
 
     A class is named if its count is below ``floor`` times the expected :math:`N u_c`, and if so few would come by
     chance with probability below ``significance / C``: small sets of images accuse no class.
@@ -556,13 +534,13 @@ def class_vanishing(
 
 
 def _entropy(p: Tensor) -> Tensor:
-    """Entropy of each row in nats; 0 log 0 is 0."""
+    """Computes the entropy of each row in nats; 0 log 0 is 0."""
     each: Tensor = torch.special.entr(p.clamp_min(0))
     return each.sum(dim=1)
 
 
 def _weights(weights: Tensor) -> Tensor:
-    """Weights (N,) as float64 on the CPU, or a ValueError."""
+    """Returns weights (N,) as float64 on the CPU; a ValueError says what is wrong with them."""
     if weights.ndim != 1 or len(weights) < 1:
         raise ValueError(f"weights: expected shape (N >= 1,), got {tuple(weights.shape)}")
     weights = weights.detach().to("cpu", torch.float64)

@@ -1,4 +1,4 @@
-"""Which of several models of the same target, without a target label: checkpoints of one run, and whole runs."""
+"""Selection among models of the same target without a target label: checkpoints of one run, and whole runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LARGEST_LOSS = 0.25
-"""Of the accuracy on the source's validation images, below the best so far: more of it disqualifies a checkpoint.
+MAX_ACCURACY_LOSS = 0.25
+"""Loss of accuracy on the source's validation images, from the best so far, that disqualifies a checkpoint.
 
 Much, because adapting may cost the source a lot while the target gains: 94% to 83% beside 90% to 98% in the study.
 """
 
 
 def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
-    """The score of a training's last checkpoint: the class correlation of its predictions, where the source is known.
+    """Returns the class correlation of a training's last checkpoint, or minus infinity if it lost the source.
 
     Args:
         course: the metrics so far; lines of evaluations have the scores of
@@ -35,19 +35,19 @@ def trusted_correlation(course: Sequence[Mapping[str, float]]) -> float:
     now, name = course[-1], "source_validation_accuracy"
     if name in now:
         best = max(line[name] for line in course if name in line)
-        if now[name] < best - LARGEST_LOSS:
+        if now[name] < best - MAX_ACCURACY_LOSS:
             return -math.inf
     return float(now["target_corr_c"])
 
 
 def ranked(scores: Sequence[Mapping[str, float]], agreements: Sequence[float], failed: Sequence[bool]) -> list[int]:
-    """Positions of R runs on the same target, the best first; those that failed come last.
+    """Returns the positions of R runs on the same target, the best first; those that failed come last.
 
     Args:
         scores: of each run, ``target_class_ami`` or, where a run has none, ``target_corr_c`` for all of them.
         agreements: of each run with the mean of all that did not fail (:func:`dalib.judge.scores.ensemble_agreement`);
             decides between equal scores.
-        failed: whether a run collapsed or hurt, by its own judgement (:mod:`dalib.judge.guard`).
+        failed: True for a run that collapsed or hurt, by its own judgement (:mod:`dalib.judge.guard`).
 
     Misleads: as :func:`dalib.judge.scores.class_ami`.
     Source: ours, by an earlier study (benchmarks/RESULTS.md).

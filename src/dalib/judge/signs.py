@@ -1,4 +1,4 @@
-"""How well a model's labelling of the target fits what a representation shows that the model has not trained.
+"""Signs of how well a model's labelling of the target fits a representation that the model has not trained.
 
 Each sign is a pure function of the predicted classes and a :class:`dalib.judge.structure.Structure`, and fails in its
 own way. :mod:`dalib.judge.better` weighs them.
@@ -48,7 +48,7 @@ def kappa(first: Tensor, second: Tensor, num_classes: int) -> float:
 
 
 def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
-    """Computes how well predicted classes follow the representation: kappa with the majority of the nearest neighbours.
+    """Computes how well predicted classes follow the representation: kappa with the majority of nearest neighbours.
 
     Args:
         predicted: (M,) int64 in [0, C).
@@ -65,7 +65,7 @@ def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
 
 
 def names_kept(predicted: Tensor, reference: Tensor) -> float:
-    r"""Computes how clearly each predicted class keeps its name in the eyes of the source-only model.
+    r"""Computes how clearly the source-only model recognises each predicted class under its name.
 
     The source-only model may be wrong on most images and biased to some classes, and still lean, on the mean over a
     group of images, to that group's class rather than to another one. With z the log-probabilities of the source-only
@@ -75,14 +75,14 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
     .. math:: \sum_c u_c \, \mathrm{clip}_{-2}^{0.3}\bigl(\bar z_{cc} - \max_{k \ne c} \bar z_{ck}\bigr)
 
     over the classes that are predicted, with their shares u. Groups that got each other's names give negative numbers;
-    a margin above ENOUGH = 0.3 says no more, so that the reference gains nothing by agreeing with itself.
+    a margin above MAX_NAME_MARGIN = 0.3 says no more, so that the reference gains nothing by agreeing with itself.
 
     Args:
         predicted: (M,) int64 in [0, C).
         reference: (M, C) probabilities of the source-only model.
 
     Returns:
-        In [-2, ENOUGH]; 0 for a model that predicts one class alone.
+        In [-2, MAX_NAME_MARGIN]; 0 for a model that predicts one class alone.
 
     Misleads: where the source-only model knows nothing, its leanings are noise.
     Source: ours, by the study of benchmarks/judging.
@@ -98,12 +98,12 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
         leaning = scaled[group].mean(dim=0)[present]
         own = float(leaning[place])
         leaning[place] = -torch.inf
-        total += float(group.double().mean()) * max(-2.0, min(ENOUGH, own - float(leaning.max())))
+        total += float(group.double().mean()) * max(-2.0, min(MAX_NAME_MARGIN, own - float(leaning.max())))
     return total
 
 
-ENOUGH = 0.3
-"""Of the margin between a predicted class's own name and the next one, in standard deviations."""
+MAX_NAME_MARGIN = 0.3
+"""The largest counted margin between a predicted class's own name and the next one, in standard deviations."""
 
 
 def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
@@ -114,8 +114,8 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
 
     Args:
         structure: with at least two source images of different classes; otherwise (0, M).
-        heads: how many; each draws its own source images, with replacement.
-        seed: of the draws; equal seeds give equal classes.
+        heads: their number; each draws its own source images, with replacement.
+        seed: seed of the draws; equal seeds give equal classes.
     """
     labels = structure.labels
     found = torch.zeros(0, len(structure.target), dtype=torch.int64)
@@ -134,7 +134,7 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
 
 
 def head_agreement(predicted: Tensor, heads: Tensor) -> float:
-    """Computes how often a model names the same class as heads that were trained apart from it, the mean over them.
+    """Computes how often, on average, a model predicts the same class as heads that were trained separately.
 
     Args:
         predicted: (M,) int64.

@@ -1,4 +1,4 @@
-"""What a representation shows of the target before any model names its classes: neighbours and components."""
+"""Structure of the target in a representation, before any model predicts its classes: neighbours and components."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 10
-"""Of each target image."""
+"""Nearest neighbours of each target image."""
 
 COMPONENTS = 64
 """Principal components that classifiers see; further ones are mostly noise at a few hundred images."""
@@ -16,7 +16,7 @@ COMPONENTS = 64
 
 @dataclass(frozen=True)
 class Representation:
-    """Features of both domains by a network that leans to none of the models that are judged.
+    """Features of both domains by a network that favours none of the judged models.
 
     Attributes:
         target: (M, D) floating point, of the target images that judge, in the order of the models' predictions.
@@ -39,7 +39,7 @@ class Representation:
 
 @dataclass(frozen=True)
 class Structure:
-    """What a :class:`Representation` shows; made once for any number of models.
+    """Neighbours and components in a :class:`Representation`; computed once for any number of models.
 
     Attributes:
         num_classes: C.
@@ -57,7 +57,7 @@ class Structure:
 
 
 def structure_of(representation: Representation, num_classes: int) -> Structure:
-    """Computes what the representation shows.
+    """Computes neighbours and components of a representation.
 
     Features are standardised over the images of their own domain, which takes away what all of a domain's images share
     (AdaBN does the same inside a network); principal components are those of both domains together.
@@ -82,7 +82,7 @@ def structure_of(representation: Representation, num_classes: int) -> Structure:
 
 
 def standardized(features: Tensor) -> Tensor:
-    """Returns features (N, D) as float32 with mean 0 and standard deviation 1; a feature that never varies is 0."""
+    """Returns features (N, D) as float32 with mean 0 and standard deviation 1; a constant feature becomes 0."""
     values = features.float()
     if len(values) < 2:
         return values

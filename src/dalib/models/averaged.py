@@ -10,7 +10,7 @@ from dalib.models.classifier import logits_of
 
 
 class AveragedViews(nn.Module):
-    r"""A classifier that looks at each image through ``count`` small warps.
+    r"""A classifier that averages predictions over ``count`` small warps of each image.
 
     .. math:: \log \frac1V \sum_v softmax\,f(x_v)
 
@@ -60,7 +60,7 @@ class AveragedFeatures(nn.Module):
 
 
 class FixedWarps(nn.Module):
-    """Small warps, drawn once and the same for every image, so that what follows depends on its image alone.
+    """Small warps, drawn once and the same for every image, so that a prediction depends on its image alone.
 
     Shifts of up to a 24th of the size, and normal noise of 0.05 on the affine matrix; bilinear, with the border's
     pixels beyond the border. Call it with images (N, C, H, W) and the number of a warp; the shape stays.

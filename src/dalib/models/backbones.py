@@ -156,7 +156,7 @@ class PaperLargeBackbone(nn.Module):
 
 
 class StoredFeatures(nn.Identity):
-    """In place of a backbone whose features were computed beforehand: (N, out_features) passes as it is."""
+    """A stand-in for a backbone whose features were computed beforehand: (N, out_features) passes unchanged."""
 
     def __init__(self, out_features: int) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class ImageClassifier(nn.Module):
         dropout: the share that is dropped, in training, of the pooled features and of what the bottleneck gives.
         standardize: the pooled features are brought to (features - feature_mean) / feature_std, buffers (D,) that are
             0 and 1 until :meth:`set_feature_statistics` fills them, and are saved with the weights.
-        bottleneck_norm: whether the bottleneck has its BatchNorm1d.
+        bottleneck_norm: False leaves out the bottleneck's BatchNorm1d.
 
     Call it with images (N, C, H, W). In training mode it returns ``(predictions, features)``, in evaluation mode
     ``predictions`` alone: logits (N, K), and the features (N, features_dim) that the head saw.
@@ -101,7 +101,7 @@ class ImageClassifier(nn.Module):
         return self.classify(self.pool_layer(self.backbone(images)))
 
     def classify(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """What follows the backbone and its pooling: pooled features (N, D) -> what a call gives.
+        """Applies everything after backbone and pooling: pooled features (N, D) -> the result of a call.
 
         With a backbone that does not learn, this is all that has to run again and again.
         """
@@ -115,7 +115,7 @@ class ImageClassifier(nn.Module):
 
     @torch.no_grad()
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise by these from now on, (D,) each; features with a standard deviation of 0 are only centred.
+        """Sets mean and deviation (D,) to standardise by; features with a standard deviation of 0 are only centred.
 
         Set them before a teacher is made of the network: it takes its buffers along then.
 
@@ -135,7 +135,7 @@ class ImageClassifier(nn.Module):
         self.feature_std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
 
     def get_parameters(self, base_lr: float = 1.0) -> list[ParameterGroup]:
-        """Optimiser groups: the backbone at ``base_lr`` / 10 when it is fine-tuned, everything else at ``base_lr``.
+        """Returns optimiser groups: a fine-tuned backbone at ``base_lr`` / 10, everything else at ``base_lr``.
 
         Frozen parameters (``requires_grad`` False) are in none of them, and a group without any is left out.
 
@@ -163,7 +163,7 @@ class GlobalMeanPool(nn.Module):
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """The logits (N, K) of a classifier in either mode: from ``(logits, features, ...)`` or from ``logits``.
+    """Returns the logits (N, K) of a classifier in either mode: from ``(logits, features, ...)`` or from ``logits``.
 
     Unpacking ``logits, _ = model(images)`` in evaluation mode would, for a batch of two, give row 0 without a word.
 
@@ -174,7 +174,7 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def logits_and_features_of(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The logits (N, K) of a classifier, and the features (N, D) that its head saw, from ``(logits, features, ...)``.
+    """Returns a classifier's logits (N, K) and its head's input (N, D), from ``(logits, features, ...)``.
 
     Raises:
         TypeError: an output that is anything else, as of an :class:`ImageClassifier` in evaluation mode.

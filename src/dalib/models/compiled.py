@@ -13,7 +13,7 @@ Forward = TypeVar("Forward", bound="Callable[..., object]")
 
 
 def compiled(forward: Forward, mode: str | None) -> Forward:
-    """``forward`` compiled at its first call; as it is if ``mode`` is None.
+    """Returns ``forward`` compiled at its first call; unchanged if ``mode`` is None.
 
     What is compiled is the call and not the module: the module itself stays as it was, for evaluation and saving.
     Mode ``'reduce-overhead'`` replays CUDA graphs, whose outputs live until the next step: call
@@ -23,6 +23,6 @@ def compiled(forward: Forward, mode: str | None) -> Forward:
 
 
 def mark_step(mode: str | None) -> None:
-    """Tell CUDA graphs that what the step before gave is no longer needed."""
+    """Tells CUDA graphs that outputs of the previous step are no longer needed."""
     if mode is not None:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

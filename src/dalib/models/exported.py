@@ -37,7 +37,7 @@ INPUT, OUTPUT = "images", "probabilities"
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model that can predict, whatever file or folder it came from."""
+    """A model for prediction, from whatever file or folder."""
 
     description: ModelDescription
     probabilities: Callable[[Tensor], Tensor]
@@ -45,7 +45,7 @@ class OpenedModel:
 
 
 class PixelsToProbabilities(nn.Module):
-    """All that follows decoding and scaling in one call: (N, C, size, size) uint8 -> probabilities (N, K) float32.
+    """Everything after decoding and scaling in one call: (N, C, size, size) uint8 -> probabilities (N, K) float32.
 
     >>> from dalib.data.preprocessing import Preprocessing
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
@@ -62,7 +62,7 @@ class PixelsToProbabilities(nn.Module):
 
 
 def ready_to_trace(model: nn.Module, preprocessing: Preprocessing) -> nn.Module:
-    """A copy of a classifier in evaluation mode, with plain memory and without padding that an exporter stumbles over.
+    """Returns a copy of a classifier in evaluation mode, with plain memory and with padding that exporters support.
 
     torch 2.14 loses the padding of a kernel when it translates to ONNX, and the padding of images is slow.
     """
@@ -75,7 +75,7 @@ def ready_to_trace(model: nn.Module, preprocessing: Preprocessing) -> nn.Module:
 
 
 def traced(predictor: nn.Module, preprocessing: Preprocessing) -> ExportedProgram:
-    """The program of a predictor, images -> logits, that takes any number of images of the stored size."""
+    """Traces a predictor, images -> logits, for any number of images of the stored size."""
     size = preprocessing.size
     # two of them: a batch of one would be taken for a constant
     images = torch.zeros(2, preprocessing.channels, size, size, dtype=torch.uint8)
@@ -89,12 +89,12 @@ def traced(predictor: nn.Module, preprocessing: Preprocessing) -> ExportedProgra
 
 
 def write_program(path: Path, program: ExportedProgram, description: ModelDescription) -> None:
-    """A ``.pt2`` file: ``torch.export.load(path).module()(images)`` predicts."""
+    """Writes a ``.pt2`` file: ``torch.export.load(path).module()(images)`` predicts."""
     torch.export.save(program, path, extra_files={KEY: json.dumps(content_of(description))})
 
 
 def read_program(path: Path, device: torch.device) -> OpenedModel:
-    """A file of :func:`write_program`. torch may unpickle parts of such a file: open those alone that you trust.
+    """Reads a file of :func:`write_program`. torch may unpickle parts of it: open only files that you trust.
 
     Raises:
         UserError: not such a file.
@@ -123,7 +123,7 @@ def read_program(path: Path, device: torch.device) -> OpenedModel:
 
 
 def write_onnx(path: Path, program: ExportedProgram, description: ModelDescription) -> None:
-    """An ``.onnx`` file with the input ``images`` and the output ``probabilities``.
+    """Writes an ``.onnx`` file with the input ``images`` and the output ``probabilities``.
 
     Raises:
         UserError: what torch needs for it is not installed.
@@ -141,10 +141,10 @@ def write_onnx(path: Path, program: ExportedProgram, description: ModelDescripti
 
 
 def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> OpenedModel:
-    """A file of :func:`write_onnx`, run by ONNX Runtime; torch builds no network.
+    """Reads a file of :func:`write_onnx`, run by ONNX Runtime; torch builds no network.
 
     Args:
-        device: where it runs.
+        device: device that it runs on.
         fall_back: to the CPU, where ONNX Runtime has no support of the GPU that was chosen.
 
     Raises:

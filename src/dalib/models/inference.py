@@ -1,4 +1,4 @@
-"""Forward passes of a frozen network, faster than the network's own: for features that are computed once."""
+"""Fast forward passes of a frozen network, for features that are computed once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 _CHUNKS = (2, 4)
 _TRIED = 16  # images that a choice is made on
+_TOLERANCE = 1e-3  # the largest difference to the plain network, as a share of the largest output
 _FEW_BATCHES = 16  # below that, choosing costs about as much as it saves
 
 
 @dataclass(frozen=True)
 class FastInference:
-    """Calls a network without gradients: images (N, C, H, W) -> what the network gives in evaluation mode."""
+    """Calls a network without gradients: images (N, C, H, W) -> the network's output in evaluation mode."""
 
     network: Callable[[Tensor], Tensor]
     chunk: int | None
@@ -44,10 +45,9 @@ def fast_inference(
     example_shape: Sequence[int],
     *,
     images: int | None = None,
-    tolerance: float = 1e-3,
     known: tuple[str, int | None] | None = None,
 ) -> FastInference:
-    """The fastest of some ways to call ``model`` in evaluation mode that agrees with the plain one.
+    """Returns the fastest way to call ``model`` in evaluation mode whose output agrees with the plain one.
 
     On a CPU, batch normalisation is folded into the convolutions before it, padding of TensorFlow's kind into their
     kernels, and convolution and activation are one call of oneDNN; a batch goes through in small parts, which stay in
@@ -58,8 +58,7 @@ def fast_inference(
         model: images -> a tensor (N, ...). It is copied, and not changed: what is learnt later is not seen.
         example_shape: (N, C, H, W) of the calls to come. Other N are taken as well, and other H and W by the plain
             network alone.
-        images: how many will go through in all; for a few batches nothing is tried. None for many.
-        tolerance: the largest difference allowed, as a share of the largest output.
+        images: number of images in all; for a few batches nothing is tried. None for many.
         known: variant and chunk of a choice that was made before, taken again if it still agrees. Two ways give numbers
             that differ in their last bits, and which is faster may change with what else the machine does: to get the
             same numbers again, keep the choice.
@@ -83,28 +82,27 @@ def fast_inference(
     few = images is not None and images < _FEW_BATCHES * batch and known is None
     if few or known == ("plain", None) or not _can_be_fused(plain):
         return alone
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=generator)
+    example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=torch.Generator().manual_seed(0))
     try:
         fused = _fused(plain, example[:1])
         expected = alone(example)
         chunks = (*(c for c in _CHUNKS if c < batch), None) if known is None else (known[1],)
         candidates = [FastInference(fused, chunk, "fused", 1.0) for chunk in chunks]
         seconds = [  # the comparison warms up
-            _seconds(one, example) if _agree(one(example), expected, tolerance) else float("inf") for one in candidates
+            _seconds(one, example) if _agree(one(example), expected) else float("inf") for one in candidates
         ]
     except Exception:  # a network that cannot be transformed can still be called
         return alone
-    best = min(range(len(candidates)), key=seconds.__getitem__)
-    speedup = _seconds(alone, example) / seconds[best]
+    quickest, best = min(zip(seconds, candidates, strict=True), key=lambda pair: pair[0])
+    speedup = _seconds(alone, example) / quickest
     if speedup <= 1 and known is None:
         return alone
     network = _OfOneSize(fused, plain, (example_shape[2], example_shape[3]))
-    return FastInference(network, candidates[best].chunk, "fused", speedup)
+    return FastInference(network, best.chunk, "fused", speedup)
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in evaluation mode with batch normalisation and SAME padding folded into the convolutions.
+    """Returns a copy in evaluation mode with batch normalisation and SAME padding folded into the convolutions.
 
     Args:
         model: float, on the device of ``example``; is not changed.
@@ -135,7 +133,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def with_static_padding(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in evaluation mode for images of one size, with SAME padding folded into the convolutions' kernels.
+    """Returns a copy in evaluation mode for images of one size, with SAME padding folded into the kernels.
 
     Args:
         model: float, on the device of ``example``; is not changed.
@@ -152,7 +150,7 @@ _NOTHING = nn.Identity()
 
 
 class _OfOneSize:
-    """The fused network for the size that it was made for, and the plain one for others."""
+    """The fused network for the size that it was made for, and the plain one for other sizes."""
 
     def __init__(self, fused: nn.Module, plain: nn.Module, size: tuple[int, int]) -> None:
         self.fused, self.plain, self.size = fused, plain, size
@@ -224,7 +222,7 @@ def _fused(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _make_padding_static(convolution: nn.Conv2d, height: int, width: int) -> None:
-    """Pad a convolution of TensorFlow's kind evenly, for one size of image.
+    """Pads a convolution of TensorFlow's kind evenly, for one size of image.
 
     Where one more pixel is needed at the bottom and right, the kernel gets zeros at its top and left instead: a copy
     of the maps with a border costs more.
@@ -250,7 +248,7 @@ def _places(model: nn.Module) -> dict[nn.Module, tuple[nn.Module, str]]:
 
 
 def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
-    """Those whose weight is used as it is; the names are those of torch and timm."""
+    """Returns the convolutions whose weight is used unchanged, by the names of torch and timm."""
     return [
         module
         for module in model.modules()
@@ -263,7 +261,7 @@ def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
 
 
 def _input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Conv2d, Sequence[int]]:
-    """Of the convolutions that are called once, in the order of the calls."""
+    """Returns the input shapes of convolutions that are called once, in the order of the calls."""
     shapes: dict[nn.Conv2d, list[Sequence[int]]] = {}
 
     def note(module: nn.Module, args: Any) -> None:
@@ -275,7 +273,7 @@ def _input_shapes(model: nn.Module, example: Tensor) -> dict[nn.Conv2d, Sequence
 
 
 def _followed_by(model: nn.Module, example: Tensor, kinds: Any) -> list[tuple[nn.Conv2d, Any]]:
-    """Pairs of a convolution and the module of these kinds that was given its output, each called once."""
+    """Returns pairs of a convolution and the module of these kinds that gets its output, each called once."""
     made_by: dict[int, nn.Module] = {}
     kept: list[Tensor] = []  # an id is unique only as long as its tensor lives
     pairs: list[tuple[nn.Conv2d, nn.Module]] = []
@@ -318,16 +316,16 @@ def _run(model: nn.Module, example: Tensor, handles: list[Any]) -> None:
             handle.remove()
 
 
-def _agree(output: Tensor, expected: Tensor, tolerance: float) -> bool:
+def _agree(output: Tensor, expected: Tensor) -> bool:
     if output.shape != expected.shape or not bool(output.isfinite().all()):
         return False
-    return bool((output - expected).abs().max() <= tolerance * expected.abs().max())
+    return bool((output - expected).abs().max() <= _TOLERANCE * expected.abs().max())
 
 
-def _seconds(call: Callable[[Tensor], Tensor], example: Tensor, times: int = 2) -> float:
-    """The quickest of some calls: other processes make single ones slower, never quicker."""
+def _seconds(call: Callable[[Tensor], Tensor], example: Tensor) -> float:
+    """Measures the fastest of some calls: other processes make single calls slower, never faster."""
     found = []
-    for _ in range(times):
+    for _ in range(2):
         start = time.perf_counter()
         call(example)
         found.append(time.perf_counter() - start)

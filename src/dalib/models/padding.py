@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 
 class Conv2dSame(nn.Conv2d):
-    """A convolution with padding of TensorFlow's kind, equal to timm's of that name and quicker, forward above all.
+    """A convolution with padding of TensorFlow's kind, equal to timm's of that name and faster, mostly in the forward
+    pass.
 
     Where one more pixel is needed at the bottom and right than at the top and left, the kernel gets zeros at its top
     and left and the padding is even: a copy of the maps with a border costs many times more.
@@ -31,7 +32,7 @@ class Conv2dSame(nn.Conv2d):
 
 
 def with_quick_padding(network: nn.Module) -> nn.Module:
-    """The same network, in place, with :class:`Conv2dSame` where it has timm's."""
+    """Replaces timm's convolutions of that name by :class:`Conv2dSame`, in place; returns the network."""
     for module in network.modules():
         if type(module).__name__ == "Conv2dSame":
             module.__class__ = Conv2dSame

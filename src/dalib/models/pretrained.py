@@ -1,4 +1,4 @@
-"""Backbones of timm, by name: features (N, D), the preprocessing that belongs to them, and frozen stages."""
+"""Backbones of timm by name: features (N, D), their preprocessing, and frozen stages."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PretrainedSettings:
-    """How the images were prepared that timm's weights of a name were trained with."""
+    """The preprocessing of the images that timm's weights of a name were trained with."""
 
     input_size: int
     """Height and width; the smaller where they differ."""
     mean: tuple[float, ...]
-    """Of each channel, for values in [0, 1]; so is ``std``."""
+    """Mean of each channel, for values in [0, 1]; ``std`` likewise."""
     std: tuple[float, ...]
     interpolation: str
 
 
 def pretrained_settings(name: str) -> PretrainedSettings:
-    """What timm says of a network, without building it.
+    """Returns timm's settings of a network, without building it.
 
     Raises:
         ValueError: a name that timm does not know; the closest ones are named.
@@ -54,8 +54,8 @@ class PretrainedBackbone(nn.Module):
     """A network of timm without its classifier: (N, channels, H, W) -> (N, D), with random weights.
 
     Args:
-        name: what ``timm.create_model`` takes, such as ``'resnet50'``.
-        channels: of the images.
+        name: a name of ``timm.create_model``, such as ``'resnet50'``.
+        channels: channels of the images.
         size: H and W of the images, where they are not those of ``.input_size``; vision transformers are then built
             for this size, which changes the shape of their position embedding.
         checkpointing: compute activations twice, to keep fewer of them: slower, in less memory, with the same
@@ -110,7 +110,7 @@ class PretrainedBackbone(nn.Module):
         return features
 
     def stages(self) -> list[list[str]]:
-        """Names of the parameters of ``.network``, from the stem to the last layers.
+        """Returns the names of the parameters of ``.network``, from the stem to the last layers.
 
         Stage 0 is the stem; then come the stages of a convolutional network, or the blocks of a transformer.
         Source: timm's ``group_matcher``.
@@ -122,7 +122,7 @@ class PretrainedBackbone(nn.Module):
         return found
 
     def freeze_stages(self, count: int | Literal["all"]) -> None:
-        """Let the first ``count`` stages learn nothing: 0 none, 1 the stem, 2 the stem and the first stage, ...
+        """Freezes the first ``count`` stages: 0 none, 1 the stem, 2 the stem and the first stage, ...
 
         Their parameters get no gradient, and their batch normalisation stays in evaluation mode, whatever
         :meth:`train` is called with. What was frozen before and is not any more learns again.
@@ -142,7 +142,7 @@ class PretrainedBackbone(nn.Module):
         self._find_resting()
 
     def rest_norms(self, resting: bool = True) -> None:
-        """Keep all batch normalisation in evaluation mode, whatever :meth:`train` is called with; or only frozen ones.
+        """Keeps all batch normalisation in evaluation mode, whatever :meth:`train` is called with; or only frozen ones.
 
         Features then depend on each image alone, not on its batch, and a head that was trained on them starts from what
         it knows. Scale and shift go on learning where their stage does.
@@ -151,7 +151,7 @@ class PretrainedBackbone(nn.Module):
         self._find_resting()
 
     def _find_resting(self) -> None:
-        """The normalisation that :meth:`train` leaves in evaluation mode."""
+        """Finds the normalisation layers that :meth:`train` leaves in evaluation mode."""
         frozen_tensors = {name for name, stage in self._stage_of.items() if stage < self.frozen_stages}
         self._resting = [
             name
@@ -164,7 +164,7 @@ class PretrainedBackbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PretrainedBackbone:
-        """As of any module; frozen stages and resting normalisations stay in evaluation mode."""
+        """Sets training mode as for any module; frozen stages and resting normalisations stay in evaluation mode."""
         super().train(mode)
         for name in self._resting:
             self.network.get_submodule(name).eval()
@@ -172,7 +172,7 @@ class PretrainedBackbone(nn.Module):
 
     @property
     def _stage_of(self) -> dict[str, int]:
-        """Parameter or buffer -> stage."""
+        """The stage of each parameter and buffer."""
         from timm.models._manipulate import group_with_matcher
 
         network: Any = self.network
@@ -182,7 +182,7 @@ class PretrainedBackbone(nn.Module):
 
     @torch.no_grad()
     def _width(self, channels: int, height: int, width: int) -> int:
-        """D. The attribute ``num_features`` of timm's networks is another for some, such as mobilenetv3."""
+        """Returns D. The attribute ``num_features`` of timm's networks differs for some, such as mobilenetv3."""
         self.network.eval()
         try:
             output = self.network(torch.zeros(1, channels, height, width))
@@ -204,7 +204,9 @@ class PretrainedBackbone(nn.Module):
         self.count_once()
 
     def count_once(self) -> None:
-        """Keep what is recomputed for checkpoints out of the running statistics; again where layers were exchanged."""
+        """Excludes recomputation for checkpoints from the running statistics; call it again after layers were
+        exchanged.
+        """
         # bound methods, because a deep copy then calls those of the copy
         for module in _norms(self.network):
             module.register_forward_pre_hook(self._before_norm)
@@ -223,7 +225,7 @@ class PretrainedBackbone(nn.Module):
 
 
 def _timm() -> Any:
-    """Imported where it is used, because it takes a second; much of it has no types."""
+    """Imports timm on use, because it takes a second; much of it has no types."""
     return importlib.import_module("timm")
 
 

@@ -1,4 +1,4 @@
-"""A model on disk: config.json beside model.safetensors. Nothing in it is ever unpickled."""
+"""A saved model: config.json beside model.safetensors. Nothing in it is ever unpickled."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-MOST = 2**16
-"""No size, width or count of a network's is larger."""
+MAX_NUMBER = 2**16
+"""Bound of the sizes, widths and counts of a network."""
 
-_LEAST = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
+_MIN_NUMBERS = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """All that is needed to build the network again and to feed it."""
+    """All that is needed to build the network and to prepare its input."""
 
     architecture: dict[str, Any]
-    """What :func:`dalib.run.recipe.make_classifier` takes, beside the number of classes."""
+    """Arguments of :func:`dalib.run.recipe.make_classifier`, beside the number of classes."""
     classes: tuple[str, ...]
     preprocessing: Preprocessing
 
 
 def save_model(folder: Path, model: nn.Module, description: ModelDescription) -> None:
-    """Write ``folder`` whole or not at all; replaces one that is there."""
+    """Writes ``folder`` whole or not at all; replaces an existing one."""
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -51,7 +51,7 @@ def save_model(folder: Path, model: nn.Module, description: ModelDescription) ->
 
 
 def content_of(description: ModelDescription) -> dict[str, Any]:
-    """What goes into config.json, and into any other file that a model is exported to."""
+    """Returns the content of config.json, and of the description in any exported file."""
     return {
         "format": FORMAT,
         "dalib": __version__,
@@ -65,7 +65,7 @@ def content_of(description: ModelDescription) -> dict[str, Any]:
 
 
 def load_description(folder: Path) -> ModelDescription:
-    """What config.json says.
+    """Reads the description in config.json.
 
     Raises:
         UserError: no such file, not ours, of a newer format, or with values that do not fit.
@@ -75,7 +75,7 @@ def load_description(folder: Path) -> ModelDescription:
 
 
 def description_of(content: Any, path: Path) -> ModelDescription:
-    """:func:`content_of`, read back; ``path`` is where it stood.
+    """Parses the result of :func:`content_of`; ``path`` names its file in errors.
 
     Raises:
         UserError: not ours, of a newer format, or with values that do not fit.
@@ -89,8 +89,10 @@ def description_of(content: Any, path: Path) -> ModelDescription:
         _check_architecture(architecture)
         for name in ("size", "channels", "crop"):
             value = preprocessing.get(name)
-            if value is not None and not (isinstance(value, int) and 1 <= value <= MOST):
-                raise ValueError(f"preprocessing: {name}: expected a whole number from 1 to {MOST}, got {value!r}")
+            if value is not None and not (isinstance(value, int) and 1 <= value <= MAX_NUMBER):
+                raise ValueError(
+                    f"preprocessing: {name}: expected a whole number from 1 to {MAX_NUMBER}, got {value!r}"
+                )
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise TypeError(f"classes: expected a list of names, got {classes!r}")
         for name in ("mean", "std"):
@@ -108,20 +110,20 @@ def description_of(content: Any, path: Path) -> ModelDescription:
 
 
 def _check_architecture(architecture: object) -> None:
-    """Refuse what no network has, before one is made: numbers alone would take all memory that there is."""
+    """Raises an error for impossible architectures before one is built: sizes alone could take all memory."""
     if not isinstance(architecture, dict) or not isinstance(architecture.get("backbone"), str):
         raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
     for name, value in architecture.items():
-        least = _LEAST.get(name, 0)
+        least = _MIN_NUMBERS.get(name, 0)
         number = isinstance(value, (int, float) if name == "dropout" else int)
-        number = number and not (isinstance(value, bool) and name in _LEAST)
+        number = number and not (isinstance(value, bool) and name in _MIN_NUMBERS)
         absent = value is None and name not in ("channels", "size")
-        if not (name == "backbone" or absent or (number and least <= value <= MOST)):
-            raise ValueError(f"architecture: {name}: expected a number from {least} to {MOST}, got {value!r}")
+        if not (name == "backbone" or absent or (number and least <= value <= MAX_NUMBER)):
+            raise ValueError(f"architecture: {name}: expected a number from {least} to {MAX_NUMBER}, got {value!r}")
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of model.safetensors.
+    """Reads the tensors of model.safetensors.
 
     Raises:
         UserError: no such file, or a damaged one.

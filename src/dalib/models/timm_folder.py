@@ -1,4 +1,4 @@
-"""A trained network of timm's as a folder like those on Hugging Face's hub, which timm alone opens.
+"""A trained timm network as a folder like those on Hugging Face's hub, which timm alone can open.
 
 ::
 
@@ -48,10 +48,10 @@ _NORM = ("running_mean", "running_var", "weight", "bias")  # in the order that F
 def write_timm_folder(
     folder: Path, model: ImageClassifier, predictor: nn.Module, description: ModelDescription
 ) -> None:
-    """Write the files into ``folder``, which is there.
+    """Writes the files into an existing ``folder``.
 
     Args:
-        predictor: what predicts: the model, or its mean over views.
+        predictor: selected model, or its mean over views.
 
     Raises:
         ValueError: a backbone that is not timm's, or preprocessing that timm has no words for.
@@ -102,13 +102,13 @@ def write_timm_folder(
 
 
 def is_timm_folder(folder: Path) -> bool:
-    """Whether a model's folder is of this kind; of another, config.json says so when it is read."""
+    """Returns whether a model's folder is of this kind; errors about other folders come with reading config.json."""
     content = read_json(folder / "config.json")
     return isinstance(content, dict) and "pretrained_cfg" in content
 
 
 def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
-    """The model of such a folder, by timm and torch as its README.md does it.
+    """Reads the model of such a folder with timm and torch, like its README.md.
 
     Raises:
         UserError: files that are missing, damaged, or do not fit each other.
@@ -134,7 +134,7 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
 
 
 def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) -> Tensor:
-    """(N, C, H, W) normalised -> (N, K): what the program in README.md spells out."""
+    """Computes (N, C, H, W) normalised -> (N, K), like the program in README.md."""
     if "warps" in head:
         rest = {name: each for name, each in head.items() if name != "warps"}
         views = [
@@ -162,7 +162,7 @@ def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) 
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:
-    """The same, if timm will build a network of its own with it, and neither fetch nor open a file for it."""
+    """Returns the same, if timm will build its own network from it, and neither fetch nor open a file for it."""
     timm = importlib.import_module("timm")
     name, arguments = config["architecture"], config["model_args"]
     if not (isinstance(name, str) and timm.is_model(name) and ":" not in name):
@@ -182,7 +182,7 @@ def _created(config: dict[str, Any]) -> nn.Module:
 
 
 def _arguments(name: str, preprocessing: Preprocessing) -> dict[str, int]:
-    """What timm needs to build the network for images of this shape."""
+    """Returns timm's arguments to build the network for images of this shape."""
     timm = importlib.import_module("timm")
     size = preprocessing.input_size
     try:
@@ -193,7 +193,7 @@ def _arguments(name: str, preprocessing: Preprocessing) -> dict[str, int]:
 
 
 def _is_linear_in_timm(model: ImageClassifier, arguments: dict[str, int], classifier: Any) -> bool:
-    """Whether timm's network ends, after the features that it gives without a classifier, in a layer like our head."""
+    """Returns whether timm's network ends, after its features without a classifier, in a layer like our head."""
     if not isinstance(classifier, str) or not isinstance(model.backbone, PretrainedBackbone):
         return False
     whole = _created({"architecture": model.backbone.name, "num_classes": model.num_classes, "model_args": arguments})
@@ -248,13 +248,14 @@ if image.mode.startswith("I"):  # whole numbers beyond 8 bits: {0} is black, {1}
 """
 
 
-def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
+def _preprocessing_program(preprocessing: Preprocessing) -> str:
+    """Returns the part of the README's program that reads a photograph as ``x``."""
     size, first = preprocessing.size, (preprocessing.size - preprocessing.input_size) // 2
     resampling = f"Image.Resampling.{preprocessing.interpolation.upper()}"
     scaled = f"ImageOps.fit(image, ({size}, {size}), {resampling})"
     if preprocessing.fit == "stretch":
         scaled = f"image.resize(({size}, {size}), {resampling})"
-    program = _PROGRAM.format(
+    return _PROGRAM.format(
         before_upright=_NOT_IN_COLOURS if preprocessing.range not in (None, FULL) else "",
         in_eight_bits=_NOT_IN_EIGHT_BITS
         if preprocessing.range is None
@@ -268,6 +269,10 @@ def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Prep
         mean=list(preprocessing.mean or ()),
         std=list(preprocessing.std or ()),
     )
+
+
+def _classifying_program(head: dict[str, Tensor]) -> str:
+    """Returns the part of the README's program that classifies ``x``."""
     lines = ["", "", "def classify(x):", "    y = network(x)"]
     if head:
         lines[:0] = ['head = load_file(folder / "head.safetensors")']
@@ -298,7 +303,11 @@ def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Prep
         f"    probabilities = {mean if 'warps' in head else 'classify(x)[0]'}",
         'print(json.dumps(dict(zip(config["label_names"], probabilities.tolist()))))',
     ]
-    program += "\n".join(lines)
+    return "\n".join(lines)
+
+
+def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
+    program = _preprocessing_program(preprocessing) + _classifying_program(head)
     if not head:
         program = program.replace("from torch.nn import functional as F\n", "")
     what = "the whole classifier" if not head else "the backbone; head.safetensors holds what follows it"

@@ -1,4 +1,4 @@
-"""Weights of backbones from files: safetensors, or torch's own format without ever running what is pickled in it."""
+"""Weights of backbones from files: safetensors, or torch's own format without running pickled code."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _DTYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
 )
-_NAMED = 3  # keys in a message
+_MAX_LISTED_KEYS = 3  # keys in a message
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What :func:`load_weights` did."""
+    """The result of :func:`load_weights`."""
 
     path: Path
     order: Literal["name", "position"]
     tensors: int
-    """How many of the module's were replaced."""
+    """Number of the module's tensors that were replaced."""
     dropped: tuple[str, ...]
     """Keys of the file that were left out: its classifier, and what lies beside the backbone."""
 
 
 def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "position"] = "name") -> LoadedWeights:
-    """Replace all weights of a headless network by those of a file.
+    """Replaces all weights of a headless network by those of a file.
 
     Args:
         module: a network without classifier, such as :class:`PretrainedBackbone`.
@@ -93,7 +93,7 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
 
 
 def locate_weights(argument: str | Path) -> Path:
-    """The file that a weights argument means: a path, or ``package:NAME``, the only weights file of a Python package.
+    """Returns the file of a weights argument: a path, or ``package:NAME``, the only weights file of a Python package.
 
     The package is found and not imported: none of its code runs.
 
@@ -130,7 +130,7 @@ def locate_weights(argument: str | Path) -> Path:
 
 
 def weights_message(name: str) -> str:
-    """How to get weights for a network of timm's, for people: nothing is fetched without being asked for."""
+    """Describes how to get weights for a network of timm's; nothing is fetched without being asked for."""
     ways = [
         "on a machine with internet access: "
         f"python -c \"import timm, safetensors.torch as s; m = timm.create_model('{name}', pretrained=True); "
@@ -190,7 +190,7 @@ def _torch_file(file: Path) -> object:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds numbers as networks do: neither sparse, nor quantized, nor without memory."""
+    """Returns whether a tensor holds ordinary numbers: neither sparse, nor quantized, nor without memory."""
     dense = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
     return dense and tensor.dtype in _DTYPES
 
@@ -306,5 +306,5 @@ def _remedy(module: nn.Module, state: dict[str, Tensor], file: Path) -> str:
 
 
 def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_LISTED_KEYS
+    return ", ".join(names[:_MAX_LISTED_KEYS]) + (f" and {more} more" if more > 0 else "")

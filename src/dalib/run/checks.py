@@ -14,9 +14,10 @@ from statistics import median
 from typing import TYPE_CHECKING, cast
 
 import torch
+from rich.filesize import decimal
 
 from dalib._version import __version__
-from dalib.core.console import CountedProgress, clock, say, say_unreadable, size_of
+from dalib.core.console import CountedProgress, clock, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
@@ -289,10 +290,10 @@ def _describe_both(found: Survey) -> None:
             "such images says nothing"
         )
     if found.row_bytes:
-        free = "" if found.free_disk is None else f", {size_of(found.free_disk)} free"
-        memory = "" if found.free_memory is None else f", {size_of(found.free_memory)} free"
+        free = "" if found.free_disk is None else f", {decimal(found.free_disk)} free"
+        memory = "" if found.free_memory is None else f", {decimal(found.free_memory)} free"
         say(
-            f"decoded, the images take {size_of(found.row_bytes)}: on the disk in {found.cache_folder}{free} "
+            f"decoded, the images take {decimal(found.row_bytes)}: on the disk in {found.cache_folder}{free} "
             f"(--cache disk), in memory{memory} (--cache ram), or nowhere (--cache off)"
         )
 

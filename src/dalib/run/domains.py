@@ -12,7 +12,7 @@ from torch import Tensor
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
-from dalib.data.depth import in_words, likely_range, range_of, ranges_of
+from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.listing import Listing
 from dalib.data.named import NAMED
@@ -241,7 +241,7 @@ def decide_ranges(
         decided = ranges_of(domains[0][1], domains[1][1])
     for (what, found, count), black_white in zip(domains, decided, strict=True):
         if found and black_white is not None:
-            say(f"{what}: {in_words(found, count, black_white)} (--data.range)")
+            say(f"{what}: {describe_range(found, count, black_white)} (--data.range)")
     return decided
 
 

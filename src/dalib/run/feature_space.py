@@ -150,8 +150,7 @@ class FeatureSpace:
                 device=self.device,
                 seed=SEED,
                 batch=self.batch,
-                into=into,
-                start=start,
+                begun=(into, start),
                 on_batch=done,
             )
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from dalib.core.errors import UserError
 from dalib.core.files import expanded
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
-from dalib.data.depth import beyond, beyond_in_words
+from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.sources import picture_of
 from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
@@ -105,8 +105,8 @@ class Predictor:
 
 
 def _warn_beyond(path: Path, black_white: Range | None) -> None:
-    if black_white is not None and (clipped := beyond(whole_numbers([path], threads=1), black_white)):
-        warnings.warn(beyond_in_words(clipped, black_white), stacklevel=5)
+    if black_white is not None and (clipped := outside_range(whole_numbers([path], threads=1), black_white)):
+        warnings.warn(describe_outside_range(clipped, black_white), stacklevel=5)
 
 
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:

@@ -29,7 +29,7 @@ from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
 from dalib.data.decoding import decode, whole_numbers
-from dalib.data.depth import WholeNumbers, beyond, beyond_in_words
+from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.records.folder import RunFolder
@@ -143,7 +143,11 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
         part.end()
     black_white = opened.description.preprocessing.range
     if progress.beyond and black_white is not None:
-        say(beyond_in_words([WholeNumbers(*each) for each in progress.examples_beyond], black_white, progress.beyond))
+        say(
+            describe_outside_range(
+                [WholeNumbers(*each) for each in progress.examples_beyond], black_white, progress.beyond
+            )
+        )
     told = [*(Unreadable(*each) for each in progress.examples), *source.unreadable]
     if not progress.rows:
         part.remove()
@@ -194,7 +198,7 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
         paths = [Path(name) for name in names]
         rows, positions, failed = decode(paths, preprocessing)
         black_white = preprocessing.range
-        clipped = () if black_white is None else beyond(whole_numbers(paths), black_white)
+        clipped = () if black_white is None else outside_range(whole_numbers(paths), black_white)
         return rows, [names[position] for position in positions.tolist()], failed, clipped
 
     return _Source(every, read, unreadable)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, csv_text, expanded, quoted, read_json, read_texts, write_json, write_text
-from dalib.data.folders import told
+from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
@@ -123,7 +123,7 @@ def _left_out(run: RunFolder) -> list[str]:
         found = [Unreadable(str(each["path"]), str(each["reason"])) for each in every or ()]
     except (TypeError, KeyError):
         raise UserError(f"{run.left_out}: expected a list of paths and reasons under target; it is damaged") from None
-    line = told(str(read_json(run.summary)["target"]), found)
+    line = describe_unused(str(read_json(run.summary)["target"]), found)
     return [line] if line else []
 
 

@@ -54,7 +54,7 @@ from dalib.data.depth import LIMIT
 from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImages, UnlabelledImages
-from dalib.data.stream import TwoDomainStream
+from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine import schedule
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.evaluate import Evaluator
@@ -649,14 +649,9 @@ def make_training(
         source.images,
         source.labels,
         target.images,
-        source_view=views.source,
-        target_views=views.of_target(method.target_views),
-        target_common=views.common,
-        batch=config.batch // world.size,
+        views=DomainViews(views.source, views.of_target(method.target_views), views.common),
+        sampling=Sampling(config.batch // world.size, config.seed, world.rank, world.size),
         device=device,
-        seed=config.seed,
-        rank=world.rank,
-        world=world.size,
         channels_last=True,
     )
     return Training(

@@ -17,7 +17,7 @@ from dalib.core.console import CountedProgress, clock, one_line, say, say_unread
 from dalib.core.errors import ToldElsewhereError, UserError
 from dalib.core.files import locked, put_in_place, quoted, write_json, write_text
 from dalib.data.named import default_evaluation
-from dalib.data.overlap import doubts_about_files, require_apart
+from dalib.data.overlap import overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.records.folder import RunFolder
 from dalib.report.sheets import write_view_sheet
@@ -134,7 +134,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     _require_same_images(world, domains)
     preprocessing = replace(setup.preprocessing, range=domains.range)
     if world.first:
-        for sentence in _doubts_about_files(domains):
+        for sentence in _warnings(domains):
             say(sentence)
     classes = domains.train.classes
     if setup.start is not None:
@@ -163,10 +163,10 @@ def _require_same_images(world: World, domains: Domains) -> None:
         raise UserError(message) if world.first else ToldElsewhereError(message)
 
 
-def _doubts_about_files(domains: Domains) -> tuple[str, ...]:
+def _warnings(domains: Domains) -> tuple[str, ...]:
     parts = (domains.train, domains.validation)
     names = [name for part in parts for name in part.names]
-    return doubts_about_files(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
+    return overlap_warnings(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
 
 
 def _labelled_set(
