@@ -14,11 +14,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-QUICK = (
-    "--source images/source --target images/target --steps 4 --batch 4 --device cpu --data.size 16 --data.channels 1 "
-    "--data.validation_share 0.3 --every.log 2 --every.evaluate 2 --every.checkpoint 4"
-).split()
-RUNS = {
+QUICK = [
+    "--source",
+    "images/source",
+    "--target",
+    "images/target",
+    "--steps",
+    "4",
+    "--batch",
+    "4",
+    "--device",
+    "cpu",
+    "--data.size",
+    "16",
+    "--data.channels",
+    "1",
+    "--data.validation_share",
+    "0.3",
+    "--every.log",
+    "2",
+    "--every.evaluate",
+    "2",
+    "--every.checkpoint",
+    "4",
+]
+RUNS: dict[str, list[str]] = {
     "both": [],
     "source-only": ["--method", "source-only"],
     "labelled": ["--data.validation_share", "0.5", "--select", "last", "--keep", "adapted"],
