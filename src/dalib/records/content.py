@@ -166,7 +166,10 @@ def _decoded_fields(kind: Any, content: Any, where: str) -> Any:
             values[each.name] = decoded(hints[each.name], content[key], _at(where, key))
         elif each.default is MISSING and each.default_factory is MISSING:
             raise UnexpectedError(f"expected {_at(where, key)}, which is missing")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:  # of a record that checks more than kinds
+        raise UnexpectedError(f"{where}: {error}" if where else str(error)) from None
 
 
 def _decoded_optional(kinds: tuple[Any, ...], content: Any, where: str) -> Any:

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.judge.evidence import Evidence
+    from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.run.config import TrainConfig
     from dalib.run.track import Tracker
 
@@ -263,16 +264,16 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
         say(run.selection().sentence)
     if domains.held_out is not None:
         judge_held_out(run, str(config.target_labels), domains.held_out)
-    measured = {}
+    measured: Mapping[str, MeasuredModel] = {}
     if evaluated is not None and labelled is not None:
         result = measure(run, evaluated, labelled, device, asked=config.evaluate is not None)
-        measured = result["models"]
+        measured = result.models
         _decide_if_asked(run, config, result)
     report(run)
     tracking.end(_outcome(summary, judgement, measured))
 
 
-def _decide_if_asked(run: RunFolder, config: TrainConfig, result: dict[str, Any]) -> None:
+def _decide_if_asked(run: RunFolder, config: TrainConfig, result: Evaluation) -> None:
     """Let a measurement that the user asked for decide the selection; say that one by default does not.
 
     What a named target is measured on by default are a benchmark's labels, which a user has not: which model the run
@@ -285,7 +286,7 @@ def _decide_if_asked(run: RunFolder, config: TrainConfig, result: dict[str, Any]
     if measured is not None and measured.better not in (None, selection.model):
         say(
             f"On these labels the {measured.better} model is better. They were not asked for and select no model; "
-            f"dalib eval {quoted(run.root)} --data {quoted(result['data'])} or "
+            f"dalib eval {quoted(run.root)} --data {quoted(result.data)} or "
             f"dalib keep {quoted(run.root)} {measured.better} does"
         )
 
@@ -315,7 +316,9 @@ def _tracked(
     )
 
 
-def _outcome(summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, Any]) -> Outcome:
+def _outcome(
+    summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, MeasuredModel]
+) -> Outcome:
     """What trackers are told of a run that has ended."""
     # none where the source has too few validation images
     estimates = {name: model.get("estimate", {}).get("value") for name, model in judgement["models"].items()}
@@ -323,7 +326,7 @@ def _outcome(summary: Mapping[str, Any], judgement: Mapping[str, Any], measured:
         "status": summary["status"],
         **{name: judgement[name] for name in ("shipped", "outcome", "headline")},
         **{f"estimate/{name}": value for name, value in estimates.items() if value is not None},
-        **{f"accuracy/{name}": model["accuracy"] for name, model in measured.items()},
+        **{f"accuracy/{name}": model.accuracy for name, model in measured.items()},
     }
 
 
