@@ -87,7 +87,7 @@ def test_a_run_that_is_not_judged_is_told(tmp_path, capsys):
 
 def measured(root, data, *, count=100, asked=None, **accuracies):
     """Write what `dalib eval --data` leaves."""
-    models = {name.replace("_", "-"): {"accuracy": value} for name, value in accuracies.items()}
+    models = {name.replace("_", "-"): {"accuracy": value, "interval": [0, 1]} for name, value in accuracies.items()}
     result = {"data": data, "count": count, "when": "2026", "models": models}
     (root / "evaluations").mkdir(exist_ok=True)
     content = result if asked is None else result | {"asked": asked}
@@ -166,9 +166,12 @@ def test_a_model_that_labels_selected_has_not_failed_whatever_was_judged_without
     assert order_of(capsys.readouterr().out) == ["hurt", "fair"]
 
 
-@pytest.mark.parametrize("damage", ["predictions.safetensors", "judgement.json"])
-def test_a_damaged_run_is_told(tmp_path, capsys, damage):
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [("predictions.safetensors", "do not fit each other"), ("judgement.json", "expected shipped, which is missing")],
+)
+def test_a_damaged_run_is_told(tmp_path, capsys, damage, told):
     runs = [write_run(tmp_path / name, [0] * 4, 0.9) for name in ("one", "two")]
     (tmp_path / "two" / damage).write_text("{}")
     assert run(["compare", *runs]) == 2
-    assert "do not fit each other" in capsys.readouterr().err
+    assert told in capsys.readouterr().err

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dalib.records.folder import Measurement, Selection
+from dalib.records.selection import Measurement, Selection
 from dalib.report.verdict import Verdict, judged, sampled, verdict_of
 
 DONE = {"status": "done", "method": "self-ensemble", "changed": 0.25, "counts": {"target": 1200}}

@@ -13,7 +13,8 @@ from dalib.core.errors import UserError
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import Measurement, RunFolder, Selection
+from dalib.records.folder import RunFolder
+from dalib.records.selection import Measurement, Selection
 from dalib.run import select as selecting
 from dalib.run.load import chosen_model, load
 from dalib.run.recipe import make_classifier

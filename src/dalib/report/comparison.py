@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.report.figures import counted, interval, number, percent, short
 
 if TYPE_CHECKING:
-    from dalib.records.folder import Selection
+    from dalib.records.selection import Selection
 
 ORDER = ("source-only", "student", "adapted")  # of models, wherever one stands beside the other
 MOST_CLASSES = 12  # of which estimates are shown at once

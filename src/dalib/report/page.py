@@ -39,7 +39,8 @@ from dalib.report.verdict import probability_of, verdict_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dalib.records.folder import RunFolder, Selection
+    from dalib.records.folder import RunFolder
+    from dalib.records.selection import Selection
 
 MOST_MATRIX_CLASSES = 20  # more classes: the most confused pairs instead of a matrix
 MOST_PAIRS = 10

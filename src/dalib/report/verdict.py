@@ -21,7 +21,7 @@ from dalib.report.figures import (
 )
 
 if TYPE_CHECKING:
-    from dalib.records.folder import Selection
+    from dalib.records.selection import Selection
 
 SIGNIFICANT = 0.05  # a smaller p value is called a clear difference
 

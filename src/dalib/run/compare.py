@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,12 +13,18 @@ from safetensors.torch import load_file
 
 from dalib.core.console import one_line, output, say
 from dalib.core.errors import UserError
-from dalib.core.files import read_json, read_texts
+from dalib.core.files import read_texts
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.scores import as_probabilities, ensemble_agreement
 from dalib.judge.selection import ranked
-from dalib.records.folder import RunFolder, images
+from dalib.records.estimate import Estimate
+from dalib.records.evaluation import Evaluation
+from dalib.records.folder import RunFolder
+from dalib.records.judgement import JudgedModel, Judgement
+from dalib.records.labelled import Labelled
+from dalib.records.selection import images
+from dalib.records.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,23 +137,23 @@ def _common(compared: Sequence[Compared]) -> LabelledSet | None:
 
 
 def _compared(run: RunFolder) -> Compared:
-    judgement: dict[str, Any] = read_json(run.judgement)
+    judgement = Judgement.read(run.judgement)
     try:
         selection = run.selection()
-        shipped = str(judgement["shipped"])
+        shipped = judgement.shipped
         # of a run without a record of its selection the judgement tells it too
         selected: str = selection.model if run.selected.is_file() else shipped
         tensors = load_file(run.predictions)
         models = {
-            name: _model_of(judgement["models"][name], tensors[f"target/{name}"], name)
+            name: _model_of(judgement.models[name], tensors[f"target/{name}"], name)
             for name in sorted(NAMES, key=lambda name: name != selected)
-            if name == selected or (name in judgement["models"] and f"target/{name}" in tensors)
+            if name == selected or (name in judgement.models and f"target/{name}" in tensors)
         }
         target = models[selected].target
         if len(target) != len(names := read_texts(run.images, "target")):
             raise ValueError(f"predictions of {len(target)} images of {len(names)}")
         by_labels = selection.by == "measurement"
-        outcome, accuracies = str(judgement["outcome"]), _accuracies(run)
+        outcome, accuracies = judgement.outcome, _accuracies(run)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
         if isinstance(error, UserError):
             raise
@@ -158,35 +164,32 @@ def _compared(run: RunFolder) -> Compared:
     return Compared(str(run.root), selected, by_labels, models, outcome, accuracies)
 
 
-def _model_of(judged: dict[str, Any], target: Tensor, name: str) -> ComparedModel:
+def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
     as_probabilities(target, f"target/{name}")
-    estimate = judged.get("estimate") or {}
-    words = "-" if estimate.get("value") is None else f"{estimate['value']:.1%}"
-    if estimate and not estimate.get("reliable", True):
+    estimate = judged.estimate or Estimate()
+    words = "-" if estimate.value is None else f"{estimate.value:.1%}"
+    if not estimate.reliable:
         words += " ?"
-    scores = {str(key): float(value) for key, value in judged["scores"].items()}
-    return ComparedModel(target, scores, words)
+    return ComparedModel(target, judged.scores, words)
 
 
 def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
     """What the run was measured on because somebody asked for it."""
-    summary = read_json(run.summary)
-    settings = summary.get("settings") or {}
-    by_default = default_evaluation(str(summary.get("target"))) if settings.get("evaluate") is None else None
+    summary = Summary.read(run.summary)
+    settings = summary.settings
+    by_default = default_evaluation(summary.target) if settings.get("evaluate") is None else None
     found: dict[LabelledSet, dict[str, float]] = {}
     for path in sorted(run.evaluations.glob("*.json")):
-        result = read_json(path)
-        # runs of older versions do not say whether they were asked
-        if result.get("asked", result["data"] != by_default):
-            labels = LabelledSet("evaluation", path.stem, str(result["data"]), int(result["count"]))
-            found[labels] = {name: float(each["accuracy"]) for name, each in result["models"].items()}
-    result = read_json(run.labelled) if run.labelled.is_file() else {}
-    if result and not result.get("trained_on"):
-        name = str(result["labels"])
-        which = f"held out by seed {settings.get('seed')}" if result.get("held_out") else ""
-        labels = LabelledSet("labelled", f"{name} {which}", name, int(result["count"]))
-        values = {model: each["value"] for model, each in result["models"].items()}
-        found[labels] = {model: float(value) for model, value in values.items() if value is not None}
+        result = Evaluation.read(path)
+        # runs of older versions do not record whether the user asked
+        if result.data != by_default if result.asked is None else result.asked:
+            labels = LabelledSet("evaluation", path.stem, result.data, result.count)
+            found[labels] = {name: each.accuracy for name, each in result.models.items()}
+    few = Labelled.read(run.labelled) if run.labelled.is_file() else None
+    if few is not None and not few.trained_on:
+        which = f"held out by seed {settings.get('seed')}" if few.held_out else ""
+        labels = LabelledSet("labelled", f"{few.labels} {which}", few.labels, few.count)
+        found[labels] = {model: each.value for model, each in few.models.items() if each.value is not None}
     return found
 
 

@@ -6,11 +6,11 @@ import datetime
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
-from dalib.core.files import expanded, quoted, read_json, write_json
+from dalib.core.files import expanded, quoted
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -19,7 +19,12 @@ from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_inte
 from dalib.judge.estimate import expected_calibration_error
 from dalib.judge.paired import paired_difference_interval
 from dalib.models.saved import load_description
-from dalib.records.folder import Measurement, RunFolder, models_of
+from dalib.records.content import decoded
+from dalib.records.estimate import Bin, Calibration
+from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
+from dalib.records.folder import RunFolder, models_of
+from dalib.records.selection import Measurement
+from dalib.records.summary import Summary
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, features_folder
 from dalib.run.select import settle
@@ -43,7 +48,7 @@ def evaluate(
     root: str | None = None,
     download: bool = False,
     cache: CachePolicy = "disk",
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure every model of the run against labels, and keep the result in the run's folder.
 
     Where the 95% interval of the difference leaves out 0, the better model becomes the selected one, unless the user
@@ -55,7 +60,7 @@ def evaluate(
         cache: where decoded images are kept, as for ``train``.
 
     Returns:
-        What is written to ``evaluations/NAME.json`` (:mod:`dalib.records.folder`).
+        What is written to ``evaluations/NAME.json``.
     """
     run, data = RunFolder.of(run), expanded(data)
     if is_query(data):
@@ -82,7 +87,7 @@ def evaluate(
     return result
 
 
-def decide(run: RunFolder, result: dict[str, Any], *, held: bool = False) -> None:
+def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
     """Let what :func:`measure` returned decide the run's selection, and print what came of it.
 
     Args:
@@ -99,16 +104,14 @@ def decide(run: RunFolder, result: dict[str, Any], *, held: bool = False) -> Non
     say_if_optimistic(run, "evaluation", measured.data)
 
 
-def measurement_of(result: dict[str, Any]) -> Measurement | None:
-    """Both models in what :func:`measure` returned; None where there are not both."""
-    if "paired" not in result:
+def measurement_of(result: Evaluation) -> Measurement | None:
+    """Returns the accuracies of both models and their difference; None where there are not both."""
+    if result.paired is None:
         return None
-    first, second, count = result["paired"]["adapted"], result["paired"]["source_only"], result["count"]
+    first, second, count = result.paired.adapted, result.paired.source_only, result.count
     low, high = paired_difference_interval(first, second, count)
-    adapted, source_only = (result["models"][name]["accuracy"] for name in ("adapted", "source-only"))
-    return Measurement(
-        str(result["data"]), "evaluation", count, adapted, source_only, (first - second) / count, low, high
-    )
+    adapted, source_only = (result.models[name].accuracy for name in ("adapted", "source-only"))
+    return Measurement(result.data, "evaluation", count, adapted, source_only, (first - second) / count, low, high)
 
 
 def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
@@ -123,8 +126,8 @@ def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
 
 def _is_of_source(run: RunFolder, data: str) -> bool:
     """Whether the labelled set is the run's source or the test set of it, and not of the target."""
-    summary = read_json(run.summary)
-    source, target = str(summary.get("source", "")), str(summary.get("target", ""))
+    summary = Summary.read(run.summary)
+    source, target = summary.source, summary.target
     if data in (target, default_evaluation(target)):
         return False
     if data in (source, default_evaluation(source)):
@@ -134,47 +137,52 @@ def _is_of_source(run: RunFolder, data: str) -> bool:
 
 def measure(
     run: RunFolder, data: str, labelled: LabelledImages, device: torch.device, *, asked: bool = True
-) -> dict[str, Any]:
-    """Measure every model of the run on ``labelled``, print and write the result; ``asked`` is whether the user did."""
+) -> Evaluation:
+    """Measures every model of the run on ``labelled``, prints and writes the result.
+
+    Args:
+        data: the labelled set, as it was given.
+        asked: whether the user asked for it.
+    """
     predictions = {name: _predicted(folder, labelled.images, data, device) for name, folder in models_of(run).items()}
     say_unreadable(labelled.unreadable)
     labels = labelled.labels
-    models: dict[str, Any] = {}
-    right: dict[str, Tensor] = {}
-    for name, probabilities in predictions.items():
-        predicted = probabilities.argmax(dim=1)
-        right[name] = predicted == labels
-        correct = int(right[name].sum())
-        models[name] = {
-            "accuracy": correct / len(predicted),
-            "interval": wilson_interval(correct, len(predicted)),
-            "confusion": confusion_matrix(labels, predicted, len(labelled.classes)).tolist(),
-            "calibration": {
-                "error": expected_calibration_error(probabilities, labels, BINS),
-                "bins": reliability_bins(probabilities, labels, BINS),
-            },
-        }
-        low, high = models[name]["interval"]
-        say(f"{name:12} {correct / len(predicted):.1%} of {len(predicted)} images of {data} ({low:.1%} to {high:.1%})")
-    result = {
-        "data": data,
-        "count": len(labels),
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "classes": list(labelled.classes),
-        "models": models,
-        "asked": asked,
-    }
+    right = {name: probabilities.argmax(dim=1) == labels for name, probabilities in predictions.items()}
+    models = {name: _measured(each, labels, len(labelled.classes)) for name, each in predictions.items()}
+    for name, each in models.items():
+        low, high = each.interval
+        say(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
+    paired = None
     if {"adapted", "source-only"} <= right.keys():
         adapted, source_only = right["adapted"], right["source-only"]
-        result["paired"] = {
-            "adapted": int((adapted & ~source_only).sum()),
-            "source_only": int((source_only & ~adapted).sum()),
-        }
+        paired = Paired(int((adapted & ~source_only).sum()), int((source_only & ~adapted).sum()))
+    result = Evaluation(
+        data,
+        len(labels),
+        models,
+        tuple(labelled.classes),
+        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        asked,
+        paired,
+    )
     file = data
     if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
         file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
-    write_json(run.evaluations / f"{file}.json", result)
+    result.write(run.evaluations / f"{file}.json")
     return result
+
+
+def _measured(probabilities: Tensor, labels: Tensor, num_classes: int) -> MeasuredModel:
+    """Returns what the predictions (N, C) of one model come to against the labels (N,)."""
+    predicted = probabilities.argmax(dim=1)
+    correct = int((predicted == labels).sum())
+    bins = reliability_bins(probabilities, labels, BINS)
+    return MeasuredModel(
+        correct / len(labels),
+        wilson_interval(correct, len(labels)),
+        tuple(map(tuple, confusion_matrix(labels, predicted, num_classes).tolist())),
+        Calibration(expected_calibration_error(probabilities, labels, BINS), decoded(tuple[Bin, ...], bins)),
+    )
 
 
 def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> Tensor:

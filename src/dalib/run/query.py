@@ -21,7 +21,8 @@ from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
-from dalib.records.folder import Measurement, RunFolder, models_of
+from dalib.records.folder import RunFolder, models_of
+from dalib.records.selection import Measurement
 from dalib.report.labels import picture_in, write_labelling_page
 from dalib.report.sheets import as_image
 from dalib.run.measure import say_if_optimistic

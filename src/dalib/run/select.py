@@ -1,9 +1,9 @@
 """Which model of a run is selected: written at the end of training, and changed by measurements and by the user.
 
-The record is ``selection.json`` (:class:`dalib.records.folder.Selection`), and writing this one file is the switch: a
-process that dies before it leaves the old selection, one that dies after it the new one. No model is moved or deleted,
-so that a reader that has found its model's folder reads on undisturbed. ``model/`` is brought in step afterwards, a
-file at a time; nothing of dalib's reads it where the models have folders of their own.
+The record is ``selection.json`` (:class:`dalib.records.selection.Selection`), and writing this one file is the switch:
+a process that dies before it leaves the old selection, one that dies after it the new one. No model is moved or
+deleted, so that a reader that has found its model's folder reads on undisturbed. ``model/`` is brought in step
+afterwards, a file at a time; nothing of dalib's reads it where the models have folders of their own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, get_args
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import locked, put_in_place, quoted
-from dalib.records.folder import ModelName, RunFolder, Selection
+from dalib.records.folder import RunFolder
+from dalib.records.selection import ModelName, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dalib.records.folder import Measurement, SelectedBy
+    from dalib.records.selection import Measurement, SelectedBy
 
 _FILES = ("model.safetensors", "config.json")
 """Of a model's folder; config.json comes last, as a folder with it counts as a model."""

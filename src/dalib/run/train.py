@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dalib.judge.evidence import Evidence
+    from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.folder import TrainingFolder
     from dalib.run.config import TrainConfig
     from dalib.run.pair import TrainingInputs
@@ -266,7 +267,7 @@ def _judge(
     return judgement
 
 
-def _measure(run: RunFolder, setup: Setup, data: Data) -> dict[str, Any]:
+def _measure(run: RunFolder, setup: Setup, data: Data) -> Mapping[str, MeasuredModel]:
     """Measures on target labels where there are some; returns what was measured of each model."""
     config = setup.config
     if data.domains.held_out is not None:
@@ -279,11 +280,10 @@ def _measure(run: RunFolder, setup: Setup, data: Data) -> dict[str, Any]:
         decide(run, result, held=True)
     else:
         _say_if_better(run, result)
-    measured: dict[str, Any] = result["models"]
-    return measured
+    return result.models
 
 
-def _say_if_better(run: RunFolder, result: dict[str, Any]) -> None:
+def _say_if_better(run: RunFolder, result: Evaluation) -> None:
     """Says that a measurement that nobody asked for does not decide the selection.
 
     What a named target is measured on by default are a benchmark's labels, which a user has not: which model the run
@@ -293,7 +293,7 @@ def _say_if_better(run: RunFolder, result: dict[str, Any]) -> None:
     if measured is not None and measured.better not in (None, selection.model):
         say(
             f"On these labels the {measured.better} model is better. They were not asked for and select no model; "
-            f"dalib eval {quoted(run.root)} --data {quoted(result['data'])} or "
+            f"dalib eval {quoted(run.root)} --data {quoted(result.data)} or "
             f"dalib keep {quoted(run.root)} {measured.better} does"
         )
 
@@ -309,7 +309,9 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
     )
 
 
-def _outcome(summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, Any]) -> Outcome:
+def _outcome(
+    summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, MeasuredModel]
+) -> Outcome:
     """What trackers are told of a run that has ended."""
     # none where the source has too few validation images
     estimates = {name: model.get("estimate", {}).get("value") for name, model in judgement["models"].items()}
@@ -317,7 +319,7 @@ def _outcome(summary: Mapping[str, Any], judgement: Mapping[str, Any], measured:
         "status": summary["status"],
         **{name: judgement[name] for name in ("shipped", "outcome", "headline")},
         **{f"estimate/{name}": value for name, value in estimates.items() if value is not None},
-        **{f"accuracy/{name}": model["accuracy"] for name, model in measured.items()},
+        **{f"accuracy/{name}": model.accuracy for name, model in measured.items()},
     }
 
 

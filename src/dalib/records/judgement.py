@@ -1,0 +1,94 @@
+"""``judgement.json``: whether adaptation helped, by evidence that needs no target label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dalib.records.content import ABSENT, Record
+from dalib.records.estimate import Calibration, Estimate  # noqa: TC001 - the hints are read at run time
+
+Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
+
+
+@dataclass(frozen=True)
+class JudgedModel:
+    """One model, judged without target labels.
+
+    Attributes:
+        scores: label-free scores by name.
+        signs: of the comparison of both models, where there was one.
+        estimate: of the accuracy on the target; None where the source has too few validation images.
+        classes: the same for each class.
+        calibration: on the source's validation images.
+    """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    signs: dict[str, Any] | None = field(default=None, metadata=ABSENT)
+    estimate: Estimate | None = field(default=None, metadata=ABSENT)
+    classes: tuple[Estimate, ...] | None = field(default=None, metadata=ABSENT)
+    calibration: Calibration | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class KeptStep:
+    """The checkpoint that became the adapted model.
+
+    Attributes:
+        step: of its weights; ``of`` is how many steps there were.
+        score: the setting --select.
+        reason: why this step.
+    """
+
+    step: int
+    of: int | None = None
+    score: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Class shares of the target.
+
+    Attributes:
+        kind: the setting --prior.
+        shares: that training used, by class.
+        estimate: from the predictions, by class.
+    """
+
+    kind: str = ""
+    shares: tuple[float, ...] | None = None
+    estimate: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Judgement(Record):
+    """The comparison of both models at the end of training; it never changes.
+
+    Attributes:
+        shipped: the model that was chosen then, without labels or by --keep adapted. Which one is selected now is in
+            selection.json.
+        outcome: of the adaptation; alone where there is only one model.
+        headline: a sentence without its full stop; ``reasons`` are further ones.
+        models: by name.
+        probability: that adaptation helped, where it is known.
+        at_chance: names of the models that are not better than chance on the source's validation images.
+        distance: how well the domains can be told apart in the shipped model's features, 0 to 2.
+        votes: target images whose nearest neighbours support each model, by name; ``differ``, the images on which the
+            two differ; ``count``, all images.
+        selection: which checkpoint of the adaptation was kept.
+        prior: class shares of the adaptation.
+    """
+
+    shipped: str
+    outcome: Outcome
+    headline: str = ""
+    reasons: tuple[str, ...] = ()
+    models: dict[str, JudgedModel] = field(default_factory=dict)
+    probability: float | None = None
+    at_chance: tuple[str, ...] = ()
+    distance: float | None = None
+    votes: dict[str, int] | None = field(default=None, metadata=ABSENT)
+    selection: KeptStep | None = field(default=None, metadata=ABSENT)
+    prior: Prior | None = field(default=None, metadata=ABSENT)
+    version: int = Record.VERSION

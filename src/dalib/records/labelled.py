@@ -1,0 +1,57 @@
+"""``labelled.json``: accuracies estimated from labels of a few target images, those that were given last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from dalib.records.content import ABSENT, Record
+
+Design = Literal["stratified", "simple random"]
+
+
+@dataclass(frozen=True)
+class LabelledValue:
+    """An accuracy, or a difference of two.
+
+    Attributes:
+        value: a share; None where the labels do not tell.
+        low, high: its 95% interval.
+        count: how many labels tell.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Labelled(Record):
+    """What labels of a few target images tell of a run's models.
+
+    Attributes:
+        labels: path of the list.
+        count: labelled images; ``target`` is how many the target has.
+        models: accuracies by the model's name.
+        design: how the images were chosen.
+        notes: what to know of the numbers, sentences.
+        when: ISO time.
+        difference: adapted less source-only, where there are both.
+        trained_on: how many of the labels the adapted model was trained on, where there are such.
+        held_out: True where the labels are those of --target_labels that were held out to judge.
+    """
+
+    REMEDY: ClassVar[str] = "Delete it and measure again: dalib eval RUN --labels FILE."
+
+    labels: str
+    count: int
+    models: dict[str, LabelledValue]
+    target: int = 0
+    design: Design = "simple random"
+    notes: tuple[str, ...] = ()
+    when: str = ""
+    difference: LabelledValue | None = field(default=None, metadata=ABSENT)
+    trained_on: int | None = field(default=None, metadata=ABSENT)
+    held_out: bool | None = field(default=None, metadata=ABSENT)
+    version: int = Record.VERSION

@@ -1,0 +1,82 @@
+"""``summary.json``: what a run was, and what it came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from dalib.records.content import ABSENT, Record
+
+
+@dataclass(frozen=True)
+class SummarizedModel:
+    """One model on all target images, and on the source's validation images.
+
+    Attributes:
+        target_histogram: predicted images by class.
+        target_confidence: mean of the largest probability.
+        source_validation_accuracy: a share; None where no image was kept from training.
+    """
+
+    target_histogram: tuple[int, ...] = ()
+    target_confidence: float | None = None
+    source_validation_accuracy: float | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A training that ended early: its last step, and why."""
+
+    step: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Summary(Record):
+    """What a run was and came to.
+
+    Attributes:
+        status: running, done, diverged or collapsed.
+        method: as --method names it.
+        source, target: as they were given.
+        classes: names.
+        settings: the settings that decide the result, by their names on the command line; resuming compares them.
+        fingerprints: of the source's, the target's and the labelled images; resuming compares them.
+        contents: digests of the files that the settings weights, init and prior name; resuming compares them.
+        counts: images: source, source_validation, target and unreadable; with --target_labels also target_labelled,
+            those that the adaptation learns from, and target_held_out, those that are held out to judge.
+        seconds: by part of the run: data, features, source-only, adapted, judgement.
+        models: by name, those that are trained so far.
+        dalib, torch, python, device: what it was trained with.
+        started: ISO time.
+        ranges: of the source's and the target's images of whole numbers beyond 8 bits, low and high.
+        shipped: as the judgement has it.
+        kept_step: of the adapted model's weights, without --select last.
+        stopped: of a training that collapsed.
+        changed: share of the target images on which the two models differ.
+    """
+
+    REMEDY: ClassVar[str] = "Restore it from a copy, or train the run again from its config.yaml."
+
+    status: str = "running"
+    method: str = ""
+    source: str = ""
+    target: str = ""
+    classes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    models: dict[str, SummarizedModel] = field(default_factory=dict)
+    dalib: str = ""
+    torch: str = ""
+    python: str = ""
+    device: str = ""
+    started: str = ""
+    ranges: dict[str, tuple[float, float] | None] | None = field(default=None, metadata=ABSENT)
+    shipped: str | None = field(default=None, metadata=ABSENT)
+    kept_step: int | None = field(default=None, metadata=ABSENT)
+    stopped: Stopped | None = field(default=None, metadata=ABSENT)
+    changed: float | None = field(default=None, metadata=ABSENT)
+    version: int = Record.VERSION
