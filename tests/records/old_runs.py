@@ -72,7 +72,7 @@ def make_images(root: Path) -> None:
 
 
 def main(out: Path) -> None:
-    from dalib.commands.parser import run
+    from dalib.commands.main import run
 
     os.chdir(out)
     make_images(Path())

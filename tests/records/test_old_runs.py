@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from old_runs import RUNS, make_images
 
-from dalib.commands.parser import run
+from dalib.commands.main import run
 from dalib.core.files import read_json
 from dalib.records.folder import RunFolder
 
