@@ -156,7 +156,7 @@ def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, imag
     monkeypatch.setattr(predicting, "_KEEP_SECONDS", -1)
     program = (
         "import os, signal, sys\n"
-        "from dalib import predicting\n"
+        "from dalib.run import predict as predicting\n"
         f"predicting._BATCH, predicting._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
         "def killed(*arguments):\n"
         "    calls.append(1)\n"
