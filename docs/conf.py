@@ -72,6 +72,7 @@ if any(TUTORIALS.glob("plot_*.py")) and not tags.has("quick"):  # noqa: F821 - S
         "within_subsection_order": "FileNameSortKey",
         "image_scrapers": ("matplotlib",),
         "abort_on_example_error": True,
+        "parallel": min(os.cpu_count() or 1, 4),  # of one thread each where there are two cores
         "remove_config_comments": True,
         "download_all_examples": False,
         "show_memory": False,

@@ -98,7 +98,7 @@ common = TrainConfig(
     data=DataConfig(size=8, channels=1),
     every=EveryConfig(log=30, evaluate=130),
     steps=130,
-    batch=64,
+    batch=32,
     device="cpu",
 )
 start = replace(common, method="source-only", steps=200, out=str(folder / "start"))

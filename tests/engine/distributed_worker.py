@@ -1,11 +1,17 @@
-"""One rank: what :mod:`test_distributed` starts several of. Not a test itself.
+"""Ranks that train with every method, for :mod:`test_distributed`. Not a test itself.
 
-python distributed_worker.py OUT        with torchrun's variables in the environment
+python distributed_worker.py OUT 1 2 4        worlds of so many ranks, one after another; they write to OUT/1 ...
+
+Ranks are forked from this process, which has torch imported and has not computed yet: the import takes longer than
+what they do.
 """
 
 import copy
 import json
+import os
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -131,6 +137,41 @@ def failing(world: World) -> str:
     return ""
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def forked(rank: int, size: int, port: int, out: Path) -> int:
+    """Starts one rank with the variables that torchrun would set, and returns its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in place.items()})
+        main(out)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)  # what the parent has registered for its end is the parent's
+
+
+def worlds(out: Path, sizes: list[int]) -> bool:
+    """Runs a world of each size; True if all ranks of all ended well."""
+    well = True
+    for size in sizes:
+        (out / str(size)).mkdir()
+        port = free_port()
+        ranks = [forked(rank, size, port, out / str(size)) for rank in range(size)]
+        ended = [os.waitpid(rank, 0)[1] for rank in ranks]
+        well = well and not any(ended)
+    return well
+
+
 def main(out: Path) -> None:
     torch.set_num_threads(1)
     with joined() as world:
@@ -152,4 +193,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(0 if worlds(Path(sys.argv[1]), [int(size) for size in sys.argv[2:]]) else 1)

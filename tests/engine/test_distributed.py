@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from distributed_worker import METHODS, flat, student
+from distributed_worker import METHODS, flat, free_port, student
 
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World, first_host, joined, world_of
@@ -21,9 +20,7 @@ LIKE_ONE_PROCESS = ["source-only", "self-ensemble", "self-ensemble, prototypes",
 
 def started(size: int, *program: str | Path) -> list[subprocess.Popen]:
     """``size`` processes that run a Python program and find each other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ranks = []
     for rank in range(size):
         place = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
@@ -32,20 +29,23 @@ def started(size: int, *program: str | Path) -> list[subprocess.Popen]:
     return ranks
 
 
-def run_ranks(size: int, out: Path) -> list[dict]:
-    """What :mod:`distributed_worker` finds in each of ``size`` processes."""
-    assert [process.wait(120) for process in started(size, WORKER, out)] == [0] * size
-    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(size)]
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    """What :mod:`distributed_worker` finds in each process of worlds of 1, 2 and 4."""
+    out, sizes = tmp_path_factory.mktemp("worlds"), (1, 2, 4)
+    program = [sys.executable, WORKER, out, *map(str, sizes)]
+    subprocess.run(program, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=240)
+    return {size: [json.loads((out / f"{size}/{rank}.json").read_text()) for rank in range(size)] for size in sizes}
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def ranks(request, tmp_path_factory):
-    return run_ranks(request.param, tmp_path_factory.mktemp(f"ranks-{request.param}"))
+def ranks(request, worlds):
+    return worlds[request.param]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return run_ranks(1, tmp_path_factory.mktemp("alone"))[0]
+def alone(worlds):
+    return worlds[1][0]
 
 
 LEAVES_AT_ONCE = """

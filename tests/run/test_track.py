@@ -10,12 +10,10 @@ import sys
 import types
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
@@ -23,6 +21,7 @@ from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
 from dalib.run import track, train
 from dalib.run.config import TrainConfig
 from dalib.run.track import ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
+from tracked_curves import assert_the_same_curves, events, metrics_of
 
 
 def arguments(images: Path, out: Path, *more: str) -> list[str]:
@@ -54,34 +53,6 @@ def cut(finished, tmp_path):
 
 def config_of(folder: Path, **changes: object) -> TrainConfig:
     return dataclasses.replace(read_config(folder / "config.yaml"), out=str(folder), **changes)
-
-
-def metrics_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """By name, what metrics.jsonl holds: (step, value)."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
-        for name, value in line.items():
-            if name != "step":
-                found.setdefault(name, []).append((line["step"], value))
-    return found
-
-
-def events(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder)).Reload()
-
-
-def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    read = events(folder)
-    return {name: [(each.step, each.value) for each in read.Scalars(name)] for name in read.Tags()["scalars"]}
-
-
-def assert_the_same_curves(folder: Path, board: Path) -> None:
-    expected, found = metrics_of(folder), scalars_of(board)
-    assert {"loss", "rate", "images_per_second"} <= expected.keys()
-    assert found.keys() == expected.keys()
-    for name, curve in expected.items():
-        assert [step for step, _ in found[name]] == [step for step, _ in curve]
-        np.testing.assert_allclose([value for _, value in found[name]], [value for _, value in curve], rtol=1e-6)
 
 
 class Recorder:
@@ -356,18 +327,6 @@ def test_tensorboard_is_imported_only_where_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_of_several_processes_the_first_one_tracks(images, tmp_path):
-    out = tmp_path / "run"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dalib"]
-    done = subprocess.run([*launch, *arguments(images, out, "--track", "tensorboard")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    files = {
-        folder.name: len(list(folder.glob("events*"))) for folder in (out / "tensorboard").iterdir() if folder.is_dir()
-    }
-    assert files == {"adapted": 1, "source-only": 1}
-    assert_the_same_curves(out, out / "tensorboard" / "adapted")
 
 
 def test_tensorboard_tracker_is_a_tracker():

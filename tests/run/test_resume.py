@@ -210,8 +210,20 @@ def test_a_run_that_fails_to_begin_leaves_nothing(images, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def heard_signals():
+    """Tests that run in the background of a shell, or under nohup, have inherited that some signals are ignored."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(images, finished, tmp_path, capsys, number):
+def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
+    images, finished, tmp_path, capsys, number, heard_signals
+):
     out, seen = tmp_path / "run", []
 
     def signalled(name, step, evidence):

@@ -17,6 +17,7 @@ from dalib.core.errors import UserError
 from dalib.engine.distributed import World
 from dalib.run.presets import from_preset
 from dalib.run.recipe import check_counts
+from tracked_curves import assert_the_same_curves
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dalib"]
 
@@ -49,7 +50,7 @@ def launched(*given: str) -> subprocess.Popen:
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    process = launched(*arguments(images, out, steps=8))
+    process = launched(*arguments(images, out, steps=8), "--track", "tensorboard")
     said, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     return out, said, errors
@@ -64,6 +65,15 @@ def test_two_processes_leave_one_run_and_print_once(trained):
     assert summary["status"] == "done"
     assert summary["device"].endswith("2 processes")
     assert not list(out.parent.glob(".run*"))  # nothing half made is left
+
+
+def test_of_several_processes_the_first_one_tracks(trained):
+    out, _, _ = trained
+    files = {
+        folder.name: len(list(folder.glob("events*"))) for folder in (out / "tensorboard").iterdir() if folder.is_dir()
+    }
+    assert files == {"adapted": 1, "source-only": 1}
+    assert_the_same_curves(out, out / "tensorboard" / "adapted")
 
 
 @pytest.mark.parametrize("by", ["one process", pytest.param("two processes", marks=pytest.mark.slow)])
