@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError
 
 from dalib.commands.arguments import prepared
 from dalib.commands.complaints import without_breaks
+from dalib.commands.flags import FlagSpelling
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.subcommand import Call
 from dalib.core.console import say, standard_streams
@@ -19,6 +20,7 @@ from dalib.core.errors import (
     ToldElsewhereError,
     TrainingDivergedError,
     UserError,
+    spelled,
 )
 
 WORKING = ("train", "eval", "query", "predict", "export", "report")
@@ -31,7 +33,7 @@ def run(arguments: list[str]) -> int:
     0, 1 where training diverged or a process of several was lost, 2 for bad input, 128 and the signal's number after
     one: 130 after Ctrl-C, 141 where a command that only prints lost its reader.
     """
-    with standard_streams(lists=_lists(arguments)):
+    with standard_streams(lists=_lists(arguments)), spelled(FlagSpelling()):
         try:
             return _run_and_flush(arguments)
         except OutputClosedError:

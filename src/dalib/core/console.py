@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from dalib.core.errors import Part
     from dalib.core.files import Unreadable
 
 # In this order, as far as a method has them. Everything else is in metrics.jsonl.
@@ -284,14 +285,15 @@ class CountedProgress:
         self._bar.update(self._task, completed=self._before + done, total=self._before + total)
 
 
-def say(text: str, file: Any = None) -> None:
+def say(text: str | Part, file: Any = None) -> None:
     """Prints lines of any content: file names need not be text, and may hold control sequences of a terminal.
 
     Args:
+        text: what to print; a message that names settings is spelled as the front door asks.
         file: where to, by default standard output. One that cannot be written to is no error: see :class:`Output`.
     """
     where = output(file)
-    where.write(f"{visible(text)}\n")
+    where.write(f"{visible(str(text))}\n")
     where.flush()
 
 

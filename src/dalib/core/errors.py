@@ -1,7 +1,155 @@
-"""The errors that are the user's to mend; the command line prints them as one line and exits with 2."""
+"""The errors that are the user's to mend, and messages that name settings in the words of whoever reads them.
+
+Library code names an argument by its name; how it is spelled is for the front door to say: ``features=4`` in Python,
+``--features 4`` on the command line. A message is therefore made of parts, and spelled when it is read::
+
+    UserError(Setting("features", 4), ": expected at most ", Setting("batch", 2))
+
+The command line sets its spelling for all that runs below it (:func:`spelled`), so that a message inside of another
+one, or a warning that is printed, needs nobody to pass the spelling on.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-class UserError(ValueError):
+class _Absent:
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+"""The value of a setting that is named alone; None is a value."""
+
+
+class Spelling(Protocol):
+    """How settings and calls are written for one kind of reader."""
+
+    def setting(self, setting: Setting) -> str:
+        """Returns a setting, with its value if it has one."""
+
+    def call(self, call: Call) -> str:
+        """Returns what to call or to type."""
+
+
+class Part(Protocol):
+    """What a message may have beside text: a setting, a call, or another message."""
+
+    def text(self, spelling: Spelling | None = None) -> str:
+        """Returns the part as it is spelled; by default in the spelling that is set."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An argument or setting by its name; those of groups have a dot.
+
+    >>> str(Setting("features", 4)), str(Setting("data.range"))
+    ('features=4', 'data.range')
+    """
+
+    name: str
+    value: Any = ABSENT
+
+    def text(self, spelling: Spelling | None = None) -> str:
+        return (spelling or _SPELLING.get()).setting(self)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class Call:
+    """A remedy: what to call, by its full name, with these arguments.
+
+    >>> str(Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted")))
+    "dalib.run.select.keep(run='runs/first', model='adapted')"
+    >>> str(Call("dalib.run.select.keep"))
+    'dalib.run.select.keep'
+    """
+
+    def __init__(self, function: str, *settings: Setting) -> None:
+        self.function, self.settings = function, settings
+
+    def text(self, spelling: Spelling | None = None) -> str:
+        return (spelling or _SPELLING.get()).call(self)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class PythonSpelling:
+    """Settings as arguments in Python.
+
+    Args:
+        names: what a setting is called here, where it has another name.
+    """
+
+    def __init__(self, **names: str) -> None:
+        self.names = names
+
+    def setting(self, setting: Setting) -> str:
+        name = self.names.get(setting.name, setting.name)
+        value = os.fspath(setting.value) if isinstance(setting.value, os.PathLike) else setting.value
+        return name if value is ABSENT else f"{name}={value!r}"
+
+    def call(self, call: Call) -> str:
+        given = ", ".join(map(self.setting, call.settings))
+        return f"{call.function}({given})" if given else call.function
+
+
+_SPELLING: ContextVar[Spelling] = ContextVar("spelling", default=PythonSpelling())  # noqa: B039 - it has no state
+
+
+@contextmanager
+def spelled(spelling: Spelling) -> Iterator[None]:
+    """Sets how messages are spelled where nothing else is asked for."""
+    token = _SPELLING.set(spelling)
+    try:
+        yield
+    finally:
+        _SPELLING.reset(token)
+
+
+class Message:
+    """Text that names settings, to be printed or to be part of another message.
+
+    >>> str(Message("leave out ", Setting("strict")))
+    'leave out strict'
+    """
+
+    def __init__(self, *parts: str | Part) -> None:
+        self.parts = parts
+
+    def text(self, spelling: Spelling | None = None) -> str:
+        """Returns the whole text; by default in the spelling that is set, Python's unless a front door sets its own."""
+        return "".join(part if isinstance(part, str) else part.text(spelling) for part in self.parts)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class _SpelledError(Exception):
+    """An error whose arguments are the parts of a message."""
+
+    def __init__(self, *parts: str | Part) -> None:
+        super().__init__(*parts)
+
+    def text(self, spelling: Spelling | None = None) -> str:
+        """Returns the message; see :meth:`Message.text`."""
+        return Message(*self.args).text(spelling)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class UserError(_SpelledError, ValueError):
     """Bad input: the message names the argument or file, what was expected, what came, and the remedy."""
 
 
@@ -17,7 +165,7 @@ class OutputClosedError(RuntimeError):
     """Nobody reads what a command prints, and printing is all that it does."""
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(_SpelledError, RuntimeError):
     """A loss became NaN or infinite; the message names the step and the part."""
 
 
@@ -37,13 +185,13 @@ class StoppedError(RuntimeError):
         self.step = step
 
 
-class RanksLostError(RuntimeError):
+class RanksLostError(_SpelledError, RuntimeError):
     """One of several processes that train together ended."""
 
 
-class RunStoppedError(RuntimeError):
+class RunStoppedError(_SpelledError, RuntimeError):
     """A run was stopped by a signal; the message says how to go on."""
 
-    def __init__(self, message: str, signal: int) -> None:
+    def __init__(self, message: str | Part, signal: int) -> None:
         super().__init__(message)
         self.code = 128 + signal

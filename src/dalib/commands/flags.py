@@ -1,0 +1,81 @@
+"""How settings are spelled on the command line: the one place that knows flags."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dalib.core.errors import ABSENT, Setting
+from dalib.core.files import quoted
+
+if TYPE_CHECKING:
+    from dalib.core.errors import Call
+
+SWITCHES = ("allow_changes", "download", "overwrite", "strict")
+"""Flags without a value."""
+
+POSITIONAL = ("run",)
+"""Arguments without a flag, in any subcommand that has them."""
+
+COMMANDS = {
+    "dalib.run.train.train": "train",
+    "dalib.run.measure.evaluate": "eval",
+    "dalib.run.query.evaluate_labels": "eval",
+    "dalib.run.query.query": "query",
+    "dalib.run.compare.compare_runs": "compare",
+    "dalib.run.predict.predict": "predict",
+    "dalib.run.export.export": "export",
+    "dalib.run.select.keep": "keep",
+    "dalib.report.page.write_report": "report",
+    "dalib.run.checks.checks": "checks",
+}
+"""The subcommand that does what a function does."""
+
+BARE = {"keep": ("model",)}
+"""Arguments without a flag, of one subcommand alone."""
+
+
+class FlagSpelling:
+    """Settings as flags, and calls as commands.
+
+    >>> spelling = FlagSpelling()
+    >>> spelling.setting(Setting("data.range", "0,4095")), spelling.setting(Setting("strict", True))
+    ('--data.range 0,4095', '--strict')
+    >>> spelling.setting(Setting("run", "runs/first"))
+    'RUN runs/first'
+    """
+
+    def setting(self, setting: Setting) -> str:
+        name = setting.name.upper() if setting.name in POSITIONAL else f"--{setting.name}"
+        if setting.value is ABSENT or (setting.name in SWITCHES and setting.value is True):
+            return name
+        return f"{name} {_value(setting.value)}"
+
+    def call(self, call: Call) -> str:
+        """Returns the command with its values quoted, to be copied into a shell.
+
+        A training that goes on is ``train(config, resume=True)`` in Python, and ``--resume`` of the run here.
+        """
+        command = COMMANDS[call.function]
+        settings = {setting.name: setting for setting in call.settings}
+        if command == "train" and "resume" in settings:
+            del settings["resume"]
+            settings = {"resume": Setting("resume", settings.pop("out").value), **settings}
+        words = ["dalib", command]
+        for setting in settings.values():
+            if setting.name not in (*POSITIONAL, *BARE.get(command, ())):
+                words.append(f"--{setting.name}")
+            elif setting.value is ABSENT:
+                words.append(setting.name.upper())
+            if setting.value is not ABSENT and not (setting.name in SWITCHES and setting.value is True):
+                words.append(quoted(_value(setting.value)))
+        return " ".join(words)
+
+
+def _value(value: object) -> str:
+    """A value as the parser takes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
