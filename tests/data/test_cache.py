@@ -44,7 +44,7 @@ def folder_of(root: Path, count: int = 6, broken: tuple[int, ...] = ()) -> Path:
 
 
 def listed(root: Path):
-    return list_images(root, argument="--target")
+    return list_images(root, argument="target")
 
 
 def never(*args):
@@ -261,7 +261,7 @@ def slow(path, preprocessing):
 cache.read_pixels = slow
 store = cache.ImageCache(sys.argv[2])
 say = lambda done, total: print(done, flush=True)
-rows = store.rows(list_images(sys.argv[1], argument="--target"), Preprocessing(8, 3), on_progress=say, threads=2)
+rows = store.rows(list_images(sys.argv[1], argument="target"), Preprocessing(8, 3), on_progress=say, threads=2)
 print("built" if rows.built else "read", flush=True)
 """
 

@@ -224,7 +224,7 @@ def test_domains_share_a_range_unless_they_are_of_different_devices():
 
 def test_the_cache_of_images_of_8_bits_does_not_depend_on_a_range_and_that_of_others_does(tmp_path):
     Image.fromarray(eight_bits()).save(tmp_path / "a.png")
-    listing, cache = list_images(tmp_path, argument="--target"), ImageCache(tmp_path / "cache")
+    listing, cache = list_images(tmp_path, argument="target"), ImageCache(tmp_path / "cache")
     first = cache.rows(listing, read_with(None))
     assert first.key == cache_key(listing, read_with(None))
     again = cache.rows(listing, read_with((0, 4095)))
@@ -238,7 +238,7 @@ def test_the_cache_of_images_of_8_bits_does_not_depend_on_a_range_and_that_of_ot
 
 def test_what_files_hold_is_kept_beside_the_cache_and_damage_is_looked_at_anew(tmp_path, monkeypatch):
     Image.fromarray(eight_bits().astype(np.uint16)).save(tmp_path / "a.png")
-    listing, cache = list_images(tmp_path, argument="--target"), ImageCache(tmp_path / "cache")
+    listing, cache = list_images(tmp_path, argument="target"), ImageCache(tmp_path / "cache")
     found = cache.whole_numbers(listing)
     (kept,) = (tmp_path / "cache" / "numbers").iterdir()
     for damage in ("", "[[7, 0, 1, 0, 1, null]]", '[[0, "a", 1, 0, 1, null]]', "[[]]", "{}x"):

@@ -26,7 +26,7 @@ def nested(root: Path, *parts: str) -> Path:
     return draw(root, *(f"{part}/{name}/a.png" for part in parts for name in ("cat", "dog")))
 
 
-def refused(root: Path, argument: str = "--source", **options) -> str:
+def refused(root: Path, argument: str = "source", **options) -> str:
     with pytest.raises(UserError) as error:
         list_labelled(root, argument=argument, **options)
     return str(error.value)
@@ -45,14 +45,14 @@ def test_the_parts_of_a_data_set_are_no_classes(tmp_path, parts, source, data):
     nested(tmp_path, *parts)
     message = refused(tmp_path)
     assert "with the folders cat, dog: these are the parts of a data set and not its classes" in message
-    assert message.endswith(f"give --source {tmp_path / source}")
-    assert refused(tmp_path, "--data").endswith(f"give --data {tmp_path / data}")
+    assert message.endswith(f"give source={str(tmp_path / source)!r}")
+    assert refused(tmp_path, "data").endswith(f"give data={str(tmp_path / data)!r}")
 
 
 def test_parts_beside_something_else_are_found_too(tmp_path):
     nested(tmp_path, "train", "val")
     draw(tmp_path, "docs/a.png")
-    assert "give --source" in refused(tmp_path)
+    assert "give source=" in refused(tmp_path)
 
 
 def test_a_part_among_the_classes_that_it_holds_is_to_be_moved_out(tmp_path):
@@ -67,23 +67,23 @@ def test_flat_parts_are_refused_with_the_way_to_insist(tmp_path):
 
 def test_a_class_may_be_called_train(tmp_path):
     draw(tmp_path, "train/a.png", "car/b.png", "bus/red/c.png")
-    assert list_labelled(tmp_path, argument="--source").classes == ("bus", "car", "train")
+    assert list_labelled(tmp_path, argument="source").classes == ("bus", "car", "train")
     draw(tmp_path / "one", "train/a.png")
-    assert list_labelled(tmp_path / "one", argument="--data").classes == ("train",)
+    assert list_labelled(tmp_path / "one", argument="data").classes == ("train",)
     draw(tmp_path / "two", "train/a.png", "test/a.png")
-    assert list_labelled(tmp_path / "two", argument="--data", known=("test", "train")).classes == ("test", "train")
+    assert list_labelled(tmp_path / "two", argument="data", known=("test", "train")).classes == ("test", "train")
 
 
 def test_class_folders_with_the_same_folders_in_them_are_doubted(tmp_path):
     nested(tmp_path, "day", "night")
-    listing = list_labelled(tmp_path, argument="--source")
+    listing = list_labelled(tmp_path, argument="source")
     assert listing.classes == ("day", "night")
     assert listing.notes == (
         f"warning: {tmp_path}: the class folders day, night all hold the folders cat, dog; if these are the classes, "
         f"give {tmp_path / 'day'}",
     )
     draw(tmp_path, "noon/cat/a.png")
-    assert not list_labelled(tmp_path, argument="--source").notes
+    assert not list_labelled(tmp_path, argument="source").notes
 
 
 def test_a_folder_around_the_classes_is_named(tmp_path):
@@ -98,20 +98,20 @@ JUNK = ("@eaDir", "#recycle", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN", 
 @pytest.mark.parametrize("name", JUNK)
 def test_what_programs_leave_behind_is_neither_a_class_nor_images(tmp_path, name):
     draw(tmp_path, "cat/a.png", "dog/a.png", f"{name}/b.png", f"cat/deep/{name}/c.png")
-    listing = list_labelled(tmp_path, argument="--source")
+    listing = list_labelled(tmp_path, argument="source")
     assert listing.classes == ("cat", "dog")
     assert len(listing.paths) == 2
     assert {each.path for each in listing.left_out} == {str(tmp_path / name), str(tmp_path / "cat/deep" / name)}
-    unlabelled = list_images(tmp_path, argument="--target")
+    unlabelled = list_images(tmp_path, argument="target")
     assert len(unlabelled.paths) == 2
-    for notes in (listing.notes, unlabelled.notes, list_names(tmp_path, argument="--images")[2]):
+    for notes in (listing.notes, unlabelled.notes, list_names(tmp_path, argument="images")[2]):
         assert len(notes) == 1
         assert f"{tmp_path}: not used, folders: {name} 2 (" in notes[0]
 
 
 def test_a_folder_that_is_asked_for_is_read_whatever_its_name(tmp_path):
     draw(tmp_path, "@eaDir/a.png")
-    assert len(list_images(tmp_path / "@eaDir", argument="--target").paths) == 1
+    assert len(list_images(tmp_path / "@eaDir", argument="target").paths) == 1
 
 
 def test_everything_that_is_not_used_is_counted_in_one_line_and_listed(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_everything_that_is_not_used_is_counted_in_one_line_and_listed(tmp_path,
     for name in ("cat/1.HEIC", "cat/2.heic", "dog/a.txt", "dog/README", "notes.md", ".DS_Store", "dog/.DS_Store"):
         (tmp_path / name).write_text("x")
     monkeypatch.setattr("dalib.data.listing.image_endings", lambda: (".png",))
-    listing = list_labelled(tmp_path, argument="--source")
+    listing = list_labelled(tmp_path, argument="source")
     loose, line = listing.notes
     assert "1 images beside the class folders" in loose
     assert line == (
@@ -140,13 +140,13 @@ def test_a_class_and_a_target_of_nothing_that_is_read_say_so(tmp_path):
     assert f"{tmp_path / 'cat'}: not used, by their endings: .xyz 2" in refused(tmp_path)
     for where in (list_images, list_names):
         with pytest.raises(UserError, match=r"found none.*not used, by their endings: \.xyz 2"):
-            where(tmp_path / "cat", argument="--images")
+            where(tmp_path / "cat", argument="images")
 
 
 def test_nothing_is_told_where_all_is_used(tmp_path):
     draw(tmp_path, "cat/a.png", "dog/a.png")
     (tmp_path / ".DS_Store").write_text("x")
-    assert list_labelled(tmp_path, argument="--source").notes == ()
+    assert list_labelled(tmp_path, argument="source").notes == ()
     assert describe_unused("x", ()) == ""
 
 

@@ -13,7 +13,7 @@ CLASSES = ("cat", "dog")
 def read(tmp_path, text, names=NAMES, **settings):
     file = tmp_path / "few.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_target_labels(file, names, CLASSES, settings.get("target", "photos"), argument="--labels")
+    return read_target_labels(file, names, CLASSES, settings.get("target", "photos"), argument="labels")
 
 
 def test_labels_come_by_row_whatever_the_names_are(tmp_path):
@@ -91,7 +91,7 @@ def test_many_unknown_labels_are_counted(tmp_path):
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        read_target_labels(tmp_path / "none.csv", NAMES, CLASSES, "photos", argument="--labels")
+        read_target_labels(tmp_path / "none.csv", NAMES, CLASSES, "photos", argument="labels")
 
 
 # some are held out to judge
@@ -145,16 +145,16 @@ def test_what_stands_for_no_label_is_none(tmp_path, label):
 def test_the_name_of_a_class_is_that_class_even_if_it_is_none(tmp_path):
     file = tmp_path / "few.csv"
     file.write_text("path,label\nphotos/a.png,None\nx/a.png,nan\n")
-    given = read_target_labels(file, NAMES, ("None", "dog"), "photos", argument="--labels")
+    given = read_target_labels(file, NAMES, ("None", "dog"), "photos", argument="labels")
     assert (given.rows.tolist(), given.labels.tolist()) == ([0], [0])
     with pytest.raises(UserError, match="line 2: 'None'; did you mean none"):  # that may be the class, or nothing
-        read_target_labels(file, NAMES, ("none", "dog"), "photos", argument="--labels")
+        read_target_labels(file, NAMES, ("none", "dog"), "photos", argument="labels")
 
 
 def test_lines_of_json_are_read_as_well(tmp_path):
     file = tmp_path / "few.jsonl"
     file.write_text('{"path": "photos/a.png", "label": "dog"}\n{"path": "x/a.png", "label": null}\n')
-    given = read_target_labels(file, NAMES, CLASSES, "photos", argument="--labels")
+    given = read_target_labels(file, NAMES, CLASSES, "photos", argument="labels")
     assert (given.rows.tolist(), given.labels.tolist(), given.listed) == ([0], [1], 2)
 
 
@@ -170,7 +170,7 @@ def test_classes_and_paths_are_found_in_whatever_spelling(tmp_path):
     file = tmp_path / "few.csv"
     file.write_text(f"path,label\nin/{decomposed}.png,{decomposed} \n {composed}2.png,tea\n", encoding="utf-8")
     names = [f"in/{composed}.png", f"in/{decomposed}2.png"]
-    given = read_target_labels(file, names, (composed, "tea"), "in", argument="--labels")
+    given = read_target_labels(file, names, (composed, "tea"), "in", argument="labels")
     assert (given.rows.tolist(), given.labels.tolist()) == ([0, 1], [0, 1])
 
 
@@ -195,5 +195,5 @@ def test_a_path_is_found_in_any_form(tmp_path, path):
     """As a list of a source takes it."""
     file = tmp_path / "labels.csv"
     file.write_text(f"path,label\n{path},cat\n")
-    given = read_target_labels(file, ["photos/a.png"], ("cat", "dog"), "photos", argument="--labels")
+    given = read_target_labels(file, ["photos/a.png"], ("cat", "dog"), "photos", argument="labels")
     assert given.rows.tolist() == [0]

@@ -34,11 +34,11 @@ def names(listing) -> list[str]:
 
 
 def labelled(path: Path, **options):
-    return list_labelled(path, argument="--source", **options)
+    return list_labelled(path, argument="source", **options)
 
 
 def images(path: Path, **options):
-    return list_images(path, argument="--target", **options)
+    return list_images(path, argument="target", **options)
 
 
 def test_class_folders_are_sorted_and_hold_images_at_any_depth(tmp_path):
@@ -76,13 +76,13 @@ def test_names_are_the_paths_as_text(tmp_path):
         (tmp_path / name).touch()
     write(tmp_path / "list.csv", "path\na/1.JPG\n0.png\n0.png\n")
     for where in (tmp_path, tmp_path / "list.csv"):
-        listing = list_images(where, argument="--images")
-        found, unreadable, notes = list_names(where, argument="--images")
+        listing = list_images(where, argument="images")
+        found, unreadable, notes = list_names(where, argument="images")
         assert found == [str(path) for path in listing.paths]
         assert (unreadable, notes) == (listing.unreadable, listing.notes)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="found none"):
-        list_names(tmp_path / "empty", argument="--images")
+        list_names(tmp_path / "empty", argument="images")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
@@ -248,19 +248,19 @@ def test_a_target_needs_no_labels_and_does_not_compare_them(tmp_path):
 )
 def test_what_is_wrong_with_a_list_is_told_with_its_line(tmp_path, file, content, message):
     path = write(tmp_path / file, content)
-    with pytest.raises(UserError, match=rf"^--source {path},? ?(: )?.*{message}"):
+    with pytest.raises(UserError, match=rf"^source='{path}',? ?(: )?.*{message}"):
         labelled(path)
 
 
 @pytest.mark.parametrize("file", ["nowhere.csv", "nowhere.jsonl"])
 def test_a_missing_list_is_named(tmp_path, file):
-    with pytest.raises(UserError, match=rf"^--source .*{file}: no such file"):
+    with pytest.raises(UserError, match=rf"^source=.*{file}': no such file"):
         labelled(tmp_path / file)
 
 
 def test_a_pipe_for_a_list_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "list.csv")
-    with pytest.raises(UserError, match=r"^--source .*list\.csv: expected a file"):
+    with pytest.raises(UserError, match=r"^source=.*list\.csv': expected a file"):
         labelled(tmp_path / "list.csv")
 
 
@@ -287,7 +287,7 @@ def test_a_path_that_leaves_the_folder_of_the_list_is_refused(tmp_path, file, wa
     line = {"list.csv": "path\ninside.png\n{}\n", "list.jsonl": '{{"path": "inside.png"}}\n{{"path": "{}"}}\n'}[file]
     where = write(tmp_path / "set" / file, line.format(path))
     number = 3 if file == "list.csv" else 2
-    with pytest.raises(UserError, match=rf"^--target {where}, line {number}: '{path}' leaves the folder of the list"):
+    with pytest.raises(UserError, match=rf"^target='{where}', line {number}: '{path}' leaves the folder of the list"):
         images(where)
     assert [each.name for each in images(where, allow_outside=True).paths] == ["inside.png", Path(path).name]
 

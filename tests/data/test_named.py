@@ -452,14 +452,14 @@ def test_with_another_partner_all_ten_classes_stay(publish, tmp_path, partner):
 def test_a_model_of_other_classes_is_refused_as_ever(publish, tmp_path, name):
     publish(name.removesuffix("-test"))
     known = {"cifar10-test": STL, "stl10-test": CIFAR}[name]
-    with pytest.raises(UserError, match=rf"^--data {name}: the model does not know .*'(frog|monkey)'"):
+    with pytest.raises(UserError, match=rf"^data='{name}': the model does not know .*'(frog|monkey)'"):
         open_labelled(name, exact(name), known, root=tmp_path)
 
 
 def test_a_digit_set_is_refused_for_a_model_of_other_classes(publish, tmp_path):
     publish("mnist")
-    with pytest.raises(UserError, match="--evaluate mnist-test: the model does not know"):
-        open_labelled("mnist-test", exact("mnist"), SHARED, argument="--evaluate", root=tmp_path)
+    with pytest.raises(UserError, match="evaluate='mnist-test': the model does not know"):
+        open_labelled("mnist-test", exact("mnist"), SHARED, argument="evaluate", root=tmp_path)
 
 
 # Absent files
@@ -491,10 +491,10 @@ def openers(name: str, **options: object) -> dict[str, object]:
     """Every argument that takes this name."""
     preprocessing = exact(name)
     training = {
-        "--source": lambda: open_source(name, preprocessing, **options),
-        "--target": lambda: open_target(name, preprocessing, **options),
+        "source": lambda: open_source(name, preprocessing, **options),
+        "target": lambda: open_target(name, preprocessing, **options),
     }
-    evaluation = {"--evaluate": lambda: open_labelled(name, preprocessing, TEN, argument="--evaluate", **options)}
+    evaluation = {"evaluate": lambda: open_labelled(name, preprocessing, TEN, argument="evaluate", **options)}
     return (training if name in TRAINING else {}) | evaluation
 
 
@@ -509,12 +509,12 @@ def test_absent_files_are_listed_with_where_to_put_them_and_how_to_get_them(tmp_
         with pytest.raises(UserError) as raised:
             opener()
         message = str(raised.value)
-        assert message.startswith(f"{argument} {name}: ")
+        assert message.startswith(f"{argument}={name!r}: ")
         for file in FILES[name]:
             assert str(tmp_path / "data" / file) in message
-        assert "--root" in message
+        assert "with root" in message
         fetched = name.removesuffix("-test") not in NOT_FETCHED
-        assert ("--download" in message) is fetched
+        assert ("download=True" in message) is fetched
         assert ("no automatic download" in message) is not fetched
         in_root = name.removesuffix("-test") in ("usps", "svhn")
         assert (f"or directly in {tmp_path / 'data'}" in message) is in_root
@@ -538,7 +538,7 @@ def test_a_folder_of_the_same_name_is_given_with_a_dot(tmp_path, monkeypatch, na
         draw(tmp_path / name / kind / "a.png", np.full((3, 4, 4), value, np.uint8))
     preprocessing = Preprocessing(4, 1)
     for argument, opener in openers(name).items():
-        with pytest.raises(UserError, match=rf"^{argument} {name}: .*A folder of your own is given as \./{name}$"):
+        with pytest.raises(UserError, match=rf"^{argument}='{name}': .*A folder of your own is given as \./{name}$"):
             opener()
     assert open_source(f"./{name}", preprocessing).classes == ("cat", "dog")
     assert len(open_target(f"./{name}", preprocessing).images) == 2
@@ -547,14 +547,14 @@ def test_a_folder_of_the_same_name_is_given_with_a_dot(tmp_path, monkeypatch, na
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith("-test")])
 def test_nothing_is_trained_on_a_test_set(tmp_path, name):
-    for argument, opener in {"--source": open_source, "--target": open_target}.items():
-        with pytest.raises(UserError, match=rf"^{argument} {name}: .*train on {name.removesuffix('-test')}$"):
+    for argument, opener in {"source": open_source, "target": open_target}.items():
+        with pytest.raises(UserError, match=rf"^{argument}='{name}': .*train on {name.removesuffix('-test')}$"):
             opener(name, exact(name), root=tmp_path)
 
 
 def test_a_missing_torchvision_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(UserError, match=r"^--source mnist: torchvision reads this set and cannot be imported \(.+\)"):
+    with pytest.raises(UserError, match=r"^source='mnist': torchvision reads this set and cannot be imported \(.+\)"):
         open_source("mnist", exact("mnist"), root=tmp_path)
 
 
@@ -574,7 +574,7 @@ def test_a_file_that_is_not_the_published_one_is_refused_by_name(publish, tmp_pa
     damage(tmp_path / file)
     for argument, opener in openers(name, root=tmp_path).items():
         with pytest.raises(
-            UserError, match=rf"^{argument} {name}: not the published .*md5 differs: (\S+)\. .*--download"
+            UserError, match=rf"^{argument}='{name}': not the published .*md5 differs: (\S+)\. .*download=True"
         ) as e:
             opener()
         assert str(e.value).count(str(tmp_path)) == 1
@@ -643,7 +643,7 @@ def test_a_damaged_file_is_refused_with_the_reason(tmp_path, name, spoil, reason
     spoil(tmp_path)
     file = FILES[name][0]
     for argument, opener in openers(name, root=tmp_path).items():
-        with pytest.raises(UserError, match=rf"^{argument} {name}: cannot be read \(.*{reason}.*\): .*{file}"):
+        with pytest.raises(UserError, match=rf"^{argument}='{name}': cannot be read \(.*{reason}.*\): .*{file}"):
             opener()
 
 
@@ -651,7 +651,7 @@ def test_a_set_without_images_is_refused(tmp_path, monkeypatch):
     nothing = np.zeros((0, 3, 96, 96), np.uint8), np.zeros(0, np.int64)
     write_stl10(tmp_path, {"train": nothing, "test": nothing})
     accept("stl10", tmp_path, monkeypatch)
-    with pytest.raises(UserError, match=r"^--target stl10: cannot be read \(expected images and one label for each"):
+    with pytest.raises(UserError, match=r"^target='stl10': cannot be read \(expected images and one label for each"):
         open_target("stl10", exact("stl10"), root=tmp_path)
 
 
@@ -661,7 +661,7 @@ def test_a_cut_off_idx_file_is_refused(publish, tmp_path, kind, length):
     publish("mnist")
     path = tmp_path / "MNIST" / "raw" / f"train-{kind}-ubyte"
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(UserError, match=r"^--source mnist: cannot be read \("):
+    with pytest.raises(UserError, match=r"^source='mnist': cannot be read \("):
         open_source("mnist", exact("mnist"), root=tmp_path)
 
 
@@ -673,7 +673,7 @@ def test_a_file_that_nobody_may_read_is_told(publish, tmp_path, monkeypatch):
 
     for module in ("svhn", "utils"):
         monkeypatch.setattr(f"torchvision.datasets.{module}.check_integrity", deny)
-    with pytest.raises(UserError, match=r"^--source svhn: cannot be read \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"^source='svhn': cannot be read \(Permission denied\)"):
         open_source("svhn", exact("svhn"), root=tmp_path)
 
 
@@ -683,7 +683,9 @@ def test_a_file_that_nobody_may_read_is_told(publish, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in FILES if name.removesuffix("-test") in ARRAYS])
 def test_without_a_network_a_download_is_the_users_to_mend(tmp_path, no_network, name):
     for argument, opener in openers(name, root=tmp_path, download=True).items():
-        with pytest.raises(UserError, match=rf"^{argument} {name}: cannot be downloaded \(.*no route to host.*\)") as e:
+        with pytest.raises(
+            UserError, match=rf"^{argument}='{name}': cannot be downloaded \(.*no route to host.*\)"
+        ) as e:
             opener()
         assert str(tmp_path / FILES[name][0]) in str(e.value)
         assert "\n" not in str(e.value)
@@ -724,7 +726,7 @@ def serve(publish, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ARRAYS)
 def test_what_is_absent_is_downloaded_where_it_is_asked_for(serve, tmp_path, name):
     pixels, _ = serve(name)["train"]
-    with pytest.raises(UserError, match="--download"):
+    with pytest.raises(UserError, match="download=True"):
         open_source(name, exact(name), root=tmp_path)
     assert not list(tmp_path.iterdir())
     opened = open_source(name, exact(name), root=tmp_path, download=True)
@@ -754,7 +756,7 @@ def test_what_torchvision_does_not_download_again_is_told_by_name(serve, tmp_pat
     serve("cifar10")
     open_source("cifar10", exact("cifar10"), root=tmp_path, download=True)
     meta = damage(tmp_path / "cifar-10-batches-py" / "batches.meta")
-    with pytest.raises(UserError, match=rf"^--source cifar10: .*put the files there yourself: {meta}$"):
+    with pytest.raises(UserError, match=rf"^source='cifar10': .*put the files there yourself: {meta}$"):
         open_source("cifar10", exact("cifar10"), root=tmp_path, download=True)
 
 
@@ -780,7 +782,7 @@ def test_a_download_that_was_cut_off_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", NOT_FETCHED)
 def test_where_there_is_no_download_the_remedy_is_told_all_the_same(tmp_path, name):
     for argument, opener in openers(name, root=tmp_path, download=True).items():
-        with pytest.raises(UserError, match=rf"^{argument} {name}: .*no automatic download"):
+        with pytest.raises(UserError, match=rf"^{argument}='{name}': .*no automatic download"):
             opener()
 
 
@@ -824,7 +826,7 @@ def test_a_line_that_leaves_the_folder_or_says_no_digit_is_refused(publish, tmp_
     publish("mnist-m")
     draw(tmp_path / "mnist_m" / "secret.png", np.zeros((3, 4, 4), np.uint8))
     (tmp_path / "mnist_m" / "mnist_m_train_labels.txt").write_text(f"00000000.png 5\n{line}\n")
-    with pytest.raises(UserError, match=r"^--source .*mnist_m_train_labels\.txt, line 2: expected .*; got '"):
+    with pytest.raises(UserError, match=r"^source=.*mnist_m_train_labels\.txt', line 2: expected .*; got '"):
         open_source("mnist-m", exact("mnist-m"), root=tmp_path)
 
 
@@ -832,7 +834,7 @@ def test_a_line_that_leaves_the_folder_or_says_no_digit_is_refused(publish, tmp_
 def test_a_list_without_lines_is_refused(publish, tmp_path, content, message):
     publish("mnist-m")
     (tmp_path / "mnist_m" / "mnist_m_train_labels.txt").write_bytes(content)
-    with pytest.raises(UserError, match=rf"^--source .*mnist_m_train_labels\.txt: .*{message}"):
+    with pytest.raises(UserError, match=rf"^source=.*mnist_m_train_labels\.txt': .*{message}"):
         open_source("mnist-m", exact("mnist-m"), root=tmp_path)
 
 
@@ -844,7 +846,7 @@ def test_an_absent_image_of_the_list_is_skipped_or_refused_with_strict(publish, 
     np.testing.assert_array_equal(opened.images, np.delete(pixels, 3, axis=0))
     assert opened.labels.tolist() == np.delete(labels, 3).tolist()
     assert [each.path for each in opened.unreadable] == [str(absent)]
-    with pytest.raises(UserError, match=r"^--source .*1 images cannot be read: .*00000003\.png"):
+    with pytest.raises(UserError, match=r"^source=.*1 images cannot be read: .*00000003\.png"):
         open_source("mnist-m", exact("mnist-m"), root=tmp_path, strict=True)
 
 
@@ -852,7 +854,7 @@ def test_mnist_m_without_any_image_is_refused(publish, tmp_path):
     publish("mnist-m")
     for path in (tmp_path / "mnist_m" / "mnist_m_train").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"^--source .*none of its 20 images can be read"):
+    with pytest.raises(UserError, match=r"^source=.*none of its 20 images can be read"):
         open_source("mnist-m", exact("mnist-m"), root=tmp_path)
 
 
@@ -885,9 +887,9 @@ def test_a_domain_of_office_is_class_folders_as_a_source_and_a_heap_as_a_target(
 def test_a_damaged_photograph_of_office_is_skipped_or_refused_with_strict(office):
     (office / "office31/webcam/images/bike/frame_0000.jpg").write_bytes(b"")
     small = Preprocessing(8, 3)
-    for argument, opener in {"--source": open_source, "--target": open_target}.items():
+    for argument, opener in {"source": open_source, "target": open_target}.items():
         assert len(opener("office31/webcam", small, root=office).unreadable) == 1
-        with pytest.raises(UserError, match=rf"^{argument} .*1 images cannot be read"):
+        with pytest.raises(UserError, match=rf"^{argument}=.*1 images cannot be read"):
             opener("office31/webcam", small, root=office, strict=True)
 
 

@@ -25,9 +25,9 @@ def folders(tmp_path, monkeypatch):
 @pytest.mark.parametrize("other", ["src", "./src", "src/", "tgt/../src", "link", "{}/src"])
 def test_the_same_folder_is_neither_two_sources_nor_both_domains(folders, other):
     other = other.format(folders)
-    with pytest.raises(UserError, match=r"^--source .*: it is there twice.*; give it once$"):
+    with pytest.raises(UserError, match=r"^source=.*: it is there twice.*; give it once$"):
         require_apart(["src", other], "tgt")
-    with pytest.raises(UserError, match=r"^--target .*: it is the source, too.*; expected unlabelled images"):
+    with pytest.raises(UserError, match=r"^target=.*: it is the source, too.*; expected unlabelled images"):
         require_apart(["src"], other)
 
 
@@ -52,13 +52,13 @@ def test_a_list_is_the_same_list(folders):
 
 def test_a_target_within_the_source_is_refused_and_a_source_within_the_target_is_not(folders):
     for target in ("src/cat", "link/dog"):
-        with pytest.raises(UserError, match=r"^--target .*: it lies in --source src, where its images are labelled"):
+        with pytest.raises(UserError, match=r"^target=.*: it lies in source='src', where its images are labelled"):
             require_apart(["src"], target)
     require_apart(["src"], ".")
     require_apart(["src.csv"], "src")
-    with pytest.raises(UserError, match=r"^--source src/cat: it lies in --source link"):
+    with pytest.raises(UserError, match=r"^source='src/cat': it lies in source='link'"):
         require_apart(["link", "src/cat"], "tgt")
-    with pytest.raises(UserError, match=r"^--source src/cat: it lies in --source link"):
+    with pytest.raises(UserError, match=r"^source='src/cat': it lies in source='link'"):
         require_apart(["src/cat", "link"], "tgt")
 
 

@@ -103,7 +103,7 @@ def test_no_other_image_stands_in_for_one_that_breaks_later(tmp_path):
         paths[number].write_bytes(paths[number].read_bytes()[:60])
     for _ in range(2):
         assert torch.equal(rows[torch.tensor([0, 3])], images[torch.tensor([0, 3])])
-        with pytest.raises(ImageChangedError, match=r"1\.png: it can no longer be read \(.+\)\. With --cache off"):
+        with pytest.raises(ImageChangedError, match=r"1\.png: it can no longer be read \(.+\)\. With cache='off'"):
             rows[torch.tensor([0, 1])]
 
 

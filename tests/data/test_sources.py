@@ -117,30 +117,30 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path):
 
 
 OPENERS = {
-    "--source": lambda where: open_source(where, GREY),
-    "--target": lambda where: open_target(where, GREY),
-    "--data": lambda where: open_labelled(where, GREY, ("cat", "dog")),
+    "source": lambda where: open_source(where, GREY),
+    "target": lambda where: open_target(where, GREY),
+    "data": lambda where: open_labelled(where, GREY, ("cat", "dog")),
 }
 every_argument = pytest.mark.parametrize(("argument", "opener"), OPENERS.items(), ids=OPENERS)
-every_labelled = pytest.mark.parametrize("argument", ["--source", "--data"])
+every_labelled = pytest.mark.parametrize("argument", ["source", "data"])
 
 
 @every_argument
 def test_a_missing_folder_is_named(tmp_path, argument, opener):
-    with pytest.raises(UserError, match=rf"^{argument} .*/nowhere: no such folder"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*/nowhere': no such folder"):
         opener(str(tmp_path / "nowhere"))
 
 
 @every_argument
 def test_a_file_in_place_of_a_folder_is_named(tmp_path, argument, opener):
-    with pytest.raises(UserError, match=rf"^{argument} .*a\.png: expected a folder, this is a file"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*a\.png': expected a folder, this is a file"):
         opener(str(draw(tmp_path / "a.png")))
 
 
 @every_labelled
 def test_a_labelled_set_needs_class_folders(tmp_path, argument):
     draw(tmp_path / "a.png")
-    with pytest.raises(UserError, match=rf"^{argument} .*one folder of images for each class"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*one folder of images for each class"):
         OPENERS[argument](str(tmp_path))
 
 
@@ -148,7 +148,7 @@ def test_a_labelled_set_needs_class_folders(tmp_path, argument):
 def test_an_empty_class_folder_is_named(tmp_path, argument):
     two_classes(tmp_path)
     (tmp_path / "bird").mkdir()
-    with pytest.raises(UserError, match=rf"^{argument} .*'bird' holds no image"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*'bird' holds no image"):
         OPENERS[argument](str(tmp_path))
 
 
@@ -156,19 +156,19 @@ def test_an_empty_class_folder_is_named(tmp_path, argument):
 def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path, argument):
     two_classes(tmp_path)
     empty(tmp_path / "bird" / "broken.png")
-    with pytest.raises(UserError, match=rf"^{argument} .*'bird' can be read.*broken\.png"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*'bird' can be read.*broken\.png"):
         OPENERS[argument](str(tmp_path))
 
 
 def test_a_source_of_one_class_is_refused(tmp_path):
     draw(tmp_path / "cat" / "a.png")
-    with pytest.raises(UserError, match=r"^--source .*at least two class folders, found one \(cat\)"):
+    with pytest.raises(UserError, match=r"^source=.*at least two class folders, found one \(cat\)"):
         open_source(str(tmp_path), GREY)
 
 
 def test_a_target_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(UserError, match=r"^--target .*found none"):
+    with pytest.raises(UserError, match=r"^target=.*found none"):
         open_target(str(tmp_path), GREY)
 
 
@@ -176,7 +176,7 @@ def test_a_target_without_images_is_refused(tmp_path):
 def test_a_target_of_which_nothing_can_be_read_is_refused(tmp_path, spoil):
     spoil(tmp_path / "a.png")
     spoil(tmp_path / "b.png")
-    with pytest.raises(UserError, match=r"^--target .*none of its 2 images can be read .*a\.png: \w"):
+    with pytest.raises(UserError, match=r"^target=.*none of its 2 images can be read .*a\.png: \w"):
         open_target(str(tmp_path), GREY)
 
 
@@ -199,15 +199,15 @@ def test_a_damaged_image_is_listed_with_the_reason_and_skipped(tmp_path, spoil):
 @pytest.mark.parametrize(
     ("argument", "opener"),
     {
-        "--source": lambda where: open_source(where, GREY, strict=True),
-        "--target": lambda where: open_target(where, GREY, strict=True),
-        "--data": lambda where: open_labelled(where, GREY, ("cat", "dog"), strict=True),
+        "source": lambda where: open_source(where, GREY, strict=True),
+        "target": lambda where: open_target(where, GREY, strict=True),
+        "data": lambda where: open_labelled(where, GREY, ("cat", "dog"), strict=True),
     }.items(),
 )
 def test_strict_refuses_a_damaged_image_by_name(tmp_path, argument, opener, spoil):
     two_classes(tmp_path)
     spoil(tmp_path / "cat" / "broken.png")
-    with pytest.raises(UserError, match=rf"^{argument} .*1 images cannot be read: .*broken\.png: \w.*--strict"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*1 images cannot be read: .*broken\.png: \w.*strict"):
         opener(str(tmp_path))
 
 
@@ -229,7 +229,7 @@ def test_decode_keeps_the_order_and_reports_each_file(tmp_path):
 
 def test_images_beyond_the_free_memory_are_refused_before_reading(monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 10)
-    with pytest.raises(UserError, match=r"free; use a smaller --data\.size"):
+    with pytest.raises(UserError, match=r"free; use a smaller data\.size"):
         decode([Path("never-read.png")] * 100, GREY)
 
 
@@ -257,7 +257,7 @@ def test_arrays_of_the_right_size_do_not_go_through_pil(monkeypatch):
 
 def test_arrays_beyond_the_free_memory_are_refused(monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 10)
-    with pytest.raises(UserError, match=r"free; use a smaller --data\.size"):
+    with pytest.raises(UserError, match=r"free; use a smaller data\.size"):
         rows_of_arrays(np.zeros((100, 1, 4, 4), np.uint8), GREY)
 
 
@@ -274,12 +274,12 @@ def test_evaluation_needs_no_more_than_one_of_the_models_classes(tmp_path):
 
 
 def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^--data .*does not know the class folders 'dog'; .*'bird', 'cat'"):
+    with pytest.raises(UserError, match=r"^data=.*does not know the class folders 'dog'; .*'bird', 'cat'"):
         open_labelled(str(two_classes(tmp_path)), GREY, ("bird", "cat"))
 
 
 def test_held_out_digits_are_refused_for_a_model_of_other_classes():
-    with pytest.raises(UserError, match=r"^--data digits-held-out: .*'cat', 'dog'"):
+    with pytest.raises(UserError, match=r"^data='digits-held-out': .*'cat', 'dog'"):
         open_labelled("digits-held-out", GREY, ("cat", "dog"))
 
 
@@ -344,7 +344,7 @@ def test_two_sources_may_have_one_class_each_and_not_one_together(tmp_path):
     draw(tmp_path / "two" / "dog" / "a.png")
     draw(tmp_path / "three" / "cat" / "a.png")
     assert open_source([str(tmp_path / "one"), str(tmp_path / "two")], GREY).classes == ("cat", "dog")
-    with pytest.raises(UserError, match=r"^--source .*one, .*three: expected at least two class folders, found one"):
+    with pytest.raises(UserError, match=r"^source=.*one, .*three': expected at least two class folders, found one"):
         open_source([str(tmp_path / "one"), str(tmp_path / "three")], GREY)
 
 
@@ -358,7 +358,7 @@ def test_folders_and_what_is_no_files_are_joined(tmp_path, monkeypatch):
 
 
 def test_no_source_at_all_is_refused():
-    with pytest.raises(UserError, match=r"^--source: expected at least one"):
+    with pytest.raises(UserError, match=r"^source: expected at least one"):
         open_source([], GREY)
 
 
@@ -386,7 +386,7 @@ def test_a_list_is_read_as_a_folder_is(tmp_path):
     ]
     assert values(open_target(str(tmp_path / "list.csv"), GREY).images) == [10, 20]
     assert open_labelled(str(tmp_path / "list.csv"), GREY, ("hound", "cat")).labels.tolist() == [0, 1]
-    assert values(read_folder(tmp_path / "list.csv", GREY, argument="--images").images) == [10, 20]
+    assert values(read_folder(tmp_path / "list.csv", GREY, argument="images").images) == [10, 20]
 
 
 def test_a_list_leaves_its_folder_only_where_that_is_allowed(tmp_path):
@@ -394,7 +394,7 @@ def test_a_list_leaves_its_folder_only_where_that_is_allowed(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "a.csv").write_text("path,label\n../set/dog/a.png,dog\n../set/cat/b.png,cat\n")
     where = str(tmp_path / "lists" / "a.csv")
-    with pytest.raises(UserError, match=r"^--source .*a\.csv, line 2: .* leaves the folder"):
+    with pytest.raises(UserError, match=r"^source=.*a\.csv', line 2: .* leaves the folder"):
         open_source(where, GREY)
     assert values(open_source(where, GREY, allow_outside=True).images) == [10, 20]
     assert values(open_target(where, GREY, allow_outside=True).images) == [10, 20]
@@ -418,7 +418,7 @@ def test_the_images_are_the_same_wherever_they_are(tmp_path, cache):
     for opened in (
         open_target(str(root), GREY, **options),
         open_labelled(str(root), GREY, ("cat", "dog"), **options),
-        read_folder(root, GREY, argument="--images", **options),
+        read_folder(root, GREY, argument="images", **options),
     ):
         assert torch.equal(opened.images[every], plain.images)
         assert len(opened.images) == 4
@@ -432,12 +432,12 @@ def test_the_images_are_the_same_wherever_they_are(tmp_path, cache):
 def test_strict_and_empty_sets_are_told_wherever_images_are(tmp_path, cache):
     options = {"cache": cache, "cache_folder": tmp_path / "cache"}
     empty(tmp_path / "set" / "cat" / "a.png")
-    with pytest.raises(UserError, match=r"^--target .*none of its 1 images can be read .*a\.png: an empty file"):
+    with pytest.raises(UserError, match=r"^target=.*none of its 1 images can be read .*a\.png: an empty file"):
         open_target(str(tmp_path / "set"), GREY, **options)
     draw(tmp_path / "set" / "dog" / "a.png")
-    with pytest.raises(UserError, match=r"^--source .*no image of the class folder 'cat' can be read .*an empty file"):
+    with pytest.raises(UserError, match=r"^source=.*no image of the class folder 'cat' can be read .*an empty file"):
         open_source(str(tmp_path / "set"), GREY, **options)
-    with pytest.raises(UserError, match=r"^--target .*1 images cannot be read"):
+    with pytest.raises(UserError, match=r"^target=.*1 images cannot be read"):
         open_target(str(tmp_path / "set"), GREY, strict=True, **options)
 
 
@@ -474,12 +474,12 @@ def test_what_could_not_be_looked_into_is_listed_beside_what_could_not_be_decode
 
 def test_files_are_listed_without_being_read_and_what_is_no_files_has_none(tmp_path):
     root = two_classes(tmp_path)
-    assert listing_of(str(root), argument="--source", labelled=True).labels == (0, 0, 1)
-    assert listing_of(str(root), argument="--target", labelled=False).labels is None
+    assert listing_of(str(root), argument="source", labelled=True).labels == (0, 0, 1)
+    assert listing_of(str(root), argument="target", labelled=False).labels is None
     for name in ("fonts", "digits", "mnist", "usps-test", "digits-held-out"):
-        assert listing_of(name, argument="--source", labelled=True) is None
+        assert listing_of(name, argument="source", labelled=True) is None
     draw(tmp_path / "data" / "office31" / "dslr" / "images" / "mug" / "a.jpg")
-    named = listing_of("office31/dslr", argument="--source", labelled=True, root=tmp_path / "data")
+    named = listing_of("office31/dslr", argument="source", labelled=True, root=tmp_path / "data")
     assert named.classes == ("mug",)
 
 
@@ -533,7 +533,7 @@ def test_labels_may_be_names():
     ],
 )
 def test_arrays_that_are_no_images_are_refused(images, message):
-    with pytest.raises(UserError, match=rf"^--target: {message}"):
+    with pytest.raises(UserError, match=rf"^target: {message}"):
         open_target(images, GREY)
 
 
@@ -548,18 +548,18 @@ def test_arrays_that_are_no_images_are_refused(images, message):
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, message):
-    with pytest.raises(UserError, match=rf"^--source:? .*{message}"):
+    with pytest.raises(UserError, match=rf"^source:? .*{message}"):
         open_source((PIXELS, labels), GREY)
 
 
 def test_a_source_of_arrays_needs_labels():
-    with pytest.raises(UserError, match=r"^--source: images without labels; give a pair"):
+    with pytest.raises(UserError, match=r"^source: images without labels; give a pair"):
         open_source(PIXELS, GREY)
 
 
 @pytest.mark.parametrize("thing", [None, 7, {"a": 1}, iter([])])
 def test_what_is_nothing_of_that_is_refused(thing):
-    with pytest.raises(UserError, match=r"^--target: expected a folder, a list, a named set, arrays or a data set"):
+    with pytest.raises(UserError, match=r"^target: expected a folder, a list, a named set, arrays or a data set"):
         open_target(thing, GREY)
 
 
@@ -626,14 +626,14 @@ def test_what_a_data_set_cannot_give_is_listed():
     assert "leave normalisation out" in reasons[1]
     assert "got str" in reasons[2]
     assert calls[-1] == (5, 5)
-    with pytest.raises(UserError, match=r"^--source MapStyle: 3 images cannot be read"):
+    with pytest.raises(UserError, match=r"^source='MapStyle': 3 images cannot be read"):
         open_source(MapStyle(items), GREY, strict=True)
 
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (MapStyle([]), "MapStyle: none of its 0 images can be read"),
+        (MapStyle([]), "'MapStyle': none of its 0 images can be read"),
         (MapStyle([PIXELS[0]]), r"expected pairs \(image, label\), got images alone"),
         (
             MapStyle([(PIXELS[0], 0)] * 2, ["ant", "bee"]),
@@ -643,7 +643,7 @@ def test_what_a_data_set_cannot_give_is_listed():
     ],
 )
 def test_a_data_set_that_is_no_source_is_refused(dataset, message):
-    with pytest.raises(UserError, match=rf"^--source.*{message}"):
+    with pytest.raises(UserError, match=rf"^source.*{message}"):
         open_source(dataset, GREY)
 
 
@@ -651,9 +651,9 @@ def test_a_data_set_that_is_no_source_is_refused(dataset, message):
 def test_a_missing_label_is_no_class_from_python_either(missing):
     labels = np.array(["ant", "bee", missing, "ant"], dtype=object)
     images = np.zeros((4, 4, 4), np.uint8)
-    with pytest.raises(UserError, match=r"^--source: row 2 has no label: .*; leave the row out"):
+    with pytest.raises(UserError, match=r"^source: row 2 has no label: .*; leave the row out"):
         open_source((images, labels), GREY)
-    with pytest.raises(UserError, match=r"^--source: row 2 has no label"):
+    with pytest.raises(UserError, match=r"^source: row 2 has no label"):
         open_source(MapStyle(list(zip(images, labels, strict=True))), GREY)
 
 
@@ -739,7 +739,7 @@ def test_its_columns_are_known_by_name_where_they_have_no_features():
     ],
 )
 def test_columns_that_do_not_say_what_they_are_are_refused(columns, features, message):
-    with pytest.raises(UserError, match=rf"^--source.*{message}"):
+    with pytest.raises(UserError, match=rf"^source.*{message}"):
         open_source(HuggingFace(columns, features), GREY)
 
 
@@ -752,7 +752,7 @@ def test_no_label_of_a_target_is_looked_at(item):
 
 def test_a_stream_is_refused():
     stream = type("IterableDataset", (), {"features": {}, "column_names": ["image"]})()
-    for open_any, argument in ((open_source, "--source"), (open_target, "--target")):
+    for open_any, argument in ((open_source, "source"), (open_target, "target")):
         with pytest.raises(UserError, match=f"{argument}: .*length and items by number, got IterableDataset"):
             open_any(stream, GREY)
 

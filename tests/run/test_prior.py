@@ -105,9 +105,9 @@ def test_bytes_that_are_no_text_are_told(tmp_path):
 
 def test_what_can_be_refused_early_is():
     check_prior("uniform", 0.0)
-    with pytest.raises(UserError, match=r"--prior estimate: .*validation_share"):
+    with pytest.raises(UserError, match=r"prior='estimate': .*validation_share"):
         check_prior("estimate", 0.0)
-    with pytest.raises(UserError, match=r"--prior nowhere\.csv: expected uniform"):
+    with pytest.raises(UserError, match=r"prior='nowhere\.csv': expected uniform"):
         check_prior("nowhere.csv", 0.1)
 
 

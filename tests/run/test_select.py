@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import dalib
-from dalib.core.errors import UserError
+from dalib.commands.flags import FlagSpelling
+from dalib.core.errors import UserError, spelled
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.saved import ModelDescription, save_model
@@ -124,7 +125,7 @@ def test_a_record_is_read_as_it_was_written(run):
 def test_a_damaged_record_is_told_and_keep_mends_it(damage, run, adapted_and_source_only):
     conclude(run, "adapted", "judgement")
     write_json(run.selected, damage)
-    with pytest.raises(UserError, match="dalib keep"):
+    with pytest.raises(UserError, match=r"dalib\.run\.select\.keep\("):
         run.models()
     keep(run, "adapted")
     assert weights(next(iter(run.models().values()))) == adapted_and_source_only[0]
@@ -281,8 +282,10 @@ def test_a_measurement_does_not_override_the_user_and_says_that_it_disagrees():
     selection, sentence = decided(BY_USER, BETTER, "runs/first")
     assert selection == BY_USER
     assert "disagrees with the choice of source-only, which stays" in sentence
-    assert sentence.endswith("dalib keep runs/first adapted")
-    assert decided(BY_USER, BETTER, "my runs/first")[1].endswith("dalib keep 'my runs/first' adapted")
+    assert sentence.endswith("dalib.run.select.keep(run='runs/first', model='adapted')")
+    with spelled(FlagSpelling()):
+        assert decided(BY_USER, BETTER, "runs/first")[1].endswith("dalib keep runs/first adapted")
+        assert decided(BY_USER, BETTER, "my runs/first")[1].endswith("dalib keep 'my runs/first' adapted")
     assert decided(BY_USER, WORSE, "RUN") == (
         BY_USER,
         "The measurement agrees with the choice of source-only: 81.2% against 49.3% on 200 labelled images (+31.9 "

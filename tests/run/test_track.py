@@ -316,7 +316,7 @@ def test_a_package_that_is_missing_is_told_before_anything_is_written(images, tm
 def test_a_package_that_does_not_load_is_told(monkeypatch):
     monkeypatch.setattr(track, "find_spec", lambda package: True)
     monkeypatch.setitem(sys.modules, "wandb", None)  # its import fails
-    with pytest.raises(UserError, match="--track wandb: wandb is installed and does not load"):
+    with pytest.raises(UserError, match="track='wandb': wandb is installed and does not load"):
         make_tracker("wandb")
 
 

@@ -39,7 +39,7 @@ import platformdirs
 import torch
 from rich.filesize import decimal
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Message, Setting, UserError
 from dalib.core.files import Unreadable, locked, sync, write_json
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import WholeNumbers
@@ -247,9 +247,10 @@ class ImageCache:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"the disk of the cache {self.folder} became full while {listing.where} was decoded; nothing is "
-                    f"lost, the build goes on from there once {decimal(_needed(listing, preprocessing))} fit. {_REMEDY}"
+                    f"lost, the build goes on from there once {decimal(_needed(listing, preprocessing))} fit. ",
+                    _REMEDY,
                 ) from error
-            raise UserError(f"the cache {self.folder} cannot be written ({reason(error)}). {_REMEDY}") from error
+            raise UserError(f"the cache {self.folder} cannot be written ({reason(error)}). ", _REMEDY) from error
         return _mapped(final, index, listing.paths, built=True)
 
     def whole_numbers(
@@ -393,11 +394,14 @@ class ImageCache:
         if needed + MIN_FREE_BYTES > free:
             raise UserError(
                 f"the decoded images of {listing.where} need {decimal(needed)} in the cache {self.folder} and "
-                f"{decimal(free)} are free. {_REMEDY}"
+                f"{decimal(free)} are free. ",
+                _REMEDY,
             )
 
 
-_REMEDY = "Name a folder on another disk with DALIB_CACHE, choose another cache policy, or a smaller --data.size"
+_REMEDY = Message(
+    "Name a folder on another disk with DALIB_CACHE, choose another cache policy, or a smaller ", Setting("data.size")
+)
 
 
 def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
 from dalib.data.depth import (
     FULL,
@@ -304,8 +304,10 @@ def require_memory(needed: int) -> None:
     free = free_memory()
     if free is not None and needed > 0.9 * free:
         raise UserError(
-            f"the decoded images need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
-            "use a smaller --data.size or fewer images"
+            f"the decoded images need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; ",
+            "use a smaller ",
+            Setting("data.size"),
+            " or fewer images",
         )
 
 

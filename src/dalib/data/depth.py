@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dalib.core.errors import Call, Setting
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -82,7 +84,7 @@ def own_range(low: int, high: int, said: Range | None = None) -> Range:
         return FULL
     raise ValueError(
         f"whole numbers from {low} to {high}, and nothing tells which are black and white; expected 8 bits, or a model "
-        "that was trained on such images (their range is --data.range of dalib train)"
+        f"that was trained on such images (their range is {Setting('data.range')} of {Call('dalib.run.train.train')})"
     )
 
 

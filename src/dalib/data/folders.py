@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.data.formats import image_endings, remedy_for
 from dalib.data.spelling import key_of
 
@@ -122,23 +122,27 @@ def require_classes(root: Path, folders: Sequence[Path], argument: str, known: S
     if len(parts) == len(folders) and not nested:
         if len(parts) > 1:
             raise UserError(
-                f"{argument} {root}: it holds {named}, which are parts of a data set and not classes, without a folder "
-                "for each class in them; expected one folder of images for each class. If they are your classes, name "
-                "them in a list (.csv with the columns path,label)"
+                Setting(argument, root),
+                f": it holds {named}, which are parts of a data set and not classes, without a folder for each ",
+                "class in them; expected one folder of images for each class. If they are your classes, name ",
+                "them in a list (.csv with the columns path,label)",
             )
         return
     if len(nested) > 1 or (nested and len(parts) == len(folders)):
-        first = ("train", "training") if argument == "--source" else ("test", "val", "valid", "validation")
+        first = ("train", "training") if argument == "source" else ("test", "val", "valid", "validation")
         best = min(nested, key=lambda folder: (folder.name.lower() not in first, folder.name))
         raise UserError(
-            f"{argument} {root}: it holds {named}{', each' if len(nested) > 1 else ''} with the folders "
-            f"{_some(inside[best.name])}: these are the parts of a data set and not its classes; give {argument} {best}"
+            Setting(argument, root),
+            f": it holds {named}{(', each' if len(nested) > 1 else '')} with the folders ",
+            f"{_some(inside[best.name])}: these are the parts of a data set and not its classes; give ",
+            Setting(argument, best),
         )
     for folder in nested:
         if shared := [name for name in inside[folder.name] if key_of(name) in others]:
             raise UserError(
-                f"{argument} {root}: it holds {folder.name}/ with the folders {_some(shared)}, beside folders of these "
-                f"names: {folder.name} is a part of a data set and not a class; move it out of {root}"
+                Setting(argument, root),
+                f": it holds {folder.name}/ with the folders {_some(shared)}, beside folders of these names: ",
+                f"{folder.name} is a part of a data set and not a class; move it out of {root}",
             )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.core.words import meant
 from dalib.data.spelling import Classes, is_missing, key_of
@@ -89,7 +89,7 @@ def read_target_labels(
         names: names of the target's images, by row; the file's paths are these, or relative to the target's folder.
         classes: possible labels.
         target: path or name of the target.
-        argument: name in errors, such as ``--labels``.
+        argument: name in errors, such as ``labels``.
 
     Raises:
         UserError: no such file, not CSV, no label in it; a label that is no class, a path that is none of the target's
@@ -97,7 +97,7 @@ def read_target_labels(
     """
 
     def refuse(line: int, what: str) -> UserError:
-        return UserError(f"{argument} {file}, line {line}: {what}")
+        return UserError(Setting(argument, file), f", line {line}: {what}")
 
     found, known = rows_by_name(names, target), Classes(classes)
     given: dict[int, tuple[int, str, int | None]] = {}  # row -> the line that it was on, its label, the class
@@ -123,10 +123,12 @@ def read_target_labels(
         if designed:
             stratum_of[row] = _stratum(fields, line, refuse, population, len(names))
     if unknown:
-        raise _unknown_classes(unknown, f"{argument} {file}", classes)
+        raise _unknown_classes(unknown, Setting(argument, file), classes)
     labelled = {row: position for row, (_, _, position) in given.items() if position is not None}
     if not labelled:
-        raise UserError(f"{argument} {file}: no label in it; write the class of each image into the column label")
+        raise UserError(
+            Setting(argument, file), ": no label in it; write the class of each image into the column label"
+        )
     return TargetLabels(
         torch.tensor(list(labelled)),
         torch.tensor(list(labelled.values())),
@@ -152,15 +154,16 @@ def _stratum(
     return stratum
 
 
-def _unknown_classes(unknown: Sequence[tuple[int, str]], where: str, classes: Sequence[str]) -> UserError:
+def _unknown_classes(unknown: Sequence[tuple[int, str]], where: Setting, classes: Sequence[str]) -> UserError:
     """Returns the error about labels, by line, that are no class."""
     mistakes = "; ".join(
         f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MAX_LISTED_MISTAKES]
     )
     more = f" and {len(unknown) - MAX_LISTED_MISTAKES} more" if len(unknown) > MAX_LISTED_MISTAKES else ""
     return UserError(
-        f"{where}, {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
-        "or nothing for an image without a label"
+        where,
+        f", {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
+        "or nothing for an image without a label",
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
 from dalib.data.decoding import reason
 from dalib.data.folders import (
@@ -74,7 +74,7 @@ def list_labelled(
     """Lists the labelled images of a folder with a folder for each class, at any depth in it, or of a list.
 
     Args:
-        argument: name in errors, such as ``--source``.
+        argument: name in errors, such as ``source``.
         allow_outside: let the paths of a list leave its folder.
         known: classes that are there already. A label of a list such as None is one of them or stands for no label.
 
@@ -92,8 +92,9 @@ def list_labelled(
     loose = _look_beside(path, found)
     if not folders:
         raise UserError(
-            f"{argument} {path}: expected one folder of images for each class, found no folder in it; "
-            "move the images of each class into a folder with the class's name"
+            Setting(argument, path),
+            ": expected one folder of images for each class, found no folder in it; move the images of each ",
+            "class into a folder with the class's name",
         )
     paths: list[Path] = []
     labels: list[int] = []
@@ -105,8 +106,9 @@ def list_labelled(
             inside = [each for each in found.left_out if Path(each.path).is_relative_to(folder)]
             because += f"; {line}" if (line := describe_unused(folder, inside)) else ""
             raise UserError(
-                f"{argument} {path}: the class folder {folder.name!r} holds no image "
-                f"({', '.join(image_endings())}){because}; add some or remove the folder"
+                Setting(argument, path),
+                f": the class folder {folder.name!r} holds no image ({', '.join(image_endings())}){because}; add ",
+                "some or remove the folder",
             )
         paths += images
         labels += [label] * len(images)
@@ -180,7 +182,8 @@ def _no_image(path: Path, argument: str, found: _Found) -> UserError:
     because = f" ({found.unreadable[0].path}: {found.unreadable[0].reason})" if found.unreadable else ""
     because += f"; {line}" if (line := describe_unused(path, found.left_out)) else ""
     return UserError(
-        f"{argument} {path}: expected images ({', '.join(image_endings())}), found none in it or below it{because}"
+        Setting(argument, path),
+        f": expected images ({', '.join(image_endings())}), found none in it or below it{because}",
     )
 
 
@@ -193,7 +196,7 @@ def class_folders(root: Path, *, argument: str) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if path.is_dir() and not left_behind(path.name))
     except OSError as error:
-        raise UserError(f"{argument} {root}: cannot be read ({reason(error)})") from error
+        raise UserError(Setting(argument, root), f": cannot be read ({reason(error)})") from error
 
 
 def image_files(root: Path) -> Iterator[Path]:
@@ -280,9 +283,9 @@ def _is_list(path: Path) -> bool:
 
 def _require_folder(root: Path, argument: str) -> None:
     if not root.exists():
-        raise UserError(f"{argument} {root}: no such folder")
+        raise UserError(Setting(argument, root), ": no such folder")
     if not root.is_dir():
-        raise UserError(f"{argument} {root}: expected a folder, this is a file; a list ends in .csv or .jsonl")
+        raise UserError(Setting(argument, root), ": expected a folder, this is a file; a list ends in .csv or .jsonl")
 
 
 def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool, known: Sequence[str] = ()) -> Listing:
@@ -295,7 +298,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
     files, classes = FilesAsSpelled(), Classes(known)
 
     def refuse(line: int, what: str) -> UserError:
-        return UserError(f"{argument} {file}, line {line}: {what}")
+        return UserError(Setting(argument, file), f", line {line}: {what}")
 
     for line, fields in rows_of(file, text, refuse, ("path", "label") if labelled else ("path",)):
         path = fields["path"]
@@ -327,7 +330,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         if labelled:
             names.append(label)
     if not paths:
-        raise UserError(f"{argument} {file}: expected at least one line with a path, found none")
+        raise UserError(Setting(argument, file), ": expected at least one line with a path, found none")
     notes = (f"{file}: {repeated} lines repeat another and are left out",) if repeated else ()
     if not labelled:
         return Listing(str(file), base, tuple(paths), notes=notes)

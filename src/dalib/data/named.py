@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -158,7 +158,7 @@ def read_arrays(name: str, root: Path, *, argument: str, download: bool = False,
 
     Args:
         root: the folder that holds the data sets.
-        argument: the argument that errors name, such as ``--source``.
+        argument: the argument that errors name, such as ``source``.
         download: let torchvision fetch what is absent, and what it finds damaged.
         shared: keep :data:`SHARED_CLASSES` alone, under STL's names. Of a target this uses the labels, to leave out the
             class that the source lacks as the paper does, and for nothing else.
@@ -176,7 +176,7 @@ def read_arrays(name: str, root: Path, *, argument: str, download: bool = False,
         _check_arrays(name, pixels, labels)
     except Exception as error:  # torchvision and damaged files raise whatever they like
         damaged = [path for path, md5 in files.items() if not _is_published(datasets, path, md5)]
-        raise UserError(f"{argument} {name}: {_reason(error, files, damaged, download)}") from error
+        raise UserError(Setting(argument, name), f": {_reason(error, files, damaged, download)}") from error
     classes = _CLASSES[_set_of(name)]
     digits = len(str(len(labels) - 1))
     names = tuple(f"{name}/{number:0{digits}d}" for number in range(len(labels)))
@@ -225,7 +225,7 @@ def read_label_list(folder: Path, *, argument: str) -> tuple[list[Path], Labels]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{argument} {path}: cannot be read ({error})") from error
+        raise UserError(Setting(argument, path), f": cannot be read ({error})") from error
     paths, labels = [], []
     for number, line in enumerate(lines, start=1):
         fields = line.split()
@@ -236,13 +236,14 @@ def read_label_list(folder: Path, *, argument: str) -> tuple[list[Path], Labels]
             or fields[1] not in _DIGITS
         ):
             raise UserError(
-                f"{argument} {path}, line {number}: expected the name of a file in {folder.name} and a digit, "
-                f"such as '00000000.png 5'; got {line!r}"
+                Setting(argument, path),
+                f", line {number}: expected the name of a file in {folder.name} and a digit, such as ",
+                f"'00000000.png 5'; got {line!r}",
             )
         paths.append(folder / fields[0])
         labels.append(int(fields[1]))
     if not paths:
-        raise UserError(f"{argument} {path}: expected lines such as '00000000.png 5', found none")
+        raise UserError(Setting(argument, path), ": expected lines such as '00000000.png 5', found none")
     return paths, np.array(labels, np.int64)
 
 
@@ -260,7 +261,9 @@ def _torchvision(name: str, argument: str) -> Any:
     try:
         from torchvision import datasets  # type: ignore[import-untyped]  # here, because it takes two seconds
     except ImportError as error:
-        raise UserError(f"{argument} {name}: torchvision reads this set and cannot be imported ({error})") from error
+        raise UserError(
+            Setting(argument, name), f": torchvision reads this set and cannot be imported ({error})"
+        ) from error
     return datasets
 
 
@@ -348,18 +351,22 @@ def _reason(error: Exception, files: Iterable[Path], damaged: Sequence[Path], do
     if damaged:
         return (
             f"not the published file, its md5 differs: {_listed(damaged)}. "
-            "Replace it, or have it downloaded again with --download"
+            f"Replace it, or have it downloaded again with {Setting('download', True)}"
         )
     return f"cannot be read ({text}): {_listed(files)}. Remove what is damaged and get it again"
 
 
 def _absent(name: str, argument: str, missing: Sequence[Path], root: Path, *, downloadable: bool) -> UserError:
     direct = f" or directly in {root.absolute()}" if _set_of(name) in ("usps", "svhn") else ""
-    download = ", or add --download" if downloadable else "; there is no automatic download of this set"
+    adding = f", or add {Setting('download', True)}"
+    download = adding if downloadable else "; there is no automatic download of this set"
     own = f". A folder of your own is given as ./{name}" if Path(name).is_dir() else ""
     return UserError(
-        f"{argument} {name}: expected and not found: {_listed(missing)}. "
-        f"Put them there{direct}, name the folder that holds your data sets with --root{download}{own}"
+        Setting(argument, name),
+        f": expected and not found: {_listed(missing)}. Put them there{direct}, name the folder that holds your ",
+        "data sets with ",
+        Setting("root"),
+        f"{download}{own}",
     )
 
 

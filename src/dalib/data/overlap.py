@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.data.named import NAMED
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
 
@@ -34,27 +34,35 @@ def require_apart(sources: Sequence[str], target: str | None) -> None:
         for before in sources[:number]:
             if _same(before, source):
                 raise UserError(
-                    f"--source {source}: it is there twice{_as(before, source)}, and its images would count twice; "
-                    "give it once"
+                    Setting("source", source),
+                    f": it is there twice{_as(before, source)}, and its images would count twice; give it once",
                 )
             for inner, outer in ((source, before), (before, source)):
                 if _lies_in(inner, outer):
                     raise UserError(
-                        f"--source {inner}: it lies in --source {outer}, so its images would be there twice, under two "
-                        "classes; give folders that do not hold each other"
+                        Setting("source", inner),
+                        ": it lies in ",
+                        Setting("source", outer),
+                        ", so its images would be there twice, under two classes; give folders that do not hold ",
+                        "each other",
                     )
     if target is None or _is_name(target):  # a named set may be both, as where a method is tried: it is told
         return
     for source in sources:
         if _same(source, target):
             raise UserError(
-                f"--target {target}: it is the source, too{_as(source, target)}; expected unlabelled images of another "
-                "domain, give their folder"
+                Setting("target", target),
+                f": it is the source, too{_as(source, target)}; expected unlabelled images of another domain, ",
+                "give their folder",
             )
         if _lies_in(target, source):
             raise UserError(
-                f"--target {target}: it lies in --source {source}, where its images are labelled by the name of a "
-                "folder; move it out, or give as --source a folder that holds the classes alone"
+                Setting("target", target),
+                ": it lies in ",
+                Setting("source", source),
+                ", where its images are labelled by the name of a folder; move it out, or give as ",
+                Setting("source"),
+                " a folder that holds the classes alone",
             )
 
 

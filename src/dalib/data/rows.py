@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dalib.core.errors import ImageChangedError
+from dalib.core.errors import ImageChangedError, Message, Setting
 from dalib.core.files import Unreadable
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason
 
@@ -146,17 +146,20 @@ class StreamedImages:
         try:
             pixels = read_pixels(path, self.preprocessing)
         except Exception as error:  # decoders raise whatever they like
-            raise ImageChangedError(f"{path}: it can no longer be read ({reason(error)}). {_REMEDY}") from error
+            raise ImageChangedError(f"{path}: it can no longer be read ({reason(error)}). ", _REMEDY) from error
         digest, before = _digest(pixels), self._digests[position]
         if before and digest != before:
-            raise ImageChangedError(f"{path}: its pixels are no longer those that were read at first. {_REMEDY}")
+            raise ImageChangedError(f"{path}: its pixels are no longer those that were read at first. ", _REMEDY)
         self._digests[position] = digest
         return pixels
 
 
-_REMEDY = (
-    "With --cache off a file is read whenever it is needed, and no other image stands in for it. Put it back as it "
-    "was, or take --cache disk, which keeps the decoded images"
+_REMEDY = Message(
+    "With ",
+    Setting("cache", "off"),
+    " a file is read whenever it is needed, and no other image stands in for it. Put it back as it was, or take ",
+    Setting("cache", "disk"),
+    ", which keeps the decoded images",
 )
 
 _CHUNK = 1024

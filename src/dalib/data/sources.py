@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, opaque, reason, require_memory, whole_numbers
@@ -179,14 +179,15 @@ def open_source(
         UserError: no such folder, fewer than two classes, a class without readable images, or, with ``strict``,
             any unreadable image; a named set that is absent or damaged, or one to test on; arrays of another shape.
     """
-    reading = Reading(preprocessing, "--source", **options)
+    reading = Reading(preprocessing, "source", **options)
     labelled = _unite(
-        [_open_one_source(each, reading, seed, partner) for each in _as_list(where, "--source")], reading.cache
+        [_open_one_source(each, reading, seed, partner) for each in _as_list(where, "source")], reading.cache
     )
     if len(labelled.classes) < 2:
         raise UserError(
-            f"--source {_described(where)}: expected at least two class folders, found one ({labelled.classes[0]}); "
-            f"give a folder that holds one folder of images for each class{_instead(where)}"
+            Setting("source", _described(where)),
+            f": expected at least two class folders, found one ({labelled.classes[0]}); give a folder that holds ",
+            f"one folder of images for each class{_instead(where)}",
         )
     return labelled
 
@@ -211,9 +212,9 @@ def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> L
             tuple(f"fonts/{digit}/{number:05d}" for number, digit in enumerate(digits)),
         )
     if where in NAMED:
-        _refuse_test_set(where, "--source")
+        _refuse_test_set(where, "source")
         return _open_named(where, reading, shared=_shared(where, partner))
-    listing = list_labelled(where, argument="--source", allow_outside=reading.allow_outside)
+    listing = list_labelled(where, argument="source", allow_outside=reading.allow_outside)
     return _read_labelled(listing, reading)
 
 
@@ -237,8 +238,8 @@ def open_target(
         UserError: no such folder, no readable image in it, or, with ``strict``, any unreadable one; a named set that is
             absent or damaged, or one to test on; arrays of another shape.
     """
-    reading = Reading(preprocessing, "--target", **options)
-    parts = [_open_one_target(each, reading, partner) for each in _as_list(where, "--target")]
+    reading = Reading(preprocessing, "target", **options)
+    parts = [_open_one_target(each, reading, partner) for each in _as_list(where, "target")]
     if len(parts) == 1:
         return parts[0]
     return UnlabelledImages(
@@ -259,13 +260,13 @@ def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledIm
         names = tuple(f"digits/{number:04d}" for number in range(len(pixels)))
         return UnlabelledImages(rows_of_arrays(pixels[:, None], reading.preprocessing), names)
     if where in NAMED:
-        _refuse_test_set(where, "--target")
+        _refuse_test_set(where, "target")
         if where in NAMED_AS_FILES:
-            folder = image_folder(where, data_root(reading.root), argument="--target")
-            return _read_unlabelled(list_images(folder, argument="--target"), reading)
+            folder = image_folder(where, data_root(reading.root), argument="target")
+            return _read_unlabelled(list_images(folder, argument="target"), reading)
         labelled = _open_named(where, reading, shared=_shared(where, partner))
         return UnlabelledImages(labelled.images, labelled.names, labelled.unreadable)
-    return _read_unlabelled(list_images(where, argument="--target", allow_outside=reading.allow_outside), reading)
+    return _read_unlabelled(list_images(where, argument="target", allow_outside=reading.allow_outside), reading)
 
 
 def open_labelled(
@@ -273,7 +274,7 @@ def open_labelled(
     preprocessing: Preprocessing,
     classes: Sequence[str],
     *,
-    argument: str = "--data",
+    argument: str = "data",
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
     """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders or
@@ -309,8 +310,9 @@ def open_labelled(
     unknown = [name for name, position in zip(labelled.classes, found, strict=True) if position is None]
     if unknown:
         raise UserError(
-            f"{argument} {where}: the model does not know the class folders {_some(unknown)}; "
-            f"it was trained on {_some(classes)}. Rename or remove them"
+            Setting(argument, where),
+            f": the model does not know the class folders {_some(unknown)}; it was trained on {_some(classes)}. ",
+            "Rename or remove them",
         )
     positions = torch.tensor(found)
     return LabelledImages(
@@ -354,7 +356,7 @@ def _as_list(where: Any, argument: str) -> list[Any]:
     names = isinstance(where, tuple) and all(isinstance(each, str | os.PathLike) for each in where)
     several = list(where) if isinstance(where, list) or names else [where]
     if not several:
-        raise UserError(f"{argument}: expected at least one folder, list or data set, got none")
+        raise UserError(Setting(argument), ": expected at least one folder, list or data set, got none")
     return [os.fspath(each) if isinstance(each, os.PathLike) else each for each in several]
 
 
@@ -400,7 +402,9 @@ def _concatenate(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
 
 def _refuse_test_set(name: str, argument: str) -> None:
     if name in NAMED_TESTS:
-        raise UserError(f"{argument} {name}: a test set is for evaluation alone; train on {name.removesuffix('-test')}")
+        raise UserError(
+            Setting(argument, name), f": a test set is for evaluation alone; train on {name.removesuffix('-test')}"
+        )
 
 
 def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
@@ -448,8 +452,8 @@ def _read_labelled(listing: Listing, reading: Reading) -> LabelledImages:
                 if each.path == str(path)
             )
             raise UserError(
-                f"{reading.argument} {listing.where}: no image of the class folder {name!r} can be read "
-                f"(for instance {first.path}: {first.reason})"
+                Setting(reading.argument, listing.where),
+                f": no image of the class folder {name!r} can be read (for instance {first.path}: {first.reason})",
             )
     names = tuple(str(listing.paths[index]) for index in kept.tolist())
     return LabelledImages(images, labels, listing.classes, names, unreadable, listing.left_out)
@@ -465,8 +469,9 @@ def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[
     images, kept, unreadable = _rows_of_files(listing, reading)
     if not len(kept):
         raise UserError(
-            f"{reading.argument} {listing.where}: none of its {len(listing.paths)} images can be read "
-            f"(for instance {unreadable[0].path}: {unreadable[0].reason})"
+            Setting(reading.argument, listing.where),
+            f": none of its {len(listing.paths)} images can be read (for instance {unreadable[0].path}: ",
+            f"{unreadable[0].reason})",
         )
     return images, kept, tuple(str(listing.paths[index]) for index in kept.tolist()), unreadable
 
@@ -526,7 +531,7 @@ def _report_outside_range(listing: Listing, reading: Reading) -> None:
     if black_white is None or reading.on_note is None:
         return
     if clipped := outside_range(listing.whole_numbers or (), black_white):
-        reading.on_note(f"{reading.argument} {listing.where}: {describe_outside_range(clipped, black_white)}")
+        reading.on_note(f"{Setting(reading.argument, listing.where)}: {describe_outside_range(clipped, black_white)}")
 
 
 def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
@@ -569,18 +574,18 @@ def _open_object(where: Any, reading: Reading) -> LabelledImages:
         images, labels = where
         pixels = _channels_first(images, reading.argument)
         numbers, classes = _labels_of(labels, None, len(pixels), reading.argument)
-        _require_every_class(numbers, classes, f"{reading.argument} array")
+        _require_every_class(numbers, classes, f"{Setting(reading.argument)} array")
         names = _numbered("array", len(pixels))
         return LabelledImages(rows_of_arrays(pixels, reading.preprocessing), numbers, classes, names)
     if isinstance(where, np.ndarray | Tensor):
-        raise UserError(f"{reading.argument}: images without labels; give a pair (images, labels)")
+        raise UserError(Setting(reading.argument), ": images without labels; give a pair (images, labels)")
     items = _items_of(where, reading.argument)
     images, kept, unreadable = _rows_of_items(items, reading)
     labels = [items.label(position) for position in kept.tolist()]
     if all(label is None for label in labels):
-        raise UserError(f"{reading.argument} {items.name}: expected pairs (image, label), got images alone")
+        raise UserError(Setting(reading.argument, items.name), ": expected pairs (image, label), got images alone")
     numbers, classes = _labels_of(labels, items.classes, len(labels), reading.argument)
-    _require_every_class(numbers, classes, f"{reading.argument} {items.name}")
+    _require_every_class(numbers, classes, f"{Setting(reading.argument, items.name)}")
     every = _numbered(items.name, items.count)
     return LabelledImages(images, numbers, classes, tuple(every[position] for position in kept.tolist()), unreadable)
 
@@ -624,8 +629,9 @@ def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
     """
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
         raise UserError(
-            f"{argument}: expected a folder, a list, a named set, arrays or a data set with a length and items by "
-            f"number, got {_kind(dataset)}"
+            Setting(argument),
+            ": expected a folder, a list, a named set, arrays or a data set with a length and items by number, ",
+            f"got {_kind(dataset)}",
         )
     if hasattr(dataset, "features") and hasattr(dataset, "column_names"):
         features = dict(dataset.features or {})
@@ -634,16 +640,17 @@ def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
         pictures = pictures or [name for name in dataset.column_names if name in ("image", "img")]
         if len(pictures) != 1:
             raise UserError(
-                f"{argument} {type(dataset).__name__}: expected one column of images, found {len(pictures)} in "
-                f"{_some(dataset.column_names)}; select or cast the columns first"
+                Setting(argument, type(dataset).__name__),
+                f": expected one column of images, found {len(pictures)} in {_some(dataset.column_names)}; select ",
+                "or cast the columns first",
             )
         labels = [name for name in kinds if kinds[name] == "ClassLabel"]
         labels = labels or [name for name in dataset.column_names if name in ("label", "labels")]
         labels = labels if labelled else []
         if len(labels) > 1:
             raise UserError(
-                f"{argument} {type(dataset).__name__}: expected one column of labels, found {_some(labels)}; "
-                "remove the others first"
+                Setting(argument, type(dataset).__name__),
+                f": expected one column of labels, found {_some(labels)}; remove the others first",
             )
         own = getattr(features.get(labels[0]), "names", None) if labels else None
         return _Items(
@@ -679,7 +686,9 @@ def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tup
     _judge_unreadable(unreadable, reading.argument, items.name, reading.strict)
     if not kept:
         example = f" (for instance {unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
-        raise UserError(f"{reading.argument} {items.name}: none of its {items.count} images can be read{example}")
+        raise UserError(
+            Setting(reading.argument, items.name), f": none of its {items.count} images can be read{example}"
+        )
     return torch.from_numpy(rows[: len(kept)]), torch.tensor(kept), tuple(unreadable)
 
 
@@ -725,27 +734,30 @@ def _channels_first(images: Any, argument: str) -> np.ndarray:
     shape = array.shape
     if array.dtype != np.uint8:
         raise UserError(
-            f"{argument}: expected images as uint8, 0 to 255, got {array.dtype} {shape}; of values from 0 to 1, give "
-            "(255 * images).round().astype('uint8')"
+            Setting(argument),
+            f": expected images as uint8, 0 to 255, got {array.dtype} {shape}; of values from 0 to 1, give (255 * ",
+            "images).round().astype('uint8')",
         )
     layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
     if array.ndim not in (3, 4) or not array.size:
-        raise UserError(f"{argument}: expected images {layouts}, got {shape}")
+        raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
     if array.ndim == 3:
         if shape[2] in (1, 3):
             raise UserError(
-                f"{argument}: {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; "
-                "give (N, H, W, C) or (N, C, H, W)"
+                Setting(argument),
+                f": {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; give (N, H, ",
+                "W, C) or (N, C, H, W)",
             )
         return array[:, None]
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
     if first and last:
         raise UserError(
-            f"{argument}: {shape} may be (N, C, H, W) or (N, H, W, C), both have 1 or 3 channels; "
-            "pass a data set of PIL images"
+            Setting(argument),
+            f": {shape} may be (N, C, H, W) or (N, H, W, C), both have 1 or 3 channels; pass a data set of PIL ",
+            "images",
         )
     if not first and not last:
-        raise UserError(f"{argument}: expected images {layouts}, got {shape}")
+        raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
     return array if first else array.transpose(0, 3, 1, 2)
 
 
@@ -759,7 +771,7 @@ def _labels_of(
     """
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
-        raise UserError(f"{argument}: expected one label for each of the {count} images, got {values.shape}")
+        raise UserError(Setting(argument), f": expected one label for each of the {count} images, got {values.shape}")
     given = values.tolist()
     require_labels(given, argument, classes or ())
     if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
@@ -769,14 +781,16 @@ def _labels_of(
         known = Classes(classes)
         missing = sorted({each for each in given if known.find(each) is None})
         if missing:
-            raise UserError(f"{argument}: the labels {_some(missing)} are none of the classes {_some(classes)}")
+            raise UserError(
+                Setting(argument), f": the labels {_some(missing)} are none of the classes {_some(classes)}"
+            )
         return torch.tensor([known.find(each) for each in given]), classes
     if values.dtype.kind not in "iu":
-        raise UserError(f"{argument}: expected labels as whole numbers or names, got {values.dtype}")
+        raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}")
     low, high = int(values.min()), int(values.max())
     if low < 0 or (classes is not None and high >= len(classes)):
         most = "" if classes is None else f" to {len(classes) - 1} ({_some(classes)})"
-        raise UserError(f"{argument}: expected labels from 0{most}, got {low} to {high}")
+        raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
     return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
 
 
@@ -797,8 +811,10 @@ def _judge_unreadable(unreadable: Sequence[Unreadable], argument: str, where: st
         listed = "; ".join(f"{each.path}: {each.reason}" for each in unreadable[:5])
         more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise UserError(
-            f"{argument} {where}: {len(unreadable)} images cannot be read: {listed}{more}. "
-            "Mend or remove them, or leave out --strict to skip them"
+            Setting(argument, where),
+            f": {len(unreadable)} images cannot be read: {listed}{more}. Mend or remove them, or leave out ",
+            Setting("strict"),
+            " to skip them",
         )
 
 

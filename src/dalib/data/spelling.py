@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,8 +58,9 @@ def require_labels(labels: Sequence[object], argument: str, classes: Iterable[st
     for row, label in enumerate(labels):
         if is_missing(label) and not (isinstance(label, str) and known.find(label) is not None):
             raise UserError(
-                f"{argument}: row {row} has no label: {label!r} stands for a missing one; leave the row out or, if it "
-                "is a class, give it another name"
+                Setting(argument),
+                f": row {row} has no label: {label!r} stands for a missing one; leave the row out or, if it is a ",
+                "class, give it another name",
             )
 
 

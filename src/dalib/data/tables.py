@@ -13,7 +13,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.data.decoding import reason
 
 if TYPE_CHECKING:
@@ -36,17 +36,19 @@ def text_of(file: Path, argument: str) -> str:
     """
     try:
         if not stat.S_ISREG(file.stat().st_mode):
-            raise UserError(f"{argument} {file}: expected a file")
+            raise UserError(Setting(argument, file), ": expected a file")
         content = file.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{argument} {file}: no such file") from None
+        raise UserError(Setting(argument, file), ": no such file") from None
     except OSError as error:
-        raise UserError(f"{argument} {file}: cannot be read ({reason(error)})") from error
+        raise UserError(Setting(argument, file), f": cannot be read ({reason(error)})") from error
     try:
         return content.decode("utf-8-sig")  # Excel begins its files with a byte order mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{argument} {file}, line {line}: expected UTF-8 ({error.reason}); save it as UTF-8") from error
+        raise UserError(
+            Setting(argument, file), f", line {line}: expected UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
 
 
 def delimiter_of(text: str) -> str:

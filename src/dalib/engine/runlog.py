@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.core.errors import TrainingDivergedError
+from dalib.core.errors import Setting, TrainingDivergedError
 from dalib.core.files import sync, write_text
 from dalib.engine.distributed import mean_over_ranks
 
@@ -72,8 +72,9 @@ class MetricsLog:
             for name, value in zip(self._names, row, strict=True):
                 if not math.isfinite(value):
                     raise TrainingDivergedError(
-                        f"{name} became {value} at step {step}. "
-                        "Lower the learning rate (--optimizer.lr), or look for images without content"
+                        f"{name} became {value} at step {step}. Lower the learning rate (",
+                        Setting("optimizer.lr"),
+                        "), or look for images without content",
                     )
         means = {
             name: sum(column) / len(rows) for name, column in zip(self._names, zip(*rows, strict=True), strict=True)

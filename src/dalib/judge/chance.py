@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from scipy.stats import binomtest
 
+from dalib.core.errors import Message, Setting
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,9 +23,16 @@ MIN_IMAGES = 20
 CHANCE_LEVEL = 0.05
 """A model whose accuracy guessing reaches less often than this is better than chance."""
 
-REMEDIES = (
-    "Train longer (--steps), with another learning rate (--optimizer.lr) or with more source images, and start from "
-    "pretrained weights (--backbone, --weights); if that changes nothing, check the source's labels"
+REMEDIES = Message(
+    "Train longer (",
+    Setting("steps"),
+    "), with another learning rate (",
+    Setting("optimizer.lr"),
+    ") or with more source images, and start from pretrained weights (",
+    Setting("backbone"),
+    ", ",
+    Setting("weights"),
+    "); if that changes nothing, check the source's labels",
 )
 
 
@@ -130,7 +139,7 @@ def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies:
         who = "the model is" if len(accuracies) == 1 else "neither model is"
         better = "not better" if len(accuracies) == 1 else "better"
         headline = f"Nothing was learnt: {who} {better} than chance on the source's own validation images"
-        return replace(comparison, outcome=outcome, headline=headline, reasons=(*told, REMEDIES))
+        return replace(comparison, outcome=outcome, headline=headline, reasons=(*told, str(REMEDIES)))
     if "adapted" in at_chance:
         if comparison.outcome == "collapsed":
             return replace(comparison, better=others[0], reasons=(*comparison.reasons, *told))

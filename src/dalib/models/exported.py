@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.models.classifier import logits_of
 from dalib.models.inference import with_static_padding
 from dalib.models.saved import content_of, description_of
@@ -106,7 +106,9 @@ def read_program(path: Path, device: torch.device) -> OpenedModel:
         program = torch.export.load(path, extra_files=extra)
         content = json.loads(extra[KEY])
     except Exception as error:  # torch raises whatever it likes
-        raise UserError(f"{path}: not a program that `dalib export` wrote ({_one_line(error)})") from None
+        raise UserError(
+            f"{path}: not a program that `", Call("dalib.run.export.export"), f"` wrote ({_one_line(error)})"
+        ) from None
     description = description_of(content, path)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
@@ -133,7 +135,7 @@ def write_onnx(path: Path, program: ExportedProgram, description: ModelDescripti
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"--format onnx: {error.name} is not installed; pip install onnx onnxscript onnxruntime"
+            Setting("format", "onnx"), f": {error.name} is not installed; pip install onnx onnxscript onnxruntime"
         ) from None
     translated: Any = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     translated.model.metadata_props[KEY] = json.dumps(content_of(description))
@@ -163,14 +165,17 @@ def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> Op
             providers.insert(0, "CUDAExecutionProvider")
         elif not fall_back:
             raise UserError(
-                f"--device {device}: this ONNX Runtime runs on CPUs alone; pip install onnxruntime-gpu, "
-                "or leave out --device"
+                Setting("device", str(device)),
+                ": this ONNX Runtime runs on CPUs alone; pip install onnxruntime-gpu, or leave out ",
+                Setting("device"),
             )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         content = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     except Exception as error:  # its errors have no common class
-        raise UserError(f"{path}: not a graph that `dalib export` wrote ({_one_line(error)})") from None
+        raise UserError(
+            f"{path}: not a graph that `", Call("dalib.run.export.export"), f"` wrote ({_one_line(error)})"
+        ) from None
 
     def probabilities(images: Tensor) -> Tensor:
         (found,) = session.run([OUTPUT], {INPUT: images.contiguous().numpy()})

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import read_json, write_json, write_text
 from dalib.data.depth import FULL
 from dalib.models.averaged import AveragedViews
@@ -123,7 +123,11 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
         raise
     except Exception as error:  # timm and torch raise whatever they like
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"{folder}: not a whole folder that `dalib export --format hf` wrote ({what})") from None
+        raise UserError(
+            f"{folder}: not a whole folder that `",
+            Call("dalib.run.export.export", Setting("format", "hf")),
+            f"` wrote ({what})",
+        ) from None
     network = network.to(device)
 
     def probabilities(images: Tensor) -> Tensor:

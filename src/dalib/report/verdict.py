@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from dalib.core.errors import Setting
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.report.figures import (
     counted,
@@ -444,7 +445,8 @@ def _unfinished(status: str, stopped: Json, run: str) -> tuple[str, ...]:
         return (
             f"Training diverged{_at(stopped)}: there is no result to trust",
             *(reason or ("A loss became NaN or infinite.",)),
-            "Lower the learning rate (--optimizer.lr), or look for images without content, and train again.",
+            f"Lower the learning rate ({Setting('optimizer.lr')}), or look for images without content, and train "
+            "again.",
         )
     if status == "collapsed":
         return (

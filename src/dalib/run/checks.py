@@ -18,7 +18,7 @@ from rich.filesize import decimal
 
 from dalib._version import __version__
 from dalib.core.console import CountedProgress, clock, say, say_unreadable
-from dalib.core.errors import UserError
+from dalib.core.errors import Message, Setting, UserError
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
 from dalib.data.overlap import require_apart
@@ -67,7 +67,11 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     for warning in import_conflicts():
         say(f"warning: {warning}")
     if not source and not target:
-        say("give --source and --target, with the settings of train, to look at data")
+        say(
+            Message(
+                "give ", Setting("source"), " and ", Setting("target"), ", with the settings of train, to look at data"
+            )
+        )
         return
     recipe.check_counts(config)
     preprocessing = recipe.make_preprocessing(config)
@@ -97,7 +101,7 @@ def _describe_data(
     of_source, others = _listing_of_sources(config) if source else (None, [])
     of_target: Listing | None = None
     if target:
-        of_target = listing_of(config.target, argument="--target", labelled=False, root=config.root)
+        of_target = listing_of(config.target, argument="target", labelled=False, root=config.root)
     with CountedProgress("looked at values beyond 8 bits") as progress:
         of_source, of_target = (  # not kept: nothing is written here
             None if each is None else with_whole_numbers(each, "ram", on_progress=progress)
@@ -116,7 +120,7 @@ def _describe_data(
     if source:
         if found.source is not None:
             counts = dict(found.source.class_counts or {})
-            _require_readable(counts, "--source", found.source)
+            _require_readable(counts, "source", found.source)
         for other in others:
             labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **where)
             every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
@@ -131,8 +135,9 @@ def _describe_data(
         _describe_files(found.source)
         if len(counts) == 1:
             raise UserError(
-                f"--source {request.source_name}: expected at least two class folders, found one "
-                f"({next(iter(counts))}); give a folder that holds one folder of images for each class"
+                Setting("source", request.source_name),
+                f": expected at least two class folders, found one ({next(iter(counts))}); give a folder that ",
+                "holds one folder of images for each class",
             )
     if target:
         if found.target is None:
@@ -141,7 +146,7 @@ def _describe_data(
             say_unreadable(unlabelled.unreadable)
         else:
             targets = found.target.images
-            _require_readable({"": targets}, "--target", found.target)
+            _require_readable({"": targets}, "target", found.target)
         say(f"target {config.target}: {targets} images, their labels unused if there are any")
         _describe_files(found.target)
     _describe_both(found)
@@ -157,7 +162,7 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
     listings: list[Listing] = []
     others: list[str] = []
     for each in sources:
-        listing = listing_of(each, argument="--source", labelled=True, root=config.root)
+        listing = listing_of(each, argument="source", labelled=True, root=config.root)
         if listing is None:
             others.append(each)
         else:
@@ -201,7 +206,10 @@ def _without_damaged(
     known.update(each.path for each in domain.whole_numbers)  # these were decoded for their values
     positions = [position for position, path in enumerate(listing.paths) if str(path) not in known]
     if not whole and len(positions) > MOST_DECODED:
-        say(f"{listing.where}: {MOST_DECODED} of {len(positions)} files are decoded; --strict decodes all")
+        say(
+            f"{listing.where}: {MOST_DECODED} of {len(positions)} files are decoded; "
+            f"{Setting('strict', True)} decodes all"
+        )
         positions = [positions[number * len(positions) // MOST_DECODED] for number in range(MOST_DECODED)]
     damaged: dict[int, Unreadable] = {}
     for first in range(0, len(positions), _TOGETHER):
@@ -229,17 +237,20 @@ def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSu
             of_class = f" of the class {name!r}" if name else ""
             example = f" (for instance {domain.unreadable[0].path}: {domain.unreadable[0].reason})"
             raise UserError(
-                f"{argument} {domain.where}: no image{of_class} can be read{example if domain.unreadable else ''}"
+                Setting(argument, domain.where),
+                f": no image{of_class} can be read{(example if domain.unreadable else '')}",
             )
 
 
 def _require_all_readable(found: Survey) -> None:
-    for argument, domain in (("--source", found.source), ("--target", found.target)):
+    for argument, domain in (("source", found.source), ("target", found.target)):
         if domain is not None and domain.unreadable:
             raise UserError(
-                f"{argument} {domain.where}: {len(domain.unreadable)} images cannot be read (for instance "
-                f"{domain.unreadable[0].path}: {domain.unreadable[0].reason}). Mend or remove them, or leave out "
-                "--strict to skip them"
+                Setting(argument, domain.where),
+                f": {len(domain.unreadable)} images cannot be read (for instance {domain.unreadable[0].path}: ",
+                f"{domain.unreadable[0].reason}). Mend or remove them, or leave out ",
+                Setting("strict"),
+                " to skip them",
             )
 
 
@@ -294,7 +305,8 @@ def _describe_both(found: Survey) -> None:
         memory = "" if found.free_memory is None else f", {decimal(found.free_memory)} free"
         say(
             f"decoded, the images take {decimal(found.row_bytes)}: on the disk in {found.cache_folder}{free} "
-            f"(--cache disk), in memory{memory} (--cache ram), or nowhere (--cache off)"
+            f"({Setting('cache', 'disk')}), in memory{memory} ({Setting('cache', 'ram')}), or nowhere "
+            f"({Setting('cache', 'off')})"
         )
 
 

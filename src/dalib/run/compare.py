@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dalib.core.console import one_line, output, say
-from dalib.core.errors import UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import read_texts
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
@@ -158,8 +158,9 @@ def _compared(run: RunFolder) -> Compared:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"RUN {run.root}: judgement.json and predictions.safetensors do not fit each other "
-            f"({type(error).__name__}: {error}); train it again"
+            Setting("run", run.root),
+            f": judgement.json and predictions.safetensors do not fit each other ({type(error).__name__}: ",
+            f"{error}); train it again",
         ) from None
     return Compared(str(run.root), selected, by_labels, models, outcome, accuracies)
 
@@ -197,7 +198,7 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
     first = runs[0]
     for run in runs:
         if not run.judgement.is_file():
-            raise UserError(f"RUN {run.root}: no judgement.json; it is not finished, or of an older version")
+            raise UserError(Setting("run", run.root), ": no judgement.json; it is not finished, or of an older version")
     classes, names = read_texts(first.summary, "classes"), read_texts(first.images, "target")
     for run in runs[1:]:
         others = read_texts(run.summary, "classes"), read_texts(run.images, "target")
@@ -206,8 +207,9 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
             for ours, theirs in zip((classes, names), others, strict=True)
         ):
             raise UserError(
-                f"RUN {run.root}: another target, or other classes, than {first.root}; "
-                "scores can only be compared on the same images"
+                Setting("run", run.root),
+                f": another target, or other classes, than {first.root}; scores can only be compared on the same ",
+                "images",
             )
 
 
@@ -257,8 +259,9 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
             "vote."
         )
         if some := [each.path for each in best if each.accuracies]:
+            measuring = Call("dalib.run.measure.evaluate", Setting("run"), Setting("data", "DATA"))
             say(
                 f"{', '.join(map(one_line, some))} {'was' if len(some) == 1 else 'were'} measured, but not all runs on "
-                "the same labels: dalib eval RUN --data DATA for each of them, and they are compared by that"
+                f"the same labels: {measuring} for each of them, and they are compared by that"
             )
     say("estimate: of the accuracy, ? where it is not to be trusted; adaptation: as judged without labels.")

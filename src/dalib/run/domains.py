@@ -167,7 +167,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
     labels, held_out, joined = None, None, None
     if request.target_labels is not None:
         given = read_target_labels(
-            request.target_labels, target.names, source.classes, request.target, argument="--target_labels"
+            request.target_labels, target.names, source.classes, request.target, argument="target_labels"
         )
         labels, held_out = hold_out(given, request.seed)
         if not request.features:  # else they are joined as features
@@ -209,8 +209,8 @@ def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
         with CountedProgress(f"looking at {where}") as progress:
             return with_whole_numbers(found, request.cache, on_progress=progress)
 
-    sources = [listing(each, "--source", labelled=True) for each in request.sources]
-    return sources, listing(request.target, "--target", labelled=False)
+    sources = [listing(each, "source", labelled=True) for each in request.sources]
+    return sources, listing(request.target, "target", labelled=False)
 
 
 def decide_ranges(

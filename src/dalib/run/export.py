@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, put_in_place, write_text
 from dalib.engine.predict import predict_probabilities
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
@@ -68,15 +68,16 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
             difference = _difference(made, images, expected)
             if not difference <= TOLERANCE:  # NaN is none
                 raise UserError(
-                    f"--format {format}: the probabilities differ from PyTorch's by up to {difference:.1e}, "
-                    f"{TOLERANCE:.0e} is allowed; nothing was written. Choose another format"
+                    Setting("format", format),
+                    f": the probabilities differ from PyTorch's by up to {difference:.1e}, {TOLERANCE:.0e} is ",
+                    "allowed; nothing was written. Choose another format",
                 )
             put_in_place(made, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"--out {path}: cannot be written ({error.strerror or error}); make room, or choose another place"
+            Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from error
     say(f"largest difference from PyTorch {difference:.1e} on {len(images)} images")
     return path
@@ -91,16 +92,23 @@ def _difference(made: Path, images: Tensor, expected: Tensor) -> float:
 
 def _check_place(path: Path, format: ExportFormat) -> None:
     if format not in get_args(ExportFormat):
-        raise UserError(f"--format {format}: expected one of {', '.join(get_args(ExportFormat))}")
+        raise UserError(Setting("format", format), f": expected one of {', '.join(get_args(ExportFormat))}")
     ending = _ENDINGS.get(format)
     if ending is not None and path.suffix != ending:
-        raise UserError(f"--out {path}: expected a file that ends in {ending} for --format {format}")
+        raise UserError(
+            Setting("out", path), f": expected a file that ends in {ending} for ", Setting("format", format)
+        )
     if ending is None and path.suffix in _ENDINGS.values():
-        raise UserError(f"--out {path}: --format {format} is a folder; expected a name without {path.suffix}")
+        raise UserError(
+            Setting("out", path),
+            ": ",
+            Setting("format", format),
+            f" is a folder; expected a name without {path.suffix}",
+        )
     if path.exists() or path.is_symlink():
-        raise UserError(f"--out {path}: there is something already; remove it or give another name")
+        raise UserError(Setting("out", path), ": there is something already; remove it or give another name")
     if not path.absolute().parent.is_dir():
-        raise UserError(f"--out {path}: its folder does not exist; make it first")
+        raise UserError(Setting("out", path), ": its folder does not exist; make it first")
 
 
 def _write(path: Path, format: ExportFormat, folder: Path) -> None:
@@ -116,7 +124,9 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> None:
         try:
             write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
         except ValueError as error:
-            raise UserError(f"--format hf: {error}; expected --format onnx, torch-export or torch") from None
+            raise UserError(
+                Setting("format", "hf"), f": {error}; expected ", Setting("format", "onnx"), ", torch-export or torch"
+            ) from None
         return
     predictor = recipe.make_predictor(ready_to_trace(model, description.preprocessing), description.architecture)
     try:
@@ -127,7 +137,7 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> None:
     except Exception as error:  # what torch cannot trace or translate it tells in many ways
         what = " ".join(str(error).split())[:300]
         raise UserError(
-            f"--format {format}: torch cannot export this network ({what}); choose another format"
+            Setting("format", format), f": torch cannot export this network ({what}); choose another format"
         ) from error
 
 

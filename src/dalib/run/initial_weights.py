@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.data.spelling import key_of
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, models_of
@@ -58,8 +58,12 @@ class Start:
             there = self.architecture.get(setting.removeprefix("model."), value)
             if there != value:
                 raise UserError(
-                    f"--init {self.run}: it was trained with --{setting} {_flag(there)}, this is {_flag(value)}; "
-                    "expected the same"
+                    Setting("init", self.run),
+                    ": it was trained with ",
+                    Setting(setting, there),
+                    ", this is ",
+                    Setting(setting, value),
+                    "; expected the same",
                 )
 
     def check_classes(self, classes: tuple[str, ...]) -> None:
@@ -70,11 +74,7 @@ class Start:
         """
         if [*map(key_of, self.classes)] != [*map(key_of, classes)]:
             raise UserError(
-                f"--init {self.run}: its classes are {', '.join(self.classes)}, "
-                f"those of the source {', '.join(classes)}; expected the same"
+                Setting("init", self.run),
+                f": its classes are {', '.join(self.classes)}, those of the source {', '.join(classes)}; expected ",
+                "the same",
             )
-
-
-def _flag(value: object) -> str:
-    """As it is written on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
+from dalib.core.errors import Setting
 from dalib.core.files import put_in_place, write_json
 from dalib.judge.accuracy import reliability_bins
 from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
@@ -110,7 +111,7 @@ def judge(
         shipped = next(iter(trained))
     reasons = list(verdict.reasons)
     if shipped != verdict.better and len(trained) > 1:
-        reasons.append("The adapted model is selected all the same, as --keep adapted asks")
+        reasons.append(f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
     distances = {name: _distance(each.evidence) for name, each in trained.items()}
     judgement: dict[str, Any] = {
         "shipped": shipped,

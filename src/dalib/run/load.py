@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
@@ -200,7 +200,7 @@ def model_folder(run: RunFolder, model: str | None) -> Path:
     """
     models = models_of(run)
     if model is not None and model not in models:
-        raise UserError(f"--model {model}: this run has {', '.join(models)}")
+        raise UserError(Setting("model", model), f": this run has {', '.join(models)}")
     return models[model] if model else next(iter(models.values()))
 
 
@@ -209,7 +209,9 @@ def _place_of(path: Path, model: str | None) -> Path:
     if not _is_one_model(path):
         return model_folder(RunFolder.existing(path), model)
     if model is not None:
-        raise UserError(f"--model {model}: {path} is one model; give the folder of a run, or leave out --model")
+        raise UserError(
+            Setting("model", model), f": {path} is one model; give the folder of a run, or leave out ", Setting("model")
+        )
     return path
 
 
@@ -221,7 +223,7 @@ def _is_one_model(path: Path) -> bool:
     """
     if path.suffix.lower() in _ENDINGS and not path.is_dir():
         if not path.is_file():
-            raise UserError(f"RUN {path}: no such file")
+            raise UserError(Setting("run", path), ": no such file")
         return True
     return _holds_a_model(path)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import CountedProgress, say, say_unreadable
-from dalib.core.errors import UserError
-from dalib.core.files import expanded, quoted
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import expanded
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -65,8 +65,12 @@ def evaluate(
     run, data = RunFolder.of(run), expanded(data)
     if is_query(data):
         raise UserError(
-            f"--data {data}: a list of `dalib query`, whose images were chosen where labels tell most; expected "
-            f"--labels {quoted(data)}, which accounts for that"
+            Setting("data", data),
+            ": a list of `",
+            Call("dalib.run.query.query"),
+            "`, whose images were chosen where labels tell most; expected ",
+            Setting("labels", data),
+            ", which accounts for that",
         )
     description = load_description(next(iter(models_of(run).values())))
     where = recipe.make_device(device)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.core.console import CountedProgress, say, say_unreadable
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
@@ -94,16 +94,19 @@ def predict(
     images, out = expanded(images), expanded(out)
     if Path(out).suffix.lower() not in ENDINGS:
         raise UserError(
-            f"--out {out}: expected a name that ends in .csv, or in .parquet; other kinds of files are not written"
+            Setting("out", out),
+            ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
         )
     place, path = run.root if isinstance(run, RunFolder) else Path(expanded(run)), Path(out)
     if path.is_dir():
-        raise UserError(f"--out {out}: expected a file, this is a folder; name a file in it, such as {path}/street.csv")
+        raise UserError(
+            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
+        )
     chosen = chosen_model(place, model)
     model = chosen.model
     opened = open_model(place, model=model, device=device)
     if not path.absolute().parent.is_dir():
-        raise UserError(f"--out {out}: its folder does not exist; make it first")
+        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
     if path.suffix.lower() == ".parquet":
         _pyarrow(out)
     source = _open(images, opened.description.preprocessing, strict, cache)
@@ -112,14 +115,17 @@ def predict(
     try:
         with locked(part.lock, wait=False) as lock:
             if lock == "busy":
-                raise UserError(f"--out {out}: another process is writing it; wait for it or give another name")
+                raise UserError(
+                    Setting("out", out), ": another process is writing it; wait for it or give another name"
+                )
             if chosen.in_words:
                 say(f"predicting with the {chosen.in_words}")
             return _predict_all(opened, source, part, images, strict)
     except OSError as error:
         raise UserError(
-            f"--out {out}: {error.filename or part.rows} cannot be written ({error.strerror or error}); make room, or "
-            "let it be written, and give the same command again, which goes on"
+            Setting("out", out),
+            f": {error.filename or part.rows} cannot be written ({error.strerror or error}); make room, or let it ",
+            "be written, and give the same command again, which goes on",
         ) from error
 
 
@@ -132,7 +138,12 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
             for rows, names, unreadable, clipped in _batches(source, progress.done):
                 if unreadable and strict:
                     first = unreadable[0]
-                    raise UserError(f"--images {images}: {first.path}: {first.reason}; leave out --strict to skip it")
+                    raise UserError(
+                        Setting("images", images),
+                        f": {first.path}: {first.reason}; leave out ",
+                        Setting("strict"),
+                        " to skip it",
+                    )
                 text = _lines(names, opened.probabilities(rows), opened.description.classes) if names else ""
                 part.add(text, names, unreadable, clipped)
                 shown(progress.done, total)
@@ -152,7 +163,7 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
     if not progress.rows:
         part.remove()
         example = f" (for instance {told[0].path}: {told[0].reason})" if told else ""
-        raise UserError(f"--images {images}: none of its {total} images can be read{example}")
+        raise UserError(Setting("images", images), f": none of its {total} images can be read{example}")
     say_unreadable(told[:_EXAMPLES], count=progress.unreadable + len(source.unreadable))
     part.publish()
     return progress.rows
@@ -175,7 +186,7 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
             kept = read_folder(
                 Path(images),
                 preprocessing,
-                argument="--images",
+                argument="images",
                 strict=strict,
                 cache=cache,
                 on_progress=progress,
@@ -186,12 +197,14 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
             lambda first, end: (kept.images[torch.arange(first, end)], list(kept.names[first:end]), (), ()),
             kept.unreadable,
         )
-    every, unreadable, notes = list_names(images, argument="--images")
+    every, unreadable, notes = list_names(images, argument="images")
     for note in notes:
         say(note)
     if unreadable and strict:
         some = unreadable[0]
-        raise UserError(f"--images {images}: {some.path}: {some.reason}; leave out --strict to skip it")
+        raise UserError(
+            Setting("images", images), f": {some.path}: {some.reason}; leave out ", Setting("strict"), " to skip it"
+        )
 
     def read(first: int, end: int) -> Batch:
         names = every[first:end]
@@ -290,8 +303,12 @@ class _Part:
             return None
         if not mine:
             raise UserError(
-                f"--out {self.out}: {self.rows} holds {before.rows} predictions of other images or of another model "
-                f"than --images {images} and RUN; give the same to go on, or remove it to begin anew"
+                Setting("out", self.out),
+                f": {self.rows} holds {before.rows} predictions of other images or of another model than ",
+                Setting("images", images),
+                " and ",
+                Setting("run"),
+                "; give the same to go on, or remove it to begin anew",
             )
         if not whole:
             say(f"{self.rows}: shorter than {self.state.name} says; beginning anew")
@@ -391,6 +408,6 @@ def _pyarrow(out: str | Path) -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError:
         raise UserError(
-            f"--out {out}: pyarrow is not installed; pip install pyarrow, or give a name that ends in .csv"
+            Setting("out", out), ": pyarrow is not installed; pip install pyarrow, or give a name that ends in .csv"
         ) from None
     return pyarrow, pyarrow.parquet

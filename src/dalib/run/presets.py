@@ -247,6 +247,6 @@ def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
 def changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
     name, *rest = path
     if not is_dataclass(config) or not hasattr(config, name):
-        raise ValueError(f"{setting}: no such setting; `dalib train --help` lists them")
+        raise ValueError(f"{setting}: no such setting; dalib.run.config.TrainConfig lists them")
     inner = changed(getattr(config, name), rest, value, setting) if rest else value
     return replace(config, **{name: inner})  # type: ignore[type-var]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.self_ensemble import SelfEnsemble
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.data.spelling import Classes
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.evidence import quick_scores
@@ -112,11 +112,15 @@ def check_prior(kind: str, validation_share: float) -> None:
     if kind in KINDS:
         if kind == "estimate" and validation_share == 0:
             raise UserError(
-                "--prior estimate: it is made with source images kept from training; expected --data.validation_share "
-                "above 0, or another prior"
+                Setting("prior", "estimate"),
+                ": it is made with source images kept from training; expected ",
+                Setting("data.validation_share"),
+                " above 0, or another prior",
             )
     elif not Path(kind).is_file():
-        raise UserError(f"--prior {kind}: expected {', '.join(KINDS)}, or a file of classes and shares; no such file")
+        raise UserError(
+            Setting("prior", kind), f": expected {', '.join(KINDS)}, or a file of classes and shares; no such file"
+        )
 
 
 def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
@@ -129,7 +133,7 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
         UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.
     """
     try:
-        text = text_of(path, "--prior")
+        text = text_of(path, "prior")
     except UserError as error:
         raise UserError(f"{error}; expected JSON or CSV of classes and shares") from None
     known = Classes(classes)
@@ -141,7 +145,7 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
     except (ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"--prior {path}: expected JSON or CSV of classes and shares ({error})") from None
+        raise UserError(Setting("prior", path), f": expected JSON or CSV of classes and shares ({error})") from None
     shares: dict[int, Any] = {}
     unknown: list[str] = []
     for name, value in pairs:
@@ -150,23 +154,24 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
             unknown.append(str(name))
         elif position in shares:
             raise UserError(
-                f"--prior {path}: expected JSON or CSV of classes and shares ({name} is there twice; expected each "
-                "class once)"
+                Setting("prior", path),
+                f": expected JSON or CSV of classes and shares ({name} is there twice; expected each class once)",
             )
         else:
             shares[position] = value
     missing = [name for position, name in enumerate(classes) if position not in shares]
     if unknown or missing:
         what = f"unknown class {unknown[0]}" if unknown else f"no share for {missing[0]}"
-        raise UserError(f"--prior {path}: {what}; expected each of {', '.join(classes)} once")
+        raise UserError(Setting("prior", path), f": {what}; expected each of {', '.join(classes)} once")
     wrong = [position for position, value in shares.items() if not _is_share(value)]
     if wrong:
         raise UserError(
-            f"--prior {path}: {classes[wrong[0]]} has the share {shares[wrong[0]]!r}; expected a number of at least 0"
+            Setting("prior", path),
+            f": {classes[wrong[0]]} has the share {shares[wrong[0]]!r}; expected a number of at least 0",
         )
     values = torch.tensor([float(shares[position]) for position in range(len(classes))], dtype=torch.float64)
     if not values.sum() > 0:
-        raise UserError(f"--prior {path}: all shares are 0; expected one above")
+        raise UserError(Setting("prior", path), ": all shares are 0; expected one above")
     return values / values.sum()
 
 
@@ -174,7 +179,7 @@ def _pairs_of_table(path: Path, text: str, known: Classes) -> list[tuple[str, An
     """Returns class and share of each line of CSV, without a header."""
     decimal_comma = delimiter_of(text) != ","  # who parts columns by semicolons writes decimals with a comma
     pairs: list[tuple[str, Any]] = []
-    for _, row in fields_of(text, lambda line, what: UserError(f"--prior {path}, line {line}: {what}")):
+    for _, row in fields_of(text, lambda line, what: UserError(Setting("prior", path), f", line {line}: {what}")):
         if len(row) > 1:
             pairs.append((row[0].strip(), row[1].replace(",", ".") if decimal_comma else row[1]))
     if pairs and known.find(pairs[0][0]) is None and not _is_share(pairs[0][1]):

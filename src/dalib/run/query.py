@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dalib.core.console import say
-from dalib.core.errors import UserError
-from dalib.core.files import Unreadable, csv_text, expanded, quoted, read_json, read_texts, write_json, write_text
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import Unreadable, csv_text, expanded, read_json, read_texts, write_json, write_text
 from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
@@ -67,13 +67,15 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     """
     run, out = RunFolder.of(run), expanded(out)
     if count < 1:
-        raise UserError(f"--n {count}: expected at least 1")
+        raise UserError(Setting("n", count), ": expected at least 1")
     page = Path(out).with_suffix(".html")
     for place in (Path(out), page):
         if place.exists():
-            raise UserError(f"--out {out}: there is a file {place} already, perhaps with labels; give another name")
+            raise UserError(
+                Setting("out", out), f": there is a file {place} already, perhaps with labels; give another name"
+            )
     if not Path(out).absolute().parent.is_dir():
-        raise UserError(f"--out {out}: its folder does not exist; make it first")
+        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
     names, predictions = target_predictions(run)
     every = list(predictions.values())
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
@@ -102,13 +104,14 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     if len(every) > 1:
         differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
         differing = f", {int(differ.sum())} of them where adapted and source-only differ"
+    measuring = Call("dalib.run.query.evaluate_labels", Setting("run", run.root), Setting("labels", out))
     look = f"Open {page} in a browser and choose there, or look" if shown else "Look"
     say(
         f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
         f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         "of none of these classes stays empty.\n"
-        f"Keep the other columns. Then: dalib eval {quoted(run.root)} --labels {quoted(out)}\n"
+        f"Keep the other columns. Then: {measuring}\n"
         f"{run.selection().sentence}; labels can change that"
     )
     return chosen
@@ -170,14 +173,15 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     run, file = RunFolder.of(run), expanded(file)
     names, predictions = target_predictions(run)
     classes = _classes(run)
-    given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="--labels")
+    given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="labels")
     trained_on = _trained_on(run, names, classes)
     learnt = torch.isin(given.rows, given.rows if trained_on is None else trained_on)
     notes, known = [], 0 if trained_on is None else int(learnt.sum())
     if known:
         notes.append(
-            f"adapted was trained on {known} of these labels (--target_labels), so it does better on these images than "
-            "on others like them; for a fair number label other images: dalib query with another --seed"
+            f"adapted was trained on {known} of these labels ({Setting('target_labels')}), so it does better on these "
+            f"images than on others like them; for a fair number label other images: "
+            f"{Call('dalib.run.query.query')} with another {Setting('seed')}"
         )
     found = _estimated(given, predictions, file)
     result = _as_result(found, file, given, len(names), notes)
@@ -300,9 +304,12 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
     missing = [path.name for path in (run.predictions, run.images) if not path.is_file()]
     if missing:
         raise UserError(
-            f"RUN {run.root}: {' and '.join(missing)} missing; training has not finished "
-            f"(dalib train --resume {quoted(run.root)}), or the run was made by an older version "
-            f"(again: dalib train --config {quoted(run.config)} --out NEW)"
+            Setting("run", run.root),
+            f": {' and '.join(missing)} missing; training has not finished (",
+            Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True)),
+            "), or the run was made by an older version (again: ",
+            Call("dalib.run.train.train", Setting("config", run.config), Setting("out", "NEW")),
+            ")",
         )
     names = read_texts(run.images, "target")
     try:
@@ -340,8 +347,9 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
             apart if both else torch.zeros_like(apart),
             {0: total - differing, 1: differing} if both else {0: total},
             [
-                "the list has no columns of `dalib query`: it counts as a simple random sample of the target; if the "
-                "images were chosen otherwise, hard ones first or class by class, these are not the target's numbers"
+                f"the list has no columns of `{Call('dalib.run.query.query')}`: it counts as a simple random "
+                "sample of the target; if the images were chosen otherwise, hard ones first or class by class, these "
+                "are not the target's numbers"
             ],
         )
     population = dict(given.population)
@@ -350,10 +358,16 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
     crowded = [number for number, size in population.items() if number < len(labelled) and labelled[number] > size]
     if listed > total or crowded:
         raise UserError(
-            f"--labels {file}: its strata hold {listed} images and the target {total}; it is the list of another run"
-            if listed > total
-            else f"--labels {file}: more images are labelled in stratum {crowded[0]} than are in it; "
-            "the columns of `dalib query` were changed"
+            Setting("labels", file),
+            *(
+                (f": its strata hold {listed} images and the target {total}; it is the list of another run",)
+                if listed > total
+                else (
+                    f": more images are labelled in stratum {crowded[0]} than are in it; the columns of `",
+                    Call("dalib.run.query.query"),
+                    "` were changed",
+                )
+            ),
         )
     if listed < total:  # rows were taken out, and with them what they stood for
         population[max(population) + 1] = total - listed
@@ -373,7 +387,7 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor 
     if file is None:
         return torch.zeros(0, dtype=torch.int64)
     try:
-        given = read_target_labels(file, names, classes, summary["target"], argument="--target_labels")
+        given = read_target_labels(file, names, classes, summary["target"], argument="target_labels")
     except UserError as error:
         say(f"note: which labels the run was trained on is not known: {error}")
         return None

@@ -48,7 +48,7 @@ from dalib.augment.views import (
     weak_warp_operations,
 )
 from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import LIMIT
 from dalib.data.named import shape_of_pair
@@ -155,14 +155,16 @@ def make_device(name: str, world: World = ALONE) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name}: expected auto, cpu or cuda") from None
+        raise UserError(Setting("device", name), ": expected auto, cpu or cuda") from None
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: expected auto, cpu or cuda")
+        raise UserError(Setting("device", name), ": expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: torch finds no CUDA GPU here; use --device cpu")
+        raise UserError(Setting("device", name), ": torch finds no CUDA GPU here; use ", Setting("device", "cpu"))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
-        raise UserError(f"--device {name}: expected at most cuda:{last}, the last of the GPUs that torch finds here")
+        raise UserError(
+            Setting("device", name), f": expected at most cuda:{last}, the last of the GPUs that torch finds here"
+        )
     return device
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import locked, read_json
 from dalib.data.fingerprint import fingerprint
 from dalib.models.weights import locate_weights
@@ -35,7 +35,8 @@ def claimed(run: RunFolder) -> Iterator[None]:
     with locked(run.lock, wait=False) as state:
         if state == "busy":
             raise UserError(
-                f"RUN {run.root}: another process is training in this folder; wait until it ends, or stop it first"
+                Setting("run", run.root),
+                ": another process is training in this folder; wait until it ends, or stop it first",
             )
         yield
 
@@ -90,7 +91,7 @@ def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bo
     """
     before = read_json(run.summary)
     changes = [
-        f"--{name} was {_shown(old)}, is {_shown(now['settings'].get(name))}"
+        f"{Setting(name)} was {_shown(old)}, is {_shown(now['settings'].get(name))}"
         for name, old in (before.get("settings") or {}).items()
         if now["settings"].get(name) != old
     ]
@@ -99,19 +100,21 @@ def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bo
             then, here = before["counts"][domain], now["counts"].get(domain, 0)
             counted = f"{then} images then, {here} now" if then != here else f"still {here} images, not the same ones"
             if domain in ("target_labelled", "target_held_out"):
-                where = f"what --target_labels {now['settings'].get('target_labels')} labels"
+                where = f"what {Setting('target_labels', now['settings'].get('target_labels'))} labels"
             else:
                 where = f"the {domain} {now[domain]}"
             changes.append(f"{where} has changed ({counted})")
     changes += [
-        f"what --{setting} {now['settings'][setting]} holds has changed"
+        f"what {Setting(setting, now['settings'][setting])} holds has changed"
         for setting, old in (before.get("contents") or {}).items()
         if setting in now["contents"] and now["contents"][setting] != old  # else another file is named, which is told
     ]
     if changes and not allow_changes:
         raise UserError(
-            f"--resume {run.root}: {'; '.join(changes)}. Put it back as it was, or add --allow_changes to go on all "
-            "the same"
+            Setting("resume", run.root),
+            f": {'; '.join(changes)}. Put it back as it was, or add ",
+            Setting("allow_changes", True),
+            " to go on all the same",
         )
     for change in changes:
         say(f"note: {change}")

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from dalib.core.console import say
-from dalib.core.errors import UserError
-from dalib.core.files import locked, put_in_place, quoted
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import locked, put_in_place
 from dalib.records.folder import RunFolder
 from dalib.records.selection import ModelName, Selection
 
@@ -50,11 +50,12 @@ def keep(run: RunFolder | str | Path, model: str) -> Selection:
     name = next((name for name in get_args(ModelName) if name == model), None)
     if name is None or name not in found:
         has = " and ".join(found) if found else "no model; training has not finished"
-        raise UserError(f"MODEL {model}: expected a model of this run; RUN {run.root} has {has}")
+        raise UserError(f"MODEL {model}: expected a model of this run; ", Setting("run", run.root), f" has {has}")
     with changing(run) as held:
         if not held:
             raise UserError(
-                f"RUN {run.root}: another process trains in this folder or changes its selection; wait until it ends"
+                Setting("run", run.root),
+                ": another process trains in this folder or changes its selection; wait until it ends",
             )
         selection = Selection(name, "user", when=_now())
         select(run, selection)
@@ -110,9 +111,10 @@ def decided(selection: Selection, measured: Measurement, run: str) -> tuple[Sele
     if selection.by == "user":
         if better == selection.model:
             return selection, f"The measurement agrees with the choice of {better}: {words}"
+        change = Call("dalib.run.select.keep", Setting("run", run), Setting("model", better))
         return selection, (
             f"The measurement disagrees with the choice of {selection.model}, which stays: the {better} model is "
-            f"better, {words}. To change it: dalib keep {quoted(run)} {better}"
+            f"better, {words}. To change it: {change}"
         )
     found = replace(selection, model=better, by="measurement", measured=measured, when=_now())
     said = "is now" if better != selection.model else "stays"

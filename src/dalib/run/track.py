@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from dalib.core.console import one_line, say
-from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
+from dalib.core.errors import RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -270,12 +270,14 @@ def make_tracker(name: str) -> Tracker:
     try:
         return ModuleTracker(importlib.import_module(name))
     except ImportError as error:
-        raise UserError(f"--track {name}: {name} is installed and does not load ({one_line(str(error))})") from None
+        raise UserError(
+            Setting("track", name), f": {name} is installed and does not load ({one_line(str(error))})"
+        ) from None
 
 
 def _require(package: str) -> None:
     if find_spec(package) is None:
-        raise UserError(f"--track {package}: the package {package} is not installed; pip install {package}")
+        raise UserError(Setting("track", package), f": the package {package} is not installed; pip install {package}")
 
 
 def _identity(run: TrackedRun, service: str) -> tuple[str, bool]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dalib.augment.tables import FeatureMask, FeatureNoise
 from dalib.augment.views import View
 from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.errors import PythonSpelling, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import LabelledImages, UnlabelledImages, open_target
@@ -452,10 +452,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return other
 
     def _device(self) -> torch.device:
-        try:
-            return recipe.make_device(self.device)
-        except UserError as error:
-            raise UserError(str(error).replace("--device ", "device=")) from None
+        return recipe.make_device(self.device)
 
     def _print(self, name: str, line: dict[str, float]) -> None:
         if self.verbose:
@@ -569,7 +566,7 @@ class _Pixels:
         try:
             images = open_target(values, self.preprocessing).images
         except UserError as error:
-            raise UserError(str(error).replace("--target", argument, 1)) from None
+            raise UserError(error.text(PythonSpelling(target=argument))) from None
         assert isinstance(images, Tensor)
         return images
 
