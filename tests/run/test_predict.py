@@ -231,7 +231,7 @@ def test_two_processes_do_not_write_one_file(found, images, tmp_path):
 
 def test_strict_refuses_the_first_unreadable_image_and_a_mended_one_goes_on(found, images, whole, tmp_path):
     out = tmp_path / "p.csv"
-    with pytest.raises(UserError, match=r"(?s)05.*leave out --strict"):
+    with pytest.raises(UserError, match=r"(?s)05.*leave out strict"):
         predict(found, str(images), str(out), strict=True)
     assert left(out) == ["p.csv.part", "p.csv.part.json"]
     rng = np.random.default_rng(1)
@@ -305,6 +305,6 @@ def test_batches_do_not_pile_up(found, images, tmp_path, monkeypatch):
 
 def test_a_folder_as_the_file_to_write_is_refused_before_the_work(found, images, tmp_path):
     (tmp_path / "there").mkdir()
-    with pytest.raises(UserError, match=r"--out .*there: expected a file, this is a folder"):
+    with pytest.raises(UserError, match=r"out=.*there': expected a file, this is a folder"):
         predict(found, str(images), str(tmp_path / "there"))
     assert left(tmp_path / "there") == ["there"]
