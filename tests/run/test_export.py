@@ -356,7 +356,7 @@ def test_a_folder_cannot_make_timm_fetch_or_open_anything(runs, tmp_path, monkey
 
 def test_one_model_has_no_other(runs, tmp_path):
     folder = export(runs["small"], "torch", tmp_path / "m")
-    with pytest.raises(UserError, match="leave out --model"):
+    with pytest.raises(UserError, match="leave out model"):
         open_model(folder, model="adapted")
 
 
