@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.adaptation.masked_consistency import MaskedConsistency
-from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.core.errors import UserError
 from dalib.data.spelling import Classes
 from dalib.data.tables import delimiter_of, fields_of, text_of
@@ -65,43 +63,34 @@ def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
     return (shares + 1 / len(shares)) / 2
 
 
-def drawn_to_shares(method: Method) -> SelfEnsemble | None:
-    """The part of a method that draws predictions to class shares; None where it has none."""
-    if isinstance(method, MaskedConsistency):
-        method = method.method
-    return method if isinstance(method, SelfEnsemble) else None
-
-
 def expected_shares(method: Method) -> Tensor | None:
-    """The shares (C,) that the method draws predictions to now, on the CPU; None where it expects none."""
-    part = drawn_to_shares(method)
-    return None if part is None else part.class_balance_loss.prior.cpu()
+    """Returns the shares (C,) that the method draws predictions to now, on the CPU; None if it expects none."""
+    return None if method.class_prior is None else method.class_prior.prior.cpu()
 
 
 def scores_and_prior(
     method: Method, evidence: Evidence, config: TrainConfig, step: int
 ) -> tuple[dict[str, float], Tensor | None]:
-    """The scores of an evaluation, and the shares (C,) to expect from then on; None where these stay as they are.
+    """Returns the scores of an evaluation, and the shares (C,) to expect from then on; None if these stay.
 
     Args:
-        method: what is trained; :func:`expect` gives it the shares.
-        evidence: what its predictor says.
-        config: its steps are given.
-        step: after how many of them.
+        method: method that is trained; :func:`expect` gives it the shares.
+        evidence: predictions of its predictor.
+        config: configuration, with its number of steps.
+        step: number of steps taken.
     """
     assert config.steps is not None
     prior = None
-    if config.prior == "estimate" and drawn_to_shares(method) is not None:
+    if config.prior == "estimate" and method.class_prior is not None:
         prior = later_prior(evidence, step, config.steps)
     expected = expected_shares(method) if prior is None else prior
     return quick_scores(evidence, config.self_ensemble.threshold, expected), prior
 
 
 def expect(method: Method, prior: Tensor | None) -> None:
-    """Draw predictions to these shares (C,) from the next step on; None changes nothing."""
-    part = drawn_to_shares(method)
-    if prior is not None and part is not None:
-        part.set_prior(prior)
+    """Draws predictions to these shares (C,) from the next step on; None changes nothing."""
+    if prior is not None and method.class_prior is not None:
+        method.class_prior.set_prior(prior)
 
 
 def check_prior(kind: str, validation_share: float) -> None:
