@@ -27,6 +27,7 @@ from dalib.core.errors import (
 from dalib.core.files import expanded, is_url
 from dalib.run.config import ELSEWHERE, NO_URL, OUR_BACKBONES, TrainConfig, by_name
 from dalib.run.config import PATHS as PATHS_OF_TRAIN
+from dalib.run.once_shared import inherited, with_inherited
 from dalib.run.presets import PRESETS, settings_of
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def _run(arguments: list[str]) -> int:
     arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         _require_plain(Path(file))
-    arguments = _with_preset(_with_backbone_of_init(arguments))
+    arguments, taken = with_own_settings(_with_preset(_with_backbone_of_init(arguments)))
+    for own, old in taken.items():
+        _of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
     parser = make_parser(arguments)
     try:
         parsed = parser.parse_args(arguments)
@@ -494,6 +497,67 @@ def with_sources_united(arguments: list[str]) -> list[str]:
     return [*rest, "--source", json.dumps(sources)] if len(sources) > 1 else arguments
 
 
+def with_own_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Gives a method those of its settings that :mod:`dalib.run.once_shared` takes from self-ensemble's.
+
+    Returns:
+        The arguments, each such setting after the argument or the file that it takes its value from; and the names of
+        these settings, with that of the other one.
+
+    >>> with_own_settings(["train", "--method", "fixmatch", "--self_ensemble.alpha", "0.9", "--seed", "1"])[0]
+    ['train', '--method', 'fixmatch', '--self_ensemble.alpha', '0.9', '--fixmatch.alpha=0.9', '--seed', '1']
+    """
+    if arguments[:1] not in (["train"], ["checks"]):
+        return arguments, {}
+    every = _values_given(arguments)
+    given = {name: value for values in every.values() for name, value in values.items()}
+    taken = inherited(str(given.get("method")), given)
+    found = []
+    for place, argument in enumerate(arguments):
+        found.append(argument)
+        values = every.get(place, {})
+        found += [f"--{own}={values[old]}" for own, old in taken.items() if old in values]
+    return found, taken
+
+
+def _values_given(arguments: list[str]) -> dict[int, dict[str, str]]:
+    """Returns settings and values, as they would be typed, by the place of the argument that ends each of them."""
+    found = {}
+    for place, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            continue
+        name, equals, value = argument[2:].partition("=")
+        if not equals and place + 1 < len(arguments):
+            place, value = place + 1, arguments[place + 1]
+        if name == "config":
+            found[place] = _flat(_content_of(Path(value)))
+        elif "." not in name and value.startswith("{"):  # a group of settings
+            found[place] = _flat({name: _mapping_in(value)})
+        else:
+            found[place] = {name: value}
+    return found
+
+
+def _flat(content: dict[str, Any], before: str = "") -> dict[str, str]:
+    """Returns the settings in a file under their names on the command line, with values as they would be typed."""
+    found: dict[str, str] = {}
+    for name, value in content.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": _typed(value)}
+    return found
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _mapping_in(text: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:  # the parser says what is wrong with it
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def with_paths(arguments: list[str]) -> list[str]:
     """The arguments with the home folder in place of a leading ``~``, which a shell leaves in ``--source=~/images``.
 
@@ -548,9 +612,10 @@ def read_config(path: Path) -> TrainConfig:
     parser.add_class_arguments(TrainConfig, as_group=False)
     _require_plain(path)
     try:
-        return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
+        config = TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
+    return with_inherited(config, _flat(_content_of(path)))
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
