@@ -76,7 +76,7 @@ def methods() -> str:
     parts = [
         _heading("Methods", "="),
         "Each method is one file that fulfils :class:`dalib.core.types.Method` and holds its settings. ``--method`` "
-        "chooses one; :doc:`/recipes` has which is for what, and :doc:`/extending/index` how to add one.",
+        "chooses one; the table in :doc:`/recipes` compares them, and :doc:`/extending/index` adds one.",
     ]
     for method in METHODS:
         module, made = module_of(method), settings_of(method)

@@ -553,7 +553,7 @@ def _typed(value: Any) -> str:
 def _mapping_in(text: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError:  # the parser says what is wrong with it
+    except (yaml.YAMLError, ValueError, RecursionError):  # the parser says what is wrong with it
         return {}
     return content if isinstance(content, dict) else {}
 

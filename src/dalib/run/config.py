@@ -328,9 +328,8 @@ class TrainConfig(Checked):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: EveryConfig = field(default_factory=EveryConfig)
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, group: str) -> Any: ...  # the settings of a method
+    if TYPE_CHECKING:  # the one method whose settings other code reads; all are added by the decorator
+        self_ensemble: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -370,18 +370,6 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def _config(self, seed: int, source: NDArray[Any]) -> TrainConfig:
         """The steady part is that of the presets ``digits`` and ``photo-features``."""
         small = source.ndim > 2 and _preprocessing_of(source).size <= LARGEST_FOR_DIGITS
-        of_method: dict[str, Any] = {
-            "self_ensemble": SelfEnsembleConfig(
-                alpha=self.alpha,
-                teacher_dropout=False,
-                over_classes="sum",
-                weight=self.weight,
-                threshold=self.threshold,
-                ramp_up_steps=int(self.steps) // 5,
-                class_balance=0.0,
-                information=self.information,
-            )
-        }
         config = TrainConfig(
             steps=int(self.steps),
             batch=int(self.batch),
@@ -391,8 +379,17 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             keep=self.keep,
             backbone="digits" if small else "small",
             views=ViewsConfig("strong-warp", "strong-warp", "weak-warp"),
+            self_ensemble=SelfEnsembleConfig(
+                alpha=self.alpha,
+                teacher_dropout=False,
+                over_classes="sum",
+                weight=self.weight,
+                threshold=self.threshold,
+                ramp_up_steps=int(self.steps) // 5,
+                class_balance=0.0,
+                information=self.information,
+            ),
             optimizer=OptimizerConfig("adamw", self.lr, weight_decay=0.01, schedule="one-cycle", label_smoothing=0.1),
-            **of_method,
         )
         return replace(config, model=replace(config.model, bottleneck_dim=256)) if small else config
 
