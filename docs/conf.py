@@ -46,7 +46,11 @@ napoleon_custom_sections = ["Returns", ("Attributes", "params_style")]
 python_maximum_signature_line_length = 88
 # annotations name the types of other libraries, which are not linked: the pages are built without network
 nitpicky = True
-nitpick_ignore = [("py:class", "dalib.models.compiled.Forward"), ("py:class", "dalib.data.prefetch.Made")]
+nitpick_ignore = [
+    ("py:class", "dalib.adaptation.settings.Made"),
+    ("py:class", "dalib.data.prefetch.Made"),
+    ("py:class", "dalib.models.compiled.Forward"),
+]
 nitpick_ignore_regex = [(r"py:(class|obj|data|exc)", r"(?!dalib\.).*")]
 
 html_theme = "furo"

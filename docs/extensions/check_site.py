@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from sphinx.util.inventory import InventoryFile
 
+from dalib.adaptation.methods import METHODS, module_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,9 +36,10 @@ NOT_SHOWN = {
 
 
 def documented_modules(api: Path) -> list[str]:
-    """The modules that the sources of the API pages name."""
+    """Returns the modules that the sources of the API pages name, and those of the methods, whose page is generated."""
     pages = sorted(api.glob("*.md"))
-    return sorted({name for page in pages for name in re.findall(r"automodule:: (\S+)", page.read_text("utf-8"))})
+    named = {name for page in pages for name in re.findall(r"automodule:: (\S+)", page.read_text("utf-8"))}
+    return sorted(named | set(map(module_of, METHODS)))
 
 
 def public_names(module: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pages that nobody writes: settings (:mod:`dalib.run.config`), options of the parsers, what each preset sets."""
+"""Generated pages: settings (:mod:`dalib.run.config`), methods, options of the parsers, and the values of presets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from dalib.adaptation.methods import METHODS, group_of, module_of, settings_of
 from dalib.commands.parser import make_parser
 from dalib.run.config import TrainConfig
 from dalib.run.presets import PRESETS
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 PAGES = Path("generated") / "reference"
+ON_ANOTHER_PAGE = ("dalib.adaptation.self_ensemble",)
+"""Modules of methods with a page of their own."""
 WORDS: dict[Any, str] = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
@@ -30,7 +33,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def write_pages(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"configuration": configuration(), "command-line": command_line(), "presets": presets()}
+    pages = {
+        "configuration": configuration(),
+        "methods": methods(),
+        "command-line": command_line(),
+        "presets": presets(),
+    }
     for name, text in pages.items():
         page = folder / f"{name}.rst"
         if not page.exists() or page.read_text(encoding="utf-8") != text:  # an old date saves a page's rebuilding
@@ -60,6 +68,27 @@ def configuration() -> str:
             parts += [
                 _option(f"{group.name}.{name}", kind, default, text) for name, kind, default, text in settings(made)
             ]
+    return "\n\n".join(parts) + "\n"
+
+
+def methods() -> str:
+    """Returns the page of every method: what it is, its settings, and its module."""
+    parts = [
+        _heading("Methods", "="),
+        "Each method is one file that fulfils :class:`dalib.core.types.Method` and holds its settings. ``--method`` "
+        "chooses one; the table in :doc:`/recipes` compares them, and :doc:`/extending/index` adds one.",
+    ]
+    for method in METHODS:
+        module, made = module_of(method), settings_of(method)
+        parts += [f".. _method-{method}:", _heading(method, "-")]
+        if made is not None:
+            names = [f"{group_of(method)}.{field.name}" for field in fields(made)]
+            parts.append(_escaped(_before_attributes(made)))
+            parts.append(", ".join(f":option:`--{name} <dalib train --{name}>`" for name in names))
+        if module in ON_ANOTHER_PAGE:
+            parts.append(f":mod:`{module}`")
+        else:
+            parts += [f"``{module}``", f".. automodule:: {module}"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,7 @@
-"""The contract of :class:`dalib.core.types.Method`, which every method fulfils alike."""
+"""The contract of :class:`dalib.core.types.Method`, which every method fulfils alike.
+
+Methods of the list are in it by themselves, built from their settings; variants of some stand beside them.
+"""
 
 import dataclasses
 import io
@@ -9,10 +12,13 @@ from torch import nn
 
 from dalib.adaptation.adamatch import AdaMatch
 from dalib.adaptation.fixmatch import FixMatch
+from dalib.adaptation.inputs import MethodInputs
 from dalib.adaptation.losses import binary_cross_entropy_distance, kl_divergence_distance, squared_distance
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
+from dalib.adaptation.methods import METHODS as LIST
+from dalib.adaptation.methods import method_class, settings_of
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.types import Batch, Losses, Method
@@ -35,6 +41,20 @@ def self_ensemble(student: nn.Module, **settings) -> SelfEnsemble:
     return SelfEnsemble(student, CLASSES, **{"threshold": 0.0, "class_balance_weight": 0.1, "alpha": 0.9} | settings)
 
 
+def listed(name: str, **inputs):
+    """Builds a method of the list from its settings, in which every target image counts."""
+    settings = None if settings_of(name) is None else settings_of(name)()
+    if hasattr(settings, "threshold"):
+        settings = dataclasses.replace(settings, threshold=0.0)
+    return lambda student: method_class(name).build(settings, MethodInputs(student, CLASSES, steps=10, **inputs))
+
+
+def masked(make):
+    return lambda student: MaskedConsistency(make(student), threshold=0.0)
+
+
+LISTED = {f"{name}, listed": listed(name) for name in LIST}
+LISTED |= {f"{name}, masked": masked(make) for name, make in LISTED.items() if make(perceptron()).target_views}
 SELF_ENSEMBLES = {
     "mean squared": self_ensemble,
     "squared, ramp-up": lambda student: self_ensemble(student, distance=squared_distance, ramp_up_steps=10),
@@ -50,13 +70,13 @@ WITH_TEACHER = SELF_ENSEMBLES | {
     "mean teacher": lambda student: MeanTeacher(student, alpha=0.9, ramp_up_steps=10),
     "fixmatch": lambda student: FixMatch(student, alpha=0.9, threshold=0.0),
     "adamatch": lambda student: AdaMatch(student, CLASSES, steps=10, alpha=0.9, threshold=0.0),
-    "self-ensemble, masked": lambda student: MaskedConsistency(self_ensemble(student), threshold=0.0),
+    "self-ensemble, masked": masked(self_ensemble),
 }
-METHODS = WITH_TEACHER | {
-    "source only": SourceOnly,
-    "mcc": Mcc,
-    "mcc, masked": lambda student: MaskedConsistency(Mcc(student), threshold=0.0),
+WITH_TEACHER |= {
+    name: make for name, make in LISTED.items() if (made := make(perceptron())).predictor() != made.student
 }
+METHODS = WITH_TEACHER | {"source only": SourceOnly, "mcc": Mcc, "mcc, masked": masked(Mcc)} | LISTED
+WITHOUT_TEACHER = {name: make for name, make in METHODS.items() if name not in WITH_TEACHER}
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS.keys())
 every_teacher = pytest.mark.parametrize("make", WITH_TEACHER.values(), ids=WITH_TEACHER.keys())
 every_student = pytest.mark.parametrize("make_student", [convolutional, perceptron])
@@ -154,7 +174,7 @@ def test_nothing_reaches_the_teacher(make):
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in method.predictor().parameters())
 
 
-@pytest.mark.parametrize("make", [SourceOnly, Mcc])
+@pytest.mark.parametrize("make", WITHOUT_TEACHER.values(), ids=WITHOUT_TEACHER.keys())
 def test_without_a_teacher_the_student_is_the_predictor(make):
     method = make(perceptron())
     assert method.predictor() is method.student
@@ -219,6 +239,62 @@ def test_a_batch_has_no_place_for_target_labels():
 @pytest.mark.parametrize(("make", "views"), [(self_ensemble, 2), (SourceOnly, 0), (Mcc, 1), (FixMatch, 2)])
 def test_a_method_says_how_many_target_views_it_wants(make, views):
     assert make(perceptron()).target_views == views
+
+
+@every_method
+def test_a_method_takes_as_many_views_as_it_says_and_source_only_none(make):
+    method = make(perceptron())
+    assert isinstance(method.target_views, int)
+    assert (method.target_views == 0) == isinstance(method, SourceOnly)
+
+
+@every_method
+def test_a_class_prior_that_is_set_is_kept_and_saved(make):
+    method = make(perceptron())
+    if method.class_prior is None:
+        return
+    shares = torch.tensor([0.1, 0.3, 0.6])
+    assert method.class_prior.prior.shape == shares.shape
+    assert not torch.equal(method.class_prior.prior, shares)
+    method.class_prior.set_prior(shares)
+    resumed = make(perceptron())
+    resumed.load_state_dict(through_a_file(method.state_dict()))
+    assert torch.equal(resumed.class_prior.prior, shares)
+    with pytest.raises(ValueError, match="prior: expected"):
+        method.class_prior.set_prior(torch.ones(CLASSES))
+
+
+@pytest.mark.parametrize("name", LIST)
+def test_a_listed_method_takes_what_every_method_is_given(name):
+    torch.manual_seed(0)
+    student, prior = perceptron(), torch.tensor([0.5, 0.3, 0.2])
+    method = listed(name, prior=prior, label_smoothing=0.2)(student)
+    assert method.student is student
+    if method.class_prior is not None:
+        assert torch.equal(method.class_prior.prior, prior)
+    batch, plain = batch_for(method), listed(name)(student)
+    torch.manual_seed(1)
+    smooth = method.loss(batch, step=0).parts["supervised"]
+    torch.manual_seed(1)
+    assert smooth != plain.loss(batch, step=0).parts["supervised"]
+
+
+@pytest.mark.parametrize("name", [name for name in LIST if settings_of(name) is not None])
+def test_a_setting_below_its_range_is_named_in_the_error(name):
+    made = settings_of(name)
+    numbers = [field.name for field in dataclasses.fields(made) if field.type in (int, float)]
+    assert numbers
+    for setting in numbers:
+        settings = made(**{setting: -1})
+        with pytest.raises(ValueError, match=f"^{setting}: expected .*, got -1"):
+            method_class(name).build(settings, MethodInputs(perceptron(), CLASSES, steps=10))
+
+
+def test_stored_views_bound_those_of_the_teacher():
+    settings = settings_of("self-ensemble")(teacher_views=5)
+    for stored, views in ((0, 6), (4, 4), (8, 6)):
+        inputs = MethodInputs(perceptron(), CLASSES, steps=10, stored_views=stored)
+        assert method_class("self-ensemble").build(settings, inputs).target_views == views
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

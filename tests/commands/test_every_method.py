@@ -46,9 +46,16 @@ def test_every_method_trains_judges_and_reports(domains, tmp_path, method, extra
     ("arguments", "words"),
     [
         (["--method", "fixmatch", "--prior", "source"], "fixmatch expects no class shares"),
-        (["--method", "mcc", "--mcc.temperature", "0"], "--mcc: weight, temperature"),
+        (["--method", "mcc", "--mcc.temperature", "0"], "--mcc.temperature: expected more than 0, got 0.0"),
         (["--method", "source-only", "--masked_consistency.weight", "1"], "beside a method that adapts"),
-        (["--masked_consistency.weight", "1", "--masked_consistency.ratio", "1"], "--masked_consistency: "),
+        (
+            ["--masked_consistency.weight", "1", "--masked_consistency.ratio", "1"],
+            "--masked_consistency.ratio: expected a",
+        ),
+        (["--self_ensemble.class_balance", "-1"], "--self_ensemble.class_balance: expected at least 0, got -1.0"),
+        (["--self_ensemble.distance", "kl"], "--self_ensemble.over_classes: expected sum, as kl is a sum over classes"),
+        (["--method", "mean-teacher", "--mean_teacher.ramp_up", "-1"], "--mean_teacher.ramp_up: expected at least 0"),
+        (["--method", "fixmatch", "--fixmatch.alpha", "2"], "--fixmatch.alpha: expected a decay in [0, 1], got 2.0"),
     ],
 )
 def test_settings_that_do_not_fit_the_method_are_refused(domains, tmp_path, capsys, arguments, words):

@@ -16,6 +16,7 @@ PAGES = sorted(
 )
 MADE = {
     "generated/reference/configuration.rst",
+    "generated/reference/methods.rst",
     "generated/reference/command-line.rst",
     "generated/reference/presets.rst",
 }

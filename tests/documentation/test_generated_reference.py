@@ -1,12 +1,14 @@
 """The pages that are made from the code tell all of it."""
 
 import argparse
+import re
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal, get_type_hints
 
 import pytest
-from site_modules import reference
+from site_modules import DOCS, reference
 
+from dalib.adaptation.methods import METHODS, group_of, module_of
 from dalib.commands.parser import make_parser
 from dalib.run.config import TrainConfig
 from dalib.run.presets import PRESETS
@@ -93,9 +95,24 @@ def test_the_presets_page_has_every_value():
             assert row.split("\n     - ")[column].strip() == reference._value(value), (preset, setting)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_methods_page_has_every_method_and_its_settings(method):
+    _, _, after = reference.methods().partition(f"\n.. _method-{method}:\n")
+    section = after.partition("\n.. _method-")[0]
+    assert f"automodule:: {module_of(method)}" in section or f":mod:`{module_of(method)}`" in section
+    linked = set(re.findall(r":option:`--(\S+) <dalib train --\1>`", section))
+    assert linked == {name for name in all_settings() if name.startswith(f"{group_of(method)}.")}
+
+
+def test_a_method_with_another_page_is_documented_there():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    for module in reference.ON_ANOTHER_PAGE:
+        assert f"automodule:: {module}\n" in pages
+
+
 def test_pages_are_written_once(tmp_path):
     reference.write_pages(tmp_path)
     dates = {page: page.stat().st_mtime_ns for page in tmp_path.iterdir()}
-    assert {page.name for page in dates} == {"configuration.rst", "command-line.rst", "presets.rst"}
+    assert {page.name for page in dates} == {"configuration.rst", "methods.rst", "command-line.rst", "presets.rst"}
     reference.write_pages(tmp_path)
     assert {page: page.stat().st_mtime_ns for page in tmp_path.iterdir()} == dates

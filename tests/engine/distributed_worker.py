@@ -19,8 +19,11 @@ from torch import Tensor, nn
 
 from dalib.adaptation.adamatch import AdaMatch
 from dalib.adaptation.fixmatch import FixMatch
+from dalib.adaptation.inputs import MethodInputs
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
+from dalib.adaptation.methods import METHODS as LIST
+from dalib.adaptation.methods import method_class, settings_of
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.errors import UserError
@@ -71,6 +74,16 @@ METHODS = {
     "adamatch": lambda network: AdaMatch(network, CLASSES, steps=STEPS, threshold=0.4, alpha=0.7),
     "mcc": Mcc,
 }
+
+
+def listed(name: str):
+    """Builds a method of the list with its default settings."""
+    made = settings_of(name)
+    settings = None if made is None else made()
+    return lambda network: method_class(name).build(settings, MethodInputs(network, CLASSES, steps=STEPS))
+
+
+METHODS |= {name: listed(name) for name in LIST if name not in METHODS}
 
 
 def plain(rows: Tensor, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,6 @@ from dalib.core.errors import UserError
 from dalib.judge.evidence import Evidence
 from dalib.run.prior import (
     check_prior,
-    drawn_to_shares,
     estimated,
     expected_shares,
     first_prior,
@@ -113,12 +112,17 @@ def test_what_can_be_refused_early_is():
 
 def test_the_shares_reach_a_method_within_another():
     method = SelfEnsemble(nn.Linear(4, 2), 2)
-    assert drawn_to_shares(method) is method
+    assert method.class_prior is method.class_balance_loss
     masked = MaskedConsistency(method)
-    assert drawn_to_shares(masked) is method
+    assert masked.class_prior is method.class_prior
     method.set_prior(torch.tensor([0.75, 0.25]))
     assert expected_shares(masked).tolist() == [0.75, 0.25]
+    masked.class_prior.set_prior(None)
+    assert expected_shares(method).tolist() == [0.75, 0.25]
+    masked.class_prior.set_prior(torch.tensor([0.5, 0.5]))
+    assert expected_shares(method).tolist() == [0.5, 0.5]
     assert expected_shares(SourceOnly(nn.Linear(4, 2))) is None
+    assert SourceOnly(nn.Linear(4, 2)).class_prior is None
 
 
 def test_classes_are_found_in_whatever_spelling(tmp_path):

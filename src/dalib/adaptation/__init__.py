@@ -1,1 +1,1 @@
-"""Methods of domain adaptation: each one file, each fulfilling :class:`dalib.core.types.Method`."""
+"""Methods of domain adaptation: each is one file with its settings, and fulfils :class:`dalib.core.types.Method`."""

@@ -11,22 +11,43 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
-from dalib.adaptation.pseudo_labels import accuracy, load_state, pseudo_label_loss, state_of
-from dalib.adaptation.teacher import EmaTeacher
+from dalib.adaptation.pseudo_labels import accuracy, pseudo_label_loss
+from dalib.adaptation.settings import settings
+from dalib.adaptation.student import StudentPass
+from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
+from dalib.core.ranges import check_at_least, check_share
 from dalib.core.types import Batch, Losses
-from dalib.engine.distributed import mean_over_ranks, parallel
+from dalib.engine.distributed import mean_over_ranks
 from dalib.models.classifier import logits_of
-from dalib.models.compiled import compiled, mark_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dalib.adaptation.inputs import MethodInputs
 
 BATCHES_REMEMBERED = 128  # as many as the authors' code averages the target's predictions over
 FLOOR = 1e-6  # the authors', in the ratio of distributions
 
 
+@settings
+class AdaMatchConfig:
+    """Settings of adamatch. The student's views are the strong ones, the teacher's the weak ones.
+
+    Attributes:
+        weight: weight of the loss on pseudo-labels, which rises until half of the steps.
+        threshold: share of the mean confidence on the source that a target image has to reach to count, in [0, 1].
+        alpha: decay of the moving average of the weights, which predicts, in [0, 1].
+        alpha_warmup: whether the average starts with a shorter memory, min(alpha, 1 - 1 / (t + 1)) at update t.
+    """
+
+    weight: float = 1.0
+    threshold: float = 0.9
+    alpha: float = 0.99
+    alpha_warmup: bool = True
+
+
 def aligned(probabilities: Tensor, source_mean: Tensor, target_mean: Tensor) -> Tensor:
-    r"""Predictions whose mean is nearer to the source's: :math:`normalize(q \odot \bar p_s / \bar q_t)`.
+    r"""Computes predictions whose mean is nearer to the source's, :math:`normalize(q \odot \bar p_s / \bar q_t)`.
 
     (N, C), (C,), (C,) -> (N, C), rows that sum to 1. Source: section 3.3, with the floor of the authors' code.
 
@@ -38,9 +59,9 @@ def aligned(probabilities: Tensor, source_mean: Tensor, target_mean: Tensor) -> 
 
 
 def rising_weight(step: int, steps: int) -> float:
-    r"""Share of the target's weight: :math:`\frac12 - \frac12 \cos(\min(\pi, 2 \pi t / T))`, 1 from half of T on.
+    r"""Computes the share of the target's weight, :math:`\frac12 - \frac12 \cos(\min(\pi, 2 \pi t / T))`.
 
-    Source: section 3.5.
+    It rises from 0 to 1 in the first half of T. Source: section 3.5.
 
     >>> [round(rising_weight(step, 100), 3) for step in (0, 25, 50, 100)]
     [0.0, 0.5, 1.0, 1.0]
@@ -61,21 +82,25 @@ class AdaMatch:
     Args:
         student: images -> logits (N, num_classes), alone or first in a tuple.
         num_classes: C.
-        steps: T, of the whole training.
-        weight: of the target's part when it has risen.
-        threshold: tau, relative to the mean confidence on the source.
-        alpha, alpha_warmup: of the average of the weights, which predicts; it teaches nothing. Its running statistics
-            are averaged alike, and those of the source alone are not in them, as the paper has it.
-        label_smoothing: of the cross-entropy on the source, in [0, 1).
-        compile_mode: of torch.compile around the forward passes; None does not compile.
+        steps: T, the number of steps of the whole training, at least 1.
+        weight: weight of the target's part when it has risen, at least 0.
+        threshold: tau in [0, 1], relative to the mean confidence on the source.
+        alpha, alpha_warmup: decay and warm-up of the average of the weights, which predicts and teaches nothing. Its
+            running statistics are averaged alike, without those of the source alone, as in the paper.
+        label_smoothing: label smoothing of the cross-entropy on the source, in [0, 1).
+        compile_mode: mode of torch.compile for the forward passes; None does not compile.
+
+    Raises:
+        ValueError: an argument out of its range, by its name.
 
     The first of two target views is the strong one, the second the weak one. Where the paper leaves room: the means
-    are moving ones of about 128 batches, as the authors' code has it for the target (theirs of the source remembers
+    are moving means of about 128 batches, as in the authors' code for the target (their mean of the source remembers
     1000, for longer trainings); the label is the largest entry, as in their code. The paper has a weak and a strong
-    view of the source and three times as many target images, a batch here one view and as many.
+    view of the source and three times as many target images; a batch here has one view and as many target images.
     """
 
     target_views = 2
+    class_prior = None
 
     def __init__(
         self,
@@ -90,26 +115,37 @@ class AdaMatch:
         label_smoothing: float = 0.0,
         compile_mode: str | None = None,
     ) -> None:
-        if not (weight >= 0 and 0 <= threshold <= 1 and steps >= 1):  # NaN fails this too
-            raise ValueError(
-                "weight, threshold, steps: expected at least 0, in [0, 1], and at least 1, "
-                f"got {weight}, {threshold} and {steps}"
-            )
+        check_at_least(0, weight=weight)
+        check_share(threshold=threshold)
+        check_at_least(1, steps=steps)
         self.student = student
         self.average = EmaTeacher(student, alpha, buffers="ema", warmup=alpha_warmup)
         self.steps = steps
         self.weight = weight
         self.threshold = threshold
         self.label_smoothing = label_smoothing
-        self.compile_mode = compile_mode
         self.source_mean, self.target_mean = torch.full((2, num_classes), 1 / num_classes)
         self.batches = 0
-        self._student_logits = compiled(parallel(_AloneAndJoint(student)), compile_mode)
+        self._logits = StudentPass(student, compile_mode, _AloneAndJoint)
+
+    @classmethod
+    def build(cls, settings: AdaMatchConfig, inputs: MethodInputs) -> AdaMatch:
+        """Returns the method with these settings."""
+        return cls(
+            inputs.student,
+            inputs.num_classes,
+            steps=inputs.steps,
+            weight=settings.weight,
+            threshold=settings.threshold,
+            alpha=settings.alpha,
+            alpha_warmup=settings.alpha_warmup,
+            label_smoothing=inputs.label_smoothing,
+            compile_mode=inputs.compile_mode,
+        )
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        mark_step(self.compile_mode)
         strong_view, weak_view = batch.target
-        alone, logits = self._student_logits(batch.source, torch.cat([batch.source, strong_view, weak_view]))
+        alone, logits = self._logits(batch.source, torch.cat([batch.source, strong_view, weak_view]))
         alone = at_least_float32(alone)
         joint, strong, weak = at_least_float32(logits).split_with_sizes([len(alone), len(strong_view), len(weak_view)])
         source = joint + torch.rand_like(joint) * (alone - joint)
@@ -171,9 +207,10 @@ class _AloneAndJoint(nn.Module):
 
 @contextmanager
 def _resting_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch normalisation by the batch, without moving its averages.
+    """Normalises by the batch, without moving the averages of batch normalisation.
 
-    They are not put back afterwards, because writing to them between a forward and its backward pass raises.
+    The averages are not restored afterwards instead, because writing to them between a forward and its backward pass
+    raises.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn import functional as F
 
-from dalib.adaptation.losses import at_least_float32
-from dalib.adaptation.pseudo_labels import accuracy, load_state, pseudo_label_loss, state_of
-from dalib.adaptation.student import EachDomain
-from dalib.adaptation.teacher import EmaTeacher
+from dalib.adaptation.pseudo_labels import accuracy, pseudo_label_loss
+from dalib.adaptation.settings import settings
+from dalib.adaptation.student import StudentPass
+from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
+from dalib.core.ranges import check_at_least, check_share
 from dalib.core.types import Batch, Losses
-from dalib.engine.distributed import parallel
-from dalib.models.compiled import compiled, mark_step
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from dalib.adaptation.inputs import MethodInputs
+
+
+@settings
+class FixMatchConfig:
+    """Settings of fixmatch. The student's views are the strong ones, the teacher's the weak ones.
+
+    Attributes:
+        weight: weight of the loss on pseudo-labels.
+        threshold: least probability of the largest class of the weak view at which a target image counts, in [0, 1].
+        alpha: decay of the moving average of the weights, which predicts, in [0, 1].
+        alpha_warmup: whether the average starts with a shorter memory, min(alpha, 1 - 1 / (t + 1)) at update t.
+    """
+
+    weight: float = 1.0
+    threshold: float = 0.95
+    alpha: float = 0.99
+    alpha_warmup: bool = True
 
 
 class FixMatch:
@@ -25,24 +42,28 @@ class FixMatch:
     .. math::
         L = CE(f(x_s), y_s) + \lambda \, \frac1B \sum_i [\max_c q_{ic} \ge \tau] \, H(\arg\max_c q_{ic}, f(A(x_t))_i)
 
-    with q the student's own probabilities on the weak view, taken as constants. As in the authors' code one batch, and
-    one batch normalisation, holds the source and both views.
+    with q the student's own probabilities on the weak view, taken as constants. As in the authors' code, the source and
+    both views are one batch with one batch normalisation.
 
     Args:
         student: images -> logits (N, C), alone or first in a tuple.
-        weight: lambda.
+        weight: lambda, at least 0.
         threshold: tau in [0, 1].
-        alpha, alpha_warmup: of the average of the weights, which predicts; it teaches nothing. Its running statistics
-            are averaged alike. The authors' alpha of 0.999 is for a million steps.
-        label_smoothing: of the cross-entropy on the source, in [0, 1).
-        compile_mode: of torch.compile around the forward pass; None does not compile.
+        alpha, alpha_warmup: decay and warm-up of the average of the weights, which predicts and teaches nothing. Its
+            running statistics are averaged alike. The authors' alpha of 0.999 is for a million steps.
+        label_smoothing: label smoothing of the cross-entropy on the source, in [0, 1).
+        compile_mode: mode of torch.compile for the forward pass; None does not compile.
+
+    Raises:
+        ValueError: an argument out of its range, by its name.
 
     The first of two target views is the strong one, the second the weak one. The authors take seven times as many
-    unlabelled images as labelled ones, here they are as many.
+    unlabelled images as labelled ones; a batch here has as many of each.
     Source: equations 3 and 4; tau and lambda of section 4.
     """
 
     target_views = 2
+    class_prior = None
 
     def __init__(
         self,
@@ -55,23 +76,30 @@ class FixMatch:
         label_smoothing: float = 0.0,
         compile_mode: str | None = None,
     ) -> None:
-        if not (weight >= 0 and 0 <= threshold <= 1):  # NaN fails this too
-            raise ValueError(f"weight, threshold: expected at least 0, and in [0, 1], got {weight} and {threshold}")
+        check_at_least(0, weight=weight)
+        check_share(threshold=threshold)
         self.student = student
         self.average = EmaTeacher(student, alpha, buffers="ema", warmup=alpha_warmup)
         self.weight = weight
         self.threshold = threshold
         self.label_smoothing = label_smoothing
-        self.compile_mode = compile_mode
-        self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
+        self._logits = StudentPass(student, compile_mode)
+
+    @classmethod
+    def build(cls, settings: FixMatchConfig, inputs: MethodInputs) -> FixMatch:
+        """Returns the method with these settings."""
+        return cls(
+            inputs.student,
+            weight=settings.weight,
+            threshold=settings.threshold,
+            alpha=settings.alpha,
+            alpha_warmup=settings.alpha_warmup,
+            label_smoothing=inputs.label_smoothing,
+            compile_mode=inputs.compile_mode,
+        )
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        mark_step(self.compile_mode)
-        strong_view, weak_view = batch.target
-        (logits,) = self._student_logits(torch.cat([batch.source, strong_view, weak_view]))
-        source, strong, weak = at_least_float32(logits).split_with_sizes(
-            [len(batch.labels), len(strong_view), len(weak_view)]
-        )
+        source, strong, weak = self._logits.joint(batch.source, *batch.target)
         confidence, labels = weak.detach().softmax(dim=1).max(dim=1)
         confident = confidence >= self.threshold
         return Losses(

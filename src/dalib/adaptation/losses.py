@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 Reduction = Literal["none", "mean", "sum"]
 
-# Below this probability the logarithm goes on as its tangent: exact above, finite in value and gradient at 0.
+# Below this probability the logarithm continues as its tangent: exact above, finite in value and gradient at 0.
 LOG_FLOOR = 1e-6
 
 
 def squared_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
-    r"""Squared L2 norm per image, :math:`\sum_c (y_c - y'_c)^2`: the sum over classes.
+    r"""Computes the squared L2 norm per image, :math:`\sum_c (y_c - y'_c)^2`: the sum over classes.
 
     Args:
         y: (N, C) probabilities of the student.
@@ -41,7 +41,7 @@ def squared_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
 
 
 def mean_squared_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
-    r"""Squared difference averaged over classes, :math:`\frac1C \sum_c (y_c - y'_c)^2`; (N, C), (N, C) -> (N,).
+    r"""Computes the mean squared difference over classes, :math:`\frac1C \sum_c (y_c - y'_c)^2`; (N, C) twice -> (N,).
 
     Source: the scaling of the paper's authors. A weight w here acts as w / C does on :func:`squared_distance`.
 
@@ -52,7 +52,7 @@ def mean_squared_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
 
 
 def binary_cross_entropy_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
-    r"""Binary cross-entropy per image, :math:`-\sum_c [y'_c \log y_c + (1 - y'_c) \log(1 - y_c)]`.
+    r"""Computes the binary cross-entropy per image, :math:`-\sum_c [y'_c \log y_c + (1 - y'_c) \log(1 - y_c)]`.
 
     (N, C), (N, C) -> (N,), at least the teacher's own binary entropy and at most about 15 C. Robust: probabilities of
     exactly 0 and 1 give finite values and gradients.
@@ -66,7 +66,7 @@ def binary_cross_entropy_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
 
 
 def kl_divergence_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
-    r"""Kullback-Leibler divergence of student from teacher, :math:`\sum_c y'_c (\log y'_c - \log y_c)`.
+    r"""Computes the Kullback-Leibler divergence of student from teacher, :math:`\sum_c y'_c (\log y'_c - \log y_c)`.
 
     (N, C), (N, C) -> (N,), 0 where both agree. Finite for probabilities of exactly 0 and 1.
     Source: Mean Teacher (Tarvainen & Valpola 2017) compares it with the squared distance.
@@ -78,7 +78,7 @@ def kl_divergence_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
 
 
 class ConsistencyLoss(nn.Module):
-    r"""How far the student is from the teacher on confident images: :math:`d(y, y') \cdot mask`, reduced over images.
+    r"""Distance of the student from the teacher on confident images: :math:`d(y, y') \cdot mask`, reduced over images.
 
     Args:
         distance_measure: (N, C), (N, C) -> (N,), such as :func:`squared_distance`,
@@ -204,23 +204,31 @@ class ClassBalanceLoss(nn.Module):
             prior = self.prior.to(mean)
             return -(prior * _floored_log(mean) + (1 - prior) * _floored_log(1 - mean)).mean()
 
+    def set_prior(self, prior: Tensor) -> None:
+        """Takes these class shares (C,) from the next call on.
+
+        Raises:
+            ValueError: another shape, or not a distribution.
+        """
+        self.prior = as_prior(prior, self.num_classes).to(self.prior.device)
+
     def extra_repr(self) -> str:
         return f"num_classes={self.num_classes}"
 
 
 def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None = None) -> Tensor:
-    r"""Minus the mutual information between image and predicted class: sure of each image, and of many classes in all.
+    r"""Computes minus the mutual information of image and predicted class, least for certain and diverse predictions.
 
     .. math:: loss = \frac1N \sum_i H(y^i) - H(\bar y) - \sum_c \bar y_c \log(C u_c), \qquad
               H(p) = -\sum_c p_c \log p_c
 
-    With a uniform prior u the last term is 0. With another the classes are drawn to its shares: all but the first term
-    is :math:`KL(\bar y \Vert u) - \log C`.
+    With a uniform prior u the last term is 0. With another prior, classes are drawn to its shares: all but the first
+    term is :math:`KL(\bar y \Vert u) - \log C`.
 
     Args:
         y: (N > 0, C) probabilities; the gradient flows into them.
         prior: (C,) the classes' shares u in the target, as :class:`ClassBalanceLoss` takes them; None is uniform.
-        mean: (C,) the mean prediction, where that is of more images than y, as with several processes; None is y's.
+        mean: (C,) the mean prediction, if it is over more images than y, as with several processes; None is y's.
 
     Returns:
         A scalar of at least -log C, in nats. It is least where every prediction is certain and the classes are as
@@ -253,7 +261,7 @@ def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None
 
 
 def as_prior(prior: Tensor | None, num_classes: int) -> Tensor:
-    """The classes' shares (C,) float32 without gradient; None is uniform.
+    """Returns the classes' shares (C,) float32 without gradient; None is uniform.
 
     Raises:
         ValueError: another shape, or not a distribution.
@@ -271,12 +279,12 @@ def as_prior(prior: Tensor | None, num_classes: int) -> Tensor:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision -> float32; float32 and float64 as they are."""
+    """Converts half precision to float32; returns float32 and float64 as they are."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def _floored_log(probability: Tensor) -> Tensor:
-    """Logarithm, continued below LOG_FLOOR by its tangent there."""
+    """Computes the logarithm, continued below LOG_FLOOR by its tangent there."""
     # one branch for each side: a tangent of slope 10^6 that cancels above the floor leaves its rounding in the gradient
     tangent = math.log(LOG_FLOOR) + (probability - LOG_FLOOR) / LOG_FLOOR
     return torch.where(probability <= LOG_FLOOR, tangent, probability.clamp_min(LOG_FLOOR).log())

@@ -1,4 +1,4 @@
-"""Masked image consistency (MIC, Hoyer et al., CVPR 2023): beside any method, name what is hidden in part."""
+"""Masked image consistency (MIC, Hoyer et al., CVPR 2023), beside any method: classify images hidden in part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import pseudo_label_loss
-from dalib.adaptation.teacher import EmaTeacher, stop_dropout
+from dalib.adaptation.settings import settings
+from dalib.adaptation.teacher import make_teacher
+from dalib.core.ranges import check_at_least, check_share
 from dalib.core.types import Batch, Losses
 from dalib.engine.distributed import mean_over_ranks
 from dalib.models.classifier import logits_of
@@ -19,11 +21,31 @@ from dalib.models.classifier import logits_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from dalib.core.types import Method
+    from dalib.core.types import ClassPrior, Method
+
+
+@settings
+class MaskedConsistencyConfig:
+    """Masked image consistency, beside a method: the loss on images that are hidden in part.
+
+    Attributes:
+        weight: weight of its loss; 0 is off, 1 is the authors'.
+        ratio: probability that a patch is hidden, in [0, 1).
+        patch: side of a patch as a share of the image's, in (0, 1].
+        threshold: confidence of its teacher above which a target image counts; the share of such images weighs the
+            loss.
+        alpha: decay of its own teacher, in [0, 1].
+    """
+
+    weight: float = 0.0
+    ratio: float = 0.7
+    patch: float = 0.286
+    threshold: float = 0.968
+    alpha: float = 0.9
 
 
 def masked(images: Tensor, ratio: float, patch: float) -> Tensor:
-    """Images with square patches set to 0, the mean of normalised ones; (N, C, H, W) -> same.
+    """Hides square patches of images, which become 0, the mean of normalised images; (N, C, H, W) -> same.
 
     Each patch of each image is hidden with probability ``ratio``; its side is about ``patch`` times the image's. Draws
     from torch's global generator, which :func:`dalib.engine.fit.fit` seeds at each step.
@@ -50,17 +72,20 @@ class MaskedConsistency:
     with q from a teacher, the average of the student's weights, on the whole image.
 
     Args:
-        method: what it goes with; it trains, predicts and logs as it would alone.
-        weight: w.
+        method: method that it goes with, which trains, predicts and logs as it would alone.
+        weight: w, at least 0.
         ratio: probability that a patch is hidden, in [0, 1).
         patch: side of a patch as a share of the image's, in (0, 1].
         threshold: tau in [0, 1].
-        alpha: of the teacher, which starts with a shorter memory, sees batch statistics of its own and has no dropout,
-            as in the authors' code.
+        alpha: decay of the teacher, which starts with a shorter memory, sees batch statistics of its own and has no
+            dropout, as in the authors' code.
 
-    The first target view is masked; the teacher sees the last one, which is the same where the method asks for one
-    alone. The quality :math:`\bar m` is over the pixels of an image in the paper; an image has one label here, so it
-    is over the batch. The authors' code for classification takes each image's confidence in its place.
+    Raises:
+        ValueError: an argument out of its range, by its name.
+
+    The first target view is masked; the teacher sees the last one, which is the same if the method takes one view. The
+    quality :math:`\bar m` is over the pixels of an image in the paper; an image has one label here, so it is over the
+    batch. The authors' code for classification takes each image's confidence in its place.
     Source: equations 4 to 8; ratio, patch and alpha of their runs on VisDA and Office-Home.
     """
 
@@ -74,20 +99,37 @@ class MaskedConsistency:
         threshold: float = 0.968,
         alpha: float = 0.9,
     ) -> None:
-        if not (weight >= 0 and 0 <= ratio < 1 and 0 < patch <= 1 and 0 <= threshold <= 1):  # NaN fails this too
-            raise ValueError(
-                "weight, ratio, patch, threshold: expected at least 0, in [0, 1), in (0, 1] and in [0, 1], "
-                f"got {weight}, {ratio}, {patch} and {threshold}"
-            )
+        check_at_least(0, weight=weight)
+        if not 0 <= ratio < 1:
+            raise ValueError(f"ratio: expected a probability in [0, 1), got {ratio}")
+        if not 0 < patch <= 1:
+            raise ValueError(f"patch: expected a share in (0, 1], got {patch}")
+        check_share(threshold=threshold)
         self.method = method
         self.student = method.student
         self.target_views = max(1, method.target_views)
-        self.teacher = EmaTeacher(method.student, alpha, warmup=True).train()
-        stop_dropout(self.teacher.module)
+        self.teacher = make_teacher(method.student, alpha, warmup=True, dropout=False)
         self.weight = weight
         self.ratio = ratio
         self.patch = patch
         self.threshold = threshold
+
+    @classmethod
+    def around(cls, method: Method, settings: MaskedConsistencyConfig) -> MaskedConsistency:
+        """Returns the method with these settings around another one."""
+        return cls(
+            method,
+            weight=settings.weight,
+            ratio=settings.ratio,
+            patch=settings.patch,
+            threshold=settings.threshold,
+            alpha=settings.alpha,
+        )
+
+    @property
+    def class_prior(self) -> ClassPrior | None:
+        """The class shares that the method inside expects."""
+        return self.method.class_prior
 
     def loss(self, batch: Batch, step: int) -> Losses:
         losses = self.method.loss(replace(batch, target=batch.target[: self.method.target_views]), step)

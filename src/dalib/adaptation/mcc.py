@@ -10,17 +10,32 @@ from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import accuracy
-from dalib.adaptation.student import EachDomain
+from dalib.adaptation.settings import settings
+from dalib.adaptation.student import StudentPass
+from dalib.core.ranges import check_at_least
 from dalib.core.types import Batch, Losses
-from dalib.engine.distributed import parallel
-from dalib.models.compiled import compiled, mark_step
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from dalib.adaptation.inputs import MethodInputs
+
+
+@settings
+class MccConfig:
+    """Settings of mcc, minimum class confusion.
+
+    Attributes:
+        weight: weight of the class confusion.
+        temperature: number above 0 that logits are divided by.
+    """
+
+    weight: float = 1.0
+    temperature: float = 2.5
+
 
 def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
-    r"""How much the predictions mix pairs of classes: 0 if each image is surely of one class, up to (C - 1) / C.
+    r"""Computes how much predictions mix pairs of classes: 0 if each image is surely of one class, up to (C - 1) / C.
 
     .. math::
         p = softmax(z / T), \quad w_i = N \frac{1 + e^{-H(p_i)}}{\sum_j 1 + e^{-H(p_j)}}, \quad
@@ -31,12 +46,12 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
         temperature: T, above 0.
 
     Returns:
-        A scalar. It compares the images of a batch with each other: of several processes each has its own images'.
+        A scalar. It compares the images of a batch with each other; each of several processes compares its own.
 
     Raises:
         ValueError: another shape, or a temperature that is not above 0.
 
-    Source: equations 2 to 6. In the authors' code too the weights are constants.
+    Source: equations 2 to 6. The weights are constants in the authors' code too.
 
     >>> round(class_confusion(torch.tensor([[99.0, 0.0], [0.0, 99.0]])).item(), 4)
     0.0
@@ -65,13 +80,17 @@ class Mcc:
 
     Args:
         student: images -> logits (N, C), alone or first in a tuple.
-        weight: mu.
+        weight: mu, at least 0.
         temperature: see :func:`class_confusion`; 2.5 is the authors' for Office-31.
-        label_smoothing: of the cross-entropy, in [0, 1).
-        compile_mode: of torch.compile around the forward pass; None does not compile.
+        label_smoothing: label smoothing of the cross-entropy, in [0, 1).
+        compile_mode: mode of torch.compile for the forward pass; None does not compile.
+
+    Raises:
+        ValueError: an argument out of its range, by its name.
     """
 
     target_views = 1
+    class_prior = None
 
     def __init__(
         self,
@@ -82,20 +101,28 @@ class Mcc:
         label_smoothing: float = 0.0,
         compile_mode: str | None = None,
     ) -> None:
-        if not (weight >= 0 and temperature > 0):  # NaN fails this too
-            raise ValueError(f"weight, temperature: expected at least 0, and above 0, got {weight} and {temperature}")
+        check_at_least(0, weight=weight)
+        if not temperature > 0:
+            raise ValueError(f"temperature: expected more than 0, got {temperature}")
         self.student = student
         self.weight = weight
         self.temperature = temperature
         self.label_smoothing = label_smoothing
-        self.compile_mode = compile_mode
-        self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
+        self._logits = StudentPass(student, compile_mode)
+
+    @classmethod
+    def build(cls, settings: MccConfig, inputs: MethodInputs) -> Mcc:
+        """Returns the method with these settings."""
+        return cls(
+            inputs.student,
+            weight=settings.weight,
+            temperature=settings.temperature,
+            label_smoothing=inputs.label_smoothing,
+            compile_mode=inputs.compile_mode,
+        )
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        mark_step(self.compile_mode)
-        (view,) = batch.target
-        (logits,) = self._student_logits(torch.cat([batch.source, view]))
-        source, target = at_least_float32(logits).split_with_sizes([len(batch.labels), len(view)])
+        source, target = self._logits.joint(batch.source, *batch.target)
         return Losses(
             parts={
                 "supervised": F.cross_entropy(source, batch.labels, label_smoothing=self.label_smoothing),

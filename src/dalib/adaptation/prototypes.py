@@ -1,4 +1,4 @@
-"""Class prototypes of the unlabelled target: where each class lies among its features."""
+"""Class prototypes of the unlabelled target: the place of each class among its features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOMENTUM = 0.95  # some twenty batches, in which the teacher that makes the feat
 
 
 class ClassPrototypes:
-    r"""A moving prototype for each class, and what the prototypes say of an image.
+    r"""A moving prototype for each class, which refines the teacher's predictions.
 
     .. math::
         s_c \leftarrow \mu \, s_c + (1 - \mu) \frac1N \sum_i q_{ic} \hat f_i, \quad
@@ -30,8 +30,8 @@ class ClassPrototypes:
 
     Args:
         num_classes: C.
-        share: lambda in [0, 1]; of the target that the prototypes make.
-        temperature: T, above 0; small is hard.
+        share: lambda in [0, 1], the share of the target that the prototypes make.
+        temperature: T, above 0; a small one makes hard assignments.
 
     Raises:
         ValueError: one of these out of range.
@@ -62,11 +62,11 @@ class ClassPrototypes:
 
     @torch.no_grad()
     def refined(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Move the prototypes by this batch, and give log q', which is used like the teacher's logits.
+        """Moves the prototypes by this batch, and returns log q', which is used like the teacher's logits.
 
         Args:
             logits: (N, C) of the teacher.
-            features: (N, D) that they were made of.
+            features: (N, D) that the logits were computed from.
 
         Returns:
             (N, C) float32, without gradient.

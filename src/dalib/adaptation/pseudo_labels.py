@@ -1,27 +1,22 @@
-"""What methods with pseudo-labels share: the loss on them, and the state of a student and its average."""
+"""The loss on pseudo-labels, and the accuracy that methods log."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
 
-if TYPE_CHECKING:
-    from dalib.adaptation.teacher import EmaTeacher
-
 
 def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    r"""Weighted cross-entropy, :math:`\frac1N \sum_i w_i H(\hat y_i, softmax\,z_i)`.
+    r"""Computes the weighted cross-entropy :math:`\frac1N \sum_i w_i H(\hat y_i, softmax\,z_i)`.
 
     Args:
         logits: (N, C) z; the gradient flows here alone.
         labels: (N,) int64 pseudo-labels.
-        weights: (N,) of bool or float. The sum is divided by N and not by that of the weights, so that few confident
-            images weigh little.
+        weights: (N,) of bool or float. The sum is divided by N and not by the sum of the weights, so that few
+            confident images weigh little.
 
     Raises:
         ValueError: other shapes.
@@ -40,17 +35,5 @@ def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor
 
 @torch.no_grad()
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of (N, C) logits whose largest is the label's, a scalar; labels (N,)."""
+    """Computes the share of (N, C) logits whose largest entry is the label's, a scalar; labels (N,)."""
     return (logits.argmax(dim=1) == labels).float().mean()
-
-
-def state_of(student: nn.Module, average: EmaTeacher) -> dict[str, Any]:
-    """Both networks and the number of updates, which the average's warm-up depends on."""
-    return {"student": student.state_dict(), "teacher": average.state_dict(), "teacher_updates": average.updates}
-
-
-def load_state(student: nn.Module, average: EmaTeacher, state: dict[str, Any]) -> None:
-    """Restore what :func:`state_of` gave."""
-    student.load_state_dict(state["student"])
-    average.load_state_dict(state["teacher"])
-    average.updates = state["teacher_updates"]

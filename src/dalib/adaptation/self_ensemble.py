@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.adaptation.inputs import named_as
 from dalib.adaptation.losses import (
     ClassBalanceLoss,
     ConsistencyLoss,
     L2ConsistencyLoss,
-    as_prior,
     at_least_float32,
     binary_cross_entropy_distance,
     information_loss,
@@ -28,16 +28,20 @@ from dalib.adaptation.losses import (
     squared_distance,
 )
 from dalib.adaptation.prototypes import ClassPrototypes
-from dalib.adaptation.pseudo_labels import accuracy, load_state, state_of
-from dalib.adaptation.student import EachDomain
-from dalib.adaptation.teacher import Buffers, EmaTeacher, stop_dropout
+from dalib.adaptation.pseudo_labels import accuracy
+from dalib.adaptation.settings import settings
+from dalib.adaptation.student import StudentPass
+from dalib.adaptation.teacher import Buffers, EmaTeacher, load_state, make_teacher, state_of
+from dalib.core.ranges import check_at_least
 from dalib.core.types import Batch, Losses
-from dalib.engine.distributed import mean_over_ranks, parallel
+from dalib.engine.distributed import mean_over_ranks
 from dalib.models.classifier import ImageClassifier, logits_and_features_of, logits_of
-from dalib.models.compiled import compiled, mark_step
+from dalib.models.compiled import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from dalib.adaptation.inputs import MethodInputs
 
 __all__ = [
     "ClassBalanceLoss",
@@ -56,6 +60,58 @@ __all__ = [
 ]
 
 
+DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {
+    ("squared", "mean"): mean_squared_distance,
+    ("squared", "sum"): squared_distance,
+    ("bce", "sum"): binary_cross_entropy_distance,
+    ("kl", "sum"): kl_divergence_distance,
+}
+"""The distance of each ``distance`` and ``over_classes`` that the settings may name."""
+
+
+@settings
+class SelfEnsembleConfig:
+    """Settings of self-ensemble.
+
+    Attributes:
+        alpha: decay of the teacher's moving average, in [0, 1].
+        alpha_warmup: whether the average starts with a shorter memory, min(alpha, 1 - 1 / (t + 1)) at update t.
+        teacher_dropout: whether dropout stays on in the teacher, as in the paper. Without it, the teacher is more
+            confident and the student learns from it sooner.
+        teacher_views: number of views of a target image over which the teacher's predictions are averaged; 1 is the
+            paper's. Of stored views (--features) at most all but the student's are used.
+        buffers: batch-normalisation statistics of the teacher: its own, a copy of the student's, or ema, their moving
+            average.
+        distance: distance between the probabilities of student and teacher.
+        over_classes: whether the distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
+            Only squared has both.
+        weight: weight of the consistency loss.
+        threshold: probability of the teacher's largest class above which a target image counts; 0 counts all.
+        ramp_up_steps: number of steps over which the weights of consistency and information rise; 0 is at once.
+        class_balance: weight of the class-balance loss; 0 is off.
+        balance_over_classes: whether the class-balance loss is a mean or a sum over classes.
+        information: weight of the mutual information between target images and predicted classes, which rewards
+            confident predictions of many classes; not in the paper; 0 is off.
+        prototypes: share of the teacher's target that class prototypes make, so that target images that lie together
+            get one class; not in the paper; 0 is off.
+    """
+
+    alpha: float = 0.99
+    alpha_warmup: bool = True
+    teacher_dropout: bool = True
+    teacher_views: int = 1
+    buffers: Literal["own", "copy", "ema"] = "own"
+    distance: Literal["squared", "bce", "kl"] = "squared"
+    over_classes: Literal["mean", "sum"] = "mean"
+    weight: float = 30.0
+    threshold: float = 0.9
+    ramp_up_steps: int = 0
+    class_balance: float = 0.3
+    balance_over_classes: Literal["mean", "sum"] = "mean"
+    information: float = 0.0
+    prototypes: float = 0.0
+
+
 def self_ensemble_objective(
     source_logits: Tensor,
     labels: Tensor,
@@ -72,7 +128,7 @@ def self_ensemble_objective(
     label_smoothing: float = 0.0,
     mean_over_ranks: Callable[[Tensor], Tensor] = lambda values: values,
 ) -> Losses:
-    r"""The objective of one step, to be read beside section 3 of the paper.
+    r"""Computes the objective of one step; to be read beside section 3 of the paper.
 
     .. math::
         L = CE(f(x_s), y_s) + w \, \frac1N \sum_i m_i \, d(p_i, q_i) + b \, \bar m \, BCE(\bar p, u)
@@ -90,14 +146,14 @@ def self_ensemble_objective(
         consistency_weight: w.
         threshold: tau in [0, 1]; 0 lets every image count.
         class_balance_loss: (p) -> scalar, such as :class:`ClassBalanceLoss`; is given :math:`\bar p`, as (1, C).
-        class_balance_weight: b, of its own: the authors' is w times theirs.
-        information_weight: of :func:`information_loss` on the student's predictions, which the paper does not have; 0
-            leaves the part out.
+        class_balance_weight: b, independent of w: the authors' is w times theirs.
+        information_weight: weight of :func:`information_loss` on the student's predictions, which the paper does not
+            have; 0 leaves the part out.
         prior: (C,) the target's class shares, for :func:`information_loss`; the class-balance loss has its own.
-        label_smoothing: of the cross-entropy, in [0, 1).
-        mean_over_ranks: of several processes, each with a part of the batch: what turns :math:`\bar m, \bar p` of the
-            part into those of the whole (:func:`dalib.engine.distributed.mean_over_ranks`). The other terms are
-            means over images, which the mean of the gradients takes care of.
+        label_smoothing: label smoothing of the cross-entropy, in [0, 1).
+        mean_over_ranks: function that turns :math:`\bar m, \bar p` of one process's part of the batch into those of
+            the whole (:func:`dalib.engine.distributed.mean_over_ranks`). The other terms are means over images, for
+            which the mean of the gradients is right.
 
     Returns:
         Losses with the weighted parts ``supervised``, ``consistency`` and ``class_balance``, whose gradient reaches
@@ -133,9 +189,9 @@ def self_ensemble_objective(
 
 
 def ramp_up(step: int, steps: int) -> float:
-    """Share of the consistency weight at ``step``: exp(-5 (1 - step / steps)^2) up to ``steps``, then 1.
+    """Computes the share of the consistency weight at ``step``: exp(-5 (1 - step / steps)^2) up to ``steps``, then 1.
 
-    The older alternative to the confidence mask, against agreeing with a teacher that knows nothing yet.
+    It is the older alternative to the confidence mask: the student does not agree with an untrained teacher.
     Source: Laine & Aila 2017, section 2.
 
     >>> [round(ramp_up(step, steps=100), 3) for step in (0, 50, 100, 200)]
@@ -145,7 +201,7 @@ def ramp_up(step: int, steps: int) -> float:
 
 
 def mean_of_views(logits: Sequence[Tensor]) -> Tensor:
-    """Logits whose probabilities are the mean over views, of (N, C) each; of one view they are returned as they are.
+    """Computes logits whose probabilities are the mean over views, of (N, C) each; those of one view are unchanged.
 
     >>> mean_of_views([torch.tensor([[0.0, 0.0]]), torch.tensor([[20.0, 0.0]])]).exp()
     tensor([[0.7500, 0.2500]])
@@ -163,27 +219,31 @@ class SelfEnsemble:
         student: images -> logits (N, num_classes), alone or first in a tuple.
         num_classes: C.
         alpha: decay of the teacher; ``alpha_warmup`` and ``buffers`` are :class:`EmaTeacher`'s.
-        teacher_dropout: dropout stays on in the teacher, which is the paper's. Off is our choice for short trainings: a
-            teacher without that noise passes the threshold sooner. Its batch normalisation is in training mode anyway.
-        teacher_views: over how many views of each image the teacher's probabilities are averaged, at least 1; 1 is the
-            paper's. More are steadier, and one forward pass each.
-        distance: of student and teacher; mean or sum over classes is its choice.
+        teacher_dropout: whether dropout stays on in the teacher, as in the paper. Off is our choice for short
+            trainings: a teacher without that noise passes the threshold sooner. Its batch normalisation is in training
+            mode anyway.
+        teacher_views: number of views of each image over which the teacher's probabilities are averaged, at least 1; 1
+            is the paper's. More are steadier, and cost one forward pass each.
+        distance: distance of student and teacher, which is a mean or a sum over classes as it chooses.
         consistency_weight, threshold, class_balance_weight, information_weight, label_smoothing: see
             :func:`self_ensemble_objective`.
-        ramp_up_steps: over how many steps the weights of consistency and information rise (:func:`ramp_up`); 0 is at
-            once.
+        ramp_up_steps: number of steps over which the weights of consistency and information rise (:func:`ramp_up`); 0
+            is at once.
         prior: (C,) class shares of the target, uniform if None, for class balance and information; :meth:`set_prior`
             changes them.
         prototypes: share of the teacher's target that moving class prototypes make (:class:`ClassPrototypes`), in
             [0, 1]; not the paper's. Above 0 the student must return ``(logits, features)`` in training mode, as
             :class:`ImageClassifier` does.
-        compile_mode: of torch.compile around the forward passes; None does not compile.
+        compile_mode: mode of torch.compile for the forward passes; None does not compile.
+
+    Raises:
+        ValueError: an argument out of its range, by its name.
 
     With several processes (:mod:`dalib.engine.distributed`) the student's gradients are averaged over them; the teacher
     is not wrapped, and its average is the same in each.
 
     The student sees the first view of the target batch, the teacher the others. The predictor is the teacher.
-    Defaults are the paper's for small images; `dalib train` has others (:class:`dalib.run.config.SelfEnsembleConfig`).
+    Defaults are the paper's for small images; `dalib train` has others (:class:`SelfEnsembleConfig`).
     """
 
     target_views = 2
@@ -211,23 +271,22 @@ class SelfEnsemble:
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a probability in [0, 1], got {threshold}")
-        weights = (consistency_weight, class_balance_weight, information_weight, ramp_up_steps)
-        if not all(weight >= 0 for weight in weights):  # NaN fails this too
-            raise ValueError(
-                "consistency_weight, class_balance_weight, information_weight, ramp_up_steps: expected at least 0, "
-                f"got {', '.join(map(str, weights))}"
-            )
+        check_at_least(
+            0,
+            consistency_weight=consistency_weight,
+            class_balance_weight=class_balance_weight,
+            information_weight=information_weight,
+            ramp_up_steps=ramp_up_steps,
+        )
         if not 0 <= prototypes <= 1:
             raise ValueError(f"prototypes: expected a share in [0, 1], got {prototypes}")
         if teacher_views < 1:
             raise ValueError(f"teacher_views: expected at least 1, got {teacher_views}")
         self.target_views = 1 + teacher_views
         self.student = student
-        self.teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=alpha_warmup).train()
-        if not teacher_dropout:
-            stop_dropout(self.teacher.module)
+        self.teacher = make_teacher(student, alpha, buffers=buffers, warmup=alpha_warmup, dropout=teacher_dropout)
         self.consistency_loss = ConsistencyLoss(distance)
-        # its prior where the student is: sent there at each step, it would make the host wait for a GPU
+        # its prior is where the student is: sent there at each step, it would make the host wait for a GPU
         self.class_balance_loss = ClassBalanceLoss(num_classes, prior).to(next(student.parameters()).device)
         self.consistency_weight = consistency_weight
         self.threshold = threshold
@@ -236,13 +295,49 @@ class SelfEnsemble:
         self.information_weight = information_weight
         self.prototypes = ClassPrototypes(num_classes, share=prototypes) if prototypes else None
         self.label_smoothing = label_smoothing
-        self.compile_mode = compile_mode
-        self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
+        self._student_logits = StudentPass(student, compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
         self._teacher_both = compiled(partial(logits_and_features_of, self.teacher.module), compile_mode)
 
+    @classmethod
+    def build(cls, settings: SelfEnsembleConfig, inputs: MethodInputs) -> SelfEnsemble:
+        """Returns the method with these settings."""
+        distance = DISTANCES.get((settings.distance, settings.over_classes))
+        if distance is None:
+            raise ValueError(
+                f"over_classes: expected sum, as {settings.distance} is a sum over classes, got {settings.over_classes}"
+            )
+        views, stored = settings.teacher_views, inputs.stored_views
+        of_sum = inputs.num_classes if settings.balance_over_classes == "sum" else 1
+        with named_as(
+            consistency_weight="weight", class_balance_weight="class_balance", information_weight="information"
+        ):
+            return cls(
+                inputs.student,
+                inputs.num_classes,
+                alpha=settings.alpha,
+                alpha_warmup=settings.alpha_warmup,
+                teacher_dropout=settings.teacher_dropout,
+                teacher_views=min(views, stored - 1) if stored else views,
+                buffers=settings.buffers,
+                distance=distance,
+                consistency_weight=settings.weight,
+                threshold=settings.threshold,
+                ramp_up_steps=settings.ramp_up_steps,
+                class_balance_weight=settings.class_balance * of_sum,
+                information_weight=settings.information,
+                prior=inputs.prior,
+                prototypes=settings.prototypes,
+                label_smoothing=inputs.label_smoothing,
+                compile_mode=inputs.compile_mode,
+            )
+
+    @property
+    def class_prior(self) -> ClassBalanceLoss:
+        """The class shares of the class-balance loss, which the information loss is given too."""
+        return self.class_balance_loss
+
     def loss(self, batch: Batch, step: int) -> Losses:
-        mark_step(self.compile_mode)
         if len(batch.target) != self.target_views:
             raise ValueError(
                 f"batch.target: expected {self.target_views} views, the student's and then the teacher's, "
@@ -269,7 +364,7 @@ class SelfEnsemble:
 
     @torch.no_grad()
     def _target_of(self, views: Sequence[Tensor]) -> Tensor:
-        """(N, C) what the student is to agree with, as logits."""
+        """Returns the predictions (N, C) that the student should agree with, as logits."""
         if self.prototypes is None:
             return mean_of_views([self._teacher_logits(view) for view in views])
         logits, features = zip(*(self._teacher_both(view) for view in views), strict=True)
@@ -282,13 +377,12 @@ class SelfEnsemble:
         return self.teacher.module
 
     def set_prior(self, prior: Tensor) -> None:
-        """Expect these class shares (C,) of the target from the next step on.
+        """Expects these class shares (C,) of the target from the next step on.
 
         Raises:
             ValueError: another shape, or not a distribution.
         """
-        balance = self.class_balance_loss
-        balance.prior = as_prior(prior, balance.num_classes).to(balance.prior.device)
+        self.class_balance_loss.set_prior(prior)
 
     def state_dict(self) -> dict[str, Any]:
         state = {**state_of(self.student, self.teacher), "prior": self.class_balance_loss.prior}

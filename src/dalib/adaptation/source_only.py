@@ -1,4 +1,4 @@
-"""The baseline: the same network, trained on the source alone. What adaptation has to beat."""
+"""The baseline: the same network, trained on the source alone. Adaptation has to beat it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from torch.nn import functional as F
 
 from dalib.adaptation.pseudo_labels import accuracy
-from dalib.adaptation.student import EachDomain
+from dalib.adaptation.student import StudentPass
 from dalib.core.types import Batch, Losses
-from dalib.engine.distributed import parallel
-from dalib.models.compiled import compiled, mark_step
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from dalib.adaptation.inputs import MethodInputs
 
 
 class SourceOnly:
@@ -21,21 +21,25 @@ class SourceOnly:
 
     Args:
         student: images -> logits, alone or first in a tuple.
-        label_smoothing: of the cross-entropy, in [0, 1).
-        compile_mode: of torch.compile around the forward pass; None does not compile.
+        label_smoothing: label smoothing of the cross-entropy, in [0, 1).
+        compile_mode: mode of torch.compile for the forward pass; None does not compile.
     """
 
     target_views = 0
+    class_prior = None
 
     def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0, compile_mode: str | None = None) -> None:
         self.student = student
         self.label_smoothing = label_smoothing
-        self.compile_mode = compile_mode
-        self._student_logits = compiled(parallel(EachDomain(student)), compile_mode)
+        self._logits = StudentPass(student, compile_mode)
+
+    @classmethod
+    def build(cls, settings: None, inputs: MethodInputs) -> SourceOnly:  # noqa: ARG003 - it has none
+        """Returns the method, which has no settings of its own."""
+        return cls(inputs.student, label_smoothing=inputs.label_smoothing, compile_mode=inputs.compile_mode)
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        mark_step(self.compile_mode)
-        (logits,) = self._student_logits(batch.source)
+        (logits,) = self._logits(batch.source)
         supervised = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return Losses(parts={"supervised": supervised}, metrics={"source_accuracy": accuracy(logits, batch.labels)})
 

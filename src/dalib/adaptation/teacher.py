@@ -30,7 +30,7 @@ class EmaTeacher:
         model: the student. May be plain, compiled, or wrapped in DistributedDataParallel or DataParallel; the
             teacher is always a bare copy of the module inside. Its mode (training or evaluation) is copied too.
         alpha: decay in [0, 1]. 0 copies the student at each update, 1 never changes the teacher.
-        buffers: what ``update`` does with buffers, BatchNorm's running statistics and counters among them.
+        buffers: treatment of buffers, BatchNorm's running statistics and counters among them, by ``update``.
             ``'own'`` (the paper's): nothing; the teacher's forward in training mode keeps its own statistics, of
             what the teacher sees. ``'copy'``: takes the student's. ``'ema'``: averages floating-point buffers as
             it does parameters and copies integer ones.
@@ -76,19 +76,19 @@ class EmaTeacher:
         return self._module
 
     def set_alpha(self, alpha: float) -> None:
-        """Change the decay from the next update on; alpha in [0, 1]."""
+        """Changes the decay from the next update on; alpha in [0, 1]."""
         if not 0 <= alpha <= 1:  # NaN fails this too
             raise ValueError(f"alpha: expected a decay in [0, 1], got {alpha}")
         self.alpha = alpha
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The teacher's output, whatever the student's forward returns in this mode; never with gradient."""
+        """Returns the teacher's output, whatever the student's forward returns in this mode; never with gradient."""
         with torch.no_grad():
             return self._module(*args, **kwargs)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the teacher towards the student, in place. Call it after the optimiser's step."""
+        """Moves the teacher towards the student, in place. Call it after the optimiser's step."""
         alpha = min(self.alpha, 1 - 1 / (self.updates + 1)) if self.warmup else self.alpha
         student = bare_module(self._student)
         # everything is paired before anything is averaged: a refusal leaves the teacher as it was
@@ -105,35 +105,62 @@ class EmaTeacher:
         self.updates += 1
 
     def train(self, mode: bool = True) -> EmaTeacher:
-        """Set training mode (the method's: dropout on, batch statistics), or evaluation mode with ``mode=False``."""
+        """Sets training mode (the method's: dropout on, batch statistics), or evaluation mode with ``mode=False``."""
         self._module.train(mode)
         return self
 
     def eval(self) -> EmaTeacher:
-        """Set evaluation mode."""
+        """Sets evaluation mode."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Parameters and buffers under exactly the bare student's keys; ``alpha`` and ``updates`` are not in it."""
+        """Returns parameters and buffers under the bare student's keys, without ``alpha`` and ``updates``."""
         return self._module.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load what :meth:`state_dict` gave, or a bare student's; RuntimeError where keys or shapes differ."""
+        """Loads what :meth:`state_dict` returned, or a bare student's; RuntimeError where keys or shapes differ."""
         self._module.load_state_dict(state_dict)
 
     def __repr__(self) -> str:
         return f"EmaTeacher(alpha={self.alpha}, buffers={self.buffers!r}, warmup={self.warmup}, updates={self.updates})"
 
 
+def make_teacher(
+    student: nn.Module, alpha: float, *, buffers: Buffers = "own", warmup: bool = False, dropout: bool = True
+) -> EmaTeacher:
+    """Returns an average of the student that teaches: in training mode, with or without dropout.
+
+    Args:
+        student, alpha, buffers, warmup: those of :class:`EmaTeacher`.
+        dropout: whether dropout stays on in the teacher.
+    """
+    teacher = EmaTeacher(student, alpha, buffers=buffers, warmup=warmup).train()
+    if not dropout:
+        stop_dropout(teacher.module)
+    return teacher
+
+
+def state_of(student: nn.Module, average: EmaTeacher) -> dict[str, Any]:
+    """Returns the state of both networks, and the number of updates, which the average's warm-up depends on."""
+    return {"student": student.state_dict(), "teacher": average.state_dict(), "teacher_updates": average.updates}
+
+
+def load_state(student: nn.Module, average: EmaTeacher, state: dict[str, Any]) -> None:
+    """Restores what :func:`state_of` returned."""
+    student.load_state_dict(state["student"])
+    average.load_state_dict(state["teacher"])
+    average.updates = state["teacher_updates"]
+
+
 def stop_dropout(model: nn.Module) -> None:
-    """Put the dropout of a network in evaluation mode, and leave the rest as it is."""
+    """Puts the dropout of a network in evaluation mode, and leaves the rest as it is."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):  # what all of torch's dropouts derive from
             module.eval()
 
 
 def bare_module(model: nn.Module) -> nn.Module:
-    """The module inside torch.compile's and the parallel wrappers, however nested; a plain module is returned as is.
+    """Returns the module inside torch.compile's and the parallel wrappers, however nested; a plain module as it is.
 
     >>> linear = nn.Linear(1, 1)
     >>> bare_module(torch.compile(nn.DataParallel(linear))) is linear
@@ -169,18 +196,18 @@ def _copy_of(student: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class _Pairing:
-    """Which tensor of the student goes into which of the teacher: by name, in groups that one fused call may hold.
+    """Pairs of the teacher's and the student's tensors of one name, in groups that one fused call averages.
 
-    To put all names together costs twice the average of a small network, so that a pairing is kept for as long as it
+    Pairing all names costs twice as much as averaging a small network, so a pairing is kept for as long as it
     :meth:`holds`: as long as every module holds the same objects under the same keys.
     """
 
     members: list[object]
     """:func:`_members` of both. They are kept alive here, so that nothing new can take the identity of what is gone."""
     tensors: list[Tensor]
-    """Those among ``members``."""
+    """The tensors among ``members``."""
     layouts: list[_Layout]
-    """Of ``tensors``, because ``.data`` and ``.to()`` change them without making a new parameter."""
+    """Layouts of ``tensors``, because ``.data`` and ``.to()`` change them without making a new parameter."""
     fused: tuple[tuple[list[Tensor], list[Tensor]], ...]
     """Averages and new values of one floating dtype and device."""
     converted: _Pairs
@@ -188,13 +215,13 @@ class _Pairing:
     buffers: _Pairs
 
     def holds(self, teacher: nn.Module, student: nn.Module) -> bool:
-        """Whether this is still what :func:`_pairing_of` would give."""
+        """Returns whether :func:`_pairing_of` would still return the same."""
         members = _members(teacher) + _members(student)
         same = len(members) == len(self.members) and all(map(is_, members, self.members))  # == would compare values
         return same and [_layout(tensor) for tensor in self.tensors] == self.layouts
 
     def average_parameters(self, alpha: float) -> None:
-        """average <- alpha * average + (1 - alpha) * new, in place; copies what is not floating point."""
+        """Computes average <- alpha * average + (1 - alpha) * new in place; copies what is not floating point."""
         if alpha == 1:  # 0 times an infinite difference would be NaN
             return
         for average, new in self.converted:
@@ -227,7 +254,7 @@ def _pairing_of(teacher: nn.Module, student: nn.Module) -> _Pairing:
 
 
 def _members(root: nn.Module) -> list[object]:
-    """What modules below ``root`` hold: the dict itself, which tells whose and of what kind, its names, its values."""
+    """Returns what modules below ``root`` hold: each dict, which identifies owner and kind, its names, its values."""
     members: list[object] = []
     found, pending = {root}, [root]
     while pending:

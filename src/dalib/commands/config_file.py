@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -10,6 +11,7 @@ from jsonargparse import ArgumentError
 from dalib.commands.complaints import Parser, without_breaks
 from dalib.core.errors import UserError
 from dalib.run.config import TrainConfig
+from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +30,10 @@ def read_config(path: Path) -> TrainConfig:
     parser.add_class_arguments(TrainConfig, as_group=False)
     require_plain(path)
     try:
-        return TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
+        config = TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
+    return with_inherited(config, flat(content_of(path)))
 
 
 def require_plain(path: Path) -> None:
@@ -60,3 +63,15 @@ def content_of(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):  # what is wrong with the file is told when it is read
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def flat(content: dict[str, Any], before: str = "") -> dict[str, str]:
+    """Returns the settings in a file under their names on the command line, with values as they would be typed."""
+    found: dict[str, str] = {}
+    for name, value in content.items():
+        found |= flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": _typed(value)}
+    return found
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentError
 from dalib.commands.arguments import prepared
 from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import FlagSpelling
+from dalib.commands.own_settings import with_own_settings
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.subcommand import Call
 from dalib.core.console import say, standard_streams
@@ -78,7 +79,9 @@ def _of_several(message: str) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    arguments = prepared(arguments)
+    arguments, taken = with_own_settings(prepared(arguments))
+    for own, old in taken.items():
+        _of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
     parser = make_parser(arguments)
     try:
         parsed = parser.parse_args(arguments)

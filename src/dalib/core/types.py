@@ -71,20 +71,40 @@ class Losses:
         )
 
 
+class ClassPrior(Protocol):
+    """The class shares of the target that a method draws its predictions to."""
+
+    prior: Tensor
+    """(C,) float32 shares with sum 1."""
+
+    def set_prior(self, prior: Tensor) -> None:
+        """Draws predictions to these shares (C,) from the next step on.
+
+        Raises:
+            ValueError: another shape, or not a distribution.
+        """
+        ...
+
+
 class Method(Protocol):
     """A way to train a student: the contract between :mod:`dalib.adaptation` and :mod:`dalib.engine`."""
 
     student: nn.Module
     """The network whose parameters the optimiser moves."""
     target_views: int
-    """Number of views of the target images that :meth:`loss` needs in its batch."""
+    """Number of views of the target images that :meth:`loss` takes in its batch; 0 if it does not adapt."""
+
+    @property
+    def class_prior(self) -> ClassPrior | None:
+        """The class shares that the method expects of the target; None if it expects none."""
+        ...
 
     def loss(self, batch: Batch, step: int) -> Losses:
         """Computes the objective on this batch; ``step`` counts from 0."""
         ...
 
     def after_step(self, step: int) -> None:
-        """Updates what follows the optimiser's step, such as the teacher."""
+        """Does what follows the optimiser's step, such as the teacher's update."""
         ...
 
     def predictor(self) -> nn.Module:
@@ -92,11 +112,9 @@ class Method(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that a resumed run needs beside the optimiser's state and the step; loads with
-        weights_only.
-        """
+        """Returns all that a resumed run needs beside the optimiser's state and the step; loads with weights_only."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores the result of :meth:`state_dict`."""
+        """Restores what :meth:`state_dict` returned."""
         ...

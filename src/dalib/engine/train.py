@@ -48,15 +48,11 @@ class Rules:
     Attributes:
         assess: method, evidence and step -> the scores to log, and the class shares (C,) to expect from then on; None
             where these stay as they are.
-        expect: gives the method class shares; None changes nothing.
-        expected: method -> the class shares (C,) that it expects, on the CPU; None where it expects none.
         score: lines of the metrics up to an evaluation -> how good its weights are; None keeps the last weights.
         collapse: lines up to an evaluation -> a sentence that says why training should stop; empty where it should not.
     """
 
     assess: Callable[[Method, Evidence, int], tuple[dict[str, float], Tensor | None]]
-    expect: Callable[[Method, Tensor | None], None]
-    expected: Callable[[Method], Tensor | None]
     score: Callable[[Sequence[Line]], float] | None = None
     collapse: Callable[[Sequence[Line]], str] = lambda lines: ""
 
@@ -187,7 +183,8 @@ def train(
     evidence, step = world.from_first(lambda: decisions.finish(ended))
     model = training.method.predictor()
     world.share(model)
-    return Trained(model, evidence, step, ended, stopped, plan.rules.expected(training.method))
+    prior = training.method.class_prior
+    return Trained(model, evidence, step, ended, stopped, None if prior is None else prior.prior.cpu())
 
 
 @dataclass(frozen=True)
@@ -203,7 +200,8 @@ class _Decisions:
     def evaluate(self, step: int) -> dict[str, float]:
         """Returns the scores of the evaluation after this step; the method expects the new class shares."""
         scores, prior = self.world.from_first(lambda: self._assess(step))
-        self.plan.rules.expect(self.method, prior)
+        if prior is not None and self.method.class_prior is not None:
+            self.method.class_prior.set_prior(prior)
         return scores
 
     def _assess(self, step: int) -> tuple[dict[str, float], Tensor | None]:

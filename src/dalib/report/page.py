@@ -32,6 +32,7 @@ from dalib.report.figures import (
     short,
     signed,
 )
+from dalib.report.parts import loss_parts
 from dalib.report.reliability import Diagram, diagram
 from dalib.report.scatter import Panel, panel
 from dalib.report.verdict import probability_of, verdict_of
@@ -230,14 +231,7 @@ def _charts(run: RunFolder, summary: Json, judgement: Json) -> list[Chart]:
     selection = _selection(summary, judgement)
     kept = selection["step"] if selection else None
     parts = []
-    for key, look in (
-        ("supervised", "one"),
-        ("consistency", "two"),
-        ("class_balance", "three"),
-        ("class_confusion", "three"),  # of a method that has no class balance
-        ("information", "four"),
-        ("masked", "five"),
-    ):
+    for key, look in loss_parts(metrics[own]).items():
         points = _curve(metrics[own], key)
         if any(value for _, value in points):  # a part that is switched off is zero throughout
             parts.append(Series(key.replace("_", " "), look, points))

@@ -5,17 +5,20 @@ Configuration stops at :mod:`dalib.run.recipe`: everything behind it takes plain
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
-from numbers import Integral, Real
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
+from dalib.adaptation.settings import settings_in
+from dalib.core.checked import Checked
 from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 
-MethodName = Literal["self-ensemble", "mean-teacher", "fixmatch", "adamatch", "mcc", "source-only"]
+# of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
+MethodName: Any = Literal[tuple(METHODS)]
+SelfEnsembleConfig: Any = settings_of("self-ensemble")
+MaskedConsistencyConfig: Any = settings_in(MASKED_CONSISTENCY.rpartition(".")[0])
+
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
@@ -45,11 +48,8 @@ ViewName = Literal[
 ]
 WeightsOrder = Literal["name", "position"]
 CachePolicy = Literal["disk", "ram", "off"]
-DistanceName = Literal["squared", "bce", "kl"]
-OverClasses = Literal["mean", "sum"]
 ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
-BufferPolicy = Literal["own", "copy", "ema"]
 PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
 StatisticsName = Literal["running", "recomputed"]
 SelectName = Literal["judged", "last", "most-confident"]
@@ -60,61 +60,7 @@ TrackName = Literal["tensorboard", "wandb"]
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """Settings that are refused where they are made if they are of another kind, and take paths for strings."""
-
-    def __post_init__(self) -> None:
-        of: Any = type(self)
-        for name, kind in _kinds(of).items():
-            value = _without_paths(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if not _is(value, kind):
-                raise UserError(f"{name}={value!r}: expected {_described(kind)}")
-
-
-@cache
-def _kinds(settings: Any) -> dict[str, Any]:
-    hints = get_type_hints(settings)
-    return {each.name: hints[each.name] for each in fields(settings)}
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_without_paths, value))
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _is(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
-        return any(_is(value, each) for each in get_args(kind))
-    if get_origin(kind) is list:
-        return isinstance(value, (list, tuple)) and all(_is(each, get_args(kind)[0]) for each in value)
-    if kind in (int, float):
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _described(kind: Any) -> str:
-    """In words.
-
-    >>> _described(int | None), _described(Literal["last", "judged"])
-    ('a whole number or None', "'last' or 'judged'")
-    """
-    if get_origin(kind) is Literal:
-        names = list(map(repr, get_args(kind)))
-        return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(map(_described, get_args(kind)))
-    if get_origin(kind) is list:
-        return "a list of these"
-    named = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", type(None): "None"}
-    return named.get(kind, f"a {kind.__name__}")
-
-
-@dataclass(frozen=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """How images become the pixels that the network takes.
 
     Attributes:
@@ -145,7 +91,7 @@ class DataConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Checked):
+class ModelConfig(Checked):
     """The network: a backbone, a bottleneck (Linear, BatchNorm, ReLU) and a linear head.
 
     Attributes:
@@ -175,7 +121,7 @@ class ModelConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class ViewsConfig(_Checked):
+class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
 
     For small images: noise, tf, tfa and tfa-intensity come from the paper; warp, weak-warp and strong-warp are
@@ -200,119 +146,7 @@ class ViewsConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class SelfEnsembleConfig(_Checked):
-    """The method's own settings.
-
-    Attributes:
-        alpha: decay of the teacher's moving average, in [0, 1].
-        alpha_warmup: start with a shorter memory, min(alpha, 1 - 1 / (t + 1)).
-        teacher_dropout: leave dropout on in the teacher, which is the paper's; without, the teacher is surer and the
-            student learns from it sooner.
-        teacher_views: over how many views of a target image the teacher's predictions are averaged; 1 is the paper's.
-            Of stored views (features) it takes at most all but the student's.
-        buffers: BatchNorm statistics of the teacher: its own, a copy of the student's, or their moving average.
-        distance: between the probabilities of student and teacher.
-        over_classes: the squared distance is a mean or a sum over classes; a sum weighs as much as C times the mean.
-        weight: of the consistency loss.
-        threshold: a target image counts where the teacher's largest probability is above it; 0 counts all.
-        ramp_up_steps: steps over which the weights of consistency and information rise; 0 is at once.
-        class_balance: weight of the class-balance loss; 0 is off.
-        balance_over_classes: the class-balance loss is a mean or a sum over classes.
-        information: weight of the mutual information between target images and predicted classes, which asks for sure
-            predictions of many classes; not the paper's; 0 is off.
-        prototypes: share of the teacher's target that class prototypes make, so that target images that lie together
-            get one class; not the paper's; 0 is off.
-    """
-
-    alpha: float = 0.99
-    alpha_warmup: bool = True
-    teacher_dropout: bool = True
-    teacher_views: int = 1
-    buffers: BufferPolicy = "own"
-    distance: DistanceName = "squared"
-    over_classes: OverClasses = "mean"
-    weight: float = 30.0
-    threshold: float = 0.9
-    ramp_up_steps: int = 0
-    class_balance: float = 0.3
-    balance_over_classes: OverClasses = "mean"
-    information: float = 0.0
-    prototypes: float = 0.0
-
-
-@dataclass(frozen=True)
-class MeanTeacherConfig(_Checked):
-    """Settings of mean-teacher.
-
-    Attributes:
-        weight: of the consistency loss, a mean over classes; the authors' 100 times the labelled share of a batch.
-        ramp_up: share of the steps over which the weight rises; the authors' 40,000 of 150,000.
-    """
-
-    weight: float = 50.0
-    ramp_up: float = 0.27
-
-
-@dataclass(frozen=True)
-class FixMatchConfig(_Checked):
-    """Settings of fixmatch. The student's views are the strong ones, the teacher's the weak ones.
-
-    Attributes:
-        weight: of the loss on pseudo-labels.
-        threshold: a target image counts where the largest probability of its weak view reaches this.
-    """
-
-    weight: float = 1.0
-    threshold: float = 0.95
-
-
-@dataclass(frozen=True)
-class AdaMatchConfig(_Checked):
-    """Settings of adamatch. The student's views are the strong ones, the teacher's the weak ones.
-
-    Attributes:
-        weight: of the loss on pseudo-labels, which rises until half of the steps.
-        threshold: share of the mean confidence on the source that a target image has to reach.
-    """
-
-    weight: float = 1.0
-    threshold: float = 0.9
-
-
-@dataclass(frozen=True)
-class MccConfig(_Checked):
-    """Settings of mcc, minimum class confusion.
-
-    Attributes:
-        weight: of the confusion.
-        temperature: that logits are divided by.
-    """
-
-    weight: float = 1.0
-    temperature: float = 2.5
-
-
-@dataclass(frozen=True)
-class MaskedConsistencyConfig(_Checked):
-    """Masked image consistency, beside a method: the label of an image that is hidden in part.
-
-    Attributes:
-        weight: of its loss; 0 is off, 1 the authors'.
-        ratio: probability that a patch is hidden, in [0, 1).
-        patch: side of a patch as a share of the image's, in (0, 1].
-        threshold: the loss counts by the share of target images of which the teacher is surer than this.
-        alpha: decay of its own teacher, in [0, 1].
-    """
-
-    weight: float = 0.0
-    ratio: float = 0.7
-    patch: float = 0.286
-    threshold: float = 0.968
-    alpha: float = 0.9
-
-
-@dataclass(frozen=True)
-class OptimizerConfig(_Checked):
+class OptimizerConfig(Checked):
     """The optimiser of the student's weights.
 
     Attributes:
@@ -331,7 +165,7 @@ class OptimizerConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class EveryConfig(_Checked):
+class EveryConfig(Checked):
     """Intervals, in optimiser steps, of what happens during training.
 
     Attributes:
@@ -346,8 +180,33 @@ class EveryConfig(_Checked):
     checkpoint: int = 250
 
 
+Made = TypeVar("Made")
+
+_AFTER_METHODS = "masked_consistency"
+
+
+def _with_methods(made: type[Made]) -> type[Made]:
+    """Adds the methods to a class of settings: their names, and for each a field with its settings and a description.
+
+    They stand before ``masked_consistency``, which goes beside any of them.
+    """
+    groups = {group_of(method): settings for method in METHODS if (settings := settings_of(method)) is not None}
+    kinds: dict[str, Any] = {}  # in the order of the fields
+    for name, kind in made.__annotations__.items():
+        kinds |= groups if name == _AFTER_METHODS else {}
+        kinds[name] = kind
+    made.__annotations__ = kinds | {"method": MethodName, _AFTER_METHODS: MaskedConsistencyConfig}
+    for group, settings in groups.items():
+        setattr(made, group, field(default_factory=settings))
+        globals()[settings.__name__] = settings  # a script imports FixMatchConfig from here, as it does DataConfig
+    listed = "".join(f"        {group}: settings of {group.replace('_', '-')}.\n" for group in groups)
+    made.__doc__ = (made.__doc__ or "").replace(after := f"        {_AFTER_METHODS}:", listed + after)
+    return made
+
+
 @dataclass(frozen=True)
-class TrainConfig(_Checked):
+@_with_methods
+class TrainConfig(Checked):
     """Trains on a labelled source and an unlabelled target.
 
     Attributes:
@@ -388,9 +247,7 @@ class TrainConfig(_Checked):
         out: the run's folder. By default: a new folder in runs/.
         track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard) or
             wandb.
-        method: adaptation method: self-ensemble; its relatives mean-teacher, fixmatch and adamatch; mcc, which has no
-            teacher; or source-only, which does not adapt. The first four predict with a moving average of the weights,
-            set by self_ensemble.alpha and self_ensemble.alpha_warmup.
+        method: adaptation method, each of which has settings under its name; or source-only, which does not adapt.
         baseline: whether a source-only model, the baseline, is trained first. Without it, the run cannot judge whether
             adaptation helped.
         baseline_steps: number of optimiser steps of the source-only model. By default: that of the adaptation.
@@ -425,11 +282,6 @@ class TrainConfig(_Checked):
         data: how images become the pixels that the network takes.
         model: the network.
         views: the random augmentations.
-        self_ensemble: the settings of self-ensemble.
-        mean_teacher: those of mean-teacher.
-        fixmatch: those of fixmatch.
-        adamatch: those of adamatch.
-        mcc: those of mcc.
         masked_consistency: what goes with any method but source-only.
         optimizer: the optimiser.
         every: intervals, in steps, of logging, evaluation and checkpoints.
@@ -450,7 +302,7 @@ class TrainConfig(_Checked):
     evaluate: str | None = None
     out: str | None = None
     track: TrackName | None = None
-    method: MethodName = "self-ensemble"
+    method: str = "self-ensemble"
     baseline: bool = True
     baseline_steps: int | None = None
     warm_start: bool = True
@@ -472,14 +324,12 @@ class TrainConfig(_Checked):
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
-    self_ensemble: SelfEnsembleConfig = field(default_factory=SelfEnsembleConfig)
-    mean_teacher: MeanTeacherConfig = field(default_factory=MeanTeacherConfig)
-    fixmatch: FixMatchConfig = field(default_factory=FixMatchConfig)
-    adamatch: AdaMatchConfig = field(default_factory=AdaMatchConfig)
-    mcc: MccConfig = field(default_factory=MccConfig)
-    masked_consistency: MaskedConsistencyConfig = field(default_factory=MaskedConsistencyConfig)
+    masked_consistency: Any = field(default_factory=MaskedConsistencyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: EveryConfig = field(default_factory=EveryConfig)
+
+    if TYPE_CHECKING:  # the one method whose settings other code reads; all are added by the decorator
+        self_ensemble: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import UserError
 from dalib.run.config import TrainConfig, by_name
+from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -34,6 +35,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "views.teacher": "tfa",
             "self_ensemble.alpha": 0.99,
             "self_ensemble.alpha_warmup": False,
+            "mean_teacher.alpha_warmup": False,
+            "fixmatch.alpha_warmup": False,
+            "adamatch.alpha_warmup": False,
             "self_ensemble.buffers": "own",
             "self_ensemble.distance": "squared",
             "self_ensemble.over_classes": "mean",
@@ -63,6 +67,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "views.student": "strong-warp",
             "views.teacher": "weak-warp",
             "self_ensemble.teacher_dropout": False,
+            "mean_teacher.teacher_dropout": False,
             "self_ensemble.threshold": 0.6,
             "self_ensemble.class_balance": 0.0,
             "optimizer.name": "adamw",
@@ -87,6 +92,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "views.student": "photo",
             "views.teacher": "photo",
             "self_ensemble.teacher_dropout": False,
+            "mean_teacher.teacher_dropout": False,
             "self_ensemble.teacher_views": 3,
             "self_ensemble.over_classes": "sum",
             "self_ensemble.weight": 3.0,
@@ -112,6 +118,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "views.student": "photo-strong",
             "views.teacher": "photo-weak",
             "self_ensemble.teacher_dropout": False,
+            "mean_teacher.teacher_dropout": False,
             "self_ensemble.over_classes": "sum",
             "self_ensemble.weight": 3.0,
             "self_ensemble.threshold": 0.8,
@@ -144,6 +151,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "views.teacher": "photo-plain",
             "self_ensemble.alpha": 0.99,
             "self_ensemble.alpha_warmup": False,
+            "mean_teacher.alpha_warmup": False,
+            "fixmatch.alpha_warmup": False,
+            "adamatch.alpha_warmup": False,
             "self_ensemble.buffers": "own",
             "self_ensemble.distance": "squared",
             "self_ensemble.over_classes": "sum",
@@ -179,6 +189,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "views.shared_crop": True,
             "self_ensemble.alpha": 0.99,
             "self_ensemble.alpha_warmup": False,
+            "mean_teacher.alpha_warmup": False,
+            "fixmatch.alpha_warmup": False,
+            "adamatch.alpha_warmup": False,
             "self_ensemble.buffers": "own",
             "self_ensemble.distance": "squared",
             "self_ensemble.over_classes": "mean",
@@ -213,7 +226,7 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
     config: Any = TrainConfig(preset=name)  # type: ignore[arg-type] # one of the names, as just seen
     for setting, value in {**settings_of(name, settings), **settings}.items():
         config = changed(config, setting.split("."), value, setting)
-    return config  # type: ignore[no-any-return]
+    return with_inherited(config, settings)
 
 
 def check_applied(config: TrainConfig) -> None:

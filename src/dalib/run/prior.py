@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.adaptation.masked_consistency import MaskedConsistency
-from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.core.errors import Setting, UserError
 from dalib.data.spelling import Classes
 from dalib.data.tables import delimiter_of, fields_of, text_of
@@ -64,17 +62,9 @@ def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
     return (shares + 1 / len(shares)) / 2
 
 
-def drawn_to_shares(method: Method) -> SelfEnsemble | None:
-    """The part of a method that draws predictions to class shares; None where it has none."""
-    if isinstance(method, MaskedConsistency):
-        method = method.method
-    return method if isinstance(method, SelfEnsemble) else None
-
-
 def expected_shares(method: Method) -> Tensor | None:
-    """The shares (C,) that the method draws predictions to now, on the CPU; None where it expects none."""
-    part = drawn_to_shares(method)
-    return None if part is None else part.class_balance_loss.prior.cpu()
+    """Returns the shares (C,) that the method draws predictions to now, on the CPU; None if it expects none."""
+    return None if method.class_prior is None else method.class_prior.prior.cpu()
 
 
 def scores_and_prior(
@@ -83,24 +73,17 @@ def scores_and_prior(
     """Returns the scores of an evaluation, and the shares (C,) to expect from then on; None where these stay.
 
     Args:
-        method: what is trained; :func:`expect` gives it the shares.
+        method: method that is trained; its class prior takes the shares.
         evidence: predictions of its predictor.
         step: number of steps done.
         threshold: confidence from which a target image counts as confident.
         estimate_over: steps of a training whose shares are estimated; None where they are not.
     """
     prior = None
-    if estimate_over is not None and drawn_to_shares(method) is not None:
+    if estimate_over is not None and method.class_prior is not None:
         prior = later_prior(evidence, step, estimate_over)
     expected = expected_shares(method) if prior is None else prior
     return quick_scores(evidence, threshold, expected), prior
-
-
-def expect(method: Method, prior: Tensor | None) -> None:
-    """Draw predictions to these shares (C,) from the next step on; None changes nothing."""
-    part = drawn_to_shares(method)
-    if prior is not None and part is not None:
-        part.set_prior(prior)
 
 
 def check_prior(kind: str, validation_share: float) -> None:

@@ -15,19 +15,6 @@ from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from dalib.adaptation.adamatch import AdaMatch
-from dalib.adaptation.fixmatch import FixMatch
-from dalib.adaptation.losses import (
-    binary_cross_entropy_distance,
-    kl_divergence_distance,
-    mean_squared_distance,
-    squared_distance,
-)
-from dalib.adaptation.masked_consistency import MaskedConsistency
-from dalib.adaptation.mcc import Mcc
-from dalib.adaptation.mean_teacher import MeanTeacher
-from dalib.adaptation.self_ensemble import SelfEnsemble
-from dalib.adaptation.source_only import SourceOnly
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
     Operation,
@@ -73,7 +60,8 @@ from dalib.models.weights import load_weights, weights_message
 from dalib.run.domains import DataRequest
 from dalib.run.inputs import STORED_FEATURES, Inputs, Views
 from dalib.run.judge import JudgeSettings
-from dalib.run.prior import expect, expected_shares, scores_and_prior
+from dalib.run.methods import make_method
+from dalib.run.prior import scores_and_prior
 
 Made = TypeVar("Made")
 
@@ -83,11 +71,11 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
-    from dalib.core.types import Augment, Method
+    from dalib.core.types import Augment
     from dalib.data.depth import Range
     from dalib.engine.train import Statistics
     from dalib.judge.evidence import Evidence
-    from dalib.run.config import DataConfig, MethodName, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewName
+    from dalib.run.config import DataConfig, OptimizerConfig, TrainConfig, ViewName
     from dalib.run.domains import Domains
     from dalib.run.initial_weights import Start
 
@@ -119,12 +107,6 @@ PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...],
     "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
 }
 
-DISTANCES: dict[tuple[str, str], Callable[[Tensor, Tensor], Tensor]] = {
-    ("squared", "mean"): mean_squared_distance,
-    ("squared", "sum"): squared_distance,
-    ("bce", "sum"): binary_cross_entropy_distance,
-    ("kl", "sum"): kl_divergence_distance,
-}
 
 SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": schedule.constant,
@@ -134,8 +116,6 @@ SCHEDULES: dict[str, Callable[..., float]] = {
 }
 
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-COMPILE_MODES: dict[str, str | None] = {"none": None, "default": "default", "cuda-graphs": "reduce-overhead"}
 
 _CUDA = torch.device("cuda")
 
@@ -486,110 +466,6 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
         raise UserError(f"--model.averaged_views: {error}") from None
 
 
-def make_method(
-    config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None = None, *, steps: int | None = None
-) -> Method:
-    """The method of the configuration around a student; ``prior`` (C,) is None for uniform.
-
-    ``steps`` is how long it trains, which some weights rise with; None where that is not known and does not matter.
-
-    Raises:
-        UserError: a setting out of its range, or that the method does not have.
-    """
-    masking = config.masked_consistency
-    if config.prior != "uniform" and config.method not in ("self-ensemble", "source-only"):
-        raise UserError(f"--prior {config.prior}: {config.method} expects no class shares; use --prior uniform")
-    try:
-        method = METHODS[config.method](config, student, num_classes, prior, steps or 1)
-    except UserError:  # which names its setting already
-        raise
-    except ValueError as error:
-        raise UserError(f"--{config.method.replace('-', '_')}: {error}") from None
-    if masking.weight == 0:
-        return method
-    if config.method == "source-only" or config.features or config.prior == "estimate":
-        raise UserError(
-            f"--masked_consistency.weight {masking.weight}: it masks target images, beside a method that adapts; "
-            "leave it out with --method source-only, --features and --prior estimate"
-        )
-    try:
-        return MaskedConsistency(
-            method,
-            weight=masking.weight,
-            ratio=masking.ratio,
-            patch=masking.patch,
-            threshold=masking.threshold,
-            alpha=masking.alpha,
-        )
-    except ValueError as error:
-        raise UserError(f"--masked_consistency: {error}") from None
-
-
-def _common(config: TrainConfig) -> dict[str, Any]:
-    """What every method takes."""
-    return {"label_smoothing": config.optimizer.label_smoothing, "compile_mode": COMPILE_MODES[config.compile]}
-
-
-def _averaging(config: TrainConfig) -> dict[str, Any]:
-    """What every method takes whose average of the weights predicts."""
-    return {"alpha": config.self_ensemble.alpha, "alpha_warmup": config.self_ensemble.alpha_warmup, **_common(config)}
-
-
-def _make_self_ensemble(config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None) -> Method:
-    settings: SelfEnsembleConfig = config.self_ensemble
-    distance = DISTANCES.get((settings.distance, settings.over_classes))
-    if distance is None:
-        raise UserError(
-            f"--self_ensemble.over_classes {settings.over_classes}: {settings.distance} is a sum over classes; use sum"
-        )
-    return SelfEnsemble(
-        student,
-        num_classes,
-        teacher_dropout=settings.teacher_dropout,
-        teacher_views=min(settings.teacher_views, config.features - 1) if config.features else settings.teacher_views,
-        buffers=settings.buffers,
-        distance=distance,
-        consistency_weight=settings.weight,
-        threshold=settings.threshold,
-        ramp_up_steps=settings.ramp_up_steps,
-        class_balance_weight=settings.class_balance * (num_classes if settings.balance_over_classes == "sum" else 1),
-        information_weight=settings.information,
-        prior=prior,
-        prototypes=settings.prototypes,
-        **_averaging(config),
-    )
-
-
-# of the configuration, the student, the number of classes, the prior, and the steps of the training
-METHODS: dict[MethodName, Callable[[TrainConfig, nn.Module, int, Tensor | None, int], Method]] = {
-    "self-ensemble": lambda config, student, classes, prior, steps: _make_self_ensemble(
-        config, student, classes, prior
-    ),
-    "mean-teacher": lambda config, student, classes, prior, steps: MeanTeacher(
-        student,
-        consistency_weight=config.mean_teacher.weight,
-        ramp_up_steps=round(config.mean_teacher.ramp_up * steps),
-        teacher_dropout=config.self_ensemble.teacher_dropout,
-        **_averaging(config),
-    ),
-    "fixmatch": lambda config, student, classes, prior, steps: FixMatch(
-        student, weight=config.fixmatch.weight, threshold=config.fixmatch.threshold, **_averaging(config)
-    ),
-    "adamatch": lambda config, student, classes, prior, steps: AdaMatch(
-        student,
-        classes,
-        steps=steps,
-        weight=config.adamatch.weight,
-        threshold=config.adamatch.threshold,
-        **_averaging(config),
-    ),
-    "mcc": lambda config, student, classes, prior, steps: Mcc(
-        student, weight=config.mcc.weight, temperature=config.mcc.temperature, **_common(config)
-    ),
-    "source-only": lambda config, student, classes, prior, steps: SourceOnly(student, **_common(config)),
-}
-
-
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
     """The optimiser, with each group's base rate kept under ``initial_lr``."""
     groups: list[dict[str, Any]] = [{**group, "initial_lr": group["lr"]} for group in student.get_parameters(config.lr)]
@@ -701,8 +577,6 @@ def make_plan(
     threshold, estimate_over = config.self_ensemble.threshold, config.steps if config.prior == "estimate" else None
     rules = Rules(
         assess=partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over),
-        expect=expect,
-        expected=expected_shares,
         score=_score_of(config),
         collapse=partial(collapse_sign, reference=reference) if name == "adapted" else lambda lines: "",
     )

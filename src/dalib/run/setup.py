@@ -25,6 +25,7 @@ from dalib.run import recipe
 from dalib.run.config_file import config_text
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.initial_weights import Start
+from dalib.run.methods import make_method
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
 
@@ -97,7 +98,7 @@ def prepare(config: TrainConfig, world: World) -> Setup:
         for weights in start.weights.values():
             recipe.load_first(network, weights)
     recipe.make_predictor(network, architecture)
-    recipe.make_method(config, network, classes)
+    make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
     return Setup(config, recipe.make_data_request(config), preprocessing, device, start, world)
 

@@ -1,0 +1,71 @@
+"""Everything that a method is built from beside its own settings."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+    from dalib.core.types import Method
+
+
+@dataclass(frozen=True)
+class MethodInputs:
+    """What every method is built from, whatever its settings.
+
+    Attributes:
+        student: network to train: images -> logits (N, num_classes), alone or first in a tuple.
+        num_classes: number of classes, C.
+        steps: number of steps of the whole training, at least 1.
+        prior: (C,) class shares of the target; None is uniform.
+        label_smoothing: label smoothing of the cross-entropy on the source, in [0, 1).
+        compile_mode: mode of torch.compile for the forward passes; None does not compile.
+        stored_views: number of views of each image that are stored, so that a method cannot have more different ones;
+            0 if views are drawn anew.
+    """
+
+    student: nn.Module
+    num_classes: int
+    steps: int
+    prior: Tensor | None = None
+    label_smoothing: float = 0.0
+    compile_mode: str | None = None
+    stored_views: int = 0
+
+
+class Buildable(Protocol):
+    """The class of a method: it builds a :class:`dalib.core.types.Method` from its settings."""
+
+    def build(self, settings: Any, inputs: MethodInputs) -> Method:
+        """Returns the method with these settings; a method without settings is given None.
+
+        Raises:
+            ValueError: a setting out of its range; the message begins with the setting's name.
+        """
+        ...
+
+
+@contextmanager
+def named_as(**settings: str) -> Iterator[None]:
+    """Lets errors name the setting that an argument of another name was made from.
+
+    Args:
+        settings: name of the setting for each argument.
+
+    >>> with named_as(consistency_weight="weight"):
+    ...     raise ValueError("consistency_weight: expected at least 0, got -1")
+    Traceback (most recent call last):
+    ValueError: weight: expected at least 0, got -1
+    """
+    try:
+        yield
+    except ValueError as error:
+        argument, colon, text = str(error).partition(":")
+        if argument not in settings:
+            raise
+        raise ValueError(f"{settings[argument]}{colon}{text}") from None

@@ -1,0 +1,76 @@
+"""Dataclasses of settings that refuse values of another kind where they are made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from functools import cache
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from dalib.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Settings that are refused where they are made if they are of another kind, and take paths for strings."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+
+
+def check_kinds(settings: Any) -> None:
+    """Replaces paths by strings in a frozen dataclass, and checks each field against its annotation.
+
+    Raises:
+        UserError: a value of another kind; the message names its field.
+    """
+    made: Any = type(settings)
+    for name, kind in kinds_of(made).items():
+        value = _without_paths(getattr(settings, name))
+        object.__setattr__(settings, name, value)
+        if not _is(value, kind):
+            raise UserError(f"{name}={value!r}: expected {described(kind)}")
+
+
+@cache
+def kinds_of(settings: Any) -> dict[str, Any]:
+    """Returns the annotation of each field of a dataclass."""
+    hints = get_type_hints(settings)
+    return {each.name: hints[each.name] for each in fields(settings)}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_paths, value))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is(value, each) for each in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, (list, tuple)) and all(_is(each, get_args(kind)[0]) for each in value)
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def described(kind: Any) -> str:
+    """Returns an annotation in words.
+
+    >>> described(int | None), described(Literal["last", "judged"])
+    ('a whole number or None', "'last' or 'judged'")
+    """
+    if get_origin(kind) is Literal:
+        names = list(map(repr, get_args(kind)))
+        return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(described, get_args(kind)))
+    if get_origin(kind) is list:
+        return "a list of these"
+    named = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", type(None): "None"}
+    return named.get(kind, f"a {kind.__name__}")

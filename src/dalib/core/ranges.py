@@ -1,0 +1,34 @@
+"""Checks of numbers, whose errors begin with the argument's name."""
+
+from __future__ import annotations
+
+
+def check_at_least(low: float, **values: float) -> None:
+    """Checks that numbers are not below a bound.
+
+    Raises:
+        ValueError: the first that is, or that is not a number.
+
+    >>> check_at_least(0, weight=1.0)
+    >>> check_at_least(0, weight=1.0, ramp_up=-2)
+    Traceback (most recent call last):
+    ValueError: ramp_up: expected at least 0, got -2
+    """
+    for name, value in values.items():
+        if not value >= low:  # NaN fails this too
+            raise ValueError(f"{name}: expected at least {low}, got {value}")
+
+
+def check_share(**values: float) -> None:
+    """Checks that numbers are in [0, 1].
+
+    Raises:
+        ValueError: the first that is not.
+
+    >>> check_share(threshold=1.5)
+    Traceback (most recent call last):
+    ValueError: threshold: expected a number in [0, 1], got 1.5
+    """
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
