@@ -238,7 +238,7 @@ def test_eval_finds_the_features_that_training_predicted_of(photos, trained, tmp
 def test_what_is_kept_is_listed_and_removed(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
     assert run(["cache", "ls"]) == 0
-    assert "0 B in 0 entries" in capsys.readouterr().out
+    assert "0 bytes in 0 entries" in capsys.readouterr().out
     train(photos, tmp_path / "run", "--baseline", "false", "--steps", "2")
     capsys.readouterr()
     assert run(["cache", "ls"]) == 0
@@ -254,7 +254,7 @@ def test_what_is_kept_is_listed_and_removed(photos, tmp_path, capsys, monkeypatc
     assert "nothing to remove" in capsys.readouterr().err
     assert run(["cache", "rm", "all"]) == 0
     assert run(["cache", "ls"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("0 B in 0 entries")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("0 bytes in 0 entries")
 
 
 @pytest.mark.parametrize("features", ["4", "0"])

@@ -61,7 +61,7 @@ def test_an_old_run_resumes_is_measured_and_keeps_its_selection(old, capsys):
     printed = capsys.readouterr()
     assert "has changed" not in printed.out + printed.err
     after = read_json(old / name / "summary.json")
-    assert {**before["settings"]} == after["settings"]
+    assert after["settings"].items() >= before["settings"].items()  # later versions have more of them
     assert before["fingerprints"] == after["fingerprints"]
     assert RunFolder.existing(name).selection().by == "user"
     assert run(["eval", name, "--data", "images/labelled"]) == 0

@@ -117,7 +117,6 @@ def test_the_shares_reach_a_method_within_another():
     assert masked.class_prior is method.class_prior
     method.set_prior(torch.tensor([0.75, 0.25]))
     assert expected_shares(masked).tolist() == [0.75, 0.25]
-    masked.class_prior.set_prior(None)
     assert expected_shares(method).tolist() == [0.75, 0.25]
     masked.class_prior.set_prior(torch.tensor([0.5, 0.5]))
     assert expected_shares(method).tolist() == [0.5, 0.5]

@@ -16,7 +16,7 @@ from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Part, UserError
 from dalib.core.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Record:
     """
 
     VERSION: ClassVar[int] = 1
-    REMEDY: ClassVar[str] = "Restore it from a copy, or train the run again."
+    REMEDY: ClassVar[str | Part] = "Restore it from a copy, or train the run again."
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -87,7 +87,7 @@ class Record:
         write_json(path, self.to_json())
 
 
-def read_list(kind: type[T], path: Path, remedy: str = Record.REMEDY) -> tuple[T, ...]:
+def read_list(kind: type[T], path: Path, remedy: str | Part = Record.REMEDY) -> tuple[T, ...]:
     """Reads a file that holds a list of records, which has no version.
 
     Raises:
@@ -97,7 +97,7 @@ def read_list(kind: type[T], path: Path, remedy: str = Record.REMEDY) -> tuple[T
     return found
 
 
-def decoded_or_refused(kind: Any, content: Any, path: Path | str, remedy: str = "") -> Any:
+def decoded_or_refused(kind: Any, content: Any, path: Path | str, remedy: str | Part = "") -> Any:
     """Returns the content of a file as a value of ``kind``.
 
     Raises:
@@ -107,7 +107,7 @@ def decoded_or_refused(kind: Any, content: Any, path: Path | str, remedy: str = 
         return decoded(kind, content)
     except UnexpectedError as error:
         remedy = remedy or getattr(kind, "REMEDY", Record.REMEDY)
-        raise UserError(f"{path}: {error}; the file is damaged. {remedy}") from None
+        raise UserError(f"{path}: {error}; the file is damaged. ", remedy) from None
 
 
 def decoded(kind: Any, content: Any, where: str = "") -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from dalib.core.errors import Call, Message, Setting
 from dalib.records.content import Record
 
 ModelName = Literal["adapted", "source-only"]
@@ -69,7 +70,11 @@ class Selection(Record):
         when: ISO time; empty where a run of an older version does not tell.
     """
 
-    REMEDY: ClassVar[str] = "Write it anew: dalib keep RUN adapted (or source-only)."
+    REMEDY: ClassVar[Message] = Message(
+        "Write it anew: ",
+        Call("dalib.run.select.keep", Setting("run"), Setting("model", "adapted")),
+        " (or source-only)",
+    )
 
     model: ModelName
     by: SelectedBy

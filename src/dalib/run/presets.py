@@ -258,6 +258,11 @@ def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
 
 
 def changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
+    """Returns the configuration with another value of a setting, given by its name and by the parts of its name.
+
+    Raises:
+        ValueError: no such setting.
+    """
     name, *rest = path
     if not is_dataclass(config) or not hasattr(config, name):
         raise ValueError(f"{setting}: no such setting; dalib.run.config.TrainConfig lists them")
