@@ -1,25 +1,55 @@
 """Domain adaptation by self-ensembling: labelled source images in, a classifier for the unlabelled target out.
 
-``dalib.load("runs/first")("photo.jpg")`` predicts. The method's building blocks live in
-:mod:`dalib.adaptation.self_ensemble`; the command line is ``dalib --help``.
+::
+
+    import dalib
+
+    run = dalib.adapt("studio/", "street/")   # train, judge, report
+    run.predict("street/")                    # labels, confidences, probabilities
+    dalib.open_run("runs/first")              # the same object later
+    dalib.load("runs/first")("photo.jpg")     # one image
+
+The method's building blocks live in :mod:`dalib.adaptation.self_ensemble`, the estimator of scikit-learn in
+:mod:`dalib.sklearn`; the command line is ``dalib --help``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dalib._version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dalib.run.adapt import Run, adapt, open_run
+    from dalib.run.config import TrainConfig
     from dalib.run.load import Predictor
 
-__all__ = ["__version__", "load"]
+__all__ = ["Run", "TrainConfig", "__version__", "adapt", "load", "open_run"]
+
+_PLACES = {
+    "Run": "dalib.run.adapt",
+    "TrainConfig": "dalib.run.config",
+    "adapt": "dalib.run.adapt",
+    "open_run": "dalib.run.adapt",
+}
+"""Modules of the names that are imported when first used, so that importing dalib is quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
-    """The model of a run's folder, or of what ``dalib export`` wrote, as a function of images.
+    """Returns the model of a run's folder, or of what ``dalib export`` wrote, as a function of images.
 
     ``dalib.load("runs/first")("photo.jpg")`` is a :class:`dalib.run.load.Prediction` with ``label``, ``confidence``
     and ``probabilities``. Arguments and errors: :func:`dalib.run.load.load`.

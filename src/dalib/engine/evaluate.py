@@ -90,7 +90,7 @@ class Evaluator:
 
         Args:
             evidence: what :meth:`evidence` returned for the finished model.
-            model: what predicts in the end, such as the mean over warps, on :attr:`device`.
+            model: what predicts in the end, such as the mean over warps, on the device of this evaluator.
         """
         target = predict_probabilities(model, self.target, self.plain, device=self.device)
         validation = evidence.validation

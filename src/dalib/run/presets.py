@@ -221,10 +221,20 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
     >>> from_preset("paper-small", source="mnist", target="usps").self_ensemble.weight
     3.0
     """
-    if name not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-    config: Any = TrainConfig(preset=name)  # type: ignore[arg-type] # one of the names, as just seen
-    for setting, value in {**settings_of(name, settings), **settings}.items():
+    return configured(name, settings)
+
+
+def configured(preset: str | None, settings: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration of a preset, or the default one, changed by settings under their dotted names.
+
+    Raises:
+        ValueError: an unknown preset or setting.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    config: Any = TrainConfig(preset=preset)  # type: ignore[arg-type] # one of the names, as just seen
+    implied = {} if preset is None else settings_of(preset, settings)
+    for setting, value in {**implied, **settings}.items():
         config = changed(config, setting.split("."), value, setting)
     return with_inherited(config, settings)
 
