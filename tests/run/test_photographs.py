@@ -77,6 +77,15 @@ def test_the_command_line_names_the_choice_and_how_to_change_it(photographs, cap
     assert capsys.readouterr().err == ""
 
 
+def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    short = prepared(["train", *where, "--backbone", "lite0"])
+    assert short[-3:] == [f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items()]
+    assert short[:3] == ["train", "--preset", "photo-features"]
+    own = prepared(["train", *where, "--backbone", "lite0", "--weights", "my.pth"])
+    assert own[-1] == "--backbone=tf_efficientnet_lite0"
+
+
 def test_the_question_needs_no_torch():
     program = "import sys, dalib.run.photographs; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -14,7 +14,7 @@ from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL, OUR_BACKBONES
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings
+from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,13 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    return _with_preset(_with_photographs(_with_backbone_of_init(arguments)))
+    return _with_preset(_with_photographs(_with_short_name(_with_backbone_of_init(arguments))))
+
+
+def _with_short_name(arguments: list[str]) -> list[str]:
+    """Returns the command line with the whole name and the weights of a backbone that is named in short."""
+    settings = settings_of_short_name(first_look(arguments, "--backbone").backbone, names_of(arguments))
+    return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def _with_photographs(arguments: list[str]) -> list[str]:
@@ -43,7 +49,10 @@ def _with_photographs(arguments: list[str]) -> list[str]:
     source = json.loads(given.source) if given.source.startswith('["') else given.source
     settings = photograph_settings(source, given.target, names_of(arguments))
     if settings and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
-        say(f"note: {PHOTOGRAPHS_NOTE.format(other='--backbone resnet50', none='--backbone small')}", sys.stderr)
+        say(
+            f"note: {PHOTOGRAPHS_NOTE.format(other='--backbone NAME --weights FILE', none='--backbone small')}",
+            sys.stderr,
+        )
     return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
 
 

