@@ -519,3 +519,9 @@ def test_what_is_printed_without_defaults_keeps_a_preset_that_the_backbone_impli
     with pytest.raises(SystemExit):
         run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out) == whole
+
+
+def test_flags_are_not_abbreviated(capsys):
+    assert run(["train", "--source", "a", "--target", "b", "--epoch", "1"]) == 2
+    assert "--epoch" in (told := capsys.readouterr().err)
+    assert "did you mean --epochs?" in told

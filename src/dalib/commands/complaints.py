@@ -30,6 +30,9 @@ class Parser(ArgumentParser):
     causes, the argument. The name of a setting and the value that came are in its text alone.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)  # --epoch would mean --epochs, or another setting one day
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         about = self._subcommand_of(message, ex)
         raise UserError(f"{shortened(complaint(message, ex, about))} (see {about.prog} --help)")
