@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dalib.core.console import CountedProgress, say
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
@@ -190,8 +190,9 @@ def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     kept = round(count * share)
     if not (0 < kept < count or share == 0):
         raise UserError(
-            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
-            "expected at least one to validate on and one to train on, or 0 to validate on none"
+            Setting("data.validation_share", share),
+            f": of {count} source images it keeps {kept}; "
+            "expected at least one to validate on and one to train on, or 0 to validate on none",
         )
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(seed, "validation")))
     return order[kept:].sort().values, order[:kept]
@@ -234,14 +235,14 @@ def decide_ranges(
         decided = request.ranges
         if not any(found for _, found, _ in domains):
             text = "/".join(f"{low},{high}" for low, high in dict.fromkeys(request.ranges))
-            say(f"note: --data.range {text}: no image is of more than 8 bits, others have no use for it")
+            say(f"note: {Setting('data.range', text)}: no image is of more than 8 bits, others have no use for it")
     else:
         for what, found, _ in domains:
             _require_range(what, found)
         decided = ranges_of(domains[0][1], domains[1][1])
     for (what, found, count), black_white in zip(domains, decided, strict=True):
         if found and black_white is not None:
-            say(f"{what}: {describe_range(found, count, black_white)} (--data.range)")
+            say(f"{what}: {describe_range(found, count, black_white)} ({Setting('data.range')})")
     return decided
 
 
@@ -253,8 +254,11 @@ def _require_range(what: str, found: Sequence[WholeNumbers]) -> None:
     except ValueError as error:
         low, high = likely_range(found)
         raise UserError(
-            f"--data.range: {what}: {error}; from these files alone it cannot be told which values are black and "
-            f"white. Give them, as in --data.range={low},{high}, or leave out files that do not belong there"
+            Setting("data.range"),
+            f": {what}: {error}; from these files alone it cannot be told which values are black and white. Give "
+            "them, as in ",
+            Setting("data.range"),
+            f"={low},{high}, or leave out files that do not belong there",
         ) from None
 
 

@@ -164,7 +164,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     ranges_given(config)  # they are decided with the images; a mistake in them is told now
     for setting, pixels in (("size", data.size), ("crop", data.crop)):
         if pixels is not None and pixels < 1:
-            raise UserError(f"--data.{setting} {pixels}: expected at least 1 pixel")
+            raise UserError(Setting(f"data.{setting}", pixels), ": expected at least 1 pixel")
     source = config.source if isinstance(config.source, str) else " ".join(config.source)
     named = shape_of_pair(source, config.target)
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
@@ -185,7 +185,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     try:
         return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit, **settings)
     except ValueError as error:
-        raise UserError(f"--data: {error}") from None
+        raise UserError(Setting("data"), f": {error}") from None
 
 
 def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
@@ -199,7 +199,9 @@ def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
         return None
     both = [_range_in(each, text) for each in text.split("/")]
     if len(both) > 2:
-        raise UserError(f"--data.range {text}: expected LOW,HIGH or SOURCE/TARGET of these, got {len(both)} of them")
+        raise UserError(
+            Setting("data.range", text), f": expected LOW,HIGH or SOURCE/TARGET of these, got {len(both)} of them"
+        )
     return both[0], both[-1]
 
 
@@ -209,11 +211,12 @@ def _range_in(part: str, text: str) -> Range:
         low, high = map(int, numbers)
     except ValueError:
         raise UserError(
-            f"--data.range {text}: expected two whole numbers, what is black and what is white, such as 0,4095 or "
-            "-1000,2000; or SOURCE/TARGET of these, such as 0,4095/0,65535"
+            Setting("data.range", text),
+            ": expected two whole numbers, what is black and what is white, such as 0,4095 or "
+            "-1000,2000; or SOURCE/TARGET of these, such as 0,4095/0,65535",
         ) from None
     if not -LIMIT <= low < high <= LIMIT:
-        raise UserError(f"--data.range {text}: expected what is black first, and what is white above it")
+        raise UserError(Setting("data.range", text), ": expected what is black first, and what is white above it")
     return low, high
 
 
@@ -232,7 +235,7 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
     )
     if start.standardize == config.model.standardize:
         return config
-    say(f"note: --model.standardize is {str(start.standardize).lower()}, as in {start.run}")
+    say(f"note: {Setting('model.standardize')} is {str(start.standardize).lower()}, as in {start.run}")
     return replace(config, model=replace(config.model, standardize=start.standardize))
 
 
@@ -244,8 +247,9 @@ def make_data_request(config: TrainConfig) -> DataRequest:
     """
     if config.target_labels is not None and config.method == "source-only":
         raise UserError(
-            f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
-            "leave them out, or leave out --method source-only"
+            Setting("target_labels", config.target_labels),
+            ": the adaptation learns from them, a source-only model does not; leave them out, or leave out ",
+            Setting("method", "source-only"),
         )
     return DataRequest(
         config.source,
@@ -271,14 +275,18 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
             if name != "photo-plain" and preprocessing.channels != 3:
                 raise UserError(
-                    f"--data.channels {preprocessing.channels}: view {name} changes colours; leave it out, which reads "
-                    "grey images as RGB, or take --views.source, student and teacher without colours, such as warp"
+                    Setting("data.channels", preprocessing.channels),
+                    f": view {name} changes colours; leave it out, which reads grey images as RGB, or take ",
+                    Setting("views.source"),
+                    ", student and teacher without colours, such as warp",
                 )
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
         if preprocessing.crop is not None:
             raise UserError(
-                f"--views: {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
-                f"take a photo view, or --data.crop {preprocessing.size}"
+                Setting("views"),
+                f": {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
+                "take a photo view, or ",
+                Setting("data.crop", preprocessing.size),
             )
         return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
 
@@ -295,30 +303,31 @@ def check_counts(config: TrainConfig, world: World = ALONE) -> None:
         UserError: the first of them.
     """
     positive = {
-        "--steps": 1 if config.steps is None else config.steps,
-        "--batch": config.batch,
-        "--epochs": 1 if config.epochs is None else config.epochs,
-        "--baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
-        "--accumulate": config.accumulate,
-        "--every.log": config.every.log,
-        "--every.evaluate": config.every.evaluate,
-        "--every.checkpoint": config.every.checkpoint,
+        "steps": 1 if config.steps is None else config.steps,
+        "batch": config.batch,
+        "epochs": 1 if config.epochs is None else config.epochs,
+        "baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
+        "accumulate": config.accumulate,
+        "every.log": config.every.log,
+        "every.evaluate": config.every.evaluate,
+        "every.checkpoint": config.every.checkpoint,
     }
-    for argument, value in positive.items():
+    for name, value in positive.items():
         if value < 1:
-            raise UserError(f"{argument} {value}: expected at least 1")
+            raise UserError(Setting(name, value), ": expected at least 1")
     if config.batch < 2:
-        raise UserError(f"--batch {config.batch}: expected at least 2, batch normalisation needs them")
+        raise UserError(Setting("batch", config.batch), ": expected at least 2, batch normalisation needs them")
     if config.batch % world.size or config.batch // world.size < 2:
         raise UserError(
-            f"--batch {config.batch}: {world.size} processes divide it; expected a multiple of {world.size}, and at "
-            "least 2 images for each"
+            Setting("batch", config.batch),
+            f": {world.size} processes divide it; expected a multiple of {world.size}, and at least 2 images for each",
         )
     batch = config.batch // world.size
     if batch // config.accumulate < 2:
         raise UserError(
-            f"--accumulate {config.accumulate}: it leaves parts of {batch // config.accumulate} of a batch of "
-            f"{batch}; expected at least 2 images in each, batch normalisation needs them"
+            Setting("accumulate", config.accumulate),
+            f": it leaves parts of {batch // config.accumulate} of a batch of {batch}; expected at least 2 images in "
+            "each, batch normalisation needs them",
         )
 
 
@@ -330,36 +339,58 @@ def check_inputs(config: TrainConfig) -> None:
     """
     if config.sync_norms and config.statistics == "recomputed":
         raise UserError(
-            "--sync_norms true: statistics are recomputed by one process alone, where synchronised layers would "
-            "wait for the others; expected --statistics running"
+            Setting("sync_norms", True),
+            ": statistics are recomputed by one process alone, where synchronised layers would wait for the others; "
+            "expected ",
+            Setting("statistics", "running"),
         )
     count, views = config.features, config.views
     pretrained = config.weights is not None or config.init is not None
     if not count:
         if config.model.standardize and config.init is None:
             raise UserError(
-                "--model.standardize true: the mean and standard deviation of features are known where features are "
-                "trained on (--features 4), or from a run that did (--init RUN); expected one of these, or false"
+                Setting("model.standardize", True),
+                ": the mean and standard deviation of features are known where features are trained on (",
+                Setting("features", 4),
+                "), or from a run that did (",
+                Setting("init", "RUN"),
+                "); expected one of these, or false",
             )
         return
+    stored = Setting("features", count)
     if count < 2:
-        raise UserError(f"--features {count}: expected at least 2 views of each image, for student and teacher; or 0")
+        raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
     if config.backbone in BACKBONES:
         raise UserError(
-            f"--features {count}: --backbone {config.backbone} is a small network that is to be trained itself; "
-            "expected one of timm's with pretrained --weights, or --features 0"
+            stored,
+            ": ",
+            Setting("backbone", config.backbone),
+            " is a small network that is to be trained itself; expected one of timm's with pretrained ",
+            Setting("weights"),
+            ", or ",
+            Setting("features", 0),
         )
     if not pretrained:
         raise UserError(
-            f"--weights: there are none, and --features {count} (of --preset photo-features, which a backbone of "
-            f"timm's asks for) trains on what a pretrained network sees; {weights_message(config.backbone)}; or --init "
-            "RUN"
+            Setting("weights"),
+            ": there are none, and ",
+            stored,
+            " (of ",
+            Setting("preset", "photo-features"),
+            ", which a backbone of timm's asks for) trains on what a pretrained network sees; "
+            f"{weights_message(config.backbone)}; or ",
+            Setting("init", "RUN"),
         )
     if views.student != views.teacher or views.shared_crop:
-        got = "--views.shared_crop true" if views.shared_crop else f"{views.student} and {views.teacher}"
+        got = Setting("views.shared_crop", True) if views.shared_crop else f"{views.student} and {views.teacher}"
         raise UserError(
-            f"--features {count}: student and teacher take turns with the same stored views; expected one name for "
-            f"--views.student and --views.teacher and no shared crop, got {got}"
+            stored,
+            ": student and teacher take turns with the same stored views; expected one name for ",
+            Setting("views.student"),
+            " and ",
+            Setting("views.teacher"),
+            " and no shared crop, got ",
+            got,
         )
 
 
@@ -375,7 +406,7 @@ def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     if times > LARGEST:
         found.append(
             f"{config.backbone} was trained with {usual} pixels and is to see {preprocessing.input_size}, which takes "
-            f"{times**2:.0f} times the time and the memory (--data.crop, --data.size)"
+            f"{times**2:.0f} times the time and the memory ({Setting('data.crop')}, {Setting('data.size')})"
         )
     return found
 
@@ -404,7 +435,7 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
             standardize=architecture.get("standardize", False),
         )
     except ValueError as error:
-        raise UserError(f"--model: {error}") from None
+        raise UserError(Setting("model"), f": {error}") from None
 
 
 def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
@@ -425,7 +456,7 @@ def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
         return make(name)
     except ValueError as error:
         ours = ", ".join(BACKBONES)
-        raise UserError(f"--backbone {name}: {error} (ours are {ours}; others are timm's)") from None
+        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's)") from None
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -463,7 +494,7 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
     try:
         return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
     except ValueError as error:
-        raise UserError(f"--model.averaged_views: {error}") from None
+        raise UserError(Setting("model.averaged_views"), f": {error}") from None
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
@@ -473,7 +504,7 @@ def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimiz
         # torch checks the default rate alone, not those of the groups
         return OPTIMIZERS[config.name](groups, lr=config.lr, weight_decay=config.weight_decay)  # type: ignore[call-arg]
     except ValueError as error:
-        raise UserError(f"--optimizer: {error}") from None
+        raise UserError(Setting("optimizer"), f": {error}") from None
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
@@ -597,7 +628,9 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
         UserError: a device other than a GPU, for which torch has no such layer.
     """
     if device.type != "cuda":
-        raise UserError(f"--sync_norms true: torch synchronises batch normalisation on GPUs alone, this is {device}")
+        raise UserError(
+            Setting("sync_norms", True), f": torch synchronises batch normalisation on GPUs alone, this is {device}"
+        )
     # timm's, which knows norms with an activation
     synchronised = cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
     if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:
@@ -625,7 +658,7 @@ def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
         student.load_state_dict(first, strict=False)
     except RuntimeError as error:
         raise UserError(
-            f"--init: the weights are of a network of another shape ({' '.join(str(error).split())})"
+            Setting("init"), f": the weights are of a network of another shape ({' '.join(str(error).split())})"
         ) from None
 
 
@@ -679,7 +712,7 @@ def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
         model = make_classifier(description.architecture, len(description.classes))
     except UserError as error:
         raise UserError(
-            f"{folder}: config.json describes a network that this version does not know ({error})"
+            f"{folder}: config.json describes a network that this version does not know (", error, ")"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

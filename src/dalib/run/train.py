@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import say
 from dalib.core.errors import (
+    Call,
     ImageChangedError,
+    Message,
     RanksLostError,
     RunStoppedError,
+    Setting,
     StoppedError,
     TrainingDivergedError,
     UserError,
 )
-from dalib.core.files import quoted, write_json
+from dalib.core.files import write_json
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InFolder
@@ -39,7 +42,7 @@ from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed
 from dalib.run.select import conclude
-from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_folder, say_data
+from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_call, resume_folder, say_data
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
@@ -95,22 +98,24 @@ def train(
             _train(config, run, _Call(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking))
         except (KeyboardInterrupt, StoppedError) as error:
             step = error.step if isinstance(error, StoppedError) else None
-            raise RunStoppedError(_how_to_go_on(run, step), requests.signal or signal.SIGINT) from None
+            raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
         except ImageChangedError as error:
             if not run.summary.is_file():
                 raise
-            raise UserError(f"{error}. What is in {run.root} is kept: dalib train --resume {run.root}") from error
+            raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
         except RuntimeError as error:
             if world.size == 1 or not lost_contact(error):
                 raise
-            raise RanksLostError(f"rank {world.rank} of {world.size} {_lost(run, error)}") from None
+            raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error)) from None
         except OSError as error:
             what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
             if not run.summary.is_file():
-                raise UserError(f"{what}. Nothing was trained; make room, or name another folder with --out") from error
+                raise UserError(
+                    f"{what}. Nothing was trained; make room, or name another folder with ", Setting("out")
+                ) from error
             raise UserError(
-                f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: dalib train "
-                f"--resume {quoted(run.root)}"
+                f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: ",
+                resume_call(run),
             ) from error
     return run
 
@@ -292,9 +297,13 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
     measured, selection = measurement_of(result), run.selection()
     if measured is not None and measured.better not in (None, selection.model):
         say(
-            f"On these labels the {measured.better} model is better. They were not asked for and select no model; "
-            f"dalib eval {quoted(run.root)} --data {quoted(result.data)} or "
-            f"dalib keep {quoted(run.root)} {measured.better} does"
+            Message(
+                f"On these labels the {measured.better} model is better. They were not asked for and select no model; ",
+                Call("dalib.run.measure.evaluate", Setting("run", run.root), Setting("data", result.data)),
+                " or ",
+                Call("dalib.run.select.keep", Setting("run", run.root), Setting("model", measured.better)),
+                " does",
+            )
         )
 
 
@@ -323,18 +332,21 @@ def _outcome(
     }
 
 
-def _how_to_go_on(run: RunFolder, step: int | None) -> str:
+def _how_to_resume(run: RunFolder, step: int | None) -> Message:
     where = "" if step is None else f" after step {step}"
     if not run.summary.is_file():
-        return f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
-    return f"stopped{where}; go on with: dalib train --resume {quoted(run.root)}"
+        return Message(
+            f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
+        )
+    return Message(f"stopped{where}; go on with: ", resume_call(run))
 
 
-def _lost(run: RunFolder, error: Exception) -> str:
+def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
     what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
-    return (
+    return Message(
         f"lost the others, one of them ended or cannot be reached ({what}). What that one printed says why; go on with "
-        f"the same launcher and: dalib train --resume {quoted(run.root)}"
+        "the same launcher and: ",
+        resume_call(run),
     )
 
 
