@@ -43,7 +43,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Rules:
-    """What follows from an evaluation.
+    """Consequences of an evaluation.
 
     Attributes:
         assess: method, evidence and step -> the scores to log, and the class shares (C,) to expect from then on; None
@@ -64,7 +64,7 @@ class Plan:
     Attributes:
         name: adapted or source-only.
         evaluator: evaluates its checkpoints.
-        rules: what follows from an evaluation.
+        rules: consequences of an evaluation.
         every: how often to log, evaluate and save.
         statistics: what batch normalisation's statistics are recomputed on in the end; None keeps those of training.
     """
@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Observer:
-    """Who watches a training.
+    """Callbacks of whoever watches a training.
 
     Attributes:
         stop: called between two steps; True saves and leaves.
@@ -189,7 +189,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Decisions:
-    """What is decided while a method trains: by the first process, for all of them."""
+    """Decisions while a method trains: the first process makes them, for all."""
 
     method: Method
     plan: Plan
@@ -225,7 +225,7 @@ class _Decisions:
         return rules.collapse([line for line in self.results.lines_until(step) if "target_classes" in line])
 
     def stop(self, step: int) -> bool:
-        """Whether to save and leave after this step."""
+        """Returns whether to save and leave after this step."""
         # several processes leave after the same step; to agree on it costs a message, and is done when they log
         agreeing = self.world.size == 1 or step % self.plan.every.log == 0
         return agreeing and self.world.any(self.observer.stop())

@@ -1,4 +1,4 @@
-"""What ``dalib checks`` tells: the installation, the data before training on them, and how long training will take."""
+"""``dalib checks``: describes the installation and the data, and estimates how long training will take."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
 def _describe_data(
     config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
 ) -> tuple[int, int, int]:
-    """Images of the source, its classes, images of the target; 0 of what is not asked for."""
+    """Prints the data; returns numbers of source images, classes, target images; 0 for a domain not asked for."""
     request = recipe.make_data_request(config)
     where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
     of_source, others = _listing_of_sources(config) if source else (None, [])
@@ -157,7 +157,7 @@ def _describe_data(
 
 
 def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:
-    """The files of all sources as one listing, and the sources that are no files."""
+    """Returns the files of all sources as one listing, and the sources that are not files."""
     sources = [config.source] if isinstance(config.source, str) else config.source
     listings: list[Listing] = []
     others: list[str] = []
@@ -231,7 +231,7 @@ def _without_damaged(
 
 
 def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
-    """What training would refuse: a class, or a target, without an image that can be read."""
+    """Refuses what training would refuse: a class, or a target, without an image that can be read."""
     for name, count in counts.items():
         if not count:
             of_class = f" of the class {name!r}" if name else ""
@@ -311,7 +311,7 @@ def _describe_both(found: Survey) -> None:
 
 
 def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, classes: int, targets: int) -> None:
-    """Measure some steps on random pixels, and say how long the training would take."""
+    """Measures some steps on random pixels, and prints how long the training would take."""
     device = recipe.make_device(config.device)
     inputs = recipe.image_inputs(config, preprocessing)
     count = max(2 * config.batch, 64)
@@ -353,7 +353,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
 
 
 def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:
-    """The median time of a call, after one that warms up."""
+    """Returns the median time of a call, after one that warms up."""
     call()
     times: list[float] = []
     since = time.perf_counter()

@@ -48,7 +48,7 @@ LABELLED_SHARE = 1 / 8
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which images a run takes, and how they are opened.
+    """The images that a run takes, and how they are opened.
 
     Attributes:
         source: one source or several, by path or by name.
@@ -121,7 +121,7 @@ class Domains:
 
     @property
     def range(self) -> Range | None:
-        """What the models read such images with: the target's range, or the source's where the target has none."""
+        """The range that the models read images with: the target's, or the source's where the target has none."""
         return self.ranges[1] or self.ranges[0]
 
     @property
@@ -263,7 +263,7 @@ def _require_range(what: str, found: Sequence[WholeNumbers]) -> None:
 
 
 def repetitions(source: int, labelled: int, batch: int) -> int:
-    """How often each labelled target image stands among the source images, at least once.
+    """Returns how often each labelled target image stands among the source images, at least once.
 
     So often that LABELLED_SHARE of them are of the target, and none is seen more than about once a batch: a few images
     that are seen again and again are learnt by heart. The share is our choice.
@@ -316,7 +316,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
 
 
 def identity_of(domains: Domains) -> str:
-    """Digest of which images there are, of the source's labels, in their order, and of the ranges."""
+    """Returns a digest of the images' names and the source's labels, in their order, and of the ranges."""
     digest = hashlib.blake2b(domains.train.labels.numpy().tobytes(), digest_size=16)
     for name in (*domains.train.names, *domains.validation.names, *domains.target.names):
         digest.update(name.encode(errors="surrogateescape") + b"\0")
@@ -327,7 +327,7 @@ def identity_of(domains: Domains) -> str:
 def _joined(
     train: LabelledImages, target: UnlabelledImages, labels: TargetLabels, images: Rows, batch: int
 ) -> LabelledImages:
-    """The source's images and the labelled ones of the target, these repeated; ``images`` are one row a label."""
+    """Returns the source's images and the labelled ones of the target, these repeated; ``images`` has a row a label."""
     times = repetitions(len(train.labels), len(labels.rows), batch)
     again = torch.arange(len(labels.rows)).repeat(times)
     parts = [train.images, Selected(images, again)]
@@ -343,7 +343,7 @@ def _joined(
 
 
 def _as_if_of(source: Rows, labelled: Tensor, target: Rows) -> Tensor:
-    """Features (n, V, D) of the target, such that the source's standardisation does to them what the target's would."""
+    """Returns target features (n, V, D) changed so that the source's standardisation gives what the target's would."""
     from dalib.run.feature_space import standardization  # it imports the networks, and most runs have no features
 
     of_source, of_target = (standardization(features, torch.device("cpu")) for features in (source, target))
@@ -360,6 +360,6 @@ def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
 
 
 def _taken(rows: Rows, indices: Tensor) -> Rows:
-    """A copy of these rows where they are small, and a selection otherwise."""
+    """Returns a copy of these rows where they are small, and a selection otherwise."""
     small = isinstance(rows, Tensor) and rows.nbytes < SMALL
     return rows[indices] if small else Selected(rows, indices)

@@ -69,7 +69,7 @@ def predict(
     strict: bool = False,
     cache: CachePolicy = "off",
 ) -> int:
-    """Write ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
+    """Writes ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
 
     A command that was killed goes on when it is given again. Images are known by their names: those that have changed
     in between under the same name are not noticed.
@@ -130,7 +130,7 @@ def predict(
 
 
 def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str, strict: bool) -> int:
-    """Bring ``part`` to its end and publish it; the number of its rows."""
+    """Brings ``part`` to its end and publishes it; returns the number of its rows."""
     total = len(source.names)
     progress = part.begin(images, total)
     try:
@@ -218,7 +218,7 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
 
 
 def _batches(source: _Source, done: int) -> Iterator[Batch]:
-    """From the number ``done`` on; the next one is read while one is used."""
+    """Yields the batches from number ``done`` on; the next one is read while one is used."""
     count = len(source.names)
     firsts = range(done, count, _BATCH)
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
@@ -292,7 +292,7 @@ class _Part:
         return self.progress
 
     def _before(self, images: str) -> _Progress | None:
-        """How far the same command came; None if there is nothing to go on from."""
+        """Returns how far the same command came; None if it left nothing to resume from."""
         if not self.rows.is_file() or not self.state.is_file():
             return None
         try:

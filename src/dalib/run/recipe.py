@@ -1,4 +1,4 @@
-"""From the configuration to objects: the only file that knows the names and the whole configuration.
+"""Makes objects of the configuration: the only file that knows the names and the whole configuration.
 
 Names stand in plain dict literals. A new method, backbone or view is one file in its room and one line here.
 """
@@ -123,7 +123,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": tor
 
 
 def make_device(name: str, world: World = ALONE) -> torch.device:
-    """``auto`` is the GPU where there is one; of several processes on a machine each has its own.
+    """Returns the device; ``auto`` is the GPU where there is one, and each of several processes has its own.
 
     Raises:
         UserError: an unknown device, or cuda where there is none.
@@ -155,7 +155,7 @@ LARGEST = 2.5
 
 
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
-    """How images are stored and normalised: as a pretrained backbone was trained; else as the data were published.
+    """Returns how images are stored and normalised: as for a pretrained backbone, else as the data were published.
 
     Raises:
         UserError: settings that do not fit each other, or an unknown backbone.
@@ -189,7 +189,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
 
 
 def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
-    """The ranges of source and target that the configuration gives, if it does.
+    """Returns the ranges of source and target that the configuration gives, if it does.
 
     Raises:
         UserError: no two whole numbers, or not the lower one first.
@@ -269,7 +269,7 @@ def make_data_request(config: TrainConfig) -> DataRequest:
 
 
 def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
-    """One view for each role."""
+    """Makes one view for each role."""
 
     def view(name: ViewName, margin: float) -> Augment:
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
@@ -297,7 +297,7 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
 
 
 def check_counts(config: TrainConfig, world: World = ALONE) -> None:
-    """Refuse counts out of their range.
+    """Refuses counts out of their range.
 
     Raises:
         UserError: the first of them.
@@ -332,7 +332,7 @@ def check_counts(config: TrainConfig, world: World = ALONE) -> None:
 
 
 def check_inputs(config: TrainConfig) -> None:
-    """Refuse settings of backbone, features and views that do not go together.
+    """Refuses settings of backbone, features and views that do not go together.
 
     Raises:
         UserError: the first of them.
@@ -395,7 +395,7 @@ def check_inputs(config: TrainConfig) -> None:
 
 
 def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
-    """What may be a mistake about a network of timm's: random weights, or images far larger than it is used to."""
+    """Returns likely mistakes about a timm network: random weights, or images far larger than it was trained with."""
     if config.backbone in BACKBONES:
         return []
     found = []
@@ -412,13 +412,13 @@ def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
 
 
 def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
-    """Training on images."""
+    """Returns the inputs of a training on images."""
     plain = preprocessing.normalize
     return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
 
 
 def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
-    """The network that an architecture (:func:`architecture_of`) describes, with fresh weights.
+    """Makes the network that an architecture (:func:`architecture_of`) describes, with fresh weights.
 
     Raises:
         UserError: a backbone that is unknown or does not take images of this size.
@@ -460,7 +460,7 @@ def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
-    """The plain values from which :func:`make_classifier` builds the network again."""
+    """Returns the plain values from which :func:`make_classifier` builds the network again."""
     architecture = {
         "backbone": config.backbone,
         "bottleneck_dim": config.model.bottleneck_dim,
@@ -483,7 +483,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
 
 
 def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
-    """What predicts: the network itself, or its mean over views.
+    """Returns the network that predicts: the model itself, or its mean over views.
 
     Raises:
         UserError: a negative number of views.
@@ -498,7 +498,7 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
-    """The optimiser, with each group's base rate kept under ``initial_lr``."""
+    """Makes the optimiser, with each group's base rate kept under ``initial_lr``."""
     groups: list[dict[str, Any]] = [{**group, "initial_lr": group["lr"]} for group in student.get_parameters(config.lr)]
     try:
         # torch checks the default rate alone, not those of the groups
@@ -508,13 +508,13 @@ def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimiz
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """step -> share of the base rate."""
+    """Returns the schedule: step -> share of the base rate."""
     return partial(SCHEDULES[config.schedule], steps=steps)
 
 
 @dataclass(frozen=True)
 class Initial:
-    """What a training starts from.
+    """The starting point of a training.
 
     Attributes:
         weights: of another network, as far as they go; None starts from what the seed gives, the same for each method,
@@ -622,7 +622,7 @@ def _score_of(config: TrainConfig) -> Callable[[Sequence[Mapping[str, Any]]], fl
 
 
 def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> ImageClassifier:
-    """Batch normalisation with the statistics of all processes' batches; names and weights stay.
+    """Returns the network with batch normalisation over the batches of all processes; names and weights stay.
 
     Raises:
         UserError: a device other than a GPU, for which torch has no such layer.
@@ -639,7 +639,7 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
 
 
 def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
-    """The network with the weights that seed and ``config.weights`` give."""
+    """Makes the network with the weights that seed and ``config.weights`` give."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         student = make_classifier(architecture, num_classes)
@@ -649,7 +649,7 @@ def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes:
 
 
 def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
-    """Start from the weights of another network, as far as the student has tensors of these names.
+    """Loads the weights of another network, as far as the student has tensors of these names.
 
     Raises:
         UserError: another shape.
@@ -685,12 +685,12 @@ def make_judge_settings(config: TrainConfig) -> JudgeSettings:
 
 
 def name_of_training(config: TrainConfig) -> str:
-    """What the run's own model is called."""
+    """Returns the name of the run's own model."""
     return "source-only" if config.method == "source-only" else "adapted"
 
 
 def source_only(config: TrainConfig) -> TrainConfig:
-    """The configuration of the baseline."""
+    """Returns the configuration of the baseline."""
     return replace(
         config,
         method="source-only",
@@ -702,7 +702,7 @@ def source_only(config: TrainConfig) -> TrainConfig:
 
 
 def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
-    """A saved network, in evaluation mode, and what goes with it.
+    """Returns a saved network, in evaluation mode, and its description.
 
     Raises:
         UserError: files that are missing, damaged, or do not fit each other.
@@ -726,6 +726,6 @@ def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
 
 
 def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
-    """What predicts of a saved model, in evaluation mode, and what goes with it; errors as :func:`load_classifier`."""
+    """Returns the network that predicts, in evaluation mode, and its description; raises as :func:`load_classifier`."""
     model, description = load_classifier(folder)
     return make_predictor(model, description.architecture).eval(), description

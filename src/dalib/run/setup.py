@@ -1,4 +1,4 @@
-"""What a run needs before it trains: checked settings, opened data, and a folder of its own."""
+"""Prepares a run: checks its settings, opens its data, and makes its folder."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         *,
         sample_domain: ArrayLike | None = None,
     ) -> SelfEnsembleClassifier:
-        """Train source-only and adapted, judge both, and predict with the one that seems better from now on.
+        """Trains source-only and adapted, judges both, and predicts with the one that seems better from now on.
 
         Args:
             X: rows of the source; with ``sample_domain``, of both domains.
@@ -320,7 +320,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X_target: ArrayLike | None,  # noqa: N803
         sample_domain: ArrayLike | None,
     ) -> _Domains:
-        """What ``y`` holds for target rows is dropped here, unread."""
+        """Splits the rows into domains; what ``y`` holds for target rows is dropped here, unread."""
         if y is None:
             raise UserError(f"y should be a 1d array of classes, got None; {HOW}")
         if X_target is not None and sample_domain is not None:
@@ -380,7 +380,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return table
 
     def _readers(self, source: NDArray[Any], target: NDArray[Any]) -> dict[str, _Readers]:
-        """How arrays become rows, for each training; the source-only one knows the source alone."""
+        """Returns how arrays become rows, for each training; the source-only one knows the source alone."""
         if source.ndim > 2:
             pixels = _Pixels(_preprocessing_of(source))
             return {name: _Readers(pixels, pixels) for name in ("source-only", "adapted")}
@@ -491,7 +491,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
 
 def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa: ARG001, N803 - scorers are called so
-    """How good a fitted estimator seems without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
+    """Scores a fitted estimator without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
 
     Args:
         estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one, of scikit-learn's or
@@ -531,7 +531,7 @@ class _Table:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> _Table:
-        """By the mean and standard deviation of these; a feature that does not vary is only centred."""
+        """Standardises by the mean and deviation of these values; a feature that does not vary is only centred."""
         mean, std = values.mean(axis=0), values.std(axis=0)
         # at most this is rounding, as scikit-learn has it: a column of 0.1 has a deviation of 1e-16
         noise = len(values) * np.finfo(np.float64).eps * np.abs(mean)
@@ -592,7 +592,7 @@ def _dimensions(rows: Any) -> int:
 
 
 def _preprocessing_of(images: NDArray[Any]) -> Preprocessing:
-    """For images in one of the three layouts; others are refused when they are read."""
+    """Returns the preprocessing of images in one of the three layouts; others are refused when they are read."""
     last = images.ndim == 4 and images.shape[1] not in (1, 3)
     channels = 1 if images.ndim == 3 else images.shape[3 if last else 1]
     height, width = images.shape[1:3] if last or images.ndim == 3 else images.shape[2:4]
@@ -638,13 +638,13 @@ def _require_labels(missing: Any, what: str, rows: NDArray[np.intp]) -> None:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
+    """Returns whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
     differs = None if value is None else value != value
     return not isinstance(differs, bool | np.bool_) or bool(differs)
 
 
 def _first_missing(rows: Any) -> str | None:
-    """Where a table has its first value that is missing or infinite, in words."""
+    """Returns in words where a table has its first value that is missing or infinite."""
     table = np.asarray(rows)
     if table.ndim != 2:  # a sparse matrix, for instance
         return None
