@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import TrainingProgress, say
 from dalib.core.errors import CollapsedError
@@ -150,6 +150,27 @@ def train(
     if checkpoint is not None:
         restore(training, checkpoint)
     ended, stopped = training.steps, ""
+    try:
+        _fit(training, decisions, start, {} if checkpoint is None else checkpoint.log)
+    except CollapsedError as error:
+        ended, stopped = error.step, error.reason
+    if stopped and observer.progress:
+        say(f"{plan.name} stopped at step {ended}: {stopped}")
+    evidence, step = world.from_first(lambda: decisions.finish(ended))
+    model = training.method.predictor()
+    world.share(model)
+    prior = training.method.class_prior
+    return Trained(model, evidence, step, ended, stopped, None if prior is None else prior.prior.cpu())
+
+
+def _fit(training: Training, decisions: _Decisions, start: int, pending: dict[str, Any]) -> None:
+    """Does the steps from ``start`` on, with batches made ahead; ``pending`` are metrics that are not written yet.
+
+    Raises:
+        CollapsedError: the metrics show a collapse.
+        TrainingDivergedError, StoppedError: see :func:`train`.
+    """
+    plan, results, observer, first = decisions.plan, decisions.results, decisions.observer, decisions.world.first
     progress = TrainingProgress(plan.name, training.steps, start=start) if observer.progress else None
 
     def on_line(line: Line) -> None:
@@ -159,32 +180,16 @@ def train(
         observer.on_line(line)
 
     with _ahead(training.stream, training.steps) as stream, progress or nullcontext():
-        log = MetricsLog(
-            results.metrics if world.first else None,
-            after=start,
-            pending=None if checkpoint is None else checkpoint.log,
-            on_line=on_line,
+        fit(
+            replace(training, stream=stream),
+            MetricsLog(results.metrics if first else None, after=start, pending=pending, on_line=on_line),
+            checkpoints=results.checkpoints if first else None,
+            evaluate=decisions.evaluate,
+            after_evaluation=decisions.after_evaluation,
+            every=plan.every,
+            start=start,
+            stop=decisions.stop,
         )
-        try:
-            fit(
-                replace(training, stream=stream),
-                log,
-                checkpoints=results.checkpoints if world.first else None,
-                evaluate=decisions.evaluate,
-                after_evaluation=decisions.after_evaluation,
-                every=plan.every,
-                start=start,
-                stop=decisions.stop,
-            )
-        except CollapsedError as error:
-            ended, stopped = error.step, error.reason
-    if stopped and observer.progress:
-        say(f"{plan.name} stopped at step {ended}: {stopped}")
-    evidence, step = world.from_first(lambda: decisions.finish(ended))
-    model = training.method.predictor()
-    world.share(model)
-    prior = training.method.class_prior
-    return Trained(model, evidence, step, ended, stopped, None if prior is None else prior.prior.cpu())
 
 
 @dataclass(frozen=True)

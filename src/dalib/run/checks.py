@@ -118,17 +118,7 @@ def _describe_data(
     counts: dict[str, int] = {}
     targets = 0
     if source:
-        if found.source is not None:
-            counts = dict(found.source.class_counts or {})
-            _require_readable(counts, "source", found.source)
-        for other in others:
-            labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **where)
-            every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
-            shown = {key_of(name): name for name in counts}
-            for name, count in zip(labelled.classes, every, strict=True):
-                name = shown.get(key_of(name), name)
-                counts[name] = counts.get(name, 0) + count
-            say_unreadable(labelled.unreadable)
+        counts = _class_counts(config, preprocessing, found.source, others, where)
         say(f"source {request.source_name}: {sum(counts.values())} images, {len(counts)} classes")
         for name in sorted(counts):
             say(f"  {name}: {counts[name]}")
@@ -154,6 +144,29 @@ def _describe_data(
         _require_all_readable(found)
     decide_ranges(request, [] if of_source is None else [of_source], of_target)
     return sum(counts.values()), len(counts), targets
+
+
+def _class_counts(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    files: DomainSurvey | None,
+    others: Sequence[str],
+    reading: ReadingOptions,
+) -> dict[str, int]:
+    """Returns how many source images each class has; ``others`` are the sources that are not files."""
+    counts: dict[str, int] = {}
+    if files is not None:
+        counts = dict(files.class_counts or {})
+        _require_readable(counts, "source", files)
+    for other in others:
+        labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **reading)
+        every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
+        shown = {key_of(name): name for name in counts}
+        for name, count in zip(labelled.classes, every, strict=True):
+            name = shown.get(key_of(name), name)
+            counts[name] = counts.get(name, 0) + count
+        say_unreadable(labelled.unreadable)
+    return counts
 
 
 def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:

@@ -92,26 +92,14 @@ def predict(
             disk.
     """
     images, out = expanded(images), expanded(out)
-    if Path(out).suffix.lower() not in ENDINGS:
-        raise UserError(
-            Setting("out", out),
-            ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
-        )
-    place, path = run.root if isinstance(run, RunFolder) else Path(expanded(run)), Path(out)
-    if path.is_dir():
-        raise UserError(
-            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
-        )
+    _check_table(out)
+    place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
     chosen = chosen_model(place, model)
     model = chosen.model
     opened = open_model(place, model=model, device=device)
-    if not path.absolute().parent.is_dir():
-        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
-    if path.suffix.lower() == ".parquet":
-        _pyarrow(out)
     source = _open(images, opened.description.preprocessing, strict, cache)
     of = _digest_of([identity_of(place, model=model), str(_BATCH), *opened.description.classes], source)
-    part = _Part(path, of)
+    part = _Part(Path(out), of)
     try:
         with locked(part.lock, wait=False) as lock:
             if lock == "busy":
@@ -127,6 +115,24 @@ def predict(
             f": {error.filename or part.rows} cannot be written ({error.strerror or error}); make room, or let it ",
             "be written, and give the same command again, which goes on",
         ) from error
+
+
+def _check_table(out: str) -> None:
+    """Refuses a table that cannot be written, before images are read."""
+    path = Path(out)
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(
+            Setting("out", out),
+            ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
+        )
+    if path.is_dir():
+        raise UserError(
+            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
+        )
+    if not path.absolute().parent.is_dir():
+        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow(out)
 
 
 def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str, strict: bool) -> int:

@@ -344,21 +344,23 @@ def check_inputs(config: TrainConfig) -> None:
             "expected ",
             Setting("statistics", "running"),
         )
-    count, views = config.features, config.views
-    pretrained = config.weights is not None or config.init is not None
-    if not count:
-        if config.model.standardize and config.init is None:
-            raise UserError(
-                Setting("model.standardize", True),
-                ": the mean and standard deviation of features are known where features are trained on (",
-                Setting("features", 4),
-                "), or from a run that did (",
-                Setting("init", "RUN"),
-                "); expected one of these, or false",
-            )
-        return
-    stored = Setting("features", count)
-    if count < 2:
+    if config.features:
+        _check_features(config)
+    elif config.model.standardize and config.init is None:
+        raise UserError(
+            Setting("model.standardize", True),
+            ": the mean and standard deviation of features are known where features are trained on (",
+            Setting("features", 4),
+            "), or from a run that did (",
+            Setting("init", "RUN"),
+            "); expected one of these, or false",
+        )
+
+
+def _check_features(config: TrainConfig) -> None:
+    """Refuses settings that do not fit a training on stored features."""
+    stored, views = Setting("features", config.features), config.views
+    if config.features < 2:
         raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
     if config.backbone in BACKBONES:
         raise UserError(
@@ -370,7 +372,7 @@ def check_inputs(config: TrainConfig) -> None:
             ", or ",
             Setting("features", 0),
         )
-    if not pretrained:
+    if config.weights is None and config.init is None:
         raise UserError(
             Setting("weights"),
             ": there are none, and ",

@@ -6,7 +6,7 @@ import datetime
 import os
 import signal
 import time
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -94,32 +94,38 @@ def train(
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
-        try:
-            _train(
-                config, run, _Context(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking)
-            )
-        except (KeyboardInterrupt, StoppedError) as error:
-            step = error.step if isinstance(error, StoppedError) else None
-            raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
-        except ImageChangedError as error:
-            if not run.summary.is_file():
-                raise
-            raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
-        except RuntimeError as error:
-            if world.size == 1 or not lost_contact(error):
-                raise
-            raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error)) from None
-        except OSError as error:
-            what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
-            if not run.summary.is_file():
-                raise UserError(
-                    f"{what}. Nothing was trained; make room, or name another folder with ", Setting("out")
-                ) from error
-            raise UserError(
-                f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: ",
-                resume_call(run),
-            ) from error
+        context = _Context(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking)
+        with _remedies(run, world, requests):
+            _train(config, run, context)
     return run
+
+
+@contextmanager
+def _remedies(run: RunFolder, world: World, requests: StopRequests) -> Iterator[None]:
+    """Turns what ends a run early into errors that say how to resume it."""
+    try:
+        yield
+    except (KeyboardInterrupt, StoppedError) as error:
+        step = error.step if isinstance(error, StoppedError) else None
+        raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
+    except ImageChangedError as error:
+        if not run.summary.is_file():
+            raise
+        raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
+    except RuntimeError as error:
+        if world.size == 1 or not lost_contact(error):
+            raise
+        raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error)) from None
+    except OSError as error:
+        what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
+        if not run.summary.is_file():
+            raise UserError(
+                f"{what}. Nothing was trained; make room, or name another folder with ", Setting("out")
+            ) from error
+        raise UserError(
+            f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: ",
+            resume_call(run),
+        ) from error
 
 
 @dataclass(frozen=True)

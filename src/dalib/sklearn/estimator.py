@@ -39,7 +39,7 @@ from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, Task, train_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -127,7 +127,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     __metadata_request__predict_proba = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
     __metadata_request__score = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
 
-    def __init__(
+    def __init__(  # scikit-learn clones and searches an estimator by its arguments, so they are flat and many
         self,
         *,
         steps: int = 1000,
@@ -191,55 +191,61 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """
         self._check_settings()
         domains = self._domains(X, y, X_target, sample_domain)
-        source, target = domains.source, domains.target
-        self.classes_, numbers = np.unique(domains.labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            alone = self.classes_.tolist()[0]
-            raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
+        self.classes_, numbers = _numbered(domains.labels)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        kept = _kept(numbers, self.validation_share, seed)
-        if self.prior == "estimate" and not kept.any():
-            raise UserError(
-                f"prior='estimate': it is made with source rows kept from training, and validation_share="
-                f"{self.validation_share} keeps none of the {len(kept)}; expected a larger share, or prior='source'"
-            )
-        readers = self._readers(source[~kept], target)
-        config = self._config(seed, source)
-        device = self._device()
-
-        def labelled(which: NDArray[np.bool_]) -> LabelledImages:
-            rows = readers["source-only"].of_source(source[which], "X", domains.source_rows[which])
-            return LabelledImages(rows, torch.from_numpy(numbers[which].astype(np.int64)), names, ())
-
+        kept = self._kept_from_training(numbers, seed)
+        readers = self._readers(domains.source[~kept], domains.target)
+        config = self._config(seed, domains.source)
         names = tuple(map(str, self.classes_.tolist()))
-        train, validation = labelled(~kept), labelled(kept)
+        train, validation = (
+            LabelledImages(
+                readers["source-only"].of_source(domains.source[rows], "X", domains.source_rows[rows]),
+                torch.from_numpy(numbers[rows].astype(np.int64)),
+                names,
+                (),
+            )
+            for rows in (~kept, kept)
+        )
         student = self._student(config, train, readers)
         done, self.history_ = BaselineAndAdapted(), {}
         for name, training in recipe.trainings(config):
             reader = readers[name]
-            rows = reader.of_target(target, domains.argument_of_target, domains.target_rows)
+            rows = reader.of_target(domains.target, domains.argument_of_target, domains.target_rows)
             plain, results = reader.of_target.plain, InMemory()
-            of_target = UnlabelledImages(rows, ())
             task = Task(
                 name,
                 training,
-                Domains(train, validation, of_target, to_predict=rows),
+                Domains(train, validation, UnlabelledImages(rows, ()), to_predict=rows),
                 Inputs({"backbone": "in memory"}, self._views(config, train.images, rows, reader), plain, plain),
                 results,
                 student=student,
                 # of the rows that the model is for, as they will be predicted: training saw them changed at random
                 statistics=Statistics(train.images if name == "source-only" else rows, plain),
             )
-            train_task(task, done, device, observer=Observer(on_line=partial(self._print, name), progress=False))
+            train_task(
+                task, done, self._device(), observer=Observer(on_line=partial(self._print, name), progress=False)
+            )
             self.history_[name] = results.lines
+        self._take(done, readers, judge(done.trained, done.evidence, recipe.make_judge_settings(config), names))
+        return self
 
-        judgement = judge(done.trained, done.evidence, recipe.make_judge_settings(config), names)
+    def _kept_from_training(self, numbers: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
+        """Returns which source rows are the validation split, of their classes as numbers."""
+        kept = _kept(numbers, self.validation_share, seed)
+        if self.prior == "estimate" and not kept.any():
+            raise UserError(
+                f"prior='estimate': it is made with source rows kept from training, and validation_share="
+                f"{self.validation_share} keeps none of the {len(kept)}; expected a larger share, or prior='source'"
+            )
+        return kept
+
+    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, _Readers], judgement: dict[str, Any]) -> None:
+        """Sets the fitted attributes, those with a trailing underscore."""
         networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
         self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}
         self.judgement_ = judgement
         self.predicts_: str = judgement["shipped"]
         self.source_only_, self.adapted_ = self._as("source-only"), self._as("adapted")
-        return self
 
     def predict_proba(
         self,
@@ -673,6 +679,15 @@ def _too_large(
 
 def _and_more(wrong: Any) -> str:
     return f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Returns the classes (C,), in order, and (N,) the number of each label's class."""
+    classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        alone = classes.tolist()[0]
+        raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
+    return classes, numbers
 
 
 def _kept(numbers: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:
