@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from dalib.commands.config_file import read_config
+from dalib.commands.flags import FlagSpelling
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
@@ -89,8 +90,9 @@ def test_a_file_that_is_lost_while_a_run_goes_on_stops_it_and_the_run_goes_on_on
     out = tmp_path / "run"
     object.__setattr__(config, "out", str(out))
     what = "it can no longer be read" if how == "gone" else "its pixels are no longer those"
-    with pytest.raises(UserError, match=rf"\.png: {what}.*dalib train --resume {out}"):
+    with pytest.raises(UserError, match=rf"\.png: {what}.*dalib.run.train.train\(out='{out}', resume=True\)") as error:
         train.train(config, on_evidence=lose)
+    assert error.value.text(FlagSpelling()).endswith(f"dalib train --resume {out}")
     assert (out / "checkpoints").is_dir()
     assert run(["train", "--resume", str(out)]) == 2
     assert f"{root}/source" in capsys.readouterr().err

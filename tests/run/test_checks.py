@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.commands.main import run
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run.config import TrainConfig
@@ -236,3 +237,19 @@ def test_of_many_files_some_are_decoded(folders, cache, monkeypatch, capsys):
     monkeypatch.setattr("dalib.run.checks.MOST_DECODED", 3)
     assert "3 of 8 files are decoded; --strict decodes all" in printed(capsys, "--source", f"{folders}/source", *SMALL)
     assert "are decoded" not in printed(capsys, "--source", f"{folders}/source", "--strict", *SMALL)
+
+
+def test_the_speed_is_measured_in_the_precision_of_the_training(folders, cache, capsys, monkeypatch):
+    seen, loss = set(), SelfEnsemble.loss
+
+    def recorded(self, batch, step):
+        seen.add((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return loss(self, batch, step)
+
+    monkeypatch.setattr(SelfEnsemble, "loss", recorded)
+    arguments = ["--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL, "--baseline", "false"]
+    printed(capsys, *arguments, "--device", "cpu", "--precision", "bfloat16")
+    assert seen == {(True, torch.bfloat16)}
+    seen.clear()
+    printed(capsys, *arguments, "--device", "cpu")
+    assert {enabled for enabled, _ in seen} == {False}

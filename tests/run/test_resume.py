@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dalib.commands.config_file import read_config
+from dalib.commands.flags import FlagSpelling
 from dalib.commands.main import run
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
@@ -234,8 +235,11 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
     config = read_config(finished / "config.yaml")
     config = type(config)(**{**vars(config), "out": str(out)})
     before = signal.getsignal(number)
-    with pytest.raises(train.RunStoppedError, match=f"stopped after step 3; go on with: .*--resume {out}") as error:
+    with pytest.raises(
+        train.RunStoppedError, match=f"stopped after step 3; go on with: .*out='{out}', resume=True"
+    ) as error:
         train.train(config, on_evidence=signalled)
+    assert error.value.text(FlagSpelling()) == f"stopped after step 3; go on with: dalib train --resume {out}"
     assert error.value.code == 128 + number
     assert signal.getsignal(number) == before
     assert "once more to stop at once" in capsys.readouterr().out

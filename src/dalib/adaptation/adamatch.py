@@ -102,6 +102,7 @@ class AdaMatch:
     target_views = 2
     class_prior = None
 
+    # the settings stand one by one, as those of SelfEnsemble
     def __init__(
         self,
         student: nn.Module,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodInputs:
-    """What every method is built from, whatever its settings.
+    """The inputs that every method is built from, whatever its settings.
 
     Attributes:
         student: network to train: images -> logits (N, num_classes), alone or first in a tuple.

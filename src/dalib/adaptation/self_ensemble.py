@@ -112,6 +112,7 @@ class SelfEnsembleConfig:
     prototypes: float = 0.0
 
 
+# a pure function has the paper's quantities as arguments, many as they are, so that it reads beside the formula
 def self_ensemble_objective(
     source_logits: Tensor,
     labels: Tensor,
@@ -248,6 +249,7 @@ class SelfEnsemble:
 
     target_views = 2
 
+    # the settings stand one by one in the reference, for loops that have no configuration
     def __init__(
         self,
         student: nn.Module,

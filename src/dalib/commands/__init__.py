@@ -1,1 +1,1 @@
-"""What you type: the command line."""
+"""The command line."""

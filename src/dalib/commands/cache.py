@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from dalib.data.cache import CacheEntry, ImageCache
     from dalib.engine.features import FeatureEntry, FeatureStore
 
-HELP = "list or remove kept images and features"
+HELP = "list or remove cached images and features"
 DESCRIPTION = (
-    "List or remove what is kept to be quick: decoded images and features. They are in ~/.cache/dalib, in a "
+    "List or remove cached images and features, which make later runs faster. They are in ~/.cache/dalib, in a "
     "temporary folder where that cannot be written, or in the folder that DALIB_CACHE names."
 )
 

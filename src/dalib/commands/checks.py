@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "look at installation and data, and tell how long training would take"
+HELP = "check installation and data, and estimate how long training will take"
 DESCRIPTION = (
-    "Look at the installation, at the files of --source and --target, and measure how long training would take. "
-    "Takes the settings of train; trains nothing and writes nothing."
+    "Check the installation and the files of --source and --target, and estimate how long training will take. This "
+    "takes the settings of train; it trains nothing and writes nothing."
 )
 
 

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "which of several runs is best"
+HELP = "rank several runs on the same target"
 DESCRIPTION = (
-    "Rank runs on the same target, the best first: by measured accuracy where all of them were measured on the "
-    "same labels; else without a target label, by label-free scores and by how often each agrees with all of them "
-    "together. Both models of each run are shown."
+    "Rank runs on the same target, the best first. The order is by measured accuracy if all were measured on "
+    "the same labels; otherwise without target labels, by label-free scores and by how often each model agrees with "
+    "all models together. Both models of each run are shown."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="the runs' folders, at least two")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, at least two")
 
 
 def run(call: Call) -> None:

@@ -116,7 +116,7 @@ def _about_key(text: str, parser: ArgumentParser) -> str:
 
 
 def _expected(kind: Any, value: str) -> str:
-    """What a type takes, and what came in its place.
+    """Returns which values a type takes, and the value that came in their place.
 
     >>> _expected(int | None, "many"), _expected(Literal["mcc", "fixmatch"], "fixmtach")
     ('expected a whole number, got many', 'expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?')

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "measure against labels"
+HELP = "measure a run's models against labels"
 DESCRIPTION = (
-    "Measure a run's models against labels, and put the result into its report. Give a labelled set (--data), or "
-    "labels of a few of the target's own images (--labels), which tell the accuracy on the whole target with an "
-    "interval. Where one model is clearly better, it becomes the run's selected model, unless you have chosen one "
+    "Measure a run's models against labels, and add the result to its report. Give a labelled set (--data), or labels "
+    "of a few of the target's own images (--labels), from which the accuracy on the whole target is estimated with an "
+    "interval. A model that is clearly better becomes the run's selected model, unless you have chosen one "
     "(dalib keep)."
 )
 
@@ -27,16 +27,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default=None,
-        help="a folder with a folder of images for each class, digits-held-out, or a named test set such as usps-test",
+        help="labelled images: a folder with one folder of images for each class, digits-held-out, or a named test set "
+        "such as usps-test",
     )
     parser.add_argument(
         "--labels",
         metavar="FILE",
         default=None,
-        help="a CSV file with the columns path and label: the list of `dalib query`, filled in, or any random sample "
-        "of the target's images; rows without a label are left out, and no image is read",
+        help="CSV file with the columns path and label: the list of `dalib query`, filled in, or any random sample of "
+        "the target's images. Rows without a label are left out. No image is read",
     )
-    parser.add_argument("--root", default=None, help="the folder of the named data sets; by default data")
+    parser.add_argument("--root", default=None, help="folder of the named data sets. By default: data")
     add_download(parser)
     add_reading(parser, cache="disk")
 

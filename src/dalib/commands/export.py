@@ -12,18 +12,20 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "write the model for other programs"
+HELP = "export a model for other programs"
 DESCRIPTION = (
-    "Write a run's model in a form that other programs open, and check it against PyTorch. onnx and torch-export "
-    "are one file that takes images (N, C, size, size) as uint8 and gives probabilities; hf is a folder that timm "
-    "opens; torch is a folder for dalib.load."
+    "Export a run's model in a format that other programs open, and check its predictions against PyTorch. onnx and "
+    "torch-export are one file that takes images (N, C, size, size) as uint8 and returns probabilities; hf is a folder "
+    "that timm opens; torch is a folder for dalib.load."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("--format", required=True, choices=["onnx", "torch-export", "torch", "hf"], help="which form")
-    parser.add_argument("--out", required=True, help="what to write: a file .onnx or .pt2, or a folder; not there yet")
+    parser.add_argument(
+        "--format", required=True, choices=["onnx", "torch-export", "torch", "hf"], help="format of the exported model"
+    )
+    parser.add_argument("--out", required=True, help="file (.onnx or .pt2) or folder to write; it must not exist yet")
     add_model(parser)
 
 

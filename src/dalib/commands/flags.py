@@ -1,4 +1,4 @@
-"""How settings are spelled on the command line: the one place that knows flags."""
+"""Spelling of settings on the command line: the one place that knows flags."""
 
 from __future__ import annotations
 

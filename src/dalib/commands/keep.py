@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "select one of a run's models"
+HELP = "select one of a run's models by hand"
 DESCRIPTION = (
-    "Select one of a run's models by hand: from then on predict, export, eval, dalib.load and the report use it, "
-    "whatever labels say. Both models stay in the run's folder, and the command can be given again."
+    "Select one of a run's models by hand. From then on predict, export, eval, dalib.load and the report use it, and "
+    "no measurement changes the choice. Both models stay in the run's folder, and the command can be given again."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("model", choices=["adapted", "source-only"], help="which one")
+    parser.add_argument("model", choices=["adapted", "source-only"], help="model to select")
 
 
 def run(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""From a command line to an exit code."""
+"""Runs a command line and returns its exit code."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _run_and_flush(arguments: list[str]) -> int:
 
 
 def _lists(arguments: list[str]) -> bool:
-    """Whether a command line asks for something to be printed, and for nothing else."""
+    """Returns whether a command line asks for something to be printed, and for nothing else."""
     asked = ("-h", "--help", "--version", "--print_config", "--print-config")
     return arguments[:1] not in [[name] for name in WORKING] or any(each.startswith(asked) for each in arguments)
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 HELP = "predict a folder of images"
 DESCRIPTION = (
-    "Write a table: path, class, confidence, runner-up and its confidence for each image. The same command again "
-    "goes on where one was stopped."
+    "Predict the class of each image in a folder, and write a table with path, class, confidence, runner-up and the "
+    "runner-up's confidence. To resume a command that was stopped, give it again."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser, "; or a file or folder that dalib export wrote")
-    parser.add_argument("--images", required=True, help="a folder of images, flat or nested, or a list of them")
-    parser.add_argument("--out", required=True, help="the file to write: CSV, or Parquet if it ends in .parquet")
+    parser.add_argument("--images", required=True, help="images: a folder, flat or nested, or a list of images")
+    parser.add_argument("--out", required=True, help="file to write: CSV, or Parquet if it ends in .parquet")
     add_model(parser)
     add_reading(parser, cache="off")
 

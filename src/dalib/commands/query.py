@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 HELP = "choose target images to label"
 DESCRIPTION = (
-    "Choose target images to label, so that a few labels tell how accurate the run's models are and whether "
-    "adaptation helped; write them to a CSV file to fill in. It is a random sample, with more images where the "
-    "models differ or are unsure, and each image's weight makes up for that."
+    "Choose target images to label, and write them to a CSV file to fill in. A few labels are enough to estimate how "
+    "accurate the run's models are and whether adaptation helped. The images are a random sample, in which those where "
+    "the models differ or are unsure are more likely; each image has a weight that makes up for that."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("--n", type=int, default=50, help="how many images")
-    parser.add_argument("--out", default="to_label.csv", help="the CSV file to write; it must not be there yet")
-    parser.add_argument("--seed", type=int, default=0, help="another seed chooses other images")
+    parser.add_argument("--n", type=int, default=50, help="number of images to choose")
+    parser.add_argument("--out", default="to_label.csv", help="CSV file to write; it must not exist yet")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the sample")
 
 
 def run(call: Call) -> None:

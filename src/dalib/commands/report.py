@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "write the report"
-DESCRIPTION = "Write a run's report.html anew."
+HELP = "write a run's report again"
+DESCRIPTION = "Write a run's report.html again, from what the run's folder holds now."
 
 
 def add_arguments(parser: ArgumentParser) -> None:

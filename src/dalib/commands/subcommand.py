@@ -1,4 +1,4 @@
-"""What each module of a subcommand has, what it is called with, and the arguments that several of them take."""
+"""The interface of a subcommand's module, the call that it gets, and the arguments that several of them share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 RUN_HELP = "a run's folder, as `dalib train` printed it"
-DOWNLOAD_HELP = "fetch a named data set that is not there, where torchvision can"
+DOWNLOAD_HELP = "download a missing named data set, if torchvision can"
 STRICT_HELP = "refuse unreadable images instead of skipping them"
 
 
@@ -32,9 +32,9 @@ class Subcommand(Protocol):
     """A module of this room with the subcommand's name."""
 
     HELP: str
-    """In the list of subcommands."""
+    """One line in the list of subcommands."""
     DESCRIPTION: str
-    """Above the subcommand's own help."""
+    """Text above the subcommand's own help."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Adds the subcommand's arguments; imports no torch, which takes seconds."""
@@ -49,19 +49,21 @@ def add_run(parser: ArgumentParser, more: str = "") -> None:
 
 
 def add_model(parser: ArgumentParser) -> None:
-    """Adds which of a run's models is meant."""
-    parser.add_argument("--model", default=None, help="adapted or source-only; by default the run's selected model")
+    """Adds the choice of one of a run's models."""
+    parser.add_argument(
+        "--model", default=None, help="model to use: adapted or source-only. By default: the run's selected model"
+    )
 
 
 def add_reading(parser: ArgumentParser, cache: str) -> None:
     """Adds where and how images are read; ``cache`` is the default."""
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="device to compute on: auto, cpu or cuda")
     parser.add_argument(
         "--cache",
         default=cache,
         choices=["disk", "ram", "off"],
-        help="where decoded images are: disk keeps them for later, ram until the end, off decodes them as they are "
-        "needed",
+        help="where decoded images are stored: disk keeps them for later commands, ram until this one ends; off "
+        "decodes them when they are used",
     )
     add_strict(parser)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "train, evaluate, report"
+HELP = "train on two domains, evaluate, and write a report"
 DESCRIPTION = (
     "Train on a labelled source and an unlabelled target, and write a run's folder with its report. Most runs need "
     "--source, --target and --out, with --backbone and --weights for photographs or --preset digits for written "
@@ -32,10 +32,12 @@ USAGE = """dalib train --source SOURCE --target TARGET --out RUN
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_settings(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the run's folder if there is one")
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as it was configured", default=None)
+    parser.add_argument("--overwrite", action="store_true", help="replace the run's folder if it exists")
     parser.add_argument(
-        "--allow_changes", action="store_true", help="with --resume: even if its config.yaml or its images have changed"
+        "--resume", metavar="RUN", help="run to resume, with the settings that it was started with", default=None
+    )
+    parser.add_argument(
+        "--allow_changes", action="store_true", help="resume a run even if its config.yaml or its images have changed"
     )
 
 

@@ -31,7 +31,7 @@ ABSENT: Final = _Absent()
 
 
 class Spelling(Protocol):
-    """How settings and calls are written for one kind of reader."""
+    """Writes settings and calls for one kind of reader."""
 
     def setting(self, setting: Setting) -> str:
         """Returns a setting, with its value if it has one."""
@@ -41,7 +41,7 @@ class Spelling(Protocol):
 
 
 class Part(Protocol):
-    """What a message may have beside text: a setting, a call, or another message."""
+    """A part of a message beside text: a setting, a call, or another message."""
 
     def text(self, spelling: Spelling | None = None) -> str:
         """Returns the part as it is spelled; by default in the spelling that is set."""
@@ -162,7 +162,7 @@ class ToldElsewhereError(UserError):
 
 
 class OutputClosedError(RuntimeError):
-    """Nobody reads what a command prints, and printing is all that it does."""
+    """The reader of a command's output is gone, and printing is all that the command does."""
 
 
 class TrainingDivergedError(_SpelledError, RuntimeError):

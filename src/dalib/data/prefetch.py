@@ -27,7 +27,7 @@ class Stream(Protocol[Made]):
 
     @property
     def in_memory(self) -> bool:
-        """Whether batches are made from memory alone, so that there is nothing to wait for."""
+        """True if batches are made from memory alone, so that there is nothing to wait for."""
         ...
 
     def batch_at(self, step: int) -> Made:

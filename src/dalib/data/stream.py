@@ -136,7 +136,7 @@ class TwoDomainStream:
 
     @property
     def in_memory(self) -> bool:
-        """Whether all rows are tensors, which no file has to be read for."""
+        """True if all rows are tensors, so that no file has to be read."""
         return isinstance(self.source, Tensor) and isinstance(self.target, Tensor)
 
     def batch_at(self, step: int) -> Batch:

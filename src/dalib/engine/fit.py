@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Every:
-    """How often, in steps, things besides training happen; the last step is always one of them."""
+    """Intervals, in steps, of logging, evaluation and checkpoints; each also happens after the last step."""
 
     log: int = 50
     evaluate: int = 250
@@ -38,7 +38,7 @@ class Every:
 
 @dataclass(frozen=True)
 class Training:
-    """What the steps of one training compute with.
+    """Method, optimiser and batches that the steps of one training compute with.
 
     Attributes:
         method: what to train; its student is on the stream's device.

@@ -1,4 +1,4 @@
-"""Which weights of a training become its model: those of the best evaluation, by a score of the metrics so far."""
+"""Keeps the weights of the best evaluation, by a score of the metrics so far: they become the training's model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the results of a training go: into a folder, or nowhere but memory."""
+"""Results of a training: kept in a folder, or in memory alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Results(Protocol):
 
     @property
     def checkpoints(self) -> CheckpointFolder | None:
-        """Where checkpoints are saved; None saves none."""
+        """The folder of the checkpoints; None saves none."""
         ...
 
     def newest(self) -> Checkpoint | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import TrainingProgress, say
 from dalib.core.errors import CollapsedError
@@ -43,7 +43,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Rules:
-    """What follows from an evaluation.
+    """Consequences of an evaluation.
 
     Attributes:
         assess: method, evidence and step -> the scores to log, and the class shares (C,) to expect from then on; None
@@ -64,7 +64,7 @@ class Plan:
     Attributes:
         name: adapted or source-only.
         evaluator: evaluates its checkpoints.
-        rules: what follows from an evaluation.
+        rules: consequences of an evaluation.
         every: how often to log, evaluate and save.
         statistics: what batch normalisation's statistics are recomputed on in the end; None keeps those of training.
     """
@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Observer:
-    """Who watches a training.
+    """Callbacks of whoever watches a training.
 
     Attributes:
         stop: called between two steps; True saves and leaves.
@@ -150,34 +150,10 @@ def train(
     if checkpoint is not None:
         restore(training, checkpoint)
     ended, stopped = training.steps, ""
-    progress = TrainingProgress(plan.name, training.steps, start=start) if observer.progress else None
-
-    def on_line(line: Line) -> None:
-        results.add(line)
-        if progress is not None:
-            progress.line(line)
-        observer.on_line(line)
-
-    with _ahead(training.stream, training.steps) as stream, progress or nullcontext():
-        log = MetricsLog(
-            results.metrics if world.first else None,
-            after=start,
-            pending=None if checkpoint is None else checkpoint.log,
-            on_line=on_line,
-        )
-        try:
-            fit(
-                replace(training, stream=stream),
-                log,
-                checkpoints=results.checkpoints if world.first else None,
-                evaluate=decisions.evaluate,
-                after_evaluation=decisions.after_evaluation,
-                every=plan.every,
-                start=start,
-                stop=decisions.stop,
-            )
-        except CollapsedError as error:
-            ended, stopped = error.step, error.reason
+    try:
+        _fit(training, decisions, start, {} if checkpoint is None else checkpoint.log)
+    except CollapsedError as error:
+        ended, stopped = error.step, error.reason
     if stopped and observer.progress:
         say(f"{plan.name} stopped at step {ended}: {stopped}")
     evidence, step = world.from_first(lambda: decisions.finish(ended))
@@ -187,9 +163,38 @@ def train(
     return Trained(model, evidence, step, ended, stopped, None if prior is None else prior.prior.cpu())
 
 
+def _fit(training: Training, decisions: _Decisions, start: int, pending: dict[str, Any]) -> None:
+    """Does the steps from ``start`` on, with batches made ahead; ``pending`` are metrics that are not written yet.
+
+    Raises:
+        CollapsedError: the metrics show a collapse.
+        TrainingDivergedError, StoppedError: see :func:`train`.
+    """
+    plan, results, observer, first = decisions.plan, decisions.results, decisions.observer, decisions.world.first
+    progress = TrainingProgress(plan.name, training.steps, start=start) if observer.progress else None
+
+    def on_line(line: Line) -> None:
+        results.add(line)
+        if progress is not None:
+            progress.line(line)
+        observer.on_line(line)
+
+    with _ahead(training.stream, training.steps) as stream, progress or nullcontext():
+        fit(
+            replace(training, stream=stream),
+            MetricsLog(results.metrics if first else None, after=start, pending=pending, on_line=on_line),
+            checkpoints=results.checkpoints if first else None,
+            evaluate=decisions.evaluate,
+            after_evaluation=decisions.after_evaluation,
+            every=plan.every,
+            start=start,
+            stop=decisions.stop,
+        )
+
+
 @dataclass(frozen=True)
 class _Decisions:
-    """What is decided while a method trains: by the first process, for all of them."""
+    """Decisions while a method trains: the first process makes them, for all."""
 
     method: Method
     plan: Plan
@@ -225,7 +230,7 @@ class _Decisions:
         return rules.collapse([line for line in self.results.lines_until(step) if "target_classes" in line])
 
     def stop(self, step: int) -> bool:
-        """Whether to save and leave after this step."""
+        """Returns whether to save and leave after this step."""
         # several processes leave after the same step; to agree on it costs a message, and is done when they log
         agreeing = self.world.size == 1 or step % self.plan.every.log == 0
         return agreeing and self.world.any(self.observer.stop())

@@ -55,6 +55,7 @@ class ImageClassifier(nn.Module):
     feature_mean: Tensor
     feature_std: Tensor
 
+    # each part that may be left out is an argument of its own in the reference
     def __init__(
         self,
         backbone: nn.Module,

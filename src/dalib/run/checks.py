@@ -1,4 +1,4 @@
-"""What ``dalib checks`` tells: the installation, the data before training on them, and how long training will take."""
+"""``dalib checks``: describes the installation and the data, and estimates how long training will take."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
 def _describe_data(
     config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
 ) -> tuple[int, int, int]:
-    """Images of the source, its classes, images of the target; 0 of what is not asked for."""
+    """Prints the data; returns numbers of source images, classes, target images; 0 for a domain not asked for."""
     request = recipe.make_data_request(config)
     where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
     of_source, others = _listing_of_sources(config) if source else (None, [])
@@ -118,17 +118,7 @@ def _describe_data(
     counts: dict[str, int] = {}
     targets = 0
     if source:
-        if found.source is not None:
-            counts = dict(found.source.class_counts or {})
-            _require_readable(counts, "source", found.source)
-        for other in others:
-            labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **where)
-            every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
-            shown = {key_of(name): name for name in counts}
-            for name, count in zip(labelled.classes, every, strict=True):
-                name = shown.get(key_of(name), name)
-                counts[name] = counts.get(name, 0) + count
-            say_unreadable(labelled.unreadable)
+        counts = _class_counts(config, preprocessing, found.source, others, where)
         say(f"source {request.source_name}: {sum(counts.values())} images, {len(counts)} classes")
         for name in sorted(counts):
             say(f"  {name}: {counts[name]}")
@@ -156,8 +146,31 @@ def _describe_data(
     return sum(counts.values()), len(counts), targets
 
 
+def _class_counts(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    files: DomainSurvey | None,
+    others: Sequence[str],
+    reading: ReadingOptions,
+) -> dict[str, int]:
+    """Returns how many source images each class has; ``others`` are the sources that are not files."""
+    counts: dict[str, int] = {}
+    if files is not None:
+        counts = dict(files.class_counts or {})
+        _require_readable(counts, "source", files)
+    for other in others:
+        labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **reading)
+        every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
+        shown = {key_of(name): name for name in counts}
+        for name, count in zip(labelled.classes, every, strict=True):
+            name = shown.get(key_of(name), name)
+            counts[name] = counts.get(name, 0) + count
+        say_unreadable(labelled.unreadable)
+    return counts
+
+
 def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:
-    """The files of all sources as one listing, and the sources that are no files."""
+    """Returns the files of all sources as one listing, and the sources that are not files."""
     sources = [config.source] if isinstance(config.source, str) else config.source
     listings: list[Listing] = []
     others: list[str] = []
@@ -231,7 +244,7 @@ def _without_damaged(
 
 
 def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
-    """What training would refuse: a class, or a target, without an image that can be read."""
+    """Refuses what training would refuse: a class, or a target, without an image that can be read."""
     for name, count in counts.items():
         if not count:
             of_class = f" of the class {name!r}" if name else ""
@@ -311,7 +324,7 @@ def _describe_both(found: Survey) -> None:
 
 
 def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, classes: int, targets: int) -> None:
-    """Measure some steps on random pixels, and say how long the training would take."""
+    """Measures some steps on random pixels, and prints how long the training would take."""
     device = recipe.make_device(config.device)
     inputs = recipe.image_inputs(config, preprocessing)
     count = max(2 * config.batch, 64)
@@ -353,7 +366,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
 
 
 def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:
-    """The median time of a call, after one that warms up."""
+    """Returns the median time of a call, after one that warms up."""
     call()
     times: list[float] = []
     since = time.perf_counter()

@@ -61,7 +61,7 @@ TrackName = Literal["tensorboard", "wandb"]
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """How images become the pixels that the network takes.
+    """Settings of how images become the pixels that the network takes.
 
     Attributes:
         size: height and width in pixels of the images after decoding and scaling. By default: the size that suits the

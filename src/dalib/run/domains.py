@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dalib.core.console import CountedProgress, say
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
@@ -48,7 +48,7 @@ LABELLED_SHARE = 1 / 8
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which images a run takes, and how they are opened.
+    """The images that a run takes, and how they are opened.
 
     Attributes:
         source: one source or several, by path or by name.
@@ -121,7 +121,7 @@ class Domains:
 
     @property
     def range(self) -> Range | None:
-        """What the models read such images with: the target's range, or the source's where the target has none."""
+        """The range that the models read images with: the target's, or the source's where the target has none."""
         return self.ranges[1] or self.ranges[0]
 
     @property
@@ -190,8 +190,9 @@ def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     kept = round(count * share)
     if not (0 < kept < count or share == 0):
         raise UserError(
-            f"--data.validation_share {share}: of {count} source images it keeps {kept}; "
-            "expected at least one to validate on and one to train on, or 0 to validate on none"
+            Setting("data.validation_share", share),
+            f": of {count} source images it keeps {kept}; "
+            "expected at least one to validate on and one to train on, or 0 to validate on none",
         )
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(seed, "validation")))
     return order[kept:].sort().values, order[:kept]
@@ -234,14 +235,14 @@ def decide_ranges(
         decided = request.ranges
         if not any(found for _, found, _ in domains):
             text = "/".join(f"{low},{high}" for low, high in dict.fromkeys(request.ranges))
-            say(f"note: --data.range {text}: no image is of more than 8 bits, others have no use for it")
+            say(f"note: {Setting('data.range', text)}: no image is of more than 8 bits, others have no use for it")
     else:
         for what, found, _ in domains:
             _require_range(what, found)
         decided = ranges_of(domains[0][1], domains[1][1])
     for (what, found, count), black_white in zip(domains, decided, strict=True):
         if found and black_white is not None:
-            say(f"{what}: {describe_range(found, count, black_white)} (--data.range)")
+            say(f"{what}: {describe_range(found, count, black_white)} ({Setting('data.range')})")
     return decided
 
 
@@ -253,13 +254,16 @@ def _require_range(what: str, found: Sequence[WholeNumbers]) -> None:
     except ValueError as error:
         low, high = likely_range(found)
         raise UserError(
-            f"--data.range: {what}: {error}; from these files alone it cannot be told which values are black and "
-            f"white. Give them, as in --data.range={low},{high}, or leave out files that do not belong there"
+            Setting("data.range"),
+            f": {what}: {error}; from these files alone it cannot be told which values are black and white. Give "
+            "them, as in ",
+            Setting("data.range"),
+            f"={low},{high}, or leave out files that do not belong there",
         ) from None
 
 
 def repetitions(source: int, labelled: int, batch: int) -> int:
-    """How often each labelled target image stands among the source images, at least once.
+    """Returns how often each labelled target image stands among the source images, at least once.
 
     So often that LABELLED_SHARE of them are of the target, and none is seen more than about once a batch: a few images
     that are seen again and again are learnt by heart. The share is our choice.
@@ -312,7 +316,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
 
 
 def identity_of(domains: Domains) -> str:
-    """Digest of which images there are, of the source's labels, in their order, and of the ranges."""
+    """Returns a digest of the images' names and the source's labels, in their order, and of the ranges."""
     digest = hashlib.blake2b(domains.train.labels.numpy().tobytes(), digest_size=16)
     for name in (*domains.train.names, *domains.validation.names, *domains.target.names):
         digest.update(name.encode(errors="surrogateescape") + b"\0")
@@ -323,7 +327,7 @@ def identity_of(domains: Domains) -> str:
 def _joined(
     train: LabelledImages, target: UnlabelledImages, labels: TargetLabels, images: Rows, batch: int
 ) -> LabelledImages:
-    """The source's images and the labelled ones of the target, these repeated; ``images`` are one row a label."""
+    """Returns the source's images and the labelled ones of the target, these repeated; ``images`` has a row a label."""
     times = repetitions(len(train.labels), len(labels.rows), batch)
     again = torch.arange(len(labels.rows)).repeat(times)
     parts = [train.images, Selected(images, again)]
@@ -339,7 +343,7 @@ def _joined(
 
 
 def _as_if_of(source: Rows, labelled: Tensor, target: Rows) -> Tensor:
-    """Features (n, V, D) of the target, such that the source's standardisation does to them what the target's would."""
+    """Returns target features (n, V, D) changed so that the source's standardisation gives what the target's would."""
     from dalib.run.feature_space import standardization  # it imports the networks, and most runs have no features
 
     of_source, of_target = (standardization(features, torch.device("cpu")) for features in (source, target))
@@ -356,6 +360,6 @@ def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
 
 
 def _taken(rows: Rows, indices: Tensor) -> Rows:
-    """A copy of these rows where they are small, and a selection otherwise."""
+    """Returns a copy of these rows where they are small, and a selection otherwise."""
     small = isinstance(rows, Tensor) and rows.nbytes < SMALL
     return rows[indices] if small else Selected(rows, indices)

@@ -110,7 +110,7 @@ class FeatureSpace:
     def inputs(
         self, architecture: dict[str, Any], of_source: Standardized | None = None, of_target: Standardized | None = None
     ) -> Inputs:
-        """How a head is trained here, see :func:`dalib.run.feature_inputs`."""
+        """Returns the inputs of a head that is trained on these features; see :func:`feature_inputs`."""
         return feature_inputs(architecture, self.width, of_source, of_target)
 
     def whole(self, head: nn.Module, of_target: Standardized | None) -> ImageClassifier:
@@ -124,7 +124,7 @@ class FeatureSpace:
 
     @staticmethod
     def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What of a whole network's weights a head has."""
+        """Returns those of a whole network's weights that a head has."""
         return {name: tensor for name, tensor in state.items() if not name.startswith("backbone.")}
 
     def _features(
@@ -194,12 +194,12 @@ class _Plain:
 
 
 def features_folder() -> Path:
-    """Where features are kept."""
+    """Returns the folder where features are kept."""
     return writable_cache_folder(default_cache_folder(), say) / "features"
 
 
 def standardization(features: Rows, device: torch.device) -> Standardized:
-    """By mean and standard deviation (D,) over the images and views of features (N, V, D), for use on that device.
+    """Returns the standardisation by mean and deviation (D,) over images and views of features (N, V, D), on a device.
 
     Some rows at a time, in float64: in one piece they would take twice the memory of what is stored.
     """

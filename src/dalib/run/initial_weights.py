@@ -1,4 +1,4 @@
-"""What the trainings of a run start from, where it is the models of another run: ``--init``."""
+"""The models of another run that a run's trainings start from: the setting ``init``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """The models of the run in ``--init``."""
+    """The models of the run that ``init`` names."""
 
     run: str
     classes: tuple[str, ...]
@@ -42,7 +42,7 @@ class Start:
 
     @property
     def standardize(self) -> bool:
-        """Whether the models standardise their features."""
+        """True if the models standardise their features."""
         return bool(self.architecture.get("standardize", False))
 
     def check_network(self, settings: Mapping[str, object]) -> None:
@@ -67,7 +67,7 @@ class Start:
                 )
 
     def check_classes(self, classes: tuple[str, ...]) -> None:
-        """Refuse a source of other classes.
+        """Refuses a source of other classes.
 
         Raises:
             UserError: the classes differ.

@@ -1,4 +1,4 @@
-"""What a network is given: random views of rows for training, plain ones for predictions."""
+"""Inputs of a network: random views of rows for training, plain ones for predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Views:
     common: Callable[[Tensor, Generator], Tensor] | None = None
 
     def of_target(self, count: int) -> tuple[Augment, ...]:
-        """As many as a method wants: the student's view, and the teacher's, drawn anew for each further one."""
+        """Returns so many views of the target: the student's, then the teacher's, drawn anew for each further one."""
         return (self.student, *(self.teacher,) * (count - 1))[:count]
 
 

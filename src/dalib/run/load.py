@@ -35,7 +35,7 @@ _ENDINGS = (".onnx", ".pt2")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image."""
+    """A model's prediction for one image."""
 
     label: str
     """The most probable class."""
@@ -158,7 +158,7 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
 
 
 def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
-    """As :func:`load`, for rows of stored images."""
+    """Opens a model as :func:`load` does, for rows of stored images."""
     place = _place_of(Path(expanded(path)), model)
     where = recipe.make_device(device)
     if place.is_file():
@@ -216,7 +216,7 @@ def _place_of(path: Path, model: str | None) -> Path:
 
 
 def _is_one_model(path: Path) -> bool:
-    """Whether it is one model, exported or a folder of its own, and not a run.
+    """Returns whether it is one model, exported or a folder of its own, and not a run.
 
     Raises:
         UserError: an exported file that is not there.

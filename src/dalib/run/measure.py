@@ -129,7 +129,7 @@ def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
 
 
 def _is_of_source(run: RunFolder, data: str) -> bool:
-    """Whether the labelled set is the run's source or the test set of it, and not of the target."""
+    """Returns whether the labelled set is the run's source or its test set, and not of the target."""
     summary = Summary.read(run.summary)
     source, target = summary.source, summary.target
     if data in (target, default_evaluation(target)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dalib.adaptation.inputs import MethodInputs
 from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.methods import group_of, method_class
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,14 +46,23 @@ def make_method(
         raise _about(group, config, error) from None
     adapts = method.target_views > 0
     if config.prior != "uniform" and adapts and method.class_prior is None:
-        raise UserError(f"--prior {config.prior}: {config.method} expects no class shares; use --prior uniform")
+        raise UserError(
+            Setting("prior", config.prior),
+            f": {config.method} expects no class shares; use ",
+            Setting("prior", "uniform"),
+        )
     masking = config.masked_consistency
     if masking.weight == 0:
         return method
     if not adapts or config.features or config.prior == "estimate":
         raise UserError(
-            f"--masked_consistency.weight {masking.weight}: it masks target images, beside a method that adapts; "
-            "leave it out with --method source-only, --features and --prior estimate"
+            Setting("masked_consistency.weight", masking.weight),
+            ": it masks target images, beside a method that adapts; leave it out with ",
+            Setting("method", "source-only"),
+            ", ",
+            Setting("features"),
+            " and ",
+            Setting("prior", "estimate"),
         )
     try:
         return MaskedConsistency.around(method, masking)
@@ -65,5 +74,5 @@ def _about(group: str, config: TrainConfig, error: ValueError) -> UserError:
     """Returns an error of a method's as one about the setting that its message begins with."""
     setting, colon, text = str(error).partition(":")
     if colon and hasattr(getattr(config, group, None), setting):
-        return UserError(f"--{group}.{setting}:{text}")
-    return UserError(f"--{group}: {error}")
+        return UserError(Setting(f"{group}.{setting}"), f":{text}")
+    return UserError(Setting(group), f": {error}")

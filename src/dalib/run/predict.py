@@ -69,7 +69,7 @@ def predict(
     strict: bool = False,
     cache: CachePolicy = "off",
 ) -> int:
-    """Write ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
+    """Writes ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
 
     A command that was killed goes on when it is given again. Images are known by their names: those that have changed
     in between under the same name are not noticed.
@@ -92,26 +92,14 @@ def predict(
             disk.
     """
     images, out = expanded(images), expanded(out)
-    if Path(out).suffix.lower() not in ENDINGS:
-        raise UserError(
-            Setting("out", out),
-            ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
-        )
-    place, path = run.root if isinstance(run, RunFolder) else Path(expanded(run)), Path(out)
-    if path.is_dir():
-        raise UserError(
-            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
-        )
+    _check_table(out)
+    place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
     chosen = chosen_model(place, model)
     model = chosen.model
     opened = open_model(place, model=model, device=device)
-    if not path.absolute().parent.is_dir():
-        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
-    if path.suffix.lower() == ".parquet":
-        _pyarrow(out)
     source = _open(images, opened.description.preprocessing, strict, cache)
     of = _digest_of([identity_of(place, model=model), str(_BATCH), *opened.description.classes], source)
-    part = _Part(path, of)
+    part = _Part(Path(out), of)
     try:
         with locked(part.lock, wait=False) as lock:
             if lock == "busy":
@@ -129,8 +117,26 @@ def predict(
         ) from error
 
 
+def _check_table(out: str) -> None:
+    """Refuses a table that cannot be written, before images are read."""
+    path = Path(out)
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(
+            Setting("out", out),
+            ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
+        )
+    if path.is_dir():
+        raise UserError(
+            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
+        )
+    if not path.absolute().parent.is_dir():
+        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow(out)
+
+
 def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str, strict: bool) -> int:
-    """Bring ``part`` to its end and publish it; the number of its rows."""
+    """Brings ``part`` to its end and publishes it; returns the number of its rows."""
     total = len(source.names)
     progress = part.begin(images, total)
     try:
@@ -218,7 +224,7 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
 
 
 def _batches(source: _Source, done: int) -> Iterator[Batch]:
-    """From the number ``done`` on; the next one is read while one is used."""
+    """Yields the batches from number ``done`` on; the next one is read while one is used."""
     count = len(source.names)
     firsts = range(done, count, _BATCH)
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
@@ -292,7 +298,7 @@ class _Part:
         return self.progress
 
     def _before(self, images: str) -> _Progress | None:
-        """How far the same command came; None if there is nothing to go on from."""
+        """Returns how far the same command came; None if it left nothing to resume from."""
         if not self.rows.is_file() or not self.state.is_file():
             return None
         try:

@@ -257,7 +257,7 @@ def check_applied(config: TrainConfig) -> None:
 
 
 def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
-    """What a preset sets, beside what is ``given``: its length goes if another is given, in steps or in epochs."""
+    """Returns the settings of a preset that are not ``given``; its length is dropped if steps or epochs are given."""
     length = ("steps", "epochs")
     other_length = any(setting in given for setting in length)
     return {

@@ -1,4 +1,4 @@
-"""From the configuration to objects: the only file that knows the names and the whole configuration.
+"""Makes objects of the configuration: the only file that knows the names and the whole configuration.
 
 Names stand in plain dict literals. A new method, backbone or view is one file in its room and one line here.
 """
@@ -123,7 +123,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": tor
 
 
 def make_device(name: str, world: World = ALONE) -> torch.device:
-    """``auto`` is the GPU where there is one; of several processes on a machine each has its own.
+    """Returns the device; ``auto`` is the GPU where there is one, and each of several processes has its own.
 
     Raises:
         UserError: an unknown device, or cuda where there is none.
@@ -155,7 +155,7 @@ LARGEST = 2.5
 
 
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
-    """How images are stored and normalised: as a pretrained backbone was trained; else as the data were published.
+    """Returns how images are stored and normalised: as for a pretrained backbone, else as the data were published.
 
     Raises:
         UserError: settings that do not fit each other, or an unknown backbone.
@@ -164,7 +164,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     ranges_given(config)  # they are decided with the images; a mistake in them is told now
     for setting, pixels in (("size", data.size), ("crop", data.crop)):
         if pixels is not None and pixels < 1:
-            raise UserError(f"--data.{setting} {pixels}: expected at least 1 pixel")
+            raise UserError(Setting(f"data.{setting}", pixels), ": expected at least 1 pixel")
     source = config.source if isinstance(config.source, str) else " ".join(config.source)
     named = shape_of_pair(source, config.target)
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
@@ -185,11 +185,11 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     try:
         return Preprocessing(size=data.size or size, channels=data.channels or channels, fit=data.fit, **settings)
     except ValueError as error:
-        raise UserError(f"--data: {error}") from None
+        raise UserError(Setting("data"), f": {error}") from None
 
 
 def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
-    """The ranges of source and target that the configuration gives, if it does.
+    """Returns the ranges of source and target that the configuration gives, if it does.
 
     Raises:
         UserError: no two whole numbers, or not the lower one first.
@@ -199,7 +199,9 @@ def ranges_given(config: TrainConfig) -> tuple[Range, Range] | None:
         return None
     both = [_range_in(each, text) for each in text.split("/")]
     if len(both) > 2:
-        raise UserError(f"--data.range {text}: expected LOW,HIGH or SOURCE/TARGET of these, got {len(both)} of them")
+        raise UserError(
+            Setting("data.range", text), f": expected LOW,HIGH or SOURCE/TARGET of these, got {len(both)} of them"
+        )
     return both[0], both[-1]
 
 
@@ -209,11 +211,12 @@ def _range_in(part: str, text: str) -> Range:
         low, high = map(int, numbers)
     except ValueError:
         raise UserError(
-            f"--data.range {text}: expected two whole numbers, what is black and what is white, such as 0,4095 or "
-            "-1000,2000; or SOURCE/TARGET of these, such as 0,4095/0,65535"
+            Setting("data.range", text),
+            ": expected two whole numbers, what is black and what is white, such as 0,4095 or "
+            "-1000,2000; or SOURCE/TARGET of these, such as 0,4095/0,65535",
         ) from None
     if not -LIMIT <= low < high <= LIMIT:
-        raise UserError(f"--data.range {text}: expected what is black first, and what is white above it")
+        raise UserError(Setting("data.range", text), ": expected what is black first, and what is white above it")
     return low, high
 
 
@@ -232,7 +235,7 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
     )
     if start.standardize == config.model.standardize:
         return config
-    say(f"note: --model.standardize is {str(start.standardize).lower()}, as in {start.run}")
+    say(f"note: {Setting('model.standardize')} is {str(start.standardize).lower()}, as in {start.run}")
     return replace(config, model=replace(config.model, standardize=start.standardize))
 
 
@@ -244,8 +247,9 @@ def make_data_request(config: TrainConfig) -> DataRequest:
     """
     if config.target_labels is not None and config.method == "source-only":
         raise UserError(
-            f"--target_labels {config.target_labels}: the adaptation learns from them, a source-only model does not; "
-            "leave them out, or leave out --method source-only"
+            Setting("target_labels", config.target_labels),
+            ": the adaptation learns from them, a source-only model does not; leave them out, or leave out ",
+            Setting("method", "source-only"),
         )
     return DataRequest(
         config.source,
@@ -265,20 +269,24 @@ def make_data_request(config: TrainConfig) -> DataRequest:
 
 
 def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
-    """One view for each role."""
+    """Makes one view for each role."""
 
     def view(name: ViewName, margin: float) -> Augment:
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
             if name != "photo-plain" and preprocessing.channels != 3:
                 raise UserError(
-                    f"--data.channels {preprocessing.channels}: view {name} changes colours; leave it out, which reads "
-                    "grey images as RGB, or take --views.source, student and teacher without colours, such as warp"
+                    Setting("data.channels", preprocessing.channels),
+                    f": view {name} changes colours; leave it out, which reads grey images as RGB, or take ",
+                    Setting("views.source"),
+                    ", student and teacher without colours, such as warp",
                 )
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
         if preprocessing.crop is not None:
             raise UserError(
-                f"--views: {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
-                f"take a photo view, or --data.crop {preprocessing.size}"
+                Setting("views"),
+                f": {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
+                "take a photo view, or ",
+                Setting("data.crop", preprocessing.size),
             )
         return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
 
@@ -289,82 +297,107 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
 
 
 def check_counts(config: TrainConfig, world: World = ALONE) -> None:
-    """Refuse counts out of their range.
+    """Refuses counts out of their range.
 
     Raises:
         UserError: the first of them.
     """
     positive = {
-        "--steps": 1 if config.steps is None else config.steps,
-        "--batch": config.batch,
-        "--epochs": 1 if config.epochs is None else config.epochs,
-        "--baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
-        "--accumulate": config.accumulate,
-        "--every.log": config.every.log,
-        "--every.evaluate": config.every.evaluate,
-        "--every.checkpoint": config.every.checkpoint,
+        "steps": 1 if config.steps is None else config.steps,
+        "batch": config.batch,
+        "epochs": 1 if config.epochs is None else config.epochs,
+        "baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
+        "accumulate": config.accumulate,
+        "every.log": config.every.log,
+        "every.evaluate": config.every.evaluate,
+        "every.checkpoint": config.every.checkpoint,
     }
-    for argument, value in positive.items():
+    for name, value in positive.items():
         if value < 1:
-            raise UserError(f"{argument} {value}: expected at least 1")
+            raise UserError(Setting(name, value), ": expected at least 1")
     if config.batch < 2:
-        raise UserError(f"--batch {config.batch}: expected at least 2, batch normalisation needs them")
+        raise UserError(Setting("batch", config.batch), ": expected at least 2, batch normalisation needs them")
     if config.batch % world.size or config.batch // world.size < 2:
         raise UserError(
-            f"--batch {config.batch}: {world.size} processes divide it; expected a multiple of {world.size}, and at "
-            "least 2 images for each"
+            Setting("batch", config.batch),
+            f": {world.size} processes divide it; expected a multiple of {world.size}, and at least 2 images for each",
         )
     batch = config.batch // world.size
     if batch // config.accumulate < 2:
         raise UserError(
-            f"--accumulate {config.accumulate}: it leaves parts of {batch // config.accumulate} of a batch of "
-            f"{batch}; expected at least 2 images in each, batch normalisation needs them"
+            Setting("accumulate", config.accumulate),
+            f": it leaves parts of {batch // config.accumulate} of a batch of {batch}; expected at least 2 images in "
+            "each, batch normalisation needs them",
         )
 
 
 def check_inputs(config: TrainConfig) -> None:
-    """Refuse settings of backbone, features and views that do not go together.
+    """Refuses settings of backbone, features and views that do not go together.
 
     Raises:
         UserError: the first of them.
     """
     if config.sync_norms and config.statistics == "recomputed":
         raise UserError(
-            "--sync_norms true: statistics are recomputed by one process alone, where synchronised layers would "
-            "wait for the others; expected --statistics running"
+            Setting("sync_norms", True),
+            ": statistics are recomputed by one process alone, where synchronised layers would wait for the others; "
+            "expected ",
+            Setting("statistics", "running"),
         )
-    count, views = config.features, config.views
-    pretrained = config.weights is not None or config.init is not None
-    if not count:
-        if config.model.standardize and config.init is None:
-            raise UserError(
-                "--model.standardize true: the mean and standard deviation of features are known where features are "
-                "trained on (--features 4), or from a run that did (--init RUN); expected one of these, or false"
-            )
-        return
-    if count < 2:
-        raise UserError(f"--features {count}: expected at least 2 views of each image, for student and teacher; or 0")
+    if config.features:
+        _check_features(config)
+    elif config.model.standardize and config.init is None:
+        raise UserError(
+            Setting("model.standardize", True),
+            ": the mean and standard deviation of features are known where features are trained on (",
+            Setting("features", 4),
+            "), or from a run that did (",
+            Setting("init", "RUN"),
+            "); expected one of these, or false",
+        )
+
+
+def _check_features(config: TrainConfig) -> None:
+    """Refuses settings that do not fit a training on stored features."""
+    stored, views = Setting("features", config.features), config.views
+    if config.features < 2:
+        raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
     if config.backbone in BACKBONES:
         raise UserError(
-            f"--features {count}: --backbone {config.backbone} is a small network that is to be trained itself; "
-            "expected one of timm's with pretrained --weights, or --features 0"
+            stored,
+            ": ",
+            Setting("backbone", config.backbone),
+            " is a small network that is to be trained itself; expected one of timm's with pretrained ",
+            Setting("weights"),
+            ", or ",
+            Setting("features", 0),
         )
-    if not pretrained:
+    if config.weights is None and config.init is None:
         raise UserError(
-            f"--weights: there are none, and --features {count} (of --preset photo-features, which a backbone of "
-            f"timm's asks for) trains on what a pretrained network sees; {weights_message(config.backbone)}; or --init "
-            "RUN"
+            Setting("weights"),
+            ": there are none, and ",
+            stored,
+            " (of ",
+            Setting("preset", "photo-features"),
+            ", which a backbone of timm's asks for) trains on what a pretrained network sees; "
+            f"{weights_message(config.backbone)}; or ",
+            Setting("init", "RUN"),
         )
     if views.student != views.teacher or views.shared_crop:
-        got = "--views.shared_crop true" if views.shared_crop else f"{views.student} and {views.teacher}"
+        got = Setting("views.shared_crop", True) if views.shared_crop else f"{views.student} and {views.teacher}"
         raise UserError(
-            f"--features {count}: student and teacher take turns with the same stored views; expected one name for "
-            f"--views.student and --views.teacher and no shared crop, got {got}"
+            stored,
+            ": student and teacher take turns with the same stored views; expected one name for ",
+            Setting("views.student"),
+            " and ",
+            Setting("views.teacher"),
+            " and no shared crop, got ",
+            got,
         )
 
 
 def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
-    """What may be a mistake about a network of timm's: random weights, or images far larger than it is used to."""
+    """Returns likely mistakes about a timm network: random weights, or images far larger than it was trained with."""
     if config.backbone in BACKBONES:
         return []
     found = []
@@ -375,19 +408,19 @@ def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     if times > LARGEST:
         found.append(
             f"{config.backbone} was trained with {usual} pixels and is to see {preprocessing.input_size}, which takes "
-            f"{times**2:.0f} times the time and the memory (--data.crop, --data.size)"
+            f"{times**2:.0f} times the time and the memory ({Setting('data.crop')}, {Setting('data.size')})"
         )
     return found
 
 
 def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
-    """Training on images."""
+    """Returns the inputs of a training on images."""
     plain = preprocessing.normalize
     return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
 
 
 def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
-    """The network that an architecture (:func:`architecture_of`) describes, with fresh weights.
+    """Makes the network that an architecture (:func:`architecture_of`) describes, with fresh weights.
 
     Raises:
         UserError: a backbone that is unknown or does not take images of this size.
@@ -404,7 +437,7 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
             standardize=architecture.get("standardize", False),
         )
     except ValueError as error:
-        raise UserError(f"--model: {error}") from None
+        raise UserError(Setting("model"), f": {error}") from None
 
 
 def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
@@ -425,11 +458,11 @@ def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
         return make(name)
     except ValueError as error:
         ours = ", ".join(BACKBONES)
-        raise UserError(f"--backbone {name}: {error} (ours are {ours}; others are timm's)") from None
+        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's)") from None
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
-    """The plain values from which :func:`make_classifier` builds the network again."""
+    """Returns the plain values from which :func:`make_classifier` builds the network again."""
     architecture = {
         "backbone": config.backbone,
         "bottleneck_dim": config.model.bottleneck_dim,
@@ -452,7 +485,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
 
 
 def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
-    """What predicts: the network itself, or its mean over views.
+    """Returns the network that predicts: the model itself, or its mean over views.
 
     Raises:
         UserError: a negative number of views.
@@ -463,27 +496,27 @@ def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
     try:
         return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
     except ValueError as error:
-        raise UserError(f"--model.averaged_views: {error}") from None
+        raise UserError(Setting("model.averaged_views"), f": {error}") from None
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
-    """The optimiser, with each group's base rate kept under ``initial_lr``."""
+    """Makes the optimiser, with each group's base rate kept under ``initial_lr``."""
     groups: list[dict[str, Any]] = [{**group, "initial_lr": group["lr"]} for group in student.get_parameters(config.lr)]
     try:
         # torch checks the default rate alone, not those of the groups
         return OPTIMIZERS[config.name](groups, lr=config.lr, weight_decay=config.weight_decay)  # type: ignore[call-arg]
     except ValueError as error:
-        raise UserError(f"--optimizer: {error}") from None
+        raise UserError(Setting("optimizer"), f": {error}") from None
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """step -> share of the base rate."""
+    """Returns the schedule: step -> share of the base rate."""
     return partial(SCHEDULES[config.schedule], steps=steps)
 
 
 @dataclass(frozen=True)
 class Initial:
-    """What a training starts from.
+    """The starting point of a training.
 
     Attributes:
         weights: of another network, as far as they go; None starts from what the seed gives, the same for each method,
@@ -591,13 +624,15 @@ def _score_of(config: TrainConfig) -> Callable[[Sequence[Mapping[str, Any]]], fl
 
 
 def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> ImageClassifier:
-    """Batch normalisation with the statistics of all processes' batches; names and weights stay.
+    """Returns the network with batch normalisation over the batches of all processes; names and weights stay.
 
     Raises:
         UserError: a device other than a GPU, for which torch has no such layer.
     """
     if device.type != "cuda":
-        raise UserError(f"--sync_norms true: torch synchronises batch normalisation on GPUs alone, this is {device}")
+        raise UserError(
+            Setting("sync_norms", True), f": torch synchronises batch normalisation on GPUs alone, this is {device}"
+        )
     # timm's, which knows norms with an activation
     synchronised = cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
     if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:
@@ -606,7 +641,7 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
 
 
 def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
-    """The network with the weights that seed and ``config.weights`` give."""
+    """Makes the network with the weights that seed and ``config.weights`` give."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         student = make_classifier(architecture, num_classes)
@@ -616,7 +651,7 @@ def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes:
 
 
 def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
-    """Start from the weights of another network, as far as the student has tensors of these names.
+    """Loads the weights of another network, as far as the student has tensors of these names.
 
     Raises:
         UserError: another shape.
@@ -625,7 +660,7 @@ def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
         student.load_state_dict(first, strict=False)
     except RuntimeError as error:
         raise UserError(
-            f"--init: the weights are of a network of another shape ({' '.join(str(error).split())})"
+            Setting("init"), f": the weights are of a network of another shape ({' '.join(str(error).split())})"
         ) from None
 
 
@@ -652,12 +687,12 @@ def make_judge_settings(config: TrainConfig) -> JudgeSettings:
 
 
 def name_of_training(config: TrainConfig) -> str:
-    """What the run's own model is called."""
+    """Returns the name of the run's own model."""
     return "source-only" if config.method == "source-only" else "adapted"
 
 
 def source_only(config: TrainConfig) -> TrainConfig:
-    """The configuration of the baseline."""
+    """Returns the configuration of the baseline."""
     return replace(
         config,
         method="source-only",
@@ -669,7 +704,7 @@ def source_only(config: TrainConfig) -> TrainConfig:
 
 
 def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
-    """A saved network, in evaluation mode, and what goes with it.
+    """Returns a saved network, in evaluation mode, and its description.
 
     Raises:
         UserError: files that are missing, damaged, or do not fit each other.
@@ -679,7 +714,7 @@ def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
         model = make_classifier(description.architecture, len(description.classes))
     except UserError as error:
         raise UserError(
-            f"{folder}: config.json describes a network that this version does not know ({error})"
+            f"{folder}: config.json describes a network that this version does not know (", error, ")"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -693,6 +728,6 @@ def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
 
 
 def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
-    """What predicts of a saved model, in evaluation mode, and what goes with it; errors as :func:`load_classifier`."""
+    """Returns the network that predicts, in evaluation mode, and its description; raises as :func:`load_classifier`."""
     model, description = load_classifier(folder)
     return make_predictor(model, description.architecture).eval(), description

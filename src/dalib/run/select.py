@@ -1,4 +1,4 @@
-"""Which model of a run is selected: written at the end of training, and changed by measurements and by the user.
+"""Selects a model of a run: at the end of training, and again after measurements or by the user.
 
 The record is ``selection.json`` (:class:`dalib.records.selection.Selection`), and writing this one file is the switch:
 a process that dies before it leaves the old selection, one that dies after it the new one. No model is moved or
@@ -33,7 +33,7 @@ _FILES = ("model.safetensors", "config.json")
 
 
 def keep(run: RunFolder | str | Path, model: str) -> Selection:
-    """Select a model of the run by hand; no measurement changes this choice any more.
+    """Selects a model of the run by hand; no measurement changes this choice any more.
 
     Args:
         run: a run or its folder.
@@ -94,7 +94,7 @@ def select(run: RunFolder, selection: Selection) -> None:
 
 
 def decided(selection: Selection, measured: Measurement, run: str) -> tuple[Selection, str]:
-    """What a measurement of both models makes of the selection, and a sentence that says it.
+    """Returns the selection after a measurement of both models, and a sentence that says it.
 
     The better model is selected where the 95% interval of the difference leaves out 0, unless the user has chosen.
 
@@ -123,7 +123,7 @@ def decided(selection: Selection, measured: Measurement, run: str) -> tuple[Sele
 
 @contextmanager
 def changing(run: RunFolder) -> Iterator[bool]:
-    """Whether this process alone may change the run, until the block ends: nobody trains in it or selects."""
+    """Yields whether this process alone may change the run until the block ends: nobody trains in it or selects."""
     with locked(run.lock, wait=False) as state:
         yield state != "busy"
 

@@ -1,4 +1,4 @@
-"""What a run needs before it trains: checked settings, opened data, and a folder of its own."""
+"""Prepares a run: checks its settings, opens its data, and makes its folder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
-from dalib.core.errors import ToldElsewhereError, UserError
-from dalib.core.files import locked, put_in_place, quoted, write_json, write_text
+from dalib.core.errors import Call, Setting, ToldElsewhereError, UserError
+from dalib.core.files import locked, put_in_place, write_json, write_text
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
@@ -110,11 +110,13 @@ def check_place(setup: Setup, run: RunFolder) -> None:
         UserError: the first of these.
     """
     request = setup.request
-    for argument, where in (*(("--source", source) for source in request.sources), ("--target", request.target)):
+    for argument, where in (*(("source", source) for source in request.sources), ("target", request.target)):
         if Path(where).is_dir() and run.root.resolve().is_relative_to(Path(where).resolve()):
             raise UserError(
-                f"--out {run.root}: it lies in {argument} {where}, where a run's pictures would join the images; "
-                "give a folder elsewhere"
+                Setting("out", run.root),
+                ": it lies in ",
+                Setting(argument, where),
+                ", where a run's pictures would join the images; give a folder elsewhere",
             )
     require_apart(request.sources, request.target)
     setup.world.from_first(lambda: _check_free(run, setup.config))
@@ -159,9 +161,11 @@ def _require_same_images(world: World, domains: Domains) -> None:
     if world.any(world.from_first(lambda: own) != own):
         message = (
             "the processes have read different images, some file was lost or became unreadable between them; mend it "
-            "and give the command again, or take --cache disk, which decodes once for all"
+            "and give the command again, or take ",
+            Setting("cache", "disk"),
+            ", which decodes once for all",
         )
-        raise UserError(message) if world.first else ToldElsewhereError(message)
+        raise UserError(*message) if world.first else ToldElsewhereError(*message)
 
 
 def _warnings(domains: Domains) -> tuple[str, ...]:
@@ -179,7 +183,7 @@ def _labelled_set(
         return None, None
     try:
         with CountedProgress(f"reading {name}") as progress:
-            return name, open_labelled(name, preprocessing, classes, argument="--evaluate", **request.reading(progress))
+            return name, open_labelled(name, preprocessing, classes, argument="evaluate", **request.reading(progress))
     except UserError as error:
         if asked is not None:
             raise
@@ -197,6 +201,11 @@ def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Mapping[str,
         _check_free(run, setup.config)  # again: another process may have begun while the images were read
         _make_folder(run, setup, data.domains, summary)
         held.enter_context(claimed(run))
+
+
+def resume_call(run: RunFolder) -> Call:
+    """Returns what resumes a run: a remedy for messages."""
+    return Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True))
 
 
 def resume_folder(run: RunFolder, summary: Mapping[str, Any], *, allow_changes: bool) -> None:
@@ -248,17 +257,20 @@ def _umask() -> int:
 def _check_free(run: RunFolder, config: TrainConfig) -> None:
     """Refuses a folder that holds something already, unless it is a run to replace."""
     if config.init is not None and run.root.resolve() == Path(config.init).resolve():
-        raise UserError(f"--out {run.root}: it is the run to start from; give another folder")
+        raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
     if not run.root.exists():
         return
     if not run.root.is_dir():
-        raise UserError(f"--out {run.root}: expected a folder, this is a file")
+        raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
     if not any(run.root.iterdir()):
         return
     if not config.overwrite:
         raise UserError(
-            f"--out {run.root}: there is something already; give another folder, "
-            f"add --overwrite to replace a run, or go on with it: dalib train --resume {quoted(run.root)}"
+            Setting("out", run.root),
+            ": there is something already; give another folder, add ",
+            Setting("overwrite", True),
+            " to replace a run, or go on with it: ",
+            resume_call(run),
         )
     with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
         pass

@@ -6,7 +6,7 @@ import datetime
 import os
 import signal
 import time
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import say
 from dalib.core.errors import (
+    Call,
     ImageChangedError,
+    Message,
     RanksLostError,
     RunStoppedError,
+    Setting,
     StoppedError,
     TrainingDivergedError,
     UserError,
 )
-from dalib.core.files import quoted, write_json
+from dalib.core.files import write_json
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InFolder
@@ -39,12 +42,12 @@ from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed
 from dalib.run.select import conclude
-from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_folder, say_data
+from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_call, resume_folder, say_data
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -65,13 +68,13 @@ def train(
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> RunFolder:
-    """Train as configured, and write the run's folder: models, metrics, judgement, evaluation, report.
+    """Trains as configured, and writes the run's folder: models, metrics, judgement, evaluation, report.
 
     Under torchrun, or as a step of SLURM's, every process calls this; the first one prints, judges and writes.
 
     Args:
         config: everything; with ``resume``, that of the run in ``config.out``.
-        resume: go on with the run in ``config.out`` from its last checkpoints.
+        resume: continue the run in ``config.out`` from its last checkpoints.
         allow_changes: resume even if its settings or data are not what they were.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.run.track`.
@@ -80,8 +83,8 @@ def train(
         UserError: bad input, before anything is written; or a disk that is full, or with ``cache='off'`` an image that
             has changed, with what is there left as it is.
         TrainingDivergedError: a loss that is not finite; checkpoints and metrics up to then are kept.
-        RunStoppedError: a signal to stop; the run goes on from there with ``resume``.
-        RanksLostError: one of several processes ended; the run goes on from its last checkpoints.
+        RunStoppedError: a signal to stop; ``resume`` continues it from there.
+        RanksLostError: one of several processes ended; ``resume`` continues the run from its last checkpoints.
     """
     check_applied(config)
     with joined() as world, StopRequests() as requests, ExitStack() as held:
@@ -91,33 +94,43 @@ def train(
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
-        try:
-            _train(config, run, _Call(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking))
-        except (KeyboardInterrupt, StoppedError) as error:
-            step = error.step if isinstance(error, StoppedError) else None
-            raise RunStoppedError(_how_to_go_on(run, step), requests.signal or signal.SIGINT) from None
-        except ImageChangedError as error:
-            if not run.summary.is_file():
-                raise
-            raise UserError(f"{error}. What is in {run.root} is kept: dalib train --resume {run.root}") from error
-        except RuntimeError as error:
-            if world.size == 1 or not lost_contact(error):
-                raise
-            raise RanksLostError(f"rank {world.rank} of {world.size} {_lost(run, error)}") from None
-        except OSError as error:
-            what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
-            if not run.summary.is_file():
-                raise UserError(f"{what}. Nothing was trained; make room, or name another folder with --out") from error
-            raise UserError(
-                f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: dalib train "
-                f"--resume {quoted(run.root)}"
-            ) from error
+        context = _Context(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking)
+        with _remedies(run, world, requests):
+            _train(config, run, context)
     return run
 
 
+@contextmanager
+def _remedies(run: RunFolder, world: World, requests: StopRequests) -> Iterator[None]:
+    """Turns what ends a run early into errors that say how to resume it."""
+    try:
+        yield
+    except (KeyboardInterrupt, StoppedError) as error:
+        step = error.step if isinstance(error, StoppedError) else None
+        raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
+    except ImageChangedError as error:
+        if not run.summary.is_file():
+            raise
+        raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
+    except RuntimeError as error:
+        if world.size == 1 or not lost_contact(error):
+            raise
+        raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error)) from None
+    except OSError as error:
+        what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
+        if not run.summary.is_file():
+            raise UserError(
+                f"{what}. Nothing was trained; make room, or name another folder with ", Setting("out")
+            ) from error
+        raise UserError(
+            f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: ",
+            resume_call(run),
+        ) from error
+
+
 @dataclass(frozen=True)
-class _Call:
-    """What a call of :func:`train` was asked besides the configuration, and what it holds until it ends."""
+class _Context:
+    """Arguments of :func:`train` besides the configuration, and what it holds until it ends."""
 
     resume: bool
     allow_changes: bool
@@ -128,41 +141,41 @@ class _Call:
     tracking: Tracking
 
 
-def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
-    """The run from its settings to its report."""
-    setup = prepare(config, call.world)
-    if call.resume and call.world.first:
-        call.held.enter_context(claimed(run))
-    if not call.resume:
+def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
+    """Does the whole run: settings, data, trainings, judgement, measurement, report."""
+    setup = prepare(config, context.world)
+    if context.resume and context.world.first:
+        context.held.enter_context(claimed(run))
+    if not context.resume:
         check_place(setup, run)
     setup, data = open_data(setup)
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     say_data(summary, data.domains)
-    _begin(run, setup, data, summary, call)
+    _begin(run, setup, data, summary, context)
     inputs = _training_inputs(setup, data, summary)
-    done = _train_models(run, setup, inputs, summary, call)
-    if not call.world.first:
+    models = _train_models(run, setup, inputs, summary, context)
+    if not context.world.first:
         return
-    judgement = _judge(run, setup, data, inputs, done, summary)
+    judgement = _judge(run, setup, data, inputs, models, summary)
     measured = _measure(run, setup, data)
     write_report(run)
-    call.tracking.end(_outcome(summary, judgement, measured))
+    context.tracking.end(_outcome(summary, judgement, measured))
 
 
-def _begin(run: RunFolder, setup: Setup, data: Data, summary: dict[str, Any], call: _Call) -> None:
+def _begin(run: RunFolder, setup: Setup, data: Data, summary: dict[str, Any], context: _Context) -> None:
     """Makes the run's folder, or goes back to it; trackers hear of it."""
 
     def begin() -> None:
-        if call.resume:
-            resume_folder(run, summary, allow_changes=call.allow_changes)
+        if context.resume:
+            resume_folder(run, summary, allow_changes=context.allow_changes)
         else:
-            begin_folder(run, setup, data, summary, call.held)
+            begin_folder(run, setup, data, summary, context.held)
 
-    call.world.from_first(begin)
-    if call.world.first:
-        call.tracking.begin(_tracked(run, setup.config, call.resume))
-        if not call.resume:
-            call.tracking.picture("views", run.views)
+    context.world.from_first(begin)
+    if context.world.first:
+        context.tracking.begin(_tracked(run, setup.config, context.resume))
+        if not context.resume:
+            context.tracking.picture("views", run.views)
 
 
 def _training_inputs(setup: Setup, data: Data, summary: dict[str, Any]) -> TrainingInputs:
@@ -182,7 +195,7 @@ def _training_inputs(setup: Setup, data: Data, summary: dict[str, Any]) -> Train
 
 
 def _train_models(
-    run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: dict[str, Any], call: _Call
+    run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: dict[str, Any], context: _Context
 ) -> BaselineAndAdapted:
     """Trains what the configuration asks for; a training that diverges leaves its report.
 
@@ -190,25 +203,25 @@ def _train_models(
         TrainingDivergedError: a loss that is not finite.
         StoppedError: a signal came; the step is saved.
     """
-    done = BaselineAndAdapted()
+    models = BaselineAndAdapted()
     for name, config in recipe.trainings(setup.config):
         since = time.monotonic()
         observer = Observer(
-            lambda: call.requests.signal is not None, partial(call.tracking.log, name), call.on_evidence
+            lambda: context.requests.signal is not None, partial(context.tracking.log, name), context.on_evidence
         )
         try:
-            with call.requests.at_a_step():
+            with context.requests.at_a_step():
                 task = _task(name, config, run, setup, inputs)
-                train_task(task, done, setup.device, resume=call.resume, world=call.world, observer=observer)
+                train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
-            if call.world.first:
+            if context.world.first:
                 write_json(run.summary, {**summary, "status": "diverged"})
                 write_report(run)
             raise
         summary["seconds"][name] = time.monotonic() - since
-        if call.world.first:
-            summary["models"][name] = summary_of_model(done.evidence[name])
-    return done
+        if context.world.first:
+            summary["models"][name] = summary_of_model(models.evidence[name])
+    return models
 
 
 def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: TrainingInputs) -> Task:
@@ -232,7 +245,7 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
 
 
 def _folder_of(name: str, config: TrainConfig, run: RunFolder) -> TrainingFolder:
-    """The run's own training stands at its root, the baseline of an adaptation in a folder of its own."""
+    """Returns the folder of a training: the run's root for its own, a folder below it for the baseline."""
     return run if name == recipe.name_of_training(config) else run.source_only
 
 
@@ -241,28 +254,28 @@ def _judge(
     setup: Setup,
     data: Data,
     inputs: TrainingInputs,
-    done: BaselineAndAdapted,
+    models: BaselineAndAdapted,
     summary: dict[str, Any],
 ) -> dict[str, Any]:
     """Writes predictions, judgement, selection and pictures, and completes the summary; returns the judgement."""
     since, config, domains = time.monotonic(), setup.config, data.domains
-    write_predictions(run, done.evidence, domains)
+    write_predictions(run, models.evidence, domains)
     representation = None
     if config.features:
         representation = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     settings = recipe.make_judge_settings(config)
-    judgement = judge(done.trained, done.evidence, settings, domains.train.classes, representation)
+    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, representation)
     write_json(run.judgement, judgement)
-    by_user = config.keep == "adapted" and len(done.trained) > 1
+    by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement["shipped"], "user" if by_user else "judgement")
-    write_pictures(run, done.trained, done.evidence, domains, config.seed)
+    write_pictures(run, models.trained, models.evidence, domains, config.seed)
     summary["seconds"]["judgement"] = time.monotonic() - since
-    summary |= summary_at_end(config, done.trained, done.evidence, judgement)
+    summary |= summary_at_end(config, models.trained, models.evidence, judgement)
     write_json(run.summary, summary)
     say(judgement["headline"])
     for reason in judgement["reasons"]:
         say(f"  {reason}")
-    if len(done.trained) > 1:
+    if len(models.trained) > 1:
         say(run.selection().sentence)
     return judgement
 
@@ -292,9 +305,13 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
     measured, selection = measurement_of(result), run.selection()
     if measured is not None and measured.better not in (None, selection.model):
         say(
-            f"On these labels the {measured.better} model is better. They were not asked for and select no model; "
-            f"dalib eval {quoted(run.root)} --data {quoted(result.data)} or "
-            f"dalib keep {quoted(run.root)} {measured.better} does"
+            Message(
+                f"On these labels the {measured.better} model is better. They were not asked for and select no model; ",
+                Call("dalib.run.measure.evaluate", Setting("run", run.root), Setting("data", result.data)),
+                " or ",
+                Call("dalib.run.select.keep", Setting("run", run.root), Setting("model", measured.better)),
+                " does",
+            )
         )
 
 
@@ -312,7 +329,7 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
 def _outcome(
     summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, MeasuredModel]
 ) -> Outcome:
-    """What trackers are told of a run that has ended."""
+    """Returns what trackers are told of a run that has ended."""
     # none where the source has too few validation images
     estimates = {name: model.get("estimate", {}).get("value") for name, model in judgement["models"].items()}
     return {
@@ -323,18 +340,21 @@ def _outcome(
     }
 
 
-def _how_to_go_on(run: RunFolder, step: int | None) -> str:
+def _how_to_resume(run: RunFolder, step: int | None) -> Message:
     where = "" if step is None else f" after step {step}"
     if not run.summary.is_file():
-        return f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
-    return f"stopped{where}; go on with: dalib train --resume {quoted(run.root)}"
+        return Message(
+            f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
+        )
+    return Message(f"stopped{where}; go on with: ", resume_call(run))
 
 
-def _lost(run: RunFolder, error: Exception) -> str:
+def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
     what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
-    return (
+    return Message(
         f"lost the others, one of them ended or cannot be reached ({what}). What that one printed says why; go on with "
-        f"the same launcher and: dalib train --resume {quoted(run.root)}"
+        "the same launcher and: ",
+        resume_call(run),
     )
 
 

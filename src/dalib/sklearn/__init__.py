@@ -1,4 +1,4 @@
-"""What you import with scikit-learn: :class:`SelfEnsembleClassifier`, and a scorer that needs no target label."""
+"""Domain adaptation for scikit-learn: :class:`SelfEnsembleClassifier`, and a scorer that needs no target label."""
 
 from dalib.sklearn.estimator import SelfEnsembleClassifier, judged_score
 

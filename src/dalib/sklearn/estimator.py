@@ -39,7 +39,7 @@ from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, Task, train_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -127,7 +127,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     __metadata_request__predict_proba = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
     __metadata_request__score = {"sample_domain": True, "allow_source": True}  # noqa: RUF012
 
-    def __init__(
+    def __init__(  # scikit-learn clones and searches an estimator by its arguments, so they are flat and many
         self,
         *,
         steps: int = 1000,
@@ -176,7 +176,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         *,
         sample_domain: ArrayLike | None = None,
     ) -> SelfEnsembleClassifier:
-        """Train source-only and adapted, judge both, and predict with the one that seems better from now on.
+        """Trains source-only and adapted, judges both, and predicts with the one that seems better from now on.
 
         Args:
             X: rows of the source; with ``sample_domain``, of both domains.
@@ -191,55 +191,61 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """
         self._check_settings()
         domains = self._domains(X, y, X_target, sample_domain)
-        source, target = domains.source, domains.target
-        self.classes_, numbers = np.unique(domains.labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            alone = self.classes_.tolist()[0]
-            raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
+        self.classes_, numbers = _numbered(domains.labels)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        kept = _kept(numbers, self.validation_share, seed)
-        if self.prior == "estimate" and not kept.any():
-            raise UserError(
-                f"prior='estimate': it is made with source rows kept from training, and validation_share="
-                f"{self.validation_share} keeps none of the {len(kept)}; expected a larger share, or prior='source'"
-            )
-        readers = self._readers(source[~kept], target)
-        config = self._config(seed, source)
-        device = self._device()
-
-        def labelled(which: NDArray[np.bool_]) -> LabelledImages:
-            rows = readers["source-only"].of_source(source[which], "X", domains.source_rows[which])
-            return LabelledImages(rows, torch.from_numpy(numbers[which].astype(np.int64)), names, ())
-
+        kept = self._kept_from_training(numbers, seed)
+        readers = self._readers(domains.source[~kept], domains.target)
+        config = self._config(seed, domains.source)
         names = tuple(map(str, self.classes_.tolist()))
-        train, validation = labelled(~kept), labelled(kept)
+        train, validation = (
+            LabelledImages(
+                readers["source-only"].of_source(domains.source[rows], "X", domains.source_rows[rows]),
+                torch.from_numpy(numbers[rows].astype(np.int64)),
+                names,
+                (),
+            )
+            for rows in (~kept, kept)
+        )
         student = self._student(config, train, readers)
         done, self.history_ = BaselineAndAdapted(), {}
         for name, training in recipe.trainings(config):
             reader = readers[name]
-            rows = reader.of_target(target, domains.argument_of_target, domains.target_rows)
+            rows = reader.of_target(domains.target, domains.argument_of_target, domains.target_rows)
             plain, results = reader.of_target.plain, InMemory()
-            of_target = UnlabelledImages(rows, ())
             task = Task(
                 name,
                 training,
-                Domains(train, validation, of_target, to_predict=rows),
+                Domains(train, validation, UnlabelledImages(rows, ()), to_predict=rows),
                 Inputs({"backbone": "in memory"}, self._views(config, train.images, rows, reader), plain, plain),
                 results,
                 student=student,
                 # of the rows that the model is for, as they will be predicted: training saw them changed at random
                 statistics=Statistics(train.images if name == "source-only" else rows, plain),
             )
-            train_task(task, done, device, observer=Observer(on_line=partial(self._print, name), progress=False))
+            train_task(
+                task, done, self._device(), observer=Observer(on_line=partial(self._print, name), progress=False)
+            )
             self.history_[name] = results.lines
+        self._take(done, readers, judge(done.trained, done.evidence, recipe.make_judge_settings(config), names))
+        return self
 
-        judgement = judge(done.trained, done.evidence, recipe.make_judge_settings(config), names)
+    def _kept_from_training(self, numbers: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
+        """Returns which source rows are the validation split, of their classes as numbers."""
+        kept = _kept(numbers, self.validation_share, seed)
+        if self.prior == "estimate" and not kept.any():
+            raise UserError(
+                f"prior='estimate': it is made with source rows kept from training, and validation_share="
+                f"{self.validation_share} keeps none of the {len(kept)}; expected a larger share, or prior='source'"
+            )
+        return kept
+
+    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, _Readers], judgement: dict[str, Any]) -> None:
+        """Sets the fitted attributes, those with a trailing underscore."""
         networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
         self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}
         self.judgement_ = judgement
         self.predicts_: str = judgement["shipped"]
         self.source_only_, self.adapted_ = self._as("source-only"), self._as("adapted")
-        return self
 
     def predict_proba(
         self,
@@ -320,7 +326,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X_target: ArrayLike | None,  # noqa: N803
         sample_domain: ArrayLike | None,
     ) -> _Domains:
-        """What ``y`` holds for target rows is dropped here, unread."""
+        """Splits the rows into domains; what ``y`` holds for target rows is dropped here, unread."""
         if y is None:
             raise UserError(f"y should be a 1d array of classes, got None; {HOW}")
         if X_target is not None and sample_domain is not None:
@@ -380,7 +386,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return table
 
     def _readers(self, source: NDArray[Any], target: NDArray[Any]) -> dict[str, _Readers]:
-        """How arrays become rows, for each training; the source-only one knows the source alone."""
+        """Returns how arrays become rows, for each training; the source-only one knows the source alone."""
         if source.ndim > 2:
             pixels = _Pixels(_preprocessing_of(source))
             return {name: _Readers(pixels, pixels) for name in ("source-only", "adapted")}
@@ -491,7 +497,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
 
 def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa: ARG001, N803 - scorers are called so
-    """How good a fitted estimator seems without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
+    """Scores a fitted estimator without a target label, for ``GridSearchCV(..., scoring=judged_score)``.
 
     Args:
         estimator: a fitted :class:`SelfEnsembleClassifier`, or a pipeline that ends in one, of scikit-learn's or
@@ -531,7 +537,7 @@ class _Table:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> _Table:
-        """By the mean and standard deviation of these; a feature that does not vary is only centred."""
+        """Standardises by the mean and deviation of these values; a feature that does not vary is only centred."""
         mean, std = values.mean(axis=0), values.std(axis=0)
         # at most this is rounding, as scikit-learn has it: a column of 0.1 has a deviation of 1e-16
         noise = len(values) * np.finfo(np.float64).eps * np.abs(mean)
@@ -592,7 +598,7 @@ def _dimensions(rows: Any) -> int:
 
 
 def _preprocessing_of(images: NDArray[Any]) -> Preprocessing:
-    """For images in one of the three layouts; others are refused when they are read."""
+    """Returns the preprocessing of images in one of the three layouts; others are refused when they are read."""
     last = images.ndim == 4 and images.shape[1] not in (1, 3)
     channels = 1 if images.ndim == 3 else images.shape[3 if last else 1]
     height, width = images.shape[1:3] if last or images.ndim == 3 else images.shape[2:4]
@@ -638,13 +644,13 @@ def _require_labels(missing: Any, what: str, rows: NDArray[np.intp]) -> None:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
+    """Returns whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
     differs = None if value is None else value != value
     return not isinstance(differs, bool | np.bool_) or bool(differs)
 
 
 def _first_missing(rows: Any) -> str | None:
-    """Where a table has its first value that is missing or infinite, in words."""
+    """Returns in words where a table has its first value that is missing or infinite."""
     table = np.asarray(rows)
     if table.ndim != 2:  # a sparse matrix, for instance
         return None
@@ -673,6 +679,15 @@ def _too_large(
 
 def _and_more(wrong: Any) -> str:
     return f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Returns the classes (C,), in order, and (N,) the number of each label's class."""
+    classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        alone = classes.tolist()[0]
+        raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
+    return classes, numbers
 
 
 def _kept(numbers: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:
