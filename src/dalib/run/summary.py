@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
+    from dalib.records.judgement import Judgement
     from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
 
@@ -76,10 +77,10 @@ def summary_at_end(
     config: TrainConfig,
     trained: Mapping[str, Trained],
     evidence: Mapping[str, Evidence],
-    judgement: Mapping[str, Any],
+    judgement: Judgement,
 ) -> dict[str, Any]:
     """Returns what the end of a run adds to its summary."""
-    found: dict[str, Any] = {"status": "done", "shipped": judgement["shipped"]}
+    found: dict[str, Any] = {"status": "done", "shipped": judgement.shipped}
     if len(evidence) == 2:
         classes = [evidence[name].target.argmax(dim=1) for name in ("adapted", "source-only")]
         found["changed"] = (classes[0] != classes[1]).float().mean().item()

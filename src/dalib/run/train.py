@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.folder import TrainingFolder
+    from dalib.records.judgement import Judgement
     from dalib.run.config import TrainConfig
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
@@ -243,7 +244,7 @@ def _judge(
     inputs: TrainingInputs,
     done: BaselineAndAdapted,
     summary: dict[str, Any],
-) -> dict[str, Any]:
+) -> Judgement:
     """Writes predictions, judgement, selection and pictures, and completes the summary; returns the judgement."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, done.evidence, domains)
@@ -252,15 +253,15 @@ def _judge(
         representation = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     settings = recipe.make_judge_settings(config)
     judgement = judge(done.trained, done.evidence, settings, domains.train.classes, representation)
-    write_json(run.judgement, judgement)
+    judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(done.trained) > 1
-    conclude(run, judgement["shipped"], "user" if by_user else "judgement")
+    conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, done.trained, done.evidence, domains, config.seed)
     summary["seconds"]["judgement"] = time.monotonic() - since
     summary |= summary_at_end(config, done.trained, done.evidence, judgement)
     write_json(run.summary, summary)
-    say(judgement["headline"])
-    for reason in judgement["reasons"]:
+    say(judgement.headline)
+    for reason in judgement.reasons:
         say(f"  {reason}")
     if len(done.trained) > 1:
         say(run.selection().sentence)
@@ -309,16 +310,19 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
     )
 
 
-def _outcome(
-    summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, MeasuredModel]
-) -> Outcome:
+def _outcome(summary: Mapping[str, Any], judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
     """What trackers are told of a run that has ended."""
-    # none where the source has too few validation images
-    estimates = {name: model.get("estimate", {}).get("value") for name, model in judgement["models"].items()}
+    estimates = {
+        name: model.estimate.value  # none where the source has too few validation images
+        for name, model in judgement.models.items()
+        if model.estimate is not None and model.estimate.value is not None
+    }
     return {
         "status": summary["status"],
-        **{name: judgement[name] for name in ("shipped", "outcome", "headline")},
-        **{f"estimate/{name}": value for name, value in estimates.items() if value is not None},
+        "shipped": judgement.shipped,
+        "outcome": judgement.outcome,
+        "headline": judgement.headline,
+        **{f"estimate/{name}": value for name, value in estimates.items()},
         **{f"accuracy/{name}": model.accuracy for name, model in measured.items()},
     }
 

@@ -236,8 +236,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         judgement = judge(done.trained, done.evidence, recipe.make_judge_settings(config), names)
         networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
         self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}
-        self.judgement_ = judgement
-        self.predicts_: str = judgement["shipped"]
+        self.judgement_ = judgement.to_json()
+        self.predicts_: str = judgement.shipped
         self.source_only_, self.adapted_ = self._as("source-only"), self._as("adapted")
         return self
 
