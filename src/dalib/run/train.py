@@ -7,10 +7,10 @@ import os
 import signal
 import time
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import (
@@ -21,7 +21,7 @@ from dalib.core.errors import (
     TrainingDivergedError,
     UserError,
 )
-from dalib.core.files import quoted, write_json
+from dalib.core.files import quoted
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InFolder
@@ -40,7 +40,7 @@ from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed
 from dalib.run.select import conclude
 from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_folder, say_data
-from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model
+from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.folder import TrainingFolder
     from dalib.records.judgement import Judgement
+    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
@@ -140,17 +141,20 @@ def _train(config: TrainConfig, run: RunFolder, call: _Call) -> None:
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     say_data(summary, data.domains)
     _begin(run, setup, data, summary, call)
-    inputs = _training_inputs(setup, data, summary)
-    done = _train_models(run, setup, inputs, summary, call)
+    since = time.monotonic()
+    inputs = _training_inputs(setup, data)
+    if setup.config.features:
+        summary = timed(summary, "features", time.monotonic() - since)
+    done, summary = _train_models(run, setup, inputs, summary, call)
     if not call.world.first:
         return
-    judgement = _judge(run, setup, data, inputs, done, summary)
+    judgement, summary = _judge(run, setup, data, inputs, done, summary)
     measured = _measure(run, setup, data)
     write_report(run)
     call.tracking.end(_outcome(summary, judgement, measured))
 
 
-def _begin(run: RunFolder, setup: Setup, data: Data, summary: dict[str, Any], call: _Call) -> None:
+def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, call: _Call) -> None:
     """Makes the run's folder, or goes back to it; trackers hear of it."""
 
     def begin() -> None:
@@ -166,9 +170,8 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: dict[str, Any], ca
             call.tracking.picture("views", run.views)
 
 
-def _training_inputs(setup: Setup, data: Data, summary: dict[str, Any]) -> TrainingInputs:
-    since = time.monotonic()
-    inputs = training_inputs(
+def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
+    return training_inputs(
         setup.config,
         setup.request,
         setup.preprocessing,
@@ -177,15 +180,12 @@ def _training_inputs(setup: Setup, data: Data, summary: dict[str, Any]) -> Train
         start=setup.start,
         world=setup.world,
     )
-    if setup.config.features:
-        summary["seconds"]["features"] = time.monotonic() - since
-    return inputs
 
 
 def _train_models(
-    run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: dict[str, Any], call: _Call
-) -> BaselineAndAdapted:
-    """Trains what the configuration asks for; a training that diverges leaves its report.
+    run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: Summary, call: _Call
+) -> tuple[BaselineAndAdapted, Summary]:
+    """Trains what the configuration asks for, and adds it to the summary; a training that diverges leaves its report.
 
     Raises:
         TrainingDivergedError: a loss that is not finite.
@@ -203,13 +203,13 @@ def _train_models(
                 train_task(task, done, setup.device, resume=call.resume, world=call.world, observer=observer)
         except TrainingDivergedError:
             if call.world.first:
-                write_json(run.summary, {**summary, "status": "diverged"})
+                replace(summary, status="diverged").write(run.summary)
                 write_report(run)
             raise
-        summary["seconds"][name] = time.monotonic() - since
+        summary = timed(summary, name, time.monotonic() - since)
         if call.world.first:
-            summary["models"][name] = summary_of_model(done.evidence[name])
-    return done
+            summary = replace(summary, models={**summary.models, name: summary_of_model(done.evidence[name])})
+    return done, summary
 
 
 def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: TrainingInputs) -> Task:
@@ -243,9 +243,9 @@ def _judge(
     data: Data,
     inputs: TrainingInputs,
     done: BaselineAndAdapted,
-    summary: dict[str, Any],
-) -> Judgement:
-    """Writes predictions, judgement, selection and pictures, and completes the summary; returns the judgement."""
+    summary: Summary,
+) -> tuple[Judgement, Summary]:
+    """Writes predictions, judgement, selection, pictures and the complete summary; returns judgement and summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, done.evidence, domains)
     representation = None
@@ -257,15 +257,15 @@ def _judge(
     by_user = config.keep == "adapted" and len(done.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, done.trained, done.evidence, domains, config.seed)
-    summary["seconds"]["judgement"] = time.monotonic() - since
-    summary |= summary_at_end(config, done.trained, done.evidence, judgement)
-    write_json(run.summary, summary)
+    summary = timed(summary, "judgement", time.monotonic() - since)
+    summary = summary_at_end(summary, config, done.trained, done.evidence, judgement)
+    summary.write(run.summary)
     say(judgement.headline)
     for reason in judgement.reasons:
         say(f"  {reason}")
     if len(done.trained) > 1:
         say(run.selection().sentence)
-    return judgement
+    return judgement, summary
 
 
 def _measure(run: RunFolder, setup: Setup, data: Data) -> Mapping[str, MeasuredModel]:
@@ -310,7 +310,7 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
     )
 
 
-def _outcome(summary: Mapping[str, Any], judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
+def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
     """What trackers are told of a run that has ended."""
     estimates = {
         name: model.estimate.value  # none where the source has too few validation images
@@ -318,7 +318,7 @@ def _outcome(summary: Mapping[str, Any], judgement: Judgement, measured: Mapping
         if model.estimate is not None and model.estimate.value is not None
     }
     return {
-        "status": summary["status"],
+        "status": summary.status,
         "shipped": judgement.shipped,
         "outcome": judgement.outcome,
         "headline": judgement.headline,
