@@ -1,4 +1,4 @@
-"""What a run comes to: what its models say is kept, and the two are compared without target labels."""
+"""Judging a run: what its models say is kept, and the two are compared without target labels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FEWEST_TO_JUDGE = 20
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """What a judgement depends on beside the models.
+    """Settings that a judgement depends on.
 
     Attributes:
         threshold: confidence from which a target image counts as confident.
@@ -67,7 +67,7 @@ class JudgeSettings:
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
-    """predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
+    """Writes predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
     tensors = {"validation/labels": domains.validation.labels.contiguous()}
     for name, evidence in said.items():
         tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.contiguous()}
@@ -206,13 +206,13 @@ def write_pictures(
 
 
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
-    """What features show of the target: those that were given, or those of all models together."""
+    """Returns what features show of the target: those that were given, or those of all models together."""
     known = representation or shared_representation(models)
     return None if known is None or len(known.target) < 2 else structure_of(known, num_classes)
 
 
 def _learnt_nothing(evidence: Evidence) -> bool:
-    """Whether a model is at chance on the source's validation images; never so where there are few."""
+    """Returns whether a model is at chance on the source's validation images; never so where there are few."""
     return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1))
 
 

@@ -48,7 +48,7 @@ FEWEST_FAIR = 10
 
 
 def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
-    """Write a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
+    """Writes a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
 
     Beside it, with the ending .html, a page that shows the images, where they can be shown, and saves the list.
 
@@ -142,7 +142,7 @@ def _range_of(run: RunFolder) -> Range | None:
 
 
 def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
-    """How the chosen rows look: from their files, or decoded anew where the target is none of files."""
+    """Returns how the chosen rows look: from their files, or decoded anew where the target is none of files."""
     target = Summary.read(run.summary).target
     if Path(target).exists():
         black_white = _range_of(run)
@@ -231,7 +231,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
 
 @dataclass(frozen=True)
 class _Estimated:
-    """What labels say of each model, and of their difference where there are two; ``differ`` is on how many images."""
+    """Holds what labels say of each model, and of the difference of two; ``differ`` is on how many images."""
 
     models: dict[str, LabelledEstimate]
     difference: LabelledEstimate | None
@@ -284,7 +284,7 @@ def _say(result: Labelled, found: _Estimated) -> None:
 
 
 def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None:
-    """Let the difference decide the run's selection, and print what came of it."""
+    """Lets the difference decide the run's selection, and prints what came of it."""
     difference = found.difference
     adapted, source_only = (found.models[name].value for name in NAMES)
     if difference is None or math.isnan(difference.value + adapted + source_only):

@@ -48,7 +48,7 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def fingerprints_of(domains: Domains) -> dict[str, str]:
-    """Of source and target, and of the labels of the target; see :func:`dalib.data.fingerprint.fingerprint`."""
+    """Returns digests of source, target and the target's labels; see :func:`dalib.data.fingerprint.fingerprint`."""
     train, target = domains.train, domains.target
     found = {
         "source": fingerprint(train.images, train.names, train.labels),
