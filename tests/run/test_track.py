@@ -19,6 +19,8 @@ from dalib.commands.config_file import read_config
 from dalib.commands.main import run
 from dalib.core.errors import RunStoppedError, TrainingDivergedError, UserError
 from dalib.records.evaluation import MeasuredModel
+from dalib.records.judgement import Judgement
+from dalib.records.summary import Summary
 from dalib.run import track, train
 from dalib.run.config import TrainConfig
 from dalib.run.track import ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
@@ -162,10 +164,10 @@ def test_what_a_tracker_hears(finished, tmp_path):
 
 def test_the_outcome_has_estimates_where_there_are_any():
     models = {"adapted": {"estimate": {"value": 0.9}}, "source-only": {"estimate": {"value": None}}, "other": {}}
-    judgement = {"shipped": "adapted", "outcome": "helped", "headline": "It helped", "models": models, "distance": 1.0}
-    assert train._outcome(
-        {"status": "done", "seconds": {}}, judgement, {"adapted": MeasuredModel(0.8, (0.7, 0.9))}
-    ) == {
+    content = {"shipped": "adapted", "outcome": "helped", "headline": "It helped", "models": models, "distance": 1.0}
+    judgement = Judgement.from_json(content, "judgement.json")
+    measured = {"adapted": MeasuredModel(0.8, (0.7, 0.9))}
+    assert train._outcome(Summary(status="done"), judgement, measured) == {
         "status": "done",
         "shipped": "adapted",
         "outcome": "helped",

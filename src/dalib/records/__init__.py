@@ -1,1 +1,1 @@
-"""What a run's folder holds: its layout, and its small files as typed records."""
+"""Layout of a run's folder, and its small files as typed records."""

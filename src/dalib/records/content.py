@@ -37,7 +37,7 @@ class UnexpectedError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """What is common to the records that have a file of their own.
+    """Holds what is common to the records that have a file of their own.
 
     Attributes:
         VERSION: of what is written; the record's ``version`` is that of the file it was read from.

@@ -21,7 +21,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence is from accuracy.
+    """Tells how far confidence is from accuracy.
 
     Attributes:
         error: the expected calibration error, a share.

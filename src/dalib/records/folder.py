@@ -134,7 +134,7 @@ class RunFolder(TrainingFolder):
 
     @property
     def adapted(self) -> TrainingFolder:
-        """Where the adapted model is if there is a source-only one too; runs that train have it in model/ first."""
+        """Folder of the adapted model if there is a source-only one too; runs that train have it in model/ first."""
         return TrainingFolder(self.root / "adapted")
 
     @property
@@ -210,7 +210,7 @@ class RunFolder(TrainingFolder):
         return {name: folder for name, folder in found.items() if (folder / "config.json").is_file()}
 
     def selection(self) -> Selection:
-        """Which model is selected; of a run of an older version, the one that it has in model/.
+        """Returns which model is selected; of a run of an older version, the one that it has in model/.
 
         Raises:
             UserError: selection.json is damaged, or of a newer version.
@@ -251,7 +251,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
 
 
 def _is_exported(path: Path) -> bool:
-    """Whether a path is a model without a run."""
+    """Returns whether a path is a model without a run."""
     if path.is_file():
         return path.suffix.lower() in (".onnx", ".pt2")
     return (path / "model.safetensors").is_file() and not (path / "summary.json").is_file()

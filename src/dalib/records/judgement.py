@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration, Estimate  # noqa: TC001 - the hints are read at run time
+from dalib.records.selection import ModelName  # noqa: TC001
 
 Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
 
@@ -80,7 +81,7 @@ class Judgement(Record):
         prior: class shares of the adaptation.
     """
 
-    shipped: str
+    shipped: ModelName
     outcome: Outcome
     headline: str = ""
     reasons: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ class LabelledValue:
 
 @dataclass(frozen=True)
 class Labelled(Record):
-    """What labels of a few target images tell of a run's models.
+    """Holds what labels of a few target images tell of a run's models.
 
     Attributes:
         labels: path of the list.

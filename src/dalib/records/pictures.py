@@ -34,7 +34,7 @@ class Embedding(Record):
 
 @dataclass(frozen=True)
 class SamplePrediction:
-    """What one model predicts: the name of a class, ``class`` in the file, and its probability."""
+    """Prediction of one model: the name of a class, ``class`` in the file, and its probability."""
 
     label: str = field(metadata={"key": "class"})
     confidence: float

@@ -62,7 +62,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Selection(Record):
-    """Which model of a run is selected, and by whom.
+    """Tells which model of a run is selected, and by whom.
 
     Attributes:
         by: judgement, without target labels; measurement, with labels; or user, by ``dalib keep`` or --keep adapted.
@@ -83,7 +83,7 @@ class Selection(Record):
     version: int = Record.VERSION
 
     def chosen_on(self, labels: str, data: object) -> bool:
-        """Whether the model was selected by these labels, so that its accuracy on them is a little too high."""
+        """Returns whether the model was selected by these labels, so that its accuracy on them is a little too high."""
         return (
             self.by == "measurement"
             and self.measured is not None
@@ -92,12 +92,12 @@ class Selection(Record):
 
     @property
     def sentence(self) -> str:
-        """That it is selected, and by whom."""
+        """Sentence that says which model is selected, and by whom."""
         return f"The {self.model} model is the selected model of this run ({self.reason})"
 
     @property
     def reason(self) -> str:
-        """Who selected it, to stand behind the model's name."""
+        """Words for who selected it, to stand behind the model's name."""
         if self.by == "measurement" and self.measured is not None:
             return f"selected by measurement on {images(self.measured.count)}"
         return "selected by the user" if self.by == "user" else "selected without target labels"

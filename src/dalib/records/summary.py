@@ -33,7 +33,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Summary(Record):
-    """What a run was and came to.
+    """Tells what a run was and came to.
 
     Attributes:
         status: running, done, diverged or collapsed.

@@ -91,7 +91,7 @@ class Compared:
 
     @property
     def failed(self) -> bool:
-        """Whether an adapted model is selected that hurt or collapsed, as --keep adapted or the user lets it."""
+        """Returns whether an adapted model that hurt or collapsed is selected: --keep adapted or the user lets it."""
         return self.selected == "adapted" and self.outcome in {"hurt", "collapsed"} and not self.by_labels
 
 
@@ -175,7 +175,7 @@ def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
 
 
 def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
-    """What the run was measured on because somebody asked for it."""
+    """Returns what the run was measured on because somebody asked for it."""
     summary = Summary.read(run.summary)
     settings = summary.settings
     by_default = default_evaluation(summary.target) if settings.get("evaluate") is None else None

@@ -1,10 +1,10 @@
-"""What a run comes to: what its models say is kept, and the two are compared without target labels."""
+"""Judging a run: what its models say is kept, and the two are compared without target labels."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
@@ -14,7 +14,6 @@ from dalib.judge.accuracy import reliability_bins
 from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
 from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
-    AccuracyEstimate,
     estimate_class_accuracy,
     expected_calibration_error,
     fit_temperature,
@@ -24,6 +23,9 @@ from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.guard import compare, shared_representation
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
+from dalib.records.content import decoded
+from dalib.records.estimate import Bin, Calibration, Estimate
+from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
 from dalib.report.sheets import write_embedding, write_samples
 from dalib.run.prior import estimated
 
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.engine.train import Trained
+    from dalib.judge.estimate import AccuracyEstimate
+    from dalib.judge.guard import Comparison
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder
+    from dalib.records.selection import ModelName
     from dalib.run.domains import Domains
 
 BINS = 10
@@ -44,7 +49,7 @@ FEWEST_TO_JUDGE = 20
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """What a judgement depends on beside the models.
+    """Settings that a judgement depends on.
 
     Attributes:
         threshold: confidence from which a target image counts as confident.
@@ -62,7 +67,7 @@ class JudgeSettings:
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
-    """predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
+    """Writes predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
     tensors = {"validation/labels": domains.validation.labels.contiguous()}
     for name, evidence in said.items():
         tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.contiguous()}
@@ -78,8 +83,8 @@ def judge(
     settings: JudgeSettings,
     classes: Sequence[str],
     representation: Representation | None = None,
-) -> dict[str, Any]:
-    """Returns what judgement.json holds (:mod:`dalib.records.folder`).
+) -> Judgement:
+    """Returns the comparison of the models without target labels.
 
     Args:
         trained: the models by their names.
@@ -87,7 +92,7 @@ def judge(
         classes: C names.
         representation: features that neither model has trained, where there are some.
     """
-    name = "adapted" if "adapted" in trained else "source-only"
+    name: ModelName = "adapted" if "adapted" in trained else "source-only"
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
@@ -106,52 +111,76 @@ def judge(
     verdict = without_chance(
         verdict, at_chance, {name: each.evidence.validation_accuracy for name, each in trained.items()}
     )
-    shipped = verdict.better if settings.keep == "better" else "adapted"
+    asked = settings.keep == "adapted" or verdict.better == "adapted"
+    shipped: ModelName = "adapted" if asked and "adapted" in trained else "source-only"
     if shipped not in trained:
-        shipped = next(iter(trained))
-    reasons = list(verdict.reasons)
-    if shipped != verdict.better and len(trained) > 1:
-        reasons.append(f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
-    distances = {name: _distance(each.evidence) for name, each in trained.items()}
-    judgement: dict[str, Any] = {
-        "shipped": shipped,
-        "outcome": verdict.outcome,
-        "headline": verdict.headline,
-        "probability": verdict.probability,
-        "reasons": reasons,
-        "at_chance": at_chance,
-        "models": {
-            name: {
-                "scores": _finite(scored[name].scores),
-                **({"signs": asdict(verdict.signs[name])} if name in verdict.signs else {}),
-                **_estimates(said[name], trained[name].evidence, name, heads),
-            }
-            for name in trained
+        shipped = name
+    judgement = Judgement(
+        shipped=shipped,
+        outcome=verdict.outcome,
+        headline=verdict.headline,
+        reasons=_reasons(verdict, shipped, len(trained)),
+        models={
+            name: _judged(name, scored[name], said[name], each.evidence, verdict, heads)
+            for name, each in trained.items()
         },
-        "distance": distances[shipped],
-    }
-    if (votes := verdict.votes) is not None:
-        judgement["votes"] = {
-            "adapted": votes.first,
-            "source-only": votes.second,
-            "differ": votes.differ,
-            "count": votes.count,
-        }
-    if "adapted" in trained:
-        adapted = trained["adapted"]
-        judgement["selection"] = {
-            "step": adapted.step,
-            "of": settings.steps,
-            "score": settings.select,
-            "reason": adapted.stopped or _SELECTED[settings.select],
-        }
-        shares = adapted.prior
-        judgement["prior"] = {
-            "kind": settings.prior,
-            "shares": None if shares is None else [float(share) for share in shares],
-            "estimate": estimated(said["adapted"]).tolist() if len(own.evidence.labels) else None,
-        }
-    return judgement
+        probability=verdict.probability,
+        at_chance=tuple(at_chance),
+        distance=_distance(trained[shipped].evidence),
+        votes=_votes(verdict),
+    )
+    if "adapted" not in trained:
+        return judgement
+    return replace(judgement, selection=_kept_step(own, settings), prior=_prior(own, said["adapted"], settings))
+
+
+def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
+    if shipped == verdict.better or models < 2:
+        return tuple(verdict.reasons)
+    return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
+
+
+def _judged(
+    name: str, scored: Scored, said: Evidence, judged: Evidence, verdict: Comparison, heads: Tensor | None
+) -> JudgedModel:
+    """Returns what is known of one model; estimates only where there are enough validation images.
+
+    The estimate of the accuracy is made of the images that judge, the rest of all of the model's predictions.
+    """
+    signs = verdict.signs.get(name)
+    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
+    if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
+        return model
+    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
+    return replace(
+        model,
+        estimate=_recorded(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
+        classes=tuple(map(_recorded, estimate_class_accuracy(said.validation, said.labels, said.target))),
+        calibration=Calibration(
+            expected_calibration_error(said.validation, said.labels, BINS),
+            decoded(tuple[Bin, ...], reliability_bins(said.validation, said.labels, BINS)),
+            fit_temperature(said.validation, said.labels),
+        ),
+    )
+
+
+def _votes(verdict: Comparison) -> dict[str, int] | None:
+    if (votes := verdict.votes) is None:
+        return None
+    return {"adapted": votes.first, "source-only": votes.second, "differ": votes.differ, "count": votes.count}
+
+
+def _kept_step(adapted: Trained, settings: JudgeSettings) -> KeptStep:
+    return KeptStep(adapted.step, settings.steps, settings.select, adapted.stopped or _SELECTED[settings.select])
+
+
+def _prior(adapted: Trained, said: Evidence, settings: JudgeSettings) -> Prior:
+    shares = adapted.prior
+    return Prior(
+        settings.prior,
+        None if shares is None else tuple(float(share) for share in shares),
+        tuple(estimated(said).tolist()) if len(adapted.evidence.labels) else None,
+    )
 
 
 _SELECTED = {
@@ -177,29 +206,13 @@ def write_pictures(
 
 
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
-    """What features show of the target: those that were given, or those of all models together."""
+    """Returns what features show of the target: those that were given, or those of all models together."""
     known = representation or shared_representation(models)
     return None if known is None or len(known.target) < 2 else structure_of(known, num_classes)
 
 
-def _estimates(said: Evidence, judged: Evidence, name: str, heads: Tensor | None) -> dict[str, Any]:
-    """What is estimated of a model: from all of its predictions, and the accuracy from the images that judge."""
-    if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
-        return {}
-    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
-    return {
-        "estimate": _plain(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
-        "classes": [_plain(each) for each in estimate_class_accuracy(said.validation, said.labels, said.target)],
-        "calibration": {
-            "temperature": fit_temperature(said.validation, said.labels),
-            "error": expected_calibration_error(said.validation, said.labels, BINS),
-            "bins": reliability_bins(said.validation, said.labels, BINS),
-        },
-    }
-
-
 def _learnt_nothing(evidence: Evidence) -> bool:
-    """Whether a model is at chance on the source's validation images; never so where there are few."""
+    """Returns whether a model is at chance on the source's validation images; never so where there are few."""
     return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1))
 
 
@@ -210,8 +223,8 @@ def _distance(evidence: Evidence) -> float | None:
     return proxy_a_distance(of_source, of_target)
 
 
-def _plain(estimate: AccuracyEstimate) -> dict[str, Any]:
-    return asdict(replace(estimate, value=None if math.isnan(estimate.value) else estimate.value))  # type: ignore[arg-type] # JSON knows no NaN
+def _recorded(estimate: AccuracyEstimate) -> Estimate:
+    return Estimate(**{**asdict(estimate), "value": None if math.isnan(estimate.value) else estimate.value})
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float]:

@@ -15,14 +15,16 @@ from safetensors.torch import load_file
 
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import Unreadable, csv_text, expanded, read_json, read_texts, write_json, write_text
+from dalib.core.files import Unreadable, csv_text, expanded, read_json, read_texts, write_text
 from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
 from dalib.records.folder import RunFolder, models_of
+from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement
+from dalib.records.summary import Summary
 from dalib.report.labels import picture_in, write_labelling_page
 from dalib.report.sheets import as_image
 from dalib.run.measure import say_if_optimistic
@@ -46,7 +48,7 @@ FEWEST_FAIR = 10
 
 
 def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
-    """Write a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
+    """Writes a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
 
     Beside it, with the ending .html, a page that shows the images, where they can be shown, and saves the list.
 
@@ -68,14 +70,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     run, out = RunFolder.of(run), expanded(out)
     if count < 1:
         raise UserError(Setting("n", count), ": expected at least 1")
-    page = Path(out).with_suffix(".html")
-    for place in (Path(out), page):
-        if place.exists():
-            raise UserError(
-                Setting("out", out), f": there is a file {place} already, perhaps with labels; give another name"
-            )
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
+    page = _free_page(out)
     names, predictions = target_predictions(run)
     every = list(predictions.values())
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
@@ -117,6 +112,23 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     return chosen
 
 
+def _free_page(out: str) -> Path:
+    """Returns the place of the page beside the list.
+
+    Raises:
+        UserError: something is at one of the two places, or there is no folder for them.
+    """
+    page = Path(out).with_suffix(".html")
+    for place in (Path(out), page):
+        if place.exists():
+            raise UserError(
+                Setting("out", out), f": there is a file {place} already, perhaps with labels; give another name"
+            )
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
+    return page
+
+
 def _left_out(run: RunFolder) -> list[str]:
     """Returns what to tell of files beside the target's images, which no model has predicted."""
     if not run.left_out.is_file():  # a run of an older version
@@ -127,7 +139,7 @@ def _left_out(run: RunFolder) -> list[str]:
         found = [Unreadable(str(each["path"]), str(each["reason"])) for each in every or ()]
     except (TypeError, KeyError):
         raise UserError(f"{run.left_out}: expected a list of paths and reasons under target; it is damaged") from None
-    line = describe_unused(str(read_json(run.summary)["target"]), found)
+    line = describe_unused(Summary.read(run.summary).target, found)
     return [line] if line else []
 
 
@@ -140,8 +152,8 @@ def _range_of(run: RunFolder) -> Range | None:
 
 
 def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
-    """How the chosen rows look: from their files, or decoded anew where the target is none of files."""
-    target = str(read_json(run.summary)["target"])
+    """Returns how the chosen rows look: from their files, or decoded anew where the target is none of files."""
+    target = Summary.read(run.summary).target
     if Path(target).exists():
         black_white = _range_of(run)
         return lambda number: picture_in(Path(names[chosen[number]]), black_white)
@@ -156,8 +168,8 @@ def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Ca
     return lambda number: as_image(found.images[torch.tensor([chosen[number]])][0])
 
 
-def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
-    """Estimate each model's accuracy on the target, and their difference, from labels of a few of its images.
+def evaluate_labels(run: RunFolder | str | Path, file: str) -> Labelled:
+    """Estimates each model's accuracy on the target, and their difference, from labels of a few of its images.
 
     Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
     any other one as a simple random sample. Where the 95% interval of the difference leaves out 0, the better model
@@ -165,7 +177,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     was trained on (--target_labels) have no part in that.
 
     Returns:
-        What is written to ``labelled.json`` (:mod:`dalib.records.folder`).
+        What is written to ``labelled.json``.
 
     Raises:
         UserError: a run without predictions, or a list that does not fit (``data.labels``).
@@ -173,7 +185,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     run, file = RunFolder.of(run), expanded(file)
     names, predictions = target_predictions(run)
     classes = _classes(run)
-    given = read_target_labels(file, names, classes, read_json(run.summary)["target"], argument="labels")
+    given = read_target_labels(file, names, classes, Summary.read(run.summary).target, argument="labels")
     trained_on = _trained_on(run, names, classes)
     learnt = torch.isin(given.rows, given.rows if trained_on is None else trained_on)
     notes, known = [], 0 if trained_on is None else int(learnt.sum())
@@ -186,9 +198,9 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     found = _estimated(given, predictions, file)
     result = _as_result(found, file, given, len(names), notes)
     if known:
-        result["trained_on"] = known
+        result = replace(result, trained_on=known)
     _say(result, found)
-    write_json(run.labelled, result)
+    result.write(run.labelled)
     if len(predictions) < 2:
         say(f"{run.selection().sentence}; it is the only one")
         return result
@@ -207,8 +219,8 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> dict[str, Any]:
     return result
 
 
-def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> dict[str, Any]:
-    """Estimate both models' accuracy from those of --target_labels that no training saw, and let it decide.
+def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelled:
+    """Estimates both models' accuracy from those of --target_labels that no training saw, and let it decide.
 
     The process that trains calls it, which holds the run's lock, once the run's predictions are written.
 
@@ -218,10 +230,10 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> dict[st
     names, predictions = target_predictions(run)
     say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
     found = _estimated(held_out, predictions, file)
-    result = _as_result(found, file, held_out, len(names), []) | {"held_out": True}
+    result = replace(_as_result(found, file, held_out, len(names), []), held_out=True)
     _say(result, found)
-    if not run.labelled.is_file() or read_json(run.labelled).get("held_out"):
-        write_json(run.labelled, result)
+    if not run.labelled.is_file() or Labelled.read(run.labelled).held_out:
+        result.write(run.labelled)
     if len(predictions) == 2:
         _decide(run, found, file, held=True)
     return result
@@ -229,7 +241,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> dict[st
 
 @dataclass(frozen=True)
 class _Estimated:
-    """What labels say of each model, and of their difference where there are two; ``differ`` is on how many images."""
+    """Holds what labels say of each model, and of the difference of two; ``differ`` is on how many images."""
 
     models: dict[str, LabelledEstimate]
     difference: LabelledEstimate | None
@@ -249,8 +261,8 @@ def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str) -
     return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes)
 
 
-def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> dict[str, Any]:
-    """What labelled.json holds; ``notes`` come after those on how the labels were chosen."""
+def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> Labelled:
+    """Returns what labelled.json holds; ``notes`` come after those on how the labels were chosen."""
     notes = [*found.notes, *notes]
     unlabelled = next(iter(found.models.values())).unlabelled
     if unlabelled > 0:
@@ -258,31 +270,31 @@ def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, n
             f"{unlabelled:.1%} of the target is in strata without a label: the intervals count it from all wrong "
             "to all right"
         )
-    result: dict[str, Any] = {
-        "labels": file,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "count": found.count,
-        "target": target,
-        "design": "simple random" if given.population is None else "stratified",
-        "notes": notes,
-        "models": {name: _as_json(each) for name, each in found.models.items()},
-    }
-    return result if found.difference is None else result | {"difference": _as_json(found.difference)}
+    return Labelled(
+        labels=file,
+        count=found.count,
+        models={name: _recorded(each) for name, each in found.models.items()},
+        target=target,
+        design="simple random" if given.population is None else "stratified",
+        notes=tuple(notes),
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        difference=None if found.difference is None else _recorded(found.difference),
+    )
 
 
-def _say(result: dict[str, Any], found: _Estimated) -> None:
+def _say(result: Labelled, found: _Estimated) -> None:
     for name, each in found.models.items():
         say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
     if found.difference is not None:
-        on = f"they differ on {found.differ} of {result['target']} images"
+        on = f"they differ on {found.differ} of {result.target} images"
         say(f"{'difference':12} {_in_words(found.difference)}; {on}")
-    say(f"from {result['count']} labels of {result['target']} target images, 95% intervals")
-    for note in result["notes"]:
+    say(f"from {result.count} labels of {result.target} target images, 95% intervals")
+    for note in result.notes:
         say(f"note: {note}")
 
 
 def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None:
-    """Let the difference decide the run's selection, and print what came of it."""
+    """Lets the difference decide the run's selection, and prints what came of it."""
     difference = found.difference
     adapted, source_only = (found.models[name].value for name in NAMES)
     if difference is None or math.isnan(difference.value + adapted + source_only):
@@ -382,17 +394,17 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
 
 def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor | None:
     """Returns the rows (n,) whose labels the adaptation saw; None where their list is not there any more."""
-    config, summary = _configuration(run), read_json(run.summary)
+    config, summary = _configuration(run), Summary.read(run.summary)
     file = config.get("target_labels")
     if file is None:
         return torch.zeros(0, dtype=torch.int64)
     try:
-        given = read_target_labels(file, names, classes, summary["target"], argument="target_labels")
+        given = read_target_labels(file, names, classes, summary.target, argument="target_labels")
     except UserError as error:
         say(f"note: which labels the run was trained on is not known: {error}")
         return None
     # runs of older versions held out none
-    return hold_out(given, config.get("seed", 0))[0].rows if "target_held_out" in summary["counts"] else given.rows
+    return hold_out(given, config.get("seed", 0))[0].rows if "target_held_out" in summary.counts else given.rows
 
 
 def _difference(
@@ -453,13 +465,9 @@ def _in_words(difference: LabelledEstimate) -> str:
     return f"{100 * difference.value:+.1f} percentage points {points}: {verdict}"
 
 
-def _as_json(estimate: LabelledEstimate) -> dict[str, Any]:
-    return {
-        "value": None if math.isnan(estimate.value) else estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "count": estimate.count,
-    }
+def _recorded(estimate: LabelledEstimate) -> LabelledValue:
+    value = None if math.isnan(estimate.value) else estimate.value
+    return LabelledValue(value, estimate.low, estimate.high, estimate.count)
 
 
 def _configuration(run: RunFolder) -> dict[str, Any]:

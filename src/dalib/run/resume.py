@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import locked, read_json
+from dalib.core.files import locked
 from dalib.data.fingerprint import fingerprint
 from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
+from dalib.records.summary import Summary
 from dalib.run.config import ELSEWHERE, by_name
 from dalib.run.prior import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
@@ -47,7 +48,7 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def fingerprints_of(domains: Domains) -> dict[str, str]:
-    """Of source and target, and of the labels of the target; see :func:`dalib.data.fingerprint.fingerprint`."""
+    """Returns digests of source, target and the target's labels; see :func:`dalib.data.fingerprint.fingerprint`."""
     train, target = domains.train, domains.target
     found = {
         "source": fingerprint(train.images, train.names, train.labels),
@@ -83,31 +84,31 @@ def _digest_of(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bool) -> None:
-    """Compare the summary that is about to be written with that of the run's beginning.
+def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> None:
+    """Compares the summary that is about to be written with that of the run's beginning.
 
     Raises:
         UserError: other settings or other data, unless that is allowed.
     """
-    before = read_json(run.summary)
+    before = Summary.read(run.summary)
     changes = [
-        f"{Setting(name)} was {_shown(old)}, is {_shown(now['settings'].get(name))}"
-        for name, old in (before.get("settings") or {}).items()
-        if now["settings"].get(name) != old
+        f"{Setting(name)} was {_shown(old)}, is {_shown(now.settings.get(name))}"
+        for name, old in before.settings.items()
+        if now.settings.get(name) != old
     ]
-    for domain, old in (before.get("fingerprints") or {}).items():
-        if now["fingerprints"].get(domain) != old:
-            then, here = before["counts"][domain], now["counts"].get(domain, 0)
+    for domain, old in before.fingerprints.items():
+        if now.fingerprints.get(domain) != old:
+            then, here = before.counts.get(domain, 0), now.counts.get(domain, 0)
             counted = f"{then} images then, {here} now" if then != here else f"still {here} images, not the same ones"
             if domain in ("target_labelled", "target_held_out"):
-                where = f"what {Setting('target_labels', now['settings'].get('target_labels'))} labels"
+                where = f"what {Setting('target_labels', now.settings.get('target_labels'))} labels"
             else:
-                where = f"the {domain} {now[domain]}"
+                where = f"the {domain} {now.source if domain == 'source' else now.target}"
             changes.append(f"{where} has changed ({counted})")
     changes += [
-        f"what {Setting(setting, now['settings'][setting])} holds has changed"
-        for setting, old in (before.get("contents") or {}).items()
-        if setting in now["contents"] and now["contents"][setting] != old  # else another file is named, which is told
+        f"what {Setting(setting, now.settings[setting])} holds has changed"
+        for setting, old in before.contents.items()
+        if setting in now.contents and now.contents[setting] != old  # else another file is named, which is told
     ]
     if changes and not allow_changes:
         raise UserError(
@@ -118,10 +119,10 @@ def check_unchanged(run: RunFolder, now: Mapping[str, Any], *, allow_changes: bo
         )
     for change in changes:
         say(f"note: {change}")
-    for what in ("dalib", "torch"):
-        if before.get(what) != now[what]:
+    for what, began, goes_on in (("dalib", before.dalib, now.dalib), ("torch", before.torch, now.torch)):
+        if began != goes_on:
             say(
-                f"note: the run began with {what} {before.get(what)}, this is {now[what]}: it goes on, but not bit for "
+                f"note: the run began with {what} {began}, this is {goes_on}: it goes on, but not bit for "
                 "bit as it would have"
             )
 

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,11 +30,12 @@ from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
+    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest
 
@@ -191,7 +192,7 @@ def _labelled_set(
         return None, None
 
 
-def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Mapping[str, Any], held: ExitStack) -> None:
+def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, held: ExitStack) -> None:
     """Makes the folder of a new run, which ``held`` then claims until it closes.
 
     Raises:
@@ -208,17 +209,17 @@ def resume_call(run: RunFolder) -> Call:
     return Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True))
 
 
-def resume_folder(run: RunFolder, summary: Mapping[str, Any], *, allow_changes: bool) -> None:
+def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> None:
     """Compares a run that is resumed with its beginning, and writes its new summary.
 
     Raises:
         UserError: its settings or its data have changed, unless that is allowed.
     """
     check_unchanged(run, summary, allow_changes=allow_changes)
-    write_json(run.summary, summary)
+    summary.write(run.summary)
 
 
-def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Mapping[str, Any]) -> None:
+def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summary) -> None:
     """Makes the folder with what is known before training, whole or not at all; it replaces an older run."""
     config = setup.config
     parent = run.root.absolute().parent
@@ -231,7 +232,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Mappin
         write_json(new.left_out, {name: [asdict(each) for each in every] for name, every in left_out.items()})
         views = recipe.make_views(config, setup.preprocessing)
         write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
-        write_json(new.summary, summary)
+        summary.write(new.summary)
         if run.root.exists():
             shutil.rmtree(run.root)
         put_in_place(new.root, run.root)
@@ -276,20 +277,20 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
         pass
 
 
-def say_data(summary: Mapping[str, Any], domains: Domains) -> None:
+def say_data(summary: Summary, domains: Domains) -> None:
     """Prints what was read: counts, classes, files that cannot be read."""
-    counts = summary["counts"]
+    counts = summary.counts
     labelled = counts.get("target_labelled", 0)
     labels = f"{labelled} of them with a label to learn from" if labelled else "their labels unused if there are any"
     if held_out := counts.get("target_held_out"):
         labels += f", {held_out} with a label that is held out to judge the models"
     say(
-        f"source {summary['source']}: {counts['source']} images to train on, "
-        f"{counts['source_validation']} to validate, {len(summary['classes'])} classes; "
-        f"target {summary['target']}: {counts['target']} images, {labels} "
-        f"(read in {clock(summary['seconds']['data'])})"
+        f"source {summary.source}: {counts['source']} images to train on, "
+        f"{counts['source_validation']} to validate, {len(summary.classes)} classes; "
+        f"target {summary.target}: {counts['target']} images, {labels} "
+        f"(read in {clock(summary.seconds['data'])})"
     )
-    say(f"classes: {some_classes(summary['classes'])}")
+    say(f"classes: {some_classes(summary.classes)}")
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import platform
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from dalib._version import __version__
+from dalib.records.summary import Stopped, SummarizedModel, Summary
 from dalib.run.resume import contents_of, fingerprints_of, settings_of
 
 if TYPE_CHECKING:
@@ -17,34 +19,39 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
+    from dalib.records.judgement import Judgement
     from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
 
 
 def summary_at_start(
     config: TrainConfig, domains: Domains, device: torch.device, world: World, seconds: float
-) -> dict[str, Any]:
+) -> Summary:
     """Returns the summary before training; ``seconds`` is what it took to open the data."""
     several = "" if world.size == 1 else f", {world.size} processes"
-    return {
-        "dalib": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": f"{describe_device(device)}{several}",
-        "status": "running",
-        "settings": settings_of(config),
-        "fingerprints": fingerprints_of(domains) if world.first else {},
-        "contents": contents_of(config) if world.first else {},
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "method": config.method,
-        "source": config.source if isinstance(config.source, str) else " + ".join(config.source),
-        "target": config.target,
-        "classes": list(domains.train.classes),
-        "counts": _counts(domains),
-        **({"ranges": dict(zip(("source", "target"), domains.ranges, strict=True))} if domains.range else {}),
-        "seconds": {"data": seconds},
-        "models": {},
-    }
+    return Summary(
+        status="running",
+        method=config.method,
+        source=config.source if isinstance(config.source, str) else " + ".join(config.source),
+        target=config.target,
+        classes=tuple(domains.train.classes),
+        settings=settings_of(config),
+        fingerprints=fingerprints_of(domains) if world.first else {},
+        contents=contents_of(config) if world.first else {},
+        counts=_counts(domains),
+        seconds={"data": seconds},
+        dalib=__version__,
+        torch=torch.__version__,
+        python=platform.python_version(),
+        device=f"{describe_device(device)}{several}",
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        ranges=dict(zip(("source", "target"), domains.ranges, strict=True)) if domains.range else None,
+    )
+
+
+def timed(summary: Summary, part: str, seconds: float) -> Summary:
+    """Returns the summary with how long a part of the run took."""
+    return replace(summary, seconds={**summary.seconds, part: seconds})
 
 
 def _counts(domains: Domains) -> dict[str, int]:
@@ -61,35 +68,35 @@ def _counts(domains: Domains) -> dict[str, int]:
     return counts
 
 
-def summary_of_model(evidence: Evidence) -> dict[str, Any]:
+def summary_of_model(evidence: Evidence) -> SummarizedModel:
     """Returns the summary of one model, from its predictions for all images."""
-    accuracy = {"source_validation_accuracy": evidence.validation_accuracy} if len(evidence.labels) else {}
     classes = evidence.target.shape[1]
-    return {
-        **accuracy,
-        "target_histogram": torch.bincount(evidence.target.argmax(dim=1), minlength=classes).tolist(),
-        "target_confidence": evidence.target.amax(dim=1).mean().item(),
-    }
+    return SummarizedModel(
+        tuple(torch.bincount(evidence.target.argmax(dim=1), minlength=classes).tolist()),
+        evidence.target.amax(dim=1).mean().item(),
+        evidence.validation_accuracy if len(evidence.labels) else None,
+    )
 
 
 def summary_at_end(
+    summary: Summary,
     config: TrainConfig,
     trained: Mapping[str, Trained],
     evidence: Mapping[str, Evidence],
-    judgement: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Returns what the end of a run adds to its summary."""
-    found: dict[str, Any] = {"status": "done", "shipped": judgement["shipped"]}
+    judgement: Judgement,
+) -> Summary:
+    """Returns the summary with what the end of the run adds to it."""
+    summary = replace(summary, status="done", shipped=judgement.shipped)
     if len(evidence) == 2:
         classes = [evidence[name].target.argmax(dim=1) for name in ("adapted", "source-only")]
-        found["changed"] = (classes[0] != classes[1]).float().mean().item()
-    if "adapted" in trained:
-        if config.select != "last":
-            found["kept_step"] = trained["adapted"].step
-        if trained["adapted"].stopped:
-            found["status"] = "collapsed"
-            found["stopped"] = {"step": trained["adapted"].ended, "reason": trained["adapted"].stopped}
-    return found
+        summary = replace(summary, changed=(classes[0] != classes[1]).float().mean().item())
+    if (adapted := trained.get("adapted")) is None:
+        return summary
+    if config.select != "last":
+        summary = replace(summary, kept_step=adapted.step)
+    if adapted.stopped:
+        summary = replace(summary, status="collapsed", stopped=Stopped(adapted.ended, adapted.stopped))
+    return summary
 
 
 def describe_device(device: torch.device) -> str:

@@ -34,7 +34,7 @@ Outcome = dict[str, str | float]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker hears when a run begins or goes on.
+    """Holds what a tracker hears when a run begins or goes on.
 
     Attributes:
         folder: the run's; a tracker may write there, under a name of its own.
@@ -116,7 +116,7 @@ class Tracking:
         self._tell("begin", run)
 
     def log(self, training: str, line: Mapping[str, float]) -> None:
-        """As :class:`dalib.engine.runlog.MetricsLog` gives a line: the step is among its values."""
+        """Takes a line as :class:`dalib.engine.runlog.MetricsLog` gives it: the step is among its values."""
         values = {name: value for name, value in line.items() if name != "step"}
         self._tell("log", training, int(line["step"]), values)
 

@@ -7,10 +7,10 @@ import os
 import signal
 import time
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import (
@@ -24,7 +24,6 @@ from dalib.core.errors import (
     TrainingDivergedError,
     UserError,
 )
-from dalib.core.files import write_json
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InFolder
@@ -43,7 +42,7 @@ from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed
 from dalib.run.select import conclude
 from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_call, resume_folder, say_data
-from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model
+from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
 if TYPE_CHECKING:
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.folder import TrainingFolder
+    from dalib.records.judgement import Judgement
+    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
@@ -152,17 +153,20 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     say_data(summary, data.domains)
     _begin(run, setup, data, summary, context)
-    inputs = _training_inputs(setup, data, summary)
-    models = _train_models(run, setup, inputs, summary, context)
+    since = time.monotonic()
+    inputs = _training_inputs(setup, data)
+    if setup.config.features:
+        summary = timed(summary, "features", time.monotonic() - since)
+    models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
-    judgement = _judge(run, setup, data, inputs, models, summary)
+    judgement, summary = _judge(run, setup, data, inputs, models, summary)
     measured = _measure(run, setup, data)
     write_report(run)
     context.tracking.end(_outcome(summary, judgement, measured))
 
 
-def _begin(run: RunFolder, setup: Setup, data: Data, summary: dict[str, Any], context: _Context) -> None:
+def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
     """Makes the run's folder, or goes back to it; trackers hear of it."""
 
     def begin() -> None:
@@ -178,9 +182,8 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: dict[str, Any], co
             context.tracking.picture("views", run.views)
 
 
-def _training_inputs(setup: Setup, data: Data, summary: dict[str, Any]) -> TrainingInputs:
-    since = time.monotonic()
-    inputs = training_inputs(
+def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
+    return training_inputs(
         setup.config,
         setup.request,
         setup.preprocessing,
@@ -189,15 +192,12 @@ def _training_inputs(setup: Setup, data: Data, summary: dict[str, Any]) -> Train
         start=setup.start,
         world=setup.world,
     )
-    if setup.config.features:
-        summary["seconds"]["features"] = time.monotonic() - since
-    return inputs
 
 
 def _train_models(
-    run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: dict[str, Any], context: _Context
-) -> BaselineAndAdapted:
-    """Trains what the configuration asks for; a training that diverges leaves its report.
+    run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: Summary, context: _Context
+) -> tuple[BaselineAndAdapted, Summary]:
+    """Trains what the configuration asks for, and adds it to the summary; a training that diverges leaves its report.
 
     Raises:
         TrainingDivergedError: a loss that is not finite.
@@ -215,13 +215,13 @@ def _train_models(
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
             if context.world.first:
-                write_json(run.summary, {**summary, "status": "diverged"})
+                replace(summary, status="diverged").write(run.summary)
                 write_report(run)
             raise
-        summary["seconds"][name] = time.monotonic() - since
+        summary = timed(summary, name, time.monotonic() - since)
         if context.world.first:
-            summary["models"][name] = summary_of_model(models.evidence[name])
-    return models
+            summary = replace(summary, models={**summary.models, name: summary_of_model(models.evidence[name])})
+    return models, summary
 
 
 def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: TrainingInputs) -> Task:
@@ -255,9 +255,9 @@ def _judge(
     data: Data,
     inputs: TrainingInputs,
     models: BaselineAndAdapted,
-    summary: dict[str, Any],
-) -> dict[str, Any]:
-    """Writes predictions, judgement, selection and pictures, and completes the summary; returns the judgement."""
+    summary: Summary,
+) -> tuple[Judgement, Summary]:
+    """Writes predictions, judgement, selection, pictures and the complete summary; returns judgement and summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, models.evidence, domains)
     representation = None
@@ -265,19 +265,19 @@ def _judge(
         representation = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     settings = recipe.make_judge_settings(config)
     judgement = judge(models.trained, models.evidence, settings, domains.train.classes, representation)
-    write_json(run.judgement, judgement)
+    judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
-    conclude(run, judgement["shipped"], "user" if by_user else "judgement")
+    conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, models.trained, models.evidence, domains, config.seed)
-    summary["seconds"]["judgement"] = time.monotonic() - since
-    summary |= summary_at_end(config, models.trained, models.evidence, judgement)
-    write_json(run.summary, summary)
-    say(judgement["headline"])
-    for reason in judgement["reasons"]:
+    summary = timed(summary, "judgement", time.monotonic() - since)
+    summary = summary_at_end(summary, config, models.trained, models.evidence, judgement)
+    summary.write(run.summary)
+    say(judgement.headline)
+    for reason in judgement.reasons:
         say(f"  {reason}")
     if len(models.trained) > 1:
         say(run.selection().sentence)
-    return judgement
+    return judgement, summary
 
 
 def _measure(run: RunFolder, setup: Setup, data: Data) -> Mapping[str, MeasuredModel]:
@@ -326,16 +326,19 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
     )
 
 
-def _outcome(
-    summary: Mapping[str, Any], judgement: Mapping[str, Any], measured: Mapping[str, MeasuredModel]
-) -> Outcome:
+def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
     """Returns what trackers are told of a run that has ended."""
-    # none where the source has too few validation images
-    estimates = {name: model.get("estimate", {}).get("value") for name, model in judgement["models"].items()}
+    estimates = {
+        name: model.estimate.value  # none where the source has too few validation images
+        for name, model in judgement.models.items()
+        if model.estimate is not None and model.estimate.value is not None
+    }
     return {
-        "status": summary["status"],
-        **{name: judgement[name] for name in ("shipped", "outcome", "headline")},
-        **{f"estimate/{name}": value for name, value in estimates.items() if value is not None},
+        "status": summary.status,
+        "shipped": judgement.shipped,
+        "outcome": judgement.outcome,
+        "headline": judgement.headline,
+        **{f"estimate/{name}": value for name, value in estimates.items()},
         **{f"accuracy/{name}": model.accuracy for name, model in measured.items()},
     }
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dalib.core.types import Augment
+    from dalib.records.judgement import Judgement
 
 Standardize = Literal["each domain", "source", False]
 Prior = Literal["source", "uniform", "estimate"]
@@ -239,12 +240,12 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
         return kept
 
-    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, _Readers], judgement: dict[str, Any]) -> None:
+    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, _Readers], judgement: Judgement) -> None:
         """Sets the fitted attributes, those with a trailing underscore."""
         networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
         self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}
-        self.judgement_ = judgement
-        self.predicts_: str = judgement["shipped"]
+        self.judgement_ = judgement.to_json()
+        self.predicts_: str = judgement.shipped
         self.source_only_, self.adapted_ = self._as("source-only"), self._as("adapted")
 
     def predict_proba(
