@@ -25,6 +25,7 @@ from dalib.core.errors import (
 
 ROOT = Path(dalib.__file__).parent
 RESUME = Call("dalib.run.train.train", Setting("out", "my run"), Setting("resume", True))
+AGAIN = Call("dalib.adapt", Setting("resume", Path("my run")))
 KEEP = Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted"))
 LABELS = Call("dalib.run.query.evaluate_labels", Setting("run", Path("a b")), Setting("labels", "to_label.csv"))
 EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
@@ -43,6 +44,7 @@ EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
         (Setting("run", "runs/first"), "run='runs/first'", "RUN runs/first"),
         (Setting("run"), "run", "RUN"),
         (RESUME, "dalib.run.train.train(out='my run', resume=True)", "dalib train --resume 'my run'"),
+        (AGAIN, "dalib.adapt(resume='my run')", "dalib train --resume 'my run'"),
         (KEEP, "dalib.run.select.keep(run='runs/first', model='adapted')", "dalib keep runs/first adapted"),
         (
             LABELS,

@@ -90,7 +90,7 @@ def test_a_file_that_is_lost_while_a_run_goes_on_stops_it_and_the_run_goes_on_on
     out = tmp_path / "run"
     object.__setattr__(config, "out", str(out))
     what = "it can no longer be read" if how == "gone" else "its pixels are no longer those"
-    with pytest.raises(UserError, match=rf"\.png: {what}.*dalib.run.train.train\(out='{out}', resume=True\)") as error:
+    with pytest.raises(UserError, match=rf"\.png: {what}.*dalib\.adapt\(resume='{out}'\)") as error:
         train.train(config, on_evidence=lose)
     assert error.value.text(FlagSpelling()).endswith(f"dalib train --resume {out}")
     assert (out / "checkpoints").is_dir()

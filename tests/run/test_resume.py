@@ -236,7 +236,7 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
     config = type(config)(**{**vars(config), "out": str(out)})
     before = signal.getsignal(number)
     with pytest.raises(
-        train.RunStoppedError, match=f"stopped after step 3; go on with: .*out='{out}', resume=True"
+        train.RunStoppedError, match=rf"stopped after step 3; go on with: dalib\.adapt\(resume='{out}'\)"
     ) as error:
         train.train(config, on_evidence=signalled)
     assert error.value.text(FlagSpelling()) == f"stopped after step 3; go on with: dalib train --resume {out}"

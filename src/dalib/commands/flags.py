@@ -18,6 +18,7 @@ POSITIONAL = ("run",)
 """Arguments without a flag, in any subcommand that has them."""
 
 COMMANDS = {
+    "dalib.adapt": "train",
     "dalib.run.train.train": "train",
     "dalib.run.measure.evaluate": "eval",
     "dalib.run.query.evaluate_labels": "eval",
@@ -58,7 +59,7 @@ class FlagSpelling:
         """
         command = COMMANDS[call.function]
         settings = {setting.name: setting for setting in call.settings}
-        if command == "train" and "resume" in settings:
+        if command == "train" and "out" in settings and "resume" in settings:
             del settings["resume"]
             settings = {"resume": Setting("resume", settings.pop("out").value), **settings}
         words = ["dalib", command]

@@ -244,7 +244,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
         raise UserError(
             Setting("run", run.root),
             ": no model in it yet; training has not finished (",
-            Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True)),
+            Call("dalib.adapt", Setting("resume", run.root)),
             ")",
         )
     return models

@@ -224,6 +224,7 @@ def _unbroken(text: str) -> str:
 
 
 def _charts(run: RunFolder, summary: Json, judgement: Json) -> list[Chart]:
+    # above sixty lines because it is a list: a chart after another, with its words
     own: str = "source-only" if summary.get("method") == "source-only" else "adapted"
     metrics = {own: _metrics(run.metrics)}
     if own == "adapted":

@@ -206,7 +206,7 @@ def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, hel
 
 def resume_call(run: RunFolder) -> Call:
     """Returns what resumes a run: a remedy for messages."""
-    return Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True))
+    return Call("dalib.adapt", Setting("resume", run.root))
 
 
 def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> None:
