@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 NOT_SHOWN = {
     "dalib.__version__": "the version in the title of every page",
+    "dalib.Run": "shown where it is defined, in dalib.run.adapt",
+    "dalib.TrainConfig": "shown where it is defined, in dalib.run.config",
+    "dalib.adapt": "shown where it is defined, in dalib.run.adapt",
+    "dalib.open_run": "shown where it is defined, in dalib.run.adapt",
     "dalib.data.sources.BUILT_IN_LABELLED": "a tuple of names that the configuration lists",
     "dalib.data.sources.BUILT_IN_SOURCES": "a tuple of names that the configuration lists",
     "dalib.data.sources.BUILT_IN_TARGETS": "a tuple of names that the configuration lists",
