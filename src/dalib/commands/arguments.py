@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.commands.config_file import content_of, require_plain
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL, OUR_BACKBONES
+from dalib.run.config_file import content_of, require_plain
 from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dalib.commands.config_file import content_of, flat
+from dalib.run.config_file import content_of, flat
 from dalib.run.once_shared import inherited
 
 
