@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.errors import Part, UserError
 from dalib.core.files import expanded, is_url
-from dalib.run.config import NO_URL, OUR_BACKBONES
+from dalib.run.config import NO_URL
 from dalib.run.config_file import content_of, require_plain
 from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
+from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,12 +49,16 @@ def _with_photographs(arguments: list[str]) -> list[str]:
         return arguments
     source = json.loads(given.source) if given.source.startswith('["') else given.source
     settings = photograph_settings(source, given.target, names_of(arguments))
-    if settings and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
-        say(
-            f"note: {PHOTOGRAPHS_NOTE.format(other='--backbone NAME --weights FILE', none='--backbone small')}",
-            sys.stderr,
-        )
+    if settings:
+        note = PHOTOGRAPHS_NOTE.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        say_of_several(f"note: {note}")
     return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
+
+
+def say_of_several(message: str | Part) -> None:
+    """Prints to standard error what each of several processes would say, once."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        say(message, sys.stderr)
 
 
 def with_underscores(argument: str) -> str:
@@ -139,8 +144,8 @@ def preset_in(arguments: list[str]) -> str | None:
     preset: object = given.preset
     if preset is None and given.config is not None:
         preset = content_of(Path(given.config)).get("preset")
-    elif preset is None and given.backbone is not None and given.backbone not in OUR_BACKBONES:
-        preset = "photo-features"
+    elif preset is None:
+        preset = implied_preset(given.backbone)
     return preset if isinstance(preset, str) else None
 
 

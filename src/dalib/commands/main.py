@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from jsonargparse import ArgumentError
 
-from dalib.commands.arguments import prepared
+from dalib.commands.arguments import prepared, say_of_several
 from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import FlagSpelling
 from dalib.commands.own_settings import with_own_settings
@@ -45,13 +44,13 @@ def run(arguments: list[str]) -> int:
             say(f"dalib: error: {error}", sys.stderr)
             return 2
         except TrainingDivergedError as error:
-            _of_several(f"dalib: training diverged: {error}")
+            say_of_several(f"dalib: training diverged: {error}")
             return 1
         except RanksLostError as error:
             say(f"dalib: {error}", sys.stderr)
             return 1
         except RunStoppedError as error:
-            _of_several(f"dalib: {error}")
+            say_of_several(f"dalib: {error}")
             return error.code
         except KeyboardInterrupt:
             say("dalib: stopped", sys.stderr)
@@ -72,16 +71,10 @@ def _lists(arguments: list[str]) -> bool:
     return arguments[:1] not in [[name] for name in WORKING] or any(each.startswith(asked) for each in arguments)
 
 
-def _of_several(message: str) -> None:
-    """Print what each of several processes would say, once."""
-    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
-        say(message, sys.stderr)
-
-
 def _run(arguments: list[str]) -> None:
     arguments, taken = with_own_settings(prepared(arguments))
     for own, old in taken.items():
-        _of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
+        say_of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
     parser = make_parser(arguments)
     try:
         parsed = parser.parse_args(arguments)

@@ -17,16 +17,16 @@ from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
 from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
-from dalib.run.config import OUR_BACKBONES, TrainConfig
 from dalib.run.config_file import read_plain_config
 from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
-from dalib.run.presets import configured
+from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dalib.records.evaluation import Evaluation
     from dalib.records.selection import ModelName, Selection
+    from dalib.run.config import TrainConfig
     from dalib.run.export import ExportFormat
     from dalib.run.load import Prediction, Predictor
 
@@ -102,9 +102,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         say(f"note: {note}")
         flat |= chosen
     flat |= settings_of_short_name(flat.get("backbone"), flat.keys())
-    preset = flat.pop("preset", None)
-    if preset is None and flat.get("backbone", OUR_BACKBONES[0]) not in OUR_BACKBONES:
-        preset = "photo-features"
+    preset = flat.pop("preset", None) or implied_preset(flat.get("backbone"))
     try:
         return configured(preset, flat)
     except UserError:

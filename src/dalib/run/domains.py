@@ -46,6 +46,11 @@ LABELLED_SHARE = 1 / 8
 """Of the labelled images that the adaptation sees, about so many are of the target, where there are a few."""
 
 
+def name_of(source: str | list[str]) -> str:
+    """Returns one name for one source or several."""
+    return source if isinstance(source, str) else " + ".join(source)
+
+
 @dataclass(frozen=True)
 class DataRequest:
     """The images that a run takes, and how they are opened.
@@ -84,7 +89,7 @@ class DataRequest:
     @property
     def source_name(self) -> str:
         """One name for one source or several."""
-        return " + ".join(self.sources)
+        return name_of(self.source)
 
     def reading(self, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:
         """Returns how data are opened."""

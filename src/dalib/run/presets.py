@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import UserError
-from dalib.run.config import TrainConfig, by_name
+from dalib.run.config import OUR_BACKBONES, TrainConfig, by_name
 from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
@@ -222,6 +222,15 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
     3.0
     """
     return configured(name, settings)
+
+
+def implied_preset(backbone: object) -> str | None:
+    """Returns the preset that a backbone takes where none is named; None for backbones of ours, or without one.
+
+    >>> implied_preset("resnet50"), implied_preset("small"), implied_preset(None)
+    ('photo-features', None, None)
+    """
+    return None if backbone is None or backbone in OUR_BACKBONES else "photo-features"
 
 
 def configured(preset: str | None, settings: Mapping[str, Any]) -> TrainConfig:

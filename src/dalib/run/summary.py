@@ -11,6 +11,7 @@ import torch
 
 from dalib._version import __version__
 from dalib.records.summary import Stopped, SummarizedModel, Summary
+from dalib.run.domains import name_of
 from dalib.run.resume import contents_of, fingerprints_of, settings_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def summary_at_start(
     return Summary(
         status="running",
         method=config.method,
-        source=config.source if isinstance(config.source, str) else " + ".join(config.source),
+        source=name_of(config.source),
         target=config.target,
         classes=tuple(domains.train.classes),
         settings=settings_of(config),

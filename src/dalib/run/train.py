@@ -34,6 +34,7 @@ from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
 from dalib.run import recipe
+from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.pair import BaselineAndAdapted, Task, statistics_for, train_task, training_inputs
@@ -363,8 +364,7 @@ def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
 
 def _new_run(config: TrainConfig) -> RunFolder:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    source = config.source if isinstance(config.source, str) else " + ".join(config.source)
-    return RunFolder(Path("runs") / f"{stamp}-{slug(source)}-{slug(config.target)}")
+    return RunFolder(Path("runs") / f"{stamp}-{slug(name_of(config.source))}-{slug(config.target)}")
 
 
 def _ignore(name: str, step: int, evidence: Evidence) -> None:
