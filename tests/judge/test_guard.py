@@ -5,7 +5,7 @@ import torch
 
 from dalib.judge import guard
 from dalib.judge.evidence import Evidence, Scored
-from dalib.judge.guard import collapse_sign, lost_classes
+from dalib.judge.guard import Baseline, collapse_sign, lost_classes
 from dalib.judge.structure import Representation, structure_of
 
 NO_IMAGES = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
@@ -30,7 +30,8 @@ def compare(before, after, representation=None, **more):
     scored = [None if each is None else Scored.of(each, threshold=0.9) for each in (before, after)]
     representation = representation or guard.shared_representation([each for each in (before, after) if each])
     structure = None if representation is None else structure_of(representation, 4)
-    return guard.compare(*scored, classes=("ant", "bee", "cat", "dog"), structure=structure, **more)
+    baseline = None if before is None else Baseline("source-only", scored[0], before.target)
+    return guard.compare(baseline, scored[1], classes=("ant", "bee", "cat", "dog"), structure=structure, **more)
 
 
 def seen(target, right=1.0, count=80):
@@ -230,3 +231,22 @@ def test_the_votes_are_told():
         "The two models differ on 20 of 200 target images; the nearest images on which they agree support the adapted "
         "model on 20 of these, source-only on 0"
     ) in reasons
+
+
+def test_the_baseline_is_the_one_that_follows_the_images():
+    """Half of the cluster labels are exchanged in one labelling; both have the same witness."""
+    good, bad = beside_clusters(0), beside_clusters(30)
+    structure = structure_of(guard.shared_representation([good]), 4)
+    scored = {name: Scored.of(each, threshold=0.9) for name, each in (("source-only", bad), ("aligned", good))}
+    found = Baseline.best_of(scored, structure)
+    assert found.name == "aligned"
+    assert found.others["source-only"] > 0.9
+    assert torch.equal(found.reference, bad.target)
+    verdict = guard.compare(found, scored["aligned"], classes=("ant", "bee", "cat", "dog"), structure=structure)
+    assert "The baseline is the aligned model" in verdict.reasons[0]
+    assert set(verdict.signs) == {"adapted", "aligned"}
+
+
+def test_source_only_is_the_baseline_where_nothing_tells():
+    scored = {name: Scored.of(seen(sure_of([0, 1])), threshold=0.9) for name in ("source-only", "aligned")}
+    assert Baseline.best_of(scored, None).name == "source-only"

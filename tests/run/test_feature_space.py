@@ -14,6 +14,7 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models import inference
 from dalib.run import recipe
 from dalib.run.feature_space import SEED, FeatureSpace, one_by_one, standardization
+from dalib.run.inputs import StandardizedViews
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
@@ -138,7 +139,7 @@ def test_a_head_trained_on_standardised_features_is_the_whole_network_that_has_t
     features = space.plain(images, "images")
     of_target = standardization(features, CPU)
     of_source = standardization(features[:2], CPU)
-    inputs = space.inputs(ARCHITECTURE, of_source, of_target)
+    inputs = space.inputs(ARCHITECTURE, StandardizedViews(of_source, of_target, of_target))
     torch.manual_seed(1)
     head = recipe.make_classifier(inputs.architecture, 3).eval()
     assert not head.standardize
@@ -167,8 +168,9 @@ def test_a_head_on_features_as_they_are_standardises_by_its_own_statistics(image
 
 def test_student_and_teacher_see_different_stored_views_each_standardised_by_its_domain(tmp_path):
     stored = torch.arange(2 * 4 * 96, dtype=torch.float16).view(2, 4, 96)
-    of_source, of_target = standardization(stored, CPU), standardization(stored + 100, CPU)
-    views = space_of(tmp_path).inputs(ARCHITECTURE, of_source, of_target).views
+    of_source, of_target, of_plain = (standardization(stored + shift, CPU) for shift in (0, 100, 200))
+    inputs = space_of(tmp_path).inputs(ARCHITECTURE, StandardizedViews(of_source, of_target, of_plain))
+    views = inputs.views
     generator = torch.Generator().manual_seed(0)
     common = views.common(stored, generator)
     student, teacher = views.student(common, generator), views.teacher(common, generator)
@@ -178,11 +180,13 @@ def test_student_and_teacher_see_different_stored_views_each_standardised_by_its
     source = views.source(stored, generator)
     candidates = of_source(stored.float())
     assert all(any(torch.equal(source[row], candidates[row, view]) for view in range(4)) for row in range(2))
+    torch.testing.assert_close(inputs.plain(stored), of_plain(stored.float()))
+    torch.testing.assert_close(inputs.plain_source(stored), candidates)
 
 
 def test_each_view_that_a_method_wants_is_another_of_the_stored_ones(tmp_path):
     stored = torch.arange(2 * 4 * 96, dtype=torch.float16).view(2, 4, 96)
-    views = space_of(tmp_path).inputs(ARCHITECTURE, standardization(stored, CPU), standardization(stored, CPU)).views
+    views = space_of(tmp_path).inputs(ARCHITECTURE, StandardizedViews(*[standardization(stored, CPU)] * 3)).views
     generator = torch.Generator().manual_seed(0)
     common = views.common(stored, generator)
     seen = torch.stack([view(common, generator) for view in views.of_target(4)], dim=1)

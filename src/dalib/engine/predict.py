@@ -74,8 +74,10 @@ def recompute_statistics(
     device: torch.device,
     batch: int = 256,
     most: int = 8192,
-) -> None:
-    """Replace the running statistics of batch normalisation by those of plain images, in place.
+) -> bool:
+    """Replaces the running statistics of batch normalisation by those of plain images, in place.
+
+    Returns whether the model has any that can be replaced.
 
     What ran during training is of augmented images, and of the network as it was some steps ago. The images, at most
     ``most`` of them, are spread evenly over the rows, and so are those of each batch, in case the rows lie class by
@@ -95,7 +97,7 @@ def recompute_statistics(
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats and module.training
         ]
     if not norms:
-        return
+        return False
     if len(images) < 2:
         raise ValueError(f"images: expected at least two to take statistics of, got {len(images)}")
     spread = torch.linspace(0, len(images) - 1, min(most, len(images)), dtype=torch.float64).round().long()
@@ -110,6 +112,7 @@ def recompute_statistics(
             model(normalize(images[spread[number::batches]].to(device)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    return True
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from dalib.judge.better import Signs, probability_better, signs_of, votes_of
+from dalib.judge.better import Signs, probability_better, rank, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
 from dalib.judge.structure import Representation, standardized
@@ -94,15 +94,15 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of source-only and adapted without a target label.
+    """The comparison of the adapted model and a baseline without a target label.
 
     Attributes:
-        better: adapted or source-only, the model to select.
+        better: the name of the model to select.
         outcome: helped, unclear, hurt, collapsed, or alone where there is nothing to compare.
         headline: the outcome in a sentence, worded as what it is: no measurement.
         reasons: reasons for it, a sentence each.
         probability: probability that the adapted model is the better one; None if there is only one.
-        votes: votes of target images for adapted, the first, and source-only; None without features, or where no two
+        votes: votes of target images for adapted, the first, and the baseline; None without features, or where no two
             models were compared.
         signs: signs of each model by its name, if there are features.
     """
@@ -116,8 +116,48 @@ class Comparison:
     signs: Mapping[str, Signs] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """The model that an adapted one is compared with: the best of those that learnt from the source alone.
+
+    Attributes:
+        name: source-only or aligned.
+        scored: its predictions and scores.
+        reference: (M, C) probabilities of the source-only model, the witness of the classes' names.
+        others: probability that it is better than each other baseline, by name.
+    """
+
+    name: str
+    scored: Scored
+    reference: Tensor
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def best_of(cls, candidates: Mapping[str, Scored], structure: Structure | None) -> Baseline:
+        """Chooses one of the baselines without a target label.
+
+        Args:
+            candidates: by name, at least one; the first is source-only. It is the baseline where nothing tells.
+            structure: of the target; None tells nothing.
+        """
+        names = list(candidates)
+        targets = [candidates[name].evidence.target for name in names]
+        if structure is None or len(targets[0]) < MIN_IMAGES:
+            return cls(names[0], candidates[names[0]], targets[0])
+        best = rank(targets, targets[0], structure)[0]
+        signs = [signs_of(target, targets[0], structure) for target in targets]
+        others = {
+            names[other]: probability_better(
+                signs[best], signs[other], votes_of(targets[best], targets[other], structure)
+            )
+            for other in range(len(names))
+            if other != best
+        }
+        return cls(names[best], candidates[names[best]], targets[0], others)
+
+
 def compare(
-    source_only: Scored | None,
+    baseline: Baseline | None,
     adapted: Scored,
     *,
     classes: Sequence[str],
@@ -128,7 +168,7 @@ def compare(
     """Decides which of two models of the same images should be selected, and why.
 
     Args:
-        source_only: predictions and scores of the model without adaptation; None without one.
+        baseline: the model without adaptation; None without one.
         adapted: predictions and scores of the adapted, or the only, model.
         classes: C names.
         name: name of the only model.
@@ -141,26 +181,26 @@ def compare(
     said that adaptation helped or hurt where the probability is at least MIN_CERTAINTY. Fewer than 30 images
     accuse no model.
 
-    Misleads: as its signs. A class that the target does not have looks lost if the source-only model predicted it.
+    Misleads: as its signs. A class that the target does not have looks lost if the baseline predicted it.
     Source: ours, by the study of benchmarks/judging.
 
     >>> import torch
     >>> from dalib.judge.evidence import Evidence, Scored
     >>> nothing = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
     >>> same = Scored.of(Evidence(*nothing, torch.eye(2).repeat(30, 1)), threshold=0.9)
-    >>> compare(same, same, classes=("cat", "dog")).outcome
+    >>> compare(Baseline("source-only", same, same.evidence.target), same, classes=("cat", "dog")).outcome
     'unclear'
     """
-    if source_only is None:
+    if baseline is None:
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
-    before, now = source_only.scores, adapted.scores
+    before, now, other = baseline.scored.scores, adapted.scores, baseline.name
     enough = len(adapted.evidence.target) >= MIN_IMAGES
     probability, signs, votes = 0.5, {}, None
     if structure is not None and enough:
-        said = {"adapted": adapted.evidence.target, "source-only": source_only.evidence.target}
-        signs = {model: signs_of(target, said["source-only"], structure) for model, target in said.items()}
-        votes = votes_of(said["adapted"], said["source-only"], structure)
-        probability = probability_better(signs["adapted"], signs["source-only"], votes)
+        said = {"adapted": adapted.evidence.target, other: baseline.scored.evidence.target}
+        signs = {model: signs_of(target, baseline.reference, structure) for model, target in said.items()}
+        votes = votes_of(said["adapted"], said[other], structure)
+        probability = probability_better(signs["adapted"], signs[other], votes)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
     few = now["target_classes"] <= MIN_CLASSES_KEPT * before["target_classes"]
     if stopped or (enough and few):
@@ -168,20 +208,20 @@ def compare(
             f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
             f"of {before['target_classes']:.1f} before"
         )
-        return found("source-only", "collapsed", "Adaptation collapsed", (_sentence(why),))
-    reasons = _reasons(source_only, adapted, classes, signs, votes) if enough else ()
-    return found(*_verdict(probability), reasons)
+        return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
+    reasons = _reasons(baseline, adapted, classes, signs, votes) if enough else ()
+    return found(*_verdict(probability, other), reasons)
 
 
-def _verdict(probability: float) -> tuple[str, Outcome, str]:
+def _verdict(probability: float, baseline: str) -> tuple[str, Outcome, str]:
     """Returns the better model, the outcome and the headline, from the probability that the adapted model is better."""
     if probability <= 1 - MIN_CERTAINTY:
         return (
-            "source-only",
+            baseline,
             "hurt",
             f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}",
         )
-    better = "adapted" if probability >= 0.5 else "source-only"
+    better = "adapted" if probability >= 0.5 else baseline
     if probability >= MIN_CERTAINTY:
         return (
             better,
@@ -215,16 +255,25 @@ def _side_by_side(features: Sequence[Tensor]) -> Tensor:
     return torch.cat([standardized(each) / math.sqrt(each.shape[1]) for each in features], dim=1)
 
 
+def _about(baseline: Baseline) -> tuple[str, ...]:
+    """Returns a sentence that says what the adapted model is compared with, where there are several baselines."""
+    if not baseline.others:
+        return ()
+    than = " and ".join(f"{name} with a probability of {value:.0%}" for name, value in baseline.others.items())
+    which = ", source-only with the normalisation statistics of the target," if baseline.name == "aligned" else ""
+    return (f"The baseline is the {baseline.name} model{which} which is better than {than}",)
+
+
 def _reasons(
-    before: Scored, after: Scored, classes: Sequence[str], signs: Mapping[str, Signs], votes: Votes | None
+    baseline: Baseline, after: Scored, classes: Sequence[str], signs: Mapping[str, Signs], votes: Votes | None
 ) -> tuple[str, ...]:
     """Returns the reasons for the selection, a sentence each."""
-    found = []
+    found, before = list(_about(baseline)), baseline.scored
     if signs:
-        one, other = signs["adapted"], signs["source-only"]
+        one, other = signs["adapted"], signs[baseline.name]
         found.append(
             "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance is "
-            f"{one.neighbours:.2f} adapted, {other.neighbours:.2f} source-only (1 is best)"
+            f"{one.neighbours:.2f} adapted, {other.neighbours:.2f} {baseline.name} (1 is best)"
         )
         if one.names < MIN_NAMES_KEPT:
             found.append(
@@ -232,7 +281,7 @@ def _reasons(
                 f"(margin {one.names:.2f}, where {MAX_NAME_MARGIN} is clear)"
             )
     if votes is not None:
-        found.append(_votes_sentence(votes))
+        found.append(_votes_sentence(votes, baseline.name))
     lost = lost_classes(before.evidence, after.evidence)
     if lost:
         names = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
@@ -247,12 +296,12 @@ def _reasons(
     return tuple(found)
 
 
-def _votes_sentence(votes: Votes) -> str:
+def _votes_sentence(votes: Votes, baseline: str) -> str:
     if not votes.differ:
         return f"The two models name the same class on each of {votes.count} target images"
     return (
         f"The two models differ on {votes.differ} of {votes.count} target images; the nearest images on which they "
-        f"agree support the adapted model on {votes.first} of these, source-only on {votes.second}"
+        f"agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
     )
 
 

@@ -12,6 +12,7 @@
                          source-only was judged better
     kept/                with --select: the weights kept so far, and kept.json: their step and why
     source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
+    aligned/model/       source-only with the target's normalisation statistics, if there is a source-only model
     predictions.safetensors, images.json
                          what each model says of every target and validation image, and the images' names
     judgement.json       did adaptation help? The evidence that needs no target label
@@ -133,6 +134,11 @@ class RunFolder(TrainingFolder):
         return TrainingFolder(self.root / "source-only")
 
     @property
+    def aligned(self) -> TrainingFolder:
+        """Folder of the aligned model, which is made of the source-only one without a training."""
+        return TrainingFolder(self.root / "aligned")
+
+    @property
     def adapted(self) -> TrainingFolder:
         """Folder of the adapted model if there is a source-only one too; runs that train have it in model/ first."""
         return TrainingFolder(self.root / "adapted")
@@ -206,7 +212,11 @@ class RunFolder(TrainingFolder):
             found = {"source-only": self.model}
         else:
             aside = (self.adapted.model / "config.json").is_file()
-            found = {"adapted": self.adapted.model if aside else self.model, "source-only": self.source_only.model}
+            found = {
+                "adapted": self.adapted.model if aside else self.model,
+                "aligned": self.aligned.model,
+                "source-only": self.source_only.model,
+            }
         return {name: folder for name, folder in found.items() if (folder / "config.json").is_file()}
 
     def selection(self) -> Selection:

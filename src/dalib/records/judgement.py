@@ -77,6 +77,7 @@ class Judgement(Record):
         distance: how well the domains can be told apart in the shipped model's features, 0 to 2.
         votes: target images whose nearest neighbours support each model, by name; ``differ``, the images on which the
             two differ; ``count``, all images.
+        baseline: model that the adapted one was compared with; older runs do not say, theirs is source-only.
         selection: which checkpoint of the adaptation was kept.
         prior: class shares of the adaptation.
     """
@@ -90,6 +91,7 @@ class Judgement(Record):
     at_chance: tuple[str, ...] = ()
     distance: float | None = None
     votes: dict[str, int] | None = field(default=None, metadata=ABSENT)
+    baseline: ModelName | None = field(default=None, metadata=ABSENT)
     selection: KeptStep | None = field(default=None, metadata=ABSENT)
     prior: Prior | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION

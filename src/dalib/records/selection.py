@@ -14,7 +14,9 @@ from typing import ClassVar, Literal
 from dalib.core.errors import Call, Message, Setting
 from dalib.records.content import Record
 
-ModelName = Literal["adapted", "source-only"]
+ModelName = Literal["adapted", "aligned", "source-only"]
+"""Models of a run: aligned is source-only with the normalisation statistics of the target."""
+
 SelectedBy = Literal["judgement", "measurement", "user"]
 
 

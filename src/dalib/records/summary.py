@@ -53,7 +53,7 @@ class Summary(Record):
         shipped: as the judgement has it.
         kept_step: of the adapted model's weights, without --select last.
         stopped: of a training that collapsed.
-        changed: share of the target images on which the two models differ.
+        changed: share of the target images on which the adapted model and its baseline differ.
     """
 
     REMEDY: ClassVar[str] = "Restore it from a copy, or train the run again from its config.yaml."

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.inputs import Inputs
+    from dalib.run.inputs import Inputs, StandardizedViews
 
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
@@ -107,11 +107,9 @@ class FeatureSpace:
         """D, the number of features."""
         return cast("int", self.network.backbone.out_features)
 
-    def inputs(
-        self, architecture: dict[str, Any], of_source: Standardized | None = None, of_target: Standardized | None = None
-    ) -> Inputs:
+    def inputs(self, architecture: dict[str, Any], standardized: StandardizedViews | None = None) -> Inputs:
         """Returns the inputs of a head that is trained on these features; see :func:`feature_inputs`."""
-        return feature_inputs(architecture, self.width, of_source, of_target)
+        return feature_inputs(architecture, self.width, standardized)
 
     def whole(self, head: nn.Module, of_target: Standardized | None) -> ImageClassifier:
         """Returns a network that takes images, with what was trained on features; it shares the backbone's weights."""

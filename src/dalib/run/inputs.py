@@ -56,25 +56,40 @@ class Inputs:
     plain_source: Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class StandardizedViews:
+    """Standardisations of stored features, each by the statistics of what it is applied to.
+
+    Attributes:
+        source: of the source's features.
+        target: of random views of the target, to train on.
+        plain: of the target without augmentation, to predict. Colours and crops move the mean of the features, in some
+            data by more than the domains lie apart, so that the statistics of augmented views do not fit plain ones.
+    """
+
+    source: Standardized
+    target: Standardized
+    plain: Standardized
+
+
 def feature_inputs(
     architecture: dict[str, Any],
     features_dim: int,
-    of_source: Standardized | None = None,
-    of_target: Standardized | None = None,
+    standardized: StandardizedViews | None = None,
 ) -> Inputs:
     """Training on stored features (N, V, D) of the backbone: bottleneck and head alone, on random views of the V.
 
-    Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With ``of_source``
-    and ``of_target`` each domain is standardised by itself before the network, which then does not do it.
+    Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With
+    ``standardized`` features are standardised before the network, which then does not do it.
     """
     architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
-    if of_source is None or of_target is None:
+    if standardized is None:
         return Inputs(architecture, _views_of_features(None, None), Tensor.float, Tensor.float)
     return Inputs(
         {**architecture, "standardize": False},
-        _views_of_features(of_source, of_target),
-        plain=lambda rows: of_target(rows.float()),
-        plain_source=lambda rows: of_source(rows.float()),
+        _views_of_features(standardized.source, standardized.target),
+        plain=lambda rows: standardized.plain(rows.float()),
+        plain_source=lambda rows: standardized.source(rows.float()),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from safetensors.torch import save_file
 
@@ -20,7 +20,7 @@ from dalib.judge.estimate import (
     proxy_a_distance,
 )
 from dalib.judge.evidence import Evidence, Scored
-from dalib.judge.guard import compare, shared_representation
+from dalib.judge.guard import Baseline, compare, shared_representation
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
 from dalib.records.content import decoded
@@ -97,24 +97,32 @@ def judge(
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
     }
-    structure = _structure(representation, [each.evidence for each in trained.values()], len(classes))
+    # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
+    own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
+    structure = _structure(representation, own_features, len(classes))
     heads = None if structure is None else head_classes(structure)
+    baselines: dict[str, Scored] = {
+        each: scored[each] for each in ("source-only", "aligned") if each in scored and each != name
+    }
+    baseline = Baseline.best_of(baselines, structure) if baselines else None
     verdict = compare(
-        scored["source-only"] if len(scored) > 1 else None,
+        baseline,
         scored[name],
         name=name,
         classes=classes,
         stopped=own.stopped,
         structure=structure,
     )
-    at_chance = [name for name, each in trained.items() if _learnt_nothing(each.evidence)]
+    at_chance = [each for each, model in trained.items() if _learnt_nothing(model.evidence)]
+    compared = [name] if baseline is None else [baseline.name, name]
     verdict = without_chance(
-        verdict, at_chance, {name: each.evidence.validation_accuracy for name, each in trained.items()}
+        verdict,
+        [each for each in at_chance if each in compared],
+        {each: trained[each].evidence.validation_accuracy for each in compared},
     )
-    asked = settings.keep == "adapted" or verdict.better == "adapted"
-    shipped: ModelName = "adapted" if asked and "adapted" in trained else "source-only"
-    if shipped not in trained:
-        shipped = name
+    shipped = cast("ModelName", verdict.better)
+    if settings.keep == "adapted" and "adapted" in trained:
+        shipped = "adapted"
     judgement = Judgement(
         shipped=shipped,
         outcome=verdict.outcome,
@@ -127,7 +135,8 @@ def judge(
         probability=verdict.probability,
         at_chance=tuple(at_chance),
         distance=_distance(trained[shipped].evidence),
-        votes=_votes(verdict),
+        votes=_votes(verdict, baseline),
+        baseline=None if baseline is None else cast("ModelName", baseline.name),
     )
     if "adapted" not in trained:
         return judgement
@@ -151,7 +160,7 @@ def _judged(
     model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
     if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
         return model
-    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
+    calibration = ADAPTED if name == "adapted" else SOURCE_ONLY
     return replace(
         model,
         estimate=_recorded(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
@@ -164,10 +173,10 @@ def _judged(
     )
 
 
-def _votes(verdict: Comparison) -> dict[str, int] | None:
-    if (votes := verdict.votes) is None:
+def _votes(verdict: Comparison, baseline: Baseline | None) -> dict[str, int] | None:
+    if (votes := verdict.votes) is None or baseline is None:
         return None
-    return {"adapted": votes.first, "source-only": votes.second, "differ": votes.differ, "count": votes.count}
+    return {"adapted": votes.first, baseline.name: votes.second, "differ": votes.differ, "count": votes.count}
 
 
 def _kept_step(adapted: Trained, settings: JudgeSettings) -> KeptStep:

@@ -1,15 +1,18 @@
-"""Trains the source-only baseline and the adapted model, one after the other."""
+"""Makes the models of a run, one after the other: source-only, aligned and adapted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dalib.engine.distributed import ALONE, World
+from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.run import recipe
 from dalib.run.domains import to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, standardization
+from dalib.run.inputs import StandardizedViews
 from dalib.run.prior import first_prior
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class TrainingInputs:
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
 
-        The adapted network is standardised for the target; the source-only one knows the source alone.
+        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone.
         """
         space, architecture = self.space, self.images.architecture
         if space is None:
@@ -55,10 +58,13 @@ class TrainingInputs:
         if not space.network.standardize:
             return space.inputs(architecture), lambda head: space.whole(head, None)
         of_source = standardization(self.domains.train.images, self.device)
-        of_target = of_source
-        if name == "adapted":
-            of_target = standardization(self.domains.target.images, self.device)
-        return space.inputs(architecture, of_source, of_target), lambda head: space.whole(head, of_target)
+        standardized = StandardizedViews(of_source, of_source, of_source)
+        if name != "source-only":
+            of_target, of_plain = (
+                standardization(rows, self.device) for rows in (self.domains.target.images, self.domains.to_predict)
+            )
+            standardized = StandardizedViews(of_source, of_target, of_plain)
+        return space.inputs(architecture, standardized), lambda head: space.whole(head, standardized.plain)
 
 
 def training_inputs(
@@ -121,10 +127,10 @@ class Task:
 
 @dataclass
 class BaselineAndAdapted:
-    """The finished trainings of a run, and their predictions for all images.
+    """The finished models of a run, and their predictions for all images.
 
     Attributes:
-        trained: by the names source-only and adapted; one of them may be missing.
+        trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
     """
 
@@ -186,3 +192,38 @@ def train_task(
     if world.first:
         predictor = recipe.make_predictor(trained.model, task.inputs.architecture).to(device)
         done.evidence[task.name] = evaluator.all_predictions(trained.evidence, predictor)
+
+
+def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
+    """Adds the aligned model to those that are done: the source-only one with the target's normalisation statistics.
+
+    Nothing is trained. Of features of a frozen backbone it is their standardisation that is the target's, of other
+    networks the running statistics of batch normalisation. On the source it is the source-only model.
+
+    Args:
+        done: with the source-only model.
+        inputs: the target's rows.
+
+    Returns:
+        The aligned model; None where the network has no statistics that could be the target's.
+
+    Source: AdaBN (Li et al. 2017).
+    """
+    before, own = done.trained["source-only"], inputs.of("aligned")[0]
+    model = copy.deepcopy(before.model)
+    if inputs.space is not None:
+        can_be_aligned = inputs.space.network.standardize
+    else:
+        rows = inputs.domains.target.images
+        can_be_aligned = len(rows) > 1 and recompute_statistics(model, rows, own.plain, device=inputs.device)
+    if not can_be_aligned:
+        return None
+    evaluator = recipe.make_evaluator(inputs.domains, own, inputs.device)
+    found = evaluator.evidence(model)
+    on_source = before.evidence
+    evidence = replace(found, validation=on_source.validation, validation_features=on_source.validation_features)
+    predictor = recipe.make_predictor(model, own.architecture).to(inputs.device)
+    everything = evaluator.all_predictions(evidence, predictor)
+    done.trained["aligned"] = replace(before, model=model, evidence=evidence)
+    done.evidence["aligned"] = replace(everything, validation=done.evidence["source-only"].validation)
+    return done.trained["aligned"]

@@ -79,7 +79,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # ours for photographs on a CPU: the backbone stays as it is, what follows it is trained on its features
         "photo-features": {
             "features": 4,
-            "warm_start": False,
             "steps": 1500,
             "batch": 128,
             "data.fit": "stretch",

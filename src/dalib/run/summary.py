@@ -88,8 +88,8 @@ def summary_at_end(
 ) -> Summary:
     """Returns the summary with what the end of the run adds to it."""
     summary = replace(summary, status="done", shipped=judgement.shipped)
-    if len(evidence) == 2:
-        classes = [evidence[name].target.argmax(dim=1) for name in ("adapted", "source-only")]
+    if judgement.baseline is not None:
+        classes = [evidence[name].target.argmax(dim=1) for name in ("adapted", judgement.baseline)]
         summary = replace(summary, changed=(classes[0] != classes[1]).float().mean().item())
     if (adapted := trained.get("adapted")) is None:
         return summary

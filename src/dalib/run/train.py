@@ -37,7 +37,7 @@ from dalib.run import recipe
 from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.measure import decide, measure, measurement_of, slug
-from dalib.run.pair import BaselineAndAdapted, Task, statistics_for, train_task, training_inputs
+from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed
@@ -205,7 +205,8 @@ def _train_models(
         StoppedError: a signal came; the step is saved.
     """
     models = BaselineAndAdapted()
-    for name, config in recipe.trainings(setup.config):
+    trainings = recipe.trainings(setup.config)
+    for name, config in trainings:
         since = time.monotonic()
         observer = Observer(
             lambda: context.requests.signal is not None, partial(context.tracking.log, name), context.on_evidence
@@ -220,16 +221,26 @@ def _train_models(
                 write_report(run)
             raise
         summary = timed(summary, name, time.monotonic() - since)
-        if context.world.first:
-            summary = replace(summary, models={**summary.models, name: summary_of_model(models.evidence[name])})
+        if context.world.first and len(trainings) > len(models.trained):
+            summary = timed(summary, "aligned", _align(run, setup, inputs, models))
+        made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
+        summary = replace(summary, models=made)
     return models, summary
+
+
+def _align(run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> float:
+    """Makes and writes the aligned model, where there can be one; returns the seconds."""
+    since = time.monotonic()
+    aligned = align(models, inputs)
+    if aligned is not None:
+        save_model(run.aligned.model, inputs.of("aligned")[1](aligned.model), _description(setup, inputs))
+    return time.monotonic() - since
 
 
 def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: TrainingInputs) -> Task:
     """Returns a training whose results go into its part of the run's folder."""
     own, whole = inputs.of(name)
-    classes = inputs.domains.train.classes
-    description = ModelDescription(recipe.architecture_of(config, setup.preprocessing), classes, setup.preprocessing)
+    description = _description(setup, inputs)
 
     def write_model(to: Path, model: nn.Module) -> None:
         save_model(to, whole(model), description)
@@ -243,6 +254,12 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
         weights=None if setup.start is None else setup.start.weights_for(name),
         statistics=statistics_for(config, inputs, own.plain),
     )
+
+
+def _description(setup: Setup, inputs: TrainingInputs) -> ModelDescription:
+    """Returns the description of the run's networks, which are all of one architecture."""
+    architecture = recipe.architecture_of(setup.config, setup.preprocessing)
+    return ModelDescription(architecture, inputs.domains.train.classes, setup.preprocessing)
 
 
 def _folder_of(name: str, config: TrainConfig, run: RunFolder) -> TrainingFolder:
