@@ -69,8 +69,8 @@ class JudgeSettings:
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
     """Writes predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
     tensors = {"validation/labels": domains.validation.labels.contiguous()}
-    for name, evidence in said.items():
-        tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.contiguous()}
+    for name, evidence in said.items():  # on the source, aligned shares the tensor of source-only
+        tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.clone()}
     temporary = run.predictions.with_suffix(".tmp")
     save_file(tensors, temporary)
     put_in_place(temporary, run.predictions)
