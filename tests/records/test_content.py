@@ -15,6 +15,7 @@ from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.records.content import Record, decoded, encoded, read_list
 from dalib.records.evaluation import Evaluation
+from dalib.records.images import ImageNames, LeftOut
 from dalib.records.judgement import Judgement
 from dalib.records.labelled import Labelled
 from dalib.records.pictures import Embedding, Sample
@@ -27,6 +28,8 @@ FILES: dict[str, type[Record]] = {
     "embedding.json": Embedding,
     "labelled.json": Labelled,
     "evaluations/*.json": Evaluation,
+    "images.json": ImageNames,
+    "left_out.json": LeftOut,
 }
 
 
@@ -75,6 +78,21 @@ def test_samples_are_a_list_of_records(tmp_path):
     (tmp_path / "samples.json").write_text('[{"file": 3}]')
     with pytest.raises(UserError, match=r"samples.json: expected a text at \[0\].file, got 3; the file is damaged"):
         read_list(Sample, tmp_path / "samples.json")
+
+
+@pytest.mark.parametrize("probability", ["often", [0.5], True])
+def test_a_probability_is_a_number_or_missing(probability):
+    content = {"shipped": "adapted", "outcome": "helped"}
+    with pytest.raises(UserError, match="expected a finite number at probability"):
+        Judgement.from_json(content | {"probability": probability}, "j.json")
+    assert Judgement.from_json(content | {"probability": None}, "j.json").probability is None
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_number_that_is_missing_is_left_out_of_a_dictionary_of_numbers(value):
+    assert decoded(dict[str, float], {"a": value, "b": 1}) == {"b": 1.0}
+    with pytest.raises(ValueError, match="expected a finite number at a"):
+        decoded(dict[str, float], {"a": "1"})
 
 
 def test_a_damaged_file_names_the_place_what_was_expected_and_the_remedy():

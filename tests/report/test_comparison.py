@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from dalib.records.estimate import Estimate
+from dalib.records.folder import RunRecords
+from dalib.records.judgement import JudgedModel, Judgement
+from dalib.records.summary import SummarizedModel, Summary
 from dalib.report.comparison import MOST_CLASSES, Cell, class_estimates, comparison, estimate_cell
 
 
-def estimate(value: float | None, reliable: bool = True) -> dict[str, Any]:
-    return {"value": value, "low": 0.1, "high": 0.9, "method": "atc", "reliable": reliable, "reason": "few images"}
+def estimate(value: float | None, reliable: bool = True) -> Estimate:
+    return Estimate(value, 0.1, 0.9, "atc", reliable, "few images")
+
+
+def judgement(shipped: str = "adapted", **models: JudgedModel) -> Judgement:
+    return Judgement(shipped, "helped", models={name.replace("_", "-"): each for name, each in models.items()})  # type: ignore[arg-type]
 
 
 def test_an_estimate_carries_its_interval_and_its_warning() -> None:
@@ -19,15 +25,16 @@ def test_an_estimate_carries_its_interval_and_its_warning() -> None:
 
 
 def test_nothing_known_is_no_table() -> None:
-    assert comparison({}, [], {}, {}) is None
+    assert comparison(RunRecords(Summary())) is None
 
 
 def test_scores_are_named_in_a_fixed_order_and_unknown_ones_come_last() -> None:
     scores = {"target_new_one": 3.0, "target_mean_entropy": 0.1, "target_mask_rate": 0.5}
-    judgement = {"shipped": "source-only", "models": {"adapted": {"scores": scores}, "source-only": {"scores": {}}}}
-    found = comparison({"method": "self-ensemble"}, [], {}, judgement)
+    said = judgement("source-only", adapted=JudgedModel(scores), source_only=JudgedModel())
+    found = comparison(RunRecords(Summary(method="self-ensemble"), judgement=said))
     assert found is not None
-    assert (found.models, found.shipped) == (["source-only", "adapted"], "source-only")
+    assert ([model.name for model in found.models], found.shipped) == (["source-only", "adapted"], "source-only")
+    assert [model.title for model in found.models] == ["Source-only", "Adapted"]
     rows = found.groups[-1].rows
     assert [row.name for row in rows] == ["Mask rate", "Mean entropy", "New one"]
     assert [cell.value for cell in rows[0].cells] == ["\N{EN DASH}", "50.0%"]
@@ -35,7 +42,7 @@ def test_scores_are_named_in_a_fixed_order_and_unknown_ones_come_last() -> None:
 
 
 def test_without_a_judgement_the_adapted_model_ships() -> None:
-    found = comparison({"method": "self-ensemble", "models": {"adapted": {}}}, [], {}, {})
+    found = comparison(RunRecords(Summary(method="self-ensemble", models={"adapted": SummarizedModel()})))
     assert found is not None
     assert found.shipped == "adapted"
 
@@ -43,7 +50,7 @@ def test_without_a_judgement_the_adapted_model_ships() -> None:
 def test_of_many_classes_the_lowest_estimates_come_first() -> None:
     classes = [f"class {number}" for number in range(MOST_CLASSES + 3)]
     estimates = [estimate(number / 100) for number in reversed(range(len(classes) - 1))] + [estimate(None)]
-    found = class_estimates(classes, {"models": {"adapted": {"classes": estimates}}})
+    found = class_estimates(classes, judgement(adapted=JudgedModel(classes=tuple(estimates))))
     assert found is not None
     assert len(found.worst) == MOST_CLASSES
     assert found.worst[0].name == classes[-2]
@@ -52,5 +59,5 @@ def test_of_many_classes_the_lowest_estimates_come_first() -> None:
 
 
 def test_estimates_of_other_classes_are_not_shown() -> None:
-    assert class_estimates(["a", "b"], {"models": {"adapted": {"classes": [estimate(0.5)]}}}) is None
-    assert class_estimates([], {"models": {"adapted": {"classes": []}}}) is None
+    assert class_estimates(["a", "b"], judgement(adapted=JudgedModel(classes=(estimate(0.5),)))) is None
+    assert class_estimates([], judgement(adapted=JudgedModel(classes=()))) is None

@@ -592,9 +592,16 @@ def test_a_damaged_judgement_is_named(make_run: MakeRun) -> None:
 @pytest.mark.parametrize("judgement", [{}, {"headline": "It helped"}, {"models": {"adapted": {}}, "prior": {}}])
 def test_a_judgement_may_have_gaps(make_run: MakeRun, judgement: dict[str, Any]) -> None:
     run = make_run()
-    write_json(run.judgement, judgement)
+    write_json(run.judgement, {"shipped": "adapted", "outcome": "helped"} | judgement)
     write_json(run.embedding, {})
     assert Page(run).open == []
+
+
+def test_a_judgement_without_an_outcome_is_damaged(make_run: MakeRun) -> None:
+    run = make_run()
+    write_json(run.judgement, {"shipped": "adapted"})
+    with pytest.raises(UserError, match=r"judgement\.json: expected outcome, which is missing"):
+        write_report(run)
 
 
 def test_nulls_in_a_judgement_are_dashes(make_run: MakeRun) -> None:

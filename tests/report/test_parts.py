@@ -1,10 +1,13 @@
 import pytest
 
+from dalib.records.metrics import MetricsLine
 from dalib.report.parts import LOOKS, loss_parts
 
 
 def line(step=25, **values):
-    return {"step": step, **values}
+    found = MetricsLine.from_json({"step": step, **values})
+    assert found is not None
+    return found
 
 
 def test_known_parts_keep_their_looks_with_or_without_the_loss():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from dalib.records.estimate import Bin, Calibration
 from dalib.report.reliability import BOTTOM, LARGEST_DOT, LEFT, RIGHT, SMALLEST_DOT, TOP, diagram
 
 
-def bin_of(confidence: float | None, accuracy: float | None, count: int) -> dict[str, float | None]:
-    return {"confidence": confidence, "accuracy": accuracy, "count": count}
-
-
 def test_corners_by_hand() -> None:
-    bins = [bin_of(1.0, 1.0, 400), bin_of(None, None, 0), bin_of(0.0, 0.0, 100), bin_of(0.5, 0.25, 1)]
-    found = diagram("here", {"adapted": {"error": 0.05, "bins": bins}})
+    bins = (Bin(1.0, 1.0, 400), Bin(None, None, 0), Bin(0.0, 0.0, 100), Bin(0.5, 0.25, 1))
+    found = diagram("here", {"adapted": Calibration(0.05, bins)})
     assert found is not None
     (line,) = found.lines
     assert line.dots == [
@@ -24,9 +21,9 @@ def test_corners_by_hand() -> None:
 
 
 def test_models_without_images_are_left_out() -> None:
-    empty = {"error": 0.0, "bins": [bin_of(None, None, 0)]}
-    assert diagram("here", {"adapted": empty, "student": {}}) is None
-    full = {"error": None, "bins": [bin_of(0.5, 0.5, 3)]}
+    empty = Calibration(0.0, (Bin(None, None, 0),))
+    assert diagram("here", {"adapted": empty, "student": Calibration()}) is None
+    full = Calibration(None, (Bin(0.5, 0.5, 3),))
     found = diagram("here", {"adapted": empty, "source-only": full})
     assert found is not None
     assert [line.name for line in found.lines] == ["source-only"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
+from dalib.core.errors import UserError
+from dalib.records.pictures import Embedding, MappedDomains, Point
 from dalib.report.scatter import MARGIN, MOST_POINTS, SIZE, panel
 
 CLASSES = ["cat", "dog"]
@@ -17,8 +18,8 @@ def numbers(path: str) -> list[tuple[float, float]]:
 
 
 def test_domains_differ_by_shape_and_classes_by_colour() -> None:
-    points = [[0.0, 0.0, 0], [1.0, 0.5, 1], [0.9, 0.4, 1], [0.8, 0.4, 1]]
-    found = panel("adapted", "PCA", {"source": points, "target": points}, CLASSES)
+    points: tuple[Point, ...] = ((0.0, 0.0, 0), (1.0, 0.5, 1), (0.9, 0.4, 1), (0.8, 0.4, 1))
+    found = panel("adapted", "PCA", MappedDomains(points, points), CLASSES)
     assert found is not None
     assert [(mark.domain, mark.colour, mark.name) for mark in found.marks] == [
         ("target", "c0", "target, predicted as cat"),
@@ -33,8 +34,8 @@ def test_domains_differ_by_shape_and_classes_by_colour() -> None:
 
 
 def test_points_stay_in_the_frame_and_keep_their_proportions() -> None:
-    target = [[-1000.0, 5.0, 0], [1000.0, 5.0, 0], [0.0, 505.0, 1]]
-    found = panel("adapted", "PCA", {"target": target}, CLASSES)
+    target = ((-1000.0, 5.0, 0), (1000.0, 5.0, 0), (0.0, 505.0, 1))
+    found = panel("adapted", "PCA", MappedDomains(target=target), CLASSES)
     assert found is not None
     places = [place for mark in found.marks for place in numbers(mark.path)]
     assert all(MARGIN <= value <= SIZE - MARGIN for place in places for value in place)
@@ -46,28 +47,32 @@ def test_points_stay_in_the_frame_and_keep_their_proportions() -> None:
 
 def test_many_classes_are_coloured_by_domain() -> None:
     classes = [f"class {number}" for number in range(11)]
-    points = [[0.1 * number, 0.0, number] for number in range(11)]
-    found = panel("adapted", "PCA", {"source": points, "target": points}, classes)
+    points = tuple((0.1 * number, 0.0, number) for number in range(11))
+    found = panel("adapted", "PCA", MappedDomains(points, points), classes)
     assert found is not None
     assert [(mark.domain, mark.colour) for mark in found.marks] == [("target", "target"), ("source", "source")]
     assert found.names == []
 
 
 def test_too_many_points_are_thinned() -> None:
-    points = [[number / 7 % 1, number / 11 % 1, number % 2] for number in range(25_000)]
-    found = panel("adapted", "PCA", {"source": points, "target": points}, CLASSES)
+    points = tuple((number / 7 % 1, number / 11 % 1, number % 2) for number in range(25_000))
+    found = panel("adapted", "PCA", MappedDomains(points, points), CLASSES)
     assert found is not None
     assert sum(mark.path.count("M") for mark in found.marks) <= 2 * MOST_POINTS
 
 
-@pytest.mark.parametrize(
-    "points", [None, [], "x", [[1.0]], [[float("nan"), 0.0, 0]], [[0.0, 0.0, 2]], [[0.0, 0.0, -1]], [[None, 0, 0]]]
-)
-def test_what_is_no_point_is_left_out(points: Any) -> None:
-    assert panel("adapted", "PCA", {"source": points}, CLASSES) is None
+@pytest.mark.parametrize("points", [(), ((0.0, 0.0, 2),), ((0.0, 0.0, -1),)])
+def test_points_of_classes_that_there_are_not_are_left_out(points: tuple[Point, ...]) -> None:
+    assert panel("adapted", "PCA", MappedDomains(points), CLASSES) is None
+
+
+@pytest.mark.parametrize("points", [None, "x", [[1.0]], [[float("nan"), 0.0, 0]], [[None, 0, 0]]])
+def test_what_is_no_point_is_refused_before_it_is_drawn(points: object) -> None:
+    with pytest.raises(UserError, match=r"e\.json: expected"):
+        Embedding.from_json({"models": {"adapted": {"source": points}}}, "e.json")
 
 
 def test_one_place_for_all_is_the_middle() -> None:
-    found = panel("adapted", "PCA", {"target": [[3.0, 3.0, 0]] * 5}, CLASSES)
+    found = panel("adapted", "PCA", MappedDomains(target=((3.0, 3.0, 0),) * 5), CLASSES)
     assert found is not None
     assert numbers(found.marks[0].path) == [(SIZE / 2, SIZE / 2)]

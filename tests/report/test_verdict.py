@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from dalib.records.estimate import Estimate
+from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
+from dalib.records.folder import RunRecords
+from dalib.records.judgement import JudgedModel, Judgement
+from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement, Selection
+from dalib.records.summary import Stopped, Summary
 from dalib.report.verdict import Verdict, judged, sampled, verdict_of
 
-DONE = {"status": "done", "method": "self-ensemble", "changed": 0.25, "counts": {"target": 1200}}
+DONE = Summary(status="done", method="self-ensemble", changed=0.25, counts={"target": 1200})
 
 
 def evaluation(
     adapted: float, source_only: float, *, paired: tuple[int, int] | None = None, count: int = 600
-) -> dict[str, Any]:
-    def measures(accuracy: float) -> dict[str, Any]:
-        return {"accuracy": accuracy, "interval": [accuracy - 0.03, accuracy + 0.03], "confusion": []}
+) -> Evaluation:
+    def measures(accuracy: float) -> MeasuredModel:
+        return MeasuredModel(accuracy, (accuracy - 0.03, accuracy + 0.03))
 
-    found = {
-        "data": "photos",
-        "count": count,
-        "models": {"adapted": measures(adapted), "source-only": measures(source_only)},
-    }
-    return found if paired is None else {**found, "paired": {"adapted": paired[0], "source_only": paired[1]}}
+    return Evaluation(
+        "photos",
+        count,
+        {"adapted": measures(adapted), "source-only": measures(source_only)},
+        paired=None if paired is None else Paired(*paired),
+    )
 
 
-def judgement(outcome: str, headline: str, shipped: str = "adapted", **models: Any) -> dict[str, Any]:
-    return {"shipped": shipped, "outcome": outcome, "headline": headline, "reasons": ["a reason"], "models": models}
+def judgement(outcome: Any, headline: str, shipped: Any = "adapted", **models: JudgedModel) -> Judgement:
+    return Judgement(shipped, outcome, headline, ("a reason",), dict(models))
 
 
 def verdict(
     summary: dict[str, Any] | None = None,
-    *evaluations: dict[str, Any],
-    labelled: dict[str, Any] | None = None,
-    judgement: dict[str, Any] | None = None,
+    *evaluations: Evaluation,
+    labelled: Labelled | None = None,
+    judgement: Judgement | None = None,
     selection: Selection | None = None,
 ) -> Verdict:
-    return verdict_of({**DONE, **(summary or {})}, list(evaluations), labelled or {}, judgement or {}, "RUN", selection)
+    told = RunRecords(replace(DONE, **(summary or {})), evaluations, labelled, judgement, selection)
+    return verdict_of(told, "RUN")
 
 
 def said(found: Verdict) -> str:
@@ -73,16 +81,16 @@ def test_the_difference_has_its_interval() -> None:
     )
 
 
-@pytest.mark.parametrize("paired", [{}, {"adapted": 500, "source_only": 500}, {"adapted": -1, "source_only": 0}])
-def test_pairs_that_cannot_be_are_not_used(paired: dict[str, int]) -> None:
-    assert "confidence intervals" in said(judged({**evaluation(0.9, 0.8), "paired": paired}))
+@pytest.mark.parametrize("paired", [None, (500, 500), (-1, 0)])
+def test_pairs_that_cannot_be_are_not_used(paired: tuple[int, int] | None) -> None:
+    assert "confidence intervals" in said(judged(evaluation(0.9, 0.8, paired=paired)))
 
 
 @pytest.mark.parametrize("status", ["diverged", "collapsed"])
 @pytest.mark.parametrize("measured", [True, False])
 def test_what_went_wrong_comes_first(status: str, measured: bool) -> None:
     evaluations = [evaluation(0.9, 0.8)] if measured else []
-    stopped = {"step": 1200, "reason": "few classes are left"}
+    stopped = Stopped(1200, "few classes are left")
     found = verdict({"status": status, "stopped": stopped}, *evaluations)
     assert found.tone == "unfinished"
     assert found.headline.startswith(f"Training {status} at step 1,200")
@@ -93,7 +101,7 @@ def test_what_went_wrong_comes_first(status: str, measured: bool) -> None:
 def test_a_collapse_tells_its_reason_once_and_which_model_is_selected() -> None:
     reason = "a reason"
     found = verdict(
-        {"status": "collapsed", "stopped": {"step": 5, "reason": reason}},
+        {"status": "collapsed", "stopped": Stopped(5, reason)},
         judgement=judgement("collapsed", "Adaptation collapsed: the source-only model predicts", "source-only"),
     )
     assert said(found).count("A reason.") == 1
@@ -102,7 +110,7 @@ def test_a_collapse_tells_its_reason_once_and_which_model_is_selected() -> None:
 
 
 def test_a_run_that_was_stopped_but_is_done_says_so() -> None:
-    found = verdict({"stopped": {"step": 40, "reason": "out of time"}}, evaluation(0.9, 0.8))
+    found = verdict({"stopped": Stopped(40, "out of time")}, evaluation(0.9, 0.8))
     assert found.headline.startswith("Training was stopped at step 40. Adaptation helped")
     assert found.notes[0] == "Out of time."
 
@@ -149,15 +157,15 @@ def test_a_shipped_model_that_labels_speak_against_is_told() -> None:
 def test_a_probability_stands_in_the_first_lines(
     outcome: str, headline: str, tone: str, probability: float, words: str
 ) -> None:
-    found = verdict(judgement=judgement(outcome, headline) | {"probability": probability})
+    found = verdict(judgement=replace(judgement(outcome, headline), probability=probability))
     assert (found.headline, found.tone) == (headline, tone)
     assert f"The probability that the adapted model is better than source-only {words}." in found.notes[0]
     assert "No target label was used" in found.notes[0]
 
 
-@pytest.mark.parametrize("probability", [None, "often", float("nan"), -0.1, 97])
-def test_what_is_no_probability_is_not_told(probability: Any) -> None:
-    found = verdict(judgement=judgement("helped", "It helped") | {"probability": probability})
+@pytest.mark.parametrize("probability", [None, float("nan"), -0.1, 97])
+def test_what_is_no_probability_is_not_told(probability: float | None) -> None:
+    found = verdict(judgement=replace(judgement("helped", "It helped"), probability=probability))
     assert found == verdict(judgement=judgement("helped", "It helped"))
 
 
@@ -172,7 +180,7 @@ def test_an_unclear_judgement_says_that_it_cannot_tell_and_asks_for_labels() -> 
 
 def test_a_headline_with_its_probability_is_not_told_twice() -> None:
     helped = "Adaptation seems to have helped: the adapted model is better with a probability of 97%"
-    found = verdict(judgement=judgement("helped", helped) | {"probability": 0.97})
+    found = verdict(judgement=replace(judgement("helped", helped), probability=0.97))
     assert found.headline == helped
     assert said(found).count("97%") == 1
     assert found.notes[0].startswith("No target label was used.")
@@ -180,16 +188,16 @@ def test_a_headline_with_its_probability_is_not_told_twice() -> None:
 
 def test_an_unclear_probability_is_told_in_plain_words() -> None:
     apart = "Without labels the models cannot be told apart: adapted is better with a probability of 63%"
-    found = verdict(judgement=judgement("unclear", apart) | {"probability": 0.63})
+    found = verdict(judgement=replace(judgement("unclear", apart), probability=0.63))
     assert found.headline == "Can't tell which model is better: with a probability of 63% it is the adapted one"
     assert said(found).count("63%") == 1
 
 
 @pytest.mark.parametrize(
-    "other", [{"outcome": "collapsed"}, {"outcome": "hurt", "at_chance": ["adapted"]}, {"at_chance": ["source-only"]}]
+    "other", [{"outcome": "collapsed"}, {"outcome": "hurt", "at_chance": ("adapted",)}, {"at_chance": ("source-only",)}]
 )
 def test_no_probability_contradicts_a_collapse_or_a_model_at_chance(other: dict[str, Any]) -> None:
-    found = verdict(judgement=judgement("unclear", "x") | {"probability": 0.97} | other)
+    found = verdict(judgement=replace(judgement("unclear", "x"), probability=0.97, **other))
     assert "97%" not in said(found)
     assert "Can't tell" not in said(found)
 
@@ -238,7 +246,7 @@ def test_the_next_steps_after_a_measurement(adapted: float, shipped: str, comman
 
 
 def test_where_nothing_was_learnt_labels_are_not_asked_for() -> None:
-    nothing = judgement("unclear", "Nothing was learnt", adapted={}) | {"at_chance": ["adapted"]}
+    nothing = replace(judgement("unclear", "Nothing was learnt", adapted=JudgedModel()), at_chance=("adapted",))
     assert verdict(judgement=nothing).command == AGAIN
 
 
@@ -251,15 +259,16 @@ def test_a_network_from_scratch_is_advised_a_pretrained_backbone(backbone: str, 
 
 
 def test_a_model_alone_gets_its_estimate_as_headline() -> None:
-    estimate = {"value": 0.9, "low": 0.8, "high": 1.0, "reliable": False, "reason": "only 20 images"}
-    found = verdict(judgement=judgement("alone", "nothing to compare", adapted={"estimate": estimate}))
+    estimate = Estimate(0.9, 0.8, 1.0, reliable=False, reason="only 20 images")
+    found = verdict(judgement=judgement("alone", "nothing to compare", adapted=JudgedModel(estimate=estimate)))
     assert found.headline == "The adapted model is estimated to reach 90.0% on the target"
     assert "not reliable: only 20 images" in said(found)
     assert found.tone == "unknown"
 
 
 def test_a_model_alone_without_estimate_has_a_headline() -> None:
-    assert verdict(judgement=judgement("alone", "nothing to compare", adapted={})).headline == "nothing to compare"
+    nothing = judgement("alone", "nothing to compare", adapted=JudgedModel())
+    assert verdict(judgement=nothing).headline == "nothing to compare"
     assert verdict(judgement=judgement("alone", "nothing to compare")).headline == "nothing to compare"
 
 
@@ -267,20 +276,21 @@ def test_a_model_alone_without_estimate_has_a_headline() -> None:
     ("low", "high", "tone"), [(0.01, 0.2, "helped"), (-0.2, -0.01, "hurt"), (-0.01, 0.2, "unclear")]
 )
 def test_labels_of_a_few_images_judge_by_the_interval_of_the_difference(low: float, high: float, tone: str) -> None:
-    model = {"value": 0.9, "low": 0.8, "high": 1.0, "count": 50}
-    labelled = {
-        "count": 50,
-        "target": 900,
-        "notes": ["a note"],
-        "models": {"adapted": model, "source-only": model},
-        "difference": {"value": (low + high) / 2, "low": low, "high": high, "count": 20},
-    }
+    model = LabelledValue(0.9, 0.8, 1.0, 50)
+    labelled = Labelled(
+        "labels.csv",
+        50,
+        {"adapted": model, "source-only": model},
+        target=900,
+        notes=("a note",),
+        difference=LabelledValue((low + high) / 2, low, high, 20),
+    )
     found = sampled(labelled)
     assert (found.tone, found.kind) == (tone, "measured")
     assert "A note." in said(found)
     assert verdict(labelled=labelled, judgement=judgement("helped", "x")).kind == "measured"
-    del labelled["difference"]
-    assert sampled(labelled).headline == ("About 90.0% adapted, 90.0% source-only, from the labels of 50 target images")
+    alone = replace(labelled, difference=None)
+    assert sampled(alone).headline == ("About 90.0% adapted, 90.0% source-only, from the labels of 50 target images")
 
 
 def measurement(data: str = "photos", labels: Any = "evaluation") -> Measurement:
@@ -304,8 +314,8 @@ def test_the_accuracy_on_the_labels_that_selected_is_called_too_high(data: str, 
 
 @pytest.mark.parametrize("measured", [True, False])
 def test_that_nothing_was_learnt_is_the_first_line_and_no_estimate(measured: bool) -> None:
-    nothing = judgement("unclear", "Nothing was learnt: neither model is better than chance", adapted={})
-    nothing |= {"at_chance": ["adapted"]}
+    headline = "Nothing was learnt: neither model is better than chance"
+    nothing = replace(judgement("unclear", headline, adapted=JudgedModel()), at_chance=("adapted",))
     found = verdict(None, *([evaluation(0.1, 0.1)] if measured else []), judgement=nothing)
     assert found.headline.startswith("Nothing was learnt")
     assert "estimate" not in found.headline

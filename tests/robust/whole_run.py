@@ -119,6 +119,7 @@ def contents(text: str = "photos", classes: tuple[str, ...] = ("ant", "bee", "ca
             for group in ("most", "least", "differ")
         ],
         "unreadable.json": [{"path": text, "reason": text}],
+        "left_out.json": {"source": [], "target": [{"path": text, "reason": text}]},
         "images.json": {"target": [f"{number}-{text}.png" for number in range(IMAGES)], "validation": [text]},
     }
 

@@ -131,19 +131,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: expected JSON ({error}); the file is damaged") from None
 
 
-def read_texts(path: Path, key: str) -> list[str]:
-    """Reads a list of texts from a JSON file that dalib wrote.
-
-    Raises:
-        UserError: the file is missing, is not JSON, or has no such list.
-    """
-    content = read_json(path)
-    texts = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{path}: expected a list of texts under {key}; the file is damaged")
-    return texts
-
-
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

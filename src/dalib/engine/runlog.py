@@ -13,6 +13,7 @@ from torch import Tensor
 from dalib.core.errors import Setting, TrainingDivergedError
 from dalib.core.files import sync, write_text
 from dalib.engine.distributed import mean_over_ranks
+from dalib.records.metrics import line_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ class MetricsLog:
         }
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(line_text(line) + "\n")
         self._steps.clear()
         self._rows.clear()
         self._since = time.monotonic()

@@ -134,6 +134,12 @@ def decoded(kind: Any, content: Any, where: str = "") -> Any:
         return _decoded_tuple(inner, content, where)
     if origin is dict:
         _require(isinstance(content, Mapping), where, "an object", content)
+        if inner[1] is float:  # numbers that are not finite are null, see encoded: a dictionary has none of that name
+            content = {
+                key: value
+                for key, value in content.items()
+                if decoded(float | None, value, _at(where, key)) is not None
+            }
         return {key: decoded(inner[1], value, _at(where, key)) for key, value in content.items()}
     return _decoded_plain(kind, content, where)
 

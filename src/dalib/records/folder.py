@@ -34,7 +34,9 @@
 Each JSON file is a record, whose class says what it holds: :class:`~dalib.records.summary.Summary`,
 :class:`~dalib.records.judgement.Judgement`, :class:`~dalib.records.selection.Selection`,
 :class:`~dalib.records.evaluation.Evaluation`, :class:`~dalib.records.labelled.Labelled`,
-:class:`~dalib.records.pictures.Embedding` and, in a list, :class:`~dalib.records.pictures.Sample`.
+:class:`~dalib.records.pictures.Embedding`, :class:`~dalib.records.images.ImageNames`,
+:class:`~dalib.records.images.LeftOut` and, in a list, :class:`~dalib.records.pictures.Sample` and
+:class:`~dalib.core.files.Unreadable`; a line of metrics.jsonl is a :class:`~dalib.records.metrics.MetricsLine`.
 
 NAME, of a model, is "adapted" or "source-only". predictions.safetensors holds target/NAME and validation/NAME, float32
 (N, C), and validation/labels, int64; images.json their names: {"target": [names], "validation": [names]}.
@@ -42,13 +44,20 @@ NAME, of a model, is "adapted" or "source-only". predictions.safetensors holds t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import expanded, read_json
+from dalib.core.files import Unreadable, expanded
+from dalib.records.content import read_list
+from dalib.records.evaluation import Evaluation
+from dalib.records.images import LeftOut
+from dalib.records.judgement import Judgement
+from dalib.records.labelled import Labelled
+from dalib.records.pictures import Embedding, Sample
 from dalib.records.selection import Selection
+from dalib.records.summary import Summary
 
 if TYPE_CHECKING:
     from dalib.records.selection import ModelName, SelectedBy
@@ -208,7 +217,7 @@ class RunFolder(TrainingFolder):
     def model_folders(self) -> dict[ModelName, Path]:
         """The model folders that are there, by name, adapted first. Selecting another model moves none of them."""
         found: dict[ModelName, Path]
-        if read_json(self.summary)["method"] == "source-only":
+        if Summary.read(self.summary).method == "source-only":
             found = {"source-only": self.model}
         else:
             aside = (self.adapted.model / "config.json").is_file()
@@ -227,20 +236,83 @@ class RunFolder(TrainingFolder):
         """
         if self.selected.is_file():
             return Selection.read(self.selected)
-        summary = read_json(self.summary)
-        settings = summary.get("settings")
-        by: SelectedBy = "user" if isinstance(settings, dict) and settings.get("keep") == "adapted" else "judgement"
-        if summary.get("method") == "source-only" or (self.adapted.model / "config.json").is_file():
+        summary = Summary.read(self.summary)
+        by: SelectedBy = "user" if summary.settings.get("keep") == "adapted" else "judgement"
+        if summary.method == "source-only" or (self.adapted.model / "config.json").is_file():
             return Selection("source-only", by)
         if not (self.model / "config.json").is_file() and self.judgement.is_file():  # models that were deleted
-            judgement = read_json(self.judgement)
-            if isinstance(judgement, dict) and judgement.get("shipped") == "source-only":
-                return Selection("source-only", by)
+            return Selection(Judgement.read(self.judgement).shipped, by)
         return Selection("adapted", by)
 
     def write_selection(self, selection: Selection) -> None:
         """Write selection.json, whole or not at all."""
         selection.write(self.selected)
+
+    def read_judgement(self) -> Judgement | None:
+        """Reads judgement.json; None before training has ended."""
+        return Judgement.read(self.judgement) if self.judgement.is_file() else None
+
+    def read_evaluations(self) -> tuple[Evaluation, ...]:
+        """Reads all evaluations, the first one measured first."""
+        found = [Evaluation.read(path) for path in sorted(self.evaluations.glob("*.json"))]
+        return tuple(sorted(found, key=lambda evaluation: evaluation.when))
+
+    def read_labelled(self) -> Labelled | None:
+        """Reads labelled.json; None where no labels of a few target images were given."""
+        return Labelled.read(self.labelled) if self.labelled.is_file() else None
+
+    def read_left_out(self) -> LeftOut:
+        """Reads left_out.json, which runs of older versions do not have."""
+        return LeftOut.read(self.left_out) if self.left_out.is_file() else LeftOut()
+
+    def read_records(self) -> RunRecords:
+        """Reads all that the run's small files say.
+
+        Raises:
+            UserError: a file is damaged, or of a newer version.
+        """
+        samples = self.samples / "samples.json"
+        return RunRecords(
+            Summary.read(self.summary),
+            self.read_evaluations(),
+            self.read_labelled(),
+            self.read_judgement(),
+            self._selection_of_several(),
+            Embedding.read(self.embedding) if self.embedding.is_file() else Embedding(),
+            read_list(Sample, samples) if samples.is_file() else (),
+            read_list(Unreadable, self.unreadable) if self.unreadable.is_file() else (),
+        )
+
+    def _selection_of_several(self) -> Selection | None:
+        models = len(self.model_folders())
+        return None if models == 1 or (models == 0 and not self.selected.is_file()) else self.selection()
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """What the small files of a run say, read once.
+
+    Attributes:
+        evaluations: the first one measured first.
+        labelled: None where no labels of a few target images were given.
+        judgement: None before training has ended.
+        selection: None where nothing tells yet which model is selected, or where there is only one.
+        embedding, samples, unreadable: empty where their files are missing.
+    """
+
+    summary: Summary
+    evaluations: tuple[Evaluation, ...] = ()
+    labelled: Labelled | None = None
+    judgement: Judgement | None = None
+    selection: Selection | None = None
+    embedding: Embedding = field(default_factory=Embedding)
+    samples: tuple[Sample, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def own(self) -> ModelName:
+        """The model that the run's method makes."""
+        return "source-only" if self.summary.method == "source-only" else "adapted"
 
 
 def models_of(run: RunFolder) -> dict[str, Path]:

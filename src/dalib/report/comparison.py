@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dalib.report.figures import counted, interval, number, percent, short
+from dalib.records.candidates import in_order, ordered
+from dalib.records.estimate import Estimate
+from dalib.report.figures import counted, interval, percent, short
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dalib.records.candidates import Candidate
+    from dalib.records.evaluation import Evaluation
+    from dalib.records.folder import RunRecords
+    from dalib.records.judgement import JudgedModel, Judgement
+    from dalib.records.labelled import LabelledValue
     from dalib.records.selection import Selection
+    from dalib.records.summary import SummarizedModel
 
-ORDER = ("source-only", "student", "adapted")  # of models, wherever one stands beside the other
 MOST_CLASSES = 12  # of which estimates are shown at once
-
-Json = dict[str, Any]
 
 # What a label-free score is called, what it says, and how its number is written. Known without the code that computes
 # them, which knows torch.
@@ -62,12 +69,13 @@ class Comparison:
     """A table, a column for each model.
 
     Attributes:
+        models: in the order of the columns.
         shipped: the selected model.
         why: who selected it.
         distance: how well the domains are told apart in the features of the model ``distance_of``.
     """
 
-    models: list[str]
+    models: list[Candidate]
     shipped: str
     groups: list[Group]
     distance: float | None = None
@@ -79,38 +87,29 @@ class Comparison:
 class ClassEstimates:
     """Estimated accuracy by class: the worst ones, and the rest."""
 
-    models: list[str]
+    models: list[Candidate]
     worst: list[Row] = field(default_factory=list)
     others: list[Row] = field(default_factory=list)
     unreliable: bool = False
 
 
-def comparison(
-    summary: Json, evaluations: list[Json], labelled: Json, judgement: Json, selection: Selection | None = None
-) -> Comparison | None:
-    """What is known of each model; nothing if nothing is."""
-    own = "source-only" if summary.get("method") == "source-only" else "adapted"
-    trained, judged = summary.get("models") or {}, judgement.get("models") or {}
-    known = {
-        *trained,
-        *judged,
-        *(name for evaluation in evaluations for name in evaluation["models"]),
-        *labelled.get("models", ()),
-    }
-    models = [name for name in ORDER if name in known]
+def comparison(records: RunRecords) -> Comparison | None:
+    """Returns what is known of each model; None where nothing is."""
+    judgement, labelled, selection = records.judgement, records.labelled, records.selection
+    trained, judged = records.summary.models, judgement.models if judgement else {}
+    measured_names = [name for evaluation in records.evaluations for name in evaluation.models]
+    models = ordered([*trained, *judged, *measured_names, *(labelled.models if labelled else ())])
     if not models:
         return None
-    measured = [_measured(evaluation, models, selection) for evaluation in evaluations]
+    names = [model.name for model in models]
+    measured = [_measured(evaluation, names, selection) for evaluation in records.evaluations]
     if labelled:
-        note = f"from {counted(labelled['count'], 'label')} of {labelled.get('target', 0):,} images"
-        note += _selected_by(selection, "labelled", labelled.get("labels"))
-        cells = [estimate_cell(labelled["models"].get(name)) for name in models]
+        note = f"from {counted(labelled.count, 'label')} of {labelled.target:,} images"
+        note += _selected_by(selection, "labelled", labelled.labels)
+        cells = [estimate_cell(labelled.models.get(name)) for name in names]
         measured.append(Row("Accuracy on the target", note, cells))
-    estimated = [estimate_cell((judged.get(name) or {}).get("estimate")) for name in models]
-    validation = [
-        Cell(percent((trained.get(name) or {}).get("source_validation_accuracy", _score(judged, name, _VALIDATION))))
-        for name in models
-    ]
+    estimated = [estimate_cell(judged[name].estimate if name in judged else None) for name in names]
+    validation = [Cell(percent(_validation_accuracy(trained.get(name), judged.get(name)))) for name in names]
     groups = [
         Group("Measured against labels", measured),
         Group(
@@ -120,14 +119,15 @@ def comparison(
             else [],
         ),
         Group("On the source", [Row("Validation accuracy", "images kept from training", validation)]),
-        Group("Scores on the target, without labels", _scores(models, trained, judged)),
+        Group("Scores on the target, without labels", _scores(names, trained, judged)),
     ]
+    shipped = judgement.shipped if judgement else records.own
     return Comparison(
         models,
-        selection.model if selection else str(judgement.get("shipped") or own),
+        selection.model if selection else shipped,
         [group for group in groups if group.rows],
-        number(judgement.get("distance")),
-        str(judgement.get("shipped") or own),
+        judgement.distance if judgement else None,
+        shipped,
         selection.reason if selection and len(models) > 1 else "",
     )
 
@@ -140,37 +140,40 @@ def _selected_by(selection: Selection | None, labels: str, data: object) -> str:
     return f"; they selected {selection.model}" if selection and selection.chosen_on(labels, data) else ""
 
 
-def _measured(evaluation: Json, models: list[str], selection: Selection | None) -> Row:
-    found = evaluation["models"]
+def _measured(evaluation: Evaluation, names: Sequence[str], selection: Selection | None) -> Row:
+    found = evaluation.models
     return Row(
-        f"Accuracy on {short(evaluation['data'], 36)}",
-        counted(evaluation["count"], "image") + _selected_by(selection, "evaluation", evaluation["data"]),
+        f"Accuracy on {short(evaluation.data, 36)}",
+        counted(evaluation.count, "image") + _selected_by(selection, "evaluation", evaluation.data),
         [
-            Cell(percent(found[name]["accuracy"]), interval(found[name]["interval"])) if name in found else Cell()
-            for name in models
+            Cell(percent(found[name].accuracy), interval(found[name].interval)) if name in found else Cell()
+            for name in names
         ],
     )
 
 
-def estimate_cell(estimate: Json | None) -> Cell:
-    """An estimate with its interval; a warning where it is not reliable."""
-    if not estimate or number(estimate.get("value")) is None:
-        reason = (estimate or {}).get("reason")
+def estimate_cell(estimate: Estimate | LabelledValue | None) -> Cell:
+    """Returns an accuracy that is not of all images with its interval; a warning where it is not reliable."""
+    reason, reliable = (estimate.reason, estimate.reliable) if isinstance(estimate, Estimate) else ("", True)
+    if estimate is None or estimate.value is None:
         return Cell(warning=f"no estimate: {reason}" if reason else "")
-    low, high = number(estimate.get("low")), number(estimate.get("high"))
+    low, high = estimate.low, estimate.high
     return Cell(
-        percent(estimate["value"]),
-        "" if low is None or high is None else interval([low, high]),
-        "" if estimate.get("reliable", True) else "not reliable",
+        percent(estimate.value),
+        "" if low is None or high is None else interval((low, high)),
+        "" if reliable else "not reliable",
     )
 
 
-def _scores(models: list[str], trained: Json, judged: Json) -> list[Row]:
+def _scores(
+    names: Sequence[str], trained: Mapping[str, SummarizedModel], judged: Mapping[str, JudgedModel]
+) -> list[Row]:
     keys = list(
         dict.fromkeys(
             key.removeprefix("target_")
-            for name in models
-            for key in ((judged.get(name) or {}).get("scores") or {})
+            for name in names
+            if name in judged
+            for key in judged[name].scores
             if key != _VALIDATION
         )
     )
@@ -178,35 +181,39 @@ def _scores(models: list[str], trained: Json, judged: Json) -> list[Row]:
     rows = []
     for key in keys:
         name, note, form = SCORES.get(key, (key.replace("_", " ").capitalize(), "", ".3g"))
-        values = [_score(judged, model, key) for model in models]
-        if any(value is not None for value in values):
-            cells = [Cell() if value is None else Cell(format(value, form)) for value in values]
-            rows.append(Row(name, note, cells))
-    confidence = [number((trained.get(name) or {}).get("target_confidence")) for name in models]
+        values = [_score(judged.get(model), key) for model in names]
+        cells = [Cell() if value is None else Cell(format(value, form)) for value in values]
+        rows.append(Row(name, note, cells))
+    confidence = [trained[name].target_confidence if name in trained else None for name in names]
     if any(value is not None for value in confidence):
         rows.append(Row("Mean confidence", "not accuracy", [Cell(percent(value)) for value in confidence]))
     return rows
 
 
-def _score(judged: Json, model: str, key: str) -> float | None:
-    scores = (judged.get(model) or {}).get("scores") or {}
-    return number(scores.get(key, scores.get(f"target_{key}")))
+def _validation_accuracy(trained: SummarizedModel | None, judged: JudgedModel | None) -> float | None:
+    found = trained.source_validation_accuracy if trained else None
+    return _score(judged, _VALIDATION) if found is None else found
 
 
-def class_estimates(classes: list[str], judgement: Json) -> ClassEstimates | None:
-    """The estimates of each class, the lowest of the last model first where they are many; nothing without any."""
-    judged = judgement.get("models") or {}
-    models = [name for name in ORDER if len((judged.get(name) or {}).get("classes") or ()) == len(classes) > 0]
-    if not models:
+def _score(judged: JudgedModel | None, key: str) -> float | None:
+    scores = judged.scores if judged else {}
+    return scores.get(key, scores.get(f"target_{key}"))
+
+
+def class_estimates(classes: Sequence[str], judgement: Judgement | None) -> ClassEstimates | None:
+    """Returns the estimates of each class, the lowest of the last model first where they are many; None without any."""
+    judged = in_order(judgement.models) if judgement else {}
+    found = {name: each.classes for name, each in judged.items() if each.classes and len(each.classes) == len(classes)}
+    if not found:
         return None
     rows = [
-        Row(name, "", [estimate_cell(judged[model]["classes"][index]) for model in models])
+        Row(name, "", [estimate_cell(estimates[index]) for estimates in found.values()])
         for index, name in enumerate(classes)
     ]
     unreliable = any(cell.warning for row in rows for cell in row.cells)
     if len(classes) <= MOST_CLASSES:
-        return ClassEstimates(models, rows, [], unreliable)
-    values = [number(each.get("value")) for each in judged[models[-1]]["classes"]]
+        return ClassEstimates(ordered(found), rows, [], unreliable)
+    values = [estimate.value for estimate in [*found.values()][-1]]
     order = sorted(range(len(classes)), key=lambda index: (values[index] is None, values[index] or 0.0))
     rows = [rows[index] for index in order]
-    return ClassEstimates(models, rows[:MOST_CLASSES], rows[MOST_CLASSES:], unreliable)
+    return ClassEstimates(ordered(found), rows[:MOST_CLASSES], rows[MOST_CLASSES:], unreliable)

@@ -10,7 +10,10 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # A chart in its own units; the template draws it at about this many pixels, so that its text is always readable.
 WIDTH, HEIGHT = 400, 200
@@ -153,15 +156,9 @@ def shade(count: int, row: int) -> str:
     return f"{0.08 + 0.47 * (count / row) ** 0.6:.2f}" if count and row else "0"
 
 
-def clean(content: Any) -> Any:
-    """JSON content whose texts have a visible mark in place of characters that would disturb the page around them."""
-    if isinstance(content, str):
-        return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", content)
-    if isinstance(content, list):
-        return [clean(item) for item in content]
-    if isinstance(content, dict):
-        return {clean(key): clean(value) for key, value in content.items()}
-    return content
+def clean(text: str) -> str:
+    """Returns the text with a visible mark in place of characters that would disturb the page around them."""
+    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def short(name: str, length: int = 48) -> str:
@@ -193,10 +190,10 @@ def likelihood(probability: float) -> str:
     return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
 
 
-def interval(low_high: list[float]) -> str:
+def interval(low_high: Sequence[float]) -> str:
     """Bounds of an interval of shares.
 
-    >>> interval([0.94, 0.97])
+    >>> interval((0.94, 0.97))
     '94.0% to 97.0%'
     """
     return f"{percent(low_high[0])} to {percent(low_high[1])}"

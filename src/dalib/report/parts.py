@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from dalib.records.metrics import MetricsLine
 
 LOOKS = {
     "supervised": "one",
@@ -19,7 +21,7 @@ LOOKS = {
 """The look of a part in every report. Other parts take looks that these leave free."""
 
 
-def loss_parts(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def loss_parts(lines: Sequence[MetricsLine]) -> dict[str, str]:
     """Returns the names of the loss parts in their order, with the look of each.
 
     A line holds the parts first, then the method's metrics. The parts are weighted, so they are told from the metrics
@@ -28,10 +30,11 @@ def loss_parts(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     Args:
         lines: lines of metrics; a line without ``loss`` shows known parts alone.
 
-    >>> loss_parts([{"step": 25, "supervised": 1.0, "entropy": 0.5, "mask_rate": 0.9, "loss": 1.5}])
+    >>> from dalib.records.metrics import MetricsLine
+    >>> loss_parts([MetricsLine(25, {"supervised": 1.0, "entropy": 0.5, "mask_rate": 0.9, "loss": 1.5})])
     {'supervised': 'one', 'entropy': 'two'}
     """
-    known = [name for name in LOOKS if any(name in line for line in lines)]
+    known = [name for name in LOOKS if any(name in line.values for line in lines)]
     others = [name for name in _that_add_up(lines) if name not in LOOKS]
     free = [look for look in dict.fromkeys(LOOKS.values()) if look not in {LOOKS[name] for name in known}]
     looks = [*free, *dict.fromkeys(LOOKS.values())]
@@ -39,12 +42,12 @@ def loss_parts(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return found | {name: looks[place % len(looks)] for place, name in enumerate(others)}
 
 
-def _that_add_up(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def _that_add_up(lines: Sequence[MetricsLine]) -> list[str]:
     """Returns the longest row of names at the head of all lines whose values add up to the loss in each."""
-    whole = [line for line in lines if _number(line.get("loss"))]
+    whole = [line for line in lines if "loss" in line.values]
     if not whole:
         return []
-    names = [name for name in whole[0] if name not in ("step", "loss")]
+    names = [name for name in whole[0].values if name != "loss"]
     for count in range(len(names), 0, -1):
         row = names[:count]
         if all(_adds_up(line, row) for line in whole):
@@ -52,11 +55,9 @@ def _that_add_up(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return []
 
 
-def _adds_up(line: Mapping[str, Any], names: Sequence[str]) -> bool:
-    values = [line[name] for name in names if _number(line.get(name))]
+def _adds_up(line: MetricsLine, names: Sequence[str]) -> bool:
+    values = [line.values[name] for name in names if name in line.values]
     # values are means of float32 numbers
-    return len(values) == len(names) and math.isclose(math.fsum(values), line["loss"], rel_tol=1e-4, abs_tol=1e-5)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return len(values) == len(names) and math.isclose(
+        math.fsum(values), line.values["loss"], rel_tol=1e-4, abs_tol=1e-5
+    )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dalib.report.figures import number, percent
+from dalib.report.figures import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dalib.records.estimate import Calibration
 
 SIZE = 320
 LEFT, RIGHT, TOP, BOTTOM = 50, 300, 12, 262
@@ -36,17 +41,14 @@ class Diagram:
     diagonal: str
 
 
-def diagram(title: str, calibrations: dict[str, dict[str, Any]]) -> Diagram | None:
-    """The diagram of each model's {"error", "bins": [{"confidence", "accuracy", "count"}]}; nothing without a bin."""
+def diagram(title: str, calibrations: Mapping[str, Calibration]) -> Diagram | None:
+    """Returns the diagram of each model's calibration; None without a bin that has images."""
     lines, words = [], []
     for name, calibration in calibrations.items():
         bins = [
-            (confidence, accuracy, count)
-            for each in calibration.get("bins") or []
-            if (count := number(each.get("count"))) is not None
-            and count > 0
-            and (confidence := number(each.get("confidence"))) is not None
-            and (accuracy := number(each.get("accuracy"))) is not None
+            (each.confidence, each.accuracy, each.count)
+            for each in calibration.bins
+            if each.count > 0 and each.confidence is not None and each.accuracy is not None
         ]
         if not bins:
             continue
@@ -55,7 +57,7 @@ def diagram(title: str, calibrations: dict[str, dict[str, Any]]) -> Diagram | No
             (_x(confidence), _y(accuracy), round(max(SMALLEST_DOT, LARGEST_DOT * math.sqrt(count / most)), 1))
             for confidence, accuracy, count in sorted(bins)
         ]
-        error = percent(number(calibration.get("error")))
+        error = percent(calibration.error)
         lines.append(ReliabilityLine(name, "M" + " L".join(f"{x:g} {y:g}" for x, y, _ in dots), dots, error))
         words.append(f"{name}: calibration error {error}")
     if not lines:

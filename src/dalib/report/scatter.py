@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dalib.report.figures import counted, number, short
+from dalib.report.figures import counted, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dalib.records.pictures import MappedDomains, Point
 
 SIZE, MARGIN = 360, 14
 SQUARE = 4  # side of a source image's mark
 MOST_COLOURS = 10  # classes that can be told apart by colour; more: the domains are coloured instead
 MOST_POINTS = 1000  # of a domain in a panel
 FEWEST_FOR_A_NAME = 3
-
-Point = tuple[float, float, int]
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,16 @@ class Panel:
     names: list[tuple[float, float, str]]
 
 
-def panel(model: str, method: str, domains: dict[str, Any], classes: list[str]) -> Panel | None:
-    """The map of one model; nothing without points.
+def panel(model: str, method: str, domains: MappedDomains, classes: Sequence[str]) -> Panel | None:
+    """Returns the map of one model; None without points.
 
     Args:
         model: its name.
         method: how the features were brought to two dimensions.
-        domains: {"source" and "target": [[x, y, class number]]}; what is no such point is left out.
+        domains: points of classes that there are not are left out.
         classes: up to MOST_COLOURS are told apart by colour and named on the map.
     """
-    points = {domain: _points(domains.get(domain), len(classes)) for domain in ("source", "target")}
+    points = {"source": _points(domains.source, len(classes)), "target": _points(domains.target, len(classes))}
     every = [*points["source"], *points["target"]]
     if not every:
         return None
@@ -79,13 +82,8 @@ def panel(model: str, method: str, domains: dict[str, Any], classes: list[str]) 
     return Panel(model, f"Map of the features of the {model} model by {method}: {counts}", marks, names)
 
 
-def _points(listed: Any, classes: int) -> list[Point]:
-    points: list[Point] = []
-    for entry in listed if isinstance(listed, list) else []:
-        if isinstance(entry, list) and len(entry) == 3:
-            x, y, label = (number(value) for value in entry)
-            if x is not None and y is not None and label is not None and 0 <= label < classes:
-                points.append((x, y, int(label)))
+def _points(listed: Sequence[Point], classes: int) -> list[Point]:
+    points = [each for each in listed if 0 <= each[2] < classes]
     return points[:: -(-len(points) // MOST_POINTS)] if points else []
 
 

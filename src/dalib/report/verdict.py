@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Setting
 from dalib.judge.paired import mcnemar, paired_difference_interval
+from dalib.records.candidates import ADAPTED, BASELINE
+from dalib.records.estimate import Estimate
+from dalib.records.summary import Stopped
 from dalib.report.figures import (
     counted,
     interval,
     likelihood,
-    number,
     percent,
     points_between,
     sentence,
@@ -22,16 +24,20 @@ from dalib.report.figures import (
 )
 
 if TYPE_CHECKING:
+    from dalib.records.evaluation import Evaluation, MeasuredModel
+    from dalib.records.folder import RunRecords
+    from dalib.records.judgement import Judgement
+    from dalib.records.labelled import Labelled
     from dalib.records.selection import Selection
+    from dalib.records.summary import Summary
 
 SIGNIFICANT = 0.05  # a smaller p value is called a clear difference
 
-Json = dict[str, Any]
 Tone = Literal["helped", "hurt", "unclear", "unknown", "unfinished"]
 Kind = Literal["measured", "estimated", "none"]
 
 _WORDS = {"helped": "helped", "hurt": "hurt", "unclear": "made no clear difference"}
-_PAIR = ("adapted", "source-only")
+_PAIR = (ADAPTED, BASELINE)
 _BAD = {"hurt": "hurt", "collapsed": "collapsed"}  # outcomes of a judgement that the first line has to tell
 
 
@@ -65,58 +71,49 @@ class Verdict:
         return "\n\n".join(step.command for step in self.steps)
 
 
-def verdict_of(
-    summary: Json,
-    evaluations: list[Json],
-    labelled: Json,
-    judgement: Json,
-    run: str,
-    selection: Selection | None = None,
-    config: str = "CONFIG",
-) -> Verdict:
-    """Did adaptation help? In plain words.
+def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict:
+    """Returns in plain words whether adaptation helped.
 
     Args:
-        summary: summary.json.
-        evaluations: the labelled measurements; the first gives the headline, the others a note each.
-        labelled: labelled.json, or empty: labels of a few target images.
-        judgement: judgement.json, or empty. With labels it is only compared with them.
+        records: of the run. Its first evaluation gives the headline, the others, and labels of a few target images, a
+            note each. With labels the judgement is only compared with them.
         run: the run's folder as it is written on a command line.
-        selection: which model is selected, and by whom; None where only the judgement tells.
         config: the run's config.yaml as it is written on a command line.
     """
-    if judgement.get("headline"):
-        judgement = judgement | {"headline": _OLD_ENDING.sub("", str(judgement["headline"]))}
+    summary, judgement, selection = records.summary, records.judgement, records.selection
+    if judgement is not None:
+        judgement = replace(judgement, headline=_OLD_ENDING.sub("", judgement.headline))
     selected = _selected(judgement, selection)
-    measured = [judged(evaluation) for evaluation in evaluations]
-    if labelled:
-        measured.append(sampled(labelled))
-    status, name = str(summary.get("status", "running")), selection.model if selection else judgement.get("shipped")
-    advice = _Advice(run, config, str(name or ""), str((summary.get("settings") or {}).get("backbone") or ""))
-    if status != "done":
-        return _not_done(status, summary, measured, judgement, advice, selected)
+    measured = [judged(evaluation) for evaluation in records.evaluations]
+    if records.labelled is not None:
+        measured.append(sampled(records.labelled))
+    name = selection.model if selection else judgement.shipped if judgement else ""
+    advice = _Advice(run, config, name, str(summary.settings.get("backbone") or ""))
+    if summary.status != "done":
+        return _not_done(summary, measured, judgement, advice, selected)
     if measured:
-        optimistic = _optimism(evaluations, labelled, selection)
         better = _better(measured[0], advice)
-        verdict = _with_labels(measured, judgement, (*selected, *optimistic, *better))
+        verdict = _with_labels(measured, judgement, (*selected, *_optimism(records), *better))
         verdict = replace(verdict, steps=advice.measured(verdict.tone))
-    elif judgement.get("headline"):
+    elif judgement is not None and judgement.headline:
         verdict = _estimated(judgement, selected)
         verdict = replace(verdict, steps=advice.estimated(judgement))
     else:
         verdict = _unknown(summary, run)
-    return _stopped_early(verdict, summary.get("stopped") or {})
+    return _stopped_early(verdict, summary.stopped)
 
 
-def judged(evaluation: Json) -> Verdict:
-    """What one evaluation says.
+def judged(evaluation: Evaluation) -> Verdict:
+    """Returns what one evaluation says.
 
     Both models see the same images, so McNemar's exact test on the images that only one of them gets right decides
     whether a difference is clear. Runs of before that was counted are judged by whether the intervals of the two
     accuracies overlap, which misses smaller differences.
     """
-    models = evaluation["models"]
-    where = f"on {short(evaluation['data'])} ({counted(evaluation['count'], 'image')})"
+    models = evaluation.models
+    where = f"on {short(evaluation.data)} ({counted(evaluation.count, 'image')})"
+    if not models:
+        return Verdict("unknown", f"No model was measured {where}", kind="measured")
     if not set(_PAIR) <= models.keys():
         name, measures = next(iter(models.items()))
         note = (
@@ -125,56 +122,56 @@ def judged(evaluation: Json) -> Verdict:
             else "This model was trained without adaptation, so there is nothing to compare it with."
         )
         return Verdict(
-            "unknown", f"The {name} model reaches {percent(measures['accuracy'])} {where}", (note,), kind="measured"
+            "unknown", f"The {name} model reaches {percent(measures.accuracy)} {where}", (note,), kind="measured"
         )
 
-    adapted, source_only = models["adapted"], models["source-only"]
-    points = points_between(adapted["accuracy"], source_only["accuracy"])
+    adapted, source_only = models[ADAPTED], models[BASELINE]
+    points = points_between(adapted.accuracy, source_only.accuracy)
     gain = (
         f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "the same to a tenth of a point"
     )
     paired = _paired(evaluation)
-    tone, why = _by_pairs(*paired, evaluation["count"], gain) if paired else _by_intervals(adapted, source_only, gain)
+    tone, why = _by_pairs(*paired, evaluation.count, gain) if paired else _by_intervals(adapted, source_only, gain)
     return Verdict(
         tone,
-        f"Adaptation {_WORDS[tone]}: {percent(adapted['accuracy'])} against {percent(source_only['accuracy'])} "
+        f"Adaptation {_WORDS[tone]}: {percent(adapted.accuracy)} against {percent(source_only.accuracy)} "
         f"source-only {where}",
         (why,),
         kind="measured",
     )
 
 
-def sampled(labelled: Json) -> Verdict:
-    """What the labels of a few target images say: clear where the interval of the difference leaves out zero."""
-    unseen = " that training did not see" if labelled.get("held_out") else ""
-    where = f"from the labels of {counted(labelled['count'], 'target image')}{unseen}"
-    models, difference = labelled["models"], labelled.get("difference") or {}
-    low, value, high = (number(difference.get(key)) for key in ("low", "value", "high"))
-    if low is None or value is None or high is None or not set(_PAIR) <= models.keys():
-        said = ", ".join(f"{percent(each.get('value'))} {name}" for name, each in models.items())
-        return Verdict("unknown", f"About {said}, {where}", tuple(labelled.get("notes") or ()), kind="measured")
+def sampled(labelled: Labelled) -> Verdict:
+    """Returns what labels of a few target images say: clear where the interval of the difference leaves out zero."""
+    unseen = " that training did not see" if labelled.held_out else ""
+    where = f"from the labels of {counted(labelled.count, 'target image')}{unseen}"
+    models, difference = labelled.models, labelled.difference
+    known = None if difference is None else (difference.low, difference.value, difference.high)
+    if known is None or None in known or not set(_PAIR) <= models.keys():
+        said = ", ".join(f"{percent(each.value)} {name}" for name, each in models.items())
+        return Verdict("unknown", f"About {said}, {where}", labelled.notes, kind="measured")
+    low, value, high = (each or 0.0 for each in known)
     tone: Tone = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
     points = signed_interval((low, high))
     chance = ", so there may be none: label more images to know" if tone == "unclear" else ""
     return Verdict(
         tone,
-        f"Adaptation {_WORDS[tone]}: about {percent(models['adapted'].get('value'))} against "
-        f"{percent(models['source-only'].get('value'))} source-only, {where}",
+        f"Adaptation {_WORDS[tone]}: about {percent(models[ADAPTED].value)} against "
+        f"{percent(models[BASELINE].value)} source-only, {where}",
         (
             f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
-            *(sentence(note) for note in labelled.get("notes") or ()),
+            *(sentence(note) for note in labelled.notes),
         ),
         kind="measured",
     )
 
 
-def _paired(evaluation: Json) -> tuple[int, int] | None:
-    """Images that only adapted, and only source-only, gets right; nothing where it was not counted."""
-    paired = evaluation.get("paired") or {}
-    first, second = number(paired.get("adapted")), number(paired.get("source_only"))
-    if first is None or second is None or first < 0 or second < 0 or first + second > evaluation["count"]:
+def _paired(evaluation: Evaluation) -> tuple[int, int] | None:
+    """Images that only adapted, and only source-only, gets right; None where it was not counted."""
+    if (paired := evaluation.paired) is None:
         return None
-    return int(first), int(second)
+    first, second = paired.adapted, paired.source_only
+    return (first, second) if min(first, second) >= 0 and first + second <= evaluation.count else None
 
 
 def _by_pairs(first: int, second: int, count: int, gain: str) -> tuple[Tone, str]:
@@ -201,23 +198,23 @@ def _chance(p: float) -> str:
     return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
 
 
-def _by_intervals(adapted: Json, source_only: Json, gain: str) -> tuple[Tone, str]:
+def _by_intervals(adapted: MeasuredModel, source_only: MeasuredModel, gain: str) -> tuple[Tone, str]:
     tone: Tone = "unclear"
-    if adapted["interval"][0] > source_only["interval"][1]:
+    if adapted.interval[0] > source_only.interval[1]:
         tone = "helped"
-    elif adapted["interval"][1] < source_only["interval"][0]:
+    elif adapted.interval[1] < source_only.interval[0]:
         tone = "hurt"
     overlap = "overlap, so the difference may be chance" if tone == "unclear" else "do not overlap"
     return tone, (
-        f"That is {gain}. The confidence intervals, {interval(adapted['interval'])} adapted and "
-        f"{interval(source_only['interval'])} source-only, {overlap}. "
+        f"That is {gain}. The confidence intervals, {interval(adapted.interval)} adapted and "
+        f"{interval(source_only.interval)} source-only, {overlap}. "
         "A difference is called clear where they do not overlap, which is a cautious rule."
     )
 
 
-def _with_labels(measured: list[Verdict], judgement: Json, selected: tuple[str, ...]) -> Verdict:
+def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected: tuple[str, ...]) -> Verdict:
     first, *others = measured
-    headline, outcome = first.headline, judgement.get("outcome")
+    headline, outcome = first.headline, judgement.outcome if judgement else ""
     if outcome == "collapsed" and first.tone == "hurt":
         headline = headline.replace("Adaptation hurt", "Adaptation collapsed and hurt", 1)
     elif outcome in _BAD and first.tone != outcome:
@@ -226,8 +223,8 @@ def _with_labels(measured: list[Verdict], judgement: Json, selected: tuple[str, 
     if _nothing_was_learnt(judgement) and first.tone != "helped":
         headline = f"Nothing was learnt. {headline}"
         notes += _reasons(judgement)
-    if judgement.get("headline"):
-        notes.append(f"Without these labels, the judgement was: {sentence(judgement['headline'])}")
+    if judgement is not None and judgement.headline:
+        notes.append(f"Without these labels, the judgement was: {sentence(judgement.headline)}")
     return Verdict(first.tone, headline, (*notes, *selected), kind="measured")
 
 
@@ -242,12 +239,13 @@ def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
     )
 
 
-def _optimism(evaluations: list[Json], labelled: Json, selection: Selection | None) -> tuple[str, ...]:
+def _optimism(records: RunRecords) -> tuple[str, ...]:
     """What to add where the accuracy of the selected model is quoted from the labels that selected it."""
+    selection, labelled = records.selection, records.labelled
     if selection is None:
         return ()
-    here = any(selection.chosen_on("evaluation", each.get("data")) for each in evaluations)
-    if not here and not selection.chosen_on("labelled", labelled.get("labels")):
+    here = any(selection.chosen_on("evaluation", each.data) for each in records.evaluations)
+    if not here and not selection.chosen_on("labelled", labelled.labels if labelled else None):
         return ()
     return (
         f"These labels have selected the {selection.model} model, so its accuracy on them is a little too high; labels "
@@ -255,52 +253,62 @@ def _optimism(evaluations: list[Json], labelled: Json, selection: Selection | No
     )
 
 
-def _estimated(judgement: Json, selected: tuple[str, ...]) -> Verdict:
-    outcome, said = judgement.get("outcome"), str(judgement["headline"]).rstrip(". ")
-    estimates = {name: (each or {}).get("estimate") or {} for name, each in (judgement.get("models") or {}).items()}
-    headline, notes, probability = said, [_ESTIMATE], probability_of(judgement)
-    if outcome == "alone":
-        (name, value), *_ = [(name, number(each.get("value"))) for name, each in estimates.items()] or [("", None)]
-        if value is not None:
-            headline = f"The {name} model is estimated to reach {percent(value)} on the target"
-            notes.append(sentence(said))
-    else:
-        if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
-            headline = f"Adaptation {_BAD[outcome]}: {headline}"
-        if outcome == "unclear" and not judgement.get("at_chance") and not _CANNOT_TELL.search(headline):
-            headline = f"Can't tell which model is better. {headline}"
-            if probability is not None:
-                chance = likelihood(probability)
-                headline = f"Can't tell which model is better: with a probability of {chance} it is the adapted one"
-        if probability is not None and "probability" not in headline:
-            notes = [
-                f"The probability that the adapted model is better than source-only is {likelihood(probability)}. No "
-                "target label was used: this is an estimate, which can be wrong in ways that no unlabelled image shows."
-            ]
-        elif probability is None and "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
-            headline += " (an estimate, not a measurement)"
-    tone: Tone = "unknown"
-    if outcome in _BAD:
-        tone = "hurt"
-    elif outcome in ("helped", "unclear"):
-        tone = "helped" if outcome == "helped" else "unclear"
-    notes += [
-        f"The estimate for the {name} model is not reliable: {estimates[name].get('reason') or 'no reason given'}."
+def _estimated(judgement: Judgement, selected: tuple[str, ...]) -> Verdict:
+    estimates = {name: each.estimate or Estimate() for name, each in judgement.models.items()}
+    headline, notes = _alone(judgement, estimates) if judgement.outcome == "alone" else _compared(judgement)
+    tones: dict[str, Tone] = {"collapsed": "hurt", "hurt": "hurt", "helped": "helped", "unclear": "unclear"}
+    unreliable = [
+        f"The estimate for the {name} model is not reliable: {estimates[name].reason or 'no reason given'}."
         for name in _PAIR
-        if name in estimates and not estimates[name].get("reliable", True)
+        if name in estimates and not estimates[name].reliable
     ]
-    return Verdict(tone, headline, (*notes, *selected), kind="estimated", reasons=_reasons(judgement))
+    return Verdict(
+        tones.get(judgement.outcome, "unknown"),
+        headline,
+        (*notes, *unreliable, *selected),
+        kind="estimated",
+        reasons=_reasons(judgement),
+    )
 
 
-def probability_of(judgement: Json) -> float | None:
-    """The probability that adaptation helped, as judged without labels.
+def _alone(judgement: Judgement, estimates: dict[str, Estimate]) -> tuple[str, list[str]]:
+    """Headline and notes where there is only one model."""
+    said, notes = judgement.headline.rstrip(". "), [_ESTIMATE]
+    (name, estimate), *_ = [*estimates.items()] or [("", Estimate())]
+    if estimate.value is None:
+        return said, notes
+    return f"The {name} model is estimated to reach {percent(estimate.value)} on the target", [*notes, sentence(said)]
+
+
+def _compared(judgement: Judgement) -> tuple[str, list[str]]:
+    """Headline and notes of the comparison of several models without labels."""
+    headline, outcome, probability = judgement.headline.rstrip(". "), judgement.outcome, probability_of(judgement)
+    if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
+        headline = f"Adaptation {_BAD[outcome]}: {headline}"
+    if outcome == "unclear" and not judgement.at_chance and not _CANNOT_TELL.search(headline):
+        headline = f"Can't tell which model is better. {headline}"
+        if probability is not None:
+            chance = likelihood(probability)
+            headline = f"Can't tell which model is better: with a probability of {chance} it is the adapted one"
+    if probability is not None and "probability" not in headline:
+        return headline, [
+            f"The probability that the adapted model is better than source-only is {likelihood(probability)}. No "
+            "target label was used: this is an estimate, which can be wrong in ways that no unlabelled image shows."
+        ]
+    if probability is None and "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
+        headline += " (an estimate, not a measurement)"
+    return headline, [_ESTIMATE]
+
+
+def probability_of(judgement: Judgement | None) -> float | None:
+    """Returns the probability that adaptation helped, as judged without labels.
 
     None where the judgement has none, or goes by another sign: a collapse, or a model at chance on the source.
     """
-    if judgement.get("at_chance") or judgement.get("outcome") not in ("helped", "unclear", "hurt"):
+    if judgement is None or judgement.at_chance or judgement.outcome not in ("helped", "unclear", "hurt"):
         return None
-    value = number(judgement.get("probability"))
-    return None if value is None or not 0 <= value <= 1 else value
+    value = judgement.probability
+    return value if value is not None and 0 <= value <= 1 else None
 
 
 _ESTIMATE = (
@@ -321,9 +329,9 @@ class _Advice:
     selected: str
     backbone: str
 
-    def estimated(self, judgement: Json) -> tuple[Step, ...]:
+    def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
         """After a judgement without labels: labels first where only they can tell."""
-        outcome = judgement.get("outcome")
+        outcome = judgement.outcome
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
         steps = [self._label(outcome), self._measure()]
@@ -388,46 +396,47 @@ _OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
 """Of headlines of older runs: which model is selected may have changed since, and is said in a sentence of its own."""
 
 
-def _selected(judgement: Json, selection: Selection | None) -> tuple[str, ...]:
+def _selected(judgement: Judgement | None, selection: Selection | None) -> tuple[str, ...]:
     """Which model is selected, and by whom."""
     if selection is not None:
         return (f"{selection.sentence}.",) if judgement or selection.by != "judgement" else ()
-    shipped = judgement.get("shipped")
-    return (f"The {short(str(shipped))} model is the selected model of this run.",) if shipped else ()
+    return (f"The {judgement.shipped} model is the selected model of this run.",) if judgement else ()
 
 
-def _nothing_was_learnt(judgement: Json) -> bool:
+def _nothing_was_learnt(judgement: Judgement | None) -> bool:
     """Whether all models are at chance on the source's validation images, which is measured and no estimate."""
-    at_chance, models = judgement.get("at_chance") or (), judgement.get("models") or {}
-    return bool(models) and all(name in at_chance for name in models)
+    return judgement is not None and bool(judgement.models) and judgement.models.keys() <= {*judgement.at_chance}
 
 
-def _reasons(judgement: Json) -> tuple[str, ...]:
-    return tuple(sentence(reason) for reason in judgement.get("reasons") or ())
+def _reasons(judgement: Judgement | None) -> tuple[str, ...]:
+    return tuple(sentence(reason) for reason in judgement.reasons) if judgement else ()
 
 
-def _stopped_early(verdict: Verdict, stopped: Json) -> Verdict:
-    if not stopped:
+def _stopped_early(verdict: Verdict, stopped: Stopped | None) -> Verdict:
+    if stopped is None:
         return verdict
     headline = f"Training was stopped{_at(stopped)}. {verdict.headline}"
-    notes = (sentence(stopped["reason"]), *verdict.notes) if stopped.get("reason") else verdict.notes
+    notes = (sentence(stopped.reason), *verdict.notes) if stopped.reason else verdict.notes
     return replace(verdict, headline=headline, notes=notes)
 
 
-def _at(stopped: Json) -> str:
-    step = number(stopped.get("step"))
-    return "" if step is None else f" at step {step:,.0f}"
+def _at(stopped: Stopped) -> str:
+    return "" if stopped.step is None else f" at step {stopped.step:,}"
 
 
 def _not_done(
-    status: str, summary: Json, measured: list[Verdict], judgement: Json, advice: _Advice, selected: tuple[str, ...]
+    summary: Summary,
+    measured: list[Verdict],
+    judgement: Judgement | None,
+    advice: _Advice,
+    selected: tuple[str, ...],
 ) -> Verdict:
-    headline, *notes = _unfinished(status, summary.get("stopped") or {}, advice.run)
+    headline, *notes = _unfinished(summary.status, summary.stopped or Stopped(), advice.run)
     if measured:
         said = [f"{verdict.headline}." for verdict in measured]
         return Verdict("unfinished", headline, (*notes, *said, *selected), kind="measured")
     reasons = tuple(reason for reason in _reasons(judgement) if reason not in notes)
-    if not judgement:
+    if judgement is None:
         return Verdict("unfinished", headline, tuple(notes))
     return Verdict(
         "unfinished",
@@ -439,8 +448,8 @@ def _not_done(
     )
 
 
-def _unfinished(status: str, stopped: Json, run: str) -> tuple[str, ...]:
-    reason = (sentence(stopped["reason"]),) if stopped.get("reason") else ()
+def _unfinished(status: str, stopped: Stopped, run: str) -> tuple[str, ...]:
+    reason = (sentence(stopped.reason),) if stopped.reason else ()
     if status == "diverged":
         return (
             f"Training diverged{_at(stopped)}: there is no result to trust",
@@ -461,8 +470,8 @@ def _unfinished(status: str, stopped: Json, run: str) -> tuple[str, ...]:
     return (f"Training is not finished: its status is “{short(status)}”", *reason)
 
 
-def _unknown(summary: Json, run: str) -> Verdict:
-    changed, target = summary.get("changed"), summary.get("counts", {}).get("target", 0)
+def _unknown(summary: Summary, run: str) -> Verdict:
+    changed, target = summary.changed, summary.counts.get("target", 0)
     notes = []
     if changed is not None:
         question = "whether adaptation helped"
@@ -471,7 +480,7 @@ def _unknown(summary: Json, run: str) -> Verdict:
             "these, the adapted and the source-only model differ. Only labels tell which of them is right."
         ]
     else:
-        only = "source-only" if summary.get("method") == "source-only" else "adapted"
+        only = "source-only" if summary.method == "source-only" else "adapted"
         question = f"how good the {only} model is on the target"
     return Verdict(
         "unknown",

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from dalib.core.console import one_line, output, say
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import read_texts
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.scores import as_probabilities, ensemble_agreement
@@ -21,8 +20,8 @@ from dalib.judge.selection import ranked
 from dalib.records.estimate import Estimate
 from dalib.records.evaluation import Evaluation
 from dalib.records.folder import RunFolder
+from dalib.records.images import ImageNames
 from dalib.records.judgement import JudgedModel, Judgement
-from dalib.records.labelled import Labelled
 from dalib.records.selection import images
 from dalib.records.summary import Summary
 
@@ -150,7 +149,7 @@ def _compared(run: RunFolder) -> Compared:
             if name == selected or (name in judgement.models and f"target/{name}" in tensors)
         }
         target = models[selected].target
-        if len(target) != len(names := read_texts(run.images, "target")):
+        if len(target) != len(names := ImageNames.read(run.images).target):
             raise ValueError(f"predictions of {len(target)} images of {len(names)}")
         by_labels = selection.by == "measurement"
         outcome, accuracies = judgement.outcome, _accuracies(run)
@@ -186,7 +185,7 @@ def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
         if result.data != by_default if result.asked is None else result.asked:
             labels = LabelledSet("evaluation", path.stem, result.data, result.count)
             found[labels] = {name: each.accuracy for name, each in result.models.items()}
-    few = Labelled.read(run.labelled) if run.labelled.is_file() else None
+    few = run.read_labelled()
     if few is not None and not few.trained_on:
         which = f"held out by seed {settings.get('seed')}" if few.held_out else ""
         labels = LabelledSet("labelled", f"{few.labels} {which}", few.labels, few.count)
@@ -199,9 +198,9 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
     for run in runs:
         if not run.judgement.is_file():
             raise UserError(Setting("run", run.root), ": no judgement.json; it is not finished, or of an older version")
-    classes, names = read_texts(first.summary, "classes"), read_texts(first.images, "target")
+    classes, names = Summary.read(first.summary).classes, ImageNames.read(first.images).target
     for run in runs[1:]:
-        others = read_texts(run.summary, "classes"), read_texts(run.images, "target")
+        others = Summary.read(run.summary).classes, ImageNames.read(run.images).target
         if any(
             [*map(key_of, ours)] != [*map(key_of, theirs)]
             for ours, theirs in zip((classes, names), others, strict=True)

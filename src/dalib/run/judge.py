@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from safetensors.torch import save_file
 
 from dalib.core.errors import Setting
-from dalib.core.files import put_in_place, write_json
+from dalib.core.files import put_in_place
 from dalib.judge.accuracy import reliability_bins
 from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
 from dalib.judge.chance import is_at_chance, without_chance
@@ -25,6 +25,7 @@ from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
 from dalib.records.content import decoded
 from dalib.records.estimate import Bin, Calibration, Estimate
+from dalib.records.images import ImageNames
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
 from dalib.report.sheets import write_embedding, write_samples
 from dalib.run.prior import estimated
@@ -74,7 +75,7 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
     temporary = run.predictions.with_suffix(".tmp")
     save_file(tensors, temporary)
     put_in_place(temporary, run.predictions)
-    write_json(run.images, {"target": list(domains.target.names), "validation": list(domains.validation.names)})
+    ImageNames(tuple(domains.target.names), tuple(domains.validation.names)).write(run.images)
 
 
 def judge(

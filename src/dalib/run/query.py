@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import Unreadable, csv_text, expanded, read_json, read_texts, write_text
+from dalib.core.files import csv_text, expanded, write_text
 from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
 from dalib.records.folder import RunFolder, models_of
+from dalib.records.images import ImageNames
 from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
@@ -131,15 +132,7 @@ def _free_page(out: str) -> Path:
 
 def _left_out(run: RunFolder) -> list[str]:
     """Returns what to tell of files beside the target's images, which no model has predicted."""
-    if not run.left_out.is_file():  # a run of an older version
-        return []
-    content = read_json(run.left_out)
-    every = content.get("target") if isinstance(content, dict) else None
-    try:
-        found = [Unreadable(str(each["path"]), str(each["reason"])) for each in every or ()]
-    except (TypeError, KeyError):
-        raise UserError(f"{run.left_out}: expected a list of paths and reasons under target; it is damaged") from None
-    line = describe_unused(Summary.read(run.summary).target, found)
+    line = describe_unused(Summary.read(run.summary).target, run.read_left_out().target)
     return [line] if line else []
 
 
@@ -323,7 +316,7 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
             Call("dalib.run.train.train", Setting("config", run.config), Setting("out", "NEW")),
             ")",
         )
-    names = read_texts(run.images, "target")
+    names = list(ImageNames.read(run.images).target)
     try:
         tensors = load_file(run.predictions)
     except (SafetensorError, OSError) as error:
@@ -483,7 +476,7 @@ def _configuration(run: RunFolder) -> dict[str, Any]:
 
 
 def _classes(run: RunFolder) -> list[str]:
-    return read_texts(run.summary, "classes")
+    return list(Summary.read(run.summary).classes)
 
 
 def _some(classes: list[str], most: int = 20) -> str:

@@ -20,6 +20,7 @@ from dalib.data.named import default_evaluation
 from dalib.data.overlap import overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.records.folder import RunFolder
+from dalib.records.images import LeftOut
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
 from dalib.run.config_file import config_text
@@ -228,8 +229,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
         write_text(new.config, config_text(replace(config, out=str(run.root), overwrite=False)))
         write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
-        left_out = {"source": domains.train.left_out, "target": domains.target.left_out}
-        write_json(new.left_out, {name: [asdict(each) for each in every] for name, every in left_out.items()})
+        LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
         views = recipe.make_views(config, setup.preprocessing)
         write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
         summary.write(new.summary)

@@ -1,0 +1,50 @@
+"""A run's small files are read as records, whatever of them is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from old_runs import RUNS
+from whole_run import write_run
+
+from dalib.core.errors import UserError
+from dalib.records.folder import RunFolder
+from dalib.records.summary import Summary
+
+WRITTEN = Path(__file__).parent / "written"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_records_of_an_old_run_are_read(name):
+    run = RunFolder.existing(WRITTEN / name)
+    records = run.read_records()
+    assert records.summary == Summary.read(run.summary)
+    assert records.own == ("source-only" if name == "source-only" else "adapted")
+    assert records.judgement is not None
+    assert len(records.samples) > 10
+    assert (records.labelled is not None) == (name == "labelled")
+    assert len(records.evaluations) == (name == "labelled")
+    assert run.read_left_out().target == ()
+
+
+def test_a_run_that_has_begun_has_its_summary_alone(tmp_path):
+    (tmp_path / "summary.json").write_text('{"method": "mcc"}')
+    records = RunFolder(tmp_path).read_records()
+    assert (records.judgement, records.labelled, records.evaluations, records.selection) == (None, None, (), None)
+    assert (records.samples, records.unreadable, records.embedding.models) == ((), (), {})
+
+
+def test_evaluations_come_in_the_order_of_their_time(tmp_path):
+    run = write_run(tmp_path / "run")
+    first = json.loads((run.evaluations / "labelled.json").read_text())
+    (run.evaluations / "a.json").write_text(json.dumps(first | {"data": "later", "when": "2027"}))
+    assert [each.data for each in run.read_evaluations()] == ["photos", "later"]
+
+
+def test_a_damaged_record_names_its_file(tmp_path):
+    run = write_run(tmp_path / "run")
+    run.unreadable.write_text('[{"path": 3}]')
+    with pytest.raises(UserError, match=r"unreadable\.json: expected a text at \[0\]\.path"):
+        run.read_records()
