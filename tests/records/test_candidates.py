@@ -12,4 +12,4 @@ def test_the_baseline_comes_first_and_the_adapted_model_last():
 
 def test_models_come_in_order_and_unknown_ones_are_left_out():
     assert [each.name for each in ordered(["adapted", "x", "source-only"])] == ["source-only", "adapted"]
-    assert [*in_order({"adapted": 1, "x": 2, "student": 3})] == ["student", "adapted"]
+    assert [*in_order({"adapted": 1, "x": 2, "aligned": 3})] == ["aligned", "adapted"]

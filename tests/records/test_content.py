@@ -42,7 +42,11 @@ def test_old_files_are_read_as_version_0_and_nothing_of_them_is_lost(kind):
         record = kind.read(path)
         assert record.version == 0
         written = json.loads(json.dumps(record.to_json()))
-        assert without_nulls(written) == without_nulls({**read_json(path), "version": kind.VERSION})
+        expected = {**read_json(path), "version": kind.VERSION}
+        if (pair := expected.get("paired")) is not None:  # of before there were more than two models
+            names = {"first": "adapted", "second": "source-only"}
+            expected["paired"] = [{**names, "only_first": pair["adapted"], "only_second": pair["source_only"]}]
+        assert without_nulls(written) == without_nulls(expected)
 
 
 def without_nulls(content):

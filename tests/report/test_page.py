@@ -618,14 +618,14 @@ def test_nulls_in_a_judgement_are_dashes(make_run: MakeRun) -> None:
     assert "share of images the model is confident of" not in page.text
 
 
-def test_a_student_gets_a_column(make_run: MakeRun) -> None:
+def test_the_aligned_model_gets_a_column(make_run: MakeRun) -> None:
     run = judged_run(make_run, evaluated=True)
     (path,) = run.evaluations.glob("*.json")
     evaluation = read_json(path)
-    evaluation["models"]["student"] = measured(0.87, 0.85, 0.89)
+    evaluation["models"]["aligned"] = measured(0.87, 0.85, 0.89)
     write_json(path, evaluation)
     headers = Page(run).source.partition("<thead>")[2].partition("</thead>")[0]
-    assert re.findall(r'class="n">([\w-]+)', headers) == ["source-only", "student", "adapted"]
+    assert re.findall(r'class="n">([\w-]+)', headers) == ["source-only", "aligned", "adapted"]
 
 
 def test_labels_of_a_few_images_count_before_the_estimate(make_run: MakeRun) -> None:

@@ -29,7 +29,7 @@ def evaluation(
         "photos",
         count,
         {"adapted": measures(adapted), "source-only": measures(source_only)},
-        paired=None if paired is None else Paired(*paired),
+        paired=None if paired is None else (Paired("adapted", "source-only", *paired),),
     )
 
 
@@ -294,7 +294,7 @@ def test_labels_of_a_few_images_judge_by_the_interval_of_the_difference(low: flo
 
 
 def measurement(data: str = "photos", labels: Any = "evaluation") -> Measurement:
-    return Measurement(data, labels, 600, 0.9, 0.8, 0.1, 0.05, 0.15)
+    return Measurement(data, labels, 600, "adapted", "source-only", (0.9, 0.8), 0.1, 0.05, 0.15)
 
 
 def test_the_selected_model_is_named_and_who_selected_it() -> None:

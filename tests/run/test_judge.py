@@ -79,17 +79,17 @@ def test_what_the_models_say_is_kept(good):
     assert summary["models"]["adapted"]["target_histogram"] == counts
 
 
-def test_a_collapse_stops_the_run_and_source_only_is_shipped(collapsed):
+def test_a_collapse_stops_the_run_and_the_better_baseline_is_shipped(collapsed):
     judgement, summary = judgement_of(collapsed), json.loads(collapsed.summary.read_text())
-    assert (judgement["outcome"], judgement["shipped"]) == ("collapsed", "source-only")
+    assert (judgement["outcome"], judgement["shipped"], judgement["baseline"]) == ("collapsed", "aligned", "aligned")
     assert summary["status"] == "collapsed"
     assert summary["stopped"]["step"] == 20
     assert "classes in effect" in summary["stopped"]["reason"]
     assert json.loads(collapsed.metrics.read_text().splitlines()[-1])["step"] == 20
-    assert list(collapsed.models()) == ["source-only", "adapted"]  # the first one predicts
+    assert list(collapsed.models()) == ["aligned", "adapted", "source-only"]  # the first one predicts
     shipped, baseline = (
         load_file(collapsed.model / "model.safetensors"),
-        load_file(collapsed.source_only.model / "model.safetensors"),
+        load_file(collapsed.aligned.model / "model.safetensors"),
     )
     assert all(torch.equal(shipped[name], baseline[name]) for name in baseline)
     assert "collapsed" in collapsed.report.read_text()[:4000].lower()
@@ -113,7 +113,7 @@ def test_the_adapted_model_is_kept_where_that_is_asked_for(tmp_path):
     assert (judgement["outcome"], judgement["shipped"]) == ("collapsed", "adapted")
     assert judgement["headline"] == "Adaptation collapsed"
     assert any("--keep adapted" in reason for reason in judgement["reasons"])
-    assert list(found.models()) == ["adapted", "source-only"]
+    assert list(found.models()) == ["adapted", "aligned", "source-only"]
 
 
 @pytest.mark.parametrize("every", [("--every.log", "1"), ("--every.log", "5", "--every.evaluate", "5")])

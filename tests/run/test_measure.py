@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import dalib
+import dalib.run.train
 from dalib.commands.main import run
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
@@ -87,7 +88,8 @@ def labels(run_, out, ants, bees=0):
 def test_a_clear_measurement_selects_and_everything_goes_on_with_that_model(made, tmp_path, capsys):
     told = ask(capsys, "eval", made.root, "--data", of_class(tmp_path / "labelled", 40))
     assert (
-        "The adapted model is now the selected model of this run: measured 100.0% against 0.0% on 40 labelled" in told
+        "The adapted model is now the selected model of this run: measured 100.0% against 0.0% source-only on 40 "
+        "labelled" in told
     )
     assert "so its accuracy on them is a little too high" in told
     told = ask(capsys, "predict", made.root, "--images", tmp_path / "target", "--out", tmp_path / "out.csv")
@@ -203,7 +205,7 @@ def test_where_it_is_not_known_which_labels_trained_none_select(made, tmp_path, 
 # at the end of training
 
 QUICK = ["--steps", "2", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
-WORSE = Measurement("labelled", "evaluation", 200, 0.493, 0.812, -0.319, -0.39, -0.241)
+WORSE = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.493, 0.812), -0.319, -0.39, -0.241)
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +235,7 @@ def train(folders, out, capsys, *more):
     ("keep", "expected"), [("better", ("source-only", "measurement")), ("adapted", ("adapted", "user"))]
 )
 def test_an_evaluation_that_was_asked_for_selects_at_the_end(keep, expected, folders, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(measure, "measurement_of", lambda result: WORSE)  # training this short is even
+    monkeypatch.setattr(measure, "measurement_of", lambda *given: WORSE)  # training this short is even
     told, found = train(folders, tmp_path / "run", capsys, "--evaluate", f"{folders}/labelled", "--keep", keep)
     assert (found.selection().model, found.selection().by) == expected
     assert ("The measurement disagrees with the choice of adapted" in told) == (keep == "adapted")
@@ -241,7 +243,7 @@ def test_an_evaluation_that_was_asked_for_selects_at_the_end(keep, expected, fol
 
 
 def test_a_test_set_that_is_measured_by_default_selects_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(measure, "measurement_of", lambda result: WORSE)
+    monkeypatch.setattr(measure, "measurement_of", lambda *given: WORSE)
     ask(capsys, "train", "--steps", "1", "--baseline_steps", "1", "--batch", "8", "--out", tmp_path / "run")
     found = RunFolder.existing(tmp_path / "run")
     assert found.selection().by == "judgement"

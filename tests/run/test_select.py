@@ -22,9 +22,9 @@ from dalib.run.recipe import make_classifier
 from dalib.run.select import conclude, decided, keep, select, settle
 
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
-BETTER = Measurement("labelled", "evaluation", 200, 0.812, 0.493, 0.319, 0.241, 0.39)
-WORSE = Measurement("labelled", "evaluation", 200, 0.493, 0.812, -0.319, -0.39, -0.241)
-UNCLEAR = Measurement("labelled", "evaluation", 200, 0.80, 0.79, 0.01, -0.02, 0.04)
+BETTER = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.812, 0.493), 0.319, 0.241, 0.39)
+WORSE = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.493, 0.812), -0.319, -0.39, -0.241)
+UNCLEAR = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.80, 0.79), 0.01, -0.02, 0.04)
 BY_JUDGEMENT, BY_USER = Selection("source-only", "judgement"), Selection("source-only", "user")
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_record_is_told_and_keep_mends_it(damage, run, adapted_and_sou
 
 
 def test_a_record_of_a_newer_version_asks_for_an_update(run):
-    write_json(run.selected, {"version": 2})
+    write_json(run.selected, {"version": Selection.VERSION + 1})
     with pytest.raises(UserError, match="update dalib"):
         run.selection()
 
@@ -254,8 +254,8 @@ def test_a_clear_measurement_selects_the_better_model_and_says_so():
     selection, sentence = decided(BY_JUDGEMENT, BETTER, "RUN")
     assert (selection.model, selection.by, selection.measured) == ("adapted", "measurement", BETTER)
     assert sentence == (
-        "The adapted model is now the selected model of this run: measured 81.2% against 49.3% on 200 labelled images "
-        "(+31.9 points, 95% interval +24.1 to +39.0)"
+        "The adapted model is now the selected model of this run: measured 81.2% against 49.3% source-only on 200 "
+        "labelled images (+31.9 points, 95% interval +24.1 to +39.0)"
     )
     back, sentence = decided(selection, WORSE, "RUN")
     assert back.model == "source-only"
@@ -288,8 +288,8 @@ def test_a_measurement_does_not_override_the_user_and_says_that_it_disagrees():
         assert decided(BY_USER, BETTER, "my runs/first")[1].endswith("dalib keep 'my runs/first' adapted")
     assert decided(BY_USER, WORSE, "RUN") == (
         BY_USER,
-        "The measurement agrees with the choice of source-only: 81.2% against 49.3% on 200 labelled images (+31.9 "
-        "points, 95% interval +24.1 to +39.0)",
+        "The measurement agrees with the choice of source-only: 81.2% against 49.3% adapted on 200 labelled images "
+        "(+31.9 points, 95% interval +24.1 to +39.0)",
     )
 
 
@@ -337,4 +337,4 @@ def test_a_predictor_says_which_model_it_is_and_why(run):
         "adapted model (asked for; source-only is selected by measurement on 200 labelled images)"
     )
     assert load(run.model).name == ""
-    assert json.loads(run.selected.read_text())["measured"]["source_only"] == 0.812
+    assert json.loads(run.selected.read_text())["measured"]["accuracies"] == [0.493, 0.812]

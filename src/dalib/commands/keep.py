@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 HELP = "select one of a run's models by hand"
 DESCRIPTION = (
     "Select one of a run's models by hand. From then on predict, export, eval, dalib.load and the report use it, and "
-    "no measurement changes the choice. Both models stay in the run's folder, and the command can be given again."
+    "no measurement changes the choice. All models stay in the run's folder, and the command can be given again."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("model", choices=["adapted", "source-only"], help="model to select")
+    parser.add_argument("model", choices=["adapted", "aligned", "source-only"], help="model to select")
 
 
 def run(call: Call) -> None:

@@ -51,7 +51,9 @@ def add_run(parser: ArgumentParser, more: str = "") -> None:
 def add_model(parser: ArgumentParser) -> None:
     """Adds the choice of one of a run's models."""
     parser.add_argument(
-        "--model", default=None, help="model to use: adapted or source-only. By default: the run's selected model"
+        "--model",
+        default=None,
+        help="model to use: adapted, aligned or source-only. By default: the run's selected model",
     )
 
 

@@ -24,7 +24,7 @@ class Candidate:
     title: str
 
 
-CANDIDATES = (Candidate("source-only", "Source-only"), Candidate("student", "Student"), Candidate("adapted", "Adapted"))
+CANDIDATES = (Candidate("source-only", "Source-only"), Candidate("aligned", "Aligned"), Candidate("adapted", "Adapted"))
 """From the baseline to the model that the method is for."""
 
 BASELINE, ADAPTED = CANDIDATES[0].name, CANDIDATES[-1].name

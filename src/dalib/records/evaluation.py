@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration  # noqa: TC001 - the hints are read at run time
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,17 @@ class MeasuredModel:
 
 @dataclass(frozen=True)
 class Paired:
-    """Images that only one of the two models gets right."""
+    """Images that only one of two models gets right.
 
-    adapted: int
-    source_only: int
+    Attributes:
+        first, second: names of the models.
+        only_first, only_second: numbers of images.
+    """
+
+    first: str
+    second: str
+    only_first: int
+    only_second: int
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,10 @@ class Evaluation(Record):
         when: ISO time.
         asked: whether the user asked for it; False for the test set that a named target is measured on by default.
             None where a run of an older version does not record it.
-        paired: where both models are there; older runs have none.
+        paired: each pair of models; older runs have none.
     """
+
+    VERSION: ClassVar[int] = 2
 
     REMEDY: ClassVar[str] = "Delete it and measure again: dalib eval RUN --data DATA."
 
@@ -57,5 +70,32 @@ class Evaluation(Record):
     classes: tuple[str, ...] = ()
     when: str = ""
     asked: bool | None = field(default=None, metadata=ABSENT)
-    paired: Paired | None = field(default=None, metadata=ABSENT)
-    version: int = Record.VERSION
+    paired: tuple[Paired, ...] | None = field(default=None, metadata=ABSENT)
+    version: int = VERSION
+
+    @classmethod
+    def from_json(cls, content: Any, path: Path | str) -> Evaluation:
+        """Makes the record of a file's content; files of before version 2 have the pair of adapted and source-only."""
+        paired = content.get("paired") if isinstance(content, Mapping) else None
+        if isinstance(paired, Mapping) and {"adapted", "source_only"} <= paired.keys():
+            pair = {"first": "adapted", "second": "source-only"}
+            pair |= {"only_first": paired["adapted"], "only_second": paired["source_only"]}
+            content = {**content, "paired": [pair]}
+        return super().from_json(content, path)
+
+    @property
+    def baseline(self) -> str | None:
+        """The most accurate of the models that the adapted one is compared with; None without both."""
+        others = [name for name in self.models if name != "adapted"]
+        if len(others) == len(self.models) or not others:
+            return None
+        return max(others, key=lambda name: self.models[name].accuracy)
+
+    def pair(self, first: str, second: str) -> tuple[int, int] | None:
+        """Returns on how many images only the first, and only the second, of two models is right; None if unknown."""
+        for each in self.paired or ():
+            if (each.first, each.second) == (first, second):
+                return each.only_first, each.only_second
+            if (each.second, each.first) == (first, second):
+                return each.only_second, each.only_first
+        return None

@@ -37,7 +37,8 @@ class Labelled(Record):
         design: how the images were chosen.
         notes: what to know of the numbers, sentences.
         when: ISO time.
-        difference: adapted less source-only, where there are both.
+        difference: adapted less the baseline, where there are both.
+        baseline: name of that model; older runs do not say, theirs is source-only.
         trained_on: how many of the labels the adapted model was trained on, where there are such.
         held_out: True where the labels are those of --target_labels that were held out to judge.
     """
@@ -52,6 +53,7 @@ class Labelled(Record):
     notes: tuple[str, ...] = ()
     when: str = ""
     difference: LabelledValue | None = field(default=None, metadata=ABSENT)
+    baseline: str | None = field(default=None, metadata=ABSENT)
     trained_on: int | None = field(default=None, metadata=ABSENT)
     held_out: bool | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION

@@ -8,11 +8,15 @@ selected model is the one in ``model/``. Each model has a folder of its own, ``s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
 from dalib.records.content import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ModelName = Literal["adapted", "aligned", "source-only"]
 """Models of a run: aligned is source-only with the normalisation statistics of the target."""
@@ -22,21 +26,23 @@ SelectedBy = Literal["judgement", "measurement", "user"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """Both models of a run on the same labelled images.
+    """Two models of a run on the same labelled images: the selected one and the best other one.
 
     Attributes:
         data: where the images or labels are from, as it was given.
         labels: evaluation, a labelled set; or labelled, labels of a few of the target's own images.
         count: labelled images.
-        adapted, source_only: accuracies, shares.
-        difference: adapted less source-only; low and high are its 95% interval.
+        first, second: names of the models.
+        accuracies: of the two, shares, in this order.
+        difference: accuracy of the first less that of the second; low and high are its 95% interval.
     """
 
     data: str
     labels: Literal["evaluation", "labelled"]
     count: int
-    adapted: float
-    source_only: float
+    first: ModelName
+    second: ModelName
+    accuracies: tuple[float, float]
     difference: float
     low: float
     high: float
@@ -48,16 +54,17 @@ class Measurement:
     @property
     def better(self) -> ModelName | None:
         """The better model, where the interval of the difference leaves out 0."""
-        return "adapted" if self.low > 0 else "source-only" if self.high < 0 else None
+        return self.first if self.low > 0 else self.second if self.high < 0 else None
 
     def in_words(self) -> str:
         """Both accuracies, and the difference in percentage points: the better model first, else both by name."""
         points = [100 * each for each in (self.difference, self.low, self.high)]
-        said = f"adapted {self.adapted:.1%}, source-only {self.source_only:.1%}"
-        if self.better == "adapted":
-            said = f"{self.adapted:.1%} against {self.source_only:.1%}"
-        elif self.better == "source-only":
-            said, points = f"{self.source_only:.1%} against {self.adapted:.1%}", [-points[0], -points[2], -points[1]]
+        first, second = self.accuracies
+        said = f"{self.first} {first:.1%}, {self.second} {second:.1%}"
+        if self.better == self.first:
+            said = f"{first:.1%} against {second:.1%} {self.second}"
+        elif self.better == self.second:
+            said, points = f"{second:.1%} against {first:.1%} {self.first}", [-points[0], -points[2], -points[1]]
         difference, low, high = points
         return f"{said} on {images(self.count)} ({difference:+.1f} points, 95% interval {low:+.1f} to {high:+.1f})"
 
@@ -72,6 +79,7 @@ class Selection(Record):
         when: ISO time; empty where a run of an older version does not tell.
     """
 
+    VERSION: ClassVar[int] = 2
     REMEDY: ClassVar[Message] = Message(
         "Write it anew: ",
         Call("dalib.run.select.keep", Setting("run"), Setting("model", "adapted")),
@@ -82,7 +90,18 @@ class Selection(Record):
     by: SelectedBy
     measured: Measurement | None = None
     when: str = ""
-    version: int = Record.VERSION
+    version: int = VERSION
+
+    @classmethod
+    def from_json(cls, content: Any, path: Path | str) -> Selection:
+        """Makes the record of a file's content; files of before version 2 measured adapted and source-only alone."""
+        measured = content.get("measured") if isinstance(content, Mapping) else None
+        if isinstance(measured, Mapping) and {"adapted", "source_only"} <= measured.keys():
+            measured = dict(measured)
+            accuracies = [measured.pop(name) for name in ("adapted", "source_only")]
+            measured |= {"first": "adapted", "second": "source-only", "accuracies": accuracies}
+            content = {**content, "measured": measured}
+        return super().from_json(content, path)
 
     def chosen_on(self, labels: str, data: object) -> bool:
         """Returns whether the model was selected by these labels, so that its accuracy on them is a little too high."""

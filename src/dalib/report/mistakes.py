@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dalib.records.candidates import ADAPTED, BASELINE, ordered
+from dalib.records.candidates import ADAPTED, ordered
 from dalib.report.figures import points_between, shade
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def mistakes(evaluation: Evaluation) -> Mistakes:
         )
         for each in reversed(ordered(models))
     ]
-    return Mistakes(evaluation.data, classes, found, _changes(classes, models))
+    return Mistakes(evaluation.data, classes, found, _changes(classes, models, evaluation.baseline))
 
 
 def _matrix(classes: Sequence[str], confusion: Counts) -> list[MatrixRow]:
@@ -129,13 +129,13 @@ def _pairs(classes: Sequence[str], confusion: Counts) -> list[Pair]:
     return sorted(pairs, key=lambda pair: -pair.count)[:MOST_PAIRS]
 
 
-def _changes(classes: Sequence[str], models: Mapping[str, MeasuredModel]) -> list[Change]:
+def _changes(classes: Sequence[str], models: Mapping[str, MeasuredModel], baseline: str | None) -> list[Change]:
     """Accuracy of each class without and with adaptation; where there are many, those that changed most."""
-    if not {BASELINE, ADAPTED} <= models.keys():
+    if baseline is None:
         return []
     changes = []
     for index, name in enumerate(classes):
-        rows = [models[model].confusion[index] for model in (BASELINE, ADAPTED)]
+        rows = [models[model].confusion[index] for model in (baseline, ADAPTED)]
         if count := sum(rows[0]):
             before, after = (row[index] / count for row in rows)
             changes.append(Change(name, count, before, after, points_between(after, before)))

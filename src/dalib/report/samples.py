@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dalib.records.candidates import ADAPTED, BASELINE, in_order
+from dalib.records.candidates import ADAPTED, CANDIDATES, in_order
 from dalib.report.figures import Picture, percent, picture
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def sample_groups(run: RunFolder, samples: tuple[Sample, ...]) -> dict[str, list
         if image is not None:
             models = in_order(sample.predictions)
             group = sample.group if sample.group in (DIFFER, *_GROUPS) else ""
-            surer = (sample.surer or "") if sample.surer in (BASELINE, ADAPTED) else ""
+            surer = sample.surer if sample.surer in _KINDS else ""
             differ = len({prediction.label for prediction in models.values()}) > 1
             shown = ShownSample(image, sample.name or sample.file, differ, models, surer)
             groups.setdefault(group, []).append(shown)
@@ -97,7 +97,7 @@ def differing(groups: Mapping[str, list[ShownSample]], summary: Summary) -> Diff
 
 _KINDS = {
     ADAPTED: "The adapted model is the surer one",
-    BASELINE: "The source-only model is the surer one",
+    **{each.name: f"The {each.name} model is the surer one" for each in CANDIDATES if each.name != ADAPTED},
     "": "The models differ",  # of runs of before they were told apart
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dalib.records.candidates import ADAPTED, BASELINE, in_order, ordered
+from dalib.records.candidates import ADAPTED, in_order, ordered
 from dalib.report.comparison import estimate_cell
 from dalib.report.figures import counted, duration, interval, likelihood, percent, points_between, signed
 from dalib.report.verdict import probability_of
@@ -52,9 +52,9 @@ def _measured(records: RunRecords, evaluation: Evaluation) -> list[Tile]:
         found.append(
             Tile(f"{each.title} accuracy", percent(measured[each.name].accuracy), ", ".join(filter(None, remarks)))
         )
-    if {ADAPTED, BASELINE} <= measured.keys():
-        points = points_between(measured[ADAPTED].accuracy, measured[BASELINE].accuracy)
-        found.append(Tile("Gain", signed(points), "percentage points"))
+    if baseline := evaluation.baseline:
+        points = points_between(measured[ADAPTED].accuracy, measured[baseline].accuracy)
+        found.append(Tile(f"Gain over {baseline}", signed(points), "percentage points"))
     return found
 
 

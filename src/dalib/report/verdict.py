@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Setting
 from dalib.judge.paired import mcnemar, paired_difference_interval
-from dalib.records.candidates import ADAPTED, BASELINE
+from dalib.records.candidates import ADAPTED, BASELINE, in_order
 from dalib.records.estimate import Estimate
 from dalib.records.summary import Stopped
 from dalib.report.figures import (
@@ -37,7 +37,6 @@ Tone = Literal["helped", "hurt", "unclear", "unknown", "unfinished"]
 Kind = Literal["measured", "estimated", "none"]
 
 _WORDS = {"helped": "helped", "hurt": "hurt", "unclear": "made no clear difference"}
-_PAIR = (ADAPTED, BASELINE)
 _BAD = {"hurt": "hurt", "collapsed": "collapsed"}  # outcomes of a judgement that the first line has to tell
 
 
@@ -88,7 +87,9 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     if records.labelled is not None:
         measured.append(sampled(records.labelled))
     name = selection.model if selection else judgement.shipped if judgement else ""
-    advice = _Advice(run, config, name, str(summary.settings.get("backbone") or ""))
+    baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
+    baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
+    advice = _Advice(run, config, name, baseline, str(summary.settings.get("backbone") or ""))
     if summary.status != "done":
         return _not_done(summary, measured, judgement, advice, selected)
     if measured:
@@ -114,7 +115,8 @@ def judged(evaluation: Evaluation) -> Verdict:
     where = f"on {short(evaluation.data)} ({counted(evaluation.count, 'image')})"
     if not models:
         return Verdict("unknown", f"No model was measured {where}", kind="measured")
-    if not set(_PAIR) <= models.keys():
+    baseline = evaluation.baseline
+    if baseline is None:
         name, measures = next(iter(models.items()))
         note = (
             "No source-only model was trained, so nobody can say whether adaptation helped."
@@ -125,18 +127,25 @@ def judged(evaluation: Evaluation) -> Verdict:
             "unknown", f"The {name} model reaches {percent(measures.accuracy)} {where}", (note,), kind="measured"
         )
 
-    adapted, source_only = models[ADAPTED], models[BASELINE]
-    points = points_between(adapted.accuracy, source_only.accuracy)
+    adapted, before = models[ADAPTED], models[baseline]
+    points = points_between(adapted.accuracy, before.accuracy)
     gain = (
         f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "the same to a tenth of a point"
     )
-    paired = _paired(evaluation)
-    tone, why = _by_pairs(*paired, evaluation.count, gain) if paired else _by_intervals(adapted, source_only, gain)
+    paired = _paired(evaluation, baseline)
+    if paired:
+        tone, why = _by_pairs(*paired, baseline, evaluation.count, gain)
+    else:
+        tone, why = _by_intervals(adapted, before, baseline, gain)
+    others = [
+        f"The {name} model is right on {percent(each.accuracy)}."
+        for name, each in models.items()
+        if name not in (ADAPTED, baseline)
+    ]
     return Verdict(
         tone,
-        f"Adaptation {_WORDS[tone]}: {percent(adapted.accuracy)} against {percent(source_only.accuracy)} "
-        f"source-only {where}",
-        (why,),
+        f"Adaptation {_WORDS[tone]}: {percent(adapted.accuracy)} against {percent(before.accuracy)} {baseline} {where}",
+        (why, *others),
         kind="measured",
     )
 
@@ -147,7 +156,8 @@ def sampled(labelled: Labelled) -> Verdict:
     where = f"from the labels of {counted(labelled.count, 'target image')}{unseen}"
     models, difference = labelled.models, labelled.difference
     known = None if difference is None else (difference.low, difference.value, difference.high)
-    if known is None or None in known or not set(_PAIR) <= models.keys():
+    baseline = labelled.baseline or BASELINE
+    if known is None or None in known or not {ADAPTED, baseline} <= models.keys():
         said = ", ".join(f"{percent(each.value)} {name}" for name, each in models.items())
         return Verdict("unknown", f"About {said}, {where}", labelled.notes, kind="measured")
     low, value, high = (each or 0.0 for each in known)
@@ -157,7 +167,7 @@ def sampled(labelled: Labelled) -> Verdict:
     return Verdict(
         tone,
         f"Adaptation {_WORDS[tone]}: about {percent(models[ADAPTED].value)} against "
-        f"{percent(models[BASELINE].value)} source-only, {where}",
+        f"{percent(models[baseline].value)} {baseline}, {where}",
         (
             f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
             *(sentence(note) for note in labelled.notes),
@@ -166,22 +176,22 @@ def sampled(labelled: Labelled) -> Verdict:
     )
 
 
-def _paired(evaluation: Evaluation) -> tuple[int, int] | None:
-    """Images that only adapted, and only source-only, gets right; None where it was not counted."""
-    if (paired := evaluation.paired) is None:
+def _paired(evaluation: Evaluation, baseline: str) -> tuple[int, int] | None:
+    """Images that only adapted, and only the baseline, gets right; None where it was not counted."""
+    if (paired := evaluation.pair(ADAPTED, baseline)) is None:
         return None
-    first, second = paired.adapted, paired.source_only
+    first, second = paired
     return (first, second) if min(first, second) >= 0 and first + second <= evaluation.count else None
 
 
-def _by_pairs(first: int, second: int, count: int, gain: str) -> tuple[Tone, str]:
+def _by_pairs(first: int, second: int, baseline: str, count: int, gain: str) -> tuple[Tone, str]:
     chance = mcnemar(first, second)
     low_high = paired_difference_interval(first, second, count)
     difference = f"That is {gain} (95% interval of the difference: {signed_interval(low_high)} points)."
     if not first + second:
         return "unclear", f"{difference} The two models are right on the same images."
     split = (
-        f"Only the adapted model is right on {counted(first, 'image')}, only the source-only one on {second:,}; "
+        f"Only the adapted model is right on {counted(first, 'image')}, only the {baseline} one on {second:,}; "
         "two equally good models split"
     )
     if chance < SIGNIFICANT:
@@ -198,16 +208,16 @@ def _chance(p: float) -> str:
     return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
 
 
-def _by_intervals(adapted: MeasuredModel, source_only: MeasuredModel, gain: str) -> tuple[Tone, str]:
+def _by_intervals(adapted: MeasuredModel, before: MeasuredModel, baseline: str, gain: str) -> tuple[Tone, str]:
     tone: Tone = "unclear"
-    if adapted.interval[0] > source_only.interval[1]:
+    if adapted.interval[0] > before.interval[1]:
         tone = "helped"
-    elif adapted.interval[1] < source_only.interval[0]:
+    elif adapted.interval[1] < before.interval[0]:
         tone = "hurt"
     overlap = "overlap, so the difference may be chance" if tone == "unclear" else "do not overlap"
     return tone, (
         f"That is {gain}. The confidence intervals, {interval(adapted.interval)} adapted and "
-        f"{interval(source_only.interval)} source-only, {overlap}. "
+        f"{interval(before.interval)} {baseline}, {overlap}. "
         "A difference is called clear where they do not overlap, which is a cautious rule."
     )
 
@@ -259,8 +269,8 @@ def _estimated(judgement: Judgement, selected: tuple[str, ...]) -> Verdict:
     tones: dict[str, Tone] = {"collapsed": "hurt", "hurt": "hurt", "helped": "helped", "unclear": "unclear"}
     unreliable = [
         f"The estimate for the {name} model is not reliable: {estimates[name].reason or 'no reason given'}."
-        for name in _PAIR
-        if name in estimates and not estimates[name].reliable
+        for name in in_order(estimates)
+        if not estimates[name].reliable
     ]
     return Verdict(
         tones.get(judgement.outcome, "unknown"),
@@ -292,7 +302,8 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
             headline = f"Can't tell which model is better: with a probability of {chance} it is the adapted one"
     if probability is not None and "probability" not in headline:
         return headline, [
-            f"The probability that the adapted model is better than source-only is {likelihood(probability)}. No "
+            f"The probability that the adapted model is better than {judgement.baseline or BASELINE} is "
+            f"{likelihood(probability)}. No "
             "target label was used: this is an estimate, which can be wrong in ways that no unlabelled image shows."
         ]
     if probability is None and "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
@@ -322,11 +333,12 @@ _SMALL = ("small", "digits", "paper-small", "paper-large")
 
 @dataclass(frozen=True)
 class _Advice:
-    """What to do next with a run of which one model is selected."""
+    """What to do next with a run; ``selected`` and ``baseline`` name its models."""
 
     run: str
     config: str
     selected: str
+    baseline: str
     backbone: str
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
@@ -335,7 +347,7 @@ class _Advice:
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
         steps = [self._label(outcome), self._measure()]
-        if self.selected in _PAIR and outcome in ("helped", "unclear", "hurt"):
+        if self.selected and outcome in ("helped", "unclear", "hurt"):
             other = self._other()
             steps.append(
                 Step(f"If the {other} model's answers look better to you, select it.", f"dalib keep {self.run} {other}")
@@ -357,11 +369,11 @@ class _Advice:
 
     def better(self, tone: Tone) -> str:
         """The model that labels say is better, where another one is selected; else empty."""
-        found = {"helped": "adapted", "hurt": "source-only"}.get(tone, "")
-        return found if self.selected in _PAIR and found != self.selected else ""
+        found = {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
+        return found if self.selected and found != self.selected else ""
 
     def _other(self) -> str:
-        return next(name for name in _PAIR if name != self.selected)
+        return self.baseline if self.selected == ADAPTED else ADAPTED
 
     def _label(self, outcome: object) -> Step:
         text = {
@@ -477,7 +489,7 @@ def _unknown(summary: Summary, run: str) -> Verdict:
         question = "whether adaptation helped"
         notes = [
             f"{round(changed * target):,} of {counted(target, 'target image')} ({percent(changed)}) changed class: on "
-            "these, the adapted and the source-only model differ. Only labels tell which of them is right."
+            "these, the adapted model and its baseline differ. Only labels tell which of them is right."
         ]
     else:
         only = "source-only" if summary.method == "source-only" else "adapted"

@@ -213,7 +213,7 @@ class Run:
 
     @property
     def selected(self) -> ModelName:
-        """The model that predicts: adapted or source-only."""
+        """The model that predicts: adapted, aligned or source-only."""
         return self.folder.selection().model
 
     @property
@@ -237,7 +237,7 @@ class Run:
             images: a folder, flat or nested, a list file, one image file, or several of these paths.
             out: also write a table, CSV or Parquet by the ending, as ``dalib predict`` does; ``images`` is then a
                 folder or a list file.
-            model: adapted or source-only; by default the selected model.
+            model: adapted, aligned or source-only; by default the selected model.
             device: auto, cpu or cuda.
 
         Raises:
@@ -310,7 +310,7 @@ class Run:
             out: what to write; it must not be there yet.
             format: onnx, torch-export, torch or hf; by default onnx for the ending .onnx, torch-export for .pt2, and
                 torch for a folder.
-            model: adapted or source-only; by default the selected model.
+            model: adapted, aligned or source-only; by default the selected model.
         """
         from dalib.run.export import export
 

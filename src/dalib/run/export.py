@@ -45,8 +45,8 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
     Args:
         format: ``onnx`` (a file .onnx), ``torch-export`` (a file .pt2), ``torch`` or ``hf`` (folders).
         out: must not be there yet.
-        model: ``adapted`` or ``source-only``; by default the selected one. It predicts as the run does, with its mean
-            over views if it has one.
+        model: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It predicts as
+            the run does, with its mean over views if it has one.
 
     Raises:
         UserError: something is at ``out``, the network has no such form, a package is missing, or what was

@@ -161,7 +161,7 @@ def _judged(
     model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
     if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
         return model
-    calibration = ADAPTED if name == "adapted" else SOURCE_ONLY
+    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
     return replace(
         model,
         estimate=_recorded(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
@@ -201,13 +201,26 @@ _SELECTED = {
 
 
 def write_pictures(
-    run: RunFolder, trained: Mapping[str, Trained], said: Mapping[str, Evidence], domains: Domains, seed: int
+    run: RunFolder,
+    trained: Mapping[str, Trained],
+    said: Mapping[str, Evidence],
+    domains: Domains,
+    seed: int,
+    baseline: str | None = None,
 ) -> None:
-    """Sample images with what the models say of them, and the map of the models' features."""
-    probabilities = {name: evidence.target for name, evidence in said.items()}
+    """Writes sample images with what the models say of them, and the map of the models' features.
+
+    Args:
+        baseline: the model that the adapted one was compared with: samples show these two. The map has the models that
+            were trained.
+    """
+    shown = said if baseline is None else {name: said[name] for name in (baseline, "adapted")}
+    probabilities = {name: evidence.target for name, evidence in shown.items()}
     write_samples(run.samples, domains.target, probabilities, domains.train.classes, seed)
     features: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
     for name, each in trained.items():
+        if name == "aligned":
+            continue
         of_source, of_target = each.evidence.validation_features, each.evidence.target_features
         if of_source is not None and of_target is not None:
             features[name] = (of_source, each.evidence.labels, of_target, each.evidence.target.argmax(dim=1))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
@@ -19,6 +20,7 @@ from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_inte
 from dalib.judge.estimate import expected_calibration_error
 from dalib.judge.paired import paired_difference_interval
 from dalib.models.saved import load_description
+from dalib.records.candidates import ordered
 from dalib.records.content import decoded
 from dalib.records.estimate import Bin, Calibration
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from dalib.data.rows import Rows
     from dalib.data.sources import CachePolicy, LabelledImages
+    from dalib.records.selection import ModelName
 
 BINS = 10  # of the reliability diagram
 
@@ -97,7 +100,7 @@ def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
     Args:
         held: whether the caller holds the run's lock, as a training does.
     """
-    measured = measurement_of(result)
+    measured = measurement_of(result, run.selection().model)
     if measured is None:
         say(run.selection().sentence + "; it is the only one")
         return
@@ -108,14 +111,31 @@ def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
     say_if_optimistic(run, "evaluation", measured.data)
 
 
-def measurement_of(result: Evaluation) -> Measurement | None:
-    """Returns the accuracies of both models and their difference; None where there are not both."""
-    if result.paired is None:
+def measurement_of(result: Evaluation, selected: ModelName) -> Measurement | None:
+    """Returns the accuracies of the selected model and the best other one, and their difference; None for one model.
+
+    The adapted one comes first, or source-only last.
+    """
+    others = [name for name in result.models if name != selected]
+    if selected not in result.models or not others:
         return None
-    first, second, count = result.paired.adapted, result.paired.source_only, result.count
-    low, high = paired_difference_interval(first, second, count)
-    adapted, source_only = (result.models[name].accuracy for name in ("adapted", "source-only"))
-    return Measurement(result.data, "evaluation", count, adapted, source_only, (first - second) / count, low, high)
+    rival = max(others, key=lambda name: result.models[name].accuracy)
+    first, second = (each.name for each in reversed(ordered([selected, rival])))
+    pair, count = result.pair(first, second), result.count
+    if pair is None:
+        return None
+    low, high = paired_difference_interval(*pair, count)
+    return Measurement(
+        result.data,
+        "evaluation",
+        count,
+        cast("ModelName", first),
+        cast("ModelName", second),
+        (result.models[first].accuracy, result.models[second].accuracy),
+        (pair[0] - pair[1]) / count,
+        low,
+        high,
+    )
 
 
 def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
@@ -156,10 +176,11 @@ def measure(
     for name, each in models.items():
         low, high = each.interval
         say(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
-    paired = None
-    if {"adapted", "source-only"} <= right.keys():
-        adapted, source_only = right["adapted"], right["source-only"]
-        paired = Paired(int((adapted & ~source_only).sum()), int((source_only & ~adapted).sum()))
+    in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
+    paired = tuple(
+        Paired(one, other, int((right[one] & ~right[other]).sum()), int((right[other] & ~right[one]).sum()))
+        for one, other in in_pairs
+    )
     result = Evaluation(
         data,
         len(labels),
@@ -167,7 +188,7 @@ def measure(
         tuple(labelled.classes),
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         asked,
-        paired,
+        paired or None,
     )
     file = data
     if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one

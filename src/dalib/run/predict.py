@@ -79,7 +79,8 @@ def predict(
         images: a folder of images, flat or nested, or a list of them.
         out: a CSV file, or with the ending .parquet a Parquet file; written whole or not at all. One that is there is
             replaced.
-        model: of a run: ``adapted`` or ``source-only``; by default the selected one. It is printed which one it is.
+        model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It is printed
+            which one it is.
         strict: refuse unreadable images; otherwise they are told and have no row.
         cache: where decoded images are kept, as for ``train``; off needs the same memory for any number of images,
             beside that for their names.

@@ -6,7 +6,7 @@ import datetime
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import yaml
@@ -21,8 +21,10 @@ from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
 from dalib.models.saved import load_description
+from dalib.records.candidates import CANDIDATES
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.images import ImageNames
+from dalib.records.judgement import Judgement
 from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range
     from dalib.data.labels import TargetLabels
     from dalib.judge.sampling import LabelledEstimate
+    from dalib.records.selection import ModelName
 
-NAMES = ("adapted", "source-only")
 COLUMNS = ("path", "label", "stratum", "population", "weight")
 
 FEWEST_FAIR = 10
@@ -99,7 +101,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     differing = ""
     if len(every) > 1:
         differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
-        differing = f", {int(differ.sum())} of them where adapted and source-only differ"
+        differing = f", {int(differ.sum())} of them where {' and '.join([*predictions][:2])} differ"
     measuring = Call("dalib.run.query.evaluate_labels", Setting("run", run.root), Setting("labels", out))
     look = f"Open {page} in a browser and choose there, or look" if shown else "Look"
     say(
@@ -227,14 +229,17 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
     _say(result, found)
     if not run.labelled.is_file() or Labelled.read(run.labelled).held_out:
         result.write(run.labelled)
-    if len(predictions) == 2:
+    if len(predictions) > 1:
         _decide(run, found, file, held=True)
     return result
 
 
 @dataclass(frozen=True)
 class _Estimated:
-    """Holds what labels say of each model, and of the difference of two; ``differ`` is on how many images."""
+    """Holds what labels say of each model, and of the difference of the first two.
+
+    ``differ`` is on how many images these name different classes.
+    """
 
     models: dict[str, LabelledEstimate]
     difference: LabelledEstimate | None
@@ -248,7 +253,7 @@ def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str) -
     strata, population, notes = _design(given, len(differ), file, differ)
     right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
     models = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
-    difference = _difference(given, differ, right, strata, population) if len(right) == 2 else None
+    difference = _difference(given, differ, right, strata, population) if len(right) > 1 else None
     if difference is not None:
         models = _fitting(models, difference)
     return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes)
@@ -272,6 +277,7 @@ def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, n
         notes=tuple(notes),
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         difference=None if found.difference is None else _recorded(found.difference),
+        baseline=None if found.difference is None else [*found.models][1],
     )
 
 
@@ -289,19 +295,32 @@ def _say(result: Labelled, found: _Estimated) -> None:
 def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None:
     """Lets the difference decide the run's selection, and prints what came of it."""
     difference = found.difference
-    adapted, source_only = (found.models[name].value for name in NAMES)
-    if difference is None or math.isnan(difference.value + adapted + source_only):
+    names = [*found.models][:2]
+    accuracies = [found.models[name].value for name in names]
+    if difference is None or math.isnan(difference.value + sum(accuracies)):
         say(run.selection().sentence)
         return
+    first, second = (cast("ModelName", name) for name in names)
     measured = Measurement(
-        file, "labelled", found.count, adapted, source_only, difference.value, difference.low, difference.high
+        file,
+        "labelled",
+        found.count,
+        first,
+        second,
+        (accuracies[0], accuracies[1]),
+        difference.value,
+        difference.low,
+        difference.high,
     )
     say(settle(run, measured, held=held))
     say_if_optimistic(run, "labelled", file)
 
 
 def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
-    """The names of the target's images and each model's probabilities (N, C), adapted first.
+    """Returns the names of the target's images and each model's probabilities (N, C).
+
+    The first two models are those that labels have to tell apart: the adapted one, and the baseline that is selected
+    or, where adapted is, that it was judged beside.
 
     Raises:
         UserError: not in the run's folder, or damaged.
@@ -321,7 +340,7 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
         tensors = load_file(run.predictions)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{run.predictions}: cannot be read ({error}); the file is damaged") from None
-    found = {name: tensors[f"target/{name}"] for name in NAMES if f"target/{name}" in tensors}
+    found = {name: tensors[f"target/{name}"] for name in _compared_first(run) if f"target/{name}" in tensors}
     shapes = {tuple(p.shape) for p in found.values()}
     if not found or shapes != {(len(names), len(_classes(run)))}:
         raise UserError(
@@ -331,9 +350,19 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
     return names, found
 
 
+def _compared_first(run: RunFolder) -> list[str]:
+    """Returns the names that models may have, those that are compared first."""
+    selected = run.selection().model
+    baseline: str | None = selected if selected != "adapted" else None
+    if baseline is None and run.judgement.is_file():
+        baseline = Judgement.read(run.judgement).baseline
+    first = ["adapted", baseline or "source-only"]
+    return [*first, *(each.name for each in CANDIDATES if each.name not in first)]
+
+
 def _differ(predictions: dict[str, Tensor]) -> Tensor:
-    """(N,) bool, on which target images two models name different classes; nowhere where there is one model."""
-    classes = [p.argmax(dim=1) for p in predictions.values()]
+    """(N,) bool, on which target images the first two models name different classes; nowhere where there is one."""
+    classes = [p.argmax(dim=1) for p in predictions.values()][:2]
     return classes[0] != classes[-1]
 
 
@@ -407,7 +436,7 @@ def _difference(
     strata: Tensor,
     population: dict[int, int],
 ) -> LabelledEstimate:
-    """Adapted less source-only, from the images on which they differ where the strata keep these apart."""
+    """The first model less the second, from the images on which they differ where the strata keep these apart."""
     here = differ[given.rows]
     differing = int(differ.sum())
     agreeing = len(differ) - differing
@@ -421,27 +450,27 @@ def _difference(
             here, sizes, agreeing = torch.ones_like(here), population, 0
         elif missing:
             sizes[max(population) + 1] = missing
-    one, other = (right[name][here].tolist() for name in NAMES)
+    one, other = (each[here].tolist() for each in [*right.values()][:2])
     return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing)
 
 
 def _fitting(estimates: dict[str, LabelledEstimate], difference: LabelledEstimate) -> dict[str, LabelledEstimate]:
-    """The accuracies such that the one less the other is the difference.
+    """The accuracies such that the first less the second is the difference.
 
     They are it where each stratum has a label. One without a label is left out of the accuracies, which makes each of
     them a share of the rest; the difference knows that there is none where the models agree. The mean of both
     accuracies stays.
     """
-    adapted, source_only = (estimates[name] for name in NAMES)
     if math.isnan(difference.value):  # no image on which they differ has a label, so that the accuracies are equal
         return estimates
+    names = [*estimates][:2]
     half = difference.value / 2
-    middle = min(max((adapted.value + source_only.value) / 2, abs(half)), 1 - abs(half))
-    values = {NAMES[0]: middle + half, NAMES[1]: middle - half}
-    return {
-        name: replace(each, value=value, low=min(each.low, value), high=max(each.high, value))
-        for (name, each), value in zip(estimates.items(), map(values.__getitem__, estimates), strict=True)
-    }
+    middle = min(max(sum(estimates[name].value for name in names) / 2, abs(half)), 1 - abs(half))
+    fitting = {}
+    for name, value in zip(names, (middle + half, middle - half), strict=True):
+        each = estimates[name]
+        fitting[name] = replace(each, value=value, low=min(each.low, value), high=max(each.high, value))
+    return {**estimates, **fitting}
 
 
 def _in_words(difference: LabelledEstimate) -> str:

@@ -37,7 +37,7 @@ def keep(run: RunFolder | str | Path, model: str) -> Selection:
 
     Args:
         run: a run or its folder.
-        model: adapted or source-only.
+        model: adapted, aligned or source-only.
 
     Returns:
         What is selected from now on.

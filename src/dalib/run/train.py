@@ -286,7 +286,7 @@ def _judge(
     judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
-    write_pictures(run, models.trained, models.evidence, domains, config.seed)
+    write_pictures(run, models.trained, models.evidence, domains, config.seed, judgement.baseline)
     summary = timed(summary, "judgement", time.monotonic() - since)
     summary = summary_at_end(summary, config, models.trained, models.evidence, judgement)
     summary.write(run.summary)
@@ -320,7 +320,8 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
     What a named target is measured on by default are a benchmark's labels, which a user has not: which model the run
     selects must not depend on them.
     """
-    measured, selection = measurement_of(result), run.selection()
+    selection = run.selection()
+    measured = measurement_of(result, selection.model)
     if measured is not None and measured.better not in (None, selection.model):
         say(
             Message(
