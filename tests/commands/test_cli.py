@@ -63,7 +63,7 @@ def trained(folders, tmp_path_factory):
 
 def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
     found = RunFolder.existing(trained)
-    assert list(found.models()) == ["adapted", "source-only"]
+    assert list(found.models()) == ["adapted", "aligned", "source-only"]
     assert (found.source_only.checkpoints / "step-000000004.pt").is_file()
     assert [json.loads(line)["step"] for line in found.metrics.read_text().splitlines()] == [2, 4]
     summary = json.loads(found.summary.read_text())

@@ -37,7 +37,8 @@ def test_every_method_trains_judges_and_reports(domains, tmp_path, method, extra
     found = RunFolder.existing(tmp_path / "run")
     summary = json.loads(found.summary.read_text())
     assert (summary["status"], summary["method"]) == ("done", method)
-    assert set(found.models()) == ({"source-only"} if method == "source-only" else {"adapted", "source-only"})
+    models = {"source-only"} if method == "source-only" else {"adapted", "aligned", "source-only"}
+    assert set(found.models()) == models
     assert json.loads(found.judgement.read_text())["shipped"] in found.models()
     assert method in found.report.read_text()
 

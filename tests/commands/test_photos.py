@@ -94,10 +94,10 @@ def trained(photos, tmp_path_factory):
 def test_a_backbone_without_a_preset_is_trained_on_features(trained):
     config = read_config(trained.config)
     assert (config.preset, config.features, config.model.standardize) == ("photo-features", 4, True)
-    assert list(trained.models()) == ["adapted", "source-only"]
+    assert list(trained.models()) == ["adapted", "aligned", "source-only"]
     summary = json.loads(trained.summary.read_text())
     assert summary["status"] == "done"
-    assert summary["seconds"].keys() == {"data", "features", "source-only", "adapted", "judgement"}
+    assert summary["seconds"].keys() == {"data", "features", "source-only", "aligned", "adapted", "judgement"}
     assert summary["classes"] == list(COLOURS)
     assert summary["counts"] == {"source": 22, "source_validation": 2, "target": 18, "unreadable": 0}
     assert trained.views.is_file()
@@ -160,10 +160,13 @@ def test_each_domain_is_standardised_by_itself(trained):
     domains = open_domains(recipe.make_data_request(config), preprocessing)
     inputs = recipe.image_inputs(config, preprocessing)
     network, cpu = recipe.make_student(config, inputs.architecture, 3), torch.device("cpu")
-    space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, 0)
+    space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, config.model.averaged_views)
     of_source = space.random(domains.whole.images, inputs.views.source, 4, "here")[domains.whole.training_rows]
     of_target = space.random(domains.target.images, inputs.views.student, 4, "there")
-    for folder, features in ((trained.model, of_target), (trained.source_only.model, of_source)):
+    plain = space.plain(domains.target.images, "there")
+    assert not torch.allclose(plain.float().mean(dim=(0, 1)), of_target.float().mean(dim=(0, 1)))
+    models = ((trained.adapted, plain), (trained.aligned, plain), (trained.source_only, of_source))
+    for folder, features in ((each.model, features) for each, features in models):
         expected, saved = standardization(features, cpu), weights_of(folder)
         torch.testing.assert_close(saved["feature_mean"], expected.mean)
         torch.testing.assert_close(saved["feature_std"], expected.std)

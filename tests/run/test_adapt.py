@@ -64,7 +64,9 @@ def test_a_run_prints_what_came_of_it_in_six_lines(trained):
     assert str(trained.path) in lines[0]
     assert "10 target images, 2 classes" in lines[0]
     assert trained.judgement.headline in lines[1]
-    assert f"selected: {trained.selected} model" in lines
+    (selected,) = (line for line in lines if line.startswith(">"))
+    assert selected.split()[1] == trained.selected
+    assert selected.endswith(", selected")
     assert lines[-1] == f"report: {trained.folder.report}"
 
 

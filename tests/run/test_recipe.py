@@ -151,7 +151,7 @@ def test_a_model_of_averaged_views_predicts_by_them_wherever_it_is_loaded(root, 
     assert not torch.allclose(model(images).softmax(dim=1), model.model(images).softmax(dim=1))
     assert run(["eval", str(found.root), "--data", "mnist-test", "--root", str(root)]) == 0
     evaluated = json.loads(next(found.evaluations.iterdir()).read_text())
-    assert set(evaluated["models"]) == {"adapted", "source-only"}
+    assert set(evaluated["models"]) == {"adapted", "aligned", "source-only"}
 
 
 def test_a_negative_number_of_views_is_refused_before_anything_is_read(tmp_path, capsys):

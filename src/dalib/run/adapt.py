@@ -337,8 +337,10 @@ class Run:
             return [*lines, f"status: {summary.status}; no judgement yet"]
         judgement = self.judgement
         lines.append(f"{judgement.headline}.")
-        lines += [f"  {name:<12}{text}" for name, text in self._accuracies(judgement).items()]
-        return [*lines, f"selected: {self.selected} model", f"report: {self.folder.report}"]
+        selected = self.selected
+        for name, text in self._accuracies(judgement).items():
+            lines.append(f"{'>' if name == selected else ' '} {name:<12}{text}{', selected' * (name == selected)}")
+        return [*lines, f"report: {self.folder.report}"]
 
     @staticmethod
     def _accuracies(judgement: Judgement) -> dict[str, str]:
