@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dalib.commands.arguments import named_in, names_of
 from dalib.commands.config_file import read_config
 from dalib.commands.settings import add_settings
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness
+from dalib.core.console import say_result
 from dalib.core.errors import UserError
 from dalib.run.config import ELSEWHERE, TrainConfig, by_name
 
@@ -39,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--allow_changes", action="store_true", help="resume a run even if its config.yaml or its images have changed"
     )
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -52,7 +54,7 @@ def run(call: Call) -> None:
         _require_both_domains(config, named_in(call.arguments, files))
     finished = train(config, resume=resume, allow_changes=allow_changes)
     if world_of(os.environ).first:
-        say(f"run     {finished.root}\nreport  {finished.report}")
+        say_result(f"run     {finished.root}\nreport  {finished.report}")
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.run import recipe
@@ -185,4 +186,7 @@ def train_task(
     done.trained[task.name] = trained
     if world.first:
         predictor = recipe.make_predictor(trained.model, task.inputs.architecture).to(device)
-        done.evidence[task.name] = evaluator.all_predictions(trained.evidence, predictor)
+        with CountedProgress(f"predictions of {task.name}", brief=True) as progress:
+            done.evidence[task.name] = evaluator.all_predictions(
+                trained.evidence, predictor, progress if observer.progress else None
+            )
