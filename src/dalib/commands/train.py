@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
 HELP = "train on two domains, evaluate, and write a report"
 DESCRIPTION = (
-    "Train on a labelled source and an unlabelled target, and write a run's folder with its report. Most runs need "
-    "--source, --target and --out, with --backbone and --weights for photographs or --preset digits for written "
-    "characters; every other setting has a default."
+    "Train on a labelled source and an unlabelled target, judge without target labels whether that helped, and write "
+    "a run's folder with its report. Photographs need --source and --target alone, written characters also --preset "
+    "digits; without any argument a built-in example runs."
 )
-USAGE = """dalib train --source SOURCE --target TARGET --out RUN
-                   [--preset PRESET] [--backbone NAME --weights FILE] [settings]
+USAGE = """dalib train --source SOURCE --target TARGET [--out RUN] [options]
        dalib train --resume RUN"""
 """In place of eighty options in brackets."""
 
