@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,8 +197,25 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
     (tmp_path / "dalib").mkdir()
     (tmp_path / "dalib" / "__init__.py").touch()
     assert import_conflicts(["dalib"], []) == []
+    assert import_conflicts(["dalib"], [str(Path(dalib.__file__).parents[1])]) == []
     assert "pip uninstall other" in import_conflicts(["dalib", "other"], [])[0]
     assert str(tmp_path / "dalib") in import_conflicts(["dalib"], [str(tmp_path)])[0]
+
+
+def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, folders, tmp_path, capsys):
+    predict = ["predict", str(trained), "--images", f"{folders}/target"]
+    assert run([*predict, "--out", str(tmp_path / "a.csv"), "--quiet"]) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (f"24 predictions in {tmp_path}/a.csv\n", "")
+    assert run([*predict, "--out", str(tmp_path / "b.csv")]) == 0
+    assert "predicting with the" in capsys.readouterr().out
+    assert run(["eval", str(trained), "--data", f"{folders}/labelled", "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["adapted", "source-only"]
+    assert lines[-1] == f"report  {trained}/report.html"
+    assert run(["checks", "--quiet", "--verbose"]) == 2
+    assert "--quiet --verbose: expected one of them" in capsys.readouterr().err
+    assert run(["cache", "ls", "--quiet"]) == 2
 
 
 @pytest.mark.parametrize(

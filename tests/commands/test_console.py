@@ -7,7 +7,20 @@ import sys
 
 import pytest
 
-from dalib.core.console import CountedProgress, TrainingProgress, say, say_unreadable, standard_streams
+from dalib.core import console
+from dalib.core.console import (
+    SILENCE,
+    CountedProgress,
+    Loudness,
+    TrainingProgress,
+    beat,
+    loudness,
+    say,
+    say_detail,
+    say_result,
+    say_unreadable,
+    standard_streams,
+)
 from dalib.core.errors import OutputClosedError, UserError
 from dalib.core.files import Unreadable
 
@@ -83,6 +96,126 @@ def test_some_of_many_unreadable_images_are_named(capsys):
     assert "and 995 more" in capsys.readouterr().out
     say_unreadable([])
     assert capsys.readouterr().out == ""
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(console, "time", clock := Clock())
+    return clock
+
+
+class Log(io.StringIO):
+    """A stream that is no terminal, and remembers when something was written."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.times = clock, []
+
+    def write(self, text):
+        self.times.append(self.clock.now)
+        return super().write(text)
+
+
+def silences(log, clock):
+    return [after - before for before, after in zip([0.0, *log.times], [*log.times, clock.now], strict=True)]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 7, 14, 25])
+def test_a_log_gets_a_line_at_least_every_half_minute_of_what_is_counted(seconds, clock):
+    log = Log(clock)
+    with CountedProgress("features", log) as progress:
+        for done in range(1, 301):
+            clock.now += seconds
+            progress(done, 300)
+    assert max(silences(log, clock)) <= SILENCE
+    lines = log.getvalue().splitlines()
+    rate = "2.0" if seconds == 0.5 else f"{1 / seconds:.2g}"
+    assert lines[-2].startswith("features: ")
+    assert f"{float(rate):.2g}/s, " in lines[-2]
+    assert lines[-2].endswith(" left")
+    assert len(lines) <= 300 * seconds / (SILENCE - 2 * seconds if seconds < 14 else seconds) + 2
+
+
+def test_the_time_left_does_not_count_what_was_there_before(clock):
+    log = Log(clock)
+    with CountedProgress("reading", log) as progress:
+        progress(900, 1000)
+        clock.now += 29.5
+        progress(910, 1000)
+    assert log.getvalue().splitlines()[0] == "reading: 910/1000, 0.34/s, 4:26 left"
+
+
+def test_a_log_gets_a_line_at_least_every_half_minute_of_training_and_evaluation(clock):
+    log = Log(clock)
+    with TrainingProgress("adapted", 40, log) as progress:
+        for step in range(1, 41):
+            clock.now += 12
+            progress.step(step)
+            if step % 20 == 0:
+                for _ in range(10):  # batches of an evaluation
+                    clock.now += 9
+                    beat()
+                progress.line({"step": step, "loss": 0.5})
+    assert max(silences(log, clock)) <= SILENCE
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "adapted  2/40  7:36 left"
+    assert lines[-1] == "adapted  40/40  done  loss 0.500"
+
+
+def test_a_beat_is_for_the_innermost_progress_and_for_nobody_outside(clock):
+    log = Log(clock)
+    beat()
+    with TrainingProgress("adapted", 4, log):
+        clock.now += 100
+        with CountedProgress("predictions", log) as progress:
+            progress(1, 2)
+            clock.now += 100
+            beat()
+    assert [line.split(":")[0] for line in log.getvalue().splitlines()] == ["predictions"] * 2
+
+
+def test_what_is_brief_is_told_only_if_it_takes_long(clock):
+    log = Log(clock)
+    with CountedProgress("predictions", log, brief=True) as progress:
+        progress(1, 1)
+    assert log.getvalue() == ""
+    with CountedProgress("predictions", log, brief=True) as progress:
+        for done in range(1, 6):
+            clock.now += 20
+            progress(done, 5)
+    assert log.getvalue().splitlines()[-1] == "predictions: 5 in 1:40"
+
+
+@pytest.mark.parametrize("level", list(Loudness))
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_a_command_prints_as_much_as_it_is_asked_to(level, kind, capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = kind()
+    with loudness(level):
+        say("usual")
+        say_result("result")
+        say_detail("detail")
+        say("error", sys.stderr)
+        with CountedProgress("images", stream) as progress:
+            progress(1, 1)
+        with TrainingProgress("adapted", 100, stream) as training:
+            training.line({"step": 1, "loss": 0.5})
+    told = capsys.readouterr()
+    assert told.out.split() == [["result"], ["usual", "result"], ["usual", "result", "detail"]][level]
+    assert told.err == "error\n"
+    assert ("images" in stream.getvalue()) == (level > Loudness.QUIET)
+    if kind is io.StringIO:
+        assert ("loss 0.500" in stream.getvalue()) == (level == Loudness.VERBOSE)
 
 
 class Only:

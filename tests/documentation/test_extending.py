@@ -88,7 +88,7 @@ def called(environment, *arguments):
 
 
 def test_one_file_and_one_line_make_flags_with_help(extended):
-    code, printed = called(extended, "dalib", "train", "--help")
+    code, printed = called(extended, "dalib", "train", "--help-all")
     assert code == 0
     assert "--entropy.weight WEIGHT" in printed
     assert "weight of the mean entropy, at least 0." in " ".join(printed.split())

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.core.console import say
+from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL
@@ -51,7 +51,8 @@ def _with_photographs(arguments: list[str]) -> list[str]:
     settings = photograph_settings(source, given.target, names_of(arguments))
     if settings:
         note = PHOTOGRAPHS_NOTE.format(other="--backbone NAME --weights FILE", none="--backbone small")
-        say_of_several(f"note: {note}")
+        if loudness_in(arguments) > Loudness.QUIET:
+            say_of_several(f"note: {note}")
     return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
 
 
@@ -59,6 +60,18 @@ def say_of_several(message: str | Part) -> None:
     """Prints to standard error what each of several processes would say, once."""
     if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         say(message, sys.stderr)
+
+
+def loudness_in(arguments: list[str]) -> Loudness:
+    """Returns how much a command line asks to be printed.
+
+    Raises:
+        UserError: less and more at once.
+    """
+    quiet, verbose = "--quiet" in arguments, "--verbose" in arguments
+    if quiet and verbose:
+        raise UserError("--quiet --verbose: expected one of them")
+    return Loudness.QUIET if quiet else Loudness.VERBOSE if verbose else Loudness.USUAL
 
 
 def with_underscores(argument: str) -> str:

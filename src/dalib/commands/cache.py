@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.filesize import decimal
-
 from dalib.core.console import say
 from dalib.core.errors import UserError
 
@@ -45,6 +43,8 @@ def run(call: Call) -> None:
 
 
 def _list(images: ImageCache, features: FeatureStore) -> None:
+    from rich.filesize import decimal
+
     entries: list[tuple[str, CacheEntry | FeatureEntry]] = [("images", entry) for entry in images.entries()]
     entries += [("features", entry) for entry in features.entries()]
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
@@ -56,6 +56,8 @@ def _list(images: ImageCache, features: FeatureStore) -> None:
 
 def _remove(images: ImageCache, features: FeatureStore, keys: Sequence[str]) -> None:
     """Removes the entries of these keys, or ``all``; nothing where one of them is not there."""
+    from rich.filesize import decimal
+
     of_images = [entry.key for entry in images.entries()]
     known = [*of_images, *(entry.key for entry in features.entries())]
     unknown = [key for key in keys if key != "all" and key not in known]

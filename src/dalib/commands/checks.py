@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dalib.commands.arguments import named_in
 from dalib.commands.settings import add_settings
+from dalib.commands.subcommand import add_loudness
 from dalib.core.errors import UserError
 from dalib.run.config import TrainConfig
 
@@ -28,6 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     for setting in ("--overwrite", "--allow_changes"):
         parser.add_argument(setting, action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--resume", default=None, help=argparse.SUPPRESS)
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:

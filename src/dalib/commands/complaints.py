@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 
 from jsonargparse import ArgumentParser
 
+from dalib.commands.help import HelpFormatter
 from dalib.core.errors import UserError
 from dalib.core.words import meant
 
@@ -31,7 +32,8 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False)  # --epoch would mean --epochs, or another setting one day
+        # --epoch would mean --epochs, or another setting one day
+        super().__init__(**settings, allow_abbrev=False, formatter_class=HelpFormatter)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         about = self._subcommand_of(message, ex)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_download, add_reading, add_run
-from dalib.core.console import say
+from dalib.commands.subcommand import add_download, add_loudness, add_reading, add_run
+from dalib.core.console import say_result
 from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--root", default=None, help="folder of the named data sets. By default: data")
     add_download(parser)
     add_reading(parser, cache="disk")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -58,4 +59,4 @@ def run(call: Call) -> None:
     else:
         named = ("device", "strict", "root", "download", "cache")
         evaluate(evaluated, given["data"], **{name: given[name] for name in named})
-    say(f"report  {write_report(evaluated)}")
+    say_result(f"report  {write_report(evaluated)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_model, add_run
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness, add_model, add_run
+from dalib.core.console import say_result
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -27,6 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, help="file (.onnx or .pt2) or folder to write; it must not exist yet")
     add_model(parser)
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -35,4 +36,4 @@ def run(call: Call) -> None:
 
     given = call.given
     written = export(RunFolder.existing(given["run"]), given["format"], given["out"], model=given["model"])
-    say(f"wrote {written}")
+    say_result(f"wrote {written}")

@@ -6,13 +6,13 @@ import sys
 
 from jsonargparse import ArgumentError
 
-from dalib.commands.arguments import prepared, say_of_several
+from dalib.commands.arguments import loudness_in, prepared, say_of_several
 from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import FlagSpelling
 from dalib.commands.own_settings import with_own_settings
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.subcommand import Call
-from dalib.core.console import say, standard_streams
+from dalib.core.console import Loudness, loudness, say, standard_streams
 from dalib.core.errors import (
     OutputClosedError,
     RanksLostError,
@@ -59,7 +59,9 @@ def run(arguments: list[str]) -> int:
 
 def _run_and_flush(arguments: list[str]) -> int:
     try:
-        _run(arguments)
+        level = loudness_in(arguments)
+        with loudness(level):
+            _run(arguments, level)
         return 0
     finally:  # also after --help, which leaves by SystemExit
         sys.stdout.flush()
@@ -71,9 +73,9 @@ def _lists(arguments: list[str]) -> bool:
     return arguments[:1] not in [[name] for name in WORKING] or any(each.startswith(asked) for each in arguments)
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str], level: Loudness) -> None:
     arguments, taken = with_own_settings(prepared(arguments))
-    for own, old in taken.items():
+    for own, old in taken.items() if level > Loudness.QUIET else ():
         say_of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
     parser = make_parser(arguments)
     try:
@@ -87,4 +89,6 @@ def _run(arguments: list[str]) -> None:
         given = dict(vars(parser.instantiate(parsed)[name]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
         raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
+    for setting in ("quiet", "verbose"):  # known already
+        given.pop(setting, None)
     SUBCOMMANDS[name].run(Call(given, arguments, parser))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dalib.commands import cache, checks, compare, completion, eval, export, keep, predict, query, report, train
 from dalib.commands.complaints import Parser
-from dalib.commands.settings import set_defaults_of_preset
+from dalib.commands.settings import SettingsParser, set_defaults_of_preset
 from dalib.core.console import say
 
 if TYPE_CHECKING:
@@ -39,8 +39,13 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
 def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     """Returns the whole parser, with a subcommand for each thing to do.
 
-    A preset that the arguments ask for gives the defaults of ``train``, wherever it stands among them.
+    A preset that the arguments ask for gives the defaults of ``train``, wherever it stands among them. Where they name
+    a subcommand, or ask for the help of all, the others have no arguments: to add them takes a tenth of a second.
     """
+    first = arguments[0] if arguments else None
+    needed = first if first in ("-h", "--help", "--version") or first in SUBCOMMANDS else None
+    if needed == "completion":  # which is about all of them
+        needed = None
     parser = Parser(description=DESCRIPTION, prog="dalib")
     parser.add_argument(
         "--version",
@@ -52,10 +57,13 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     commands = parser.add_subcommands(required=True)
     for name, subcommand in SUBCOMMANDS.items():
         # without the first line of argparse's own, eighty options in brackets
-        of_command = Parser(description=subcommand.DESCRIPTION, usage=train.USAGE if name == "train" else None)
-        subcommand.add_arguments(of_command)
-        if name in ("train", "checks"):
-            set_defaults_of_preset(of_command, arguments or [])
+        kind = SettingsParser if name in ("train", "checks") else Parser
+        of_command = kind(description=subcommand.DESCRIPTION, usage=getattr(subcommand, "USAGE", None))
+        of_command.prog = f"dalib {name}"
+        if name == needed or needed is None:
+            subcommand.add_arguments(of_command)
+            if isinstance(of_command, SettingsParser):
+                set_defaults_of_preset(of_command, arguments or [])
         commands.add_subcommand(name, of_command, help=subcommand.HELP)
         of_command.prog = f"dalib {name}"  # without the "[options]" of the parser above, which has none
     return parser

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_model, add_reading, add_run
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness, add_model, add_reading, add_run
+from dalib.core.console import say_result
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -25,6 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="file to write: CSV, or Parquet if it ends in .parquet")
     add_model(parser)
     add_reading(parser, cache="off")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -33,4 +34,4 @@ def run(call: Call) -> None:
     given = call.given
     named = ("model", "device", "strict", "cache")
     count = predict(given["run"], given["images"], given["out"], **{name: given[name] for name in named})
-    say(f"{count} predictions in {given['out']}")
+    say_result(f"{count} predictions in {given['out']}")

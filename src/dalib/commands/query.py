@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_run
+from dalib.commands.subcommand import add_loudness, add_run
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -24,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=50, help="number of images to choose")
     parser.add_argument("--out", default="to_label.csv", help="CSV file to write; it must not exist yet")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the sample")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import textwrap
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from dalib.commands.arguments import first_look, names_of, preset_in
+from dalib.commands.complaints import Parser
+from dalib.commands.help import MAIN, HelpAll, sections, terms_text
 from dalib.commands.subcommand import add_download, add_strict
 from dalib.run.config import TrainConfig
 from dalib.run.presets import PRESETS, settings_of
@@ -13,8 +18,53 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 
+class SettingsParser(Parser):
+    """Parser of the many settings of a training: its help shows those that most people need.
+
+    Attributes:
+        preset: the preset that gives the defaults; None where they are those without one.
+    """
+
+    preset: str | None = None
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None, *, everything: bool = False) -> str:
+        before = self._action_groups
+        _, own, *groups = before
+        shown = sections(own._group_actions, {str(each.title): each._group_actions for each in groups})
+        self._action_groups = [
+            SimpleNamespace(title=heading, description=None, _group_actions=actions)  # type: ignore[misc]
+            for heading, actions, main in shown
+            if main or everything
+        ]
+        try:
+            usage, heading, options = super().format_help(formatter).partition(f"\n{next(iter(MAIN))}:\n")
+        finally:
+            self._action_groups = before
+        return f"{usage}\n{textwrap.fill(self._about_defaults(), 78)}\n{heading}{options}\n{terms_text()}\n"
+
+    def format_all(self) -> str:
+        """Returns the help of all options."""
+        return self.format_help(everything=True)
+
+    def _about_defaults(self) -> str:
+        if self.preset is not None:
+            return f"The defaults below are those of the preset {self.preset}."
+        return (
+            "The defaults below are those without a preset, as the built-in example has them. Folders of colour "
+            f"photographs take others by themselves: {self.prog} --preset photo-features --help."
+        )
+
+
 def add_settings(parser: ArgumentParser) -> None:
     """Adds a flag for each field of :class:`dalib.run.config.TrainConfig`, and the file that may hold them."""
+    parser.add_argument(
+        "--help_all",
+        "--help-all",
+        action=HelpAll,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show all options and exit",
+    )
     parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
     parser.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite", "download"})
     add_download(parser)
@@ -29,4 +79,6 @@ def set_defaults_of_preset(parser: ArgumentParser, arguments: list[str]) -> None
     named = first_look(arguments, "--preset", "--config")
     # one that is named stays a setting of its own, which --print_config=skip_default keeps
     implied = {"preset": preset} if named.preset is None and named.config is None else {}
+    if isinstance(parser, SettingsParser):
+        parser.preset = preset
     parser.set_defaults({**implied, **settings_of(preset, names_of(arguments))})

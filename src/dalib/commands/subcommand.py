@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 RUN_HELP = "a run's folder, as `dalib train` printed it"
 DOWNLOAD_HELP = "download a missing named data set, if torchvision can"
 STRICT_HELP = "refuse unreadable images instead of skipping them"
+QUIET_HELP = "print results and errors alone"
+VERBOSE_HELP = "also print choices, measurements and every line of the metrics"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ def add_reading(parser: ArgumentParser, cache: str) -> None:
 
 def add_strict(parser: ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help=STRICT_HELP)
+
+
+def add_loudness(parser: ArgumentParser) -> None:
+    """Adds how much is printed, which :func:`dalib.commands.arguments.loudness_in` reads before the parser does."""
+    parser.add_argument("--quiet", action="store_true", help=QUIET_HELP)
+    parser.add_argument("--verbose", action="store_true", help=VERBOSE_HELP)
 
 
 def add_download(parser: ArgumentParser) -> None:

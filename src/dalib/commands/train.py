@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dalib.commands.arguments import named_in, names_of
 from dalib.commands.config_file import read_config
 from dalib.commands.settings import add_settings
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness
+from dalib.core.console import say_result
 from dalib.core.errors import UserError
 from dalib.run.config import ELSEWHERE, TrainConfig, by_name
 
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 
 HELP = "train on two domains, evaluate, and write a report"
 DESCRIPTION = (
-    "Train on a labelled source and an unlabelled target, and write a run's folder with its report. Most runs need "
-    "--source, --target and --out, with --backbone and --weights for photographs or --preset digits for written "
-    "characters; every other setting has a default."
+    "Train on a labelled source and an unlabelled target, judge without target labels whether that helped, and write "
+    "a run's folder with its report. Photographs need --source and --target alone, written characters also --preset "
+    "digits; without any argument a built-in example runs."
 )
-USAGE = """dalib train --source SOURCE --target TARGET --out RUN
-                   [--preset PRESET] [--backbone NAME --weights FILE] [settings]
+USAGE = """dalib train --source SOURCE --target TARGET [--out RUN] [options]
        dalib train --resume RUN"""
 """In place of eighty options in brackets."""
 
@@ -39,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--allow_changes", action="store_true", help="resume a run even if its config.yaml or its images have changed"
     )
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -52,7 +53,7 @@ def run(call: Call) -> None:
         _require_both_domains(config, named_in(call.arguments, files))
     finished = train(config, resume=resume, allow_changes=allow_changes)
     if world_of(os.environ).first:
-        say(f"run     {finished.root}\nreport  {finished.report}")
+        say_result(f"run     {finished.root}\nreport  {finished.report}")
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:

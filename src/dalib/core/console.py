@@ -12,6 +12,8 @@ import os
 import re
 import sys
 import time
+from contextvars import ContextVar
+from enum import IntEnum
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from dalib.core.errors import OutputClosedError, UserError
@@ -40,8 +42,34 @@ SHOWN_METRICS = (
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
 
+SILENCE = 30.0
+"""Seconds without a line, at most, where output is no terminal and work goes on."""
+
 # What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Loudness(IntEnum):
+    """How much a command prints beside its errors."""
+
+    QUIET = 0
+    """Results alone."""
+    USUAL = 1
+    VERBOSE = 2
+    """Also measurements, choices and every line of the metrics."""
+
+
+_LOUDNESS: ContextVar[Loudness] = ContextVar("loudness", default=Loudness.USUAL)
+
+
+@contextlib.contextmanager
+def loudness(level: Loudness) -> Iterator[None]:
+    """Sets how much is printed inside."""
+    token = _LOUDNESS.set(level)
+    try:
+        yield
+    finally:
+        _LOUDNESS.reset(token)
 
 
 def describe(values: dict[str, float]) -> str:
@@ -194,6 +222,32 @@ def _bar(stream: Output, *columns: Any) -> Progress:
     )
 
 
+class _Silence:
+    """Tells when a line is due: before SILENCE seconds have passed without one, as far as the calls come in time."""
+
+    def __init__(self) -> None:
+        self._called = self._printed = time.monotonic()
+        self._longest = 0.0
+
+    def ends(self) -> bool:
+        """Returns whether to print now, because the next call may come too late."""
+        now = time.monotonic()
+        self._longest, self._called = max(self._longest, now - self._called), now
+        return now + self._longest - self._printed >= SILENCE
+
+    def printed(self) -> None:
+        self._printed = time.monotonic()
+
+
+_SHOWN: ContextVar[TrainingProgress | CountedProgress | None] = ContextVar("shown", default=None)
+
+
+def beat() -> None:
+    """Tells the progress that is shown, if any, that work goes on, so that it prints a line where one is due."""
+    if (progress := _SHOWN.get()) is not None:
+        progress.beat()
+
+
 class TrainingProgress:
     """Shows one training; a context manager. Give :meth:`line` the values of each line of the metrics.
 
@@ -201,22 +255,25 @@ class TrainingProgress:
         name: name of the training.
         steps: number of steps; ``start`` are done already.
         stream: where to, by default standard output; a terminal gets a bar that moves, anything else at most some
-            twenty lines.
+            twenty lines, and more only where nothing was printed for half a minute.
     """
 
     def __init__(self, name: str, steps: int, stream: Any = None, *, start: int = 0) -> None:
         self.name, self.steps, self.start, self.stream = one_line(name), steps, start, output(stream)
         self._since = time.monotonic()
-        self._printed = start
+        self._silence = _Silence()
+        self._printed = self._step = start
+        self._values = ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        if _redraws(self.stream):
+        if _LOUDNESS.get() > Loudness.QUIET and _redraws(self.stream):
             from rich.progress import TextColumn
 
             self._bar = _bar(self.stream, TextColumn("{task.fields[left]}"), TextColumn("{task.fields[values]}"))
             self._task = self._bar.add_task(self.name, total=steps, completed=start, left="", values="")
 
     def __enter__(self) -> TrainingProgress:
+        self._before = _SHOWN.set(self)
         if self._bar is not None:
             self._bar.start()
         return self
@@ -224,21 +281,45 @@ class TrainingProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _SHOWN.reset(self._before)
         if self._bar is not None:
             self._bar.stop()
 
     def line(self, values: dict[str, float]) -> None:
-        step = int(values["step"])
-        left = self._left(step)
+        """Shows the values of a line of the metrics."""
+        self._step, self._values = int(values["step"]), describe(values)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=step, left=left, values=describe(values))
-        elif step == self.steps or (step - self._printed) * MAX_PLAIN_LINES >= self.steps:
-            self._printed = step
-            say(f"{self.name}  {step}/{self.steps}  {left}  {describe(values)}", self.stream)
+            self._bar.update(self._task, completed=self._step, left=self._left(), values=self._values)
+        elif (
+            self._step == self.steps
+            or (self._step - self._printed) * MAX_PLAIN_LINES >= self.steps
+            or _LOUDNESS.get() == Loudness.VERBOSE
+        ):
+            self._print()
 
-    def _left(self, step: int) -> str:
-        seconds = (time.monotonic() - self._since) / max(1, step - self.start) * (self.steps - step)
-        return f"{clock(seconds)} left" if step < self.steps else "done"
+    def step(self, step: int) -> None:
+        """Tells how many steps are done, between two lines of the metrics."""
+        self._step = step
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step, left=self._left())
+        self.beat()
+
+    def beat(self) -> None:
+        """Prints a line where one is due; see :func:`beat`."""
+        if self._bar is None and self._silence.ends():
+            self._print()
+
+    def _print(self) -> None:
+        self._printed = self._step
+        self._silence.printed()
+        say(f"{self.name}  {self._step}/{self.steps}  {self._left()}  {self._values}".rstrip(), self.stream)
+
+    def _left(self) -> str:
+        done = self._step - self.start
+        if not done:
+            return "begun"
+        seconds = (time.monotonic() - self._since) / done * (self.steps - self._step)
+        return f"{clock(seconds)} left" if self._step < self.steps else "done"
 
 
 class CountedProgress:
@@ -246,26 +327,32 @@ class CountedProgress:
 
     Args:
         name: what is done. Where it begins anew, for the next of several folders, the counts add up.
-        stream: where to, by default standard output; a terminal gets a bar that moves, anything else a line at the end.
-            Nothing is shown of what calls it never.
+        stream: where to, by default standard output; a terminal gets a bar that moves, anything else a line at the end,
+            and one every half a minute. Nothing is shown of what calls it never.
+        brief: show nothing of what ends within half a minute.
     """
 
-    def __init__(self, name: str, stream: Any = None) -> None:
-        self.name, self.stream = one_line(name), output(stream)
+    def __init__(self, name: str, stream: Any = None, *, brief: bool = False) -> None:
+        self.name, self.stream, self._brief = one_line(name), output(stream), brief
         self._since = time.monotonic()
+        self._silence = _Silence()
         self._before = self._done = self._total = 0
+        self._first: tuple[int, float] | None = None
+        self._printed = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> CountedProgress:
+        self._outer = _SHOWN.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _SHOWN.reset(self._outer)
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None and self._total:
+        elif kind is None and self._total and (self._printed or not self._brief):
             took = clock(time.monotonic() - self._since)
             say(f"{self.name}: {self._before + self._total} in {took}", self.stream)
 
@@ -273,25 +360,74 @@ class CountedProgress:
         if done < self._done:
             self._before += self._total
         self._done, self._total = done, total
-        if not _redraws(self.stream):
+        if self._first is None:
+            self._first = self._before + done, time.monotonic()
+        if _LOUDNESS.get() == Loudness.QUIET:
             return
-        if self._bar is None:
-            from rich.progress import TimeRemainingColumn
+        if not _redraws(self.stream):
+            self.beat()
+        elif self._bar is not None or not self._brief or self._silence.ends():
+            self._draw()
 
-            self._bar = _bar(self.stream, TimeRemainingColumn())
+    def beat(self) -> None:
+        """Prints a line where one is due; see :func:`beat`."""
+        if self._bar is None and self._total and not _redraws(self.stream) and self._silence.ends():
+            self._silence.printed()
+            self._printed = True
+            pace = f", {self._pace()}" if self._pace() else ""
+            say(f"{self.name}: {self._before + self._done}/{self._before + self._total}{pace}", self.stream)
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            from rich.progress import TextColumn
+
+            self._bar = _bar(self.stream, TextColumn("{task.fields[pace]}"))
             self._bar.start()
-            self._task = self._bar.add_task(self.name, total=total)
+            self._task = self._bar.add_task(self.name, total=self._total, pace="")
         assert self._task is not None
-        self._bar.update(self._task, completed=self._before + done, total=self._before + total)
+        done, total = self._before + self._done, self._before + self._total
+        self._bar.update(self._task, completed=done, total=total, pace=self._pace())
+
+    def _pace(self) -> str:
+        """Returns rate and time left; empty while they are not known.
+
+        The first call does not count: what is there from before may be reported by it.
+        """
+        assert self._first is not None
+        counted, seconds = self._before + self._done - self._first[0], time.monotonic() - self._first[1]
+        if counted <= 0 or seconds <= 0:
+            return ""
+        rate = counted / seconds
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        return f"{shown}/s, {clock((self._total - self._done) / rate)} left"
 
 
 def say(text: str | Part, file: Any = None) -> None:
     """Prints lines of any content: file names need not be text, and may hold control sequences of a terminal.
 
+    A quiet command prints none of them on standard output; see :func:`say_result` for what it does print.
+
     Args:
         text: what to print; a message that names settings is spelled as the front door asks.
         file: where to, by default standard output. One that cannot be written to is no error: see :class:`Output`.
     """
+    if file is not sys.stderr and _LOUDNESS.get() == Loudness.QUIET:
+        return
+    _write(text, file)
+
+
+def say_result(text: str | Part) -> None:
+    """Prints what a command is for on standard output, a quiet one's too; otherwise as :func:`say` does."""
+    _write(text, None)
+
+
+def say_detail(text: str | Part) -> None:
+    """Prints what only those read who asked for every detail; otherwise as :func:`say` does."""
+    if _LOUDNESS.get() == Loudness.VERBOSE:
+        _write(text, None)
+
+
+def _write(text: str | Part, file: Any) -> None:
     where = output(file)
     where.write(f"{visible(str(text))}\n")
     where.flush()

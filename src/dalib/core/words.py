@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +14,8 @@ def meant(value: str, names: Iterable[str]) -> str:
     >>> meant("Mug", ["mug", "bottle"])
     '; did you mean mug?'
     """
+    from difflib import get_close_matches  # only for who mistyped something
+
     lower = {name.lower(): name for name in names}
     near = get_close_matches(value.lower(), list(lower), 1)
     return f"; did you mean {lower[near[0]]}?" if near else ""

@@ -85,15 +85,20 @@ class Evaluator:
             by_student = predict_probabilities(self.predictor(student), rows, self.plain, device=self.device)
         return Evidence(validation, self.validation.labels, target, by_student, validation_features, target_features)
 
-    def all_predictions(self, evidence: Evidence, model: nn.Module) -> Evidence:
+    def all_predictions(
+        self, evidence: Evidence, model: nn.Module, on_progress: Callable[[int, int], None] | None = None
+    ) -> Evidence:
         """Returns the predictions for every validation and target image, without features.
 
         Args:
             evidence: what :meth:`evidence` returned for the finished model.
             model: what predicts in the end, such as the mean over warps, on the device of this evaluator.
+            on_progress: called with (done, total), for the target and then for the validation images.
         """
-        target = predict_probabilities(model, self.target, self.plain, device=self.device)
+        target = predict_probabilities(model, self.target, self.plain, device=self.device, on_progress=on_progress)
         validation = evidence.validation
         if len(evidence.labels):
-            validation = predict_probabilities(model, self.validation.images, self.plain_source, device=self.device)
+            validation = predict_probabilities(
+                model, self.validation.images, self.plain_source, device=self.device, on_progress=on_progress
+            )
         return Evidence(validation, evidence.labels, target)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from dalib.core.console import beat
 from dalib.models.classifier import logits_of
 
 if TYPE_CHECKING:
@@ -23,13 +24,20 @@ def predict_probabilities(
     *,
     device: torch.device,
     batch: int = 256,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Class probabilities (N, K) float32 on the CPU of all rows in order; the model's mode is left as it was."""
+    """Class probabilities (N, K) float32 on the CPU of all rows in order; the model's mode is left as it was.
+
+    ``on_progress`` is called with (done, total).
+    """
     parts = []
     with evaluating(model), torch.no_grad():
         for first in range(0, len(images), batch):
             rows = images[torch.arange(first, min(first + batch, len(images)))].to(device)
             parts.append(logits_of(model, normalize(rows)).float().softmax(dim=1).cpu())
+            beat()
+            if on_progress is not None:
+                on_progress(first + len(rows), len(images))
     return torch.cat(parts)
 
 
@@ -110,6 +118,7 @@ def recompute_statistics(
             norm.train()
         for number in range(batches):
             model(normalize(images[spread[number::batches]].to(device)))
+            beat()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return True

@@ -179,6 +179,11 @@ def _fit(training: Training, decisions: _Decisions, start: int, pending: dict[st
             progress.line(line)
         observer.on_line(line)
 
+    def stop(step: int) -> bool:
+        if progress is not None:
+            progress.step(step)
+        return decisions.stop(step)
+
     with _ahead(training.stream, training.steps) as stream, progress or nullcontext():
         fit(
             replace(training, stream=stream),
@@ -188,7 +193,7 @@ def _fit(training: Training, decisions: _Decisions, start: int, pending: dict[st
             after_evaluation=decisions.after_evaluation,
             every=plan.every,
             start=start,
-            stop=decisions.stop,
+            stop=stop,
         )
 
 

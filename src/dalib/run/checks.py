@@ -17,7 +17,7 @@ import torch
 from rich.filesize import decimal
 
 from dalib._version import __version__
-from dalib.core.console import CountedProgress, clock, say, say_unreadable
+from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
 from dalib.core.errors import Message, Setting, UserError
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
@@ -65,7 +65,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     say(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
     say(f"device auto is {describe_device(recipe.make_device('auto'))}")
     for warning in import_conflicts():
-        say(f"warning: {warning}")
+        say_result(f"warning: {warning}")
     if not source and not target:
         say(
             Message(
@@ -84,7 +84,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         refused = error  # what is in the folders does not depend on it
     else:
         for doubt in recipe.doubts(config, preprocessing):
-            say(f"warning: {doubt}")
+            say_result(f"warning: {doubt}")
     counts = _describe_data(config, preprocessing, source=source, target=target)
     if refused is not None:
         raise refused
@@ -284,7 +284,7 @@ def _describe_files(domain: DomainSurvey | None) -> None:
     if domain.constant:
         count = len(domain.constant)
         what = "images are" if count > 1 else "image is"
-        say(f"  warning: {count} {what} of one colour and show nothing, for instance {domain.constant[0]}")
+        say_result(f"  warning: {count} {what} of one colour and show nothing, for instance {domain.constant[0]}")
     for note in domain.notes:
         say(f"  {note}")
     if domain.duplicates:
@@ -301,7 +301,7 @@ def _describe_both(found: Survey) -> None:
     ):
         if names:
             more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-            say(
+            say_result(
                 f"warning: by the names of the folders, only the {where} has the classes "
                 f"{', '.join(names[:MOST])}{more}, not the {other}"
             )
@@ -309,7 +309,7 @@ def _describe_both(found: Survey) -> None:
         first, second = found.shared_images[0]
         count = len(found.shared_images)
         what = "images are" if count > 1 else "image is"
-        say(
+        say_result(
             f"warning: {count} {what} in source and target, for instance {first} = {second}; an accuracy measured on "
             "such images says nothing"
         )
@@ -362,7 +362,9 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, cl
             seconds = _seconds(partial(train_step, training, 0), device)
         total += seconds * length
         say(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
-    say(f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained")
+    say_result(
+        f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained"
+    )
 
 
 def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:
@@ -396,7 +398,7 @@ def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[
     sentences = [
         f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
     ]
-    ours = Path(__file__).resolve().parent
+    ours = Path(__file__).resolve().parents[1]
     for entry in sys.path if path is None else path:
         other = Path(entry or ".").resolve() / "dalib"
         if (other / "__init__.py").is_file() and other != ours:

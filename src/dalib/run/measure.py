@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.console import CountedProgress, say, say_result, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded
 from dalib.data.labels import is_query
@@ -102,12 +102,12 @@ def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
     """
     measured = measurement_of(result, run.selection().model)
     if measured is None:
-        say(run.selection().sentence + "; it is the only one")
+        say_result(run.selection().sentence + "; it is the only one")
         return
     if _is_of_source(run, measured.data):
-        say(f"{measured.data} is of the run's source and says nothing of the target. {run.selection().sentence}")
+        say_result(f"{measured.data} is of the run's source and says nothing of the target. {run.selection().sentence}")
         return
-    say(settle(run, measured, held=held))
+    say_result(settle(run, measured, held=held))
     say_if_optimistic(run, "evaluation", measured.data)
 
 
@@ -175,7 +175,7 @@ def measure(
     models = {name: _measured(each, labels, len(labelled.classes)) for name, each in predictions.items()}
     for name, each in models.items():
         low, high = each.interval
-        say(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
+        say_result(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
     paired = tuple(
         Paired(one, other, int((right[one] & ~right[other]).sum()), int((right[other] & ~right[one]).sum()))
@@ -216,7 +216,10 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> T
     architecture = description.architecture
     if not architecture.get("features"):
         predictor = recipe.make_predictor(model, architecture).eval().to(device)
-        return predict_probabilities(predictor, rows, description.preprocessing.normalize, device=device)
+        with CountedProgress(f"predictions for {source}", brief=True) as progress:
+            return predict_probabilities(
+                predictor, rows, description.preprocessing.normalize, device=device, on_progress=progress
+            )
     space = FeatureSpace.of(model, description.preprocessing, features_folder(), device, architecture["averaged_views"])
     inputs = space.inputs(architecture)
     head = recipe.make_classifier(inputs.architecture, len(description.classes))

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
@@ -191,7 +192,10 @@ def train_task(
     done.trained[task.name] = trained
     if world.first:
         predictor = recipe.make_predictor(trained.model, task.inputs.architecture).to(device)
-        done.evidence[task.name] = evaluator.all_predictions(trained.evidence, predictor)
+        with CountedProgress(f"predictions of {task.name}", brief=True) as progress:
+            done.evidence[task.name] = evaluator.all_predictions(
+                trained.evidence, predictor, progress if observer.progress else None
+            )
 
 
 def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
@@ -223,7 +227,8 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
     on_source = before.evidence
     evidence = replace(found, validation=on_source.validation, validation_features=on_source.validation_features)
     predictor = recipe.make_predictor(model, own.architecture).to(inputs.device)
-    everything = evaluator.all_predictions(evidence, predictor)
+    with CountedProgress("predictions of aligned", brief=True) as progress:
+        everything = evaluator.all_predictions(evidence, predictor, progress)
     done.trained["aligned"] = replace(before, model=model, evidence=evidence)
     done.evidence["aligned"] = replace(everything, validation=done.evidence["source-only"].validation)
     return done.trained["aligned"]

@@ -12,11 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from dalib.core.files import expanded
-from dalib.data.formats import image_endings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,11 +117,16 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
+    from dalib.data.formats import image_endings  # it imports the decoders, and most command lines look at no image
+
     return path.suffix.lower() in image_endings() and not path.name.startswith(".")
 
 
 def _side_and_colour(path: Path) -> tuple[int, int] | None:
     """Returns the shorter side in pixels and the most coloured pixel of a thumbnail; None for what cannot be read."""
+    import numpy as np
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             side = min(image.size)

@@ -13,7 +13,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.core.console import say
+from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
 from dalib.data.folders import describe_unused
@@ -104,7 +104,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         differing = f", {int(differ.sum())} of them where {' and '.join([*predictions][:2])} differ"
     measuring = Call("dalib.run.query.evaluate_labels", Setting("run", run.root), Setting("labels", out))
     look = f"Open {page} in a browser and choose there, or look" if shown else "Look"
-    say(
+    say_result(
         f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
         f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
@@ -197,13 +197,13 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> Labelled:
     _say(result, found)
     result.write(run.labelled)
     if len(predictions) < 2:
-        say(f"{run.selection().sentence}; it is the only one")
+        say_result(f"{run.selection().sentence}; it is the only one")
         return result
     fair = found
     if learnt.any():
         others = int((~learnt).sum())
         if others < FEWEST_FAIR:
-            say(
+            say_result(
                 f"Labels that adapted was trained on, or may have been, select no model, and {others} others are too "
                 f"few. {run.selection().sentence}"
             )
@@ -283,11 +283,11 @@ def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, n
 
 def _say(result: Labelled, found: _Estimated) -> None:
     for name, each in found.models.items():
-        say(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
+        say_result(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
     if found.difference is not None:
         on = f"they differ on {found.differ} of {result.target} images"
-        say(f"{'difference':12} {_in_words(found.difference)}; {on}")
-    say(f"from {result.count} labels of {result.target} target images, 95% intervals")
+        say_result(f"{'difference':12} {_in_words(found.difference)}; {on}")
+    say_result(f"from {result.count} labels of {result.target} target images, 95% intervals")
     for note in result.notes:
         say(f"note: {note}")
 
@@ -298,7 +298,7 @@ def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None
     names = [*found.models][:2]
     accuracies = [found.models[name].value for name in names]
     if difference is None or math.isnan(difference.value + sum(accuracies)):
-        say(run.selection().sentence)
+        say_result(run.selection().sentence)
         return
     first, second = (cast("ModelName", name) for name in names)
     measured = Measurement(
@@ -312,7 +312,7 @@ def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None
         difference.low,
         difference.high,
     )
-    say(settle(run, measured, held=held))
+    say_result(settle(run, measured, held=held))
     say_if_optimistic(run, "labelled", file)
 
 

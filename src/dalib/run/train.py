@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.core.console import say
+from dalib.core.console import say, say_result
 from dalib.core.errors import (
     Call,
     ImageChangedError,
@@ -290,11 +290,11 @@ def _judge(
     summary = timed(summary, "judgement", time.monotonic() - since)
     summary = summary_at_end(summary, config, models.trained, models.evidence, judgement)
     summary.write(run.summary)
-    say(judgement.headline)
+    say_result(judgement.headline)
     for reason in judgement.reasons:
         say(f"  {reason}")
     if len(models.trained) > 1:
-        say(run.selection().sentence)
+        say_result(run.selection().sentence)
     return judgement, summary
 
 

@@ -1,0 +1,109 @@
+"""The help of the command line, as it is printed without a terminal."""
+
+import argparse
+import re
+
+import pytest
+
+from dalib.commands.help import MAIN, REST, TERMS
+from dalib.commands.main import run
+from dalib.commands.parser import SUBCOMMANDS, make_parser
+from dalib.commands.settings import SettingsParser
+from dalib.run.presets import PRESETS
+
+OPTION = re.compile(r"^  (?:-h, )?(--[\w.-]+)", re.MULTILINE)
+
+
+@pytest.fixture
+def helped(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def ask(*arguments):
+        with pytest.raises(SystemExit) as left:
+            run(list(arguments))
+        assert left.value.code == 0
+        return capsys.readouterr().out
+
+    return ask
+
+
+def text_of(said, option):
+    """What help says of an option, in one line."""
+    return " ".join(re.split(r"\n  -|\n\n", said.split(f"\n  {option} ", 1)[1])[0].split())
+
+
+def test_help_shows_the_options_that_most_people_need_and_help_all_the_rest(helped):
+    main = OPTION.findall(helped("train", "--help"))
+    assert len(main) <= 22
+    assert main[-2:] == ["--help", "--help-all"]
+    assert {"--source", "--target", "--out", "--preset", "--backbone", "--steps", "--resume"} < set(main)
+    every = OPTION.findall(helped("train", "--help-all"))
+    assert len(every) == len(set(every))
+    parser = make_parser(["train"])._subcommands_action._name_parser_map["train"]
+    shown = {action.dest for action in parser._actions if action.help != argparse.SUPPRESS}
+    groups = {name for name in shown if any(other.startswith(f"{name}.") for other in shown)}
+    named = {each.lstrip("-").replace("-", "_") for each in every}
+    named = {"time_limit" if each == "time" else each for each in named}
+    assert named == shown - groups
+    assert set(main) < set(every)
+
+
+@pytest.mark.parametrize("command", list(SUBCOMMANDS))
+@pytest.mark.parametrize("asked", ["--help", "--help-all"])
+def test_help_fits_in_80_columns_and_says_everything_once(command, asked, helped):
+    if asked == "--help-all" and command not in ("train", "checks"):
+        return
+    said = helped(command, asked)
+    assert max(map(len, said.splitlines())) < 80
+    for noise in ("type:", "null)", "Optional[", "Literal[", "CONFIG\n", "\\x08"):
+        assert noise not in said
+    assert said.startswith(f"usage: dalib {command}")
+
+
+def test_choices_stand_there_once(helped):
+    said = helped("train", "--help-all")
+    assert said.count("self-ensemble, mean-teacher") == 1
+    assert said.count("strong-warp,") == 1
+    assert "(as --views.source; default: warp)" in text_of(said, "--views.student")
+    assert text_of(said, "--warm_start").startswith("{true,false} whether")
+    assert said.count("photo-tllib and") == 1
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+def test_the_defaults_are_those_of_the_preset_in_force(preset, helped):
+    arguments = [] if preset is None else ["--preset", preset]
+    said = helped("train", *arguments, "--help-all")
+    settings = {"backbone": "small", "batch": 64, **PRESETS.get(preset, {})}
+    for name in ("backbone", "batch", "views.student", "optimizer.lr", "self_ensemble.threshold"):
+        if name in settings:
+            default = settings[name]
+            assert (
+                f"default: {default:g})"
+                if isinstance(default, float)
+                else f"default: {default})" in text_of(said, f"--{name}")
+            )
+    about = "those without a preset" if preset is None else f"The defaults below are those of the preset {preset}."
+    assert about in " ".join(said.split())
+
+
+def test_a_backbone_implies_its_preset_in_the_help_too(helped):
+    assert "those of the preset photo-features." in helped("train", "--help", "--backbone", "lite0")
+
+
+@pytest.mark.parametrize(
+    "term", ["consistency", "confidence mask", "pseudo-label", "EMA", "teacher", "view", "class prior", "student"]
+)
+def test_the_words_of_the_method_are_explained(term, helped):
+    said = helped("train", "--help")
+    assert re.search(rf"^  {term}  +\w", said, re.MULTILINE)
+    assert "\n" not in TERMS[term]
+
+
+def test_the_listed_options_are_there():
+    parser = make_parser(["train"])._subcommands_action._name_parser_map["train"]
+    assert isinstance(parser, SettingsParser)
+    names = {action.dest for action in parser._actions}
+    listed = [name for listed in (*MAIN.values(), *REST.values()) for name in listed]
+    assert sorted(set(listed) - names - {"time_limit"}) == []
+    assert len(listed) == len(set(listed))
+    assert sum(map(len, MAIN.values())) == 20
