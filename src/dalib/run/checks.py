@@ -37,6 +37,7 @@ from dalib.engine.fit import train_step
 from dalib.models.inference import fast_inference
 from dalib.run import recipe
 from dalib.run.domains import decide_ranges
+from dalib.run.initial_weights import fetched
 from dalib.run.inputs import feature_inputs
 from dalib.run.summary import describe_device
 
@@ -74,6 +75,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         )
         return
     recipe.check_counts(config)
+    config, _ = fetched(config)
     preprocessing = recipe.make_preprocessing(config)
     refused: UserError | None = None
     try:

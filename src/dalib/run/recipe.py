@@ -54,6 +54,7 @@ from dalib.judge.selection import trusted_correlation
 from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
+from dalib.models.hub import settings_in_cache
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
@@ -172,6 +173,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     settings: dict[str, Any] = {}
     if config.backbone not in BACKBONES:
         trained = _of_backbone(config.backbone, pretrained_settings)
+        trained = settings_in_cache(config.weights, config.backbone) or trained
         channels, height = 3, trained.input_size
         crop = data.crop or min(height, data.size or height)
         size = round(crop / 0.875)  # 256 for 224, as is usual
