@@ -224,7 +224,7 @@ def test_another_owner_of_the_import_name_is_told(tmp_path):
         (["train", *TWO, "--backbone", "paper-large", "--data.size", "8"], "expected at least 12 pixels, got 8"),
         (["train", *TWO, "--out", "{root}/two/run"], "it lies in --source"),
         (["train", *TWO, "--out", "{root}/images/runs/first"], "it lies in --target"),
-        (["train", "--device", "meta"], "--device meta: expected auto, cpu or cuda"),
+        (["train", "--device", "meta"], "--device meta: expected auto, cpu, cuda or mps"),
         (["train", "--device", "cuda:99"], "--device cuda:99"),
         (["train", *TWO, "--data.channels", "1", "--views.student", "photo"], "--data.channels 1: view photo"),
         (["train", "--config", "{root}/none.yaml"], "none.yaml"),

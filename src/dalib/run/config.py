@@ -274,7 +274,7 @@ class TrainConfig(Checked):
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
         seed: random seed of the run.
-        device: device to train on: auto, cpu or cuda.
+        device: device to train on: auto, cpu, cuda or mps.
         precision: number type of the forward passes; weights and losses stay in float32. bfloat16 is for GPUs; float16
             is for GPUs without bfloat16, and its loss is scaled.
         compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.
