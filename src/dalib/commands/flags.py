@@ -11,7 +11,7 @@ from dalib.core.files import quoted
 if TYPE_CHECKING:
     from dalib.core.errors import Call
 
-SWITCHES = ("allow_changes", "download", "overwrite", "strict")
+SWITCHES = ("allow_changes", "anew", "download", "json", "no_speed", "overwrite", "strict")
 """Flags without a value."""
 
 POSITIONAL = ("run",)

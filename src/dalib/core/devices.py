@@ -1,4 +1,4 @@
-"""Where networks compute: the choice of a device, and what the devices lack."""
+"""Devices that networks compute on: their choice, and what they lack."""
 
 from __future__ import annotations
 

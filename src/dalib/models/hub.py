@@ -24,7 +24,13 @@ from rich.filesize import decimal
 from dalib._version import __version__
 from dalib.core.console import BytesProgress, say
 from dalib.core.errors import Setting, UserError
-from dalib.models.pretrained import PACKAGES, PretrainedSettings, hub_repository, pretrained_settings
+from dalib.models.pretrained import (
+    PACKAGES,
+    PretrainedSettings,
+    hub_repository,
+    licence_of,
+    pretrained_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,6 +159,64 @@ def settings_in_cache(asked: str | None, network: str) -> PretrainedSettings | N
         _channels(content.get("std"), least=0.0) or usual.std,
         str(content.get("interpolation") or usual.interpolation),
     )
+
+
+@dataclass(frozen=True)
+class CachedNetwork:
+    """A network of timm's whose weights are in the hub's cache.
+
+    Attributes:
+        repository, revision: what is a copy of which.
+        network: timm's name.
+        own: whether timm names this repository for the network, so that ``hub`` stands for it.
+        path: the file of weights.
+        licence: as the repository states it, if its README.md is in the cache, or as timm does for its own.
+    """
+
+    repository: str
+    revision: str
+    network: str
+    own: bool
+    path: Path
+    licence: str | None
+
+
+def cached_networks() -> list[CachedNetwork]:
+    """Returns the networks of timm's whose safetensors are in the hub's cache, in the order of their repositories.
+
+    Of a repository it is the state that a fetch without a network takes; no file of weights is opened.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        kept = scan_cache_dir(_constants().HF_HUB_CACHE).repos
+    except (CacheNotFound, OSError, ValueError):
+        return []
+    found = []
+    for repository in sorted(each.repo_id for each in kept if each.repo_type == "model"):
+        name = _Name("weights", f"{PREFIXES[0]}{repository}", repository, None, None)
+        path, config = _in_cache(name), _in_cache(name, CONFIG)
+        if path is None:
+            continue
+        try:
+            network = _network_in(name, {} if config is None else _json(config))
+        except UserError:  # of another library
+            continue
+        own = known_repository(network) == repository
+        licence = _licence_in(_in_cache(name, "README.md")) or (licence_of(network) if own else None)
+        found.append(CachedNetwork(repository, path.parent.name, network, own, path, licence))
+    return found
+
+
+def _licence_in(readme: Path | None) -> str | None:
+    """Returns the licence that the head of a model card states."""
+    try:
+        text = "" if readme is None else readme.read_text(encoding="utf-8", errors="replace")[:10_000]
+    except OSError:
+        return None
+    stated = re.search(r"\A---\n(?:(?!---).*\n)*?license:[ \t]*([\w.+-]{1,40})[ \t]*\n", text)
+    return None if stated is None else stated.group(1)
 
 
 def known_repository(network: str) -> str | None:
@@ -421,7 +485,9 @@ def _network_in(name: _Name, content: Mapping[str, Any]) -> str:
     architecture, config = content.get("architecture"), content.get("pretrained_cfg")
     tag = config.get("tag") if isinstance(config, dict) else None
     own = name.repository.rpartition("/")[2]
-    tried = [f"{architecture}.{tag}", architecture] if isinstance(architecture, str) else [own]
+    tried = [own]
+    if isinstance(architecture, str):
+        tried = [*([f"{architecture}.{tag}"] if tag else []), architecture]
     for each in tried:
         try:
             pretrained_settings(str(each))
