@@ -15,6 +15,8 @@ The method's building blocks live in :mod:`dalib.adaptation.self_ensemble`, the 
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from dalib.run.adapt import Run, adapt, open_run
     from dalib.run.config import TrainConfig
     from dalib.run.load import Predictor
+
+if sys.platform == "darwin" and "torch" not in sys.modules:  # which reads it once; see dalib.core.devices
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __all__ = ["Run", "TrainConfig", "__version__", "adapt", "load", "open_run"]
 

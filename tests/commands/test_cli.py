@@ -242,7 +242,7 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
         (["train", *TWO, "--backbone", "paper-large", "--data.size", "8"], "expected at least 12 pixels, got 8"),
         (["train", *TWO, "--out", "{root}/two/run"], "it lies in --source"),
         (["train", *TWO, "--out", "{root}/images/runs/first"], "it lies in --target"),
-        (["train", "--device", "meta"], "--device meta: expected auto, cpu or cuda"),
+        (["train", "--device", "meta"], "--device meta: expected auto, cpu, cuda or mps"),
         (["train", "--device", "cuda:99"], "--device cuda:99"),
         (["train", *TWO, "--data.channels", "1", "--views.student", "photo"], "--data.channels 1: view photo"),
         (["train", "--config", "{root}/none.yaml"], "none.yaml"),

@@ -1,13 +1,18 @@
-"""Locks, and what is left of them."""
+"""Locks and what is left of them, and files where the system is another one."""
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from dalib.core.files import locked
+import pytest
+
+from dalib.core.files import locked, name_of_path, open_to_write, put_in_place, quoted, read_at, write_at, write_text
 
 HOLD = """
 import sys, time
@@ -60,3 +65,62 @@ def test_only_one_of_many_that_wait_holds_a_lock_at_a_time(tmp_path):
         thread.join(60)
     assert (inside, most) == ([0], [1])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_threads_write_and_read_at_places_of_one_file(tmp_path, monkeypatch, windows):
+    if windows:  # which has neither
+        monkeypatch.delattr(os, "pwrite", raising=False)
+        monkeypatch.delattr(os, "pread", raising=False)
+    file = open_to_write(tmp_path / "rows")
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda row: write_at(file, bytes([row, 10, 13]) * 50, 150 * row), range(200)))
+            read = list(pool.map(lambda row: read_at(file, 150, 150 * row), range(200)))
+    finally:
+        os.close(file)
+    assert read == [bytes([row, 10, 13]) * 50 for row in range(200)]
+    assert (tmp_path / "rows").read_bytes() == b"".join(read)
+
+
+def test_files_are_synced_where_only_files_that_may_be_written_can_be(tmp_path, monkeypatch):
+    """As on Windows, which also opens no folder."""
+    own_open, own_sync, writable = os.open, os.fsync, set()
+
+    def opened(path, flags, *more):
+        if path.is_dir():
+            raise PermissionError(errno.EACCES, "a folder")
+        file = own_open(path, flags, *more)
+        (writable.add if flags & os.O_RDWR else writable.discard)(file)
+        return file
+
+    def synced(file):
+        if file not in writable:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        own_sync(file)
+
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", synced)
+    (tmp_path / "new.tmp").write_bytes(b"new")
+    put_in_place(tmp_path / "new.tmp", tmp_path / "new")
+    monkeypatch.undo()
+    assert (tmp_path / "new").read_bytes() == b"new"
+
+
+def test_text_has_the_same_line_ends_on_every_system(tmp_path):
+    write_text(tmp_path / "a.txt", "one\ntwo\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"one\ntwo\n"
+
+
+def test_the_name_of_a_path_is_found_by_either_separator(monkeypatch):
+    monkeypatch.setattr(os, "sep", "\\")
+    monkeypatch.setattr(os, "altsep", "/")
+    assert name_of_path("data/labelled") == "labelled"
+    assert name_of_path("usps-test") == "usps-test"
+
+
+def test_commands_are_quoted_for_the_shell_of_the_system(monkeypatch):
+    assert quoted("my runs/first") == "'my runs/first'"
+    monkeypatch.setattr(os, "name", "nt")
+    assert quoted("my runs/first") == '"my runs/first"'

@@ -243,6 +243,16 @@ def test_short_writes_are_completed(images, store, monkeypatch):
     assert torch.equal(store.rows(listed(images), COLOUR).images, decode(listed(images).paths, COLOUR)[0])
 
 
+def test_a_system_without_writing_at_a_place_builds_the_same_cache(tmp_path, store, monkeypatch):
+    folder = folder_of(tmp_path / "images", 10)
+    sorted(folder.rglob("*.*"))[3].write_bytes(b"no image")  # so that rows move
+    monkeypatch.delattr(os, "pwrite", raising=False)
+    monkeypatch.delattr(os, "pread", raising=False)
+    rows = store.rows(listed(folder), COLOUR, threads=4)
+    assert len(rows.unreadable) == 1
+    assert torch.equal(rows.images, decode(listed(folder).paths, COLOUR)[0])
+
+
 def test_a_folder_that_cannot_be_written_is_told(images, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"the cache .*file cannot be written"):

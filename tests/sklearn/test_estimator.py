@@ -397,7 +397,7 @@ def test_domains_are_split_as_skada_splits_them(skada, shifted):
         ({}, lambda X, y, T: (X, y, T[:, :2]), r"^X_target: .*2 features"),
         ({}, lambda X, y, T: (X, y, np.where(T > 0, np.nan, T)), r"^X_target: .*NaN"),
         ({}, lambda X, y, T: (X, y * 0.0, T), r"one class alone, 0\.0"),
-        ({"device": "tpu"}, lambda X, y, T: (X, y, T), r"^device='tpu': expected auto, cpu or cuda"),
+        ({"device": "tpu"}, lambda X, y, T: (X, y, T), r"^device='tpu': expected auto, cpu, cuda or mps"),
     ],
 )
 def test_a_mistake_is_told_in_the_arguments_names(settings, change, expected, shifted):

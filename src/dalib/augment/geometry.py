@@ -8,7 +8,8 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
+
+from dalib.core.devices import grid_sample
 
 Padding = Literal["zeros", "border", "reflection"]
 
@@ -208,7 +209,7 @@ def _require_room(size: int, images: Tensor) -> None:
 
 def _warped(images: Tensor, maps: Tensor, height: int, width: int, padding: Padding) -> Tensor:
     grid = _sampling_grid(maps, height, width)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return grid_sample(images, grid, padding)
 
 
 def _sampling_grid(maps: Tensor, height: int, width: int) -> Tensor:

@@ -11,7 +11,7 @@ from dalib.core.files import quoted
 if TYPE_CHECKING:
     from dalib.core.errors import Call
 
-SWITCHES = ("allow_changes", "download", "overwrite", "quiet", "strict", "verbose")
+SWITCHES = ("allow_changes", "anew", "download", "json", "no_speed", "overwrite", "quiet", "strict", "verbose")
 """Flags without a value."""
 
 POSITIONAL = ("run",)

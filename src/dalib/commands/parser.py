@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from dalib.commands import cache, checks, compare, completion, eval, export, keep, predict, query, report, train
+from dalib.commands import (
+    backbones,
+    cache,
+    checks,
+    compare,
+    completion,
+    eval,
+    export,
+    keep,
+    predict,
+    query,
+    report,
+    train,
+)
 from dalib.commands.complaints import Parser
 from dalib.commands.settings import SettingsParser, set_defaults_of_preset
 from dalib.core.console import say
@@ -30,6 +43,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "keep": keep,
     "report": report,
     "checks": checks,
+    "backbones": backbones,
     "cache": cache,
     "completion": completion,
 }

@@ -61,7 +61,7 @@ def add_model(parser: ArgumentParser) -> None:
 
 def add_reading(parser: ArgumentParser, cache: str) -> None:
     """Adds where and how images are read; ``cache`` is the default."""
-    parser.add_argument("--device", default="auto", help="device to compute on: auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="device to compute on: auto, cpu, cuda or mps")
     parser.add_argument(
         "--cache",
         default=cache,

@@ -41,6 +41,7 @@ SHOWN_METRICS = (
 )
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
+SECONDS_BETWEEN_LINES = 15.0  # of a download, where there is no terminal
 
 SILENCE = 30.0
 """Seconds without a line, at most, where output is no terminal and work goes on."""
@@ -207,8 +208,8 @@ def _redraws(stream: Output) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _bar(stream: Output, *columns: Any) -> Progress:
-    """Returns a progress bar with these columns after its own."""
+def _bar(stream: Output, *columns: Any, counted: bool = True) -> Progress:
+    """Returns a progress bar with these columns after its own, of which the last is a count."""
     from rich.console import Console as RichConsole  # only now: it takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
@@ -216,7 +217,7 @@ def _bar(stream: Output, *columns: Any) -> Progress:
         SpinnerColumn("dots" if stream.encoding.lower().startswith("utf") else "line"),
         TextColumn("{task.description}", style="bold", markup=False),  # a name may have brackets
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        *([MofNCompleteColumn()] if counted else []),
         *columns,
         console=RichConsole(file=cast("IO[str]", stream)),
     )
@@ -400,6 +401,61 @@ class CountedProgress:
         rate = counted / seconds
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         return f"{shown}/s, {clock((self._total - self._done) / rate)} left"
+
+
+class BytesProgress:
+    """Shows the progress of a download; call :meth:`add` with each number of bytes, and :meth:`close` at the end.
+
+    Args:
+        name: what is downloaded.
+        total: number of bytes; None where it is not known.
+        begun: number of bytes that are there already.
+        stream: where to, by default standard output; a terminal gets a bar that moves, anything else a line each 15
+            seconds and one at the end.
+    """
+
+    def __init__(self, name: str, total: int | None, begun: int = 0, stream: Any = None) -> None:
+        self.name, self.total, self.done, self.stream = one_line(name), total, begun, output(stream)
+        self._since = self._printed = time.monotonic()
+        self._begun, self._closed = begun, False
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        if _redraws(self.stream):
+            from rich.progress import DownloadColumn, TransferSpeedColumn
+
+            self._bar = _bar(self.stream, DownloadColumn(), TransferSpeedColumn(), counted=False)
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=total, completed=begun)
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done)
+        elif (now := time.monotonic()) - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
+            say(f"{self.name}: {self._amount()}, {self._rate(now)}", self.stream)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._bar is not None:
+            self._bar.stop()
+        else:
+            say(f"{self.name}: {self._amount()} in {clock(time.monotonic() - self._since)}", self.stream)
+
+    def _amount(self) -> str:
+        from rich.filesize import decimal
+
+        whole = self.total is None or self.done == self.total
+        return decimal(self.done) if whole else f"{decimal(self.done)} of {decimal(cast('int', self.total))}"
+
+    def _rate(self, now: float) -> str:
+        from rich.filesize import decimal
+
+        rate = (self.done - self._begun) / max(now - self._since, 1e-3)
+        left = "" if not self.total or not rate else f", {clock((self.total - self.done) / rate)} left"
+        return f"{decimal(round(rate))}/s{left}"
 
 
 def say(text: str | Part, file: Any = None) -> None:

@@ -9,7 +9,10 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -18,7 +21,10 @@ from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+
+
+_MOVING = threading.Lock()
+"""Held while a file's position is moved to where is read or written, on systems that can do no otherwise."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,51 @@ def is_url(path: str) -> bool:
 def quoted(path: str | Path) -> str:
     """Returns a path as it is typed into a shell, in a command that is printed to be given.
 
-    >>> quoted("runs/first"), quoted("my runs/first")
-    ('runs/first', "'my runs/first'")
+    >>> quoted("runs/first"), quoted("my runs/first") in ("'my runs/first'", '"my runs/first"')
+    ('runs/first', True)
     """
-    return shlex.quote(str(path))
+    # the shells of Windows know double quotes alone
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+
+
+def name_of_path(text: str) -> str:
+    """Returns the last part of a path, by either separator where the system has two; of another name, the name.
+
+    >>> name_of_path("runs/first"), name_of_path("mnist")
+    ('first', 'mnist')
+    """
+    separators = (os.sep, *([os.altsep] if os.altsep else []))
+    return Path(text).resolve().name if any(each in text for each in separators) else text
+
+
+def open_to_write(path: Path) -> int:
+    """Opens a file to be read and written at any place, without cutting it; made if it is not there."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)  # else Windows changes line ends
+
+
+def write_at(file: int, content: bytes | memoryview, offset: int) -> None:
+    """Writes all of it at a place of a file; several threads may.
+
+    It uses no mapping: where a write fails on a full disk, a mapping kills the process.
+    """
+    view = memoryview(content)
+    while view:
+        if hasattr(os, "pwrite"):
+            written = os.pwrite(file, view, offset)
+        else:
+            with _MOVING:
+                os.lseek(file, offset, os.SEEK_SET)
+                written = os.write(file, view)
+        view, offset = view[written:], offset + written
+
+
+def read_at(file: int, count: int, offset: int) -> bytes:
+    """Reads up to ``count`` bytes at a place of a file; several threads may."""
+    if hasattr(os, "pread"):
+        return os.pread(file, count, offset)
+    with _MOVING:
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.read(file, count)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
@@ -85,7 +132,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 def sync(path: Path) -> None:
     """Syncs a file, or the names in a folder, to the disk, where the system can."""
     with contextlib.suppress(PermissionError):  # Windows opens no folder
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # it syncs only what may be written
         try:
             os.fsync(file)
         finally:
@@ -141,5 +188,5 @@ def write_text(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
-    temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
+    temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
     put_in_place(temporary, path)

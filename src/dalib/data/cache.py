@@ -40,7 +40,7 @@ import torch
 from rich.filesize import decimal
 
 from dalib.core.errors import Message, Setting, UserError
-from dalib.core.files import Unreadable, locked, sync, write_json
+from dalib.core.files import Unreadable, locked, open_to_write, read_at, sync, write_at, write_json
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import WholeNumbers
 from dalib.data.formats import formats
@@ -471,24 +471,16 @@ def _entry(folder: Path) -> CacheEntry:
 
 @contextlib.contextmanager
 def _open_to_write(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    file = open_to_write(path)
     try:
         yield file
     finally:
         os.close(file)
 
 
-def _write_at(file: int, content: bytes, offset: int) -> None:
-    """Writes all of it. It uses no mapping: where a write fails on a full disk, a mapping kills the process."""
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written
-
-
 def _write_whole(path: Path, content: bytes) -> None:
     with _open_to_write(path) as file:
-        _write_at(file, content, 0)
+        write_at(file, content, 0)
         os.fsync(file)
 
 
@@ -509,7 +501,7 @@ def _decode_missing(
             pixels = read_pixels(listing.paths[position], preprocessing)
         except Exception as error:  # every failure is listed, none stops the build
             return error
-        _write_at(file, pixels.tobytes(), position * row)
+        write_at(file, pixels.tobytes(), position * row)
         return None
 
     missing = [position for position in range(count) if not done[position]]
@@ -527,7 +519,7 @@ def _decode_missing(
                 if on_progress is not None:
                     on_progress(finished, count)
             os.fsync(file)
-            _write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
+            write_at(marks, bytes(done[chunk[0] : chunk[-1] + 1]), chunk[0])
             os.fsync(marks)
     return unreadable
 
@@ -537,7 +529,7 @@ def _close_gaps(file: int, gaps: set[int], count: int, row: int) -> int:
     to = min(gaps)
     for position in range(to, count):
         if position not in gaps:
-            _write_at(file, os.pread(file, row, position * row), to * row)
+            write_at(file, read_at(file, row, position * row), to * row)
             to += 1
     return to * row
 

@@ -198,11 +198,13 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
     found = {name: row for row, name in enumerate(names)}
     for row, name in enumerate(names):  # names need not be text
         found.setdefault(name.encode(errors="backslashreplace").decode(), row)
+        found.setdefault(name.replace(os.sep, "/"), row)  # as lists are written everywhere
     folder = os.path.dirname(target) if target.lower().endswith(LIST_ENDINGS) else target  # noqa: PTH120 - of text
     for row, name in enumerate(names):
         relative = os.path.relpath(name, folder or ".") if folder else name
         if not relative.startswith(os.pardir):
             found.setdefault(relative, row)
+            found.setdefault(relative.replace(os.sep, "/"), row)
     by_key: dict[str, int | None] = {}
     for name, row in found.items():
         if (key := key_of(name)) != name:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.core.devices import grid_sample
 from dalib.models.classifier import logits_of
 
 
@@ -92,4 +93,4 @@ class FixedWarps(nn.Module):
     def forward(self, images: Tensor, number: int) -> Tensor:
         # not len(images), which is a plain number to an export: its graph would take batches of one size alone
         grid = F.affine_grid(self.maps[number].expand(images.shape[0], 2, 3), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return grid_sample(images, grid, "border")

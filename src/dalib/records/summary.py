@@ -32,6 +32,16 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class HubRecord:
+    """Pretrained weights that were fetched from the hub: repository, commit, file, and the digest of its content."""
+
+    repository: str = ""
+    revision: str = ""
+    file: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Summary(Record):
     """Tells what a run was and came to.
 
@@ -43,6 +53,7 @@ class Summary(Record):
         settings: the settings that decide the result, by their names on the command line; resuming compares them.
         fingerprints: of the source's, the target's and the labelled images; resuming compares them.
         contents: digests of the files that the settings weights, init and prior name; resuming compares them.
+        hub: of weights from the hub, which state of which repository; resuming compares it.
         counts: images: source, source_validation, target and unreadable; with --target_labels also target_labelled,
             those that the adaptation learns from, and target_held_out, those that are held out to judge.
         seconds: by part of the run: data, features, source-only, adapted, judgement.
@@ -79,4 +90,5 @@ class Summary(Record):
     kept_step: int | None = field(default=None, metadata=ABSENT)
     stopped: Stopped | None = field(default=None, metadata=ABSENT)
     changed: float | None = field(default=None, metadata=ABSENT)
+    hub: HubRecord | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION

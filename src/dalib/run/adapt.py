@@ -238,7 +238,7 @@ class Run:
             out: also write a table, CSV or Parquet by the ending, as ``dalib predict`` does; ``images`` is then a
                 folder or a list file.
             model: adapted, aligned or source-only; by default the selected model.
-            device: auto, cpu or cuda.
+            device: auto, cpu, cuda or mps.
 
         Raises:
             UserError: no image, or no such model.

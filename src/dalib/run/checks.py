@@ -18,6 +18,7 @@ from rich.filesize import decimal
 
 from dalib._version import __version__
 from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
+from dalib.core.devices import describe_device, wait_for
 from dalib.core.errors import Message, Setting, UserError
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
@@ -37,8 +38,8 @@ from dalib.engine.fit import train_step
 from dalib.models.inference import fast_inference
 from dalib.run import recipe
 from dalib.run.domains import decide_ranges
+from dalib.run.initial_weights import fetched
 from dalib.run.inputs import feature_inputs
-from dalib.run.summary import describe_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,6 +75,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         )
         return
     recipe.check_counts(config)
+    config, _ = fetched(config)
     preprocessing = recipe.make_preprocessing(config)
     refused: UserError | None = None
     try:
@@ -375,8 +377,7 @@ def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, m
     while len(times) < least or (time.perf_counter() - since < most and len(times) < 20):
         start = time.perf_counter()
         call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         times.append(time.perf_counter() - start)
     return median(times)
 

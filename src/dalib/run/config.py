@@ -225,10 +225,12 @@ class TrainConfig(Checked):
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
             two models.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
-            paper's, and any other name is one of timm's, such as resnet50.
-        weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch), or package:NAME
-            for the weights in an installed Python package. By default: random weights. With --features, either these or
-            --init are required.
+            paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
+            the weights of a repository of Hugging Face's hub.
+        weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
+            the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
+            hf_hub:OWNER/NAME[@REVISION] for others there, which are downloaded and kept. By default: random weights.
+            With --features, either these or --init are required.
         weights_order: how the tensors of the weights file are matched with timm's: by name, or, in a file of
             torch.save, by position.
         features: number of random views of each image whose features are computed once, at least 2; training then uses
@@ -272,7 +274,7 @@ class TrainConfig(Checked):
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
         seed: random seed of the run.
-        device: device to train on: auto, cpu or cuda.
+        device: device to train on: auto, cpu, cuda or mps.
         precision: number type of the forward passes; weights and losses stay in float32. bfloat16 is for GPUs; float16
             is for GPUs without bfloat16, and its loss is scaled.
         compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.

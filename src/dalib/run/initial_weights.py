@@ -1,19 +1,83 @@
-"""The models of another run that a run's trainings start from: the setting ``init``."""
+"""Starting points of a run: weights of the hub, and the models of another run (the setting ``init``)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
 from dalib.data.spelling import key_of
+from dalib.engine.distributed import ALONE
+from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, models_of
+from dalib.records.summary import HubRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from dalib.engine.distributed import World
+    from dalib.records.summary import Summary
+    from dalib.run.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class OfHub:
+    """Backbone and weights that a configuration takes from the hub.
+
+    Attributes:
+        backbone, weights: as they were asked for, which is what a run's config.yaml keeps.
+        record: which state of which repository they are.
+    """
+
+    backbone: str
+    weights: str | None
+    record: HubRecord | None
+
+    def asked(self, config: TrainConfig) -> TrainConfig:
+        """Returns the configuration as it was asked for."""
+        return replace(config, backbone=self.backbone, weights=self.weights)
+
+    def recorded(self, summary: Summary) -> Summary:
+        """Returns the summary with the settings as they were asked for, and with the record."""
+        settings = {**summary.settings, "backbone": self.backbone, "weights": self.weights}
+        return replace(summary, settings=settings, hub=self.record)
+
+
+def fetched(config: TrainConfig, world: World = ALONE) -> tuple[TrainConfig, OfHub | None]:
+    """Fetches what the configuration names of the hub, and returns it with the names of what is now in the cache.
+
+    The backbone becomes timm's name of a network, and the weights those of one commit, which need no network from
+    here on.
+
+    Raises:
+        UserError: nothing there that fits, or neither a network nor a copy in the cache.
+    """
+    if not (is_hub(config.backbone) or is_hub(config.weights)):
+        return config, None
+    if config.backbone == OF_TIMM:
+        raise UserError(
+            Setting("backbone", OF_TIMM), ": expected a network, such as resnet50 with ", _weights_of_timm()
+        )
+    backbone, weights = config.backbone, config.weights
+    if is_hub(backbone):
+        weights = backbone if weights in (None, OF_TIMM) and config.init is None else weights
+        backbone = world.from_first(lambda: fetch_network(config.backbone))
+    record = None
+    if weights is not None and is_hub(weights):
+        asked = weights
+        found = world.from_first(lambda: fetch_weights(asked, backbone))
+        weights = found.pinned
+        if not world.first:
+            fetch_weights(weights, backbone)  # another machine has another cache
+        record = HubRecord(found.repository, found.revision, found.file, found.sha256)
+    return replace(config, backbone=backbone, weights=weights), OfHub(config.backbone, config.weights, record)
+
+
+def _weights_of_timm() -> Setting:
+    return Setting("weights", OF_TIMM)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def load(path: str | Path, *, model: str | None = None, device: str = "auto") ->
         path: the folder of a run or of an exported model, or a file that ends in .onnx or .pt2.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. The predictor's
             ``name``, and what it prints, say which it is and who selected it.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or mps.
 
     Raises:
         UserError: no such model, or files that are damaged.

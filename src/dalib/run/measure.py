@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dalib.core.console import CountedProgress, say, say_result, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import expanded
+from dalib.core.files import expanded, name_of_path
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -233,5 +232,9 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> T
 
 def slug(where: str) -> str:
     """A name for a file or folder, of the last part of a path or of any other name."""
-    name = Path(where).resolve().name if os.sep in where else where
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:60].strip(".") or "data"
+    return (
+        "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name_of_path(where))[:60].strip(
+            "."
+        )
+        or "data"
+    )

@@ -35,6 +35,7 @@ from dalib.augment.views import (
     weak_warp_operations,
 )
 from dalib.core.console import say
+from dalib.core.devices import choose_device, memory_format
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import LIMIT
@@ -54,6 +55,7 @@ from dalib.judge.selection import trusted_correlation
 from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
+from dalib.models.hub import settings_in_cache
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
@@ -117,8 +119,6 @@ SCHEDULES: dict[str, Callable[..., float]] = {
 
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_CUDA = torch.device("cuda")
-
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -126,26 +126,9 @@ def make_device(name: str, world: World = ALONE) -> torch.device:
     """Returns the device; ``auto`` is the GPU where there is one, and each of several processes has its own.
 
     Raises:
-        UserError: an unknown device, or cuda where there is none.
+        UserError: an unknown device, or one that is not here.
     """
-    if name in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", world.local_rank % torch.cuda.device_count()) if world.size > 1 else _CUDA
-    if name == "auto":
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(Setting("device", name), ": expected auto, cpu or cuda") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(Setting("device", name), ": expected auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(Setting("device", name), ": torch finds no CUDA GPU here; use ", Setting("device", "cpu"))
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise UserError(
-            Setting("device", name), f": expected at most cuda:{last}, the last of the GPUs that torch finds here"
-        )
-    return device
+    return choose_device(name, local_rank=world.local_rank, processes=world.size)
 
 
 DEFAULT_STEPS = 1000
@@ -172,6 +155,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     settings: dict[str, Any] = {}
     if config.backbone not in BACKBONES:
         trained = _of_backbone(config.backbone, pretrained_settings)
+        trained = settings_in_cache(config.weights, config.backbone) or trained
         channels, height = 3, trained.input_size
         crop = data.crop or min(height, data.size or height)
         size = round(crop / 0.875)  # 256 for 224, as is usual
@@ -551,7 +535,7 @@ def make_training(
         student = make_student(config, inputs.architecture, len(source.classes))
     if initial.weights is not None:
         load_first(student, initial.weights)
-    student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = student.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     if config.sync_norms:
         student = _with_synchronized_norms(student, device)
     method = make_method(config, student, len(source.classes), initial.prior, steps=steps)
@@ -563,7 +547,7 @@ def make_training(
         views=DomainViews(views.source, views.of_target(method.target_views), views.common),
         sampling=Sampling(config.batch // world.size, config.seed, world.rank, world.size),
         device=device,
-        channels_last=True,
+        channels_last=memory_format(device) == torch.channels_last,
     )
     return Training(
         method,

@@ -65,7 +65,7 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
     """Digests of the files that a run takes besides images, each under the setting that names it."""
     files: dict[str, list[Path]] = {}
     if config.weights is not None:
-        files["weights"] = [locate_weights(config.weights)]
+        files["weights"] = [locate_weights(config.weights, config.backbone)]
     if config.init is not None:
         models = models_of(RunFolder.existing(config.init))
         files["init"] = [
@@ -91,11 +91,14 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
         UserError: other settings or other data, unless that is allowed.
     """
     before = Summary.read(run.summary)
+    same_weights = before.hub is not None and before.hub == now.hub
+    of_hub = ("backbone", "weights") if same_weights else ()  # another name of the same
     changes = [
         f"{Setting(name)} was {_shown(old)}, is {_shown(now.settings.get(name))}"
         for name, old in before.settings.items()
-        if now.settings.get(name) != old
+        if now.settings.get(name) != old and name not in of_hub
     ]
+    changes += _changes_on_hub(run, before, now)
     for domain, old in before.fingerprints.items():
         if now.fingerprints.get(domain) != old:
             then, here = before.counts.get(domain, 0), now.counts.get(domain, 0)
@@ -109,6 +112,7 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
         f"what {Setting(setting, now.settings[setting])} holds has changed"
         for setting, old in before.contents.items()
         if setting in now.contents and now.contents[setting] != old  # else another file is named, which is told
+        if setting != "weights" or before.hub is None or now.hub is None  # else it is told what on the hub has changed
     ]
     if changes and not allow_changes:
         raise UserError(
@@ -125,6 +129,25 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
                 f"note: the run began with {what} {began}, this is {goes_on}: it goes on, but not bit for "
                 "bit as it would have"
             )
+
+
+def _changes_on_hub(run: RunFolder, before: Summary, now: Summary) -> list[str]:
+    """Returns a sentence if the weights of the hub are not those that the run began with, and how to get them back."""
+    then, here = before.hub, now.hub
+    if then is None or here is None or then == here:
+        return []
+    if then.repository != here.repository:
+        what = f"were of the repository {then.repository}, are of {here.repository}"
+    elif then.revision != here.revision:
+        content = "their content is the same" if then.sha256 == here.sha256 else "their content is another"
+        what = f"of {then.repository} were revision {then.revision}, are {here.revision}, and {content}"
+    else:
+        return [
+            f"{here.file} of {then.repository}, revision {then.revision}, had the sha256 {then.sha256} and has "
+            f"{here.sha256}: the copy in the cache is damaged or a mirror's own; delete it to fetch it anew"
+        ]
+    pinned = f"hf_hub:{then.repository}@{then.revision}"
+    return [f"the weights {what} (write weights: {pinned} into {run.config} to go on with those that it began with)"]
 
 
 def _shown(value: object) -> str:

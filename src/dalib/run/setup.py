@@ -25,7 +25,7 @@ from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
 from dalib.run.config_file import config_text
 from dalib.run.domains import Domains, identity_of, open_domains
-from dalib.run.initial_weights import Start
+from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
@@ -52,6 +52,7 @@ class Setup:
         device: where networks compute.
         start: the models of another run to start from.
         world: the processes that train together.
+        hub: backbone and weights from the hub, whose names in ``config`` are those of one commit.
     """
 
     config: TrainConfig
@@ -60,6 +61,12 @@ class Setup:
     device: torch.device
     start: Start | None
     world: World
+    hub: OfHub | None = None
+
+    @property
+    def asked(self) -> TrainConfig:
+        """The configuration with the names of the hub as they were asked for."""
+        return self.config if self.hub is None else self.hub.asked(self.config)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ def prepare(config: TrainConfig, world: World) -> Setup:
         UserError: settings out of their range, or that do not go together.
     """
     device = recipe.make_device(config.device, world)
+    config, hub = fetched(config, world)
     preprocessing = recipe.make_preprocessing(config)
     start = Start.of(config.init)
     if start is not None:
@@ -102,7 +110,7 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
-    return Setup(config, recipe.make_data_request(config), preprocessing, device, start, world)
+    return Setup(config, recipe.make_data_request(config), preprocessing, device, start, world, hub)
 
 
 def check_place(setup: Setup, run: RunFolder) -> None:
@@ -227,7 +235,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
     new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
     try:
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
-        write_text(new.config, config_text(replace(config, out=str(run.root), overwrite=False)))
+        write_text(new.config, config_text(replace(setup.asked, out=str(run.root), overwrite=False)))
         write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
         LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
         views = recipe.make_views(config, setup.preprocessing)

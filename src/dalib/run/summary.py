@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib._version import __version__
+from dalib.core.devices import describe_device
 from dalib.records.summary import Stopped, SummarizedModel, Summary
 from dalib.run.domains import name_of
 from dalib.run.resume import contents_of, fingerprints_of, settings_of
@@ -98,10 +99,3 @@ def summary_at_end(
     if adapted.stopped:
         summary = replace(summary, status="collapsed", stopped=Stopped(adapted.ended, adapted.stopped))
     return summary
-
-
-def describe_device(device: torch.device) -> str:
-    """Returns the device in words: the name of a GPU, or how many threads compute on the CPU."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"CPU, {torch.get_num_threads()} threads"

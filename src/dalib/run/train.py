@@ -152,6 +152,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         check_place(setup, run)
     setup, data = open_data(setup)
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
+    summary = summary if setup.hub is None else setup.hub.recorded(summary)
     say_data(summary, data.domains)
     _begin(run, setup, data, summary, context)
     since = time.monotonic()

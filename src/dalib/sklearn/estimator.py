@@ -96,7 +96,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             adapted, whatever the signs say.
         validation_share: of the source's rows of each class, kept from training to judge; 0 keeps none.
         random_state: seeds everything; with a number, a fit on a CPU gives the same again.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or mps.
         verbose: print a line at each evaluation.
 
     Attributes:
