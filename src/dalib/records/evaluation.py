@@ -59,3 +59,15 @@ class Evaluation(Record):
     asked: bool | None = field(default=None, metadata=ABSENT)
     paired: Paired | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
+
+    def __repr__(self) -> str:
+        lines = [f"Evaluation: {self.count} labelled images of {self.data}"]
+        for name, measured in self.models.items():
+            low, high = measured.interval
+            lines.append(f"  {name:<12}{measured.accuracy:.1%} are right ({low:.1%} to {high:.1%})")
+        if self.paired is not None:
+            lines.append(
+                f"  {self.paired.adapted} images only the adapted model gets right, {self.paired.source_only} only the "
+                "source-only model"
+            )
+        return "\n".join(lines)
