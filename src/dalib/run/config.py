@@ -57,7 +57,7 @@ SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
-TrackName = Literal["tensorboard", "wandb"]
+TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 @dataclass(frozen=True)
@@ -246,8 +246,8 @@ class TrainConfig(Checked):
             becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
             none.
         out: the run's folder. By default: a new folder in runs/.
-        track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard) or
-            wandb.
+        track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
+            mlflow (where MLFLOW_TRACKING_URI says) or wandb.
         method: adaptation method, each of which has settings under its name; or source-only, which does not adapt.
         baseline: whether a source-only model, the baseline, is trained first. Without it, the run cannot judge whether
             adaptation helped.
