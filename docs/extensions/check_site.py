@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 NOT_SHOWN = {
     "dalib.__version__": "the version in the title of every page",
     "dalib.Run": "shown where it is defined, in dalib.run.adapt",
+    "dalib.ImagePrediction": "shown where it is defined, in dalib.run.adapt",
+    "dalib.Prediction": "shown where it is defined, in dalib.run.load",
+    "dalib.Predictions": "shown where it is defined, in dalib.run.adapt",
+    "dalib.Predictor": "shown where it is defined, in dalib.run.load",
+    "dalib.RunStoppedError": "shown where it is defined, in dalib.core.errors",
+    "dalib.UserError": "shown where it is defined, in dalib.core.errors",
     "dalib.TrainConfig": "shown where it is defined, in dalib.run.config",
     "dalib.adapt": "shown where it is defined, in dalib.run.adapt",
     "dalib.open_run": "shown where it is defined, in dalib.run.adapt",

@@ -4,7 +4,7 @@
 
     import dalib
 
-    run = dalib.adapt("studio/", "street/")   # train, judge, report
+    run = dalib.adapt("studio/", "street/")   # train, judge, report; arrays, data sets and lists do as well
     run.predict("street/")                    # labels, confidences, probabilities
     dalib.open_run("runs/first")              # the same object later
     dalib.load("runs/first")("photo.jpg")     # one image
@@ -25,16 +25,36 @@ from dalib._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dalib.run.adapt import Run, adapt, open_run
+    from dalib.core.errors import RunStoppedError, UserError
+    from dalib.run.adapt import ImagePrediction, Predictions, Run, adapt, open_run
     from dalib.run.config import TrainConfig
-    from dalib.run.load import Predictor
+    from dalib.run.load import Prediction, Predictor
 
 if sys.platform == "darwin" and "torch" not in sys.modules:  # which reads it once; see dalib.core.devices
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
-__all__ = ["Run", "TrainConfig", "__version__", "adapt", "load", "open_run"]
+__all__ = [
+    "ImagePrediction",
+    "Prediction",
+    "Predictions",
+    "Predictor",
+    "Run",
+    "RunStoppedError",
+    "TrainConfig",
+    "UserError",
+    "__version__",
+    "adapt",
+    "load",
+    "open_run",
+]
 
 _PLACES = {
+    "ImagePrediction": "dalib.run.adapt",
+    "Prediction": "dalib.run.load",
+    "Predictions": "dalib.run.adapt",
+    "Predictor": "dalib.run.load",
+    "RunStoppedError": "dalib.core.errors",
+    "UserError": "dalib.core.errors",
     "Run": "dalib.run.adapt",
     "TrainConfig": "dalib.run.config",
     "adapt": "dalib.run.adapt",

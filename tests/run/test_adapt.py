@@ -99,8 +99,11 @@ def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, 
     table = [line.split(",") for line in out.read_text().splitlines()[1:]]
     assert len(found) == len(table) == 10
     assert [row.label for row in found] == [row[1] for row in table]
-    with pytest.raises(UserError, match=r"out=.*expected one folder"):
-        trained.predict([images / "street"], out=out)
+    before = out.read_bytes()
+    trained.predict([images / "street"], out=out)
+    assert out.read_bytes() == before, "a list of one folder is that folder"
+    trained.predict(sorted((images / "street").iterdir()), out=out)
+    assert out.read_bytes() == before, "and so is a list of its files"
 
 
 def test_predictions_become_a_data_frame_where_pandas_is_installed(trained, images):
@@ -139,7 +142,8 @@ def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_pat
     ("given", "message"),
     [
         ({}, "source: expected a folder, a list file or the name of a data set, got nothing"),
-        ({"source": "a", "target": np.zeros(3)}, "target: expected a folder.*got ndarray"),
+        ({"source": "a", "target": np.zeros(3)}, r"target: expected images \(N, H, W\).*got \(3,\)"),
+        ({"source": "a", "target": 3}, "target: expected a folder.*got int"),
         ({"source": "a", "target": "b", "no_such": 1}, "no_such: no such setting"),
         ({"source": "a", "target": "b", "data": {"sise": 3}}, r"data\.sise: no such setting"),
         ({"source": "a", "target": "b", "preset": "photographs"}, "preset: expected one of"),
@@ -164,11 +168,17 @@ def test_a_run_that_has_not_finished_says_so(trained, tmp_path):
     assert RunFolder.existing(root).root == root
 
 
+def test_every_name_that_is_shown_is_there():
+    assert all(getattr(dalib, name) is not None for name in dir(dalib))
+
+
 def test_importing_dalib_is_quick_and_shows_what_there_is():
     program = (
         "import sys, time; since = time.perf_counter(); import dalib; seconds = time.perf_counter() - since\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "assert dir(dalib) == ['Run', 'TrainConfig', '__version__', 'adapt', 'load', 'open_run'], dir(dalib)\n"
+        "names = ['ImagePrediction', 'Prediction', 'Predictions', 'Predictor', 'Run', 'RunStoppedError']\n"
+        "names += ['TrainConfig', 'UserError', '__version__', 'adapt', 'load', 'open_run']\n"
+        "assert dir(dalib) == sorted(dalib.__all__) == names, dir(dalib)\n"
         "print(seconds)"
     )
     seconds = [
@@ -176,3 +186,167 @@ def test_importing_dalib_is_quick_and_shows_what_there_is():
         for _ in range(3)
     ]
     assert min(seconds) < 0.1
+
+
+@pytest.fixture
+def arrays():
+    """(images, labels) as the folder studio, and images as street, in the order of their names."""
+    rng = np.random.default_rng(0)
+    shades = np.repeat([60, 200, 120], [12, 12, 10])
+    pixels = np.stack([np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8) for shade in shades])
+    return (pixels[:24], ["cup"] * 12 + ["pen"] * 12), pixels[24:]
+
+
+def test_a_run_of_arrays_resumes_and_opens_without_them(arrays, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    source, target = arrays
+    measured = (target, ["cup", "pen"] * 5)
+    run = dalib.adapt(source, target, out=tmp_path / "run", evaluate=measured, **QUICK)
+    assert "array-of-24-labelled-images -> array-of-10-images" in repr(run)
+    assert run.summary.classes == ("cup", "pen")
+    assert len(list((run.path / "evaluations").iterdir())) == 1
+    weights = (run.path / "model/model.safetensors").read_bytes()
+    assert dalib.open_run(run.path).predict(target)[9].path == "array/9"
+
+    for folder in (run.path, run.path / "source-only"):
+        shutil.rmtree(folder / "model")
+    assert (dalib.adapt(resume=run.path).path / "model/model.safetensors").read_bytes() == weights
+    assert run.query(3, out=tmp_path / "label.csv").is_file()
+
+    for folder in (run.path, run.path / "source-only"):
+        shutil.rmtree(folder / "model")
+    shutil.rmtree(tmp_path / "cache" / "given")
+    with pytest.raises(UserError, match=r"source=.*are gone; .* dalib\.adapt\(source=\.\.\., resume="):
+        dalib.adapt(resume=run.path)
+    with pytest.raises(UserError, match="target: not the images that the run has"):
+        dalib.adapt(source, target[:5], resume=run.path)
+    with pytest.raises(UserError, match=r"evaluate=.*are gone; .*dalib\.adapt\(evaluate=\.\.\., resume="):
+        dalib.adapt(source, target, resume=run.path)
+    again = dalib.adapt(source, target, resume=run.path, evaluate=measured)
+    assert (again.path / "model/model.safetensors").read_bytes() == weights
+
+
+def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path):
+    paths = sorted((images / "street").iterdir())
+    expected = [row.probabilities for row in trained.predict(paths)]
+    pictures = [Image.open(path) for path in paths]
+    array = np.stack([np.asarray(each) for each in pictures])
+    for kind in (
+        pictures,
+        array,
+        (array, [0] * 10),
+        list(zip(pictures, "ab" * 5, strict=True)),
+        [pictures[0], *paths[1:]],
+    ):
+        found = trained.predict(kind)
+        assert [row.probabilities for row in found] == [pytest.approx(each, abs=1e-6) for each in expected]
+    assert trained.predict(array)[3].path == "array/3"
+    spoilt = trained.predict([*pictures, np.zeros((4, 4, 2), np.uint8)])
+    assert len(spoilt) == 10
+    assert [(each.path, "expected an image" in each.reason) for each in spoilt.unreadable] == [("list/10", True)]
+    out = tmp_path / "table.csv"
+    trained.predict(array, out=out)
+    table = [line.split(",") for line in out.read_text().splitlines()[1:]]
+    assert [row[1] for row in table] == [max(each, key=each.get) for each in expected]
+    labelled = [(path, path.parent.name) for path in sorted((images / "labelled").rglob("*.png"))]
+    run = dalib.open_run(trained.path)
+    assert run.evaluate(labelled).models == run.evaluate(images / "labelled").models
+    with pytest.raises(UserError, match=r"data: expected pairs \(image, label\)"):
+        run.evaluate(pictures)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"source": ["a.png", "b.jpg"], "target": "b"}, r"source: these are images without labels; give pairs"),
+        ({"source": (np.zeros((3, 8, 8)), [0, 1])}, "source: expected one label for each of the 3 images"),
+        ({"target": np.full((3, 8, 8), 7.0)}, r"target: expected floats on the scale \[0, 1\], image 0 has 7 to 7"),
+        ({"no_such": 3}, "no_such: no such setting"),
+        ({"steps": "many"}, "steps='many': expected a whole number"),
+        ({"data": {"size": "large"}}, r"data\.size='large': expected a whole number"),
+        ({"data": {"sise": 8}}, r"data\.sise: no such setting; did you mean data\.size\?"),
+        ({"evaluate": np.zeros((3, 8, 8))}, "evaluate: images without labels"),
+    ],
+)
+def test_a_mistake_with_objects_is_named_as_the_argument(given, message, arrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, target = arrays
+    with pytest.raises(UserError, match=message):
+        dalib.adapt(**{"source": source, "target": target, **given})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_sources_of_several_kinds_are_one(arrays, images, tmp_path):
+    (pixels, labels), target = arrays
+    run = dalib.adapt([images / "studio", (pixels[::2], labels[::2])], list(target), out=tmp_path / "run", **QUICK)
+    assert run.summary.counts["source"] + run.summary.counts["source_validation"] == 36
+    assert run.summary.classes == ("cup", "pen")
+
+
+def test_photographs_as_objects_take_the_network_of_photographs(monkeypatch, tmp_path):
+    rng, taken = np.random.default_rng(0), []
+    photographs = rng.integers(0, 256, (8, 100, 120, 3), dtype=np.uint8)
+    monkeypatch.setattr("dalib.run.train.train", lambda config, **_: taken.append(config) or RunFolder(tmp_path))
+    dalib.adapt((photographs, [0, 1] * 4), photographs)
+    dalib.adapt((photographs[:, :32, :32], [0, 1] * 4), photographs)
+    assert [config.backbone for config in taken] == ["tf_efficientnet_lite0", "small"]
+    assert taken[0].preset == "photo-features"
+
+
+class Interrupting:
+    """A tracker whose user presses Ctrl-C when a step is logged."""
+
+    def __init__(self, training: str, step: int) -> None:
+        self.at = training, step
+        self.steps: list[tuple[str, int]] = []
+
+    def begin(self, run): ...
+
+    def log(self, training, step, values):
+        self.steps.append((training, step))
+        if (training, step) == self.at:
+            raise KeyboardInterrupt
+
+    def picture(self, name, path): ...
+
+    def end(self, outcome): ...
+
+
+@pytest.mark.parametrize("at", [("source-only", 2), ("adapted", 2), ("adapted", 4)])
+def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
+    out = tmp_path / "run"
+    with pytest.raises(dalib.RunStoppedError, match=r"go on with: dalib\.adapt\(resume='.*run'\)"):
+        dalib.adapt(images / "studio", images / "street", out=out, trackers=[Interrupting(*at)], **QUICK)
+    assert "status: running; no judgement yet" in repr(dalib.open_run(out))
+    rest = Interrupting("", 0)
+    resumed = dalib.adapt(resume=out, trackers=[rest])
+    assert rest.steps[-1] == ("adapted", 4)
+    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, resumed.path))
+    assert one == other
+
+
+def test_objects_print_as_something_to_read(trained, images):
+    run = dalib.open_run(trained.path)
+    predictions = run.predict(images / "street")
+    page = predictions._repr_html_()
+    assert page.count("<tr>") == 11
+    assert "10 images" in page
+    assert repr(run.judgement).startswith(f"Judgement: {run.judgement.outcome}\n  {run.judgement.headline}.")
+    assert "8 labelled images of" in repr(run.evaluate(images / "labelled"))
+    assert "model (selected" in repr(run.folder.selection())
+    assert "images: source 22, source validation 2, target 10" in repr(run.summary)
+    assert "2 classes" in repr(run.predictor())
+    for each in (run, run.judgement, run.summary, predictions):
+        assert " object at 0x" not in repr(each)
+        assert max(map(len, repr(each).splitlines())) < 400
+    config = dalib.TrainConfig(source="a", steps=5, data={"size": 8})
+    assert repr(config) == "TrainConfig(source='a', steps=5, data={'size': 8})"
+    assert eval(repr(config), {"TrainConfig": dalib.TrainConfig}) == config
+
+
+def test_groups_of_a_configuration_may_be_dictionaries():
+    assert dalib.TrainConfig(optimizer={"lr": 0.5}).optimizer.lr == 0.5
+    with pytest.raises(UserError, match=r"data\.sise: no such setting; data has size, crop"):
+        dalib.TrainConfig(data={"sise": 8})
+    with pytest.raises(UserError, match=r"data\.size='x': expected a whole number"):
+        dalib.TrainConfig(data={"size": "x"})

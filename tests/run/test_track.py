@@ -23,7 +23,7 @@ from dalib.records.judgement import Judgement
 from dalib.records.summary import Summary
 from dalib.run import track, train
 from dalib.run.config import TrainConfig
-from dalib.run.track import ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
+from dalib.run.track import MlflowTracker, ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
 from tracked_curves import assert_the_same_curves, events, metrics_of
 
 
@@ -310,11 +310,166 @@ def test_a_tracker_that_a_run_goes_on_with_for_the_first_time_hears_all_that_com
     assert service.calls[1] == ("log", 3, {"adapted/step": 3, "adapted/loss": 1.0})
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def fake_mlflow(store: dict | None = None) -> types.ModuleType:
+    """A module with the calls of MLflow's client, which keeps runs in ``store``."""
+    module, runs = types.ModuleType("mlflow"), {} if store is None else store
+    named = dataclasses.make_dataclass("Named", ["key", "value"])
+    metric = dataclasses.make_dataclass("Metric", ["key", "value", "timestamp", "step"])
+    module.entities = types.SimpleNamespace(Param=named, RunTag=named, Metric=metric)
+
+    class Client:
+        def get_experiment_by_name(self, name):
+            return runs.get(("experiment", name))
+
+        def create_experiment(self, name):
+            runs["experiment", name] = types.SimpleNamespace(experiment_id=name)
+            return name
+
+        def create_run(self, experiment, run_name, tags):
+            identity = f"run-{len(runs)}"
+            kept = {"experiment": experiment, "name": run_name, "tags": dict(tags), "params": {}, "metrics": []}
+            runs[identity] = kept | {"artifacts": [], "status": "RUNNING"}
+            return types.SimpleNamespace(info=types.SimpleNamespace(run_id=identity))
+
+        def log_batch(self, identity, metrics=(), params=(), tags=()):
+            assert len(params) <= 100
+            for each in params:
+                assert runs[identity]["params"].setdefault(each.key, each.value) == each.value, "they never change"
+            runs[identity]["tags"] |= {each.key: each.value for each in tags}
+            runs[identity]["metrics"] += [(each.key, each.step, each.value) for each in metrics]
+
+        def log_artifact(self, identity, path):
+            assert Path(path).is_file()
+            runs[identity]["artifacts"].append(Path(path).name)
+
+        def set_terminated(self, identity, status):
+            runs[identity]["status"] = status
+
+        def get_metric_history(self, identity, name):
+            return [metric(key, value, 0, step) for key, step, value in runs[identity]["metrics"] if key == name]
+
+        def update_run(self, identity, status):
+            runs[identity]["status"] = status
+
+    module.MlflowClient = Client
+    module.active_run = lambda: None
+    return module
+
+
+def steps_in(metrics: list[tuple], name: str) -> list[int]:
+    return [step for key, step, _ in metrics if key == name]
+
+
+def test_mlflow_has_settings_metrics_verdict_and_report(finished, tmp_path):
+    runs, out = {}, tmp_path / "run"
+    config = dataclasses.replace(config_of(finished), out=str(out), track=None)
+    train.train(config, trackers=[MlflowTracker(module=fake_mlflow(runs))])
+    identity = json.loads((out / "tracking.json").read_text())["mlflow"]
+    kept = runs[identity]
+    assert (kept["experiment"], kept["name"], kept["status"]) == ("dalib", "run", "FINISHED")
+    assert (kept["params"]["data.size"], kept["params"]["steps"], kept["params"]["track"]) == ("16", "6", "None")
+    assert steps_in(kept["metrics"], "source-only/loss") == [1, 2, 3, 4]
+    assert steps_in(kept["metrics"], "adapted/loss") == [1, 2, 3, 4, 5, 6]
+    assert [value for key, _, value in kept["metrics"] if key == "adapted/loss"] == [
+        value for _, value in metrics_of(out)["loss"]
+    ]
+    judgement = json.loads((out / "judgement.json").read_text())
+    for name in ("outcome", "shipped", "headline"):
+        assert kept["tags"][f"dalib.{name}"] == judgement[name]
+    assert kept["tags"]["mlflow.note.content"] == judgement["headline"] + "."
+    assert len(steps_in(kept["metrics"], "accuracy/adapted")) == 1
+    assert kept["artifacts"] == ["views.png", "report.html"]
+
+
+def test_a_run_that_goes_on_goes_on_in_the_same_run_of_mlflow(finished, cut):
+    runs = {}
+    module = fake_mlflow(runs)
+    tracker = MlflowTracker(module=module)
+    tracker.begin(TrackedRun(cut, {"steps": 6}, {"source-only": 4, "adapted": 6}))
+    for step in range(1, 6):
+        tracker.log("adapted", step, {"loss": 1.0})
+    tracker.end({"status": "stopped"})
+    identity = json.loads((cut / "tracking.json").read_text())["mlflow"]
+    assert runs[identity]["status"] == "KILLED"
+    changed = dataclasses.replace(config_of(cut), track=None, device="cpu")
+    train.train(changed, resume=True, trackers=[MlflowTracker(module=module)])
+    assert json.loads((cut / "tracking.json").read_text())["mlflow"] == identity
+    assert runs[identity]["status"] == "FINISHED"
+    assert steps_in(runs[identity]["metrics"], "adapted/loss") == [1, 2, 3, 4, 5, 6]
+    assert runs[identity]["params"] == {"steps": "6"}, "settings are told once"
+
+
+def test_a_run_of_mlflow_that_is_gone_is_begun_anew(tmp_path, capsys):
+    (tmp_path / "tracking.json").write_text('{"mlflow": "run-99", "wandb": "abc"}')
+    runs = {}
+    tracker = MlflowTracker("birds", module=fake_mlflow(runs))
+    tracker.begin(TrackedRun(tmp_path, {}, {"adapted": 5}, resumed=True, logged={"adapted": 4}))
+    tracker.log("adapted", 3, {"loss": 1.0})
+    assert "note: MLflow has no run run-99 any more" in capsys.readouterr().out
+    known = json.loads((tmp_path / "tracking.json").read_text())
+    assert known["wandb"] == "abc"
+    assert runs[known["mlflow"]]["experiment"] == "birds"
+    assert steps_in(runs[known["mlflow"]]["metrics"], "adapted/loss") == [3]
+
+
+def test_within_a_run_of_the_user_it_is_a_child(tmp_path):
+    runs = {}
+    module = fake_mlflow(runs)
+    module.active_run = lambda: types.SimpleNamespace(info=types.SimpleNamespace(run_id="outer"))
+    MlflowTracker(module=module).begin(TrackedRun(tmp_path, {}, {}))
+    (run_of_ours,) = [kept for name, kept in runs.items() if "experiment" not in name]
+    assert run_of_ours["tags"]["mlflow.parentRunId"] == "outer"
+
+
+def test_a_store_that_mlflow_cannot_write_to_is_told_before_anything_is_written(images, tmp_path, monkeypatch, capsys):
+    module = types.ModuleType("mlflow")
+
+    def refuse():
+        raise RuntimeError("unsupported URI 'sqlite:///mlflow.db'")
+
+    module.MlflowClient, module.__spec__ = refuse, types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    assert run(arguments(images, tmp_path / "run", "--track", "mlflow")) == 2
+    said = capsys.readouterr().err
+    assert "--track mlflow: MLflow cannot be written to (unsupported URI 'sqlite:///mlflow.db')" in said
+    assert "MLFLOW_TRACKING_URI" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_real_mlflow_keeps_a_run_in_files_and_goes_on_with_it(finished, cut, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    out = tmp_path / "run"
+    config = dataclasses.replace(config_of(finished), out=str(out), track="mlflow")
+    train.train(config)
+    client = mlflow.MlflowClient()
+    identity = json.loads((out / "tracking.json").read_text())["mlflow"]
+    found = client.get_run(identity)
+    assert found.info.status == "FINISHED"
+    assert found.data.params["data.size"] == "16"
+    assert found.data.tags["dalib.headline"] == json.loads((out / "judgement.json").read_text())["headline"]
+    assert {each.path for each in client.list_artifacts(identity)} == {"report.html", "views.png"}
+
+    # killed after step 5 of the adaptation, with the checkpoint of step 3
+    for name in ("checkpoints/step-000000006.pt", "metrics.jsonl"):
+        (out / name).unlink()
+    shutil.copy(cut / "metrics.jsonl", out / "metrics.jsonl")
+    train.train(config, resume=True)
+    assert json.loads((out / "tracking.json").read_text())["mlflow"] == identity
+    told = [each.step for each in client.get_metric_history(identity, "adapted/loss")]
+    assert told == [1, 2, 3, 4, 5, 6]
+    assert len(client.search_runs([found.info.experiment_id])) == 1
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_package_that_is_missing_is_told_before_anything_is_written(images, tmp_path, capsys, monkeypatch, name):
     monkeypatch.setattr(track, "find_spec", lambda package: None)
     assert run(arguments(images, tmp_path / "run", "--track", name)) == 2
-    assert f"--track {name}: the package {name} is not installed; pip install {name}\n" in capsys.readouterr().err
+    package = {"mlflow": "mlflow-skinny"}.get(name, name)
+    assert f"--track {name}: the package {name} is not installed; pip install {package}\n" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,18 +8,20 @@ from dalib.core.console import say
 from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from jsonargparse import ArgumentParser
 
     from dalib.commands.subcommand import Call
-    from dalib.data.cache import CacheEntry, ImageCache
-    from dalib.engine.features import FeatureEntry, FeatureStore
+    from dalib.data.cache import ImageCache
+    from dalib.engine.features import FeatureStore
 
 HELP = "list or remove cached images and features"
 DESCRIPTION = (
-    "List or remove cached images and features, which make later runs faster. They are in ~/.cache/dalib, in a "
-    "temporary folder where that cannot be written, or in the folder that DALIB_CACHE names."
+    "List or remove cached images and features, which make later runs faster, and images that were given to "
+    "dalib.adapt as objects, without which their runs do not resume. They are in ~/.cache/dalib, in a temporary "
+    "folder where that cannot be written, or in the folder that DALIB_CACHE names."
 )
 
 
@@ -31,40 +33,41 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(call: Call) -> None:
     from dalib.data.cache import ImageCache
+    from dalib.data.given import GIVEN
     from dalib.engine.features import FeatureStore
     from dalib.run.feature_space import features_folder
 
     folder = features_folder()
-    images, features = ImageCache(folder.parent), FeatureStore(folder)
+    stores: dict[str, ImageCache | FeatureStore]
+    stores = {"images": ImageCache(folder.parent), "given": ImageCache(folder.parent / GIVEN)}
+    stores["features"] = FeatureStore(folder)
     if call.given["action"] == "ls":
-        _list(images, features)
+        _list(folder.parent, stores)
     else:
-        _remove(images, features, call.given["key"])
+        _remove(stores, call.given["key"])
 
 
-def _list(images: ImageCache, features: FeatureStore) -> None:
+def _list(folder: Path, stores: Mapping[str, ImageCache | FeatureStore]) -> None:
     from rich.filesize import decimal
 
-    entries: list[tuple[str, CacheEntry | FeatureEntry]] = [("images", entry) for entry in images.entries()]
-    entries += [("features", entry) for entry in features.entries()]
+    entries = [(what, entry) for what, store in stores.items() for entry in store.entries()]
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-    say(f"{images.folder}: {decimal(sum(entry.bytes for _, entry in entries))} in {count}")
+    say(f"{folder}: {decimal(sum(entry.bytes for _, entry in entries))} in {count}")
     for what, entry in entries:
         state = "" if entry.complete else ", not complete"
-        say(f"  {entry.key}  {decimal(entry.bytes):>9}  {what} of {entry.source}{state}")
+        held = "given images" if what == "given" else what
+        say(f"  {entry.key}  {decimal(entry.bytes):>9}  {held} of {entry.source}{state}")
 
 
-def _remove(images: ImageCache, features: FeatureStore, keys: Sequence[str]) -> None:
+def _remove(stores: Mapping[str, ImageCache | FeatureStore], keys: Sequence[str]) -> None:
     """Removes the entries of these keys, or ``all``; nothing where one of them is not there."""
     from rich.filesize import decimal
 
-    of_images = [entry.key for entry in images.entries()]
-    known = [*of_images, *(entry.key for entry in features.entries())]
+    known = {entry.key: store for store in stores.values() for entry in store.entries()}
     unknown = [key for key in keys if key != "all" and key not in known]
     if unknown or not keys:
         what = f"{unknown[0]}: not in the cache" if unknown else "nothing to remove was named"
         raise UserError(f"cache rm: {what}; give keys as `dalib cache ls` prints them, or all")
-    chosen = known if "all" in keys else keys
-    freed = images.remove([key for key in chosen if key in of_images])
-    freed += features.remove([key for key in chosen if key not in of_images])
+    chosen = list(known) if "all" in keys else keys
+    freed = sum(store.remove([key for key in chosen if known[key] is store]) for store in stores.values())
     say(f"removed {decimal(freed)}")

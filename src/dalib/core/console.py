@@ -17,6 +17,7 @@ from enum import IntEnum
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from dalib.core.errors import OutputClosedError, UserError
+from dalib.core.notebook import NotebookBar, is_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -204,12 +205,14 @@ def occupy_standard_files() -> None:
 
 
 def _redraws(stream: Output) -> bool:
-    """Returns whether a line can be overwritten: on a terminal, unless TERM=dumb."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    """Returns whether a line can be overwritten: in a notebook, or on a terminal, unless TERM=dumb."""
+    return is_notebook(stream.stream) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def _bar(stream: Output, *columns: Any, counted: bool = True) -> Progress:
+def _bar(stream: Output, *columns: Any, counted: bool = True) -> Any:
     """Returns a progress bar with these columns after its own, of which the last is a count."""
+    if is_notebook(stream.stream):
+        return NotebookBar()
     from rich.console import Console as RichConsole  # only now: it takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 

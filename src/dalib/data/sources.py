@@ -20,10 +20,11 @@ from torch import Tensor
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
 from dalib.data.cache import ImageCache
-from dalib.data.decoding import decode, opaque, reason, require_memory, whole_numbers
+from dalib.data.decoding import decode, reason, require_memory, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.folders import hint_at_class_folders
+from dalib.data.given import may_leave_its_folder, require_kept
 from dalib.data.listing import Listing, list_images, list_labelled
 from dalib.data.named import (
     NAMED,
@@ -36,8 +37,18 @@ from dalib.data.named import (
     read_arrays,
     read_label_list,
 )
+from dalib.data.objects import (
+    Items,
+    channels_first,
+    items_of,
+    kind_of,
+    labels_of,
+    numbered,
+    picture_of,
+    some_names,
+)
 from dalib.data.rows import Concatenated, StreamedImages, digests_of
-from dalib.data.spelling import Classes, require_labels, united
+from dalib.data.spelling import Classes, united
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +68,6 @@ __all__ = (
     "open_labelled",
     "open_source",
     "open_target",
-    "picture_of",
     "read_folder",
     "rows_of_arrays",
     "with_whole_numbers",
@@ -138,6 +148,10 @@ class Reading:
     on_note: Callable[[str], None] | None = None
     threads: int | None = None
 
+    def may_leave(self, where: str | Path) -> bool:
+        """Returns whether the paths of a list may leave its folder."""
+        return self.allow_outside or may_leave_its_folder(where)
+
 
 def open_source(
     where: Any,
@@ -214,7 +228,8 @@ def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> L
     if where in NAMED:
         _refuse_test_set(where, "source")
         return _open_named(where, reading, shared=_shared(where, partner))
-    listing = list_labelled(where, argument="source", allow_outside=reading.allow_outside)
+    require_kept(where, "source")
+    listing = list_labelled(where, argument="source", allow_outside=reading.may_leave(where))
     return _read_labelled(listing, reading)
 
 
@@ -266,7 +281,8 @@ def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledIm
             return _read_unlabelled(list_images(folder, argument="target"), reading)
         labelled = _open_named(where, reading, shared=_shared(where, partner))
         return UnlabelledImages(labelled.images, labelled.names, labelled.unreadable)
-    return _read_unlabelled(list_images(where, argument="target", allow_outside=reading.allow_outside), reading)
+    require_kept(where, "target")
+    return _read_unlabelled(list_images(where, argument="target", allow_outside=reading.may_leave(where)), reading)
 
 
 def open_labelled(
@@ -303,7 +319,8 @@ def open_labelled(
         shared = is_judged_on_shared_classes(where, classes)
         labelled = _open_named(where, reading, shared=shared)
     else:
-        listing = list_labelled(where, argument=argument, allow_outside=reading.allow_outside, known=classes)
+        require_kept(where, argument)
+        listing = list_labelled(where, argument=argument, allow_outside=reading.may_leave(where), known=classes)
         labelled = _read_labelled(listing, reading)
     known = Classes(classes)
     found = [known.find(name) for name in labelled.classes]
@@ -311,8 +328,8 @@ def open_labelled(
     if unknown:
         raise UserError(
             Setting(argument, where),
-            f": the model does not know the class folders {_some(unknown)}; it was trained on {_some(classes)}. ",
-            "Rename or remove them",
+            f": the model does not know the class folders {some_names(unknown)}; it was trained on ",
+            f"{some_names(classes)}. Rename or remove them",
         )
     positions = torch.tensor(found)
     return LabelledImages(
@@ -340,8 +357,9 @@ def listing_of(
         return list_labelled(folder, argument=argument) if labelled else list_images(folder, argument=argument)
     if where in (*NAMED, *BUILT_IN_SOURCES, *BUILT_IN_TARGETS, *BUILT_IN_LABELLED):
         return None
+    require_kept(where, argument)
     opener = list_labelled if labelled else list_images
-    return opener(where, argument=argument, allow_outside=allow_outside)
+    return opener(where, argument=argument, allow_outside=allow_outside or may_leave_its_folder(where))
 
 
 def _mnist_m(folder: Path, argument: str, *, labelled: bool) -> Listing:
@@ -365,11 +383,7 @@ def _described(where: Any) -> str:
         return ", ".join(map(_described, where))
     if isinstance(where, Listing):
         return where.where
-    return where if isinstance(where, str) else str(where) if isinstance(where, os.PathLike) else _kind(where)
-
-
-def _kind(thing: Any) -> str:
-    return f"({', '.join(map(_kind, thing))})" if isinstance(thing, tuple) else type(thing).__name__
+    return where if isinstance(where, str) else str(where) if isinstance(where, os.PathLike) else kind_of(where)
 
 
 def _shared(where: str, partner: Any) -> bool:
@@ -433,7 +447,7 @@ def read_folder(
     The options are those of :func:`open_source` that files have a use for.
     """
     reading = Reading(preprocessing, argument, **options)
-    return _read_unlabelled(list_images(where, argument=argument, allow_outside=reading.allow_outside), reading)
+    return _read_unlabelled(list_images(where, argument=argument, allow_outside=reading.may_leave(where)), reading)
 
 
 def _read_labelled(listing: Listing, reading: Reading) -> LabelledImages:
@@ -572,21 +586,21 @@ def _open_object(where: Any, reading: Reading) -> LabelledImages:
     """Opens arrays with labels, or a data set of images and labels."""
     if isinstance(where, tuple) and len(where) == 2:
         images, labels = where
-        pixels = _channels_first(images, reading.argument)
-        numbers, classes = _labels_of(labels, None, len(pixels), reading.argument)
+        pixels = channels_first(images, reading.argument)
+        numbers, classes = labels_of(labels, None, len(pixels), reading.argument)
         _require_every_class(numbers, classes, f"{Setting(reading.argument)} array")
-        names = _numbered("array", len(pixels))
+        names = numbered("array", len(pixels))
         return LabelledImages(rows_of_arrays(pixels, reading.preprocessing), numbers, classes, names)
     if isinstance(where, np.ndarray | Tensor):
         raise UserError(Setting(reading.argument), ": images without labels; give a pair (images, labels)")
-    items = _items_of(where, reading.argument)
+    items = items_of(where, reading.argument)
     images, kept, unreadable = _rows_of_items(items, reading)
     labels = [items.label(position) for position in kept.tolist()]
     if all(label is None for label in labels):
         raise UserError(Setting(reading.argument, items.name), ": expected pairs (image, label), got images alone")
-    numbers, classes = _labels_of(labels, items.classes, len(labels), reading.argument)
+    numbers, classes = labels_of(labels, items.classes, len(labels), reading.argument)
     _require_every_class(numbers, classes, f"{Setting(reading.argument, items.name)}")
-    every = _numbered(items.name, items.count)
+    every = numbered(items.name, items.count)
     return LabelledImages(images, numbers, classes, tuple(every[position] for position in kept.tolist()), unreadable)
 
 
@@ -595,87 +609,22 @@ def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
     if isinstance(where, tuple) and len(where) == 2:
         where = where[0]
     if isinstance(where, np.ndarray | Tensor):
-        pixels = _channels_first(where, reading.argument)
-        return UnlabelledImages(rows_of_arrays(pixels, reading.preprocessing), _numbered("array", len(pixels)))
-    items = _items_of(where, reading.argument, labelled=False)
+        pixels = channels_first(where, reading.argument)
+        return UnlabelledImages(rows_of_arrays(pixels, reading.preprocessing), numbered("array", len(pixels)))
+    items = items_of(where, reading.argument, labelled=False)
     images, kept, unreadable = _rows_of_items(items, reading)
-    every = _numbered(items.name, items.count)
+    every = numbered(items.name, items.count)
     return UnlabelledImages(images, tuple(every[position] for position in kept.tolist()), unreadable)
 
 
-class _Items:
-    """A data set of any kind as images and labels by number; each item is read once."""
-
-    def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
-        self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
-        self.name, self.count = type(dataset).__name__, len(dataset)
-        self._labels: dict[int, Any] = {}
-
-    def image(self, position: int) -> Any:
-        item = self.dataset[position]
-        self._labels[position] = self._label(item)
-        return self._image(item)
-
-    def label(self, position: int) -> Any:
-        """Returns the label of an item whose image was read; None if it has none."""
-        return self._labels[position]
-
-
-def _items_of(dataset: Any, argument: str, *, labelled: bool = True) -> _Items:
-    """Wraps a data set of torch or Hugging Face; without ``labelled``, no label is read.
-
-    Raises:
-        UserError: something else, or no or several columns of images.
-    """
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
-        raise UserError(
-            Setting(argument),
-            ": expected a folder, a list, a named set, arrays or a data set with a length and items by number, ",
-            f"got {_kind(dataset)}",
-        )
-    if hasattr(dataset, "features") and hasattr(dataset, "column_names"):
-        features = dict(dataset.features or {})
-        kinds = {name: type(feature).__name__ for name, feature in features.items()}
-        pictures = [name for name in kinds if kinds[name] == "Image"]
-        pictures = pictures or [name for name in dataset.column_names if name in ("image", "img")]
-        if len(pictures) != 1:
-            raise UserError(
-                Setting(argument, type(dataset).__name__),
-                f": expected one column of images, found {len(pictures)} in {_some(dataset.column_names)}; select ",
-                "or cast the columns first",
-            )
-        labels = [name for name in kinds if kinds[name] == "ClassLabel"]
-        labels = labels or [name for name in dataset.column_names if name in ("label", "labels")]
-        labels = labels if labelled else []
-        if len(labels) > 1:
-            raise UserError(
-                Setting(argument, type(dataset).__name__),
-                f": expected one column of labels, found {_some(labels)}; remove the others first",
-            )
-        own = getattr(features.get(labels[0]), "names", None) if labels else None
-        return _Items(
-            dataset,
-            lambda item: item[pictures[0]],
-            lambda item: item[labels[0]] if labels else None,
-            tuple(map(str, own)) if own else None,
-        )
-    classes = getattr(dataset, "classes", None)
-    return _Items(
-        dataset,
-        lambda item: item[0] if isinstance(item, tuple | list) else item,
-        lambda item: item[1] if labelled and isinstance(item, tuple | list) and len(item) > 1 else None,
-        tuple(map(str, classes)) if isinstance(classes, list | tuple) and classes else None,
-    )
-
-
-def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
+def _rows_of_items(items: Items, reading: Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
     """Applies ``preprocessing.pixels`` to every item; failed items are listed like unreadable files."""
     preprocessing, size = reading.preprocessing, reading.preprocessing.size
     require_memory(items.count * preprocessing.channels * size * size)
     rows = np.empty((items.count, preprocessing.channels, size, size), np.uint8)
     kept: list[int] = []
     unreadable: list[Unreadable] = []
-    for position, name in enumerate(_numbered(items.name, items.count)):
+    for position, name in enumerate(numbered(items.name, items.count)):
         try:
             rows[len(kept)] = preprocessing.pixels(picture_of(items.image(position)))
             kept.append(position)
@@ -692,118 +641,11 @@ def _rows_of_items(items: _Items, reading: Reading) -> tuple[Tensor, Tensor, tup
     return torch.from_numpy(rows[: len(kept)]), torch.tensor(kept), tuple(unreadable)
 
 
-def picture_of(image: Any) -> Image.Image:
-    """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image.
-
-    Raises:
-        ValueError: another type, shape or scale.
-    """
-    if isinstance(image, Image.Image):
-        return opaque(image)
-    if isinstance(image, Tensor):
-        array = image.detach().cpu().numpy()
-        if array.ndim == 3:
-            array = array.transpose(1, 2, 0)
-    elif isinstance(image, np.ndarray):
-        array = image
-    else:
-        raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise ValueError(f"expected an image of 1 or 3 channels, got {tuple(image.shape)}")
-    if array.dtype.kind == "f":
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise ValueError(
-                f"expected floats on the scale [0, 1], got {array.min():g} to {array.max():g}; "
-                "leave normalisation out of the data set's transform"
-            )
-        array = np.rint(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise ValueError(f"expected uint8 or floats, got {array.dtype}")
-    return Image.fromarray(array)
-
-
-def _channels_first(images: Any, argument: str) -> np.ndarray:
-    """Converts an array or tensor in one of the three layouts to (N, C, H, W) uint8.
-
-    Raises:
-        UserError: another type, no images, or a shape that is none of them, or two.
-    """
-    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
-    shape = array.shape
-    if array.dtype != np.uint8:
-        raise UserError(
-            Setting(argument),
-            f": expected images as uint8, 0 to 255, got {array.dtype} {shape}; of values from 0 to 1, give (255 * ",
-            "images).round().astype('uint8')",
-        )
-    layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
-    if array.ndim not in (3, 4) or not array.size:
-        raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
-    if array.ndim == 3:
-        if shape[2] in (1, 3):
-            raise UserError(
-                Setting(argument),
-                f": {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; give (N, H, ",
-                "W, C) or (N, C, H, W)",
-            )
-        return array[:, None]
-    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
-    if first and last:
-        raise UserError(
-            Setting(argument),
-            f": {shape} may be (N, C, H, W) or (N, H, W, C), both have 1 or 3 channels; pass a data set of PIL ",
-            "images",
-        )
-    if not first and not last:
-        raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
-    return array if first else array.transpose(0, 3, 1, 2)
-
-
-def _labels_of(
-    labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
-) -> tuple[Tensor, tuple[str, ...]]:
-    """Returns (N,) int64 labels and the names of the classes.
-
-    Raises:
-        UserError: not one for each image, neither whole numbers nor names, a missing one, or a number that is no class.
-    """
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if values.shape != (count,):
-        raise UserError(Setting(argument), f": expected one label for each of the {count} images, got {values.shape}")
-    given = values.tolist()
-    require_labels(given, argument, classes or ())
-    if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
-        if classes is None:
-            names, (numbers,) = united([given])
-            return torch.tensor(numbers), names
-        known = Classes(classes)
-        missing = sorted({each for each in given if known.find(each) is None})
-        if missing:
-            raise UserError(
-                Setting(argument), f": the labels {_some(missing)} are none of the classes {_some(classes)}"
-            )
-        return torch.tensor([known.find(each) for each in given]), classes
-    if values.dtype.kind not in "iu":
-        raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}")
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or (classes is not None and high >= len(classes)):
-        most = "" if classes is None else f" to {len(classes) - 1} ({_some(classes)})"
-        raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
-    return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
-
-
 def _require_every_class(labels: Tensor, classes: Sequence[str], what: str) -> None:
     counts = labels.bincount(minlength=len(classes)).tolist()
     absent = [name for name, count in zip(classes, counts, strict=True) if not count]
     if absent:
-        raise UserError(f"{what}: no image, or none that can be read, of the classes {_some(absent)}")
-
-
-def _numbered(name: str, count: int) -> tuple[str, ...]:
-    digits = len(str(max(0, count - 1)))
-    return tuple(f"{name}/{number:0{digits}d}" for number in range(count))
+        raise UserError(f"{what}: no image, or none that can be read, of the classes {some_names(absent)}")
 
 
 def _judge_unreadable(unreadable: Sequence[Unreadable], argument: str, where: str, strict: bool) -> None:
@@ -816,7 +658,3 @@ def _judge_unreadable(unreadable: Sequence[Unreadable], argument: str, where: st
             Setting("strict"),
             " to skip them",
         )
-
-
-def _some(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

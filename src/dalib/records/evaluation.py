@@ -99,3 +99,15 @@ class Evaluation(Record):
             if (each.second, each.first) == (first, second):
                 return each.only_second, each.only_first
         return None
+
+    def __repr__(self) -> str:
+        lines = [f"Evaluation: {self.count} labelled images of {self.data}"]
+        for name, measured in self.models.items():
+            low, high = measured.interval
+            lines.append(f"  {name:<12}{measured.accuracy:.1%} are right ({low:.1%} to {high:.1%})")
+        for pair in self.paired or ():
+            lines.append(
+                f"  {pair.only_first} images only the {pair.first} model gets right, {pair.only_second} only the "
+                f"{pair.second} one"
+            )
+        return "\n".join(lines)

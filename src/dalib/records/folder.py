@@ -28,7 +28,7 @@
                          {"source": [{"path", "reason"}], "target": [the same]}
     report.html          made from the rest
     tensorboard/, wandb/ with --track: what these read
-    tracking.json        the run's id at wandb, or at a service of that kind: {service: id}
+    tracking.json        the run's id at MLflow, wandb, or a service of that kind: {service: id}
     lock                 held by the process that trains
 
 Each JSON file is a record, whose class says what it holds: :class:`~dalib.records.summary.Summary`,

@@ -30,6 +30,17 @@ class JudgedModel:
     classes: tuple[Estimate, ...] | None = field(default=None, metadata=ABSENT)
     calibration: Calibration | None = field(default=None, metadata=ABSENT)
 
+    @property
+    def in_words(self) -> str:
+        """The estimated accuracy, to stand behind the model's name."""
+        estimate = self.estimate
+        if estimate is None or estimate.value is None:
+            return "accuracy on the target not estimated"
+        return (
+            f"accuracy on the target about {estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%}), "
+            "estimated without its labels"
+        )
+
 
 @dataclass(frozen=True)
 class KeptStep:
@@ -95,3 +106,7 @@ class Judgement(Record):
     selection: KeptStep | None = field(default=None, metadata=ABSENT)
     prior: Prior | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
+
+    def __repr__(self) -> str:
+        lines = [f"Judgement: {self.outcome}", f"  {self.headline}.", *(f"  {reason}" for reason in self.reasons)]
+        return "\n".join([*lines, *(f"  {name:<12}{judged.in_words}" for name, judged in self.models.items())])

@@ -57,3 +57,14 @@ class Labelled(Record):
     trained_on: int | None = field(default=None, metadata=ABSENT)
     held_out: bool | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
+
+    def __repr__(self) -> str:
+        lines = [f"Labelled: {self.count} labels of target images in {self.labels}"]
+        for name, each in self.models.items():
+            known = each.value is not None and each.low is not None and each.high is not None
+            lines.append(
+                f"  {name:<12}{each.value:.1%} are right ({each.low:.1%} to {each.high:.1%})"
+                if known
+                else f"  {name:<12}accuracy not estimated"
+            )
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])

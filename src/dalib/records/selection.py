@@ -103,6 +103,9 @@ class Selection(Record):
             content = {**content, "measured": measured}
         return super().from_json(content, path)
 
+    def __repr__(self) -> str:
+        return f"Selection: {self.model} model ({self.reason})"
+
     def chosen_on(self, labels: str, data: object) -> bool:
         """Returns whether the model was selected by these labels, so that its accuracy on them is a little too high."""
         return (

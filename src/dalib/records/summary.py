@@ -92,3 +92,14 @@ class Summary(Record):
     changed: float | None = field(default=None, metadata=ABSENT)
     hub: HubRecord | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in self.counts.items())
+        seconds = ", ".join(f"{name} {spent:.0f} s" for name, spent in self.seconds.items())
+        lines = [
+            f"Summary: {self.source} -> {self.target} ({self.method}, {len(self.classes)} classes), {self.status}",
+            f"  images: {counts}" if counts else "",
+            f"  time: {seconds}" if seconds else "",
+            f"  on {self.device}, dalib {self.dalib}, torch {self.torch}, begun {self.started}" if self.device else "",
+        ]
+        return "\n".join(filter(None, lines))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from dalib.core.console import say
-from dalib.core.errors import Setting, UserError
+from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, expanded
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
@@ -18,54 +19,84 @@ from dalib.records.judgement import Judgement
 from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
+from dalib.run.photographs import PHOTOGRAPHS_NOTE, SAMPLED, photograph_settings, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from dalib.data.given import Given
     from dalib.records.evaluation import Evaluation
     from dalib.records.selection import ModelName, Selection
     from dalib.run.config import TrainConfig
     from dalib.run.export import ExportFormat
     from dalib.run.load import Prediction, Predictor
+    from dalib.run.track import Tracker
 
 SHOWN_PICTURES = 12
 """Target images that a run shows in a notebook."""
 
+SHOWN_ROWS = 10
+"""Predictions that are shown in a notebook."""
+
 _PREDICTED_TOGETHER = 64
 
 
+class Indexed(Protocol):
+    """Images by number: an array, a tensor, a list, a data set of torch, or one of Hugging Face's ``datasets``."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
 def adapt(
-    source: str | Path | Sequence[str | Path] | None = None,
-    target: str | Path | None = None,
+    source: str | Path | Indexed | None = None,
+    target: str | Path | Indexed | None = None,
     *,
     config: TrainConfig | None = None,
     resume: str | Path | None = None,
+    trackers: Sequence[Tracker] = (),
     **settings: Any,
 ) -> Run:
     """Trains on labelled source images and unlabelled target images as ``dalib train`` does, and returns the run.
 
+    Images that are objects are kept as files in the cache, once for all runs, so that the run resumes and opens again
+    without them; ``dalib cache ls`` lists them.
+
     Args:
-        source: folder with a folder of images for each class, list file, or name of a data set; or several of these.
-        target: folder of images, list file, or name of a data set; its labels are not used.
+        source: labelled images, one of these:
+
+            * a folder with a folder of images for each class, list file, or name of a data set; or several of these;
+            * a pair ``(images, labels)``. Images are an array or a tensor (N, H, W), (N, H, W, C) or (N, C, H, W) with
+              1 or 3 channels, uint8 or floats from 0 to 1, or a list. Labels are numbers or names of classes;
+            * a list of pairs ``(image, label)``; an image is a path, a PIL image, an array or a tensor;
+            * a map-style data set of torch, of such pairs, with class names in ``.classes`` or none;
+            * a data set of Hugging Face's ``datasets`` with a column of images and one of labels.
+        target: folder of images, list file, or name of a data set; or images as objects as for the source, or a list of
+            paths. Labels are neither needed nor used.
         config: the whole configuration in place of everything else.
-        resume: folder of a run that was stopped, to resume it as it was configured.
+        resume: folder of a run that was stopped, to resume it as it was configured. If images that were objects have
+            gone from the cache, ``source``, ``target`` and ``evaluate`` put them back.
+        trackers: told what happens; see :mod:`dalib.run.track`.
         settings: fields of :class:`dalib.run.config.TrainConfig`, such as ``out="runs/first"``, ``preset="digits"`` or
-            ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. A backbone of timm's without a preset
-            takes the preset photo-features, and so do colour photographs for which no network is named.
+            ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate`` takes labelled images of
+            any kind. A backbone of timm's without a preset takes the preset photo-features, and so do colour
+            photographs for which no network is named.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: bad input, before anything is written.
+        UserError: bad input, before anything is trained.
         RunStoppedError: Ctrl-C; the step is saved, and ``adapt(resume=...)`` goes on from there.
     """
     from dalib.run.train import train  # torch takes seconds to import
 
     given = [name for name, value in (("config", config), ("resume", resume)) if value is not None]
-    others = [name for name, value in (("source", source), ("target", target)) if value is not None] + list(settings)
+    images = [name for name, value in (("source", source), ("target", target)) if value is not None]
+    put_back = (
+        {} if resume is None else {"source": source, "target": target, "evaluate": settings.pop("evaluate", None)}
+    )
+    others = ([] if put_back else images) + list(settings)
     if given and (len(given) > 1 or others):
         raise UserError(
             f"{given[0]}: expected alone, got {', '.join([*given[1:], *others])} with it; a run is configured by "
@@ -73,8 +104,10 @@ def adapt(
         )
     if resume is not None:
         folder = RunFolder.existing(resume)
-        return Run(train(read_plain_config(folder.config, out=str(folder.root)), resume=True))
-    return Run(train(config or _configuration(source, target, settings)))
+        config = read_plain_config(folder.config, out=str(folder.root))
+        _put_back(config, put_back)
+        return Run(train(config, resume=True, trackers=trackers))
+    return Run(train(config or _configuration(source, target, settings), trackers=trackers))
 
 
 def open_run(path: str | Path) -> Run:
@@ -88,23 +121,34 @@ def open_run(path: str | Path) -> Run:
 
 def _configuration(source: object, target: object, settings: Mapping[str, Any]) -> TrainConfig:
     for name, value in (("source", source), ("target", target)):
-        several = name == "source" and isinstance(value, list | tuple)
-        if not all(isinstance(each, str | Path) for each in (value if several else [value])):  # type: ignore[attr-defined]
+        if value is None:
             raise UserError(
-                f"{name}: expected a folder, a list file or the name of a data set, got "
-                f"{'nothing' if value is None else type(value).__name__}"
+                f"{name}: expected a folder, a list file or the name of a data set, got nothing; arrays, lists and "
+                "data sets do as well"
             )
-    flat: dict[str, Any] = {"source": source, "target": target}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
-    if chosen := photograph_settings(source, target, settings.keys() | flat.keys()):  # type: ignore[arg-type]
+    evaluated = flat.pop("evaluate", None)
+    _configured(flat)  # mistakes in settings are told before images are read
+    strict = bool(flat.get("strict", False))
+    source_place, target_place = _place_of_source(source, strict), _place_of_target(target, strict)
+    flat |= {"source": source_place.name, "target": target_place.name}
+    if evaluated is not None:
+        flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
+    if chosen := photograph_settings(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys()):
         note = PHOTOGRAPHS_NOTE.format(other="backbone=..., weights=...", none='backbone="small"')
         say(f"note: {note}")
         flat |= chosen
-    flat |= settings_of_short_name(flat.get("backbone"), flat.keys())
-    preset = flat.pop("preset", None) or implied_preset(flat.get("backbone"))
+    return _configured(flat)
+
+
+def _configured(flat: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration of settings under their dotted names."""
+    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat.keys())}
+    preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
-        return configured(preset, flat)
+        return configured(preset, settings)
     except UserError:
         raise
     except ValueError as error:
@@ -112,11 +156,90 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
 
 @dataclass(frozen=True)
+class _Place:
+    """Where images are, as a configuration names it, and what shows of which kind they are."""
+
+    name: Any
+    looked_at: Any
+
+
+def _place_of_source(source: Any, strict: bool) -> _Place:
+    from dalib.data.given import are_image_files, is_place, several_sources
+
+    if is_place(source):
+        return _Place(source, source)
+    several = several_sources(source)
+    if several is None:
+        return _place_of_labelled(source, "source", strict)
+    if are_image_files(several):
+        raise UserError(
+            "source: these are images without labels; give pairs (path, label), or a folder with a folder of images "
+            "for each class"
+        )
+    places = [each if is_place(each) else _place_of_labelled(each, "source", strict) for each in several]
+    names = [each.name if isinstance(each, _Place) else each for each in places]
+    looked_at = [each.looked_at if isinstance(each, _Place) else [each] for each in places]
+    return _Place(names, [file for each in looked_at for file in each])
+
+
+def _place_of_labelled(images: Any, argument: str, strict: bool) -> _Place:
+    from dalib.data.given import is_place, keep_labelled
+
+    if is_place(images):
+        return _Place(images, images)
+    with CountedProgress(f"keeping {argument}") as progress:
+        return _kept(keep_labelled(images, argument=argument, strict=strict, on_progress=progress))
+
+
+def _place_of_target(target: Any, strict: bool, argument: str = "target") -> _Place:
+    from dalib.data.given import is_place, keep_unlabelled
+
+    if isinstance(target, list | tuple) and len(target) == 1 and is_place(target[0]):
+        target = target[0]
+    if is_place(target):
+        return _Place(target, target)
+    with CountedProgress(f"keeping {argument}") as progress:
+        return _kept(keep_unlabelled(target, argument=argument, strict=strict, on_progress=progress))
+
+
+def _kept(given: Given) -> _Place:
+    say_unreadable(given.unreadable)
+    return _Place(str(given.list), given.files[:: max(1, len(given.files) // SAMPLED)])
+
+
+def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
+    """Keeps the images of a run that is resumed once more, where they are given.
+
+    Raises:
+        UserError: other images than the run's.
+    """
+    for argument, images in given.items():
+        if images is None:
+            continue
+        if argument == "source":
+            place = _place_of_source(images, config.strict)
+        elif argument == "target":
+            place = _place_of_target(images, config.strict)
+        else:
+            place = _place_of_labelled(images, argument, config.strict)
+        own = _as_texts(getattr(config, argument))
+        if _as_texts(place.name) != own:
+            raise UserError(
+                f"{argument}: not the images that the run has ({', '.join(own)}); leave it out, or begin a new run "
+                "without resume"
+            )
+
+
+def _as_texts(places: Any) -> list[str]:
+    return [expanded(each) for each in (places if isinstance(places, list | tuple) else [places]) if each is not None]
+
+
+@dataclass(frozen=True)
 class ImagePrediction:
-    """A model's prediction for one image file.
+    """A model's prediction for one image.
 
     Attributes:
-        path: the file.
+        path: the file; of an image that is an object, what it came in and its number there, such as array/07.
         label: the most probable class.
         confidence: its probability.
         probabilities: of each class, the most probable first.
@@ -180,6 +303,15 @@ class Predictions(Sequence[ImagePrediction]):
         lost = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
         return f"<Predictions: {len(self.rows)} images{lost}; {', '.join(f'{name} {count}' for name, count in most)}>"
 
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(row.path)}</td><td>{html.escape(row.label)}</td><td>{row.confidence:.0%}</td></tr>"
+            for row in self.rows[:SHOWN_ROWS]
+        )
+        more = f"<p>and {len(self.rows) - SHOWN_ROWS} more</p>" if len(self.rows) > SHOWN_ROWS else ""
+        head = "<tr><th>image</th><th>class</th><th>confidence</th></tr>"
+        return f"<div><p>{html.escape(repr(self)[1:-1])}</p><table>{head}{rows}</table>{more}</div>"
+
 
 class Run:
     """A run on disk: what came of it, and what can be done with it. Make one with :func:`adapt` or :func:`open_run`.
@@ -225,18 +357,19 @@ class Run:
 
     def predict(
         self,
-        images: str | Path | Iterable[str | Path],
+        images: str | Path | Indexed,
         *,
         out: str | Path | None = None,
         model: str | None = None,
         device: str = "auto",
     ) -> Predictions:
-        """Predicts image files with the selected model.
+        """Predicts images with the selected model.
 
         Args:
-            images: a folder, flat or nested, a list file, one image file, or several of these paths.
-            out: also write a table, CSV or Parquet by the ending, as ``dalib predict`` does; ``images`` is then a
-                folder or a list file.
+            images: a folder, flat or nested, a list file, one image file, several of these paths, or images that are
+                objects, as :func:`adapt` takes them for a target.
+            out: also write a table, CSV or Parquet by the ending, as ``dalib predict`` does. Images that are objects
+                are then kept in the cache, and the table has their paths there.
             model: adapted, aligned or source-only; by default the selected model.
             device: auto, cpu, cuda or mps.
 
@@ -246,10 +379,10 @@ class Run:
         if out is not None:
             from dalib.run.predict import predict
 
-            if not isinstance(images, str | Path):
-                raise UserError(Setting("out", str(out)), ": expected one folder or list file of images with it")
-            predict(self.folder, str(images), str(out), model=model, device=device)
-        return self._predicted(images, self.predictor(model=model, device=device))
+            place = _place_of_target(images, strict=False, argument="images").name
+            predict(self.folder, str(place), str(out), model=model, device=device)
+        with CountedProgress("predictions") if out is None else nullcontext(_ignore) as progress:  # the table told
+            return _predicted(images, self.predictor(model=model, device=device), progress)
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
         """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once."""
@@ -260,29 +393,18 @@ class Run:
             self._loaded[key] = load(self.path, model=model, device=device)
         return self._loaded[key]
 
-    @staticmethod
-    def _predicted(images: str | Path | Iterable[str | Path], predictor: Predictor) -> Predictions:
-        paths, unreadable = _image_files([images] if isinstance(images, str | Path) else images)
-        rows: list[ImagePrediction] = []
-        for first in range(0, len(paths), _PREDICTED_TOGETHER):
-            some = paths[first : first + _PREDICTED_TOGETHER]
-            for path, found in zip(some, _predict_or_explain(predictor, some), strict=True):
-                if isinstance(found, str):
-                    unreadable.append(Unreadable(str(path), found))
-                else:
-                    rows.append(ImagePrediction(str(path), found.label, found.confidence, found.probabilities))
-        return Predictions(tuple(rows), tuple(unreadable))
-
-    def evaluate(self, data: str | Path, **options: Any) -> Evaluation:
+    def evaluate(self, data: str | Path | Indexed, **options: Any) -> Evaluation:
         """Measures the models on labelled images, and lets them decide which model is selected.
 
         Args:
-            data: folder with a folder of images for each class, list file, or name of a labelled set.
+            data: folder with a folder of images for each class, list file, name of a labelled set, or images that are
+                objects, as :func:`adapt` takes them for a source.
             options: see :func:`dalib.run.measure.evaluate`.
         """
         from dalib.run.measure import evaluate
 
-        return evaluate(self.folder, str(data), **options)
+        place = _place_of_labelled(data, "data", bool(options.get("strict", False)))
+        return evaluate(self.folder, str(place.name), **options)
 
     def evaluate_labels(self, file: str | Path) -> None:
         """Estimates accuracies from labels of some target images, such as the list of :meth:`query`, filled in."""
@@ -330,31 +452,19 @@ class Run:
         summary = self.summary
         counts = summary.counts
         lines = [
-            f"Run {self.path}: {summary.source} -> {summary.target} ({summary.method}, {counts.get('source', 0)} "
-            f"source and {counts.get('target', 0)} target images, {len(summary.classes)} classes)"
+            f"Run {self.path}: {_named(summary.source)} -> {_named(summary.target)} ({summary.method}, "
+            f"{counts.get('source', 0)} source and {counts.get('target', 0)} target images, "
+            f"{len(summary.classes)} classes)"
         ]
         if not self.folder.judgement.is_file():
             return [*lines, f"status: {summary.status}; no judgement yet"]
         judgement = self.judgement
         lines.append(f"{judgement.headline}.")
         selected = self.selected
-        for name, text in self._accuracies(judgement).items():
-            lines.append(f"{'>' if name == selected else ' '} {name:<12}{text}{', selected' * (name == selected)}")
-        return [*lines, f"report: {self.folder.report}"]
-
-    @staticmethod
-    def _accuracies(judgement: Judgement) -> dict[str, str]:
-        found = {}
         for name, judged in judgement.models.items():
-            estimate = judged.estimate
-            if estimate is None or estimate.value is None:
-                found[name] = "accuracy on the target not estimated"
-            else:
-                found[name] = (
-                    f"accuracy on the target about {estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%}), "
-                    "estimated without its labels"
-                )
-        return found
+            mark, end = ('>', ', selected') if name == selected else (' ', '')
+            lines.append(f"{mark} {name:<12}{judged.in_words}{end}")
+        return [*lines, f"report: {self.folder.report}"]
 
     def _repr_html_(self) -> str:
         first, *rest = (html.escape(line.strip()) for line in self._lines())
@@ -383,6 +493,53 @@ class Run:
         return found
 
 
+def _predicted(images: Any, predictor: Predictor, on_progress: Callable[[int, int], None]) -> Predictions:
+    """Predicts images of any kind; lists those that cannot be read."""
+    names, read, unreadable = _images_by_number(images)
+    rows: list[ImagePrediction] = []
+    for first in range(0, len(names), _PREDICTED_TOGETHER):
+        some: list[tuple[str, Any]] = []
+        for number in range(first, min(first + _PREDICTED_TOGETHER, len(names))):
+            try:
+                some.append((names[number], read(number)))
+            except Exception as error:  # a data set is somebody else's code
+                unreadable.append(Unreadable(names[number], " ".join(str(error).split()) or type(error).__name__))
+        found = _predict_or_explain(predictor, [image for _, image in some])
+        for (name, _), each in zip(some, found, strict=True):
+            if isinstance(each, str):
+                unreadable.append(Unreadable(name, each))
+            else:
+                rows.append(ImagePrediction(name, each.label, each.confidence, each.probabilities))
+        on_progress(min(first + _PREDICTED_TOGETHER, len(names)), len(names))
+    return Predictions(tuple(rows), tuple(unreadable))
+
+
+def _images_by_number(images: Any) -> tuple[Sequence[str], Callable[[int], Any], list[Unreadable]]:
+    """Returns the names of images, what reads one of them by its number, and those that a list names in vain."""
+    from dalib.data.given import is_place, unlabelled_items
+    from dalib.data.objects import numbered
+
+    places = [images] if is_place(images) else list(images) if isinstance(images, Iterator) else images
+    if isinstance(places, list | tuple) and all(map(is_place, places)):
+        paths, unreadable = _image_files(places)
+        return [str(path) for path in paths], paths.__getitem__, unreadable
+    items = unlabelled_items(places, "images")
+    return numbered(items.name, items.count), items.image, []
+
+
+def _named(places: str) -> str:
+    """Returns sources or a target as a run's first line names them: lists that were kept, without where they are."""
+    if "given" not in places:
+        return places
+    from dalib.data.given import is_given  # torch takes seconds to import
+
+    return " + ".join(Path(each).stem if is_given(each) else each for each in places.split(" + "))
+
+
+def _ignore(done: int, total: int) -> None:
+    """Shows no progress."""
+
+
 def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreadable]]:
     """Returns the image files of folders, list files and single paths, and those that a list names in vain."""
     from dalib.data.listing import list_images
@@ -401,16 +558,16 @@ def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreada
     return files, unreadable
 
 
-def _predict_or_explain(predictor: Predictor, paths: Sequence[Path]) -> list[Prediction | str]:
+def _predict_or_explain(predictor: Predictor, images: Sequence[Any]) -> list[Prediction | str]:
     """Returns the prediction of each image, or why it cannot be read."""
     try:
-        return list(predictor(list(paths)))
+        return list(predictor(list(images)))
     except UserError:  # one of them: each by itself
         pass
     found: list[Prediction | str] = []
-    for path in paths:
+    for image in images:
         try:
-            found.append(predictor(path))
+            found.append(predictor(image))
         except UserError as error:
             found.append(str(error))
     return found

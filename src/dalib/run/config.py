@@ -5,7 +5,8 @@ Configuration stops at :mod:`dalib.run.recipe`: everything behind it takes plain
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
@@ -56,7 +57,7 @@ SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
-TrackName = Literal["tensorboard", "wandb"]
+TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 @dataclass(frozen=True)
@@ -247,8 +248,8 @@ class TrainConfig(Checked):
             becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
             none.
         out: the run's folder. By default: a new folder in runs/.
-        track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard) or
-            wandb.
+        track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
+            mlflow (where MLFLOW_TRACKING_URI says) or wandb.
         method: adaptation method, each of which has settings under its name; or source-only, which does not adapt.
         baseline: whether a source-only model, the baseline, is trained first. Without it, the run cannot judge whether
             adaptation helped.
@@ -334,6 +335,10 @@ class TrainConfig(Checked):
         self_ensemble: Any = None
 
     def __post_init__(self) -> None:
+        for group in fields(self):
+            value = getattr(self, group.name)
+            if isinstance(value, dict) and group.default_factory is not MISSING:
+                object.__setattr__(self, group.name, self._group(group.name, group.default_factory(), value))
         super().__post_init__()
         for name in PATHS:
             value = getattr(self, name)
@@ -343,10 +348,46 @@ class TrainConfig(Checked):
                 object.__setattr__(self, name, paths if several else paths[0])
 
     @staticmethod
+    def _group(name: str, group: Any, changes: dict[str, Any]) -> Any:
+        """Returns a group of settings, of which some are given as a dictionary."""
+        unknown = [each for each in changes if each not in {setting.name for setting in fields(group)}]
+        if unknown:
+            listed = ", ".join(setting.name for setting in fields(group))
+            raise UserError(f"{name}.{unknown[0]}: no such setting; {name} has {listed}")
+        try:
+            return replace(group, **changes)
+        except UserError as error:  # a group knows its own names alone
+            raise UserError(f"{name}.{error}") from None
+
+    def __repr__(self) -> str:
+        """Returns the call that makes this configuration: what differs from the defaults."""
+        changes: dict[str, Any] = {}
+        for setting in fields(self):
+            value, usual = getattr(self, setting.name), getattr(_usual(), setting.name)
+            if value == usual:
+                continue
+            own = (
+                {
+                    part.name: each
+                    for part in fields(value)
+                    if (each := getattr(value, part.name)) != getattr(usual, part.name)
+                }
+                if is_dataclass(value)
+                else value
+            )
+            changes[setting.name] = own
+        return f"TrainConfig({', '.join(f'{name}={value!r}' for name, value in changes.items())})"
+
+    @staticmethod
     def _path(name: str, path: str) -> str:
         if is_url(path):
             raise UserError(f"{name}={path!r}: {NO_URL}")
         return expanded(path)
+
+
+@cache
+def _usual() -> TrainConfig:
+    return TrainConfig()
 
 
 def by_name(config: TrainConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch.nn import functional as F
 
-from dalib.core.console import say
+from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, put_in_place, write_text
 from dalib.engine.predict import predict_probabilities
@@ -36,6 +36,7 @@ ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
 TOLERANCE = 1e-4
 """The largest difference of a probability that is let pass."""
 _BATCHES = (1, 3)  # of the check: one image, and a number that the graph was not made with
+_STEPS = 3  # the network is there, it is written, it is checked
 _ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
@@ -57,15 +58,11 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
     folder = model_folder(run, chosen.model)
     _check_place(path, format)
     say(f"exporting the {chosen.in_words}")
-    network, description = recipe.load_model(folder)
-    images = _random_images(sum(_BATCHES), description.preprocessing)
-    expected = predict_probabilities(network, images, description.preprocessing.normalize, device=torch.device("cpu"))
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
         try:
             made = temporary / path.name  # torch wants the ending
-            _write(made, format, folder)
-            difference = _difference(made, images, expected)
+            images, difference = _write_and_check(made, format, folder)
             if not difference <= TOLERANCE:  # NaN is none
                 raise UserError(
                     Setting("format", format),
@@ -79,8 +76,23 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
         raise UserError(
             Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from error
-    say(f"largest difference from PyTorch {difference:.1e} on {len(images)} images")
+    say(f"largest difference from PyTorch {difference:.1e} on {images} images")
     return path
+
+
+def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> tuple[int, float]:
+    """Writes the model; returns on how many images it was checked, and by how much it differs there."""
+    with CountedProgress(f"steps of the export as {format}") as progress:
+        network, description = recipe.load_model(folder)
+        images = _random_images(sum(_BATCHES), description.preprocessing)
+        normalize = description.preprocessing.normalize
+        expected = predict_probabilities(network, images, normalize, device=torch.device("cpu"))
+        progress(1, _STEPS)
+        _write(made, format, folder)
+        progress(2, _STEPS)
+        difference = _difference(made, images, expected)
+        progress(_STEPS, _STEPS)
+    return len(images), difference
 
 
 def _difference(made: Path, images: Tensor, expected: Tensor) -> float:

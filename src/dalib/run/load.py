@@ -16,7 +16,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
-from dalib.data.sources import picture_of
+from dalib.data.objects import picture_of
 from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of

@@ -75,14 +75,15 @@ def settings_of_short_name(backbone: object, given: Iterable[str]) -> dict[str, 
 
 
 def photograph_settings(
-    source: str | Path | Iterable[str | Path], target: str | Path, given: Iterable[str]
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
 ) -> dict[str, str]:
     """Returns the settings that photographs take by default; empty for other images, or where a network is chosen.
 
     Both domains have to hold files of at least 96 pixels, and one of them colours.
 
     Args:
-        source, target: as they are given; only folders are looked at.
+        source, target: as they are given, or some of their files; of other things than folders and image files nothing
+            is looked at.
         given: names of the settings that the user gives, those of groups with a dot.
     """
     names = set(given)
@@ -90,8 +91,8 @@ def photograph_settings(
         return {}
     if find_spec(WEIGHTS_PACKAGE) is None:
         return {}
-    sources = [source] if isinstance(source, str | Path) else list(source)
-    domains = [[file for each in sources for file in _some_files(each)], list(_some_files(target))]
+    places = [[domain] if isinstance(domain, str | Path) else list(domain) for domain in (source, target)]
+    domains = [[file for place in domain for file in _some_files(place)] for domain in places]
     looked = [[found for file in files if (found := _side_and_colour(file)) is not None] for files in domains]
     if not all(looked) or any(median(side for side, _ in each) < LEAST_SIDE for each in looked):
         return {}
@@ -100,10 +101,10 @@ def photograph_settings(
 
 
 def _some_files(place: str | Path) -> list[Path]:
-    """Returns at most SAMPLED image files of a folder, as many of each folder in it."""
+    """Returns at most SAMPLED image files of a folder, as many of each folder in it; an image file as it is."""
     root = Path(expanded(place))
     if not root.is_dir():
-        return []
+        return [root] if _is_image(root) else []
     folders = [iter(_images_below(each)) for each in sorted(root.iterdir()) if each.is_dir()]
     folders.append(iter([each for each in sorted(root.iterdir()) if _is_image(each)]))
     share = max(1, SAMPLED // max(1, len(folders) - 1))

@@ -30,6 +30,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
+from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.records.folder import RunFolder
@@ -204,7 +205,7 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
             lambda first, end: (kept.images[torch.arange(first, end)], list(kept.names[first:end]), (), ()),
             kept.unreadable,
         )
-    every, unreadable, notes = list_names(images, argument="images")
+    every, unreadable, notes = list_names(images, argument="images", allow_outside=may_leave_its_folder(images))
     for note in notes:
         say(note)
     if unreadable and strict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass, replace
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -279,10 +280,19 @@ def changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
     """Returns the configuration with another value of a setting, given by its name and by the parts of its name.
 
     Raises:
-        ValueError: no such setting.
+        ValueError: no such setting, or another kind of value.
     """
     name, *rest = path
     if not is_dataclass(config) or not hasattr(config, name):
-        raise ValueError(f"{setting}: no such setting; dalib.run.config.TrainConfig lists them")
-    inner = changed(getattr(config, name), rest, value, setting) if rest else value
-    return replace(config, **{name: inner})  # type: ignore[type-var]
+        near = get_close_matches(setting, by_name(TrainConfig()), n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{setting}: no such setting; {meant}dalib.run.config.TrainConfig lists them")
+    if rest:
+        value = changed(getattr(config, name), rest, value, setting)
+    try:
+        return replace(config, **{name: value})  # type: ignore[type-var]
+    except UserError as error:
+        group = setting.rpartition(".")[0]
+        if rest or not group:
+            raise
+        raise UserError(f"{group}.{error}") from None  # a group knows its own names alone

@@ -1,9 +1,9 @@
-"""Trackers: what happens in a run, told while it goes on to TensorBoard, or to any service with the calls of wandb.
+"""Trackers: what happens in a run, told while it goes on to TensorBoard, MLflow, or any service with wandb's calls.
 
-A tracker is an object with the four methods of :class:`Tracker`. ``dalib train --track tensorboard`` and
-``--track wandb`` make one; in Python any number of them go to :func:`dalib.run.train.train`::
+A tracker is an object with the four methods of :class:`Tracker`. ``dalib train --track tensorboard``,
+``--track mlflow`` and ``--track wandb`` make one; in Python any number of them go to :func:`dalib.run.adapt.adapt`::
 
-    train(config, trackers=[TensorBoardTracker(), ModuleTracker(trackio, {"project": "birds"})])
+    dalib.adapt("studio/", "street/", trackers=[MlflowTracker(), ModuleTracker(trackio, {"project": "birds"})])
 
 Knows no torch until a run begins that asks for TensorBoard, whose import takes seconds.
 """
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import time
 import uuid
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -258,37 +260,158 @@ class ModuleTracker:
         self.module.finish()
 
 
+class MlflowTracker:
+    """Tells MLflow, wherever ``MLFLOW_TRACKING_URI`` says: settings as parameters, metrics with the steps of their
+    training, the verdict as tags, the views and the report as artifacts.
+
+    A run that goes on goes on in the same run of MLflow, where that is still there; steps that it had been told are not
+    told again. Its id is in the run's tracking.json. Inside ``mlflow.start_run()`` it is a child of that run.
+
+    Args:
+        experiment: its name; None takes ``MLFLOW_EXPERIMENT_NAME``, else dalib.
+        module: MLflow, imported; None imports it.
+
+    Raises:
+        UserError: MLflow is not installed, or cannot write where it is told to.
+    """
+
+    def __init__(self, experiment: str | None = None, module: Any = None) -> None:
+        if module is None:
+            _require("mlflow", package="mlflow-skinny")
+            module = _imported("mlflow")
+        self.module = module
+        self.experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "dalib"
+        try:
+            self._client = module.MlflowClient()
+        except Exception as error:  # in many ways, by how it is set up
+            raise UserError(
+                Setting("track", "mlflow"),
+                f": MLflow cannot be written to ({' '.join(str(error).split())[:200]}). Name a server in ",
+                "MLFLOW_TRACKING_URI, or pip install mlflow, which keeps runs in ./mlflow.db as mlflow-skinny cannot, ",
+                "or set MLFLOW_ALLOW_FILE_STORE=true and MLFLOW_TRACKING_URI to a folder",
+            ) from error
+        self._id = ""
+        self._run: TrackedRun | None = None
+        self._told: Mapping[str, int] = {}
+
+    def begin(self, run: TrackedRun) -> None:
+        self._run = run
+        if (known := _known_identity(run, "mlflow")) is not None and self._continues(known):
+            self._id, self._told = known, {name: self._last_told(known, name) for name in run.steps}
+            return
+        tags = {"mlflow.source.name": "dalib", "dalib.folder": str(run.folder.resolve())}
+        if (outer := self.module.active_run()) is not None:
+            tags["mlflow.parentRunId"] = outer.info.run_id
+        made = self._client.create_run(self._experiment_id(), run_name=run.folder.resolve().name, tags=tags)
+        self._id = made.info.run_id
+        _remember_identity(run, "mlflow", self._id)
+        settings = [self.module.entities.Param(name, str(value)) for name, value in _flat(run.config).items()]
+        for first in range(0, len(settings), _MLFLOW_TOGETHER):
+            self._client.log_batch(self._id, params=settings[first : first + _MLFLOW_TOGETHER])
+
+    def log(self, training: str, step: int, values: Mapping[str, float]) -> None:
+        if step > self._told.get(training, 0):
+            self._metrics({f"{training}/{name}": value for name, value in values.items()}, step)
+
+    def picture(self, name: str, path: Path) -> None:
+        self._client.log_artifact(self._id, str(path))
+
+    def end(self, outcome: Mapping[str, str | float]) -> None:
+        assert self._run is not None
+        texts = {f"dalib.{name}": value for name, value in outcome.items() if isinstance(value, str)}
+        if "headline" in outcome:
+            texts["mlflow.note.content"] = f"{outcome['headline']}."  # what MLflow shows as a run's description
+        tags = [self.module.entities.RunTag(name, value) for name, value in texts.items()]
+        self._client.log_batch(self._id, tags=tags)
+        self._metrics({name: value for name, value in outcome.items() if not isinstance(value, str)}, 0)
+        report = self._run.folder / "report.html"
+        if report.is_file():
+            self._client.log_artifact(self._id, str(report))
+        status = {"done": "FINISHED", "collapsed": "FINISHED", "stopped": "KILLED"}
+        self._client.set_terminated(self._id, status.get(str(outcome["status"]), "FAILED"))
+
+    def _metrics(self, values: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self.module.entities.Metric(name, value, now, step) for name, value in values.items()]
+        if metrics:
+            self._client.log_batch(self._id, metrics=metrics)
+
+    def _continues(self, known: str) -> bool:
+        """Opens a run of MLflow again; returns whether it is there, and not of another store or removed."""
+        try:
+            self._client.update_run(known, status="RUNNING")
+        except Exception as error:  # where it is kept decides of which kind
+            say(f"note: MLflow has no run {known} any more ({one_line(str(error))[:200]}); a new one is begun")
+            return False
+        return True
+
+    def _last_told(self, known: str, training: str) -> int:
+        """Returns the last step that MLflow has: before a kill it may have heard more than was written, or less."""
+        return max((each.step for each in self._client.get_metric_history(known, f"{training}/loss")), default=0)
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(self.experiment)
+        return str(found.experiment_id if found is not None else self._client.create_experiment(self.experiment))
+
+
+_MLFLOW_TOGETHER = 100  # parameters that it takes at once
+
+
 def make_tracker(name: str) -> Tracker:
-    """The tracker that ``--track`` names: tensorboard or wandb.
+    """The tracker that ``--track`` names: tensorboard, mlflow or wandb.
 
     Raises:
         UserError: its package is not installed.
     """
     if name == "tensorboard":
         return TensorBoardTracker()
+    if name == "mlflow":
+        return MlflowTracker()
     _require(name)
+    return ModuleTracker(_imported(name))
+
+
+def _imported(name: str) -> Any:
     try:
-        return ModuleTracker(importlib.import_module(name))
+        return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
             Setting("track", name), f": {name} is installed and does not load ({one_line(str(error))})"
         ) from None
 
 
-def _require(package: str) -> None:
-    if find_spec(package) is None:
-        raise UserError(Setting("track", package), f": the package {package} is not installed; pip install {package}")
+def _require(name: str, package: str | None = None) -> None:
+    if find_spec(name) is None:
+        raise UserError(Setting("track", name), f": the package {name} is not installed; pip install {package or name}")
 
 
 def _identity(run: TrackedRun, service: str) -> tuple[str, bool]:
     """The run's id at a service, and whether it was known before; 21 lower-case letters and digits, as swanlab asks."""
-    path = run.folder / "tracking.json"
-    known: dict[str, str] = read_json(path) if path.is_file() else {}
-    if service in known:
-        return known[service], True
+    known = _known_identity(run, service)
+    if known is not None:
+        return known, True
     fresh = uuid.uuid4().hex[:21]
-    write_json(path, {**known, service: fresh})
+    _remember_identity(run, service, fresh)
     return fresh, False
+
+
+def _known_identity(run: TrackedRun, service: str) -> str | None:
+    path = run.folder / "tracking.json"
+    return read_json(path).get(service) if path.is_file() else None
+
+
+def _remember_identity(run: TrackedRun, service: str, identity: str) -> None:
+    path = run.folder / "tracking.json"
+    write_json(path, {**(read_json(path) if path.is_file() else {}), service: identity})
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested settings under their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = _flat(value) if isinstance(value, dict) else None
+        found |= {name: value} if inner is None else {f"{name}.{part}": each for part, each in inner.items()}
+    return found
 
 
 def _as_markdown(values: Mapping[str, Any]) -> str:

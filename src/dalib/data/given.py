@@ -1,0 +1,461 @@
+"""Images that are given as objects, kept as files, so that a run of them is like any other: it resumes, it opens again.
+
+::
+
+    CACHE/given/KEY/array-of-240-labelled-images.csv    a list of the images, with labels unless they are a target's
+    CACHE/given/KEY/000.png                             each image without loss, under its number in what was given
+    CACHE/given/KEY/index.json                          what it was made of, as other caches have it
+
+A run's configuration names the list. KEY is a hash of pixels and labels: the same images are kept once, for all runs.
+Labels of a target are not kept. A list of image files holds their paths; the files are not copied.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from dalib.core.errors import Setting, UserError
+from dalib.core.files import Unreadable, csv_text, expanded, is_url, write_json, write_text
+from dalib.data.cache import default_cache_folder, writable_cache_folder
+from dalib.data.decoding import reason
+from dalib.data.formats import image_endings
+from dalib.data.listing import list_images
+from dalib.data.objects import Items, as_bytes, channels_first, items_of, labels_of, numbered, picture_of
+from dalib.data.tables import LIST_ENDINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+GIVEN = "given"
+"""Folder in the cache."""
+
+MOST_IN_VAIN = 32
+"""Images of a data set of which none can be read, before the rest is not tried: a wrong transform spoils all."""
+
+_VERSION = 1
+_TOGETHER = 64  # images that are written at once
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images that were given as objects, as they are kept.
+
+    Attributes:
+        list: file that lists them; takes the place of the objects.
+        files: the images, in their order.
+        unreadable: items that are no images, with the reason.
+    """
+
+    list: Path
+    files: tuple[Path, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def is_place(value: object) -> bool:
+    """Returns whether a value is a path or a name, and no object to be kept."""
+    return isinstance(value, str | os.PathLike)
+
+
+def is_given(path: str | Path) -> bool:
+    """Returns whether a path is of a list of images that were given as objects, there or gone."""
+    parts = Path(path).parts[-3:]
+    return len(parts) == 3 and parts[0] == GIVEN and len(parts[1]) == 32 and parts[2].endswith(".csv")
+
+
+def may_leave_its_folder(path: str | Path) -> bool:
+    """Returns whether the images of a list may lie anywhere: it was written here, and is nobody else's."""
+    folder = Path(path).absolute().parent.parent
+    return is_given(path) and folder in {each.absolute() / GIVEN for each in _cache_folders()}
+
+
+def require_kept(path: str | Path, argument: str) -> None:
+    """Refuses the list of given images that is no longer there.
+
+    Raises:
+        UserError: the cache was emptied, or is elsewhere.
+    """
+    if is_given(path) and not Path(path).is_file():
+        raise UserError(
+            Setting(argument, path),
+            ": these images were given as objects and kept there, and are gone; give them again, to the run with ",
+            f"dalib.adapt({argument}=..., resume=...)",
+        )
+
+
+def keep_labelled(
+    data: Any,
+    *,
+    argument: str = "source",
+    strict: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Given:
+    """Keeps labelled images that are objects.
+
+    Args:
+        data: ``(images, labels)``, where images are an array, a tensor or a list, a list of pairs (image or path,
+            label), or a data set as :func:`dalib.data.sources.open_source` takes it.
+        argument: name in errors.
+        strict: refuse items that are no images, which are left out otherwise.
+        on_progress: called with (done, total).
+
+    Raises:
+        UserError: something else, images without labels, labels that do not fit, or nothing that can be read.
+    """
+    return _kept(_labelled_items(data, argument), argument, strict, on_progress, labelled=True)
+
+
+def keep_unlabelled(
+    data: Any,
+    *,
+    argument: str = "target",
+    strict: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Given:
+    """Keeps images that are objects, without labels: those that are given with them are not read, or dropped.
+
+    Args:
+        data: an array, a tensor, a list of images, paths or folders, a data set, or what :func:`keep_labelled` takes.
+        argument, strict, on_progress: see :func:`keep_labelled`.
+
+    Raises:
+        UserError: something else, or nothing that can be read.
+    """
+    return _kept(unlabelled_items(data, argument), argument, strict, on_progress, labelled=False)
+
+
+def several_sources(data: Any) -> list[Any] | None:
+    """Returns the sources in a list of several: paths, names, pairs of images and labels, data sets; None for one."""
+    if not isinstance(data, list | tuple) or _is_pair_of_sequences(data) or not data:
+        return None
+    return list(data) if all(is_place(each) or _is_source(each) for each in data) else None
+
+
+def _is_source(value: Any) -> bool:
+    data_set = hasattr(value, "__getitem__") and not isinstance(value, list | tuple | np.ndarray | Tensor)
+    return data_set or _is_pair_of_sequences(value)
+
+
+def _labelled_items(data: Any, argument: str) -> Items:
+    if _is_pair_of_sequences(data):
+        images, labels = data
+        sequence = _sequence_of(images, argument)
+        numbers, classes = labels_of(labels, None, len(sequence), argument)
+        return _items([*zip(sequence, (classes[each] for each in numbers.tolist()), strict=True)], images)
+    if isinstance(data, np.ndarray | Tensor):
+        raise UserError(Setting(argument), ": images without labels; give a pair (images, labels)")
+    if isinstance(data, list | tuple):
+        if not data:
+            raise UserError(Setting(argument), ": expected at least one image, got none")
+        alone = next((number for number, each in enumerate(data) if not _is_labelled(each)), None)
+        if alone is not None:
+            raise UserError(
+                Setting(argument),
+                f": expected pairs (image, label), item {alone} is none ({_described(data[alone])}); give ",
+                "[(image, label), ...], (images, labels) or a folder with a folder of images for each class",
+            )
+        return _items(list(data), data)
+    return items_of(data, argument)
+
+
+def unlabelled_items(data: Any, argument: str) -> Items:
+    """Wraps images of any kind as items without labels; folders and lists of files in a list become their files.
+
+    Raises:
+        UserError: something that holds no images.
+    """
+    if _is_pair_of_sequences(data):
+        data = data[0]
+    if isinstance(data, np.ndarray | Tensor):
+        return _items([(each, None) for each in _sequence_of(data, argument)], data)
+    if isinstance(data, list | tuple):
+        images = [each[0] if _is_labelled(each) else each for each in data]
+        if not images:
+            raise UserError(Setting(argument), ": expected at least one image, got none")
+        return _items([(each, None) for image in images for each in _expanded(image, argument)], data)
+    return items_of(data, argument, labelled=False)
+
+
+def _items(pairs: list[tuple[Any, Any]], given: Any) -> Items:
+    """Returns pairs of image and label as items, named for what they came in."""
+    items = Items(pairs, lambda item: item[0], lambda item: item[1], None)
+    items.name = "list" if isinstance(given, list | tuple) else "array"
+    items.again = items.name == "array"
+    return items
+
+
+def _is_pair_of_sequences(data: Any) -> bool:
+    """Returns whether it is (images, labels), and not a tuple of two images or of two paths."""
+    return isinstance(data, tuple) and len(data) == 2 and not any(map(is_place, data)) and _holds_many(data[1])
+
+
+def _holds_many(labels: Any) -> bool:
+    if isinstance(labels, np.ndarray | Tensor):
+        return bool(labels.ndim)
+    return isinstance(labels, Sequence) or hasattr(labels, "to_numpy")  # a series of pandas
+
+
+def _is_labelled(item: Any) -> bool:
+    """Returns whether it is (image, label), and not two images."""
+    if not (isinstance(item, list | tuple) and len(item) == 2):
+        return False
+    label = item[1]
+    single = isinstance(label, np.ndarray | Tensor) and not label.ndim
+    return single or label is None or isinstance(label, str | Integral | np.generic)
+
+
+def _described(item: Any) -> str:
+    return repr(os.fspath(item)) if is_place(item) else type(item).__name__
+
+
+def _sequence_of(images: Any, argument: str) -> Sequence[Any]:
+    """Returns images one by one: of an array (N, ...), each as (H, W) or (H, W, C) uint8."""
+    if isinstance(images, np.ndarray | Tensor):
+        pixels = channels_first(as_bytes(images, argument), argument)
+        return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)  # type: ignore[return-value]
+    if isinstance(images, list | tuple):
+        if not images:
+            raise UserError(Setting(argument), ": expected at least one image, got none")
+        return [Path(expanded(each)) if is_place(each) else each for each in images]
+    raise UserError(
+        Setting(argument), f": expected images as an array, a tensor or a list, got {type(images).__name__}"
+    )
+
+
+def _expanded(image: Any, argument: str) -> Iterable[Any]:
+    """Yields the files of a folder or a list file; anything else as it is."""
+    if not is_place(image):
+        return [image]
+    path = Path(expanded(image))
+    return list_images(path, argument=argument).paths if is_several(path) else [path]
+
+
+def is_several(path: Path) -> bool:
+    """Returns whether a path is a folder or a list of images, and not one image."""
+    return path.is_dir() or path.suffix.lower() in LIST_ENDINGS
+
+
+def are_image_files(places: Iterable[Any]) -> bool:
+    """Returns whether all are paths of image files, by their endings."""
+    return all(is_place(each) and Path(each).suffix.lower() in image_endings() for each in places)
+
+
+def _kept(
+    items: Items,
+    argument: str,
+    strict: bool,
+    on_progress: Callable[[int, int], None] | None,
+    *,
+    labelled: bool,
+) -> Given:
+    if not items.count:
+        raise UserError(Setting(argument, items.name), ": expected at least one image, got none")
+    folder = writable_cache_folder(default_cache_folder()) / GIVEN
+    if items.again and (there := folder / _key(items, labelled)).is_dir():
+        return _read(there)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+        try:
+            return _published(_write(items, part, argument, strict, on_progress, labelled), folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise UserError(
+            Setting(argument, items.name),
+            f": its images are kept in {folder}, {'whose disk is full' if full else 'which cannot be written'} ",
+            f"({reason(error)}); name a folder elsewhere with DALIB_CACHE",
+        ) from error
+
+
+def _key(items: Items, labelled: bool) -> str:
+    """Computes the key of items that are the same each time they are read."""
+    digest = _Digest(items)
+    for position in range(items.count):
+        digest.add(position, picture_of(items.image(position)), items.label(position) if labelled else None)
+    return digest.hexdigest()
+
+
+class _Digest:
+    """A hash of images and labels in their order."""
+
+    def __init__(self, items: Items) -> None:
+        self._digest = hashlib.blake2b(
+            repr((_VERSION, items.name, items.count, items.classes)).encode(), digest_size=16
+        )
+
+    def add(self, position: int, image: Image.Image | Path, label: Any) -> None:
+        self._digest.update(f"{position} ".encode())
+        if isinstance(image, Path):
+            self._digest.update(os.fsencode(image) + b"\0")
+        else:
+            self._digest.update(f"{image.mode} {image.size} ".encode())
+            self._digest.update(image.tobytes())
+        self._digest.update(f"{label}\0".encode(errors="surrogateescape"))
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Written:
+    part: Path
+    key: str
+    name: str
+
+
+def _write(
+    items: Items,
+    part: Path,
+    argument: str,
+    strict: bool,
+    on_progress: Callable[[int, int], None] | None,
+    labelled: bool,
+) -> _Written:
+    """Writes the images, and then their list, into a folder."""
+    rows: list[tuple[str, Any]] = []
+    pictures = _Digest(items)
+    unreadable: list[Unreadable] = []
+    numbers = numbered(items.name, items.count)
+    with ThreadPoolExecutor() as pool:
+        waiting: list[Any] = []
+        for position, number in enumerate(numbers):
+            try:
+                image = _image_or_path(items.image(position))
+            except Exception as error:  # somebody else's code
+                unreadable.append(Unreadable(number, reason(error)))
+                if len(unreadable) == MOST_IN_VAIN and not rows:
+                    break
+            else:
+                label = items.label(position) if labelled else None
+                name = f"{number.rpartition('/')[2]}.png"
+                pictures.add(position, image, _plain(label))
+                rows.append((str(image) if isinstance(image, Path) else name, label))
+                if not isinstance(image, Path):
+                    waiting.append(pool.submit(_save, image, part / name))
+            if len(waiting) == _TOGETHER:
+                _await(waiting)
+            if on_progress is not None:
+                on_progress(position + 1, items.count)
+        _await(waiting)
+    _require_some(rows, unreadable, items, argument, strict)
+    labels = _names_of_labels([label for _, label in rows], items, argument) if labelled else None
+    kind = "".join(letter if letter.isalnum() else "-" for letter in items.name)
+    write_text(
+        part / f"{kind}-of-{len(rows)}-{'labelled-' if labelled else ''}images.csv",
+        _list_text([path for path, _ in rows], labels),
+    )
+    write_json(part / "index.json", _index(items, len(rows), unreadable))
+    return _Written(part, pictures.hexdigest(), items.name)
+
+
+def _image_or_path(image: Any) -> Image.Image | Path:
+    if is_place(image):
+        if is_url(str(image)):
+            raise ValueError("expected a path on this machine, got a URL; download it first")
+        return Path(expanded(image)).absolute()
+    if isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image)
+    return picture_of(image)
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic | np.ndarray | Tensor) and not label.ndim else label
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    clean = image.copy()
+    clean.info.clear()  # a transparency, or colours, that were used already
+    clean.save(path, compress_level=1)
+
+
+def _await(waiting: list[Any]) -> None:
+    for each in waiting:
+        each.result()
+    waiting.clear()
+
+
+def _require_some(
+    rows: Sequence[object], unreadable: Sequence[Unreadable], items: Items, argument: str, strict: bool
+) -> None:
+    example = "; ".join(f"{each.path}: {each.reason}" for each in islice(unreadable, 1))
+    if not rows:
+        tried = f"none of the first {len(unreadable)}" if len(unreadable) < items.count else "none"
+        raise UserError(
+            Setting(argument, items.name),
+            f": {tried} of its {items.count} images can be read (for instance {example})",
+        )
+    if unreadable and strict:
+        raise UserError(
+            Setting(argument, items.name),
+            f": {len(unreadable)} images cannot be read (for instance {example}). Mend or remove them, or leave out ",
+            Setting("strict"),
+            " to skip them",
+        )
+
+
+def _names_of_labels(labels: list[Any], items: Items, argument: str) -> list[str]:
+    if all(label is None for label in labels):
+        raise UserError(Setting(argument, items.name), ": expected pairs (image, label), got images alone")
+    numbers, classes = labels_of([_plain(label) for label in labels], items.classes, len(labels), argument)
+    return [classes[number] for number in numbers.tolist()]
+
+
+def _list_text(paths: Sequence[str], labels: Sequence[str] | None) -> str:
+    if labels is None:
+        return csv_text([["path"], *([path] for path in paths)])
+    return csv_text([["path", "label"], *zip(paths, labels, strict=True)])
+
+
+def _index(items: Items, kept: int, unreadable: Sequence[Unreadable]) -> dict[str, Any]:
+    return {
+        "version": _VERSION,
+        "source": f"{items.name} of {items.count} images",
+        "count": items.count,
+        "kept": kept,
+        "unreadable": [[each.path, each.reason] for each in unreadable],
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _published(written: _Written, folder: Path) -> Given:
+    """Gives what was written its place, unless the same is there already."""
+    place = folder / written.key
+    written.part.chmod(0o755)  # which mkdtemp keeps to its owner
+    if not place.is_dir():
+        try:
+            written.part.rename(place)
+        except OSError:  # another process was first
+            if not place.is_dir():
+                raise
+    return _read(place)
+
+
+def _read(place: Path) -> Given:
+    (listed,) = place.glob("*.csv")
+    index = json.loads((place / "index.json").read_text(encoding="utf-8"))
+    unreadable = tuple(Unreadable(*each) for each in index["unreadable"])
+    files = list_images(listed, argument="given", allow_outside=True).paths
+    return Given(listed, files, unreadable)
+
+
+def _cache_folders() -> Iterator[Path]:
+    yield default_cache_folder()
+    yield writable_cache_folder(default_cache_folder())

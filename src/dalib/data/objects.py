@@ -1,0 +1,274 @@
+"""Images and labels that are objects in memory: arrays, tensors, PIL images, data sets of torch and Hugging Face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dalib.core.errors import Setting, UserError
+from dalib.data.decoding import opaque
+from dalib.data.spelling import Classes, require_labels, united
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Items:
+    """A data set of any kind as images and labels by number; each item is read once.
+
+    Attributes:
+        name: of what the images came in, for messages and for images without a name.
+        again: whether items are the same and cheap when they are read again; those of a data set may be drawn.
+    """
+
+    def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
+        self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
+        self.name, self.count, self.again = type(dataset).__name__, len(dataset), False
+        self._labels: dict[int, Any] = {}
+
+    def image(self, position: int) -> Any:
+        item = self.dataset[position]
+        self._labels[position] = self._label(item)
+        return self._image(item)
+
+    def label(self, position: int) -> Any:
+        """Returns the label of an item whose image was read; None if it has none."""
+        return self._labels[position]
+
+
+def items_of(dataset: Any, argument: str, *, labelled: bool = True) -> Items:
+    """Wraps a data set of torch or Hugging Face; without ``labelled``, no label is read.
+
+    Raises:
+        UserError: something else, or no or several columns of images.
+    """
+    if hasattr(dataset, "column_names") and isinstance(dataset, dict):
+        raise UserError(
+            Setting(argument, type(dataset).__name__),
+            f": expected one data set, got the splits {some_names(list(dataset))}; give one of them, such as ",
+            f"data[{next(iter(dataset), 'train')!r}]",
+        )
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
+        raise UserError(
+            Setting(argument),
+            ": expected a folder, a list, a named set, arrays or a data set with a length and items by number, ",
+            f"got {kind_of(dataset)}",
+        )
+    if hasattr(dataset, "features") and hasattr(dataset, "column_names"):
+        return _items_of_columns(dataset, argument, labelled=labelled)
+    classes = _class_names(dataset)
+    return Items(
+        dataset,
+        lambda item: _part(item, 0, ("image", "img", "pixel_values")),
+        lambda item: _part(item, 1, ("label", "labels")) if labelled else None,
+        tuple(map(str, classes)) if isinstance(classes, list | tuple) and classes else None,
+    )
+
+
+def _items_of_columns(dataset: Any, argument: str, *, labelled: bool) -> Items:
+    """Wraps a data set of Hugging Face: one column of images, and one of labels."""
+    features = dict(dataset.features or {})
+    kinds = {name: type(feature).__name__ for name, feature in features.items()}
+    pictures = [name for name in kinds if kinds[name] == "Image"]
+    pictures = pictures or [name for name in dataset.column_names if name in ("image", "img")]
+    if len(pictures) != 1:
+        raise UserError(
+            Setting(argument, type(dataset).__name__),
+            f": expected one column of images, found {len(pictures)} in {some_names(dataset.column_names)}; ",
+            "select or cast the columns first",
+        )
+    labels = [name for name in kinds if kinds[name] == "ClassLabel"]
+    labels = labels or [name for name in dataset.column_names if name in ("label", "labels")]
+    labels = labels if labelled else []
+    if len(labels) > 1:
+        raise UserError(
+            Setting(argument, type(dataset).__name__),
+            f": expected one column of labels, found {some_names(labels)}; remove the others first",
+        )
+    own = getattr(features.get(labels[0]), "names", None) if labels else None
+    return Items(
+        dataset,
+        lambda item: item[pictures[0]],
+        lambda item: item[labels[0]] if labels else None,
+        tuple(map(str, own)) if own else None,
+    )
+
+
+def _class_names(dataset: Any) -> Any:
+    """Returns the names of a data set's classes; those of a subset are of the whole."""
+    while not hasattr(dataset, "classes") and hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    return getattr(dataset, "classes", None)
+
+
+def _part(item: Any, position: int, names: Sequence[str]) -> Any:
+    """Returns the image or the label of an item: a pair, a dictionary, or the image alone; None if it has none."""
+    if isinstance(item, Mapping):
+        return next((item[name] for name in names if name in item), None)
+    if isinstance(item, tuple | list):
+        return item[position] if len(item) > position else None
+    return None if position else item
+
+
+def picture_of(image: Any) -> Image.Image:
+    """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image.
+
+    Raises:
+        ValueError: another type, shape or scale.
+    """
+    if isinstance(image, Image.Image):
+        return opaque(image)
+    if isinstance(image, Tensor):
+        array = image.detach().cpu().numpy()
+        if array.ndim == 3:
+            array = array.transpose(1, 2, 0)
+    elif isinstance(image, np.ndarray):
+        array = image
+    else:
+        raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise ValueError(f"expected an image of 1 or 3 channels, got {tuple(image.shape)}")
+    if array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"expected floats on the scale [0, 1], got {array.min():g} to {array.max():g}; "
+                "leave normalisation out of the data set's transform"
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError(f"expected uint8 or floats, got {array.dtype}")
+    return Image.fromarray(array)
+
+
+def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
+    """Returns images as uint8: themselves, or floats of the scale [0, 1] times 255.
+
+    Raises:
+        UserError: values of another kind, or floats beyond that scale.
+    """
+    if isinstance(images, Tensor):
+        images = images.detach().cpu()
+        array = (images.float() if images.is_floating_point() else images).numpy()  # NumPy has no bfloat16
+    else:
+        array = images
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == object:
+        raise UserError(
+            Setting(argument),
+            f": expected images of one size in an array, got an array of objects {array.shape}; images of different ",
+            "sizes come in a list",
+        )
+    if array.dtype.kind != "f":
+        raise UserError(
+            Setting(argument), f": expected images as uint8, 0 to 255, or as floats, 0 to 1, got {array.dtype}"
+        )
+    found = np.empty(array.shape, np.uint8)
+    for number, image in enumerate(array):
+        low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):  # also where either is NaN
+            raise UserError(
+                Setting(argument),
+                f": expected floats on the scale [0, 1], image {number} has {low:g} to {high:g}; give images before ",
+                "they are normalised, as uint8 or divided by 255",
+            )
+        found[number] = np.rint(image * 255)
+    return found
+
+
+def channels_first(images: Any, argument: str) -> np.ndarray:
+    """Converts an array or tensor in one of the three layouts to (N, C, H, W) uint8.
+
+    Raises:
+        UserError: another type, no images, or a shape that is none of them, or two.
+    """
+    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    shape = array.shape
+    if array.dtype != np.uint8:
+        raise UserError(
+            Setting(argument),
+            f": expected images as uint8, 0 to 255, got {array.dtype} {shape}; of values from 0 to 1, give (255 * ",
+            "images).round().astype('uint8')",
+        )
+    layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
+    if array.ndim not in (3, 4) or not array.size:
+        raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
+    if array.ndim == 3:
+        if shape[2] in (1, 3):
+            raise UserError(
+                Setting(argument),
+                f": {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; give (N, H, ",
+                "W, C) or (N, C, H, W)",
+            )
+        return array[:, None]
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if first and last:
+        raise UserError(
+            Setting(argument),
+            f": {shape} may be (N, C, H, W) or (N, H, W, C), both have 1 or 3 channels; pass a data set of PIL ",
+            "images",
+        )
+    if not first and not last:
+        raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
+    return array if first else array.transpose(0, 3, 1, 2)
+
+
+def labels_of(
+    labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Returns (N,) int64 labels and the names of the classes.
+
+    Raises:
+        UserError: not one for each image, neither whole numbers nor names, a missing one, or a number that is no class.
+    """
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.shape != (count,):
+        raise UserError(Setting(argument), f": expected one label for each of the {count} images, got {values.shape}")
+    given = values.tolist()
+    require_labels(given, argument, classes or ())
+    if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
+        if classes is None:
+            names, (numbers,) = united([given])
+            return torch.tensor(numbers), names
+        known = Classes(classes)
+        missing = sorted({each for each in given if known.find(each) is None})
+        if missing:
+            raise UserError(
+                Setting(argument),
+                f": the labels {some_names(missing)} are none of the classes {some_names(classes)}",
+            )
+        return torch.tensor([known.find(each) for each in given]), classes
+    if values.dtype.kind not in "iu":
+        raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}")
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or (classes is not None and high >= len(classes)):
+        most = "" if classes is None else f" to {len(classes) - 1} ({some_names(classes)})"
+        raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
+    return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
+
+
+def numbered(name: str, count: int) -> tuple[str, ...]:
+    """Returns names for images that have none: the name of their data set and their number in it.
+
+    >>> numbered("array", 11)[9:]
+    ('array/09', 'array/10')
+    """
+    digits = len(str(max(0, count - 1)))
+    return tuple(f"{name}/{number:0{digits}d}" for number in range(count))
+
+
+def kind_of(thing: Any) -> str:
+    """Returns the type of an object in words for a message; of a tuple, those of its parts."""
+    return f"({', '.join(map(kind_of, thing))})" if isinstance(thing, tuple) else type(thing).__name__
+
+
+def some_names(names: Sequence[str], most: int = 10) -> str:
+    """Returns the first names in quotes, and how many more there are."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
