@@ -156,11 +156,11 @@ run.evaluate_labels(folder / "labelled.csv")
 #
 # This page knows all labels, which no laboratory does. So it can check the thirty.
 
-files = sorted((folder / "laboratory-2").iterdir())
+files, accuracy = sorted((folder / "laboratory-2").iterdir()), {}
 for name in ("source-only", "adapted"):
     found = run.predict(files, model=name)
-    right = np.mean([row.label == truth[Path(row.path).name] for row in found])
-    print(f"{name:12} {right:.1%} of all {len(found)} images")
+    accuracy[name] = sum(row.label == truth[Path(row.path).name] for row in found) / len(found)
+    print(f"{name:12} {accuracy[name]:.1%} of all {len(found)} images")
 
 # %%
 # Where real laboratories differ from this page

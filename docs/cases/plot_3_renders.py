@@ -135,6 +135,7 @@ run
 # Photographs with labels measure both models. Rows are true solids, columns predicted ones.
 
 evaluation = run.evaluate(folder / "labelled")
+accuracy = {name: model.accuracy for name, model in evaluation.models.items()}
 figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
 for axes, (name, model) in zip(panels, sorted(evaluation.models.items(), reverse=True), strict=True):
     counts = np.array(model.confusion)
