@@ -76,6 +76,7 @@ if any((HERE / "tutorials").glob("plot_*.py")) and not tags.has("quick"):  # noq
         "ignore_pattern": r"/_",
         "within_subsection_order": "FileNameSortKey",
         "image_scrapers": ("matplotlib",),
+        "reset_modules": ("matplotlib", "small_maps.draw_small_maps"),
         "abort_on_example_error": True,
         "parallel": min(os.cpu_count() or 1, 4),  # of one thread each where there are two cores
         "remove_config_comments": True,
