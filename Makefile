@@ -39,7 +39,7 @@ check: install ## Format, lint, wording of docstrings, types, doctests
 	$(BIN)/python -m pytest --doctest-modules src/dalib -p no:cacheprovider
 
 docs: install ## Build the documentation (docs/_build/html), and check its links
-	$(BIN)/python -m sphinx --fail-on-warning -b html docs docs/_build/html
+	$(BIN)/python -m sphinx --fail-on-warning -j auto -b html docs docs/_build/html
 	$(BIN)/python docs/extensions/check_site.py docs/_build/html
 
 format: install ## Format the code and mend what the linter can

@@ -1,4 +1,4 @@
-"""The method's family under one budget: digits, and Office-31 on features of a frozen network. A Markdown table.
+"""Measures every method under one budget: digits, and Office-31 on features of a frozen network. A Markdown table.
 
     OMP_NUM_THREADS=1 python benchmarks/methods.py --root data --tasks mnist:usps usps:mnist
     OMP_NUM_THREADS=1 python benchmarks/methods.py --root data --tasks A:W W:A \\
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from office31 import DOMAINS, environment, spread
 
+from dalib.adaptation.methods import METHODS
 from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.run import train
@@ -31,20 +32,18 @@ from dalib.run.presets import from_preset
 if TYPE_CHECKING:
     from dalib.records.folder import RunFolder
 
-JOINT_NORMS = {"statistics": "running"}
-METHODS: dict[str, dict[str, Any]] = {
-    "source-only": {"method": "source-only"},
-    "self-ensemble": {"method": "self-ensemble"},
-    "mean-teacher": {"method": "mean-teacher", **JOINT_NORMS},
-    "fixmatch": {"method": "fixmatch", **JOINT_NORMS},
-    "adamatch": {"method": "adamatch", **JOINT_NORMS},
-    "mcc": {"method": "mcc", **JOINT_NORMS},
-    "self-ensemble, masked": {"method": "self-ensemble", "masked_consistency.weight": 1.0},
-}
+ONE_DOMAIN_A_PASS = ("source-only", "self-ensemble")
+"""Methods that pass source and target through batch normalisation one after the other; the others join them."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    name: {"method": name, **({} if name in ONE_DOMAIN_A_PASS else {"statistics": "running"})}
+    for name in sorted(METHODS, key=lambda name: name != "source-only")
+} | {"self-ensemble, masked": {"method": "self-ensemble", "masked_consistency.weight": 1.0}}
+"""Every method of the library, the baseline first, and masked consistency beside one of them."""
 
 
 def measured(given: argparse.Namespace, task: str, name: str, seed: int) -> tuple[float, float] | None:
-    """Accuracy in percent and seconds of training; None where the method does not take the task's inputs."""
+    """Returns the accuracy in percent and the seconds of training; None where the method refuses the task's inputs."""
     ends = task.split(":")
     photos = all(end in DOMAINS for end in ends)
     source, target = (DOMAINS.get(end, end) for end in ends)
@@ -61,7 +60,7 @@ def measured(given: argparse.Namespace, task: str, name: str, seed: int) -> tupl
         "select": "judged",
         "out": str(out),
         "overwrite": True,
-        **METHODS[name],
+        **RECIPES[name],
     }
     if photos:
         settings |= {
@@ -87,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="folder of the named data sets")
     parser.add_argument("--tasks", nargs="+", default=["mnist:usps", "usps:mnist"], metavar="SOURCE:TARGET")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--weights", help="of EfficientNet-Lite0, for the tasks of Office-31")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--steps", type=int, default=300)

@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "myst_parser",
     "sphinx_copybutton",
+    "sphinx_design",
     "mathml",
     "reference",
     "figures",
@@ -27,7 +28,7 @@ extensions = [
     "source_links",
     "docstrings",
 ]
-exclude_patterns = ["_build", "tutorials", "figures", "extensions", "**/README.md", "Thumbs.db", ".DS_Store"]
+exclude_patterns = ["_build", "tutorials", "cases", "figures", "extensions", "**/README.md", "Thumbs.db", ".DS_Store"]
 smartquotes = False  # two hyphens are a flag here
 html_math_renderer = "mathml"
 
@@ -63,18 +64,19 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
 
-# the tutorials are run by the build, each again when it changes; `sphinx -t quick` leaves them out
-TUTORIALS = HERE / "tutorials"
-if any(TUTORIALS.glob("plot_*.py")) and not tags.has("quick"):  # noqa: F821 - Sphinx puts it here
+# tutorials and cases are run by the build, each again when it changes; `sphinx -t quick` leaves them out
+PROGRAMS = {"tutorials": "gallery", "cases": "generated/cases"}
+if any((HERE / "tutorials").glob("plot_*.py")) and not tags.has("quick"):  # noqa: F821 - Sphinx puts it here
     os.environ["TERM"] = "dumb"  # progress of the tutorials' runs as plain lines, where a terminal builds too
     extensions.append("sphinx_gallery.gen_gallery")
     sphinx_gallery_conf = {
-        "examples_dirs": "tutorials",
-        "gallery_dirs": "gallery",
+        "examples_dirs": list(PROGRAMS),
+        "gallery_dirs": list(PROGRAMS.values()),
         "filename_pattern": r"/plot_",
         "ignore_pattern": r"/_",
         "within_subsection_order": "FileNameSortKey",
         "image_scrapers": ("matplotlib",),
+        "reset_modules": ("matplotlib", "small_maps.draw_small_maps"),
         "abort_on_example_error": True,
         "parallel": min(os.cpu_count() or 1, 4),  # of one thread each where there are two cores
         "remove_config_comments": True,
@@ -83,3 +85,5 @@ if any(TUTORIALS.glob("plot_*.py")) and not tags.has("quick"):  # noqa: F821 - S
         "write_computation_times": False,
         "copyfile_regex": r".*\.(csv|png)$",
     }
+else:
+    suppress_warnings = ["myst.xref_missing", "toc.empty_glob"]  # of the pages that are left out

@@ -7,18 +7,26 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import timm
 from site_modules import DOCS, check_site
 
 import dalib
+from dalib.adaptation.methods import METHODS
+from dalib.models.pretrained import pretrained_settings
+from dalib.run.photographs import SHORT_NAMES, WEIGHTS_PACKAGE
 
 PAGES = sorted(
-    page for page in DOCS.rglob("*.md") if not {"_build", "generated", "tutorials"} & set(page.relative_to(DOCS).parts)
+    page
+    for page in DOCS.rglob("*.md")
+    if not {"_build", "generated", "tutorials", "cases"} & set(page.relative_to(DOCS).parts)
 )
 MADE = {
     "generated/reference/configuration.rst",
     "generated/reference/methods.rst",
     "generated/reference/command-line.rst",
     "generated/reference/presets.rst",
+    "generated/cases/index.rst",
+    *(f"generated/cases/{program.stem}.rst" for program in (DOCS / "cases").glob("plot_*.py")),
 }
 PACKAGE = Path(dalib.__file__).parent
 ROOMS = ("adaptation", "augment", "data", "engine", "judge", "models")
@@ -31,10 +39,13 @@ def slug(heading: str) -> str:
 
 
 def text_of(page: Path) -> str:
-    """With the files that it includes."""
+    """With the files that it includes, or the part of them between two marks."""
     text = page.read_text(encoding="utf-8")
-    for included in re.findall(r"```\{include\} (\S+)", text):
-        text += (page.parent / included).read_text(encoding="utf-8")
+    for included, start, end in re.findall(
+        r"```\{include\} (\S+)\n(?::start-after: (.+)\n)?(?::end-before: (.+)\n)?", text
+    ):
+        whole = (page.parent / included).read_text(encoding="utf-8")
+        text += whole.partition(start)[2].partition(end)[0] if start else whole
     return text
 
 
@@ -104,3 +115,42 @@ def test_an_excuse_is_for_something_that_is_there():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_lines_are_not_of_this_machine(page):
     assert not re.search(r"/w[o]rk/|[.]{2}/sh[a]red|/root/|/tmp/|localhost", page.read_text(encoding="utf-8"))
+
+
+def test_the_table_of_methods_has_each_method_once():
+    recipes = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    table = recipes.partition("\n## Methods\n")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert sorted(named) == sorted([*METHODS, "--masked_consistency.weight 1"])
+
+
+@pytest.fixture(scope="module")
+def backbones():
+    """The rows of the table of backbones by the short name, each with its cells."""
+    results = (DOCS.parent / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    table = results.partition("<!-- backbones -->")[2].partition("<!-- /backbones -->")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| `")
+    ]
+    return {row[0].split("`")[1]: row for row in rows[1:]}
+
+
+def test_the_table_of_backbones_has_each_short_name(backbones):
+    assert set(SHORT_NAMES) <= set(backbones)
+    for short, settings in SHORT_NAMES.items():
+        package = settings["weights"].removeprefix("package:").replace("_", "-")
+        assert backbones[short][8].startswith(f"`{package}`")
+
+
+def test_the_table_of_backbones_has_the_pixels_and_parameters_of_timm(backbones):
+    for short, row in backbones.items():
+        name = SHORT_NAMES.get(short, {"backbone": short})["backbone"]
+        network = timm.create_model(name, num_classes=0)
+        millions = sum(weights.numel() for weights in network.parameters()) / 1e6
+        assert row[4:6] == [str(pretrained_settings(name).input_size), f"{millions:.1f}"]
+
+
+def test_the_table_of_backbones_has_the_size_of_the_installed_weights(backbones):
+    folder = Path(importlib.import_module(WEIGHTS_PACKAGE).__file__).parent
+    (file,) = (folder / "models").glob("*.pth")
+    assert backbones["lite0"][6] == f"{file.stat().st_size / 1e6:.1f}"

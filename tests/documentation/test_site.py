@@ -108,3 +108,31 @@ def test_equations_are_drawn_without_a_script(address, browser):
     heights = browser.evaluate("[...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)")
     assert len(heights) >= 8
     assert min(heights) > 5
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_code_wraps_instead_of_being_cut(site, address, browser, width):
+    cut = []
+    for page in sorted(site.rglob("*.html")):
+        name = page.relative_to(site).as_posix()
+        if name.startswith("_modules/"):
+            continue
+        browser.open(f"{address}/{name}", width)
+        blocks = "[...document.querySelectorAll('article pre')].filter(p => p.scrollWidth > p.clientWidth + 1).length"
+        if browser.evaluate(blocks):
+            cut.append(name)
+    assert cut == []
+
+
+def test_a_wide_table_scrolls_in_its_frame(address, browser):
+    browser.open(f"{address}/backbones.html", 390)
+    wrapper = "document.querySelector('article .table-wrapper')"
+    assert browser.evaluate(f"getComputedStyle({wrapper}).overflowX") == "auto"
+    assert browser.evaluate(f"{wrapper}.scrollWidth > {wrapper}.clientWidth")
+
+
+def test_the_first_page_shows_the_result_and_both_ways_to_it(address, browser):
+    browser.open(f"{address}/index.html", 1280)
+    assert browser.evaluate("document.querySelector('article img').naturalWidth") > 500
+    tabs = "[...document.querySelectorAll('article .sd-tab-set > label')].map(label => label.textContent.trim())"
+    assert browser.evaluate(tabs) == ["Commands", "Python"]

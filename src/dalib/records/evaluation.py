@@ -105,9 +105,9 @@ class Evaluation(Record):
         for name, measured in self.models.items():
             low, high = measured.interval
             lines.append(f"  {name:<12}{measured.accuracy:.1%} are right ({low:.1%} to {high:.1%})")
-        for pair in self.paired or ():
-            lines.append(
-                f"  {pair.only_first} images only the {pair.first} model gets right, {pair.only_second} only the "
-                f"{pair.second} one"
-            )
+        lines += [
+            f"  {pair.only_first} images only the {pair.first} model gets right, {pair.only_second} only the "
+            f"{pair.second} one"
+            for pair in self.paired or ()
+        ]
         return "\n".join(lines)

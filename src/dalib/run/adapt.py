@@ -462,7 +462,7 @@ class Run:
         lines.append(f"{judgement.headline}.")
         selected = self.selected
         for name, judged in judgement.models.items():
-            mark, end = ('>', ', selected') if name == selected else (' ', '')
+            mark, end = (">", ", selected") if name == selected else (" ", "")
             lines.append(f"{mark} {name:<12}{judged.in_words}{end}")
         return [*lines, f"report: {self.folder.report}"]
 
