@@ -1,0 +1,69 @@
+"""Logistic regression: against scikit-learn's, dense and sparse, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from dalib.models.linear import choose_l2, fit_logistic
+
+
+@pytest.fixture
+def iris():
+    features, labels = load_iris(return_X_y=True)
+    features = (features - features.mean(axis=0)) / features.std(axis=0)
+    return torch.from_numpy(features).float(), torch.from_numpy(labels).long()
+
+
+@pytest.mark.parametrize("l2", [1.0, 0.01])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_it_is_scikit_learns(iris, classes, l2):
+    features, labels = (each[iris[1] < classes] for each in iris)
+    weight, bias = fit_logistic(features, labels, classes, l2)
+    theirs = LogisticRegression(C=(2 if classes == 2 else 1) / (l2 * len(labels)), max_iter=2000)
+    expected = theirs.fit(features.numpy(), labels.numpy()).predict_proba(features.numpy())
+    found = (features @ weight.T + bias).softmax(dim=1)
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-3)
+
+
+def test_sparse_rows_give_what_dense_ones_give(iris):
+    features, labels = iris
+    features = features.where(features > 0.5, 0.0)
+    dense, thin = (fit_logistic(each, labels, 3, 0.01) for each in (features, sparse.csr_matrix(features.numpy())))
+    torch.testing.assert_close(dense[0], thin[0], atol=1e-2, rtol=1e-2)
+    found = choose_l2(features, labels, 3), choose_l2(sparse.csc_array(features.numpy()), labels, 3)
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_a_class_without_a_label_is_improbable(iris):
+    features, labels = iris
+    weight, bias = fit_logistic(features, labels, 5, 0.01)
+    assert (features @ weight.T + bias).softmax(dim=1)[:, 3:].max() < 0.05
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3])
+def test_the_chosen_penalty_follows_the_scale(iris, factor):
+    features, labels = iris
+    noise = torch.randn(len(features), 60, generator=torch.Generator().manual_seed(0))
+    rows = torch.cat([features, noise], dim=1)
+    l2, accuracy = choose_l2(rows * factor, labels, 3)
+    assert l2 == pytest.approx(choose_l2(rows, labels, 3)[0] * factor**2, rel=1e-3)
+    assert accuracy > 0.7
+
+
+def test_noise_asks_for_a_larger_penalty(iris):
+    features, labels = iris
+    noise = torch.randn(len(features), 300, generator=torch.Generator().manual_seed(0))
+    few, many = choose_l2(features, labels, 3)[0] / 4, choose_l2(torch.cat([features, noise], 1), labels, 3)[0] / 304
+    assert many > few
+
+
+@pytest.mark.parametrize(
+    ("labels", "l2", "named"),
+    [([0, 1], 0.1, "labels"), ([0, 1, 3], 0.1, "labels"), ([0, 1, -1], 0.1, "labels"), ([0, 1, 2], 0.0, "l2")],
+)
+def test_what_does_not_fit_is_refused(labels, l2, named):
+    with pytest.raises(ValueError, match=named):
+        fit_logistic(torch.zeros(3, 2), torch.tensor(labels), 3, l2)
