@@ -15,6 +15,13 @@ def test_a_checkpoint_that_lost_the_source_is_disqualified():
     assert trusted_correlation([line(0.8, 0.9), {"step": 3}, line(0.9, 0.6)]) == -math.inf
 
 
+def test_checkpoints_close_to_the_start_are_not_trusted():
+    course = [{"step": 250, "target_corr_c": 0.95}, {"step": 500, "target_corr_c": 0.94}]
+    assert trusted_correlation(course[:1], after=250) == -math.inf
+    assert trusted_correlation(course, after=250) == 0.94
+    assert trusted_correlation(course[:1]) == 0.95
+
+
 def test_without_validation_images_the_correlation_alone_counts():
     assert trusted_correlation([{"target_corr_c": 0.3}]) == 0.3
 

@@ -263,12 +263,13 @@ class TrainConfig(Checked):
             between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
             or CSV file of classes and shares.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
-            are the most confident and diverse, among those that keep the accuracy on the source; last; or
+            are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
+            on the source; last; or
             most-confident, the one with the largest share of confident target images, as in the paper. None of them
             uses a target label.
-        keep: how the selected model is chosen at the end: better chooses between source-only and adapted, by labels
-            where there are some, otherwise by the judgement without labels; adapted always takes the adapted model.
-            dalib keep changes the choice later.
+        keep: how the selected model is chosen at the end: better chooses among source-only, aligned and adapted, by
+            labels where there are some, otherwise by the judgement without labels; adapted always takes the adapted
+            model. dalib keep changes the choice later.
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
         epochs: number of passes over the larger one of source and target, if steps is not given.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.

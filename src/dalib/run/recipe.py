@@ -604,7 +604,9 @@ def make_plan(
 def _score_of(config: TrainConfig) -> Callable[[Sequence[Mapping[str, Any]]], float] | None:
     if config.select == "last":
         return None
-    return trusted_correlation if config.select == "judged" else partial(most_confident, every=config.every.evaluate)
+    if config.select == "judged":
+        return partial(trusted_correlation, after=(config.steps or 0) // 4)
+    return partial(most_confident, every=config.every.evaluate)
 
 
 def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> ImageClassifier:
