@@ -4,6 +4,7 @@ import html
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,3 +351,23 @@ def test_groups_of_a_configuration_may_be_dictionaries():
         dalib.TrainConfig(data={"sise": 8})
     with pytest.raises(UserError, match=r"data\.size='x': expected a whole number"):
         dalib.TrainConfig(data={"size": "x"})
+
+
+def test_the_first_hour_in_python(images, tmp_path, monkeypatch):
+    """What the README shows, with folders of these names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("studio", "street", "labelled"):
+        shutil.copytree(images / name, tmp_path / name)
+    run = dalib.adapt("studio/", "street/", **QUICK)
+    assert len(repr(run).splitlines()) == 6
+    assert run._repr_html_().count("<img ") == 10
+    assert len(run.predict("street/", out="x.csv")) == 10
+    assert len(Path("x.csv").read_text().splitlines()) == 11
+    assert run.evaluate("labelled/").count == 8
+    assert run.query(50).is_file()
+    assert len(run.compare(dalib.adapt("studio/", "street/", seed=1, **QUICK))) == 2
+    assert run.report.is_file()
+    assert repr(dalib.open_run(run.path)) == repr(run)
+    pytest.importorskip("onnxruntime")
+    assert run.export("model.onnx").is_file()
+    assert dalib.load("model.onnx").classes == ("cup", "pen")
