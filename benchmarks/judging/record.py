@@ -26,7 +26,7 @@ from dalib.engine.train import Observer
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
-from dalib.run.pair import BaselineAndAdapted, Task, statistics_for, train_task, training_inputs
+from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
 from dalib.run.presets import changed, from_preset
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
 
 
 def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
-    """Trains the baseline and the adapted model; returns what they say, what they see, and the truth."""
+    """Makes the baselines and the adapted model; returns what they say, what they see, and the truth."""
     config = config_of(case, kind, root, out)
     device = torch.device("cpu")
     preprocessing = recipe.make_preprocessing(config)
@@ -169,6 +169,11 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
             f"{name}/train_features": features,
             f"{name}/stopped": torch.tensor(float(bool(trained.stopped))),
         }
+        if name == "source-only" and (aligned := align(done, shared)) is not None:
+            kept |= {
+                "aligned/target": aligned.evidence.target,
+                "aligned/validation": aligned.evidence.validation.clone(),
+            }
     return kept
 
 
@@ -204,10 +209,8 @@ def record_all(tasks: list[tuple[Case, str]], root: Path, out: Path) -> None:
         truth = kept["truth"]
         right = {
             name: 100 * (kept[f"{name}/target"].argmax(dim=1) == truth).double().mean().item()
-            for name in ("source-only", "adapted")
+            for name in ("source-only", "aligned", "adapted")
+            if f"{name}/target" in kept
         }
-        print(
-            f"{file.stem}: {time.perf_counter() - since:.0f} s, source-only {right['source-only']:.1f}, "
-            f"adapted {right['adapted']:.1f}",
-            flush=True,
-        )
+        accuracies = ", ".join(f"{name} {value:.1f}" for name, value in right.items())
+        print(f"{file.stem}: {time.perf_counter() - since:.0f} s, {accuracies}", flush=True)

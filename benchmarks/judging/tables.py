@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 from tasks import HELD_OUT
 
-from dalib.judge.better import Signs, signs_of, vote_ratio, votes_of
+from dalib.judge.better import WEIGHTS, Signs, signs_of, vote_ratio, votes_of
 from dalib.judge.calibrated import Calibration, calibrated_estimate, confidence_transport, headroom
 from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Array = NDArray[np.float64]
-MODELS = ("adapted", "source-only")
+T = TypeVar("T")
+MODELS = ("adapted", "aligned", "source-only")
+BASELINES = MODELS[1:]
 WEIGHTS_OF = ("neighbours", "names", "votes")
 
 
@@ -52,11 +55,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One task: the pair that a run judges first, then others that teach the fit; and each model's accuracy."""
+    """One task: the pairs of its models, others that teach the fit, and each model's accuracy."""
 
     name: str
     family: str
     good: bool
+    models: dict[tuple[str, str], Pair]
     pairs: list[Pair]
     accuracy: dict[str, float]
     classes: dict[str, float]
@@ -69,12 +73,13 @@ def read(file: Path) -> Recorded:
     """Computes all that the tables need of a recording."""
     kept = load_file(file)
     truth, classes = kept["truth"], int(kept["classes"])
-    said = {name: kept[f"{name}/target"].float() for name in MODELS}
+    said = {name: kept[f"{name}/target"].float() for name in MODELS if f"{name}/target" in kept}
     structure = _structure(kept, classes, scratch="--scratch--" in file.name)
     candidates = {**said, **_spoilt(said, classes)}
     courses = sorted(name for name in kept if name.startswith("adapted/course/"))[:2]
     candidates |= {name: kept[name].float() for name in courses}
-    pairs = [("adapted", "source-only", 1.0), *((name, "source-only", 0.3) for name in courses)]
+    of_models = list(combinations(said, 2))
+    pairs = [*((one, other, 1.0) for one, other in of_models), *((name, "source-only", 0.3) for name in courses)]
     pairs += [(name.split("~")[0], name, 0.15) for name in candidates if "~" in name]
     signs = {name: signs_of(each, said["source-only"], structure) for name, each in candidates.items()}
     right = {name: _right(each, truth) for name, each in candidates.items()}
@@ -90,11 +95,12 @@ def read(file: Path) -> Recorded:
         name=file.stem,
         family=file.stem.split("--")[0],
         good=file.stem.endswith("--good"),
+        models=dict(zip(of_models, found, strict=False)),
         pairs=found,
-        accuracy={name: right[name] for name in MODELS},
-        classes={name: _effective(said[name]) for name in MODELS},
+        accuracy={name: right[name] for name in said},
+        classes={name: _effective(p) for name, p in said.items()},
         stopped=bool(kept["adapted/stopped"]),
-        estimates={name: _estimates(kept, name, structure) for name in MODELS},
+        estimates={name: _estimates(kept, name, structure) for name in said},
         others=_others(said, structure, classes),
     )
 
@@ -207,9 +213,30 @@ def fit_weights(tasks: Sequence[Recorded], ridge: float = 0.1) -> Array:
     return found / scale
 
 
-def probability(weights: Array, task: Recorded) -> float:
-    """Of the pair that a run judges."""
-    return float(1 / (1 + np.exp(-np.clip(weights @ np.array(task.pairs[0].seen), -50, 50))))
+@dataclass(frozen=True)
+class Judged:
+    """A verdict on a task: the baseline, and the probability that adapted is better than that."""
+
+    baseline: str
+    chance: float
+
+    def gain(self, task: Recorded) -> float:
+        return task.accuracy["adapted"] - task.accuracy[self.baseline]
+
+    def selected(self, task: Recorded) -> str:
+        return "adapted" if self.chance >= 0.5 and not _collapsed(task, self.baseline) else self.baseline
+
+
+def judged(weights: Array, task: Recorded) -> Judged:
+    """As a run judges: the better baseline, then adapted beside it."""
+    baseline = "source-only"
+    if ("aligned", baseline) in task.models and _chance(weights, task.models["aligned", baseline]) >= 0.5:
+        baseline = "aligned"
+    return Judged(baseline, _chance(weights, task.models["adapted", baseline]))
+
+
+def _chance(weights: Array, pair: Pair) -> float:
+    return float(1 / (1 + np.exp(-np.clip(weights @ np.array(pair.seen), -50, 50))))
 
 
 def fit_calibration(tasks: Sequence[Recorded], name: str, ridge: float = 2.0) -> Calibration:
@@ -251,8 +278,8 @@ def _apart(task: Recorded, name: str) -> float:
 
 
 def _leave_out(
-    tasks: Sequence[Recorded], fit: Callable[[list[Recorded]], Any], use: Callable[[Any, Recorded], float]
-) -> list[float]:
+    tasks: Sequence[Recorded], fit: Callable[[list[Recorded]], Any], use: Callable[[Any, Recorded], T]
+) -> list[T]:
     """Of each task, what is fitted on the other families says."""
     found = {}
     for family in {task.family for task in tasks}:
@@ -273,22 +300,25 @@ def tables(out: Path) -> None:
         f"{sum(task.good for task in recorded)} tasks of {len(families)} families, {low} with source-only below 60%; "
         f"{sum(not task.good for task in recorded)} spoilt trainings.\n"
     )
-    chances = _leave_out(learnt, fit_weights, probability)
+    verdicts = _leave_out(learnt, fit_weights, judged)
     weights = fit_weights(learnt)
-    held = [probability(weights, task) for task in kept]
+    held = [judged(weights, task) for task in kept]
+    as_shipped = np.array([WEIGHTS[name] for name in WEIGHTS_OF])
     print(_HEAD_WHICH)
-    _which("leave one family out", learnt, chances)
+    _which("leave one family out", learnt, verdicts)
+    _which("with the weights of dalib.judge.better", learnt, [judged(as_shipped, task) for task in learnt])
     for family in HELD_OUT:
         _which(f"{family}, held out until the end", *_only(kept, held, family))
-    _which("always adapted", learnt, [1.0] * len(learnt))
+    _which("always adapted", learnt, [Judged("source-only", 1.0)] * len(learnt))
     for score in learnt[0].others:
-        _which(score, learnt, [1.0 if task.others[score] > 0 else 0.0 for task in learnt])
-    _calibrated(learnt, chances)
-    _worst(learnt, chances)
+        _which(score, learnt, [Judged("source-only", 1.0 if task.others[score] > 0 else 0.0) for task in learnt])
+    _calibrated(learnt, verdicts)
+    _worst(learnt, verdicts)
+    _baselines(learnt)
     _estimated(learnt, kept)
     print("fitted:", dict(zip(WEIGHTS_OF, weights.round(2).tolist(), strict=True)))
-    for name in ("source-only", "adapted"):
-        found = fit_calibration([task for task in learnt if task.good], name)
+    for name in reversed(MODELS):
+        found = fit_calibration([task for task in learnt if task.good and name in task.estimates], name)
         print(f"fitted for {name}:", {key: round(value, 3) for key, value in asdict(found).items()})
 
 
@@ -298,30 +328,31 @@ _HEAD_WHICH = (
 )
 
 
-def _only(tasks: list[Recorded], chances: list[float], family: str) -> tuple[list[Recorded], list[float]]:
-    chosen = [(task, chance) for task, chance in zip(tasks, chances, strict=True) if task.family == family]
-    return [task for task, _ in chosen], [chance for _, chance in chosen]
+def _only(tasks: list[Recorded], verdicts: list[Judged], family: str) -> tuple[list[Recorded], list[Judged]]:
+    chosen = [(task, verdict) for task, verdict in zip(tasks, verdicts, strict=True) if task.family == family]
+    return [task for task, _ in chosen], [verdict for _, verdict in chosen]
 
 
-def _collapsed(task: Recorded) -> bool:
-    return task.stopped or task.classes["adapted"] <= MIN_CLASSES_KEPT * task.classes["source-only"]
+def _collapsed(task: Recorded, baseline: str) -> bool:
+    return task.stopped or task.classes["adapted"] <= MIN_CLASSES_KEPT * task.classes[baseline]
 
 
-def _which(name: str, tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
+def _which(name: str, tasks: Sequence[Recorded], verdicts: Sequence[Judged]) -> None:
     if not tasks:
         return
     gained, kept, below, helped, hurt, shipped = 0.0, 0.0, [], [], [], 0
-    for task, chance in zip(tasks, chances, strict=True):
-        gain = task.pairs[0].gain
-        adapted = chance >= 0.5 and not _collapsed(task)
-        shipped += not task.good and adapted and task.accuracy["adapted"] < task.accuracy["source-only"] - 10
+    for task, verdict in zip(tasks, verdicts, strict=True):
+        gain, selected = verdict.gain(task), task.accuracy[verdict.selected(task)]
+        collapsed = _collapsed(task, verdict.baseline)
+        shipped += not task.good and selected < task.accuracy["source-only"] - 10
         if task.good:
-            gained += max(gain, 0.0)
-            kept += max(gain, 0.0) if adapted else 0.0
-            below.append(max(gain, 0.0) - (gain if adapted else 0.0))
-        if chance >= MIN_CERTAINTY and not _collapsed(task):
+            most = max(task.accuracy.values())
+            gained += most - task.accuracy["source-only"]
+            kept += max(0.0, selected - task.accuracy["source-only"])
+            below.append(most - selected)
+        if verdict.chance >= MIN_CERTAINTY and not collapsed:
             helped.append(gain > 0)
-        elif chance <= 1 - MIN_CERTAINTY or _collapsed(task):
+        elif verdict.chance <= 1 - MIN_CERTAINTY or collapsed:
             hurt.append(gain <= 0)
     print(
         f"| {name} | {len(below)} | {100 * kept / max(gained, 1e-9):.1f}% | {fmean(below):.2f} | {max(below):.1f} | "
@@ -329,20 +360,32 @@ def _which(name: str, tasks: Sequence[Recorded], chances: Sequence[float]) -> No
     )
 
 
-def _calibrated(tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
+def _calibrated(tasks: Sequence[Recorded], verdicts: Sequence[Judged]) -> None:
     print("\n| probability that adapted is better | tasks | adapted is better |\n| --- | ---: | ---: |")
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.001)):
-        gains = [task.pairs[0].gain for task, chance in zip(tasks, chances, strict=True) if low <= chance < high]
+        gains = [each.gain(task) for task, each in zip(tasks, verdicts, strict=True) if low <= each.chance < high]
         if gains:
             print(f"| {low:.0%} to {min(high, 1):.0%} | {len(gains)} | {sum(gain > 0 for gain in gains)} |")
 
 
-def _worst(tasks: Sequence[Recorded], chances: Sequence[float]) -> None:
-    print("\n| where the worse model is selected | source-only | gain | probability |\n| --- | ---: | ---: | ---: |")
-    for task, chance in zip(tasks, chances, strict=True):
-        gain = task.pairs[0].gain
-        if task.good and abs(gain) > 1 and (gain > 0) != (chance >= 0.5 and not _collapsed(task)):
-            print(f"| {task.name} | {task.accuracy['source-only']:.1f} | {gain:+.1f} | {chance:.2f} |")
+def _worst(tasks: Sequence[Recorded], verdicts: Sequence[Judged]) -> None:
+    print(
+        "\n| where a worse model is selected | source-only | aligned | adapted | selected | probability |\n"
+        "| --- | ---: | ---: | ---: | --- | ---: |"
+    )
+    for task, verdict in zip(tasks, verdicts, strict=True):
+        selected = verdict.selected(task)
+        if task.good and task.accuracy[selected] < max(task.accuracy.values()) - 1:
+            accuracies = (f"{task.accuracy[name]:.1f}" if name in task.accuracy else "" for name in reversed(MODELS))
+            print(f"| {task.name} | {' | '.join(accuracies)} | {selected} | {verdict.chance:.2f} |")
+
+
+def _baselines(tasks: Sequence[Recorded]) -> None:
+    """Prints what the models come to on average, and how often aligned is the better baseline."""
+    both = [task for task in tasks if task.good and "aligned" in task.accuracy]
+    better = sum(task.accuracy["aligned"] > task.accuracy["source-only"] for task in both)
+    means = ", ".join(f"{name} {fmean(task.accuracy[name] for task in both):.1f}" for name in reversed(MODELS))
+    print(f"\nMean accuracy of {len(both)} tasks: {means}; aligned is better than source-only in {better}.")
 
 
 def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
@@ -353,24 +396,28 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
     )
     good = [task for task in learnt if task.good]
     rows: dict[str, list[tuple[float, float, float, float, bool, bool]]] = {}
-    for name in ("source-only", "adapted"):
-        for family in {task.family for task in good}:
-            found = fit_calibration([task for task in good if task.family != family], name)
+    for name in reversed(MODELS):
+        having = [task for task in good if name in task.estimates]
+        for family in {task.family for task in having}:
+            found = fit_calibration([task for task in having if task.family != family], name)
             rows.setdefault(f"{name}, leave one family out", []).extend(
-                _row(found, task, name) for task in good if task.family == family
+                _row(found, task, name) for task in having if task.family == family
             )
-        found = fit_calibration(good, name)
+        found = fit_calibration(having, name)
         for family in HELD_OUT:
-            chosen = [task for task in kept if task.good and task.family == family]
+            chosen = [task for task in kept if task.good and task.family == family and name in task.estimates]
             rows[f"{name}, {family}, held out until the end"] = [_row(found, task, name) for task in chosen]
-    both = "both, leave one family out"
-    rows[both] = [row for title, each in rows.items() if title.endswith("leave one family out") for row in each]
+    rows["all, leave one family out"] = [
+        row for title, each in rows.items() if title.endswith("leave one family out") for row in each
+    ]
     for title, each in rows.items():
         if each:
             _print_estimates(title, each)
     print("\n| alone | mean absolute error, points |\n| --- | ---: |")
     for method in ("ATC", "DoC", "MaNo", "transport", "heads"):
-        errors = [abs(100 * task.estimates[name][method] - task.accuracy[name]) for task in good for name in MODELS]
+        errors = [
+            abs(100 * task.estimates[name][method] - task.accuracy[name]) for task in good for name in task.estimates
+        ]
         print(f"| {method} | {fmean(errors):.1f} |")
     print()
 
