@@ -40,7 +40,7 @@ SIDE = 112
 
 
 def drawn(part: str, metal: tuple[int, ...]) -> Image.Image:
-    """A part of this colour, on nothing."""
+    """Returns a part of this colour, on nothing."""
     picture = Image.new("RGBA", (SIDE, SIDE))
     pen, dark = ImageDraw.Draw(picture), tuple(int(0.7 * channel) for channel in metal)
     if part == "nut":
@@ -61,7 +61,7 @@ def drawn(part: str, metal: tuple[int, ...]) -> Image.Image:
 
 
 def on_belt(part: str, rng: np.random.Generator) -> Image.Image:
-    """A part on the belt, as it lies there: turned, shifted, of some shade of metal."""
+    """Returns a part as it lies on the belt: turned, shifted, of some shade of metal."""
     grain = rng.normal(85, 5, (SIDE, SIDE, 1)) + np.zeros(3)
     picture = Image.fromarray(grain.astype(np.uint8))
     shade = rng.integers(150, 235)
@@ -73,13 +73,13 @@ def on_belt(part: str, rng: np.random.Generator) -> Image.Image:
 
 
 def camera_1(scene: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Sharp, in even light."""
+    """Returns the scene as the first camera sees it: sharp, in even light."""
     pixels = np.asarray(scene) * rng.uniform(0.95, 1.1) + rng.normal(0, 2, (SIDE, SIDE, 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def camera_2(scene: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Out of focus, in warm and dim light, with dark corners and a noisy sensor."""
+    """Returns the scene out of focus, in warm and dim light, with dark corners and a noisy sensor."""
     pixels = np.asarray(scene.filter(ImageFilter.GaussianBlur(0.9)), dtype=np.float32)
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     light = rng.uniform(0.6, 0.8) * np.array([1.1, 0.95, 0.8]) * (1 - 0.35 * (x**2 + y**2))[..., None]
@@ -88,7 +88,7 @@ def camera_2(scene: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 rng = np.random.default_rng(0)
-for name, camera, count in (("camera-1", camera_1, 60), ("camera-2", camera_2, 50), ("labelled", camera_2, 40)):
+for name, camera, count in (("camera-1", camera_1, 40), ("camera-2", camera_2, 40), ("labelled", camera_2, 25)):
     for number, part in enumerate(rng.permutation(np.repeat(PARTS, count))):
         place = folder / name if name == "camera-2" else folder / name / part
         place.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ run
 # Measure
 # -------
 #
-# 160 labelled images of the second camera are better evidence than any estimate. The measurement also decides which of
+# 100 labelled images of the second camera are better evidence than any estimate. The measurement also decides which of
 # the two models is selected.
 
 evaluation = run.evaluate(folder / "labelled")

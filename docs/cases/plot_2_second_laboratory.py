@@ -40,7 +40,7 @@ SIDE = 40
 
 
 def blob(x: float, y: float, wide: float, high: float, angle: float) -> np.ndarray:
-    """A soft ellipse, 1 inside."""
+    """Returns a soft ellipse, 1 inside."""
     down, across = np.mgrid[:SIDE, :SIDE] - np.array([y, x])[:, None, None]
     u = across * np.cos(angle) + down * np.sin(angle)
     v = down * np.cos(angle) - across * np.sin(angle)
@@ -48,7 +48,7 @@ def blob(x: float, y: float, wide: float, high: float, angle: float) -> np.ndarr
 
 
 def density(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """How much stain a cell of this kind takes up, at most about 1."""
+    """Returns how much stain a cell of this kind takes up, at most about 1."""
     x, y = SIDE / 2 + rng.uniform(-3, 3, 2)
     turn, size = rng.uniform(0, np.pi), rng.uniform(0.85, 1.15)
     if kind == "spindle":  # a long cell with a long nucleus
@@ -63,13 +63,13 @@ def density(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def laboratory_1(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Pale stain in focus, 12 bits."""
+    """Returns an image of the first laboratory: pale stain, in focus, 12 bits."""
     light = np.exp(-1.2 * density(kind, rng)) + rng.normal(0, 0.02, (SIDE, SIDE))
     return (3600 * light).clip(0, 4095).astype(np.uint16)
 
 
 def laboratory_2(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Long stain that covers the ground too, a little out of focus, uneven light, 16 bits."""
+    """Returns an image of the second: dark stain on the ground too, uneven light, a little out of focus, 16 bits."""
     ground = 0.5 * ndimage.gaussian_filter(rng.random((SIDE, SIDE)), 3) * 2
     light = np.exp(-3.2 * density(kind, rng) - ground) * np.linspace(0.75, 1, SIDE)
     return (
@@ -114,6 +114,7 @@ run = dalib.adapt(
     folder / "laboratory-2",
     out=folder / "run",
     steps=70,
+    baseline_steps=50,
     batch=32,
     data={"size": 24, "channels": 1},
     views={"flip": True},

@@ -38,7 +38,7 @@ DOWN, ACROSS = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
 
 
 def height(solid: str, rng: np.random.Generator) -> np.ndarray:
-    """Height of a solid over the ground, 0 beside it; turned, shifted and scaled."""
+    """Returns the height of a solid over the ground, 0 beside it; turned, shifted and scaled."""
     turn, size, shift = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.7), rng.uniform(-0.15, 0.15, 2)
     x, y = (ACROSS - shift[0]) / size, (DOWN - shift[1]) / size
     u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
@@ -53,7 +53,7 @@ def height(solid: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def image_of(solid: str, ground: np.ndarray, light: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Colours (SIDE, SIDE, 3) of a solid of a random colour in this light, before this ground."""
+    """Returns the colours (SIDE, SIDE, 3) of a solid of a random colour in this light, before this ground."""
     above = height(solid, rng)
     slope_down, slope_across = np.gradient(above, 2 / SIDE)
     normal = np.stack([-slope_across, -slope_down, np.ones_like(above)]) / np.sqrt(1 + slope_down**2 + slope_across**2)
@@ -63,12 +63,12 @@ def image_of(solid: str, ground: np.ndarray, light: tuple[float, float], rng: np
 
 
 def render(solid: str, rng: np.random.Generator) -> np.ndarray:
-    """Before a plain ground, with the light from the upper left."""
+    """Returns a solid before a plain ground, with the light from the upper left."""
     return image_of(solid, np.full((SIDE, SIDE, 3), rng.uniform(0.85, 1)), (-0.5, -0.5), rng)
 
 
 def photograph(solid: str, rng: np.random.Generator) -> np.ndarray:
-    """Before a texture, in light from anywhere, with a shadow, something in front, and noise."""
+    """Returns a solid before a texture, in light from anywhere, with a shadow, something in front, and noise."""
     texture = ndimage.gaussian_filter(rng.random((SIDE, SIDE, 3)), (2.5, 2.5, 0))
     texture = rng.uniform(0.55, 0.85) + 0.8 * (texture - texture.mean())
     angle = rng.uniform(0, 2 * np.pi)
@@ -113,12 +113,13 @@ run = dalib.adapt(
     folder / "renders",
     folder / "photos",
     out=folder / "run",
-    steps=90,
+    steps=80,
+    baseline_steps=60,
     batch=32,
     self_ensemble={"weight": 10.0},
     data={"size": 24},
     views={"flip": True},
-    every={"log": 30, "evaluate": 45},
+    every={"log": 40, "evaluate": 40},
     device="cpu",
 )
 

@@ -1,10 +1,12 @@
 """What the pages do beside Sphinx: docstrings read as they are meant, equations, links to sources."""
 
+import subprocess
+
 import pytest
 from docutils import nodes
 from site_modules import load
 
-docstrings, mathml, source_links = map(load, ("docstrings", "mathml", "source_links"))
+docstrings, figures, mathml, source_links = map(load, ("docstrings", "figures", "mathml", "source_links"))
 
 
 class Translator:
@@ -73,3 +75,30 @@ def test_short_code_is_marked():
     document += paragraph
     docstrings._marked(None, document)
     assert [code["classes"] for code in paragraph.children] == [["short"], []]
+
+
+@pytest.fixture
+def docs(tmp_path):
+    """A folder of pages with a program that draws a figure."""
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "_style.py").touch()
+    (tmp_path / "figures" / "line.py").write_text("import sys; open(sys.argv[1] + '/line.svg', 'w').write('<svg/>')")
+    return tmp_path
+
+
+def test_a_figure_is_drawn_once_and_again_when_its_program_changes(docs):
+    started = figures.start(docs)
+    figures.finish(started)
+    assert len(started) == 1
+    assert (docs / "generated" / "figures" / "line.svg").read_text() == "<svg/>"
+    assert figures.start(docs) == []
+    (docs / "figures" / "line.py").write_text("import sys; open(sys.argv[1] + '/line.svg', 'w').write('<svg></svg>')")
+    figures.finish(figures.start(docs))
+    assert (docs / "generated" / "figures" / "line.svg").read_text() == "<svg></svg>"
+
+
+def test_a_figure_that_cannot_be_drawn_stops_the_build(docs):
+    (docs / "figures" / "line.py").write_text("raise SystemExit(3)")
+    with pytest.raises(subprocess.CalledProcessError, match="3"):
+        figures.finish(figures.start(docs))
+    assert not (docs / "generated" / "figures" / "line.stamp").exists()
