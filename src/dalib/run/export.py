@@ -3,6 +3,7 @@
 ``onnx`` and ``torch-export`` need no dalib afterwards, and take images that are decoded and scaled
 (:mod:`dalib.models.exported`). ``hf`` is a folder for timm (:mod:`dalib.models.timm_folder`); of timm's networks alone.
 ``torch`` is the model's own folder, weights and config.json, for ``dalib.load``: what to keep of a run that is deleted.
+Both folders have a model card, README.md (:mod:`dalib.report.card`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
 from dalib.records.folder import RunFolder
+from dalib.report.card import model_card
 from dalib.run import recipe
 from dalib.run.load import chosen_model, model_folder, open_model
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.models.saved import ModelDescription
 
 ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
 
@@ -64,7 +65,13 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
         try:
             made = temporary / path.name  # torch wants the ending
-            _write(made, format, folder)
+            usage = _write(made, format, folder)
+            if usage:
+                library = "timm" if format == "hf" else "dalib"
+                card = model_card(
+                    run.read_records(), chosen.model or "", description.classes, library=library, usage=usage
+                )
+                write_text(made / "README.md", card)
             difference = _difference(made, images, expected)
             if not difference <= TOLERANCE:  # NaN is none
                 raise UserError(
@@ -111,23 +118,22 @@ def _check_place(path: Path, format: ExportFormat) -> None:
         raise UserError(Setting("out", path), ": its folder does not exist; make it first")
 
 
-def _write(path: Path, format: ExportFormat, folder: Path) -> None:
+def _write(path: Path, format: ExportFormat, folder: Path) -> str:
+    """Writes the model; returns how to use it, where it is a folder that can say so."""
     model, description = recipe.load_classifier(folder)
     if format == "torch":
         path.mkdir()
         for name in ("config.json", "model.safetensors"):
             shutil.copyfile(folder / name, path / name)
-        write_text(path / "README.md", _readme(description))
-        return
+        return _USAGE
     if format == "hf":
         path.mkdir()
         try:
-            write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
+            return write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
         except ValueError as error:
             raise UserError(
                 Setting("format", "hf"), f": {error}; expected ", Setting("format", "onnx"), ", torch-export or torch"
             ) from None
-        return
     predictor = recipe.make_predictor(ready_to_trace(model, description.preprocessing), description.architecture)
     try:
         program = traced(predictor.eval(), description.preprocessing)
@@ -139,6 +145,7 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> None:
         raise UserError(
             Setting("format", format), f": torch cannot export this network ({what}); choose another format"
         ) from error
+    return ""
 
 
 def _random_images(count: int, preprocessing: Preprocessing) -> Tensor:
@@ -151,11 +158,7 @@ def _random_images(count: int, preprocessing: Preprocessing) -> Tensor:
     return (smooth * 255 + 12 * noise).clamp(0, 255).round().to(torch.uint8)
 
 
-def _readme(description: ModelDescription) -> str:
-    return f"""# A classifier of {len(description.classes)} classes
-
-{", ".join(description.classes)}
-
+_USAGE = """\
 config.json says what the network is and how it is fed, model.safetensors holds its weights. dalib opens it:
 
 ```python

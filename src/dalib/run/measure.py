@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
+from dalib.report.sheets import write_mistakes
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, features_folder
 from dalib.run.select import settle
@@ -160,6 +162,11 @@ def measure(
     if {"adapted", "source-only"} <= right.keys():
         adapted, source_only = right["adapted"], right["source-only"]
         paired = Paired(int((adapted & ~source_only).sum()), int((source_only & ~adapted).sum()))
+    file = data
+    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
+        file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    pictures = run.mistakes / file
+    shutil.rmtree(pictures, ignore_errors=True)  # those of an earlier measurement
     result = Evaluation(
         data,
         len(labels),
@@ -168,10 +175,9 @@ def measure(
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         asked,
         paired,
+        file,
+        write_mistakes(pictures, labelled, predictions),
     )
-    file = data
-    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
-        file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
     result.write(run.evaluations / f"{file}.json")
     return result
 
