@@ -35,7 +35,7 @@ def test_scores_are_named_in_a_fixed_order_and_unknown_ones_come_last() -> None:
     assert found is not None
     assert ([model.name for model in found.models], found.shipped) == (["source-only", "adapted"], "source-only")
     assert [model.title for model in found.models] == ["Source-only", "Adapted"]
-    rows = found.groups[-1].rows
+    rows = found.scores
     assert [row.name for row in rows] == ["Mask rate", "Mean entropy", "New one"]
     assert [cell.value for cell in rows[0].cells] == ["\N{EN DASH}", "50.0%"]
     assert [cell.value for cell in rows[2].cells] == ["\N{EN DASH}", "3"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from dalib.report.figures import Series, interval, line_chart, number, percent, sentence, signed_interval
+import pytest
+from PIL import Image
+
+from dalib.report.figures import Series, interval, line_chart, number, percent, picture, sentence, signed_interval
 
 CURVE = [Series("loss", "one", [(0, 1.0), (50, 0.5), (100, 0.25)])]
 
@@ -42,3 +45,25 @@ def test_words_for_numbers() -> None:
     assert interval([0.9, 0.955]) == "90.0% to 95.5%"
     assert signed_interval((-0.031, 0.08)) == "\N{MINUS SIGN}3.1 to +8.0"
     assert [sentence(text) for text in ("a b", "A.", "why?", "")] == ["A b.", "A.", "Why?", "."]
+
+
+def test_an_axis_of_shares_starts_at_zero_and_ends_at_one() -> None:
+    chart = line_chart("Accuracy", "", [Series("a", "one", [(0, 0.96), (10, 0.99)])], shares=True)
+    assert chart is not None
+    assert [label for _, label in chart.y_ticks] == ["0%", "25%", "50%", "75%", "100%"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_knows_its_size(kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (31, 17)).save(file, kind)
+    found = picture(file.getvalue())
+    assert found is not None
+    assert (found.width, found.height) == (31, 17)
+    assert found.address.startswith(f"data:image/{kind.lower()};base64,")
+    assert picture(file.getvalue()[:12]) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(30), b"\xff\xd8\xff" + bytes(40), b"<svg/>"])
+def test_what_is_no_picture_is_not_shown(content: bytes) -> None:
+    assert picture(content) is None

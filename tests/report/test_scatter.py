@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dalib.core.errors import UserError
-from dalib.records.pictures import Embedding, MappedDomains, Point
+from dalib.records.pictures import Embedding, MappedDomains, Point, TileSheet
 from dalib.report.scatter import MARGIN, MOST_POINTS, SIZE, panel
 
 CLASSES = ["cat", "dog"]
@@ -76,3 +76,25 @@ def test_one_place_for_all_is_the_middle() -> None:
     found = panel("adapted", "PCA", MappedDomains(target=((3.0, 3.0, 0),) * 5), CLASSES)
     assert found is not None
     assert numbers(found.marks[0].path) == [(SIZE / 2, SIZE / 2)]
+
+
+def test_thumbnails_lie_in_the_sheet_where_their_numbers_say() -> None:
+    domains = MappedDomains(((0.0, 0.0, 0), (1.0, 1.0, 1)), ((0.5, 0.5, 1),), (0, 33), (2,))
+    found = panel("adapted", "PCA", domains, CLASSES, TileSheet("map.jpg", 40, 32))
+    assert found is not None
+    assert [(group.name, [place[2:] for place in group.places]) for group in found.thumbnails] == [
+        ("target, predicted as dog", [(80, 0)]),
+        ("source, class cat", [(0, 0)]),
+        ("source, class dog", [(40, 40)]),
+    ]
+    assert all(
+        MARGIN <= value <= SIZE - MARGIN for group in found.thumbnails for x, y, *_ in group.places for value in (x, y)
+    )
+
+
+@pytest.mark.parametrize("tiles", [None, (), (1, 2, 3)])
+def test_a_map_whose_thumbnails_do_not_fit_its_points_has_none(tiles: tuple[int, ...] | None) -> None:
+    domains = MappedDomains(((0.0, 0.0, 0), (1.0, 1.0, 1)), source_tiles=tiles)
+    found = panel("adapted", "PCA", domains, CLASSES, TileSheet("map.jpg", 40, 32))
+    assert found is not None
+    assert found.thumbnails == []

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from PIL import Image
 
 from dalib.core.files import read_json
-from dalib.report.sheets import MAPPED, SAMPLES, write_embedding, write_samples
+from dalib.data.sources import LabelledImages
+from dalib.records.pictures import Embedding, TileSheet
+from dalib.report.figures import picture
+from dalib.report.sheets import MAPPED, SAMPLES, MappedImages, write_embedding, write_mistakes, write_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +79,7 @@ def test_one_model_alone_differs_from_none(tmp_path: Path) -> None:
 def test_few_images_are_not_shown_as_least_and_most_at_once(tmp_path: Path, count: int) -> None:
     p = probabilities(torch.full((count,), 0.5), torch.zeros(count, dtype=torch.int64))
     write_samples(tmp_path, Target(count), {"source-only": p}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
-    samples = read_json(tmp_path / "samples.json")
+    samples = [each for each in read_json(tmp_path / "samples.json") if each["group"] != "class"]
     assert sorted(each["name"] for each in samples) == sorted(f"{number}.png" for number in range(count))
     assert {each["group"] for each in samples} <= {"least", "most"}
 
@@ -171,3 +175,81 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         write_embedding(tmp_path / "map", {"adapted": (source, labels, target[:, :3], predictions)}, seed=0)
     with pytest.raises(ValueError, match="a class for each"):
         write_embedding(tmp_path / "map", {"adapted": (source, labels[:5], target, predictions)}, seed=0)
+
+
+def test_samples_show_every_class_that_is_predicted(tmp_path: Path) -> None:
+    classes = torch.arange(90) % 2
+    p = probabilities(torch.full((90,), 0.9), classes)
+    write_samples(tmp_path, Target(90), {"source-only": p.flip(1), "adapted": p}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    shown = [each for each in read_json(tmp_path / "samples.json") if each["group"] == "class"]
+    assert [each["predictions"]["adapted"]["class"] for each in shown] == ["a"] * 4 + ["b"] * 4
+
+
+@pytest.mark.parametrize(("size", "ending"), [(8, "png"), (200, "jpg")])
+def test_photographs_are_kept_as_jpeg_and_small_images_exactly(tmp_path: Path, size: int, ending: str) -> None:
+    target = Target(3)
+    target.images = torch.full((3, 3, size, size), 77, dtype=torch.uint8)
+    p = probabilities(torch.full((3,), 0.9), torch.zeros(3, dtype=torch.int64))
+    write_samples(tmp_path, target, {"adapted": p}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    assert {path.suffix for path in tmp_path.iterdir()} == {f".{ending}", ".json"}
+    found = picture((tmp_path / f"000.{ending}").read_bytes())
+    assert found is not None
+    assert (found.width, found.height) == ((72, 72) if size == 8 else (112, 112))
+
+
+def labelled(labels: Tensor) -> LabelledImages:
+    images = torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
+    return LabelledImages(images, labels, ("a", "b", "c"), tuple(f"{number}.png" for number in range(len(labels))))
+
+
+def test_mistakes_have_their_truth_and_say_which_model_is_wrong(tmp_path: Path) -> None:
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    adapted = probabilities(torch.full((5,), 0.9), torch.tensor([0, 1, 0, 1, 2]))
+    source_only = probabilities(torch.full((5,), 0.8), torch.tensor([0, 0, 2, 0, 2]))
+    found = write_mistakes(tmp_path, labelled(labels), {"adapted": adapted, "source-only": source_only})
+    assert [(each.group, each.name, each.truth) for each in found] == [
+        ("lost", "1.png", "a"),
+        ("both", "2.png", "b"),
+        ("mended", "3.png", "b"),
+    ]
+    assert found[1].predictions["source-only"].label == "c"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000.png", "001.png", "002.png"]
+
+
+def test_mistakes_of_one_model_come_from_each_class_in_turn_surest_first(tmp_path: Path) -> None:
+    labels = torch.tensor([1] * 20 + [2] * 2)
+    confidence = torch.cat([torch.linspace(0.99, 0.8, 20), torch.tensor([0.5, 0.6])])
+    p = probabilities(confidence, torch.zeros(22, dtype=torch.int64))
+    found = write_mistakes(tmp_path, labelled(labels), {"source-only": p})
+    assert {each.group for each in found} == {"wrong"}
+    assert [each.name for each in found][:4] == ["0.png", "21.png", "1.png", "20.png"]
+    assert len(found) == SAMPLES
+
+
+def test_a_model_without_mistakes_leaves_no_folder(tmp_path: Path) -> None:
+    p = probabilities(torch.full((2,), 0.9), torch.tensor([0, 1]))
+    assert write_mistakes(tmp_path / "none", labelled(torch.tensor([0, 1])), {"adapted": p}) == ()
+    assert not (tmp_path / "none").exists()
+
+
+def test_each_point_of_a_map_has_the_thumbnail_of_its_own_image(tmp_path: Path) -> None:
+    count = 6
+    shades = (torch.arange(count) * 40).view(count, 1, 1, 1).to(torch.uint8)
+    source, target = shades.expand(count, 1, 16, 16), 255 - shades.expand(count, 1, 16, 16)
+    features = torch.arange(count).float()[:, None].repeat(1, 2)
+    labels = torch.zeros(count, dtype=torch.int64)
+    order = torch.arange(count)
+    images = MappedImages(source, order.flip(0), target, order)
+    assert write_embedding(tmp_path / "embedding.json", {"adapted": (features, labels, features, labels)}, 0, images)
+    found = Embedding.read(tmp_path / "embedding.json")
+    assert found.sheet == TileSheet("map.jpg", 16, 12)
+    domains, sheet = found.models["adapted"], Image.open(tmp_path / "map.jpg")
+    for points, tiles, expected in (
+        (domains.source, domains.source_tiles, source.flip(0)),
+        (domains.target, domains.target_tiles, target),
+    ):
+        assert tiles is not None
+        by_place = sorted(zip(points, tiles, strict=True))  # the images were ordered along the first component
+        shades_shown = [sheet.getpixel((16 * tile + 8, 8)) for _, tile in by_place]
+        wanted = expected[:, 0, 8, 8].tolist()
+        assert shades_shown == pytest.approx(wanted, abs=6) or shades_shown == pytest.approx(wanted[::-1], abs=6)

@@ -41,6 +41,7 @@ def contents(text: str = "photos", classes: tuple[str, ...] = ("ant", "bee", "ca
         "calibration": {"error": 0.04, "bins": BINS},
     }
     points = [[0.1 * index, -0.1 * index, index % count] for index in range(6)]
+    tiles = list(range(6))
     labelled = {"value": 0.8, "low": 0.6, "high": 0.9, "count": 5}
     predictions = {name: {"class": classes[0], "confidence": 0.9} for name in ("adapted", "source-only")}
     return {
@@ -78,7 +79,11 @@ def contents(text: str = "photos", classes: tuple[str, ...] = ("ant", "bee", "ca
         },
         "embedding.json": {
             "method": text,
-            "models": {name: {"source": points, "target": points} for name in ("source-only", "adapted")},
+            "models": {
+                name: {"source": points, "target": points, "source_tiles": tiles, "target_tiles": tiles}
+                for name in ("source-only", "adapted")
+            },
+            "sheet": {"file": "map.png", "size": 4, "columns": 3},
         },
         "evaluations/labelled.json": {
             "data": text,
@@ -87,6 +92,11 @@ def contents(text: str = "photos", classes: tuple[str, ...] = ("ant", "bee", "ca
             "classes": list(classes),
             "models": {"adapted": measured, "source-only": measured},
             "paired": {"adapted": 6, "source_only": 2},
+            "pictures": "labelled",
+            "mistakes": [
+                {"file": "000.png", "name": text, "group": group, "truth": classes[1], "predictions": predictions}
+                for group in ("lost", "both", "mended")
+            ],
         },
         "labelled.json": {
             "labels": text,
@@ -116,7 +126,7 @@ def contents(text: str = "photos", classes: tuple[str, ...] = ("ant", "bee", "ca
         },
         "samples/samples.json": [
             {"file": "000.png", "name": text, "group": group, "predictions": predictions}
-            for group in ("most", "least", "differ")
+            for group in ("most", "least", "differ", "class")
         ],
         "unreadable.json": [{"path": text, "reason": text}],
         "left_out.json": {"source": [], "target": [{"path": text, "reason": text}]},
@@ -140,6 +150,9 @@ def write_run(root: Path, text: str = "photos", classes: tuple[str, ...] = ("ant
     run.metrics.write_text(f"{json.dumps(line)}\n{json.dumps(line | {'step': 50})}\n")
     Image.new("L", (10, 16)).save(run.views)
     Image.new("L", (8, 8)).save(run.samples / "000.png")
+    Image.new("L", (12, 8)).save(root / "map.png")
+    (run.mistakes / "labelled").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(run.mistakes / "labelled" / "000.png")
     probabilities = torch.eye(len(classes)).repeat(IMAGES, 1)[:IMAGES] * 0.8 + 0.2 / len(classes)
     save_file({f"target/{name}": probabilities.clone() for name in ("adapted", "source-only")}, run.predictions)
     torch.manual_seed(0)

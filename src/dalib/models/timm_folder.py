@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from dalib.core.devices import grid_sample
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import read_json, write_json, write_text
+from dalib.core.files import read_json, write_json
 from dalib.data.depth import FULL
 from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
@@ -46,10 +46,8 @@ _BACKBONE = "backbone.network."
 _NORM = ("running_mean", "running_var", "weight", "bias")  # in the order that F.batch_norm takes them
 
 
-def write_timm_folder(
-    folder: Path, model: ImageClassifier, predictor: nn.Module, description: ModelDescription
-) -> None:
-    """Writes the files into an existing ``folder``.
+def write_timm_folder(folder: Path, model: ImageClassifier, predictor: nn.Module, description: ModelDescription) -> str:
+    """Writes the files into an existing ``folder``; returns how to predict with them, in Markdown, for its README.md.
 
     Args:
         predictor: selected model, or its mean over views.
@@ -99,7 +97,7 @@ def write_timm_folder(
         KEY: content_of(description),
     }
     write_json(folder / "config.json", config)
-    write_text(folder / "README.md", _readme(config, head, preprocessing))
+    return _usage(config, head, preprocessing)
 
 
 def is_timm_folder(folder: Path) -> bool:
@@ -308,22 +306,14 @@ def _classifying_program(head: dict[str, Tensor]) -> str:
     return "\n".join(lines)
 
 
-def _readme(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
+def _usage(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
     program = _preprocessing_program(preprocessing) + _classifying_program(head)
     if not head:
         program = program.replace("from torch.nn import functional as F\n", "")
     what = "the whole classifier" if not head else "the backbone; head.safetensors holds what follows it"
-    classes = ", ".join(config["label_names"])
-    return f"""---
-library_name: timm
-tags: [image-classification, timm, domain-adaptation]
----
-# {config["architecture"]}, adapted by dalib
-
-Classes: {classes}.
-
-`timm.create_model("local-dir:FOLDER", pretrained=True)` (a recent timm) is {what}. To predict an image with timm
-and torch alone:
+    return f"""\
+The network is {config["architecture"]}. `timm.create_model("local-dir:FOLDER", pretrained=True)` (a recent timm) is
+{what}. To predict an image with timm and torch alone:
 
 ```python
 {program}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration  # noqa: TC001 - the hints are read at run time
+from dalib.records.pictures import Sample  # noqa: TC001
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,8 @@ class Evaluation(Record):
         asked: whether the user asked for it; False for the test set that a named target is measured on by default.
             None where a run of an older version does not record it.
         paired: each pair of models; older runs have none.
+        pictures: name of the folder in ``mistakes/`` that has the pictures of ``mistakes``, images that at least one
+            model predicts wrongly, with their true class. Older runs have none.
     """
 
     VERSION: ClassVar[int] = 2
@@ -71,6 +74,8 @@ class Evaluation(Record):
     when: str = ""
     asked: bool | None = field(default=None, metadata=ABSENT)
     paired: tuple[Paired, ...] | None = field(default=None, metadata=ABSENT)
+    pictures: str | None = field(default=None, metadata=ABSENT, repr=False)
+    mistakes: tuple[Sample, ...] | None = field(default=None, metadata=ABSENT, repr=False)
     version: int = VERSION
 
     @classmethod

@@ -17,12 +17,14 @@
                          what each model says of every target and validation image, and the images' names
     judgement.json       did adaptation help? The evidence that needs no target label
     embedding.json       where images lie in the models' features, to be drawn
+    map.jpg              thumbnails of these images, in one picture
     evaluations/         NAME.json for each labelled set that was measured
+    mistakes/            NAME/ for each of them: pictures of some images that a model predicts wrongly
     labelled.json        accuracies estimated from labels of a few target images (`dalib eval --labels`, or a part of
                          --target_labels that was held out)
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
                          two of the teacher
-    samples/             NNN.png, target images, and samples.json: what the models say of each
+    samples/             NNN.png or NNN.jpg, target images, and samples.json: what the models say of each
     unreadable.json      image files that could not be read: [{"path", "reason"}]
     left_out.json        files and folders beside them that are not used, by their names:
                          {"source": [{"path", "reason"}], "target": [the same]}
@@ -175,6 +177,10 @@ class RunFolder(TrainingFolder):
     @property
     def evaluations(self) -> Path:
         return self.root / "evaluations"
+
+    @property
+    def mistakes(self) -> Path:
+        return self.root / "mistakes"
 
     @property
     def labelled(self) -> Path:

@@ -12,10 +12,32 @@ Point = tuple[float, float, int]
 
 @dataclass(frozen=True)
 class MappedDomains:
-    """Places of images in one model's features: source images by their class, target images by the predicted one."""
+    """Places of images in one model's features: source images by their class, target images by the predicted one.
+
+    Attributes:
+        source, target: points.
+        source_tiles, target_tiles: of each point, the number of its thumbnail in the sheet; older runs have none.
+    """
 
     source: tuple[Point, ...] = ()
     target: tuple[Point, ...] = ()
+    source_tiles: tuple[int, ...] | None = field(default=None, metadata=ABSENT)
+    target_tiles: tuple[int, ...] | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class TileSheet:
+    """One picture with the thumbnails of all mapped images, row by row.
+
+    Attributes:
+        file: its name beside embedding.json.
+        size: pixels of a side of a thumbnail.
+        columns: thumbnails in a row.
+    """
+
+    file: str
+    size: int
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -25,10 +47,12 @@ class Embedding(Record):
     Attributes:
         method: t-SNE or PCA.
         models: by name.
+        sheet: of thumbnails; older runs have none.
     """
 
     method: str = ""
     models: dict[str, MappedDomains] = field(default_factory=dict)
+    sheet: TileSheet | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
 
@@ -42,14 +66,16 @@ class SamplePrediction:
 
 @dataclass(frozen=True)
 class Sample:
-    """One target image in ``samples/``; samples.json is a list of them.
+    """One image in ``samples/``, or one that was predicted wrongly; samples.json is a list of them.
 
     Attributes:
         file: the picture's name in the folder.
         name: the image's path.
         predictions: by the model's name.
-        group: differ, least or most; older runs have none.
+        group: differ, least, most or class; older runs have none. Of mistakes: lost, where the adapted model alone is
+            wrong, both, mended, where the baseline alone is wrong, or wrong, where there is one model.
         surer: of the group differ, the model that is surer; not in older runs.
+        truth: the class of a labelled image.
     """
 
     file: str
@@ -57,3 +83,4 @@ class Sample:
     predictions: dict[str, SamplePrediction] = field(default_factory=dict)
     group: str = ""
     surer: str | None = field(default=None, metadata=ABSENT)
+    truth: str | None = field(default=None, metadata=ABSENT)

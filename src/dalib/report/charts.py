@@ -116,7 +116,7 @@ class _Course:
         return [Series(_in_words(key), look, curve(self.lines, f"target_{key}")) for key, look in keys_and_looks]
 
     def _chart(self, title: str, note: str, series: Sequence[Series], *, shares: bool = False) -> Chart | None:
-        return line_chart(title, note, list(series), shares=shares, whole_range=shares, kept_step=self.kept)
+        return line_chart(title, note, list(series), shares=shares, kept_step=self.kept)
 
 
 _WORDS = {"corr_c": "class correlation", "classes": "effective classes"}

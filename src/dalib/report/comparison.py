@@ -71,6 +71,7 @@ class Comparison:
     Attributes:
         models: in the order of the columns.
         shipped: the selected model.
+        scores: numbers of the target that need no labels and are no accuracy.
         why: who selected it.
         distance: how well the domains are told apart in the features of the model ``distance_of``.
     """
@@ -78,6 +79,7 @@ class Comparison:
     models: list[Candidate]
     shipped: str
     groups: list[Group]
+    scores: list[Row]
     distance: float | None = None
     distance_of: str = ""
     why: str = ""
@@ -119,13 +121,13 @@ def comparison(records: RunRecords) -> Comparison | None:
             else [],
         ),
         Group("On the source", [Row("Validation accuracy", "images kept from training", validation)]),
-        Group("Scores on the target, without labels", _scores(names, trained, judged)),
     ]
     shipped = judgement.shipped if judgement else records.own
     return Comparison(
         models,
         selection.model if selection else shipped,
         [group for group in groups if group.rows],
+        _scores(names, trained, judged),
         judgement.distance if judgement else None,
         shipped,
         selection.reason if selection and len(models) > 1 else "",

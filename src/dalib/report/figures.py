@@ -21,7 +21,7 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 384, 12, 172
 MOST_POINTS = 240  # a curve has at most so many; more would not be seen and would make the file heavy
 FEW_POINTS = 12  # up to so many are drawn as dots, too
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Control characters, halves of surrogate pairs, and those that turn the direction of all text after them.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -62,19 +62,33 @@ class Chart:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG as an address that needs no file and no network, and its size in pixels."""
+    """A PNG or JPEG as an address that needs no file and no network, and its size in pixels."""
 
     address: str
     width: int
     height: int
 
 
-def picture(png: bytes) -> Picture | None:
-    """The bytes of a PNG, or nothing if they are not one."""
-    if len(png) < 24 or not png.startswith(_PNG):
+def picture(content: bytes) -> Picture | None:
+    """Returns the bytes of a PNG or JPEG as a picture; None if they are neither."""
+    if len(content) >= 24 and content.startswith(_PNG):
+        kind, (width, height) = "png", struct.unpack(">II", content[16:24])
+    elif content.startswith(_JPEG) and (size := _size_of_jpeg(content)):
+        kind, (width, height) = "jpeg", size
+    else:
         return None
-    width, height = struct.unpack(">II", png[16:24])
-    return Picture("data:image/png;base64," + base64.b64encode(png).decode("ascii"), width, height)
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}", width, height)
+
+
+def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
+    """Width and height, of the first header of a frame; segments of other kinds are passed over by their length."""
+    place = 2
+    while place + 9 <= len(content) and content[place] == 0xFF:
+        marker, length, _, height, width = struct.unpack(">BHBHH", content[place + 1 : place + 9])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return width, height
+        place += 2 + length
+    return None
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -98,27 +112,22 @@ def line_chart(
     series: list[Series],
     *,
     shares: bool,
-    whole_range: bool = False,
     kept_step: float | None = None,
 ) -> Chart | None:
-    """A chart over steps; nothing if no curve has a point.
+    """Returns a chart over steps whose values start at 0, or below if they do; None if no curve has a point.
 
     Args:
         title: what the values are.
         note: a sentence under the chart.
         series: the curves; those without a point are left out.
         shares: values are shares, written as percentages; their axis ends at 1.
-        whole_range: the axis starts at 0 also for shares. Other values always start at 0, or below if they do.
         kept_step: where a vertical line marks the step whose weights were kept, if it is on the axis.
     """
     series = [_thinned(curve) for curve in series if curve.points]
     if not series:
         return None
     values = [value for curve in series for _, value in curve.points]
-    if shares:
-        y_ticks = ticks(0.0 if whole_range else max(0.0, min(*values, 0.95)), 1.0)
-    else:
-        y_ticks = ticks(min(0.0, *values), max(0.0, *values))
+    y_ticks = ticks(0.0, 1.0) if shares else ticks(min(0.0, *values), max(0.0, *values))
     last_step = max(step for curve in series for step, _ in curve.points)
     x_ticks = [step for step in ticks(0, last_step) if step <= last_step]
 

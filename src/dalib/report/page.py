@@ -13,6 +13,7 @@ from dalib.core.errors import UserError
 from dalib.core.files import quoted, write_text
 from dalib.records.candidates import in_order
 from dalib.report import figures, reliability, scatter
+from dalib.report.accuracy import TICKS, accuracy_bars
 from dalib.report.charts import kept_step, metrics_of, training_charts
 from dalib.report.comparison import class_estimates, comparison
 from dalib.report.facts import facts
@@ -20,7 +21,16 @@ from dalib.report.figures import clean, counted, duration, interval, percent, se
 from dalib.report.histogram import histogram
 from dalib.report.mistakes import mistakes
 from dalib.report.reliability import Diagram, diagram
-from dalib.report.samples import differing, other_samples, picture_of, sample_groups
+from dalib.report.samples import (
+    GROUPS,
+    class_samples,
+    differing,
+    is_plain,
+    other_samples,
+    picture_of,
+    sample_groups,
+    wrong_samples,
+)
 from dalib.report.scatter import Panel, panel
 from dalib.report.tiles import tiles
 from dalib.report.verdict import verdict_of
@@ -28,10 +38,11 @@ from dalib.report.verdict import verdict_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dalib.records.evaluation import Evaluation
     from dalib.records.folder import RunFolder, RunRecords
+    from dalib.report.samples import SampleGroup
 
 MOST_UNREADABLE = 20
-MOST_SHOWN = 6  # images of a kind on which the models differ, before the others are folded in
 
 
 def write_report(run: RunFolder) -> Path:
@@ -92,36 +103,46 @@ def part(name: str) -> str:
 
 def _content(run: RunFolder, records: RunRecords) -> dict[str, Any]:
     """Returns all that the template needs."""
-    samples = sample_groups(run, records.samples)
+    samples = sample_groups(run.samples, records.samples, GROUPS)
     classes, kept, config = records.summary.classes, kept_step(records), quoted(run.config)
+    sheet = records.embedding.sheet
     return {
         "geometry": figures,
         "reliability": reliability,
         "scatter": scatter,
         "name": run.root.name or run.root.resolve().name,
         "verdict": verdict_of(records, quoted(run.root), config),
+        "bars": accuracy_bars(records),
+        "bar_ticks": TICKS,
         "differing": differing(samples, records.summary),
-        "most_shown": MOST_SHOWN,
         "tiles": tiles(records),
         "comparison": comparison(records),
         "selection": kept,
         "selection_reason": sentence(kept.reason) if kept and kept.reason else "",
         "charts": training_charts(metrics_of(run, records), records),
         "diagrams": _diagrams(records),
-        "mistakes": [mistakes(evaluation) for evaluation in records.evaluations],
+        "mistakes": [(mistakes(each), _gallery(run, each)) for each in records.evaluations],
         "class_estimates": None if records.evaluations else class_estimates(classes, records.judgement),
+        "sheet": picture_of(run.embedding.with_name(sheet.file)) if sheet and is_plain(sheet.file) else None,
+        "tile": sheet.size if sheet else 0,
         "panels": _panels(records),
         "embedding_method": records.embedding.method,
         "classes": classes,
         "histogram": histogram(records),
         "views": picture_of(run.views),
         "samples": other_samples(samples),
+        "class_samples": class_samples(samples, classes),
         "unreadable": records.unreadable[:MOST_UNREADABLE],
         "unreadable_count": len(records.unreadable),
         "facts": facts(records),
         "command": f"dalib train --config {config} --out NEW-FOLDER",
         "config": run.config.read_text(encoding="utf-8", errors="replace"),
     }
+
+
+def _gallery(run: RunFolder, evaluation: Evaluation) -> list[SampleGroup]:
+    folder = evaluation.pictures or ""
+    return wrong_samples(run.mistakes / folder, evaluation.mistakes or ()) if is_plain(folder) else []
 
 
 def _diagrams(records: RunRecords) -> list[Diagram]:
@@ -136,5 +157,6 @@ def _diagrams(records: RunRecords) -> list[Diagram]:
 
 def _panels(records: RunRecords) -> list[Panel]:
     method, classes = records.embedding.method or "an unnamed method", records.summary.classes
-    found = [panel(name, method, each, classes) for name, each in in_order(records.embedding.models).items()]
+    sheet = records.embedding.sheet
+    found = [panel(name, method, each, classes, sheet) for name, each in in_order(records.embedding.models).items()]
     return [each for each in found if each is not None]

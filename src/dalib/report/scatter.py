@@ -11,9 +11,10 @@ from dalib.report.figures import counted, short
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dalib.records.pictures import MappedDomains, Point
+    from dalib.records.pictures import MappedDomains, Point, TileSheet
 
 SIZE, MARGIN = 360, 14
+STRIP = 86  # height of what is under the map, for the image at which a reader points
 SQUARE = 4  # side of a source image's mark
 MOST_COLOURS = 10  # classes that can be told apart by colour; more: the domains are coloured instead
 MOST_POINTS = 1000  # of a domain in a panel
@@ -31,16 +32,38 @@ class Marks:
 
 
 @dataclass(frozen=True)
+class Thumbnails:
+    """Places of the points of one domain and class, with the corner of each one's thumbnail in the sheet.
+
+    Attributes:
+        name: what they are.
+        places: x, y on the map, and x, y in the sheet.
+    """
+
+    name: str
+    places: list[tuple[int, int, int, int]]
+
+
+@dataclass(frozen=True)
 class Panel:
-    """The map of one model: marks from back to front, and names (x, y, text) of classes where their images lie."""
+    """The map of one model.
+
+    Attributes:
+        marks: from back to front.
+        names: x, y, text of classes where their images lie.
+        thumbnails: to be shown where a reader points; empty where a run has none.
+    """
 
     model: str
     alt: str
     marks: list[Marks]
     names: list[tuple[float, float, str]]
+    thumbnails: list[Thumbnails]
 
 
-def panel(model: str, method: str, domains: MappedDomains, classes: Sequence[str]) -> Panel | None:
+def panel(
+    model: str, method: str, domains: MappedDomains, classes: Sequence[str], sheet: TileSheet | None = None
+) -> Panel | None:
     """Returns the map of one model; None without points.
 
     Args:
@@ -48,43 +71,82 @@ def panel(model: str, method: str, domains: MappedDomains, classes: Sequence[str
         method: how the features were brought to two dimensions.
         domains: points of classes that there are not are left out.
         classes: up to MOST_COLOURS are told apart by colour and named on the map.
+        sheet: of the thumbnails.
     """
-    points = {"source": _points(domains.source, len(classes)), "target": _points(domains.target, len(classes))}
-    every = [*points["source"], *points["target"]]
-    if not every:
+    points = _placed(domains, len(classes))
+    if not any(points.values()):
         return None
-    lows = [min(point[axis] for point in every) for axis in (0, 1)]
-    highs = [max(point[axis] for point in every) for axis in (0, 1)]
-    # one scale for both axes: a distance is a distance in any direction
-    extent = max(high - low for low, high in zip(lows, highs, strict=True)) or 1.0
-    offsets = [(extent - (high - low)) / 2 - low for low, high in zip(lows, highs, strict=True)]
-
-    def placed(point: Point) -> tuple[int, int]:
-        x, y = (MARGIN + (SIZE - 2 * MARGIN) * (point[axis] + offsets[axis]) / extent for axis in (0, 1))
-        return round(x), round(SIZE - y)
-
     coloured = len(classes) <= MOST_COLOURS
     marks: list[Marks] = []
     names: list[tuple[float, float, str]] = []
-    for domain in ("target", "source"):  # the hollow marks over the filled ones: the other way round they are lost
-        of_domain = points[domain]
+    for domain in FRONT_LAST:
         for index in range(len(classes)) if coloured else (-1,):
-            places = [placed(point) for point in of_domain if index in (-1, point[2])]
+            places = [(each.x, each.y) for each in points[domain] if index in (-1, each.label)]
             if not places:
                 continue
-            said = {"source": "source, class", "target": "target, predicted as"}[domain]
-            name = f"{said} {short(classes[index], 24)}" if coloured else domain
+            name = f"{_SAID[domain]} {short(classes[index], 24)}" if coloured else domain
             marks.append(Marks(domain, f"c{index}" if coloured else domain, name, _path(domain, places)))
             if coloured and domain == "target" and len(places) >= FEWEST_FOR_A_NAME:
                 x, y = (round(statistics.median(place[axis] for place in places)) for axis in (0, 1))
                 names.append((min(max(x, 24), SIZE - 24), min(max(y + 5, 16), SIZE - 6), short(classes[index], 12)))
-    counts = " and ".join(counted(len(points[domain]), f"{domain} image") for domain in points)
-    return Panel(model, f"Map of the features of the {model} model by {method}: {counts}", marks, names)
+    counts = " and ".join(counted(len(points[domain]), f"{domain} image") for domain in ("source", "target"))
+    alt = f"Map of the features of the {model} model by {method}: {counts}"
+    return Panel(model, alt, marks, names, _thumbnails(points, classes, sheet) if sheet else [])
 
 
-def _points(listed: Sequence[Point], classes: int) -> list[Point]:
-    points = [each for each in listed if 0 <= each[2] < classes]
+_SAID = {"source": "source, class", "target": "target, predicted as"}
+FRONT_LAST = ("target", "source")  # the hollow marks over the filled ones: the other way round they are lost
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A point on the map: its place, its class, and the number of its thumbnail."""
+
+    x: int
+    y: int
+    label: int
+    tile: int | None
+
+
+def _placed(domains: MappedDomains, classes: int) -> dict[str, list[_Placed]]:
+    """The points of each domain in the frame; one scale for both axes, so that a distance is one in any direction."""
+    points = {
+        "source": _thinned(domains.source, domains.source_tiles, classes),
+        "target": _thinned(domains.target, domains.target_tiles, classes),
+    }
+    every = [point for listed in points.values() for point, _ in listed]
+    if not every:
+        return {"source": [], "target": []}
+    lows, highs = ([of(point[axis] for point in every) for axis in (0, 1)] for of in (min, max))
+    extent = max(high - low for low, high in zip(lows, highs, strict=True)) or 1.0
+    offsets = [(extent - (high - low)) / 2 - low for low, high in zip(lows, highs, strict=True)]
+
+    def placed(point: Point, tile: int | None) -> _Placed:
+        x, y = (MARGIN + (SIZE - 2 * MARGIN) * (point[axis] + offsets[axis]) / extent for axis in (0, 1))
+        return _Placed(round(x), round(SIZE - y), point[2], tile)
+
+    return {domain: [placed(*each) for each in listed] for domain, listed in points.items()}
+
+
+def _thinned(listed: Sequence[Point], tiles: Sequence[int] | None, classes: int) -> list[tuple[Point, int | None]]:
+    of_points = tiles if tiles is not None and len(tiles) == len(listed) else [None] * len(listed)
+    points = [(point, tile) for point, tile in zip(listed, of_points, strict=True) if 0 <= point[2] < classes]
     return points[:: -(-len(points) // MOST_POINTS)] if points else []
+
+
+def _thumbnails(points: dict[str, list[_Placed]], classes: Sequence[str], sheet: TileSheet) -> list[Thumbnails]:
+    found = []
+    for domain in FRONT_LAST:
+        for index, name in enumerate(classes):
+            places = {
+                (each.x, each.y): (sheet.size * (each.tile % sheet.columns), sheet.size * (each.tile // sheet.columns))
+                for each in points[domain]
+                if each.label == index and each.tile is not None
+            }
+            if places:
+                here = [(*place, *corner) for place, corner in places.items()]
+                found.append(Thumbnails(f"{_SAID[domain]} {short(name, 36)}", here))
+    return found
 
 
 def _path(domain: str, places: list[tuple[int, int]]) -> str:

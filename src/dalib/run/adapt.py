@@ -486,9 +486,10 @@ class Run:
                 html.escape(f"{name}: {said.label} {said.confidence:.0%}") for name, said in sample.predictions.items()
             )
             data = base64.b64encode(file.read_bytes()).decode("ascii")
+            kind = "jpeg" if file.suffix == ".jpg" else "png"
             found.append(
                 f"<figure style='margin:0;font-size:80%'><img width='96' alt='{html.escape(sample.name, quote=True)}' "
-                f"src='data:image/png;base64,{data}'><figcaption>{answers}</figcaption></figure>"
+                f"src='data:image/{kind};base64,{data}'><figcaption>{answers}</figcaption></figure>"
             )
         return found
 

@@ -3,12 +3,14 @@
 ``onnx`` and ``torch-export`` need no dalib afterwards, and take images that are decoded and scaled
 (:mod:`dalib.models.exported`). ``hf`` is a folder for timm (:mod:`dalib.models.timm_folder`); of timm's networks alone.
 ``torch`` is the model's own folder, weights and config.json, for ``dalib.load``: what to keep of a run that is deleted.
+Both folders have a model card, README.md (:mod:`dalib.report.card`).
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -22,6 +24,7 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
 from dalib.records.folder import RunFolder
+from dalib.report.card import model_card
 from dalib.run import recipe
 from dalib.run.load import chosen_model, model_folder, open_model
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.models.saved import ModelDescription
 
 ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
 
@@ -62,7 +64,14 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
         try:
             made = temporary / path.name  # torch wants the ending
-            images, difference = _write_and_check(made, format, folder)
+            written = _write_and_check(made, format, folder)
+            if written.usage:
+                library = "timm" if format == "hf" else "dalib"
+                card = model_card(
+                    run.read_records(), chosen.model or "", written.classes, library=library, usage=written.usage
+                )
+                write_text(made / "README.md", card)
+            images, difference = written.images, written.difference
             if not difference <= TOLERANCE:  # NaN is none
                 raise UserError(
                     Setting("format", format),
@@ -80,19 +89,29 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
     return path
 
 
-def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> tuple[int, float]:
-    """Writes the model; returns on how many images it was checked, and by how much it differs there."""
+@dataclass(frozen=True)
+class _Written:
+    """What an export came to: how to use it, if it is a folder that can say so, and how it was checked."""
+
+    usage: str
+    classes: tuple[str, ...]
+    images: int
+    difference: float
+
+
+def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> _Written:
+    """Writes the model, and compares it with PyTorch's on random images."""
     with CountedProgress(f"steps of the export as {format}") as progress:
         network, description = recipe.load_model(folder)
         images = _random_images(sum(_BATCHES), description.preprocessing)
         normalize = description.preprocessing.normalize
         expected = predict_probabilities(network, images, normalize, device=torch.device("cpu"))
         progress(1, _STEPS)
-        _write(made, format, folder)
+        usage = _write(made, format, folder)
         progress(2, _STEPS)
         difference = _difference(made, images, expected)
         progress(_STEPS, _STEPS)
-    return len(images), difference
+    return _Written(usage, tuple(description.classes), len(images), difference)
 
 
 def _difference(made: Path, images: Tensor, expected: Tensor) -> float:
@@ -123,23 +142,22 @@ def _check_place(path: Path, format: ExportFormat) -> None:
         raise UserError(Setting("out", path), ": its folder does not exist; make it first")
 
 
-def _write(path: Path, format: ExportFormat, folder: Path) -> None:
+def _write(path: Path, format: ExportFormat, folder: Path) -> str:
+    """Writes the model; returns how to use it, where it is a folder that can say so."""
     model, description = recipe.load_classifier(folder)
     if format == "torch":
         path.mkdir()
         for name in ("config.json", "model.safetensors"):
             shutil.copyfile(folder / name, path / name)
-        write_text(path / "README.md", _readme(description))
-        return
+        return _USAGE
     if format == "hf":
         path.mkdir()
         try:
-            write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
+            return write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
         except ValueError as error:
             raise UserError(
                 Setting("format", "hf"), f": {error}; expected ", Setting("format", "onnx"), ", torch-export or torch"
             ) from None
-        return
     predictor = recipe.make_predictor(ready_to_trace(model, description.preprocessing), description.architecture)
     try:
         program = traced(predictor.eval(), description.preprocessing)
@@ -151,6 +169,7 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> None:
         raise UserError(
             Setting("format", format), f": torch cannot export this network ({what}); choose another format"
         ) from error
+    return ""
 
 
 def _random_images(count: int, preprocessing: Preprocessing) -> Tensor:
@@ -163,11 +182,7 @@ def _random_images(count: int, preprocessing: Preprocessing) -> Tensor:
     return (smooth * 255 + 12 * noise).clamp(0, 255).round().to(torch.uint8)
 
 
-def _readme(description: ModelDescription) -> str:
-    return f"""# A classifier of {len(description.classes)} classes
-
-{", ".join(description.classes)}
-
+_USAGE = """\
 config.json says what the network is and how it is fed, model.safetensors holds its weights. dalib opens it:
 
 ```python

@@ -6,10 +6,12 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+import torch
 from safetensors.torch import save_file
 
 from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
+from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import reliability_bins
 from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
 from dalib.judge.chance import is_at_chance, without_chance
@@ -27,7 +29,7 @@ from dalib.records.content import decoded
 from dalib.records.estimate import Bin, Calibration, Estimate
 from dalib.records.images import ImageNames
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
-from dalib.report.sheets import write_embedding, write_samples
+from dalib.report.sheets import MappedImages, write_embedding, write_samples
 from dalib.run.prior import estimated
 
 if TYPE_CHECKING:
@@ -225,7 +227,14 @@ def write_pictures(
         if of_source is not None and of_target is not None:
             features[name] = (of_source, each.evidence.labels, of_target, each.evidence.target.argmax(dim=1))
     if features:
-        write_embedding(run.embedding, features, seed)
+        target = domains.target.images
+        images = MappedImages(
+            domains.validation.images,
+            torch.arange(len(domains.validation.labels)),
+            target,
+            evaluated_rows(len(target)),
+        )
+        write_embedding(run.embedding, features, seed, images)
 
 
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,6 +28,7 @@ from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
+from dalib.report.sheets import write_mistakes
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, features_folder
 from dalib.run.select import settle
@@ -180,6 +183,11 @@ def measure(
         Paired(one, other, int((right[one] & ~right[other]).sum()), int((right[other] & ~right[one]).sum()))
         for one, other in in_pairs
     )
+    file = data
+    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
+        file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    pictures = run.mistakes / file
+    shutil.rmtree(pictures, ignore_errors=True)  # those of an earlier measurement
     result = Evaluation(
         data,
         len(labels),
@@ -189,9 +197,9 @@ def measure(
         asked,
         paired or None,
     )
-    file = data
-    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
-        file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    compared = {name: predictions[name] for name in ("adapted", result.baseline) if name in predictions}
+    shown = write_mistakes(pictures, labelled, compared or predictions)
+    result = replace(result, pictures=file, mistakes=shown)
     result.write(run.evaluations / f"{file}.json")
     return result
 
