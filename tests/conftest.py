@@ -1,8 +1,27 @@
 """What all tests share."""
 
+import inspect
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
+
+OF_POSIX = (
+    *("os.mkfifo", "symlink_to(", ".chmod(", "os.kill(", "send_signal(", "signal.SIG", "SIGKILL", "preexec_fn"),
+    *("resource.", "os.geteuid", "os.fork", "openpty", "/proc/", "/dev/", "shlex.", "os.umask"),
+)
+"""Words of tests that need what Windows lacks: pipes and links in folders, rights of files, signals to processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out, on Windows, what only a POSIX system can do; the library itself has no such list."""
+    if sys.platform != "win32":
+        return
+    for item in items:
+        text = inspect.getsource(item.function) if isinstance(item, pytest.Function) else ""
+        if found := next((word for word in OF_POSIX if word in text), None):
+            item.add_marker(pytest.mark.skip(reason=f"{found}: not on Windows"))
 
 
 @pytest.fixture(autouse=True, scope="session")

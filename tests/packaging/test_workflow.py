@@ -18,8 +18,12 @@ def workflow():
 
 @pytest.fixture(scope="module")
 def job(workflow):
-    (job,) = workflow["jobs"].values()
-    return job
+    return workflow["jobs"]["test"]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(workflow):
+    return workflow["jobs"]["elsewhere"]
 
 
 def lowest(package: str) -> str:
@@ -48,7 +52,20 @@ def test_its_oldest_torch_is_the_lower_bound(job):
         assert f"{package}=={lowest(package)}.*\\n" in hold["run"]
 
 
-def test_it_may_only_read_and_its_actions_have_a_version(workflow, job):
+def test_its_tests_run_on_macos_and_windows_without_make(elsewhere, job):
+    assert elsewhere["strategy"]["matrix"]["system"] == ["macos-latest", "windows-latest"]
+    assert elsewhere["runs-on"] == "${{ matrix.system }}"
+    assert elsewhere["steps"][1]["with"]["python-version"] in job["strategy"]["matrix"]["python"]
+    commands = [step["run"] for step in elsewhere["steps"] if "run" in step]
+    assert not any(word in command for command in commands for word in ("make ", "bash", ".venv"))
+    options = re.search(r"^PARALLEL := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M).group(1)
+    assert commands[-1] == f"python -m pytest {options}"
+
+
+@pytest.mark.parametrize("name", ["test", "elsewhere"])
+def test_it_may_only_read_and_its_actions_have_a_version(workflow, name):
+    job = workflow["jobs"][name]
+    assert workflow["jobs"].keys() == {"test", "elsewhere"}
     assert workflow["permissions"] == {"contents": "read"}
     assert "permissions" not in job
     uses = [step["uses"] for step in job["steps"] if "uses" in step]

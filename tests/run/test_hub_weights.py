@@ -191,6 +191,13 @@ def test_hub_is_no_backbone(capsys, images, tmp_path):
     assert "--backbone hub: expected a network, such as resnet50 with --weights hub" in capsys.readouterr().err
 
 
+def test_weights_of_the_hub_want_a_network_of_timm(images, tmp_path, capsys):
+    assert run(arguments(images, tmp_path / "run", "--backbone", "small", "--weights", "hub")) == 2
+    said = capsys.readouterr().err
+    assert "--weights hub: the hub has none for --backbone small" in said
+    assert "expected a network of timm's, such as --backbone resnet50" in said
+
+
 def test_several_processes_are_told_what_the_first_has_fetched(hub):
     """The first one asks the hub which state is the newest; the others fetch that one, though another came since."""
 

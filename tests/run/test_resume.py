@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -184,6 +183,8 @@ def test_a_full_disk_is_told_without_a_traceback_and_the_run_goes_on(images, fin
     out = tmp_path / "run"
 
     def small() -> None:
+        import resource  # which Windows lacks
+
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 

@@ -12,6 +12,7 @@ from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import HubRecord
+from dalib.run.config import OUR_BACKBONES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,13 +54,21 @@ def fetched(config: TrainConfig, world: World = ALONE) -> tuple[TrainConfig, OfH
     here on.
 
     Raises:
-        UserError: nothing there that fits, or neither a network nor a copy in the cache.
+        UserError: no network that takes weights, nothing there that fits, or neither a network nor a copy in the cache.
     """
     if not (is_hub(config.backbone) or is_hub(config.weights)):
         return config, None
     if config.backbone == OF_TIMM:
         raise UserError(
-            Setting("backbone", OF_TIMM), ": expected a network, such as resnet50 with ", _weights_of_timm()
+            Setting("backbone", OF_TIMM), ": expected a network, such as resnet50 with ", Setting("weights", OF_TIMM)
+        )
+    if config.backbone in OUR_BACKBONES:
+        raise UserError(
+            Setting("weights", config.weights),
+            ": the hub has none for ",
+            Setting("backbone", config.backbone),
+            ", a small network that is to be trained itself; expected a network of timm's, such as ",
+            Setting("backbone", "resnet50"),
         )
     backbone, weights = config.backbone, config.weights
     if is_hub(backbone):
@@ -74,10 +83,6 @@ def fetched(config: TrainConfig, world: World = ALONE) -> tuple[TrainConfig, OfH
             fetch_weights(weights, backbone)  # another machine has another cache
         record = HubRecord(found.repository, found.revision, found.file, found.sha256)
     return replace(config, backbone=backbone, weights=weights), OfHub(config.backbone, config.weights, record)
-
-
-def _weights_of_timm() -> Setting:
-    return Setting("weights", OF_TIMM)
 
 
 @dataclass(frozen=True)
