@@ -27,7 +27,7 @@ def prepared(arguments: list[str]) -> list[str]:
     Raises:
         UserError: a URL in place of a path, or a configuration file that is not plain YAML.
     """
-    arguments = with_paths([with_underscores(argument) for argument in arguments])
+    arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
     arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
@@ -82,6 +82,16 @@ def with_underscores(argument: str) -> str:
     """
     name, equals, value = argument.partition("=")
     return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
+
+
+def with_time(argument: str) -> str:
+    """The option of the time limit by the name of its setting, however it was written; anything else as it is.
+
+    >>> with_time("--time=10m"), with_time("--time"), with_time("--times")
+    ('--time_limit=10m', '--time_limit', '--times')
+    """
+    name, equals, value = argument.partition("=")
+    return f"--time_limit{equals}{value}" if name == "--time" else argument
 
 
 def with_paths(arguments: list[str]) -> list[str]:

@@ -32,6 +32,9 @@ COMMANDS = {
 }
 """The subcommand that does what a function does."""
 
+SHORT = {"time_limit": "time"}
+"""Settings with a shorter flag than their name."""
+
 BARE = {"keep": ("model",)}
 """Arguments without a flag, of one subcommand alone."""
 
@@ -47,7 +50,7 @@ class FlagSpelling:
     """
 
     def setting(self, setting: Setting) -> str:
-        name = setting.name.upper() if setting.name in POSITIONAL else f"--{setting.name}"
+        name = setting.name.upper() if setting.name in POSITIONAL else f"--{SHORT.get(setting.name, setting.name)}"
         if setting.value is ABSENT or (setting.name in SWITCHES and setting.value is True):
             return name
         return f"{name} {_value(setting.value)}"
@@ -65,7 +68,7 @@ class FlagSpelling:
         words = ["dalib", command]
         for setting in settings.values():
             if setting.name not in (*POSITIONAL, *BARE.get(command, ())):
-                words.append(f"--{setting.name}")
+                words.append(f"--{SHORT.get(setting.name, setting.name)}")
             elif setting.value is ABSENT:
                 words.append(setting.name.upper())
             if setting.value is not ABSENT and not (setting.name in SWITCHES and setting.value is True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from jsonargparse import DefaultHelpFormatter
 
+from dalib.commands.flags import SHORT
 from dalib.core.console import output
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class HelpFormatter(DefaultHelpFormatter):
         short = [each for each in names if not each.startswith("--")]
         shown = ", ".join([*short, names[-1]] if short else names[-1:])
         value = "" if action.nargs == 0 else self._format_args(action, action.dest.rsplit(".")[-1].upper())
+        if shown.lstrip("-") in SHORT.values():
+            value = shown.lstrip("-").upper()
         return f"{shown} {value}".rstrip()
 
 

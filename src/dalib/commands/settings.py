@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dalib.commands.arguments import first_look, names_of, preset_in
 from dalib.commands.complaints import Parser
+from dalib.commands.flags import SHORT
 from dalib.commands.help import MAIN, HelpAll, sections, terms_text
 from dalib.commands.subcommand import add_download, add_strict
 from dalib.run.config import TrainConfig
@@ -67,6 +68,9 @@ def add_settings(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these settings")
     parser.add_class_arguments(TrainConfig, as_group=False, skip={"strict", "overwrite", "download"})
+    for action in [each for each in parser._actions if each.dest in SHORT]:  # for help and completion
+        action.option_strings = [*action.option_strings, f"--{SHORT[action.dest]}"]
+        parser._option_string_actions[action.option_strings[-1]] = action
     add_download(parser)
     add_strict(parser)
 

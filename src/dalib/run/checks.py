@@ -5,28 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from rich.filesize import decimal
 
 from dalib._version import __version__
 from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
-from dalib.core.devices import describe_device, wait_for
+from dalib.core.devices import describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
 from dalib.data.overlap import require_apart
 from dalib.data.sources import (
-    LabelledImages,
     ReadingOptions,
-    UnlabelledImages,
     listing_of,
     open_source,
     open_target,
@@ -34,12 +29,20 @@ from dalib.data.sources import (
 )
 from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
-from dalib.engine.fit import train_step
-from dalib.models.inference import fast_inference
 from dalib.run import recipe
 from dalib.run.domains import decide_ranges
 from dalib.run.initial_weights import fetched
-from dalib.run.inputs import feature_inputs
+from dalib.run.pace import (
+    SHARE,
+    Counts,
+    Recipe,
+    fitted_to_time,
+    is_open,
+    measure_pace,
+    seconds_of_run,
+    time_limit_of,
+    views_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -328,58 +331,24 @@ def _describe_both(found: Survey) -> None:
 def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, classes: int, targets: int) -> None:
     """Measures some steps on random pixels, and prints how long the training would take."""
     device = recipe.make_device(config.device)
-    inputs = recipe.image_inputs(config, preprocessing)
-    count = max(2 * config.batch, 64)
-    shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    steps = recipe.steps_for(config, images, targets)
-    extraction = 0.0
-    network = recipe.make_student(config, inputs.architecture, classes)  # told now if its weights do not fit
+    counts = Counts(images, round(images * config.data.validation_share), targets, classes)
+    pace = measure_pace(config, preprocessing, classes, device, keep=False)
+    limit = time_limit_of(config)
+    if limit is not None and is_open(config):
+        config = fitted_to_time(config, counts, pace, SHARE * limit, usual=Recipe.of(config, counts))
+    config = replace(config, steps=recipe.steps_for(config, images, targets), epochs=None)
+    parts = seconds_of_run(config, counts, pace)
     if config.features:
-        size = preprocessing.input_size
-        backbone = fast_inference(network.backbone.to(device), (32, preprocessing.channels, size, size))
-        generator = torch.Generator(device)
-        rate = 32 / _seconds(lambda: backbone(inputs.views.student(pixels[:32].to(device), generator)), device)
-        validation = round(images * config.data.validation_share)
-        views = config.features * (images + targets) + max(1, config.model.averaged_views) * (validation + targets)
-        extraction = views / rate
-        say(f"features: {rate:.0f} views/s, {views} to compute unless they are kept from before: {clock(extraction)}")
-        width = cast("int", network.backbone.out_features)
-        inputs = feature_inputs(inputs.architecture, width)
-        pixels = torch.rand(count, config.features, width).half()
-    names = tuple(map(str, range(count)))
-    labels = torch.arange(count) % classes
-    total = extraction
-    for name, training_config in recipe.trainings(replace(config, steps=steps, epochs=None)):
-        length = training_config.steps or steps
-        training = recipe.make_training(
-            replace(training_config, weights=None),
-            inputs,
-            LabelledImages(pixels, labels, names[:classes], names),
-            UnlabelledImages(pixels, names),
-            device,
-            steps=steps,
+        views = views_of(config, counts)
+        say(
+            f"features: {1 / pace.view:.0f} views/s, {views} to compute unless they are kept from before: "
+            f"{clock(parts['features'])}"
         )
-        with torch.random.fork_rng():
-            seconds = _seconds(partial(train_step, training, 0), device)
-        total += seconds * length
-        say(f"{name}: {1 / seconds:.2f} steps/s, {length} steps: {clock(seconds * length)}")
-    say_result(
-        f"all in all about {clock(total)}, beside reading the images; measured on random pixels, nothing was trained"
-    )
-
-
-def _seconds(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 3.0) -> float:
-    """Returns the median time of a call, after one that warms up."""
-    call()
-    times: list[float] = []
-    since = time.perf_counter()
-    while len(times) < least or (time.perf_counter() - since < most and len(times) < 20):
-        start = time.perf_counter()
-        call()
-        wait_for(device)
-        times.append(time.perf_counter() - start)
-    return median(times)
+    for name, own in recipe.trainings(config):
+        say(f"{name}: {1 / pace.steps[name]:.2f} steps/s, {own.steps} steps: {clock(parts[name])}")
+    say(f"judgement: {clock(parts['judgement'])}")
+    total = clock(sum(parts.values()))
+    say_result(f"all in all about {total}, beside reading the images; measured on random pixels, nothing was trained")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -272,6 +272,8 @@ class TrainConfig(Checked):
             model. dalib keep changes the choice later.
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
         epochs: number of passes over the larger one of source and target, if steps is not given.
+        time_limit: time that the whole run may take, such as 10m, 90s or 1h30m: as many steps, and views of stored
+            features, as fit by a short measurement at the beginning. Where steps or epochs are given, they decide.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
@@ -316,6 +318,7 @@ class TrainConfig(Checked):
     statistics: StatisticsName = "running"
     steps: int | None = None
     epochs: int | None = None
+    time_limit: float | str | None = None
     batch: int = 64
     accumulate: int = 1
     seed: int = 0

@@ -71,6 +71,10 @@ class FeatureSpace:
         whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
         return _fastest(whole, (self.batch, channels, size, size), self.store.folder / "fastest.json")
 
+    def compute(self, inputs: Tensor) -> Tensor:
+        """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
+        return self._fast(inputs)
+
     @classmethod
     def of(
         cls,

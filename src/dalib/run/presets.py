@@ -266,8 +266,8 @@ def check_applied(config: TrainConfig) -> None:
 
 
 def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
-    """Returns the settings of a preset that are not ``given``; its length is dropped if steps or epochs are given."""
-    length = ("steps", "epochs")
+    """Returns the settings of a preset that are not ``given``; its length is dropped if another is given."""
+    length = ("steps", "epochs", "time_limit")
     other_length = any(setting in given for setting in length)
     return {
         setting: value

@@ -27,6 +27,7 @@ from dalib.run.config_file import config_text
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
+from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
 
@@ -99,6 +100,7 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     if start is not None:
         config = recipe.fitted_to(config, start)
     recipe.check_counts(config, world)
+    time_limit_of(config)
     check_prior(config.prior, config.data.validation_share)
     recipe.check_inputs(config)
     architecture = recipe.image_inputs(config, preprocessing).architecture
@@ -152,8 +154,9 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     classes = domains.train.classes
     if setup.start is not None:
         setup.start.check_classes(classes)
-    steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
-    config = replace(config, steps=steps, epochs=None)
+    if not is_open(config):
+        steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
+        config = replace(config, steps=steps, epochs=None)
     # read here, so that a mistake in them is reported now and not after training
     evaluated, labelled = (None, None)
     if world.first:
@@ -225,6 +228,12 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> N
         UserError: its settings or its data have changed, unless that is allowed.
     """
     check_unchanged(run, summary, allow_changes=allow_changes)
+    summary.write(run.summary)
+
+
+def rewrite_settings(run: RunFolder, config: TrainConfig, summary: Summary) -> None:
+    """Writes the settings of a run whose training has not begun, and that have changed since its folder was made."""
+    write_text(run.config, config_text(replace(config, out=str(run.root), overwrite=False)))
     summary.write(run.summary)
 
 

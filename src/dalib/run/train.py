@@ -37,12 +37,35 @@ from dalib.run import recipe
 from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.measure import decide, measure, measurement_of, slug
+from dalib.run.pace import (
+    LEAST_STEPS,
+    SHARE,
+    Counts,
+    Recipe,
+    fitted_to_time,
+    is_open,
+    measure_pace,
+    say_choice,
+    say_length,
+    seconds_of_run,
+    time_limit_of,
+    with_length,
+)
 from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
-from dalib.run.resume import claimed
+from dalib.run.resume import claimed, settings_of
 from dalib.run.select import conclude
-from dalib.run.setup import begin_folder, check_place, open_data, prepare, resume_call, resume_folder, say_data
+from dalib.run.setup import (
+    begin_folder,
+    check_place,
+    open_data,
+    prepare,
+    resume_call,
+    resume_folder,
+    rewrite_settings,
+    say_data,
+)
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
@@ -57,6 +80,7 @@ if TYPE_CHECKING:
     from dalib.records.judgement import Judgement
     from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
+    from dalib.run.pace import Pace
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
     from dalib.run.track import Tracker
@@ -88,6 +112,7 @@ def train(
         RunStoppedError: a signal to stop; ``resume`` continues it from there.
         RanksLostError: one of several processes ended; ``resume`` continues the run from its last checkpoints.
     """
+    since = time.monotonic()
     check_applied(config)
     with joined() as world, StopRequests() as requests, ExitStack() as held:
         if not world.first:
@@ -96,7 +121,7 @@ def train(
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
-        context = _Context(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking)
+        context = _Context(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since)
         with _remedies(run, world, requests):
             _train(config, run, context)
     return run
@@ -141,6 +166,7 @@ class _Context:
     requests: StopRequests
     held: ExitStack
     tracking: Tracking
+    since: float
 
 
 def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
@@ -150,7 +176,11 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         context.held.enter_context(claimed(run))
     if not context.resume:
         check_place(setup, run)
+        if context.world.first:
+            say_length(setup.config, setup.preprocessing, setup.device)
     setup, data = open_data(setup)
+    timing = _timing(setup, data, context)
+    setup = _chosen(setup, timing, context)
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     summary = summary if setup.hub is None else setup.hub.recorded(summary)
     say_data(summary, data.domains)
@@ -158,6 +188,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     since = time.monotonic()
     inputs = _training_inputs(setup, data)
     if setup.config.features:
+        setup, summary = _chosen_again(run, setup, timing, summary, context)
         summary = timed(summary, "features", time.monotonic() - since)
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
@@ -166,6 +197,79 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     measured = _measure(run, setup, data)
     write_report(run)
     context.tracking.end(_outcome(summary, judgement, measured))
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """What a time limit is fitted with: the pace of this machine, and the recipe's own numbers."""
+
+    config: TrainConfig
+    """Before anything was chosen."""
+    pace: Pace
+    counts: Counts
+    usual: Recipe
+
+
+def _timing(setup: Setup, data: Data, context: _Context) -> _Timing | None:
+    """Returns what decides the length of the trainings; None where the configuration gives it."""
+    if not is_open(setup.config):
+        return None
+    domains = data.domains
+    counts = Counts(
+        len(domains.train.labels) + len(domains.validation.labels),
+        len(domains.validation.labels),
+        len(domains.target.names),
+        len(domains.train.classes),
+        0 if data.labelled is None else len(data.labelled.labels),
+    )
+    measured = partial(measure_pace, setup.config, setup.preprocessing, counts.classes, setup.device)
+    return _Timing(setup.config, context.world.from_first(measured), counts, Recipe.of(setup.config, counts))
+
+
+def _left(config: TrainConfig, context: _Context) -> float:
+    """Returns the seconds of the time limit that are planned for and not over."""
+    return SHARE * (time_limit_of(config) or 0) - (time.monotonic() - context.since)
+
+
+def _chosen(setup: Setup, timing: _Timing | None, context: _Context) -> Setup:
+    """Returns the setup with the numbers of views and steps that fit in the time limit, where that decides.
+
+    Raises:
+        UserError: the limit is too short for anything.
+    """
+    if timing is None:
+        return setup
+    config = context.world.from_first(
+        lambda: fitted_to_time(
+            setup.config, timing.counts, timing.pace, _left(setup.config, context), usual=timing.usual
+        )
+    )
+    say_choice(config, sum(seconds_of_run(config, timing.counts, timing.pace).values()))
+    return replace(setup, config=config, request=recipe.make_data_request(config))
+
+
+def _chosen_again(
+    run: RunFolder, setup: Setup, timing: _Timing | None, summary: Summary, context: _Context
+) -> tuple[Setup, Summary]:
+    """Returns setup and summary with the number of steps that fit now that features took what they took.
+
+    No step is done yet. What is written of the run is kept in line, so that resuming it measures nothing.
+    """
+    if timing is None:
+        return setup, summary
+    left = context.world.from_first(lambda: _left(setup.config, context))
+    plain = replace(timing.config, features=setup.config.features)
+    try:
+        config = fitted_to_time(plain, timing.counts, timing.pace, left, usual=timing.usual, extracted=True)
+    except UserError:  # the features took longer than measured, and are kept: the least is better than nothing
+        config = with_length(plain, setup.config.features, LEAST_STEPS, timing.usual)
+    summary = replace(summary, settings=settings_of(config))
+    if context.world.first:
+        if config.steps != setup.config.steps:
+            seconds = seconds_of_run(config, timing.counts, timing.pace, extracted=True)
+            say_choice(config, sum(seconds.values()))
+        rewrite_settings(run, config, summary)
+    return replace(setup, config=config), summary
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
