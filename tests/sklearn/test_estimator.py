@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import sklearn
 from dalib.core.errors import UserError
 from dalib.sklearn import SelfEnsembleClassifier, judged_score
-from dalib.sklearn.estimator import _Table
+from dalib.sklearn.readers import Table
 
 QUICK = {"steps": 20, "batch": 16, "lr": 0.01, "hidden": (16,), "random_state": 0, "device": "cpu"}
 
@@ -59,10 +59,10 @@ def stacked(X, y, X_target, y_target):
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.7, 3.3, -1e9])
 def test_a_feature_that_does_not_vary_is_only_centred(shifted, value):
     X = np.column_stack([shifted[0], np.full(len(shifted[0]), value)])
-    table = _Table.of(X)
+    table = Table.of(X)
     assert table.std[-1] == 1
     assert table(X, "X")[:, -1].abs().max() < 1e-6
-    assert (_Table.of(X * 1e-3).std[:-1] < 0.1).all()  # what is small and varies is standardised
+    assert (Table.of(X * 1e-3).std[:-1] < 0.1).all()  # what is small and varies is standardised
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
@@ -21,10 +22,10 @@ from torch import Tensor, nn
 from dalib.augment.tables import FeatureMask, FeatureNoise
 from dalib.augment.views import View
 from dalib.core.console import say
-from dalib.core.errors import PythonSpelling, UserError
+from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
-from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import LabelledImages, UnlabelledImages, open_target
+from dalib.data.sources import LabelledImages, UnlabelledImages
+from dalib.data.sparse import SparseRows
 from dalib.data.spelling import is_missing
 from dalib.engine.predict import predict_probabilities
 from dalib.engine.results import InMemory
@@ -37,6 +38,19 @@ from dalib.run.domains import Domains
 from dalib.run.inputs import Inputs, Views
 from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, Task, train_task
+from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of
+from dalib.sklearn.readers import (
+    Pixels,
+    Readers,
+    Table,
+    Words,
+    and_more,
+    are_counts,
+    are_whole,
+    preprocessing_of,
+    rows_with,
+    too_large,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,14 +68,11 @@ Keep = Literal["better", "adapted"]
 MASKED = -1
 """The label of a row whose label is hidden, in SKADA's convention."""
 
-SMALLEST_IMAGE, LARGEST_IMAGE = 16, 64
-"""Pixels: images are brought to their own longer side, within these."""
+AUTO_HIDDEN = (128,)
+"""Widths of the perceptron where ``hidden`` is auto."""
 
 LARGEST_FOR_DIGITS = 32
 """Pixels; of larger images the backbone for characters would have too many features."""
-
-LARGEST_VALUE = 1e16
-"""Of a table as a network sees it: normalisation squares values and sums them, which float32 takes up to 3e38."""
 
 HOW = "give fit(X_source, y_source, X_target), or fit(X, y, sample_domain=d) with d negative for rows of the target"
 
@@ -71,18 +82,33 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W); they train a small convolutional network on random warps.
     A table is (N, D) of finite numbers, such as measurements or the embeddings of another network; it trains a
-    perceptron, on noise and on values left out.
+    perceptron, on noise and on values left out. A table of counts, such as those of words, or any matrix of
+    scipy.sparse, trains a linear model, and is never made dense as a whole.
+
+    The source-only model of a table is logistic regression, with the penalty that cross-validation on the source
+    chooses, unless the perceptron is better on the source's validation rows by more than their number explains. No gain
+    is thus claimed over a baseline that is weaker than logistic regression.
 
     Args:
-        steps: of each of two trainings, source-only and then the adaptation that starts from its weights.
+        steps: of each of two trainings, source-only and then the adaptation that starts from its weights. Linear models
+            are fitted to their optimum: steps, batch, lr, noise, masking, threshold, weight, alpha, information and
+            select do not apply to them.
         batch: source rows, and as many target rows, a step.
         lr: highest learning rate, of AdamW.
-        hidden: widths of the perceptron; () is a linear model. Tables only, and so are the next three.
+        hidden: widths of the perceptron, such as (128,); () is a linear model, which adapts by fitting the source's
+            labels and its own sharpened predictions for the target, brought to the shares of ``prior``, in turn. auto
+            is linear for counts and sparse tables; for other tables it adapts a perceptron of 128, beside the better of
+            logistic regression and that perceptron as the source-only model. Tables only, and so are the next four.
         noise: in the random views of a row, in units of each feature's standard deviation.
         masking: share of the values of a view that are replaced by the feature's mean.
         standardize: each feature to mean 0 and standard deviation 1: each domain by itself, both by the source's, or
             not at all (False). The source-only model knows the source's alone. Hidden layers do likewise: with each
-            domain they have batch normalisation, which sees one domain at a time, else layer normalisation.
+            domain they have batch normalisation, which sees one domain at a time, else layer normalisation. A sparse
+            table is divided by each column's root mean square, and not centred.
+        counts: whether a table holds counts, whose rows then become log(1 + x), weighted by how rare each column is
+            (by the domains that ``standardize`` names), and of length 1. auto: where no value is negative and at least
+            four of five are 0; the logarithm is left out where values are not whole. With ``standardize`` False there
+            is none of this.
         threshold: a target row counts where the teacher's largest probability is above it.
         weight: of the consistency of student and teacher, a squared distance summed over classes.
         alpha: decay of the teacher's moving average.
@@ -106,14 +132,15 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         judgement_: what a run's judgement.json holds: ``shipped`` (the one that predicts), ``outcome``, ``headline``,
             ``reasons``, and in ``models`` the label-free scores and, from 20 validation rows, the estimated accuracy
             of each.
-        history_: lines of metrics of each training.
+        history_: lines of metrics of each training; of a linear model, of each round.
 
     Domains are given in one of two ways: ``fit(X_source, y_source, X_target)``, or SKADA's
     ``fit(X, y, sample_domain=d)`` with the rows of both, where a negative number marks the target. What ``y`` holds
     there is never looked at; SKADA writes -1. ``fit`` writes no file. A pickle holds the networks, and like all pickles
     is for those who trust where it comes from.
 
-    Source: French, Mackiewicz & Fisher, ICLR 2018; views and network of tables are our choice.
+    Source: French, Mackiewicz & Fisher, ICLR 2018; views and network of tables are our choice, and linear models adapt
+    by :class:`dalib.adaptation.self_training.SelfTraining`.
 
     >>> from sklearn.datasets import make_blobs
     >>> X, y = make_blobs(200, centers=[[0, 0], [6, 0]], random_state=0)
@@ -134,10 +161,11 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         steps: int = 1000,
         batch: int = 64,
         lr: float = 2e-3,
-        hidden: Sequence[int] = (128,),
+        hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float = 0.1,
         masking: float = 0.1,
         standardize: Standardize = "each domain",
+        counts: bool | Literal["auto"] = "auto",
         threshold: float = 0.6,
         weight: float = 3.0,
         alpha: float = 0.99,
@@ -157,6 +185,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self.noise = noise
         self.masking = masking
         self.standardize = standardize
+        self.counts = counts
         self.threshold = threshold
         self.weight = weight
         self.alpha = alpha
@@ -180,7 +209,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """Trains source-only and adapted, judges both, and predicts with the one that seems better from now on.
 
         Args:
-            X: rows of the source; with ``sample_domain``, of both domains.
+            X: rows of the source, dense or sparse; with ``sample_domain``, of both domains.
             y: (N,) a class for each row, numbers or strings; those of target rows are not looked at.
             X_target: rows of the target. In a pipeline give ``sample_domain`` instead, because the steps before this
                 one change ``X`` alone.
@@ -197,6 +226,73 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         kept = self._kept_from_training(numbers, seed)
         readers = self._readers(domains.source[~kept], domains.target)
         config = self._config(seed, domains.source)
+        data = self._data(domains, numbers, kept, readers)
+        self.history_: dict[str, list[dict[str, Any]]] = {}
+        linear = not isinstance(readers["adapted"].of_target, Pixels) and self._is_linear(data)
+        done = self._fit_linear(data, seed) if linear else self._fit_networks(config, data, readers)
+        settings = recipe.make_judge_settings(config)
+        if linear:
+            settings = replace(settings, steps=done.trained["adapted"].ended)
+        self._take(done, readers, judge(done.trained, done.evidence, settings, data.train.classes))
+        return self
+
+    def _fit_linear(self, data: _Data, seed: int) -> BaselineAndAdapted:
+        """Fits logistic regression of the source, and trains it on the target's predictions."""
+        task = data.linear_task(seed)
+        first = task.logistic_regression()
+        adapted = task.self_trained(first, self.prior, partial(self._print_round, "adapted"))
+        done = BaselineAndAdapted()
+        self._put("source-only", first, done)
+        self._put("adapted", adapted, done)
+        return done
+
+    def _fit_networks(self, config: TrainConfig, data: _Data, readers: Mapping[str, Readers]) -> BaselineAndAdapted:
+        """Trains the network on the source and then on both domains.
+
+        Where the network is not clearly better than logistic regression on the source's validation rows, that is the
+        source-only model; the adaptation starts from the network all the same.
+        """
+        student, weights = self._student(config, data.train, readers), None
+        done = BaselineAndAdapted()
+        for name, training in recipe.trainings(config):
+            reader, rows = readers[name], data.target[name]
+            plain, results = reader.of_target.plain, InMemory()
+            task = Task(
+                name,
+                training,
+                Domains(data.train, data.validation, UnlabelledImages(rows, ()), to_predict=rows),
+                Inputs({"backbone": "in memory"}, self._views(config, data.train.images, rows, reader), plain, plain),
+                results,
+                student=student,
+                weights=weights,
+                # of the rows that the model is for, as they will be predicted: training saw them changed at random
+                statistics=Statistics(data.train.images if name == "source-only" else rows, plain),
+            )
+            train_task(
+                task, done, self._device(), observer=Observer(on_line=partial(self._print, name), progress=False)
+            )
+            self.history_[name] = results.lines
+            if name == "source-only" and self.hidden == "auto" and not isinstance(reader.of_target, Pixels):
+                weights = done.trained[name].model.state_dict()
+                regression = data.linear_task(config.seed).logistic_regression()
+                if not is_clearly_better(done.evidence[name], regression.evidence):
+                    self._put(name, regression, done)
+        return done
+
+    def _put(self, name: str, model: LinearModel, done: BaselineAndAdapted) -> None:
+        done.trained[name], done.evidence[name] = model.trained, model.evidence
+        self.history_[name] = model.lines
+
+    def _is_linear(self, data: _Data) -> bool:
+        """Returns whether both models are linear: as asked for, or because a sparse table has too many columns."""
+        if self.hidden == "auto":
+            return isinstance(data.train.images, SparseRows)
+        return not len(self.hidden)
+
+    def _data(
+        self, domains: _Domains, numbers: NDArray[np.intp], kept: NDArray[np.bool_], readers: Mapping[str, Readers]
+    ) -> _Data:
+        """Reads the rows of both domains."""
         names = tuple(map(str, self.classes_.tolist()))
         train, validation = (
             LabelledImages(
@@ -207,28 +303,11 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
             for rows in (~kept, kept)
         )
-        student = self._student(config, train, readers)
-        done, self.history_ = BaselineAndAdapted(), {}
-        for name, training in recipe.trainings(config):
-            reader = readers[name]
-            rows = reader.of_target(domains.target, domains.argument_of_target, domains.target_rows)
-            plain, results = reader.of_target.plain, InMemory()
-            task = Task(
-                name,
-                training,
-                Domains(train, validation, UnlabelledImages(rows, ()), to_predict=rows),
-                Inputs({"backbone": "in memory"}, self._views(config, train.images, rows, reader), plain, plain),
-                results,
-                student=student,
-                # of the rows that the model is for, as they will be predicted: training saw them changed at random
-                statistics=Statistics(train.images if name == "source-only" else rows, plain),
-            )
-            train_task(
-                task, done, self._device(), observer=Observer(on_line=partial(self._print, name), progress=False)
-            )
-            self.history_[name] = results.lines
-        self._take(done, readers, judge(done.trained, done.evidence, recipe.make_judge_settings(config), names))
-        return self
+        target = {
+            name: reader.of_target(domains.target, domains.argument_of_target, domains.target_rows)
+            for name, reader in readers.items()
+        }
+        return _Data(train, validation, target)
 
     def _kept_from_training(self, numbers: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
         """Returns which source rows are the validation split, of their classes as numbers."""
@@ -240,7 +319,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
         return kept
 
-    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, _Readers], judgement: Judgement) -> None:
+    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, Readers], judgement: Judgement) -> None:
         """Sets the fitted attributes, those with a trailing underscore."""
         networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
         self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}
@@ -269,16 +348,17 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         check_is_fitted(self)
         values = self._values(X, "X", reset=False, least=1)
         model, device = self.models_[self.predicts_], self._device()
-        of_source = np.zeros(len(values), dtype=bool)
+        count = values.shape[0]
+        of_source = np.zeros(count, dtype=bool)
         if sample_domain is not None:
-            of_source = _source_rows(sample_domain, len(values))
+            of_source = _source_rows(sample_domain, count)
             if of_source.any() and not allow_source:
                 raise UserError(
-                    f"sample_domain: {of_source.sum()} of {len(values)} rows are of the source, and the model is the "
+                    f"sample_domain: {of_source.sum()} of {count} rows are of the source, and the model is the "
                     "target's; leave them out, or pass allow_source=True"
                 )
         network = model.network if device.type == "cpu" else copy.deepcopy(model.network).to(device)
-        found = np.empty((len(values), len(self.classes_)))
+        found = np.empty((count, len(self.classes_)))
         for which, reader in ((of_source, model.readers.of_source), (~of_source, model.readers.of_target)):
             if which.any():
                 rows = reader(values[which], "X", np.flatnonzero(which))
@@ -286,7 +366,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         if (lost := ~np.isfinite(found).all(axis=1)).any():
             raise UserError(
                 f"X: row {np.flatnonzero(lost)[0]}: the network gives no probabilities for it; its values are far from "
-                f"those of fit{_and_more(lost)}"
+                f"those of fit{and_more(lost)}"
             )
         return found
 
@@ -318,6 +398,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         return tags
 
     def _domains(
@@ -342,9 +423,11 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             if (_dimensions(X_target) > 2) != (values.ndim > 2):
                 raise UserError("X, X_target: expected two tables, or images in both, got one of each")
             target = self._values(X_target, "X_target", reset=False, least=2)
-            every, others = np.arange(len(values)), np.arange(len(target))
+            if sparse.issparse(values) != sparse.issparse(target):
+                values, target = sparse.csr_array(values), sparse.csr_array(target)
+            every, others = np.arange(values.shape[0]), np.arange(target.shape[0])
             return _Domains(values, _classes_of(np.asarray(y), every), target, every, others, "X_target")
-        of_source = _source_rows(sample_domain, len(values))
+        of_source = _source_rows(sample_domain, values.shape[0])
         for what, count in (("source (0 or above)", of_source.sum()), ("target (negative)", (~of_source).sum())):
             if count < 2:
                 raise UserError(f"sample_domain: expected at least 2 rows of the {what}, got {count}; {HOW}")
@@ -357,8 +440,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         rows = np.flatnonzero(of_source), np.flatnonzero(~of_source)
         return _Domains(values[of_source], labels, values[~of_source], *rows, "X")
 
-    def _values(self, rows: Any, argument: str, *, reset: bool, least: int) -> NDArray[Any]:
-        """An array of images, or a table (N, D) of finite float64."""
+    def _values(self, rows: Any, argument: str, *, reset: bool, least: int) -> Any:
+        """An array of images, or a table (N, D) of finite float64, sparse by rows if it came sparse."""
         known = None if reset else hasattr(self, "n_features_in_")
         if _dimensions(rows) > 2:
             if known:
@@ -373,32 +456,39 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         if known is False:
             raise UserError(f"{argument}: expected images (N, H, W) or with channels, got {np.shape(rows)}")
         try:
-            table: NDArray[np.float64] = validate_data(
-                self, rows, reset=reset, dtype=np.float64, ensure_min_samples=least
+            table = validate_data(
+                self, rows, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_min_samples=least
             )
         except (ValueError, TypeError) as error:  # TypeError: pandas' NA is no number
             where = _first_missing(rows)
             if where is None and (argument == "X" or isinstance(error, TypeError)):  # as scikit-learn words it
                 raise
             raise UserError(": ".join([argument, *([where] if where else []), str(error)])) from None
-        large = (np.abs(table) > np.finfo(np.float32).max).any(axis=1)
+        large = rows_with(table, float(np.finfo(np.float32).max))
         if large.any():
-            raise _too_large(argument, table, large, np.arange(len(table)), "a number that float32 can hold")
+            raise too_large(argument, table, large, np.arange(table.shape[0]), "a number that float32 can hold")
         return table
 
-    def _readers(self, source: NDArray[Any], target: NDArray[Any]) -> dict[str, _Readers]:
+    def _readers(self, source: Any, target: Any) -> dict[str, Readers]:
         """Returns how arrays become rows, for each training; the source-only one knows the source alone."""
         if source.ndim > 2:
-            pixels = _Pixels(_preprocessing_of(source))
-            return {name: _Readers(pixels, pixels) for name in ("source-only", "adapted")}
-        of_source = _Table.of(source) if self.standardize else _Table.unchanged(source.shape[1])
-        of_target = _Table.of(target) if self.standardize == "each domain" else of_source
-        return {"source-only": _Readers(of_source, of_source), "adapted": _Readers(of_source, of_target)}
+            pixels = Pixels(preprocessing_of(source))
+            return {name: Readers(pixels, pixels) for name in ("source-only", "adapted")}
+        if not self.standardize:
+            of_source: Table | Words = Table.unchanged(source.shape[1])
+            return {name: Readers(of_source, of_source) for name in ("source-only", "adapted")}
+        if self.counts is True or (self.counts == "auto" and are_counts(source) and are_counts(target)):
+            read: Callable[[Any], Table | Words] = partial(Words.of, logarithm=are_whole(source) and are_whole(target))
+        else:
+            read = Table.of
+        of_source = read(source)
+        of_target = read(target) if self.standardize == "each domain" else of_source
+        return {"source-only": Readers(of_source, of_source), "adapted": Readers(of_source, of_target)}
 
     def _config(self, seed: int, source: NDArray[Any]) -> TrainConfig:
         """The steady part is that of the presets ``digits`` and ``photo-features``."""
         every = max(1, int(self.steps) // 10)
-        small = source.ndim > 2 and _preprocessing_of(source).size <= LARGEST_FOR_DIGITS
+        small = source.ndim > 2 and preprocessing_of(source).size <= LARGEST_FOR_DIGITS
         config = TrainConfig(
             steps=int(self.steps),
             batch=int(self.batch),
@@ -423,29 +513,30 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         )
         return replace(config, model=replace(config.model, bottleneck_dim=256)) if small else config
 
-    def _views(self, config: TrainConfig, source: Any, target: Tensor, readers: _Readers) -> Views:
-        if isinstance(readers.of_target, _Pixels):
+    def _views(self, config: TrainConfig, source: Any, target: Any, readers: Readers) -> Views:
+        if isinstance(readers.of_target, Pixels):
             return recipe.make_views(config, readers.of_target.preprocessing)
         of_target = self._table_view(target)
         return Views(self._table_view(source), of_target, of_target)
 
-    def _table_view(self, rows: Tensor) -> Augment:
-        mean, std = rows.mean(dim=0), rows.std(dim=0, correction=0)
+    def _table_view(self, rows: Tensor | SparseRows) -> Augment:
+        mean, std = _moments(rows)
         return View(Tensor.float, (FeatureNoise(self.noise, std), FeatureMask(self.masking, mean)))
 
     def _student(
-        self, config: TrainConfig, train: LabelledImages, readers: dict[str, _Readers]
+        self, config: TrainConfig, train: LabelledImages, readers: Mapping[str, Readers]
     ) -> Callable[[], ImageClassifier]:
         """Makes the network, with the weights that the seed gives."""
         reader, count = readers["adapted"].of_target, len(train.classes)
 
         def make() -> ImageClassifier:
-            if isinstance(reader, _Pixels):
+            if isinstance(reader, Pixels):
                 return recipe.make_student(config, recipe.architecture_of(config, reader.preprocessing), count)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(config.seed, "weights"))
                 by_batch = self.standardize == "each domain"
-                backbone = TableBackbone(len(reader.mean), tuple(self.hidden), by_batch=by_batch)
+                hidden = AUTO_HIDDEN if self.hidden == "auto" else tuple(self.hidden)
+                backbone = TableBackbone(train.images[torch.arange(1)].shape[1], hidden, by_batch=by_batch)
                 return ImageClassifier(backbone, count, None, finetune=False)
 
         return make
@@ -465,6 +556,10 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         if self.verbose:
             sure = f", sure of {line['mask_rate']:.0%} of the target" if "mask_rate" in line else ""
             say(f"{name} {line['step']}/{self.steps}: loss {line['loss']:.4f}{sure}")
+
+    def _print_round(self, name: str, line: dict[str, float]) -> None:
+        if self.verbose:
+            say(f"{name} round {line['step']}: {line['changed']:.1%} of the target changed their class")
 
     def _check_settings(self) -> None:
         """Refuse the first setting that is out of its range."""
@@ -486,14 +581,18 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             value = getattr(self, name)
             if not isinstance(value, Real) or not np.isfinite(float(value)) or not fits(float(value)):
                 raise UserError(f"{name}={value!r}: expected a number {expected}")
+        if self.counts not in ("auto", True, False):
+            raise UserError(f"counts={self.counts!r}: expected 'auto', True or False")
         for name, choices in (("standardize", Standardize), ("prior", Prior), ("select", Select), ("keep", Keep)):
             value = getattr(self, name)
             if value not in get_args(choices):
                 raise UserError(f"{name}={value!r}: expected one of {', '.join(map(repr, get_args(choices)))}")
         hidden = self.hidden
+        if isinstance(hidden, str) and hidden == "auto":
+            return
         if not np.iterable(hidden) or not all(isinstance(each, Integral) and each > 0 for each in hidden):
             raise UserError(
-                f"hidden={hidden!r}: expected whole numbers of at least 1 in a tuple, such as (128,), or ()"
+                f"hidden={hidden!r}: expected 'auto', or whole numbers of at least 1 in a tuple, such as (128,), or ()"
             )
 
 
@@ -520,77 +619,31 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
 class _Domains:
     """The rows of both domains, and where they stand in what was given."""
 
-    source: NDArray[Any]
+    source: Any
     labels: NDArray[Any]
     """Of the source's rows."""
-    target: NDArray[Any]
+    target: Any
     source_rows: NDArray[np.intp]
     target_rows: NDArray[np.intp]
     argument_of_target: str
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Tables as float32 rows, standardised. In double precision before, so that large offsets cost nothing."""
+class _Data:
+    """The rows of both domains as models take them; the target's for each of the two models."""
 
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
+    train: LabelledImages
+    validation: LabelledImages
+    target: dict[str, Any]
 
-    @classmethod
-    def of(cls, values: NDArray[np.float64]) -> _Table:
-        """Standardises by the mean and deviation of these values; a feature that does not vary is only centred."""
-        mean, std = values.mean(axis=0), values.std(axis=0)
-        # at most this is rounding, as scikit-learn has it: a column of 0.1 has a deviation of 1e-16
-        noise = len(values) * np.finfo(np.float64).eps * np.abs(mean)
-        return cls(mean, np.where(std > noise, std, 1.0))
-
-    @classmethod
-    def unchanged(cls, features: int) -> _Table:
-        return cls(np.zeros(features), np.ones(features))
-
-    def __call__(self, values: NDArray[np.float64], argument: str, rows: NDArray[np.intp] | None = None) -> Tensor:
-        """Returns rows of float32; ``rows`` are their numbers among what was given, to be named in an error."""
-        standardised = (values - self.mean) / self.std
-        large = (np.abs(standardised) > LARGEST_VALUE).any(axis=1)
-        if large.any():
-            rows = np.arange(len(values)) if rows is None else rows
-            raise _too_large(
-                argument, values, large, rows, f"values of at most {LARGEST_VALUE:.0e} after standardisation"
-            )
-        return torch.from_numpy(standardised.astype(np.float32))
-
-    def plain(self, rows: Tensor) -> Tensor:
-        return rows
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """Images as uint8 rows."""
-
-    preprocessing: Preprocessing
-
-    def __call__(self, values: NDArray[Any], argument: str, rows: NDArray[np.intp] | None = None) -> Tensor:
-        try:
-            images = open_target(values, self.preprocessing).images
-        except UserError as error:
-            raise UserError(error.text(PythonSpelling(target=argument))) from None
-        assert isinstance(images, Tensor)
-        return images
-
-    def plain(self, rows: Tensor) -> Tensor:
-        return self.preprocessing.normalize(rows)
-
-
-@dataclass(frozen=True)
-class _Readers:
-    of_source: _Table | _Pixels
-    of_target: _Table | _Pixels
+    def linear_task(self, seed: int) -> LinearTask:
+        return LinearTask(self.train, self.validation, self.target["source-only"], self.target["adapted"], seed)
 
 
 @dataclass(frozen=True)
 class _Model:
     network: nn.Module
-    readers: _Readers
+    readers: Readers
 
 
 def _dimensions(rows: Any) -> int:
@@ -598,13 +651,16 @@ def _dimensions(rows: Any) -> int:
     return rows.ndim if isinstance(getattr(rows, "ndim", None), int) else np.asarray(rows).ndim
 
 
-def _preprocessing_of(images: NDArray[Any]) -> Preprocessing:
-    """Returns the preprocessing of images in one of the three layouts; others are refused when they are read."""
-    last = images.ndim == 4 and images.shape[1] not in (1, 3)
-    channels = 1 if images.ndim == 3 else images.shape[3 if last else 1]
-    height, width = images.shape[1:3] if last or images.ndim == 3 else images.shape[2:4]
-    size = min(LARGEST_IMAGE, max(SMALLEST_IMAGE, height, width))
-    return Preprocessing(size, 1 if channels == 1 else 3, fit="stretch")
+def _moments(rows: Tensor | SparseRows) -> tuple[Tensor, Tensor]:
+    """Returns mean and standard deviation (D,) of the columns."""
+    if isinstance(rows, Tensor):
+        return rows.mean(dim=0), rows.std(dim=0, correction=0)
+    matrix: Any = matrix_of(rows)
+    mean, square = (
+        np.asarray(each.mean(axis=0), dtype=np.float64).ravel() for each in (matrix, matrix.multiply(matrix))
+    )
+    std = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
 
 
 def _source_rows(sample_domain: ArrayLike, count: int) -> NDArray[np.bool_]:
@@ -640,7 +696,7 @@ def _require_labels(missing: Any, what: str, rows: NDArray[np.intp]) -> None:
     if missing.any():
         raise UserError(
             f"y: expected a class for each source row, got {what} in row {rows[np.flatnonzero(missing)[0]]}"
-            f"{_and_more(missing)}; leave out rows without a class, or give them as rows of the target"
+            f"{and_more(missing)}; leave out rows without a class, or give them as rows of the target"
         )
 
 
@@ -665,21 +721,6 @@ def _first_missing(rows: Any) -> str | None:
         return None
     row, column = np.argwhere(wrong)[0]
     return f"row {row}, column {column}"
-
-
-def _too_large(
-    argument: str, values: NDArray[np.float64], large: Any, rows: NDArray[np.intp], expected: str
-) -> UserError:
-    first = np.flatnonzero(large)[0]
-    column = np.abs(values[first]).argmax()
-    return UserError(
-        f"{argument}: row {rows[first]}, column {column}: expected {expected}, got {values[first, column]:g}"
-        f"{_and_more(large)}; mend or leave out such rows"
-    )
-
-
-def _and_more(wrong: Any) -> str:
-    return f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
 
 
 def _numbered(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
