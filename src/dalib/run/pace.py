@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from dalib.core.console import say, say_detail
+from dalib.core.devices import wait_for
 from dalib.core.errors import Setting, UserError
 from dalib.data.decoding import decode
 from dalib.data.sources import LabelledImages, UnlabelledImages, listing_of
@@ -184,8 +185,7 @@ def seconds_of(call: Callable[[], object], device: torch.device, least: int = 3,
     while len(times) < least or (time.perf_counter() - since < most and len(times) < 20):
         start = time.perf_counter()
         call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         times.append(time.perf_counter() - start)
     return median(times)
 
