@@ -9,6 +9,7 @@ from dalib.commands.help import MAIN, REST, TERMS
 from dalib.commands.main import run
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.settings import SettingsParser
+from dalib.records.candidates import CANDIDATES
 from dalib.run.presets import PRESETS
 
 OPTION = re.compile(r"^  (?:-h, )?(--[\w.-]+)", re.MULTILINE)
@@ -107,3 +108,8 @@ def test_the_listed_options_are_there():
     assert sorted(set(listed) - names - {"time_limit"}) == []
     assert len(listed) == len(set(listed))
     assert sum(map(len, MAIN.values())) == 20
+
+
+def test_the_words_explain_each_model_of_a_run():
+    assert {f"{each.name} model" for each in CANDIDATES} <= {*TERMS}
+    assert not [text for text in TERMS.values() if "these two" in text or "two models" in text]

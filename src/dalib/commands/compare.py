@@ -13,7 +13,7 @@ HELP = "rank several runs on the same target"
 DESCRIPTION = (
     "Rank runs on the same target, the best first. The order is by measured accuracy if all were measured on "
     "the same labels; otherwise without target labels, by label-free scores and by how often each model agrees with "
-    "all models together. Both models of each run are shown."
+    "all models together. All models of each run are shown."
 )
 
 

@@ -62,9 +62,10 @@ TERMS: Mapping[str, str] = {
     "class balance": "a loss that keeps the mean prediction near the class prior",
     "information": "a loss that makes each prediction sure and all of them together diverse",
     "source-only model": "the same network trained on the source alone, also called the baseline",
+    "aligned model": "the source-only model with the normalisation statistics of the target",
     "adapted model": "the network trained on both domains",
-    "selected model": "the one of these two that predicts in the end, by the judgement or by labels",
-    "judgement": "compares the two models on the target without a label of it",
+    "selected model": "the one of the run's models that predicts in the end, by the judgement or by labels",
+    "judgement": "compares the adapted model with the better of the others, without a label of the target",
     "step": "one update of the weights, from one batch of each domain",
 }
 """The method's words, each explained in a sentence."""

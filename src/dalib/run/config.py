@@ -224,7 +224,7 @@ class TrainConfig(Checked):
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
-            two models.
+            models.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
             the weights of a repository of Hugging Face's hub.
@@ -243,7 +243,7 @@ class TrainConfig(Checked):
             to find unreadable files, and again whenever an image is used, which is slow with --features.
         root: folder of the named data sets. By default: data.
         download: whether a named data set that is missing is downloaded, where torchvision can.
-        evaluate: labelled target images that measure both models once, after training: a folder with one folder for
+        evaluate: labelled target images that measure the models once, after training: a folder with one folder for
             each class, digits-held-out, or a named test set such as usps-test. The model that is clearly better on them
             becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
             none.
