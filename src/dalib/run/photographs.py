@@ -54,8 +54,8 @@ LEAST_COLOUR = 16
 less of it in a grey one. The mean over pixels says little: on a white ground the thing itself is all the colour."""
 
 LEAST_TONE = 0.4
-"""Share of a grey image's pixels that are neither dark nor light, in the middle three fifths of its range, from which on
-it counts as a photograph: steel sheets have two thirds and more, characters a tenth, drawings a quarter."""
+"""Share of a grey image's pixels that are neither dark nor light, in the middle three fifths of its range, from which
+on it counts as a photograph: steel sheets have two thirds and more, characters a tenth, drawings a quarter."""
 
 SAMPLED = 24
 """Files of a domain that are looked at."""
