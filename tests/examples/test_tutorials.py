@@ -53,10 +53,13 @@ def outcome(start: str, folder: Path, *names: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_fonts_to_handwriting_helps_and_says_so(tmp_path):
+def test_fonts_to_handwriting_helps_and_the_adapted_model_is_selected(tmp_path):
     found = outcome("plot_1", tmp_path, "accuracy", "judgement", "estimates")
     assert found["accuracy"]["adapted"] > found["accuracy"]["source-only"] + 0.02
-    assert found["judgement"]["outcome"] == "helped"
+    assert found["accuracy"]["adapted"] > found["accuracy"]["aligned"]
+    judgement = found["judgement"]
+    assert (judgement["shipped"], judgement["baseline"]) == ("adapted", "aligned")
+    assert 0.5 < judgement["probability"]  # over the aligned model, which is 3 points worse after so short a training
     for name, accuracy in found["accuracy"].items():
         estimate = found["estimates"][name]
         assert estimate["low"] < accuracy < estimate["high"]
@@ -97,7 +100,8 @@ def test_the_ranking_chooses_no_spoilt_run(tmp_path):
     assert found["regret"] < 5
     correlations = found["rank_correlations"]
     assert correlations["target_class_ami"] > correlations["target_mask_rate"]
-    assert [found["outcomes"][name] for name in ("no-average", "wrong-prior")] == ["hurt", "collapsed"]
+    assert found["outcomes"]["wrong-prior"] == "collapsed"
+    assert found["outcomes"]["no-average"] != "helped"
 
 
 @pytest.mark.slow
