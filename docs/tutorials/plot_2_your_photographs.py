@@ -157,7 +157,7 @@ print("images by class:", dict(sorted(Counter(row["class"] for row in table).ite
 # Did it help?
 # ------------
 #
-# The judgement in the run's report was made without labels. With some labels, ``dalib eval`` measures both models and
+# The judgement in the run's report was made without labels. With some labels, ``dalib eval`` measures the models and
 # adds the result to the report.
 
 command("eval first --data labelled")
