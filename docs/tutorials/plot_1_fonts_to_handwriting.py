@@ -55,7 +55,7 @@ plt.show()
 #
 # One call does the work of ``dalib train``. A source-only model is trained first. The adaptation starts from its
 # weights: the student continues to learn from the labelled source, and learns to agree with its teacher on the target.
-# ``evaluate`` names labelled images on which both models are measured at the end; a clearly better model becomes the
+# ``evaluate`` names labelled images on which the models are measured at the end; a clearly better model becomes the
 # selected model. In place of the names ``fonts`` and ``digits`` stand your folders, arrays or data sets.
 
 run = dalib.adapt(

@@ -149,7 +149,7 @@ print("unreadable:", [Path(each.path).name for each in table.unreadable])
 # Did it help?
 # ------------
 #
-# The judgement in the run's report was made without labels. With some labels, ``run.evaluate`` measures both models and
+# The judgement in the run's report was made without labels. With some labels, ``run.evaluate`` measures the models and
 # adds the result to the report.
 
 evaluation = run.evaluate(folder / "labelled", device="cpu")
