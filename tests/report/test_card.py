@@ -35,6 +35,14 @@ def test_a_card_has_a_head_that_hugging_face_reads_and_no_licence(tmp_path: Path
     assert body.startswith("# Adapted classifier of photos images")
 
 
+def test_the_card_of_the_aligned_model_does_not_say_that_a_method_adapted_it(tmp_path: Path) -> None:
+    text = card(write_run(tmp_path / "run").read_records(), "aligned")
+    intended = text.split("Classes:", 1)[0]
+    assert "# Classifier of photos images" in intended
+    assert "normalisation statistics of unlabelled images of photos: the aligned model of its run" in intended
+    assert "by the method" not in intended
+
+
 def test_a_card_has_counts_verdict_and_how_each_accuracy_was_found(tmp_path: Path) -> None:
     text = card(write_run(tmp_path / "run").read_records())
     for line in (

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dalib.core.errors import UserError
 from dalib.core.files import read_json, write_json
+from dalib.records.candidates import ADAPTED, CANDIDATES, Candidate
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
 
@@ -454,6 +455,29 @@ def test_mistakes_are_shown_with_their_truth(make_run: MakeRun) -> None:
     assert "Lost by adaptation" in page.texts("h3")
     assert re.search(r"truth.*?<bdi>c</bdi>.*?<dd class=\"wrong\"><bdi>a</bdi>", page.source, flags=re.DOTALL)
     assert "script" not in {tag for tag, _ in page.tags}
+
+
+@pytest.mark.parametrize("group", ["lost", "both", "mended"])
+def test_mistakes_name_the_model_that_the_adapted_one_is_compared_with(make_run: MakeRun, group: str) -> None:
+    run = judged_run(make_run, evaluated=True)
+    (path,) = run.evaluations.glob("*.json")
+    (run.mistakes / "x").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(run.mistakes / "x" / "000.png")
+    predictions = {"adapted": {"class": "a", "confidence": 0.9}, "aligned": {"class": "c", "confidence": 0.8}}
+    mistake = {"file": "000.png", "name": "x", "group": group, "truth": "c", "predictions": predictions}
+    write_json(path, read_json(path) | {"pictures": "x", "mistakes": [mistake]})
+    (note,) = re.findall(r" by adaptation</h3>\s*<p[^>]*>([^<]*)</p>", Page(run).source)
+    assert "aligned" in note
+    assert "source-only" not in note
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda each: each.name)
+@pytest.mark.parametrize("mark", ["i", ".curve", ".dot", ".bin", ".samples.compact dt"])
+def test_each_model_has_a_colour_in_every_figure(make_run: MakeRun, mark: str, candidate: Candidate) -> None:
+    source = Page(make_run()).source
+    own = rf"{re.escape(mark)}\.{candidate.name}\b[^{{}}]*\{{[^}}]*var\(--"
+    adapted_is_the_default = mark == ".bin" and candidate.name == ADAPTED
+    assert re.search(r"\.bin \{[^}]*var\(--adapted" if adapted_is_the_default else own, source)
 
 
 @pytest.mark.parametrize("folder", ["..", "../x", "", "."])

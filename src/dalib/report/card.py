@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from dalib.records.candidates import ordered
+from dalib.records.candidates import ADAPTED, ordered
 from dalib.report.comparison import estimate_cell
 from dalib.report.figures import clean, counted, interval, likelihood, percent, sentence, short
 from dalib.report.verdict import probability_of, verdict_of
@@ -40,7 +40,7 @@ def model_card(records: RunRecords, model: str, classes: Sequence[str], *, libra
     records = _without_places(records)
     tags = ["image-classification", *(["timm"] if library == "timm" else []), "domain-adaptation", "dalib"]
     target = _named(records.summary.target)
-    title = f"{'Classifier' if model == 'source-only' else 'Adapted classifier'} of {target} images"
+    title = f"{'Adapted classifier' if model == ADAPTED else 'Classifier'} of {target} images"
     sections = (
         f"# {title}",
         f"{_intended(records, model, target)}\n\nClasses: {_listed(classes)}.",
@@ -82,6 +82,10 @@ def _intended(records: RunRecords, model: str, target: str) -> str:
     what = f"An image classifier trained on labelled images of {source}"
     if model == "source-only":
         return f"{what}, and on nothing of {target}: the source-only model of its run."
+    if model == "aligned":
+        return (
+            f"{what}, with the normalisation statistics of unlabelled images of {target}: the aligned model of its run."
+        )
     labels = "with few labels" if records.summary.counts.get("target_labelled") else "without labels"
     return f"{what} and adapted to images of {target} {labels}, by the method {method}: the {model} model of its run."
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from dalib.records.candidates import ADAPTED, CANDIDATES, in_order
+from dalib.records.candidates import ADAPTED, BASELINE, CANDIDATES, in_order
 from dalib.report.figures import Picture, percent, picture
 
 if TYPE_CHECKING:
@@ -142,13 +142,22 @@ def class_samples(groups: Mapping[str, list[ShownSample]], classes: Sequence[str
 def wrong_samples(folder: Path, samples: Sequence[Sample]) -> list[SampleGroup]:
     """Returns labelled images that were predicted wrongly, by which model is wrong."""
     groups = sample_groups(folder, samples, [*_WRONG])
-    return [SampleGroup(title, note, groups[group]) for group, (title, note) in _WRONG.items() if group in groups]
+    names = [name for sample in samples for name in sample.predictions if name != ADAPTED]
+    baseline = names[0] if names else BASELINE
+    return [
+        SampleGroup(title, note.format(baseline=baseline), groups[group])
+        for group, (title, note) in _WRONG.items()
+        if group in groups
+    ]
 
 
 _WRONG = {
-    "lost": ("Lost by adaptation", "The source-only model is right, the adapted one is not."),
-    "both": ("Wrong in both models", "Adaptation did not reach these, or no image shows their class clearly."),
-    "mended": ("Mended by adaptation", "The adapted model is right, the source-only one is not."),
+    "lost": ("Lost by adaptation", "The {baseline} model is right, the adapted one is not."),
+    "both": (
+        "Not mended by adaptation",
+        "The {baseline} and the adapted model are both wrong, or no image shows its class clearly.",
+    ),
+    "mended": ("Mended by adaptation", "The adapted model is right, the {baseline} one is not."),
     "wrong": ("Wrong", "The surest mistakes of each class."),
 }
 
