@@ -2,9 +2,11 @@
 
     python benchmarks/judging record --root data --out study
     python benchmarks/judging tables --out study
+    python benchmarks/judging starts --root data --out study
 
 ``record`` trains each task, some of them spoilt on purpose, and keeps what the models say, and the true labels beside
-it. ``tables`` reads that alone. True labels score the judgement and choose nothing inside a training.
+it. ``tables`` reads that alone. True labels score the judgement and choose nothing inside a training. ``starts``
+compares where the adaptation on features starts.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ import argparse
 from pathlib import Path
 
 from record import SPOILT, record_all
+from starts import starts
 from tasks import TASKS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["record", "tables"])
+    parser.add_argument("action", choices=["record", "tables", "starts"])
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--spoilt", type=int, default=8, help="so many tasks of photo-features are also spoilt")
+    parser.add_argument("--seeds", type=int, default=2, help="of starts")
     parser.add_argument("--backwards", action="store_true", help="the last task first: for a second process")
     given = parser.parse_args()
     if given.action == "record":
@@ -29,6 +33,8 @@ def main() -> None:
         some = [task for task in TASKS if task.network == "lite0"][: given.spoilt]
         jobs = [*good, *((task, recipe) for task in some for recipe in SPOILT)]
         record_all(jobs[::-1] if given.backwards else jobs, given.root, given.out)
+    elif given.action == "starts":
+        starts(given.root, given.out, given.seeds)
     else:
         from tables import tables
 

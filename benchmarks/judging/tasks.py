@@ -209,6 +209,23 @@ def _tasks() -> list[Task]:
 TASKS = tuple(_tasks())
 
 
+def _is_pair(task: Task) -> bool:
+    """Returns whether both domains are published images as they are, of the small pairs or MNIST."""
+    sides = [each for each in (task.source, task.target) if isinstance(each, Domain)]
+    whole = len(sides) == 2 and not any(
+        each.change or each.shares or each.classes or each.half is not None for each in sides
+    )
+    return (
+        whole
+        and task.network == "lite0"
+        and all(each.base.startswith("pairs") or each.base == "mnist" for each in sides)
+    )
+
+
+PAIRS = [task for task in TASKS if _is_pair(task)]
+"""Twelve directions between the pairs, with features of a frozen network."""
+
+
 def materialise(domain: Domain, root: Path, out: Path) -> Path:
     """Writes the images of a domain as a folder with a folder for each class, once; returns it."""
     folder = out / "data" / domain.name

@@ -139,21 +139,20 @@ run
 # -------
 #
 # 100 labelled images of the second camera are better evidence than any estimate. The measurement also decides which of
-# the two models is selected.
+# the models is selected.
 
 evaluation = run.evaluate(folder / "labelled")
 accuracy = {name: model.accuracy for name, model in evaluation.models.items()}
-for name in ("source-only", "adapted"):
-    model = evaluation.models[name]
+for name, model in evaluation.models.items():
     print(f"{name:12} {model.accuracy:.1%} ({model.interval[0]:.1%} to {model.interval[1]:.1%})")
 print("selected:", run.selected)
 
-figure, axes = plt.subplots(figsize=(7, 1.8))
-for name, colour in (("source-only", SOURCE_ONLY), ("adapted", ADAPTED)):
+figure, axes = plt.subplots(figsize=(7, 2.2))
+for name, colour in (("source-only", SOURCE_ONLY), ("aligned", "gray"), ("adapted", ADAPTED)):
     model = evaluation.models[name]
     axes.plot([100 * bound for bound in model.interval], [name, name], color=colour)
     axes.plot(100 * model.accuracy, name, "o", color=colour)
-axes.set(xlabel="accuracy on the second camera in percent, with its 95% interval", xlim=(0, 100), ylim=(-0.6, 1.6))
+axes.set(xlabel="accuracy on the second camera in percent, with its 95% interval", xlim=(0, 100), ylim=(-0.6, 2.6))
 plt.show()
 
 # %%

@@ -133,11 +133,12 @@ run
 # Which solids are confused
 # -------------------------
 #
-# Photographs with labels measure both models. Rows are true solids, columns predicted ones.
+# Photographs with labels measure all three models: source-only, the same with the photographs' statistics (aligned),
+# and adapted. Rows are true solids, columns predicted ones.
 
 evaluation = run.evaluate(folder / "labelled")
 accuracy = {name: model.accuracy for name, model in evaluation.models.items()}
-figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+figure, panels = plt.subplots(1, len(evaluation.models), figsize=(10, 3.4), sharey=True)
 for axes, (name, model) in zip(panels, sorted(evaluation.models.items(), reverse=True), strict=True):
     counts = np.array(model.confusion)
     axes.imshow(counts, cmap="Blues", vmin=0, vmax=counts.sum(axis=1).max())

@@ -20,8 +20,7 @@ import numpy as np
 
 import dalib
 from dalib.data.digits import handwritten_digits, render_digits
-from dalib.run.config import EveryConfig, TrainConfig
-from dalib.run.train import train
+from dalib.records.evaluation import Evaluation
 
 ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # distinct for colour-blind readers, too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
@@ -56,21 +55,24 @@ plt.show()
 #
 # One call does the work of ``dalib train``. A source-only model is trained first. The adaptation starts from its
 # weights: the student continues to learn from the labelled source, and learns to agree with its teacher on the target.
-# ``evaluate`` names labelled images on which both models are measured at the end; a clearly better model becomes the
-# selected model.
+# ``evaluate`` names labelled images on which the models are measured at the end; a clearly better model becomes the
+# selected model. In place of the names ``fonts`` and ``digits`` stand your folders, arrays or data sets.
 
-run = train(
-    TrainConfig(
-        source="fonts",
-        target="digits",
-        evaluate="digits-held-out",
-        steps=250,
-        batch=32,
-        every=EveryConfig(log=10, evaluate=50),
-        out=str(folder / "run"),
-        device="cpu",
-    )
+run = dalib.adapt(
+    "fonts",
+    "digits",
+    evaluate="digits-held-out",
+    steps=250,
+    batch=32,
+    every={"log": 10, "evaluate": 50},
+    out=folder / "run",
+    device="cpu",
 )
+
+# %%
+# In a notebook the run shows its verdict and some target images, elsewhere six lines:
+
+print(run)
 
 # %%
 # Read the judgement
@@ -79,24 +81,21 @@ run = train(
 # The judgement uses no target label. It holds the verdict whether adaptation helped, the favoured model, and an
 # estimated accuracy of each model. The held-out labels, which real targets lack, show here how far to trust it.
 
-judgement = json.loads(run.judgement.read_text())
-evaluation = json.loads((run.evaluations / "digits-held-out.json").read_text())
+judgement = run.judgement
+(measured,) = run.folder.evaluations.iterdir()
+evaluation = Evaluation.read(measured)
 
-print(judgement["headline"])
-for reason in judgement["reasons"]:
-    print(f"  because: {reason}")
-accuracy = {}
-for name in ("source-only", "adapted"):
-    estimate = judgement["models"][name]["estimate"]
-    accuracy[name] = evaluation["models"][name]["accuracy"]
-    low, high = evaluation["models"][name]["interval"]
-    trust = "" if estimate["reliable"] else f"; not to be trusted: {estimate['reason']}"
+print(judgement)
+print(evaluation)
+accuracy = {name: model.accuracy for name, model in evaluation.models.items()}
+estimates = {name: model.estimate for name, model in judgement.models.items()}
+for name, estimate in estimates.items():
+    low, high = evaluation.models[name].interval
+    trust = "" if estimate.reliable else f"; not to be trusted: {estimate.reason}"
     print(
-        f"{name:12} estimated {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}{trust}), "
+        f"{name:12} estimated {estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%}{trust}), "
         f"measured {accuracy[name]:.1%} ({low:.1%} to {high:.1%})"
     )
-paired = evaluation["paired"]
-print(f"{paired['adapted']} held-out digits are right only when adapted, {paired['source_only']} only when not")
 
 # %%
 # How the training went
@@ -114,12 +113,12 @@ def course(path: Path, name: str) -> tuple[list[int], list[float]]:
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-left.plot(*course(run.source_only.metrics, "supervised"), color=SOURCE_ONLY, label="source-only")
-left.plot(*course(run.metrics, "supervised"), color=ADAPTED, ls="--", label="adapted, from there on")
+left.plot(*course(run.folder.source_only.metrics, "supervised"), color=SOURCE_ONLY, label="source-only")
+left.plot(*course(run.folder.metrics, "supervised"), color=ADAPTED, ls="--", label="adapted, from there on")
 left.set(xlabel="step", ylabel="cross-entropy on source", ylim=(0, None))
 left.legend(frameon=False)
-right.plot(*course(run.metrics, "mask_rate"), color=ADAPTED, label="teacher is confident")
-right.plot(*course(run.metrics, "agreement"), color=THIRD, ls="--", label="student agrees with teacher")
+right.plot(*course(run.folder.metrics, "mask_rate"), color=ADAPTED, label="teacher is confident")
+right.plot(*course(run.folder.metrics, "agreement"), color=THIRD, ls="--", label="student agrees with teacher")
 right.set(xlabel="step of the adaptation", ylabel="share of target images", ylim=(0, 1))
 right.legend(frameon=False, loc="lower right")
 plt.show()
@@ -132,7 +131,7 @@ plt.show()
 # shows the errors.
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 4.2), sharey=True)
-errors = {name: np.array(evaluation["models"][name]["confusion"]) for name in ("source-only", "adapted")}
+errors = {name: np.array(evaluation.models[name].confusion) for name in ("source-only", "adapted")}
 for matrix in errors.values():
     np.fill_diagonal(matrix, 0)
 most = max(matrix.max() for matrix in errors.values())
@@ -151,11 +150,12 @@ plt.show()
 # Predict
 # -------
 #
-# ``dalib.load`` opens the run's selected model. It takes file names, PIL images and arrays. The second row shows its
-# most confident errors, the first row digits that it predicts correctly.
+# ``run.predict`` takes what ``dalib.adapt`` takes for a target: a folder, a list, an array, a data set; later,
+# ``dalib.open_run`` opens the run again. The second row shows its most confident errors, the first row digits that it
+# predicts correctly.
 
-predictor = dalib.load(run.root, device="cpu")
-predictions = predictor(list(held_out))
+predictions = run.predict(held_out, device="cpu")
+print(predictions)
 wrong = [i for i, found in enumerate(predictions) if int(found.label) != labels[i]]
 wrong.sort(key=lambda i: -predictions[i].confidence)
 right_ones = [i for i, found in enumerate(predictions) if int(found.label) == labels[i]]

@@ -12,10 +12,8 @@ labels are known, so that the ranking itself can be evaluated. Real targets have
 
 import contextlib
 import io
-import json
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,12 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 
+import dalib
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.judge.evidence import Evidence, quick_scores
-from dalib.records.folder import RunFolder
-from dalib.run.compare import compare_runs
-from dalib.run.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
-from dalib.run.train import train
 
 ADAPTED, SOURCE_ONLY, THIRD = "#0072b2", "#b85c00", "#00795a"  # distinct for colour-blind readers, too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
@@ -67,36 +62,34 @@ truth = torch.from_numpy(labels)
 # Two are spoilt: in ``no-average`` the teacher is a copy of the student and counts without a threshold, and
 # ``wrong-prior`` has a class prior of 91% ones and a strong weight on it.
 
-common = TrainConfig(
-    source=str(folder / "printed"),
-    target=str(folder / "handwritten"),
-    data=DataConfig(size=8, channels=1),
-    every=EveryConfig(log=25, evaluate=20),
-    steps=120,
-    batch=32,
-    device="cpu",
-)
-start = replace(common, method="source-only", steps=200, out=str(folder / "start"))
-adapting = replace(common, init=str(folder / "start"), baseline_steps=1, keep="adapted", select="last")
+common = {
+    "data": {"size": 8, "channels": 1},
+    "every": {"log": 25, "evaluate": 20},
+    "batch": 32,
+    "device": "cpu",
+}
+adapting = {
+    "init": folder / "start",
+    "baseline_steps": 1,
+    "keep": "adapted",
+    "select": "last",
+    "steps": 120,
+}
 (folder / "wrong.csv").write_text("".join(f"{digit},{91 if digit == 1 else 1}\n" for digit in range(10)))
 settings = {
-    "default": adapting,
-    "short": replace(adapting, steps=20),
-    "no-augmentation": replace(adapting, views=ViewsConfig(source="none", student="none", teacher="none")),
-    "no-average": replace(
-        adapting, self_ensemble=SelfEnsembleConfig(alpha=0.0, threshold=0.0, weight=300.0, class_balance=0.0)
-    ),
-    "wrong-prior": replace(
-        adapting, prior=str(folder / "wrong.csv"), self_ensemble=SelfEnsembleConfig(information=10.0)
-    ),
+    "default": {},
+    "short": {"steps": 20},
+    "no-augmentation": {"views": {"source": "none", "student": "none", "teacher": "none"}},
+    "no-average": {"self_ensemble": {"alpha": 0.0, "threshold": 0.0, "weight": 300.0, "class_balance": 0.0}},
+    "wrong-prior": {"prior": folder / "wrong.csv", "self_ensemble": {"information": 10.0}},
 }
 
 courses: dict[str, list[tuple[int, dict[str, float], float]]] = {}
-runs: dict[str, RunFolder] = {}
-judgements: dict[str, dict] = {}
+domains = folder / "printed", folder / "handwritten"
+runs: dict[str, dalib.Run] = {}
 with contextlib.redirect_stdout(io.StringIO()):
-    train(start)
-for name, config in settings.items():
+    dalib.adapt(*domains, method="source-only", steps=200, out=folder / "start", **common)
+for name, own in settings.items():
     course = courses.setdefault(name, [])
 
     def look(training: str, step: int, evidence: Evidence, course=course) -> None:
@@ -106,18 +99,20 @@ for name, config in settings.items():
             course.append((step, quick_scores(evidence, threshold=0.9), accuracy))
 
     with contextlib.redirect_stdout(io.StringIO()):
-        runs[name] = train(replace(config, out=str(folder / name)), on_evidence=look)
-    judgements[name] = json.loads(runs[name].judgement.read_text())
-    print(f"{name:15} {judgements[name]['headline']}")
+        every = {**common, **adapting, **own}
+        runs[name] = dalib.adapt(*domains, out=folder / name, on_evidence=look, **every)
+    print(f"{name:15} {runs[name].judgement.headline}")
+judgements = {name: run.judgement for name, run in runs.items()}
 
 # %%
 # Rank them
 # ---------
 #
-# The output of ``dalib compare``; the function returns the paths in this order:
+# What ``dalib compare`` prints, too; the paths are returned in this order:
 
 with contextlib.chdir(folder):
-    order = compare_runs(list(runs))
+    first, *others = map(dalib.open_run, runs)
+    order = first.compare(*others)
 
 # %%
 # How good is the ranking?
@@ -128,15 +123,15 @@ with contextlib.chdir(folder):
 # disagree the judgement was wrong: a gain that was judged as hurt is a false alarm, and costs that gain.
 
 
-def accuracy_of(run: RunFolder, model: str) -> float:
-    predicted = load_file(run.predictions)[f"target/{model}"].argmax(dim=1)
+def accuracy_of(run: dalib.Run, model: str) -> float:
+    predicted = load_file(run.folder.predictions)[f"target/{model}"].argmax(dim=1)
     return (predicted == truth).float().mean().item()
 
 
 accuracies = {name: accuracy_of(run, "adapted") for name, run in runs.items()}
 for place, name in enumerate(order, 1):
     gain = 100 * (accuracies[name] - accuracy_of(runs[name], "source-only"))
-    print(f"{place}  {name:16} {accuracies[name]:.1%}  {gain:+5.1f} points, judged {judgements[name]['outcome']}")
+    print(f"{place}  {name:16} {accuracies[name]:.1%}  {gain:+5.1f} points, judged {judgements[name].outcome}")
 regret = 100 * (max(accuracies.values()) - accuracies[order[0]])
 print(
     f"regret {regret:.1f} points; the worst choice would have cost "
@@ -151,8 +146,8 @@ print(
 # that also require diverse predictions detect this. Each point is a run; a score is useful if points rise to
 # the right.
 
-scores = {name: judgement["models"]["adapted"]["scores"] for name, judgement in judgements.items()}
-outcomes = {name: judgement["outcome"] for name, judgement in judgements.items()}
+scores = {name: judgement.models["adapted"].scores for name, judgement in judgements.items()}
+outcomes = {name: judgement.outcome for name, judgement in judgements.items()}
 SHOWN = {"target_class_ami": "ClassAMI", "target_corr_c": "Corr-C", "target_mask_rate": "mask rate"}
 figure, panels = plt.subplots(1, 3, figsize=(9, 3.3), sharey=True)
 rank_correlations = {}

@@ -12,10 +12,8 @@ default equal shares of all classes. If the target's shares are not equal, this 
 import contextlib
 import csv
 import io
-import json
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,9 +23,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
+import dalib
 from dalib.data.digits import render_digits
-from dalib.run.config import DataConfig, EveryConfig, SelfEnsembleConfig, TrainConfig
-from dalib.run.train import train
 
 ADAPTED, SOURCE_ONLY, THIRD, FOURTH = "#0072b2", "#b85c00", "#00795a", "#8a4f9e"  # for colour-blind readers too
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
@@ -92,40 +89,36 @@ print((folder / "counted.csv").read_text())
 # Each run starts from the same source-only model (``init``). The weight of class balance is 10 instead of the default
 # 0.3, so that its effect is clearly visible. ``keep="adapted"`` selects the adapted model even if it is judged worse.
 
-common = TrainConfig(
-    source=str(folder / "printed"),
-    target=str(folder / "handwritten"),
-    data=DataConfig(size=8, channels=1),
-    every=EveryConfig(log=30, evaluate=130),
-    steps=130,
-    batch=32,
-    device="cpu",
-)
-start = replace(common, method="source-only", steps=200, out=str(folder / "start"))
-balanced = replace(
-    common,
-    init=str(folder / "start"),
-    baseline_steps=1,
-    keep="adapted",
-    select="last",
-    self_ensemble=SelfEnsembleConfig(threshold=0.6, class_balance=10.0),
-)
+common = {
+    "data": {"size": 8, "channels": 1},
+    "every": {"log": 30, "evaluate": 130},
+    "batch": 32,
+    "device": "cpu",
+}
+adapting = {
+    "init": folder / "start",
+    "baseline_steps": 1,
+    "keep": "adapted",
+    "select": "last",
+    "steps": 130,
+    "self_ensemble": {"threshold": 0.6, "class_balance": 10.0},
+}
 settings = {
-    "off": replace(balanced, self_ensemble=SelfEnsembleConfig(threshold=0.6, class_balance=0.0)),
-    "uniform": balanced,
-    "counted": replace(balanced, prior=str(folder / "counted.csv")),
-    "true": replace(balanced, prior=str(folder / "true.csv")),
+    "off": {"self_ensemble": {"threshold": 0.6, "class_balance": 0.0}},
+    "uniform": {},
+    "counted": {"prior": folder / "counted.csv"},
+    "true": {"prior": folder / "true.csv"},
 }
 
+domains = folder / "printed", folder / "handwritten"
 predicted: dict[str, torch.Tensor] = {}
 with contextlib.redirect_stdout(io.StringIO()):
-    first = train(start)
-    predicted["source-only"] = load_file(first.predictions)["target/source-only"].argmax(dim=1)
-    for name, config in settings.items():
-        run = train(replace(config, out=str(folder / name)))
-        predicted[name] = load_file(run.predictions)["target/adapted"].argmax(dim=1)
-judgement = json.loads(run.judgement.read_text())
-print("class prior of the last run:", [round(share, 2) for share in judgement["prior"]["shares"]])
+    first = dalib.adapt(*domains, method="source-only", steps=200, out=folder / "start", **common)
+    predicted["source-only"] = load_file(first.folder.predictions)["target/source-only"].argmax(dim=1)
+    for name, own in settings.items():
+        run = dalib.adapt(*domains, out=folder / name, **{**common, **adapting, **own})
+        predicted[name] = load_file(run.folder.predictions)["target/adapted"].argmax(dim=1)
+print("class prior of the last run:", [round(share, 2) for share in run.judgement.prior.shares])
 
 # %%
 # Results

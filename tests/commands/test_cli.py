@@ -210,7 +210,7 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
     assert "predicting with the" in capsys.readouterr().out
     assert run(["eval", str(trained), "--data", f"{folders}/labelled", "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:2]] == ["adapted", "source-only"]
+    assert [line.split()[0] for line in lines[:3]] == ["adapted", "aligned", "source-only"]
     assert lines[-1] == f"report  {trained}/report.html"
     assert run(["checks", "--quiet", "--verbose"]) == 2
     assert "--quiet --verbose: expected one of them" in capsys.readouterr().err

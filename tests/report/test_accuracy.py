@@ -51,7 +51,7 @@ def test_labels_come_before_estimates_and_an_evaluation_before_both() -> None:
 
 
 def test_labels_that_selected_a_model_are_named_on_its_bar() -> None:
-    measured = Measurement("photos", "evaluation", 600, 0.7, 0.5, 0.2, 0.1, 0.3)
+    measured = Measurement("photos", "evaluation", 600, "adapted", "source-only", (0.7, 0.5), 0.2, 0.1, 0.3)
     records = replace(RECORDS, evaluations=(EVALUATION,), selection=Selection("adapted", "measurement", measured))
     found = accuracy_bars(records)
     assert found is not None

@@ -319,8 +319,11 @@ def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
     with pytest.raises(dalib.RunStoppedError, match=r"go on with: dalib\.adapt\(resume='.*run'\)"):
         dalib.adapt(images / "studio", images / "street", out=out, trackers=[Interrupting(*at)], **QUICK)
     assert "status: running; no judgement yet" in repr(dalib.open_run(out))
-    rest = Interrupting("", 0)
-    resumed = dalib.adapt(resume=out, trackers=[rest])
+    rest, seen = Interrupting("", 0), []
+    resumed = dalib.adapt(
+        resume=out, trackers=[rest], on_evidence=lambda training, step, evidence: seen.append((training, step))
+    )
+    assert seen[-1] == ("adapted", 4)
     assert rest.steps[-1] == ("adapted", 4)
     one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, resumed.path))
     assert one == other

@@ -20,7 +20,7 @@ OLD = {"alpha": 0.5, "alpha_warmup": False, "teacher_dropout": False}
 def parsed(*arguments: str) -> TrainConfig:
     given, _ = with_own_settings(["train", *arguments])
     settings = vars(make_parser(given).instantiate(make_parser(given).parse_args(given))["train"])
-    for name in ("config", "resume", "allow_changes"):
+    for name in ("config", "resume", "allow_changes", "quiet", "verbose"):
         settings.pop(name)
     return TrainConfig(**settings)
 

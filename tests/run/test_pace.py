@@ -20,10 +20,12 @@ from dalib.run.pace import (
     Counts,
     Pace,
     Recipe,
+    check_time_limit,
     fitted_to_time,
     in_words,
     is_open,
     measure_pace,
+    say_length,
     seconds_of_run,
     time_limit_of,
     views_of,
@@ -221,3 +223,19 @@ def test_the_first_line_tells_time_and_model(domains, slow, tmp_path, capsys):
     assert run(["train", *domains, "--steps", "4", "--method", "source-only", "--out", str(tmp_path / "one")]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first == "Training of the source-only model, which predicts in the end"
+
+
+def test_several_processes_give_the_steps_themselves():
+    with pytest.raises(UserError, match="these are 2; give steps"):
+        check_time_limit(TrainConfig(time_limit="10m"), 2)
+    check_time_limit(TrainConfig(time_limit="10m", steps=100), 2)
+    check_time_limit(TrainConfig(time_limit="10m"), 1)
+
+
+def test_several_processes_are_told_the_plan_without_a_time(capsys, monkeypatch):
+    monkeypatch.setattr(
+        module, "measure_pace", lambda *given, **more: pytest.fail("one process would wait for the others")
+    )
+    config = TrainConfig(steps=100)
+    say_length(config, make_preprocessing(config), torch.device("cpu"), 2)
+    assert "predicts in the end" in capsys.readouterr().out

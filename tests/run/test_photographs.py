@@ -23,6 +23,15 @@ def write(folder, count, side, *, grey=False):
         (image.convert("L").convert("RGB") if grey else image).save(folder / f"{number}.jpg")
 
 
+def write_drawings(folder, count, side):
+    """Dark lines on white, as of scanned characters."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.full((side, side), 250, dtype=np.uint8)
+        pixels[side // 3 : side // 3 + side // 10] = pixels[:, (number + 1) * side // 6 :][:, : side // 10] = 20
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
 @pytest.fixture
 def photographs(tmp_path):
     for name in ("a", "b"):
@@ -42,11 +51,17 @@ def test_a_network_that_is_named_stays(photographs, given):
     assert photograph_settings(*photographs, [given]) == {}
 
 
-def test_one_coloured_domain_is_enough(photographs, tmp_path):
-    write(tmp_path / "drawings" / "a", 3, 120, grey=True)
+def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
+    write_drawings(tmp_path / "drawings" / "a", 3, 120)
     assert photograph_settings(tmp_path / "drawings", photographs[1], []) == PHOTOGRAPH_SETTINGS
-    write(tmp_path / "more", 3, 120, grey=True)
+    write_drawings(tmp_path / "more", 3, 120)
     assert photograph_settings(tmp_path / "drawings", tmp_path / "more", []) == {}
+
+
+def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
+    for name in ("mill/a", "other"):
+        write(tmp_path / name, 3, 120, grey=True)
+    assert photograph_settings(tmp_path / "mill", tmp_path / "other", []) == PHOTOGRAPH_SETTINGS
 
 
 def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photographs, tmp_path):

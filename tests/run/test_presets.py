@@ -83,8 +83,8 @@ def test_a_preset_that_is_named_and_not_applied_is_refused(tmp_path):
         ({"keep": "all"}, r"keep='all': expected 'better' or 'adapted'"),
         ({"steps": "2"}, r"steps='2': expected a whole number or None"),
         ({"batch": True}, r"batch=True: expected a whole number"),
-        ({"data": {"size": 16}}, r"data={'size': 16}: expected a DataConfig"),
-        ({"track": "mlflow"}, r"track='mlflow': expected 'tensorboard' or 'wandb' or None"),
+        ({"data": 16}, r"data=16: expected a DataConfig"),
+        ({"track": "excel"}, r"track='excel': expected 'tensorboard', 'mlflow' or 'wandb' or None"),
         ({"source": [1]}, r"source=\[1\]: expected a string or a list of these"),
     ],
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dalib.data.given import Given
+    from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
     from dalib.records.selection import ModelName, Selection
     from dalib.run.config import TrainConfig
@@ -55,6 +56,7 @@ def adapt(
     config: TrainConfig | None = None,
     resume: str | Path | None = None,
     trackers: Sequence[Tracker] = (),
+    on_evidence: Callable[[str, int, Evidence], None] | None = None,
     **settings: Any,
 ) -> Run:
     """Trains on labelled source images and unlabelled target images as ``dalib train`` does, and returns the run.
@@ -77,6 +79,7 @@ def adapt(
         resume: folder of a run that was stopped, to resume it as it was configured. If images that were objects have
             gone from the cache, ``source``, ``target`` and ``evaluate`` put them back.
         trackers: told what happens; see :mod:`dalib.run.track`.
+        on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         settings: fields of :class:`dalib.run.config.TrainConfig`, such as ``out="runs/first"``, ``preset="digits"`` or
             ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate`` takes labelled images of
             any kind. A backbone of timm's without a preset takes the preset photo-features, and so do colour
@@ -106,8 +109,8 @@ def adapt(
         folder = RunFolder.existing(resume)
         config = read_plain_config(folder.config, out=str(folder.root))
         _put_back(config, put_back)
-        return Run(train(config, resume=True, trackers=trackers))
-    return Run(train(config or _configuration(source, target, settings), trackers=trackers))
+        return Run(train(config, resume=True, trackers=trackers, on_evidence=on_evidence))
+    return Run(train(config or _configuration(source, target, settings), trackers=trackers, on_evidence=on_evidence))
 
 
 def open_run(path: str | Path) -> Run:

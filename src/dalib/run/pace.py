@@ -15,7 +15,7 @@ import torch
 
 from dalib.core.console import say, say_detail
 from dalib.core.devices import wait_for
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.data.decoding import decode
 from dalib.data.sources import LabelledImages, UnlabelledImages, listing_of
 from dalib.engine.evaluate import MOST_EVALUATED
@@ -348,6 +348,23 @@ def with_length(config: TrainConfig, views: int, steps: int, usual: Recipe) -> T
     )
 
 
+def check_time_limit(config: TrainConfig, processes: int) -> None:
+    """Refuses a time limit that decides the steps of several processes, whose pace one of them cannot measure.
+
+    Raises:
+        UserError: that.
+    """
+    if processes > 1 and is_open(config):
+        raise UserError(
+            Setting("time_limit", config.time_limit),
+            f": the pace is measured by one process, these are {processes}; give ",
+            Setting("steps"),
+            " instead, which `",
+            Call("dalib.run.checks.checks"),
+            "` estimates the time of",
+        )
+
+
 def say_choice(config: TrainConfig, seconds: float) -> None:
     """Prints what was chosen for the time limit."""
     views = f"{config.features} views of each image and " if config.features else ""
@@ -355,10 +372,11 @@ def say_choice(config: TrainConfig, seconds: float) -> None:
     say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
 
 
-def say_length(config: TrainConfig, preprocessing: Preprocessing, device: torch.device) -> None:
+def say_length(config: TrainConfig, preprocessing: Preprocessing, device: torch.device, processes: int = 1) -> None:
     """Prints, before images are read, how long the whole run takes and which model predicts in the end.
 
-    Where source and target are no files, which are read in seconds, it tells only what is to be done.
+    Where source and target are no files, which are read in seconds, it tells only what is to be done; likewise with
+    several processes, whose steps wait for each other and cannot be measured by one of them.
     """
     counts, reading = _counted(config)
     steps = _steps_known(config, counts)
@@ -366,7 +384,7 @@ def say_length(config: TrainConfig, preprocessing: Preprocessing, device: torch.
         limit = Setting("time_limit", config.time_limit)
         say(f"{in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
         return
-    if counts is None or steps is None or steps <= SHORT:
+    if counts is None or steps is None or steps <= SHORT or processes > 1:
         say(f"{_plan(config)[:1].upper()}{_plan(config)[1:]}")
         return
     config = replace(config, steps=steps, epochs=None)

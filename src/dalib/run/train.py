@@ -42,6 +42,7 @@ from dalib.run.pace import (
     SHARE,
     Counts,
     Recipe,
+    check_time_limit,
     fitted_to_time,
     is_open,
     measure_pace,
@@ -176,8 +177,9 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         context.held.enter_context(claimed(run))
     if not context.resume:
         check_place(setup, run)
+        check_time_limit(setup.config, context.world.size)
         if context.world.first:
-            say_length(setup.config, setup.preprocessing, setup.device)
+            say_length(setup.config, setup.preprocessing, setup.device, context.world.size)
     setup, data = open_data(setup)
     timing = _timing(setup, data, context)
     setup = _chosen(setup, timing, context)
