@@ -366,7 +366,13 @@ def test_the_first_hour_in_python(images, tmp_path, monkeypatch):
     assert run._repr_html_().count("<img ") == 10
     assert len(run.predict("street/", out="x.csv")) == 10
     assert len(Path("x.csv").read_text().splitlines()) == 11
-    assert run.evaluate("labelled/").count == 8
+    measured = run.evaluate("labelled/")
+    assert measured.count == 8
+    told = repr(run)
+    assert all(
+        f"{each.accuracy:.1%} right on 8 labelled images of labelled" in told for each in measured.models.values()
+    )
+    assert "not estimated" not in told
     assert run.query(50).is_file()
     assert len(run.compare(dalib.adapt("studio/", "street/", seed=1, **QUICK))) == 2
     assert run.report.is_file()

@@ -464,9 +464,14 @@ class Run:
         judgement = self.judgement
         lines.append(f"{judgement.headline}.")
         selected = self.selected
+        measured = next(iter(self.folder.read_evaluations()), None)
         for name, judged in judgement.models.items():
             mark, end = (">", ", selected") if name == selected else (" ", "")
-            lines.append(f"{mark} {name:<12}{judged.in_words}{end}")
+            text = judged.in_words
+            if measured is not None and name in measured.models:
+                where = f"{measured.count} labelled images of {_named(measured.data)}"
+                text = f"{measured.models[name].accuracy:.1%} right on {where}"
+            lines.append(f"{mark} {name:<12}{text}{end}")
         return [*lines, f"report: {self.folder.report}"]
 
     def _repr_html_(self) -> str:
