@@ -54,10 +54,10 @@ plt.show()
 # Train
 # -----
 #
-# One call does the work of ``dalib train``. A source-only model is trained first. The adaptation starts from its
-# weights: the student continues to learn from the labelled source, and learns to agree with its teacher on the target.
-# ``evaluate`` names labelled images on which the models are measured at the end; a clearly better model becomes the
-# selected model.
+# One call does the work of ``dalib train``. A source-only model is trained first; the same with the target's
+# normalisation statistics is the aligned model. The adaptation starts from the weights of source-only: the student
+# continues to learn from the labelled source, and learns to agree with its teacher on the target. ``evaluate``
+# names labelled images on which the models are measured at the end; a clearly better model becomes the selected model.
 
 run = train(
     TrainConfig(
@@ -86,7 +86,7 @@ print(judgement["headline"])
 for reason in judgement["reasons"]:
     print(f"  because: {reason}")
 accuracy = {}
-for name in ("source-only", "adapted"):
+for name in ("source-only", "aligned", "adapted"):
     estimate = judgement["models"][name]["estimate"]
     accuracy[name] = evaluation["models"][name]["accuracy"]
     low, high = evaluation["models"][name]["interval"]
@@ -95,8 +95,8 @@ for name in ("source-only", "adapted"):
         f"{name:12} estimated {estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%}{trust}), "
         f"measured {accuracy[name]:.1%} ({low:.1%} to {high:.1%})"
     )
-paired = evaluation["paired"]
-print(f"{paired['adapted']} held-out digits are right only when adapted, {paired['source_only']} only when not")
+only_adapted, only_source_only = run.read_evaluations()[0].pair("adapted", "source-only")
+print(f"{only_adapted} held-out digits are right only when adapted, {only_source_only} only when not")
 
 # %%
 # How the training went
