@@ -133,8 +133,8 @@ run
 # Which solids are confused
 # -------------------------
 #
-# Photographs with labels measure all three models: source-only, the same with the photographs' statistics (aligned), and
-# adapted. Rows are true solids, columns predicted ones.
+# Photographs with labels measure all three models: source-only, the same with the photographs' statistics (aligned),
+# and adapted. Rows are true solids, columns predicted ones.
 
 evaluation = run.evaluate(folder / "labelled")
 accuracy = {name: model.accuracy for name, model in evaluation.models.items()}
