@@ -88,7 +88,7 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 
 def grid_sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:
-    """Samples images bilinearly as :func:`torch.nn.functional.grid_sample` does, without aligned corners.
+    """Samples images bilinearly as ``torch.nn.functional.grid_sample`` does, without aligned corners.
 
     On mps, where some kinds of padding are missing, it computes on the CPU.
     """

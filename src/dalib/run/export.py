@@ -3,7 +3,7 @@
 ``onnx`` and ``torch-export`` need no dalib afterwards, and take images that are decoded and scaled
 (:mod:`dalib.models.exported`). ``hf`` is a folder for timm (:mod:`dalib.models.timm_folder`); of timm's networks alone.
 ``torch`` is the model's own folder, weights and config.json, for ``dalib.load``: what to keep of a run that is deleted.
-Both folders have a model card, README.md (:mod:`dalib.report.card`).
+Both folders have a model card, README.md (``dalib.report.card``).
 """
 
 from __future__ import annotations
