@@ -9,8 +9,8 @@ from torch import nn
 
 from dalib.core.errors import UserError
 from dalib.models.classifier import ImageClassifier
-from dalib.models.pretrained import PretrainedBackbone
-from dalib.models.weights import PACKAGES, load_weights, locate_weights, weights_message
+from dalib.models.pretrained import PACKAGES, PretrainedBackbone
+from dalib.models.weights import load_weights, locate_weights, weights_message
 
 
 class Headless(nn.Module):

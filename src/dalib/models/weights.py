@@ -23,8 +23,6 @@ from dalib.models.pretrained import PACKAGES, PretrainedBackbone
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["PACKAGES", "LoadedWeights", "load_weights", "locate_weights", "weights_message"]
-
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "network.")
 _HEADS = ("classifier.", "fc.", "_fc.", "head.", "heads.", "head_dist.", "last_linear.")
