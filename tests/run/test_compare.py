@@ -129,27 +129,28 @@ def test_a_test_set_that_is_measured_by_default_does_not_decide(old, tmp_path, c
     assert order_of(capsys.readouterr().out) == ["clustered", "right"]
 
 
-def test_both_models_of_a_run_are_shown_and_the_selected_one_competes(tmp_path, capsys):
+@pytest.mark.parametrize("other", ["source-only", "aligned"])
+def test_all_models_of_a_run_are_shown_and_the_selected_one_competes(other, tmp_path, capsys):
     runs = [write_run(tmp_path / "one", [0, 1, 2, 0], 0.9), write_run(tmp_path / "two", [0, 1, 2, 1], 0.8)]
     target = sure_of([0, 1, 2, 1])
     save_file(
-        {"target/adapted": sure_of([0, 0, 0, 0]), "target/source-only": target},
+        {"target/adapted": sure_of([0, 0, 0, 0]), f"target/{other}": target},
         tmp_path / "two" / "predictions.safetensors",
     )
     judgement = json.loads((tmp_path / "two" / "judgement.json").read_text())
-    judgement["models"]["source-only"] = {"scores": {"target_class_ami": 0.95, "target_corr_c": 0.5}}
+    judgement["models"][other] = {"scores": {"target_class_ami": 0.95, "target_corr_c": 0.5}}
     (tmp_path / "two" / "judgement.json").write_text(json.dumps(judgement))
     assert run(["compare", *runs]) == 0
     printed = capsys.readouterr().out
     assert order_of(printed) == ["one", "two"]
     assert printed.count("adapted, selected") == 2
-    assert "source-only" in printed
-    selection = {"version": 1, "model": "source-only", "by": "measurement", "when": "", "measured": None}
+    assert other in printed
+    selection = {"version": 1, "model": other, "by": "measurement", "when": "", "measured": None}
     (tmp_path / "two" / "selection.json").write_text(json.dumps(selection))
     assert run(["compare", *runs]) == 0
     printed = capsys.readouterr().out
     assert order_of(printed) == ["two", "one"]
-    assert "source-only, selected" in printed
+    assert f"{other}, selected" in printed
     assert "Labels decided which model is selected in some of the runs" in printed
 
 

@@ -17,6 +17,7 @@ from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.scores import as_probabilities, ensemble_agreement
 from dalib.judge.selection import ranked
+from dalib.records.candidates import CANDIDATES
 from dalib.records.estimate import Estimate
 from dalib.records.evaluation import Evaluation
 from dalib.records.folder import RunFolder
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-
-NAMES = ("adapted", "source-only")
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _compared(run: RunFolder) -> Compared:
         tensors = load_file(run.predictions)
         models = {
             name: _model_of(judgement.models[name], tensors[f"target/{name}"], name)
-            for name in sorted(NAMES, key=lambda name: name != selected)
+            for name in sorted((each.name for each in reversed(CANDIDATES)), key=lambda name: name != selected)
             if name == selected or (name in judgement.models and f"target/{name}" in tensors)
         }
         target = models[selected].target
