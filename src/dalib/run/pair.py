@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dalib.data.preprocessing import Preprocessing
+    from dalib.engine.evaluate import Evaluator
     from dalib.engine.results import Results
     from dalib.judge.evidence import Evidence
     from dalib.models.classifier import ImageClassifier
@@ -41,30 +42,27 @@ class TrainingInputs:
         images: how images reach a network.
         device: where networks compute.
         space: the features, if the rows are features.
+        standardized: how features are standardised for the target, if they are.
     """
 
     domains: Domains
     images: Inputs
     device: torch.device
     space: FeatureSpace | None = None
+    standardized: StandardizedViews | None = None
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
 
         The aligned and the adapted network are standardised for the target; the source-only one knows the source alone.
         """
-        space, architecture = self.space, self.images.architecture
+        space, architecture, standardized = self.space, self.images.architecture, self.standardized
         if space is None:
             return self.images, lambda network: network
-        if not space.network.standardize:
+        if standardized is None:
             return space.inputs(architecture), lambda head: space.whole(head, None)
-        of_source = standardization(self.domains.train.images, self.device)
-        standardized = StandardizedViews(of_source, of_source, of_source)
-        if name != "source-only":
-            of_target, of_plain = (
-                standardization(rows, self.device) for rows in (self.domains.target.images, self.domains.to_predict)
-            )
-            standardized = StandardizedViews(of_source, of_target, of_plain)
+        if name == "source-only":
+            standardized = StandardizedViews(*[standardized.source] * 3)
         return space.inputs(architecture, standardized), lambda head: space.whole(head, standardized.plain)
 
 
@@ -98,7 +96,11 @@ def training_inputs(
     space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request)
-    return TrainingInputs(of_features, inputs, device, space)
+    standardized = None
+    if network.standardize:
+        rows = of_features.train.images, of_features.target.images, of_features.to_predict
+        standardized = StandardizedViews(*(standardization(each, device) for each in rows))
+    return TrainingInputs(of_features, inputs, device, space, standardized)
 
 
 @dataclass(frozen=True)
@@ -191,11 +193,14 @@ def train_task(
     trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
     done.trained[task.name] = trained
     if world.first:
-        predictor = recipe.make_predictor(trained.model, task.inputs.architecture).to(device)
-        with CountedProgress(f"predictions of {task.name}", brief=True) as progress:
-            done.evidence[task.name] = evaluator.all_predictions(
-                trained.evidence, predictor, progress if observer.progress else None
-            )
+        done.evidence[task.name] = _everything(task.name, trained, task.inputs, evaluator, shown=observer.progress)
+
+
+def _everything(name: str, trained: Trained, inputs: Inputs, evaluator: Evaluator, *, shown: bool = True) -> Evidence:
+    """Returns what a finished model predicts for all images."""
+    predictor = recipe.make_predictor(trained.model, inputs.architecture).to(evaluator.device)
+    with CountedProgress(f"predictions of {name}", brief=True) as progress:
+        return evaluator.all_predictions(trained.evidence, predictor, progress if shown else None)
 
 
 def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
@@ -216,19 +221,17 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
     before, own = done.trained["source-only"], inputs.of("aligned")[0]
     model = copy.deepcopy(before.model)
     if inputs.space is not None:
-        can_be_aligned = inputs.space.network.standardize
+        can_be_aligned = inputs.standardized is not None
     else:
         rows = inputs.domains.target.images
         can_be_aligned = len(rows) > 1 and recompute_statistics(model, rows, own.plain, device=inputs.device)
     if not can_be_aligned:
         return None
     evaluator = recipe.make_evaluator(inputs.domains, own, inputs.device)
-    found = evaluator.evidence(model)
-    on_source = before.evidence
+    found, on_source = evaluator.evidence(model), before.evidence
     evidence = replace(found, validation=on_source.validation, validation_features=on_source.validation_features)
-    predictor = recipe.make_predictor(model, own.architecture).to(inputs.device)
-    with CountedProgress("predictions of aligned", brief=True) as progress:
-        everything = evaluator.all_predictions(evidence, predictor, progress)
-    done.trained["aligned"] = replace(before, model=model, evidence=evidence)
+    aligned = replace(before, model=model, evidence=evidence)
+    everything = _everything("aligned", aligned, own, evaluator)
+    done.trained["aligned"] = aligned
     done.evidence["aligned"] = replace(everything, validation=done.evidence["source-only"].validation)
-    return done.trained["aligned"]
+    return aligned
