@@ -1,5 +1,6 @@
 """dalib.adapt trains as the command line does, and a Run does with the folder what the commands do."""
 
+import datetime
 import html
 import shutil
 import subprocess
@@ -354,6 +355,19 @@ def test_groups_of_a_configuration_may_be_dictionaries():
         dalib.TrainConfig(data={"sise": 8})
     with pytest.raises(UserError, match=r"data\.size='x': expected a whole number"):
         dalib.TrainConfig(data={"size": "x"})
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(images, tmp_path, monkeypatch):
+    class Stopped(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dalib.run.train.datetime.datetime", Stopped)
+    first, second = (dalib.adapt(images / "studio", images / "street", **QUICK) for _ in range(2))
+    assert first.path.name == "20260102-030405-studio-street"
+    assert second.path.name == "20260102-030405-studio-street-2"
 
 
 def test_the_first_hour_in_python(images, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import signal
 import time
@@ -488,8 +489,11 @@ def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
 
 
 def _new_run(config: TrainConfig) -> RunFolder:
+    """Returns a folder that is named after the time and the domains; runs of one second are numbered."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RunFolder(Path("runs") / f"{stamp}-{slug(name_of(config.source))}-{slug(config.target)}")
+    name = f"{stamp}-{slug(name_of(config.source))}-{slug(config.target)}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return RunFolder(next(root for root in (Path("runs") / each for each in names) if not root.exists()))
 
 
 def _ignore(name: str, step: int, evidence: Evidence) -> None:
