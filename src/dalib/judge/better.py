@@ -101,22 +101,32 @@ def probability_better(first: Signs, second: Signs, votes: Votes, weights: Mappi
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
 
+def pairwise(candidates: Sequence[Tensor], reference: Tensor, structure: Structure) -> Tensor:
+    """Computes the probability that each of several models of a target is better than each other one.
+
+    Args:
+        candidates: R >= 1 tensors (M, C), each a model's probabilities of the images of the structure.
+        reference: (M, C) those of the source-only model, which may be one of the candidates.
+
+    Returns:
+        (R, R) float64: in row i and column j that model i is better than model j; 0 on the diagonal.
+    """
+    found = [signs_of(each, reference, structure) for each in candidates]
+    chances = torch.zeros(len(candidates), len(candidates), dtype=torch.float64)
+    for one in range(len(candidates)):
+        for other in range(one):
+            votes = votes_of(candidates[one], candidates[other], structure)
+            chances[one, other] = probability_better(found[one], found[other], votes)
+            chances[other, one] = 1 - chances[one, other]
+    return chances
+
+
 def rank(candidates: Sequence[Tensor], reference: Tensor, structure: Structure) -> list[int]:
     """Returns the positions of models of the same target from the best to the worst, as far as can be told.
 
     Models are ordered by the mean probability of being better than each of the others.
 
     Args:
-        candidates: R >= 1 tensors (M, C), each a model's probabilities of the images of the structure.
-        reference: (M, C) those of the source-only model, which may be one of the candidates.
+        candidates, reference: see :func:`pairwise`.
     """
-    found = [signs_of(each, reference, structure) for each in candidates]
-    means = torch.zeros(len(candidates), dtype=torch.float64)
-    for one in range(len(candidates)):
-        for other in range(one):
-            probability = probability_better(
-                found[one], found[other], votes_of(candidates[one], candidates[other], structure)
-            )
-            means[one] += probability
-            means[other] += 1 - probability
-    return means.argsort(descending=True, stable=True).tolist()
+    return pairwise(candidates, reference, structure).sum(dim=1).argsort(descending=True, stable=True).tolist()

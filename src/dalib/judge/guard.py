@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from dalib.judge.better import Signs, probability_better, rank, signs_of, votes_of
+from dalib.judge.better import Signs, pairwise, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
 from dalib.judge.structure import Representation, standardized
@@ -144,15 +144,9 @@ class Baseline:
         targets = [candidates[name].evidence.target for name in names]
         if structure is None or len(targets[0]) < MIN_IMAGES:
             return cls(names[0], candidates[names[0]], targets[0])
-        best = rank(targets, targets[0], structure)[0]
-        signs = [signs_of(target, targets[0], structure) for target in targets]
-        others = {
-            names[other]: probability_better(
-                signs[best], signs[other], votes_of(targets[best], targets[other], structure)
-            )
-            for other in range(len(names))
-            if other != best
-        }
+        chances = pairwise(targets, targets[0], structure)
+        best = int(chances.sum(dim=1).argmax())  # of equal ones the first
+        others = {name: float(chances[best, place]) for place, name in enumerate(names) if place != best}
         return cls(names[best], candidates[names[best]], targets[0], others)
 
 
