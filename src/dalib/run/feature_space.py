@@ -62,7 +62,7 @@ class FeatureSpace:
     @cached_property
     def batch(self) -> int:
         """Images that the backbone takes at once."""
-        return 8 if self.device.type == "cpu" else 64  # on a CPU, fresh memory for more costs more than it saves
+        return images_at_once(self.device)
 
     @cached_property
     def _fast(self) -> FastInference:
@@ -193,6 +193,11 @@ class _Plain:
 
     def __repr__(self) -> str:  # names the features on disk, beside the preprocessing; no address in memory
         return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
+
+
+def images_at_once(device: torch.device) -> int:
+    """Returns how many images a backbone takes at once; on a CPU, fresh memory for more costs more than it saves."""
+    return 8 if device.type == "cpu" else 64
 
 
 def features_folder() -> Path:

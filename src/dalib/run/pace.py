@@ -24,7 +24,7 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models.inference import fast_inference
 from dalib.report.sheets import MAPPED, write_embedding
 from dalib.run import recipe
-from dalib.run.feature_space import FeatureSpace, features_folder
+from dalib.run.feature_space import FeatureSpace, features_folder, images_at_once
 from dalib.run.inputs import feature_inputs
 from dalib.run.presets import PRESETS
 
@@ -157,7 +157,7 @@ def _seconds_of_a_view(
         space = FeatureSpace.of(student, preprocessing, features_folder(), device, config.model.averaged_views)
         batch, call = space.batch, space.compute
     else:
-        batch = 8 if device.type == "cpu" else 64
+        batch = images_at_once(device)
         call = fast_inference(student.backbone.to(device).eval(), (batch, preprocessing.channels, size, size))
     generator, some = torch.Generator(device), pixels[:batch].to(device)
     with torch.inference_mode():
