@@ -104,25 +104,13 @@ def judge(
     own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
     structure = _structure(representation, own_features, len(classes))
     heads = None if structure is None else head_classes(structure)
-    baselines: dict[str, Scored] = {
-        each: scored[each] for each in ("source-only", "aligned") if each in scored and each != name
-    }
+    baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
-    verdict = compare(
-        baseline,
-        scored[name],
-        name=name,
-        classes=classes,
-        stopped=own.stopped,
-        structure=structure,
-    )
-    at_chance = [each for each, model in trained.items() if _learnt_nothing(model.evidence)]
+    verdict = compare(baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure)
+    at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     compared = [name] if baseline is None else [baseline.name, name]
-    verdict = without_chance(
-        verdict,
-        [each for each in at_chance if each in compared],
-        {each: trained[each].evidence.validation_accuracy for each in compared},
-    )
+    accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
+    verdict = without_chance(verdict, [model for model in at_chance if model in compared], accuracies)
     shipped = cast("ModelName", verdict.better)
     if settings.keep == "adapted" and "adapted" in trained:
         shipped = "adapted"
