@@ -13,7 +13,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.core.console import say, say_result
+from dalib.core.console import CountedProgress, say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
 from dalib.data.folders import describe_unused
@@ -85,15 +85,17 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         )
     ]
     write_text(Path(out), csv_text([COLUMNS, *listed]))
-    shown = write_labelling_page(
-        page,
-        columns=COLUMNS,
-        rows=listed,
-        classes=_classes(run),
-        run=run.root,
-        csv_file=Path(out),
-        picture_of=_pictures(run, names, sample.rows.tolist()),
-    )
+    picture_of = _pictures(run, names, sample.rows.tolist())
+    with CountedProgress("pictures to label", brief=True) as progress:
+        shown = write_labelling_page(
+            page,
+            columns=COLUMNS,
+            rows=listed,
+            classes=_classes(run),
+            run=run.root,
+            csv_file=Path(out),
+            picture_of=lambda number: _counted(picture_of, number, chosen, progress),
+        )
     for note in _left_out(run):
         say(note)
     if count > chosen:
@@ -113,6 +115,15 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         f"{run.selection().sentence}; labels can change that"
     )
     return chosen
+
+
+def _counted(
+    picture_of: Callable[[int], Image.Image | None], number: int, total: int, progress: CountedProgress
+) -> Image.Image | None:
+    """Returns a picture, and tells that it is there."""
+    picture = picture_of(number)
+    progress(number + 1, total)
+    return picture
 
 
 def _free_page(out: str) -> Path:
