@@ -35,6 +35,7 @@ EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
     ("part", "python", "flags"),
     [
         (Setting("features", 4), "features=4", "--features 4"),
+        (Setting("time_limit", 1.0), "time_limit=1.0", "--time 1"),
         (Setting("data.range", "0,4095"), "data.range='0,4095'", "--data.range 0,4095"),
         (Setting("out", Path("runs/first")), "out='runs/first'", "--out runs/first"),
         (Setting("data.validation_share"), "data.validation_share", "--data.validation_share"),

@@ -262,7 +262,10 @@ def _torchvision(name: str, argument: str) -> Any:
         from torchvision import datasets  # type: ignore[import-untyped]  # here, because it takes two seconds
     except ImportError as error:
         raise UserError(
-            Setting(argument, name), f": torchvision reads this set and cannot be imported ({error})"
+            Setting(argument, name),
+            f": torchvision reads this set and cannot be imported ({error}); ",
+            "install it again for this torch (pip uninstall torchvision, then pip install torchvision), or give ",
+            "a folder of images",
         ) from error
     return datasets
 
