@@ -26,6 +26,7 @@ from dalib.engine.train import Observer
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
+from dalib.run.neutral_features import neutral_representation
 from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
 from dalib.run.presets import changed, from_preset
 
@@ -40,8 +41,12 @@ RUN = f"run-{os.getpid()}"
 
 PACKAGES = {"lite0": "efficientnet_lite0", "lite2": "efficientnet_lite2"}
 
+COLD = "cold start"
+"""A recipe that fails more often than today's: adaptation from new weights in place of the baseline's."""
+
 #: What is changed of a task's recipe to spoil it.
 SPOILT: dict[str, dict[str, Any]] = {
+    COLD: {"warm_start": False},
     "threshold 0, weight x30": {"self_ensemble.threshold": 0.0, "weight": 30.0, "self_ensemble.ramp_up_steps": 0},
     "weight x1000, nothing balances": {
         "self_ensemble.threshold": 0.0,
@@ -131,6 +136,13 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
         kept["plain/target"] = _pixels(domains.target.images[chosen])
         kept["plain/train"] = _pixels(domains.train.images[sample])
         kept["plain/validation"] = _pixels(domains.validation.images[torch.arange(len(domains.validation.labels))])
+        neutral = neutral_representation(domains.train, domains.target.images, device)
+        assert neutral is not None
+        kept |= {
+            "neutral/target": neutral.target,
+            "neutral/train": neutral.source,
+            "neutral/train_labels": neutral.labels,
+        }
     done = BaselineAndAdapted()
     for name, training in recipe.trainings(config):
         course: dict[str, Tensor] = {}

@@ -65,12 +65,12 @@ def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
 
 
 def names_kept(predicted: Tensor, reference: Tensor) -> float:
-    r"""Computes how clearly the source-only model recognises each predicted class under its name.
+    r"""Computes how clearly a witness recognises each predicted class under its name.
 
-    The source-only model may be wrong on most images and biased to some classes, and still lean, on the mean over a
-    group of images, to that group's class rather than to another one. With z the log-probabilities of the source-only
-    model, standardised for each class over the images, and :math:`\bar z_c` their mean over the images that are
-    predicted as c:
+    The witness learnt from the source alone. It may be wrong on most images and biased to some classes, and still lean,
+    on the mean over a group of images, to that group's class rather than to another one. With z the log-probabilities
+    of the witness, standardised for each class over the images, and :math:`\bar z_c` their mean over the images that
+    are predicted as c:
 
     .. math:: \sum_c u_c \, \mathrm{clip}_{-2}^{0.3}\bigl(\bar z_{cc} - \max_{k \ne c} \bar z_{ck}\bigr)
 

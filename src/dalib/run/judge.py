@@ -13,7 +13,7 @@ from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import reliability_bins
-from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
+from dalib.judge.calibrated import CALIBRATIONS, agreements_of, calibrated_estimate
 from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
     estimate_class_accuracy,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.engine.train import Trained
+    from dalib.judge.better import Signs
     from dalib.judge.estimate import AccuracyEstimate
     from dalib.judge.guard import Comparison
     from dalib.judge.structure import Representation, Structure
@@ -86,6 +87,7 @@ def judge(
     settings: JudgeSettings,
     classes: Sequence[str],
     representation: Representation | None = None,
+    learnt_from: Representation | None = None,
 ) -> Judgement:
     """Returns the comparison of the models without target labels.
 
@@ -93,7 +95,8 @@ def judge(
         trained: the models by their names.
         said: what each says of every image.
         classes: C names.
-        representation: features that neither model has trained, where there are some.
+        representation: features that no model has trained, for the comparison. Those of the models, without.
+        learnt_from: features that all models learnt from, for the estimates. Those of the models, without.
     """
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
     own = trained[name]
@@ -103,7 +106,8 @@ def judge(
     # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
     own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
     structure = _structure(representation, own_features, len(classes))
-    heads = None if structure is None else head_classes(structure)
+    seen = structure if learnt_from is representation else _structure(learnt_from, own_features, len(classes))
+    estimates = {} if seen is None else _estimates(trained, seen)
     baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
     verdict = compare(baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure)
@@ -120,8 +124,8 @@ def judge(
         headline=verdict.headline,
         reasons=_reasons(verdict, shipped, len(trained)),
         models={
-            name: _judged(name, scored[name], said[name], each.evidence, verdict, heads)
-            for name, each in trained.items()
+            model: _judged(each, said[model], verdict.signs.get(model), estimates.get(model))
+            for model, each in scored.items()
         },
         probability=verdict.probability,
         at_chance=tuple(at_chance),
@@ -140,21 +144,29 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
     return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
 
 
-def _judged(
-    name: str, scored: Scored, said: Evidence, judged: Evidence, verdict: Comparison, heads: Tensor | None
-) -> JudgedModel:
-    """Returns what is known of one model; estimates only where there are enough validation images.
+def _estimates(trained: Mapping[str, Trained], structure: Structure) -> dict[str, Estimate]:
+    """Returns the estimated accuracy of each model, by the images that judge; none where the source is too small."""
+    heads = head_classes(structure)
+    if not len(heads):
+        return {}
+    agreements = {
+        name: agreements_of(model.validation, model.labels, model.target, structure, heads)
+        for name, model in ((name, each.evidence) for name, each in trained.items())
+        if len(model.labels) >= FEWEST_TO_JUDGE
+    }
+    return {name: _recorded(calibrated_estimate(each, CALIBRATIONS[name])) for name, each in agreements.items()}
+
+
+def _judged(scored: Scored, said: Evidence, signs: Signs | None, estimate: Estimate | None) -> JudgedModel:
+    """Returns what is known of one model; only with an estimate also that of its classes and its calibration.
 
     The estimate of the accuracy is made of the images that judge, the rest of all of the model's predictions.
     """
-    signs = verdict.signs.get(name)
-    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
-    if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
+    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs), estimate)
+    if estimate is None:
         return model
-    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
     return replace(
         model,
-        estimate=_recorded(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
         classes=tuple(map(_recorded, estimate_class_accuracy(said.validation, said.labels, said.target))),
         calibration=Calibration(
             expected_calibration_error(said.validation, said.labels, BINS),

@@ -31,6 +31,7 @@ from dalib.engine.results import InFolder
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
 from dalib.engine.train import Observer
+from dalib.judge.guard import MIN_IMAGES
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
@@ -38,6 +39,7 @@ from dalib.run import recipe
 from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.measure import decide, measure, measurement_of, slug
+from dalib.run.neutral_features import neutral_representation
 from dalib.run.pace import (
     LEAST_STEPS,
     SHARE,
@@ -386,11 +388,13 @@ def _judge(
     """Writes predictions, judgement, selection, pictures and the complete summary; returns judgement and summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, models.evidence, domains)
-    representation = None
-    if config.features:
-        representation = plain_representation(inputs.domains.train, inputs.domains.to_predict)
+    learnt_from = neutral = None
+    if config.features:  # of a frozen network
+        learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
+    elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
+        neutral = neutral_representation(domains.train, domains.target.images, setup.device)
     settings = recipe.make_judge_settings(config)
-    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, representation)
+    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
     judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
