@@ -169,26 +169,11 @@ def cross_validate(
     ]
 
 
-def choose_l2(
-    features: Tensor | Any,
-    labels: Tensor,
-    classes: int,
-    *,
-    penalties: Sequence[float] = PENALTIES,
-    folds: int = 3,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Returns the penalty with the least log loss on rows that were left out, and its accuracy on them.
-
-    Arguments are those of :func:`cross_validate`. The log loss is used because accuracy on some hundred rows hardly
-    tells one penalty from the next.
-    """
-    best = least_loss(cross_validate(features, labels, classes, penalties=penalties, folds=folds, seed=seed))
-    return best.l2, best.accuracy
-
-
 def least_loss(found: Sequence[Validated]) -> Validated:
-    """Returns the penalty with the least log loss; of equal ones the first."""
+    """Returns the penalty with the least log loss; of equal ones the first.
+
+    Accuracy on some hundred rows hardly tells one penalty from the next.
+    """
     return min(found, key=lambda each: each.loss)
 
 
