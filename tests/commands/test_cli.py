@@ -7,9 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +20,6 @@ import dalib
 from dalib.commands import completion
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
-from dalib.core import versions
 from dalib.records.folder import RunFolder
 from dalib.run.checks import import_conflicts
 from dalib.run.config import TrainConfig
@@ -370,22 +367,6 @@ def test_version_is_quick_and_tells_a_line_each():
     assert lines["CUDA"].split(",")[0] == (torch.version.cuda or "none")
     assert lines["numpy"] == np.__version__
     assert seconds < 0.5
-
-
-def test_a_package_without_metadata_and_a_driver_are_told(monkeypatch, tmp_path):
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "version.py").write_text("__version__ = '2.14.1+cu130'\ncuda: Optional[str] = '13.0'\n")
-    (tmp_path / "driver").write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release\n")
-    found = SimpleNamespace(submodule_search_locations=[str(tmp_path / "torch")])
-    monkeypatch.setattr(versions, "find_spec", lambda name: found)
-    monkeypatch.setattr(versions, "NVIDIA", tmp_path / "driver")
-    monkeypatch.setattr(versions.platform, "system", lambda: "Linux")
-    assert "\nCUDA 13.0, driver 580.65.06\n" in versions.describe_versions()
-    monkeypatch.setattr(versions, "version", missing)
-    assert "\ntorch is not installed\n" in versions.describe_versions()
 
 
 def completed(script: str, words: list[str]) -> list[str]:
