@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import platform
 import re
@@ -26,7 +27,9 @@ from dalib.run.config import TrainConfig
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 
-TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5"]
+SHORT = ["--steps", "4"]
+"""Steps so few that the pace of the machine is not measured before the domains are read."""
+TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5", *SHORT]
 
 
 def write_image(path, shade, rng):
@@ -255,12 +258,12 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
         (["train", "--bakbone", "resnet18"], "did you mean --backbone?"),
         (["trian"], "did you mean train?"),
         (["train", "--source", "{root}/empty", "--target", "{root}/images"], "one folder of images for each class"),
-        (["train", "--source", "{root}/one", "--target", "{root}/images"], "at least two class folders"),
+        (["train", "--source", "{root}/one", "--target", "{root}/images", *SHORT], "at least two class folders"),
         (["train", "--source", "{root}/hollow", "--target", "{root}/images"], "'b' holds no image"),
         (["train", "--source", "{root}/two", "--target", "{root}/empty"], "found none"),
         (["train", "--source", "{root}/two", "--target", "{root}/file.txt"], "this is a file"),
-        (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict"], "cannot be read"),
-        (["train", "--source", "{root}/two", "--target", "{root}/broken"], "none of its 1 images"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict", *SHORT], "cannot be read"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", *SHORT], "none of its 1 images"),
         (["train", *TWO, "--evaluate", "{root}/none"], "--evaluate"),
         (["train", *TWO, "--evaluate", "digits-held-out"], "does not know"),
         (["train", "--out", "{root}/images"], "there is something already"),
@@ -314,14 +317,18 @@ def test_the_configuration_survives_the_file(trained):
     assert yaml.safe_load((trained / "config.yaml").read_text())["self_ensemble"]["alpha"] == config.self_ensemble.alpha
 
 
+MOST_SECONDS = 0.5
+"""Of the processor, for what only prints."""
+
+
 def said_without_torch(*arguments: str) -> tuple[str, float]:
     """What a command line prints, and the seconds it takes: of the processor, others may hold the machine."""
     program = (
         "import sys; from dalib.commands.main import run\ntry: run(sys.argv[1:])\n"
         "finally: assert 'torch' not in sys.modules"
     )
-    seconds = []
-    for _ in range(3):  # the best of three
+    seconds = [math.inf]
+    while len(seconds) <= 3 and min(seconds) >= MOST_SECONDS:  # the best of three
         before = os.times()
         done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
         after = os.times()
@@ -335,7 +342,7 @@ def said_without_torch(*arguments: str) -> tuple[str, float]:
 def test_help_is_quick_and_does_without_torch(arguments):
     said, seconds = said_without_torch(*arguments)
     assert "usage: dalib" in said
-    assert seconds < 0.5
+    assert seconds < MOST_SECONDS
 
 
 def test_what_is_printed_without_defaults_keeps_the_preset(tmp_path, capsys):
@@ -366,7 +373,7 @@ def test_version_is_quick_and_tells_a_line_each():
     assert lines["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert lines["CUDA"].split(",")[0] == (torch.version.cuda or "none")
     assert lines["numpy"] == np.__version__
-    assert seconds < 0.5
+    assert seconds < MOST_SECONDS
 
 
 def completed(script: str, words: list[str]) -> list[str]:
