@@ -338,12 +338,12 @@ class Run:
 
     @property
     def summary(self) -> Summary:
-        """What the run was and came to."""
+        """The summary of the run."""
         return Summary.read(self.folder.summary)
 
     @property
     def judgement(self) -> Judgement:
-        """Whether adaptation helped, by evidence that needs no target label.
+        """The judgement: whether adaptation helped, by evidence that needs no target label.
 
         Raises:
             UserError: training has not finished.
