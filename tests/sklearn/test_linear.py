@@ -27,7 +27,7 @@ class ItsOwnTarget(SelfEnsembleClassifier):
         return super().fit(X, y, X)
 
 
-@parametrize_with_checks([ItsOwnTarget(hidden=()), ItsOwnTarget(steps=20, batch=32, lr=0.01)])
+@parametrize_with_checks([ItsOwnTarget(hidden=()), ItsOwnTarget(steps=10, batch=32, lr=0.02)])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
