@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from dalib.judge.evidence import Evidence
     from dalib.run.domains import Domains
+    from dalib.run.pair import TrainingInputs
 
 RUN = f"run-{os.getpid()}"
 """Each of several processes that record trains in a folder of its own."""
@@ -110,16 +111,19 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
     return open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 
-def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
-    """Makes the baselines and the adapted model; returns what they say, what they see, and the truth."""
-    config = config_of(case, kind, root, out)
-    device = torch.device("cpu")
-    preprocessing = recipe.make_preprocessing(config)
-    request = recipe.make_data_request(config)
+def opened(config: TrainConfig) -> tuple[TrainConfig, Domains, TrainingInputs]:
+    """Returns the configuration with the steps that the data give, the domains, and the inputs of all trainings."""
+    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
     steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
     config = replace(config, steps=steps, epochs=None)
-    shared = training_inputs(config, request, preprocessing, domains, device)
+    return config, domains, training_inputs(config, request, preprocessing, domains, torch.device("cpu"))
+
+
+def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
+    """Makes the baselines and the adapted model; returns what they say, what they see, and the truth."""
+    config, domains, shared = opened(config_of(case, kind, root, out))
+    device = torch.device("cpu")
     chosen = evaluated_rows(len(domains.target.names))
     kept: dict[str, Tensor] = {
         "truth": truth_of(config, domains)[chosen],

@@ -8,7 +8,6 @@ from scipy.optimize import minimize, nnls
 from dalib.judge.prior import (
     _LeastSquares,
     cautious_shares,
-    project_to_simplex,
     rlls,
 )
 
@@ -180,16 +179,6 @@ def test_rlls_with_no_trust_or_endless_regularisation_gives_the_source():
     for bad in ({"trust": 2.0}, {"regularisation": -1.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             rlls(validation, labels, target, **bad)
-
-
-def test_projection_is_the_nearest_distribution():
-    generator = np.random.default_rng(0)
-    values = torch.from_numpy(generator.normal(0, 1, 5))
-    ours = float((project_to_simplex(values) - values).norm())
-    others = torch.from_numpy(generator.dirichlet(np.ones(5), 2000))
-    assert ours <= float((others - values).norm(dim=1).min())
-    with pytest.raises(ValueError, match="finite"):
-        project_to_simplex(torch.tensor([math.nan, 1.0]))
 
 
 def test_cautious_shares_keep_every_class_and_change_nothing_that_is_high_enough():

@@ -1,4 +1,4 @@
-"""Checks without a target label: does a training collapse, and which of two finished models is to be selected."""
+"""Checks without target labels: whether a training collapses, and which of two finished models to select."""
 
 from __future__ import annotations
 

@@ -24,32 +24,6 @@ from dalib.judge.scores import as_validation_and_target
 Array = NDArray[np.float64]
 
 
-def project_to_simplex(values: Tensor) -> Tensor:
-    r"""Computes the nearest distribution in Euclidean distance, :math:`\arg\min_{u \ge 0, \sum u = 1} \Vert u - v
-    \Vert_2`.
-
-    Args:
-        values: (C,) finite numbers.
-
-    Returns:
-        (C,) float64, non-negative with sum 1; a distribution comes back as it is.
-
-    Raises: ValueError for another shape, NaN or infinite entries.
-    Source: Duchi et al., ICML 2008.
-
-    >>> [round(share, 6) for share in project_to_simplex(torch.tensor([0.9, 0.5, -0.4])).tolist()]
-    [0.7, 0.3, 0.0]
-    """
-    if values.ndim != 1 or len(values) < 1 or not bool(values.isfinite().all()):
-        raise ValueError(f"values: expected finite numbers of shape (C >= 1,), got {values.tolist()}")
-    values = values.detach().to("cpu", torch.float64)
-    descending = values.sort(descending=True).values
-    excess = (descending.cumsum(0) - 1) / torch.arange(1, len(values) + 1)
-    kept = int((descending > excess).sum())
-    projected = (values - excess[kept - 1]).clamp_min(0)
-    return projected / projected.sum()
-
-
 def rlls(
     validation: Tensor,
     labels: Tensor,

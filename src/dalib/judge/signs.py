@@ -119,17 +119,16 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
     """
     labels = structure.labels
     found = torch.zeros(0, len(structure.target), dtype=torch.int64)
-    for number in range(heads):
-        drawn = np.random.default_rng((seed, number)).integers(0, max(1, len(labels)), len(labels))
-        chosen = labels.numpy()[drawn]
-        if len(np.unique(chosen)) < 2:
-            continue
-        classifier = LogisticRegression(C=0.01, max_iter=150)
-        with warnings.catch_warnings(), threadpool_limits(1):  # one thread: sums in one order on every machine
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            classifier.fit(structure.source.numpy()[drawn], chosen)
-        named = torch.from_numpy(classifier.predict(structure.target.numpy()))
-        found = torch.cat([found, named[None]])
+    with warnings.catch_warnings(), threadpool_limits(1):  # one thread: sums in one order on every machine
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for number in range(heads):
+            drawn = np.random.default_rng((seed, number)).integers(0, max(1, len(labels)), len(labels))
+            chosen = labels.numpy()[drawn]
+            if len(np.unique(chosen)) < 2:
+                continue
+            classifier = LogisticRegression(C=0.01, max_iter=150).fit(structure.source.numpy()[drawn], chosen)
+            named = torch.from_numpy(classifier.predict(structure.target.numpy()))
+            found = torch.cat([found, named[None]])
     return found
 
 

@@ -1,4 +1,4 @@
-"""The shares of the target's classes that a training is told to expect."""
+"""Class priors of the target: given, uniform, the source's, or estimated during training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = ("uniform", "source", "estimate")
 
 
 def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
-    """The shares (C,) float64 at the start of the adaptation; None is uniform, with which an estimate starts, too.
+    """Returns the shares (C,) float64 at the start of the adaptation; None is uniform, as before an estimate.
 
     Args:
         kind: uniform, source, estimate, or a file (:func:`read_prior`).
@@ -44,22 +44,28 @@ def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | N
 
 
 def estimated(evidence: Evidence) -> Tensor:
-    """The shares (C,) float64 that the model's predictions speak for, with caution."""
+    """Estimates the shares (C,) float64 from a model's predictions, with caution."""
     return cautious_shares(evidence.validation, evidence.labels, evidence.target)
 
 
-def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
-    """The shares (C,) float64 that an adaptation with ``--prior estimate`` expects after an evaluation.
+def halfway_shares(evidence: Evidence) -> Tensor:
+    """Returns the shares (C,) float64 halfway between uniform ones and :func:`estimated` ones."""
+    shares = estimated(evidence)
+    return (shares + 1 / len(shares)) / 2
 
-    Halfway between uniform and what the model that is being adapted speaks for; None in the first half of the steps.
+
+def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
+    """Returns the shares (C,) float64 that an adaptation with the prior ``estimate`` expects after an evaluation.
+
+    They are halfway between uniform ones and those of the model that is being adapted; None in the first half of the
+    steps.
 
     Source: ours. A model that is not adapted yet errs in the target as it never does in the source, so that its
     estimate is far off, and a training that is told so early makes it true. benchmarks/LOG.md has what was tried.
     """
     if 2 * step < steps:
         return None
-    shares = estimated(evidence)
-    return (shares + 1 / len(shares)) / 2
+    return halfway_shares(evidence)
 
 
 def expected_shares(method: Method) -> Tensor | None:
@@ -107,10 +113,10 @@ def check_prior(kind: str, validation_share: float) -> None:
 
 
 def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
-    """The shares (C,) float64 from a file: JSON of class to share, or CSV lines of class and share; a header may lead.
+    """Reads the shares (C,) float64 from JSON of class to share, or CSV lines of class and share.
 
-    Shares need not add up to 1, so that counts can be given. Columns may be parted by semicolons, as some spreadsheets
-    do, and decimals then have a comma.
+    A CSV file may have a header. Shares need not add up to 1, so that counts can be given. Columns may be separated by
+    semicolons, as in some spreadsheets; decimals then have a comma.
 
     Raises:
         UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.

@@ -206,7 +206,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
 
 @dataclass(frozen=True)
 class _Timing:
-    """What a time limit is fitted with: the pace of this machine, and the recipe's own numbers."""
+    """Inputs of the fit to a time limit: the pace of this machine, and the recipe's own numbers."""
 
     config: TrainConfig
     """Before anything was chosen."""
@@ -256,7 +256,7 @@ def _chosen(setup: Setup, timing: _Timing | None, context: _Context) -> Setup:
 def _chosen_again(
     run: RunFolder, setup: Setup, timing: _Timing | None, summary: Summary, context: _Context
 ) -> tuple[Setup, Summary]:
-    """Returns setup and summary with the number of steps that fit now that features took what they took.
+    """Returns setup and summary with the number of steps that fit in the time that the features left.
 
     No step is done yet. What is written of the run is kept in line, so that resuming it measures nothing.
     """
@@ -278,7 +278,7 @@ def _chosen_again(
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
-    """Makes the run's folder, or goes back to it; trackers hear of it."""
+    """Makes the run's folder or resumes it, and tells the trackers."""
 
     def begin() -> None:
         if context.resume:
@@ -427,7 +427,7 @@ def _measure(run: RunFolder, setup: Setup, data: Data) -> Mapping[str, MeasuredM
 
 
 def _say_if_better(run: RunFolder, result: Evaluation) -> None:
-    """Says that a measurement that nobody asked for does not decide the selection.
+    """Prints that a measurement by default does not decide the selection.
 
     What a named target is measured on by default are a benchmark's labels, which a user has not: which model the run
     selects must not depend on them.
@@ -501,4 +501,4 @@ def _new_run(config: TrainConfig) -> RunFolder:
 
 
 def _ignore(name: str, step: int, evidence: Evidence) -> None:
-    """Does nothing with evidence that nobody asked for."""
+    """Ignores the evidence where no callback was given."""
