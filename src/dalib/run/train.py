@@ -53,7 +53,15 @@ from dalib.run.pace import (
     time_limit_of,
     with_length,
 )
-from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
+from dalib.run.pair import (
+    BaselineAndAdapted,
+    Task,
+    align,
+    fitted_to_fewer,
+    statistics_for,
+    train_task,
+    training_inputs,
+)
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed, settings_of
@@ -321,7 +329,12 @@ def _train_models(
         )
         try:
             with context.requests.at_a_step():
-                task = _task(name, config, run, setup, inputs)
+                own = inputs
+                if name == "adapted" and config.classes == "fewer":
+                    own = fitted_to_fewer(config, inputs, models, context.world)
+                    assert own.expected is not None
+                    say(own.expected.in_words(own.domains.train.classes))
+                task = _task(name, config, run, setup, own)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
             if context.world.first:
@@ -361,6 +374,7 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
         InFolder(_folder_of(name, setup.config, run), write_model),
         weights=None if setup.start is None else setup.start.weights_for(name),
         statistics=statistics_for(config, inputs, own.plain),
+        expected=inputs.expected,
     )
 
 
@@ -389,7 +403,7 @@ def _judge(
     representation = None
     if config.features:
         representation = plain_representation(inputs.domains.train, inputs.domains.to_predict)
-    settings = recipe.make_judge_settings(config)
+    settings = recipe.make_judge_settings(config, models.expected)
     judgement = judge(models.trained, models.evidence, settings, domains.train.classes, representation)
     judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
