@@ -21,7 +21,7 @@ from dalib.judge.estimate import (
     fit_temperature,
     proxy_a_distance,
 )
-from dalib.judge.evidence import Evidence, Scored
+from dalib.judge.evidence import Evidence, Scored, effective_classes
 from dalib.judge.guard import Baseline, compare, shared_representation
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dalib.records.folder import RunFolder
     from dalib.records.selection import ModelName
     from dalib.run.domains import Domains
+    from dalib.run.fewer import ExpectedClasses
 
 BINS = 10
 FEWEST_TO_JUDGE = 20
@@ -58,9 +59,10 @@ class JudgeSettings:
     Attributes:
         threshold: confidence from which a target image counts as confident.
         keep: better, or adapted whatever the signs say.
-        prior: kind of the class prior, or its file.
+        prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
         select: which weights of the adaptation became its model.
         steps: of the adaptation.
+        expected: classes that the target seems to have, where the adaptation was fitted to fewer than the source's.
     """
 
     threshold: float
@@ -68,6 +70,7 @@ class JudgeSettings:
     prior: str
     select: str
     steps: int | None
+    expected: ExpectedClasses | None = None
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
@@ -99,6 +102,9 @@ def judge(
         learnt_from: features that all models learnt from, for the estimates. Those of the models, without.
     """
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
+    if (expected := settings.expected) is not None:
+        trained = {model: replace(each, evidence=expected.among(each.evidence)) for model, each in trained.items()}
+        said = {model: expected.among(each) for model, each in said.items()}
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
@@ -110,6 +116,8 @@ def judge(
     estimates = {} if seen is None else _estimates(trained, seen)
     baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
+    if expected is not None and baseline is not None:
+        baseline = _expecting(baseline, expected)
     verdict = compare(baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure)
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     compared = [name] if baseline is None else [baseline.name, name]
@@ -122,7 +130,7 @@ def judge(
         shipped=shipped,
         outcome=verdict.outcome,
         headline=verdict.headline,
-        reasons=_reasons(verdict, shipped, len(trained)),
+        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes)),
         models={
             model: _judged(each, said[model], verdict.signs.get(model), estimates.get(model))
             for model, each in scored.items()
@@ -142,6 +150,20 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
     if shipped == verdict.better or models < 2:
         return tuple(verdict.reasons)
     return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
+
+
+def _about(expected: ExpectedClasses | None, classes: Sequence[str]) -> tuple[str, ...]:
+    return () if expected is None else (expected.in_words(classes),)
+
+
+def _expecting(baseline: Baseline, expected: ExpectedClasses) -> Baseline:
+    """Returns a baseline that counts as predicting no more classes than the target seems to have.
+
+    A baseline spreads some images over classes that are not there. An adapted model without them has not collapsed.
+    """
+    classes = min(baseline.scored.scores["target_classes"], effective_classes(expected.shares))
+    scores = {**baseline.scored.scores, "target_classes": classes}
+    return replace(baseline, scored=replace(baseline.scored, scores=scores))
 
 
 def _estimates(trained: Mapping[str, Trained], structure: Structure) -> dict[str, Estimate]:

@@ -17,7 +17,7 @@ from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dalib.core.types import Method
     from dalib.judge.evidence import Evidence
@@ -74,7 +74,13 @@ def expected_shares(method: Method) -> Tensor | None:
 
 
 def scores_and_prior(
-    method: Method, evidence: Evidence, step: int, *, threshold: float, estimate_over: int | None
+    method: Method,
+    evidence: Evidence,
+    step: int,
+    *,
+    threshold: float,
+    estimate_over: int | None,
+    among: Callable[[Evidence], Evidence] = lambda evidence: evidence,
 ) -> tuple[dict[str, float], Tensor | None]:
     """Returns the scores of an evaluation, and the shares (C,) to expect from then on; None where these stay.
 
@@ -84,12 +90,13 @@ def scores_and_prior(
         step: number of steps done.
         threshold: confidence from which a target image counts as confident.
         estimate_over: steps of a training whose shares are estimated; None where they are not.
+        among: returns the part of the evidence to score.
     """
     prior = None
     if estimate_over is not None and method.class_prior is not None:
         prior = later_prior(evidence, step, estimate_over)
     expected = expected_shares(method) if prior is None else prior
-    return quick_scores(evidence, threshold, expected), prior
+    return quick_scores(among(evidence), threshold, expected), prior
 
 
 def check_prior(kind: str, validation_share: float) -> None:

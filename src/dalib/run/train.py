@@ -55,7 +55,15 @@ from dalib.run.pace import (
     time_limit_of,
     with_length,
 )
-from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
+from dalib.run.pair import (
+    BaselineAndAdapted,
+    Task,
+    align,
+    fitted_to_fewer,
+    statistics_for,
+    train_task,
+    training_inputs,
+)
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed, settings_of
@@ -323,7 +331,12 @@ def _train_models(
         )
         try:
             with context.requests.at_a_step():
-                task = _task(name, config, run, setup, inputs)
+                own = inputs
+                if name == "adapted" and config.classes == "fewer":
+                    own = fitted_to_fewer(config, inputs, models, context.world)
+                    assert own.expected is not None
+                    say(own.expected.in_words(own.domains.train.classes))
+                task = _task(name, config, run, setup, own)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
             if context.world.first:
@@ -363,6 +376,7 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
         InFolder(_folder_of(name, setup.config, run), write_model),
         weights=None if setup.start is None else setup.start.weights_for(name),
         statistics=statistics_for(config, inputs, own.plain),
+        expected=inputs.expected,
     )
 
 
@@ -393,7 +407,7 @@ def _judge(
         learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
         neutral = neutral_representation(domains.train, domains.target.images, setup.device)
-    settings = recipe.make_judge_settings(config)
+    settings = recipe.make_judge_settings(config, models.expected)
     judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
     judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
