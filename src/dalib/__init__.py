@@ -7,6 +7,7 @@
     run = dalib.adapt("studio/", "street/")   # train, judge, report; arrays, data sets and lists do as well
     run.predict("street/")                    # labels, confidences, probabilities
     dalib.open_run("runs/first")              # the same object later
+    dalib.compare("runs/first", run)          # which of several runs is best
     dalib.load("runs/first")("photo.jpg")     # one image
 
 The method's building blocks live in :mod:`dalib.adaptation.self_ensemble`, the estimator of scikit-learn in
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.core.errors import RunStoppedError, UserError
-    from dalib.run.adapt import ImagePrediction, Predictions, Run, adapt, open_run
+    from dalib.run.adapt import ImagePrediction, Predictions, Run, adapt, compare, open_run
     from dalib.run.config import TrainConfig
     from dalib.run.load import Prediction, Predictor
 
@@ -44,6 +45,7 @@ __all__ = [
     "UserError",
     "__version__",
     "adapt",
+    "compare",
     "load",
     "open_run",
 ]
@@ -58,6 +60,7 @@ _PLACES = {
     "Run": "dalib.run.adapt",
     "TrainConfig": "dalib.run.config",
     "adapt": "dalib.run.adapt",
+    "compare": "dalib.run.adapt",
     "open_run": "dalib.run.adapt",
 }
 """Modules of the names that are imported when first used, so that importing dalib is quick."""

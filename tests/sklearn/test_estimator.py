@@ -248,7 +248,9 @@ def test_what_is_said_of_the_training(shifted, capsys):
     assert 0 <= fitted.judgement_["models"]["adapted"]["estimate"]["value"] <= 1
     assert [line["step"] for line in fitted.history_["adapted"]] == list(range(2, 21, 2))
     assert fitted.judgement_["selection"]["step"] in range(2, 21, 2)
-    assert "adapted 20/20: loss" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    for name in ("source-only", "adapted"):
+        assert f"{name}  20/20  done  loss" in shown, "the progress that a run shows"
     assert 0 <= judged_score(fitted) <= 1
 
 

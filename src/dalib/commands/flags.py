@@ -82,4 +82,6 @@ def _value(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))  # as it was typed: --time 1
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)

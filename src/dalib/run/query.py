@@ -13,7 +13,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.core.console import say, say_result
+from dalib.core.console import CountedProgress, say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
 from dalib.data.folders import describe_unused
@@ -79,15 +79,17 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
     chosen, listed = len(sample.rows), _listed(sample, names)
     write_text(Path(out), csv_text([COLUMNS, *listed]))
-    shown = write_labelling_page(
-        page,
-        columns=COLUMNS,
-        rows=listed,
-        classes=_classes(run),
-        run=run.root,
-        csv_file=Path(out),
-        picture_of=_pictures(run, names, sample.rows.tolist()),
-    )
+    picture_of = _pictures(run, names, sample.rows.tolist())
+    with CountedProgress("pictures to label", brief=True) as progress:
+        shown = write_labelling_page(
+            page,
+            columns=COLUMNS,
+            rows=listed,
+            classes=_classes(run),
+            run=run.root,
+            csv_file=Path(out),
+            picture_of=lambda number: _counted(picture_of, number, chosen, progress),
+        )
     for note in _left_out(run):
         say(note)
     if count > chosen:
@@ -116,6 +118,15 @@ def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
         [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
         for row, stratum, weight in chosen
     ]
+
+
+def _counted(
+    picture_of: Callable[[int], Image.Image | None], number: int, total: int, progress: CountedProgress
+) -> Image.Image | None:
+    """Returns a picture, and tells that it is there."""
+    picture = picture_of(number)
+    progress(number + 1, total)
+    return picture
 
 
 def _free_page(out: str) -> Path:

@@ -21,6 +21,7 @@ from dalib.data.overlap import overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
+from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
 from dalib.run.config_file import config_text
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
-    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest
 
@@ -230,6 +230,9 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> N
         UserError: its settings or its data have changed, unless that is allowed.
     """
     check_unchanged(run, summary, allow_changes=allow_changes)
+    before = Summary.read(run.summary)
+    if before.status == "done" and before.settings.get("steps") == summary.settings.get("steps"):
+        say(f"{run.root} has finished already: its models are judged, and its report is written, again")
     summary.write(run.summary)
 
 
