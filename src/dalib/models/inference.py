@@ -83,25 +83,20 @@ def fast_inference(
     if len(example_shape) != 4 or min(example_shape) < 1:
         raise ValueError(f"example_shape: expected (N, C, H, W), got {tuple(example_shape)}")
     plain = _frozen_copy(model)
-    cast_plain = _InBfloat16(copy.deepcopy(plain).to(torch.bfloat16)) if bfloat16 else plain
-    alone = FastInference(cast_plain, None, "plain", 1.0)
+    alone = FastInference(_cast(plain) if bfloat16 else plain, None, "plain", 1.0)
     batch = example_shape[0]
     few = images is not None and images < _FEW_BATCHES * batch and known is None
     if few or known == ("plain", None) or not _can_be_fused(plain):
         return alone
     example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=torch.Generator().manual_seed(0))
     try:
-        fused = _InBfloat16(_fused(plain, example[:1], torch.bfloat16)) if bfloat16 else _fused(plain, example[:1])
+        fused = _fused(plain, example[:1], bfloat16=bfloat16)
         expected = alone(example)
         chunks = (*(c for c in _CHUNKS if c < batch), None) if known is None else (known[1],)
         candidates = [FastInference(fused, chunk, "fused", 1.0) for chunk in chunks]
-        seconds = [  # the comparison warms up
-            _seconds(one, example) if _agree(one(example), expected, bfloat16=bfloat16) else float("inf")
-            for one in candidates
-        ]
+        quickest, best = _quickest(candidates, example, expected, bfloat16=bfloat16)
     except Exception:  # a network that cannot be transformed can still be called
         return alone
-    quickest, best = min(zip(seconds, candidates, strict=True), key=lambda pair: pair[0])
     speedup = _seconds(alone, example) / quickest
     if speedup <= 1 and known is None:
         return alone
@@ -250,9 +245,20 @@ def _has_bfloat16() -> bool:
     return bool(processor._is_avx512_bf16_supported() or processor._is_amx_tile_supported())
 
 
-def _fused(model: nn.Module, example: Tensor, dtype: torch.dtype = torch.float32) -> nn.Module:
+def _cast(model: nn.Module) -> nn.Module:
+    return _InBfloat16(copy.deepcopy(model).to(torch.bfloat16))
+
+
+def _fused(model: nn.Module, example: Tensor, *, bfloat16: bool = False) -> nn.Module:
     """Folds in float32, whatever the network computes in then."""
-    model, example = folded(model, example).to(dtype), example.to(dtype)
+    model = folded(model, example)
+    if not bfloat16:
+        return _with_onednn(model, example)
+    return _InBfloat16(_with_onednn(model.to(torch.bfloat16), example.bfloat16()))
+
+
+def _with_onednn(model: nn.Module, example: Tensor) -> nn.Module:
+    """Replaces convolutions, and activations behind them, in place."""
     shapes = _input_shapes(model, example)
     parents = _places(model)
     activations = dict(_followed_by(model, example, tuple(_ACTIVATIONS)))
@@ -361,6 +367,17 @@ def _run(model: nn.Module, example: Tensor, handles: list[Any]) -> None:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _quickest(
+    candidates: Sequence[FastInference], example: Tensor, expected: Tensor, *, bfloat16: bool
+) -> tuple[float, FastInference]:
+    """Returns the quickest of those that agree, with its seconds; infinitely many if none does."""
+    seconds = [  # the comparison warms up
+        _seconds(one, example) if _agree(one(example), expected, bfloat16=bfloat16) else float("inf")
+        for one in candidates
+    ]
+    return min(zip(seconds, candidates, strict=True), key=lambda pair: pair[0])
 
 
 def _agree(output: Tensor, expected: Tensor, *, bfloat16: bool = False) -> bool:

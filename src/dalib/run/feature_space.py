@@ -74,7 +74,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        return _fastest(_to_pooled(self.network), shape, self.store.folder / _NOTES, self.precision)
+        return kept_fastest(_to_pooled(self.network), shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -201,9 +201,14 @@ def _to_pooled(network: ImageClassifier) -> nn.Module:
     return torch.nn.Sequential(network.backbone, network.pool_layer)
 
 
-def _fastest(model: nn.Module, shape: tuple[int, int, int, int], note: Path, precision: Precision) -> FastInference:
-    """The fastest way to call a network, measured once on a machine: features made again are the same to the bit."""
-    key = _key_of(model, shape, *(() if precision == "float32" else (precision,)))
+def kept_fastest(
+    model: nn.Module, shape: tuple[int, int, int, int], folder: Path, precision: Precision = "float32"
+) -> FastInference:
+    """Returns the fastest way to call a network, measured once on a machine and kept in a file of the folder.
+
+    Two ways differ in their last bits; features that are made again are the same to the bit.
+    """
+    note, key = folder / _NOTES, _key_of(model, shape, *(() if precision == "float32" else (precision,)))
     choices = _noted(note)
     known = choices.get(key)
     way = None if known is None else (known["variant"], known["chunk"])
