@@ -10,6 +10,21 @@ from dalib.engine.signals import SIGNALS, StopRequests
 SIGNAL = signal.SIGINT
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """A shell starts background jobs with SIGINT ignored, and what is ignored stays so."""
+    before = signal.signal(SIGNAL, signal.default_int_handler)
+    yield
+    signal.signal(SIGNAL, before)
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    signal.signal(SIGNAL, signal.SIG_IGN)
+    with StopRequests() as requests, requests.at_a_step():
+        signal.raise_signal(SIGNAL)
+        assert requests.signal is None
+
+
 def test_the_first_signal_within_a_step_waits_and_is_told(capsys):
     with StopRequests() as requests, requests.at_a_step():
         assert requests.signal is None

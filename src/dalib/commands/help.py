@@ -41,6 +41,7 @@ REST: Mapping[str, Sequence[str]] = {
         "statistics",
         "accumulate",
         "precision",
+        "feature_precision",
         "compile",
         "sync_norms",
     ),

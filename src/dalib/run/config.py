@@ -57,6 +57,7 @@ ClassesName = Literal["same", "fewer"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
+FeaturePrecisionName = Literal["auto", "float32", "bfloat16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
 TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -285,6 +286,9 @@ class TrainConfig(Checked):
         device: device to train on: auto, cpu, cuda or mps.
         precision: number type of the forward passes; weights and losses stay in float32. bfloat16 is for GPUs; float16
             is for GPUs without bfloat16, and its loss is scaled.
+        feature_precision: number type in which the frozen backbone computes stored features: float32; bfloat16, for
+            processors with instructions for it (AMX, AVX512-BF16); or auto, bfloat16 on a CPU where it is measured to
+            be faster. A run keeps what it began with, and its saved models compute in float32.
         compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.
         sync_norms: whether batch normalisation uses the batches of all processes together. GPUs only.
         strict: whether unreadable images are refused instead of skipped.
@@ -329,6 +333,7 @@ class TrainConfig(Checked):
     seed: int = 0
     device: str = "auto"
     precision: PrecisionName = "float32"
+    feature_precision: FeaturePrecisionName = "float32"
     compile: CompileName = "none"
     sync_norms: bool = False
     strict: bool = False

@@ -13,7 +13,7 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.run import recipe
 from dalib.run.domains import to_features
-from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, standardization
+from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
 from dalib.run.inputs import StandardizedViews
 from dalib.run.prior import KINDS, first_prior
@@ -97,7 +97,8 @@ def training_inputs(
     network = recipe.make_student(config, inputs.architecture, len(domains.train.classes))
     if start is not None:  # one backbone for both trainings, that of the run's own model
         recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
+    precision = precision_named(config.feature_precision)
+    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request)
     standardized = None

@@ -331,6 +331,15 @@ def check_inputs(config: TrainConfig) -> None:
         )
     if config.features:
         _check_features(config)
+    elif config.feature_precision == "bfloat16":
+        raise UserError(
+            Setting("feature_precision", "bfloat16"),
+            ": only stored features (",
+            Setting("features", 4),
+            ") are computed in it; expected auto or float32, or ",
+            Setting("precision", "bfloat16"),
+            " for a training on images",
+        )
     elif config.model.standardize and config.init is None:
         raise UserError(
             Setting("model.standardize", True),
