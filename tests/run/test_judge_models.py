@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import save_file
 
 import dalib
@@ -259,6 +260,8 @@ def test_names_of_files_are_escaped_in_the_page(tables):
         (["before.csv", "after.csv", "--validation", "before.csv", "after.csv"], "expected a column label"),
         (["before.csv", "after.csv", "--reference", "aftr"], "--reference aftr: expected one of the models"),
         (["before.csv", "after.csv", "--images", "nowhere"], "--images"),
+        (["before.csv", "after.csv", "--features", "before.csv"], "expected a file that ends in .npz, .npy"),
+        (["before.csv", "after.csv", "--features", "none.npy"], "--features none.npy: no such file"),
         (["before.csv", "after.csv", "--featurs", "x"], "did you mean --features?"),
     ],
 )  # fmt: skip
@@ -278,6 +281,43 @@ def test_mistakes_on_the_command_line(arguments, message, tables, capsys, monkey
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """Red squares and green stripes: labelled ones in two folders, and the target's in one, with two tables."""
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    lines = {"old": ["path,ant,bee"], "new": ["path,ant,bee"]}
+    for number in range(64):
+        label = number % 2
+        pixels = np.full((96, 96, 3), generator.integers(60, 120), dtype=np.int64)
+        if label:
+            pixels[20:70, 20:70] = [200, 30, 30]
+        else:
+            pixels[::8] = [20, 200, 60]
+        pixels = np.clip(pixels + generator.normal(0, 15, pixels.shape), 0, 255).astype(np.uint8)
+        folder = tmp_path / ("target" if number < 40 else f"source/{['ant', 'bee'][label]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+        for name, wrong in (("old", generator.random() < 0.45), ("new", False)):
+            shares = [0.9, 0.1] if (label == 0) != wrong else [0.1, 0.9]
+            if number < 40:
+                lines[name].append(f"{number:02d}.png,{shares[0]},{shares[1]}")
+    for name, written in lines.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(written))
+    return tmp_path
+
+
+def test_the_built_in_network_sees_the_images(pictures, capsys):
+    models = [str(pictures / "old.csv"), str(pictures / "new.csv")]
+    command = ["judge", *models, "--images", str(pictures / "target"), "--reference", "old", "--device", "cpu"]
+    assert run([*command, "--source", str(pictures / "source")]) == 0
+    assert "new seems to be better than old" in capsys.readouterr().out
+    assert list((pictures / "cache" / "features").iterdir())
+    (pictures / "target" / "00.png").unlink()
+    assert run(command) == 2
+    assert "1 of 40 images of the tables are not there, such as '00.png'" in capsys.readouterr().err
 
 
 def test_importing_dalib_loads_no_torch():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -171,29 +172,16 @@ def judge_predictions(
     Source: ours; docs/judging.md tells how often the judgement of a run was right.
     """
     targets = {name: each.target for name, each in models.items()}
-    witness = targets[reference] if reference else torch.stack(list(targets.values())).mean(dim=0)
-    in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
-    expected = in_use[reference] if reference else sorted(in_use.values())[len(in_use) // 2]
-    failed = {name: _failure(each, expected) for name, each in models.items()}
+    witness = targets[reference] if reference is not None else torch.stack(list(targets.values())).mean(dim=0)
+    failed = _failures(models, reference)
     chances = None
     if structure is not None and len(witness) >= MIN_IMAGES:
         chances = pairwise(list(targets.values()), witness, structure)
     worth = [corr_c(each) for each in targets.values()] if chances is None else chances.sum(dim=1).tolist()
     places = {name: place for place, name in enumerate(models)}
     order = sorted(models, key=lambda name: (bool(failed[name]), -worth[places[name]], places[name]))
-    heads = None if structure is None else head_classes(structure)
-    ranked = []
-    for name in order:
-        estimate, why = _estimate(models[name], heads, reference=name == reference)
-        mean = None if chances is None else float(chances[places[name]].sum()) / (len(models) - 1)
-        validation = models[name].validation_accuracy if len(models[name].labels) else None
-        ranked.append(RankedModel(name, mean, in_use[name], validation, estimate, why, failed[name]))
-    rows = [places[name] for name in order]
-    pairs = (
-        ()
-        if chances is None
-        else tuple(tuple(None if row == column else float(chances[row, column]) for column in rows) for row in rows)
-    )
+    pairs = () if chances is None else _in_order(chances, [places[name] for name in order])
+    ranked = _ranked(models, order, pairs, structure, reference, failed)
     outcome, headline, reasons = _verdict(models, order, pairs, classes, structure, reference, failed)
     return ModelsJudgement(
         best=order[0],
@@ -201,12 +189,45 @@ def judge_predictions(
         headline=headline,
         reasons=(*reasons, *(f"{name}: {why}" for name, why in failed.items() if why)),
         missing=_missing(structure, reference, ranked, len(witness)),
-        models=tuple(ranked),
+        models=ranked,
         pairs=pairs,
         reference=reference,
         images=len(witness),
         differing=_differing(targets[order[0]], targets[order[1]], classes, names),
     )
+
+
+def _in_order(chances: Tensor, rows: Sequence[int]) -> tuple[tuple[float | None, ...], ...]:
+    """Returns the probabilities of the pairs in another order of models, with None on the diagonal."""
+    return tuple(tuple(None if row == column else float(chances[row, column]) for column in rows) for row in rows)
+
+
+def _ranked(
+    models: Mapping[str, Evidence],
+    order: Sequence[str],
+    pairs: Sequence[Sequence[float | None]],
+    structure: Structure | None,
+    reference: str | None,
+    failed: Mapping[str, str],
+) -> tuple[RankedModel, ...]:
+    """Returns what is known of each model, in this order."""
+    heads = None if structure is None else head_classes(structure)
+    ranked = []
+    for place, name in enumerate(order):
+        evidence = models[name]
+        mean = fmean(each for each in pairs[place] if each is not None) if pairs else None
+        validation = evidence.validation_accuracy if len(evidence.labels) else None
+        estimate, why = _estimate(evidence, heads, reference=name == reference)
+        in_use = effective_classes(evidence.histogram)
+        ranked.append(RankedModel(name, mean, in_use, validation, estimate, why, failed[name]))
+    return tuple(ranked)
+
+
+def _failures(models: Mapping[str, Evidence], reference: str | None) -> dict[str, str]:
+    """Returns for each model why it cannot be the best; empty where it can."""
+    in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
+    expected = in_use[reference] if reference is not None else sorted(in_use.values())[len(in_use) // 2]
+    return {name: _failure(each, expected) for name, each in models.items()}
 
 
 def _failure(evidence: Evidence, expected: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,14 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dalib.core.console import one_line, output, say
+from dalib.core.console import one_line, output, say, say_result
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, write_text
 from dalib.core.words import likelihood, meant
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
 from dalib.judge.models import judge_predictions
-from dalib.judge.structure import Representation, structure_of
+from dalib.judge.structure import structure_of
 from dalib.report.judged import judged_page
 from dalib.run.model_features import GivenFeatures
 from dalib.run.model_tables import (
@@ -64,8 +65,7 @@ def judge_models(
         import dalib
 
         judgement = dalib.judge_models({"before": p, "after": q}, features=f, reference="before")
-        print(judgement)            # headline, ranking, estimates, and what was missing
-        judgement.probability("after", "before")
+        print(judgement)  # headline, ranking, estimates, and what was missing
 
     Args:
         models: at least two models by their names: probabilities (M, C), or a file of a table
@@ -86,9 +86,27 @@ def judge_models(
         device: where the built-in network computes.
 
     Raises:
-        UserError: fewer than two models; tables of other images or classes; rows that do not sum to 1; features of
-            other images.
+        UserError: fewer than two models, other images or classes, or rows that do not sum to 1.
     """
+    _check_models(models, reference)
+    page = None if out is None else _checked_page(out)
+    tables, names, known = _aligned(models, names, classes)
+    of_validation = {name: _validation(name, each, known, models) for name, each in (validation or {}).items()}
+    count = len(next(iter(tables.values())))
+    rows, structure = evaluated_rows(count), None
+    given = GivenFeatures(features, source_features, images, source, device)
+    if count > 1 and (shown := given.representation(count, names, known)) is not None:
+        structure = structure_of(replace(shown, target=shown.target[rows]), len(known))
+    nothing = torch.zeros(0, len(known), dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
+    evidence = {name: Evidence(*of_validation.get(name, nothing), each[rows]) for name, each in tables.items()}
+    listed = [] if names is None else [names[row] for row in rows.tolist()]
+    judgement = judge_predictions(evidence, known, structure, reference, listed)
+    if page is not None:
+        write_text(page, judged_page(judgement, page.stem))
+    return judgement
+
+
+def _check_models(models: Mapping[str, Any], reference: str | None) -> None:
     if not isinstance(models, Mapping) or len(models) < 2:
         got = len(models) if isinstance(models, Mapping) else type(models).__name__
         raise UserError(Setting("models"), f": expected at least two models by their names, got {got}")
@@ -97,23 +115,6 @@ def judge_models(
             Setting("reference", reference),
             f": expected one of the models, {', '.join(models)}{meant(reference, models)}",
         )
-    page = None if out is None else _checked_page(out)
-    tables, names, known = _aligned(models, names, classes)
-    of_validation = {name: _validation(name, each, known, models) for name, each in (validation or {}).items()}
-    count = len(next(iter(tables.values())))
-    rows, structure = evaluated_rows(count), None
-    given = GivenFeatures(features, source_features, images, source, device)
-    representation = given.representation(count, names, known)
-    if representation is not None and len(representation.target) > 1:
-        chosen = Representation(representation.target[rows], representation.source, representation.labels)
-        structure = structure_of(chosen, len(known))
-    nothing = torch.zeros(0, len(known), dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
-    evidence = {name: Evidence(*of_validation.get(name, nothing), each[rows]) for name, each in tables.items()}
-    listed = [] if names is None else [names[row] for row in rows.tolist()]
-    judgement = judge_predictions(evidence, known, structure, reference, listed)
-    if page is not None:
-        write_text(page, judged_page(judgement, page.stem))
-    return judgement
 
 
 def _aligned(
@@ -185,7 +186,7 @@ def _checked_page(out: str | Path) -> Path:
 
 def print_judgement(judgement: ModelsJudgement) -> None:
     """Prints the headline, a table of the models from the best to the worst, the pairs, and what was missing."""
-    say(f"{judgement.headline}.")
+    say_result(f"{judgement.headline}.")
     names = [escape(one_line(each.name)) for each in judgement.models]
     table = Table(box=None, pad_edge=False)
     table.add_column("")

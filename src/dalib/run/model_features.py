@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
 
 
+ENDINGS = (".npz", ".npy", ".safetensors")
+
+
 @dataclass(frozen=True)
 class GivenFeatures:
     """Where the features come from, as the arguments say it."""
@@ -145,7 +148,7 @@ def _shown(given: Any) -> str:
 def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] | None) -> Tensor:
     """Returns features (M, D) float32 in the order of the images."""
     if isinstance(given, str | Path):
-        arrays = read_arrays(Path(expanded(given)), where)
+        arrays = _arrays_of(given, where)
         features = _checked_features(_features_in(arrays, where), where)
         listed = arrays.get("names", arrays.get("paths"))
         if listed is not None and names is not None:
@@ -162,7 +165,7 @@ def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] |
 def _labelled_features(given: Any, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
     where = Setting("source_features", _shown(given))
     if isinstance(given, str | Path):
-        arrays = read_arrays(Path(expanded(given)), where)
+        arrays = _arrays_of(given, where)
         if "labels" not in arrays:
             raise UserError(where, f": expected arrays features and labels, got {', '.join(arrays)}")
         labels = arrays.pop("labels")
@@ -171,6 +174,13 @@ def _labelled_features(given: Any, classes: Sequence[str]) -> tuple[Tensor, Tens
         features, labels = pair_of(given, where, "features")
         features = _checked_features(features, where)
     return features, positions_of(labels, classes, len(features), where)
+
+
+def _arrays_of(given: str | Path, where: Setting) -> dict[str, np.ndarray]:
+    path = Path(expanded(given))
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(where, f": expected a file that ends in {', '.join(ENDINGS)}")
+    return read_arrays(path, where)
 
 
 def _features_in(arrays: Mapping[str, np.ndarray], where: Setting) -> np.ndarray:
