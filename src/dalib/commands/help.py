@@ -34,6 +34,7 @@ REST: Mapping[str, Sequence[str]] = {
         "baseline",
         "baseline_steps",
         "warm_start",
+        "classes",
         "prior",
         "select",
         "keep",

@@ -1,4 +1,4 @@
-"""Where things are drawn and how numbers are written.
+"""Places in figures, and numbers as text.
 
 The geometry only: the template turns it into SVG and escapes all text.
 """
@@ -171,7 +171,7 @@ def clean(text: str) -> str:
 
 
 def short(name: str, length: int = 48) -> str:
-    """At most ``length`` characters, the middle left out; both ends of a path tell more than its middle."""
+    """Shortens a text to ``length`` characters by leaving out its middle; both ends of a path tell more."""
     if len(name) <= length:
         return name
     end = (length - 1) * 2 // 3

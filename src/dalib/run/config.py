@@ -53,6 +53,7 @@ ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
 PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
 StatisticsName = Literal["running", "recomputed"]
+ClassesName = Literal["same", "fewer"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
@@ -262,6 +263,9 @@ class TrainConfig(Checked):
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
             between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
             or CSV file of classes and shares.
+        classes: classes of the target: same, all of the source's; or fewer, some of them, not known which (partial
+            adaptation). With fewer, the source-only model's predictions decide how often source images of each class
+            are drawn, and take the place of a uniform prior.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
             on the source; last; or
@@ -313,6 +317,7 @@ class TrainConfig(Checked):
     baseline_steps: int | None = None
     warm_start: bool = True
     prior: str = "uniform"
+    classes: ClassesName = "same"
     select: SelectName = "judged"
     keep: KeepName = "better"
     statistics: StatisticsName = "running"

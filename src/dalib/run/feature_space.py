@@ -69,7 +69,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
-        return _fastest(whole, (self.batch, channels, size, size), self.store.folder / "fastest.json")
+        return kept_fastest(whole, (self.batch, channels, size, size), self.store.folder)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -164,8 +164,12 @@ class FeatureSpace:
         return self.store.features(key, shape, extract, source=source)
 
 
-def _fastest(model: nn.Module, shape: tuple[int, int, int, int], note: Path) -> FastInference:
-    """The fastest way to call a network, measured once on a machine: features made again are the same to the bit."""
+def kept_fastest(model: nn.Module, shape: tuple[int, int, int, int], folder: Path) -> FastInference:
+    """Returns the fastest way to call a network, measured once on a machine and kept in a file of the folder.
+
+    Two ways differ in their last bits; features that are made again are the same to the bit.
+    """
+    note = folder / "fastest.json"
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
     what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads()))
     key = hashlib.blake2b(what.encode(), digest_size=8).hexdigest()

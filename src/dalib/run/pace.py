@@ -1,4 +1,4 @@
-"""How long a run takes: rates that are measured on random pixels, what they come to, and what fits in a time limit."""
+"""The time that a run takes: rates measured on random pixels, their sum, and what fits in a time limit."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
 from dalib.run.config_file import config_text
 from dalib.run.domains import Domains, identity_of, open_domains
+from dalib.run.fewer import check_classes
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
 from dalib.run.pace import is_open, time_limit_of
@@ -102,6 +103,7 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     recipe.check_counts(config, world)
     time_limit_of(config)
     check_prior(config.prior, config.data.validation_share)
+    check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
     recipe.check_inputs(config)
     architecture = recipe.image_inputs(config, preprocessing).architecture
     classes = 2 if start is None else len(start.classes)
