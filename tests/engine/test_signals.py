@@ -18,13 +18,6 @@ def heeded():
     signal.signal(SIGNAL, before)
 
 
-def test_a_signal_that_is_ignored_stays_ignored():
-    signal.signal(SIGNAL, signal.SIG_IGN)
-    with StopRequests() as requests, requests.at_a_step():
-        signal.raise_signal(SIGNAL)
-        assert requests.signal is None
-
-
 def test_the_first_signal_within_a_step_waits_and_is_told(capsys):
     with StopRequests() as requests, requests.at_a_step():
         assert requests.signal is None

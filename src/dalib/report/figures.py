@@ -188,17 +188,6 @@ def percent(share: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{100 * value:.1f}%"
 
 
-def likelihood(probability: float) -> str:
-    """A probability in whole percent, which an estimate never has exactly 0 or 1 of.
-
-    >>> likelihood(0.974), likelihood(0.9999), likelihood(0.0)
-    ('97%', 'over 99%', 'under 1%')
-    """
-    if probability > 0.99:
-        return "over 99%"
-    return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
-
-
 def interval(low_high: Sequence[float]) -> str:
     """Bounds of an interval of shares.
 

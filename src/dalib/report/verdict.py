@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Setting
+from dalib.core.words import likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
 from dalib.records.estimate import Estimate
@@ -14,7 +15,6 @@ from dalib.records.summary import Stopped
 from dalib.report.figures import (
     counted,
     interval,
-    likelihood,
     percent,
     points_between,
     sentence,
