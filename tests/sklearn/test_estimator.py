@@ -37,7 +37,7 @@ EXPECTED_FAILURES: dict[str, str] = {}
 
 
 @parametrize_with_checks(
-    [ItsOwnTarget(steps=30, batch=32, lr=0.01, hidden=(16,))],
+    [ItsOwnTarget(steps=10, batch=32, lr=0.02, hidden=(16,))],
     expected_failed_checks=lambda _: EXPECTED_FAILURES,
 )
 def test_scikit_learns_own_checks(estimator, check):

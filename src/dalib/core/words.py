@@ -19,3 +19,14 @@ def meant(value: str, names: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     near = get_close_matches(value.lower(), list(lower), 1)
     return f"; did you mean {lower[near[0]]}?" if near else ""
+
+
+def likelihood(probability: float) -> str:
+    """A probability in whole percent, which an estimate never has exactly 0 or 1 of.
+
+    >>> likelihood(0.974), likelihood(0.9999), likelihood(0.0)
+    ('97%', 'over 99%', 'under 1%')
+    """
+    if probability > 0.99:
+        return "over 99%"
+    return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"

@@ -199,14 +199,6 @@ def class_folders(root: Path, *, argument: str) -> list[Path]:
         raise UserError(Setting(argument, root), f": cannot be read ({reason(error)})") from error
 
 
-def image_files(root: Path) -> Iterator[Path]:
-    """Lists files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loops.
-
-    A file without any ending counts if it begins as an image does.
-    """
-    return _walk(root, _Found())
-
-
 class _Found:
     """Other files and folders in a walk through images."""
 

@@ -264,8 +264,7 @@ def _torchvision(name: str, argument: str) -> Any:
         raise UserError(
             Setting(argument, name),
             f": torchvision reads this set and cannot be imported ({error}); ",
-            "install it again for this torch (pip uninstall torchvision, then pip install torchvision), or give ",
-            "a folder of images",
+            "pip install --force-reinstall torchvision, in the version for this torch, or give a folder of images",
         ) from error
     return datasets
 

@@ -32,6 +32,12 @@ def evaluated_rows(count: int) -> Tensor:
     return torch.from_numpy(drawn).sort().values
 
 
+def representing_rows(count: int, most: int = MOST_EVALUATED) -> Tensor:
+    """Returns (N,) int64, ascending: which of ``count`` source images represent the source in the judgement."""
+    drawn = permuted(torch.arange(min(count, most)).numpy(), count, 0)
+    return torch.from_numpy(drawn).sort().values
+
+
 def plain_representation(source: LabelledImages, target: Rows) -> Representation:
     """Returns the features of a frozen backbone, which no training of the run has changed, for the judgement.
 
@@ -39,9 +45,7 @@ def plain_representation(source: LabelledImages, target: Rows) -> Representation
         source: features (N, V, D) of the training images, with their labels; the mean over the views is taken.
         target: features (N, V, D) of plain images.
     """
-    count = len(source.labels)
-    drawn = permuted(torch.arange(min(count, MOST_EVALUATED)).numpy(), count, 0)
-    rows = torch.from_numpy(drawn).sort().values
+    rows = representing_rows(len(source.labels))
     return Representation(
         target[evaluated_rows(len(target))].float().mean(dim=1),
         source.images[rows].float().mean(dim=1),

@@ -1,4 +1,4 @@
-"""Checks without a target label: does a training collapse, and which of two finished models is to be selected."""
+"""Checks without target labels: whether a training collapses, and which of two finished models to select."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Baseline:
     Attributes:
         name: source-only or aligned.
         scored: its predictions and scores.
-        reference: (M, C) probabilities of the source-only model, the witness of the classes' names.
+        reference: (M, C) probabilities of the witness of the classes' names (:func:`dalib.judge.better.signs_of`).
         others: probability that it is better than each other baseline, by name.
     """
 
@@ -142,12 +142,13 @@ class Baseline:
         """
         names = list(candidates)
         targets = [candidates[name].evidence.target for name in names]
+        reference = targets[names.index("aligned") if "aligned" in names else 0]
         if structure is None or len(targets[0]) < MIN_IMAGES:
-            return cls(names[0], candidates[names[0]], targets[0])
-        chances = pairwise(targets, targets[0], structure)
+            return cls(names[0], candidates[names[0]], reference)
+        chances = pairwise(targets, reference, structure)
         best = int(chances.sum(dim=1).argmax())  # of equal ones the first
         others = {name: float(chances[best, place]) for place, name in enumerate(names) if place != best}
-        return cls(names[best], candidates[names[best]], targets[0], others)
+        return cls(names[best], candidates[names[best]], reference, others)
 
 
 def compare(
@@ -271,7 +272,7 @@ def _reasons(
         )
         if one.names < MIN_NAMES_KEPT:
             found.append(
-                "Some groups of images may have got each other's names: source-only leans to other names for them "
+                "Some groups of images may have got each other's names: without adaptation, others fit them better "
                 f"(margin {one.names:.2f}, where {MAX_NAME_MARGIN} is clear)"
             )
     if votes is not None:

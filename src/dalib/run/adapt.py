@@ -94,17 +94,11 @@ def adapt(
     """
     from dalib.run.train import train  # torch takes seconds to import
 
-    given = [name for name, value in (("config", config), ("resume", resume)) if value is not None]
-    images = [name for name, value in (("source", source), ("target", target)) if value is not None]
     put_back = (
         {} if resume is None else {"source": source, "target": target, "evaluate": settings.pop("evaluate", None)}
     )
-    others = ([] if put_back else images) + list(settings)
-    if given and (len(given) > 1 or others):
-        raise UserError(
-            f"{given[0]}: expected alone, got {', '.join([*given[1:], *others])} with it; a run is configured by "
-            "source, target and settings, or by config, or resumed"
-        )
+    images = [name for name, value in (("source", source), ("target", target)) if value is not None]
+    _check_alone({"config": config, "resume": resume}, ([] if put_back else images) + list(settings))
     if resume is not None:
         folder = RunFolder.existing(resume)
         config = read_plain_config(folder.config, out=str(folder.root))
@@ -143,6 +137,16 @@ def compare(*runs: Run | str | Path) -> list[str]:
                 "compare(first, second)"
             )
     return compare_runs([each.folder if isinstance(each, Run) else each for each in runs])
+
+
+def _check_alone(either: Mapping[str, object], others: Sequence[str]) -> None:
+    """Raises UserError: two of the arguments that configure a run alone, or one of them and ``others``."""
+    given = [name for name, value in either.items() if value is not None]
+    if given and (len(given) > 1 or others):
+        raise UserError(
+            f"{given[0]}: expected alone, got {', '.join([*given[1:], *others])} with it; a run is configured by "
+            "source, target and settings, or by config, or resumed"
+        )
 
 
 def _configuration(source: object, target: object, settings: Mapping[str, Any]) -> TrainConfig:
@@ -357,12 +361,12 @@ class Run:
 
     @property
     def summary(self) -> Summary:
-        """What the run was and came to."""
+        """The summary of the run."""
         return Summary.read(self.folder.summary)
 
     @property
     def judgement(self) -> Judgement:
-        """Whether adaptation helped, by evidence that needs no target label.
+        """The judgement: whether adaptation helped, by evidence that needs no target label.
 
         Raises:
             UserError: training has not finished.

@@ -100,7 +100,7 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
 
 @dataclass(frozen=True)
 class _Written:
-    """What an export came to: how to use it, if it is a folder that can say so, and how it was checked."""
+    """The outcome of an export: how to use it, if a folder can hold that, and how it was checked."""
 
     usage: str
     classes: tuple[str, ...]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from dalib.data.depth import Range
     from dalib.data.labels import TargetLabels
-    from dalib.judge.sampling import LabelledEstimate
+    from dalib.judge.sampling import LabelledEstimate, Sample
     from dalib.records.selection import ModelName
 
 COLUMNS = ("path", "label", "stratum", "population", "weight")
@@ -51,9 +51,9 @@ FEWEST_FAIR = 10
 
 
 def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
-    """Writes a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
+    """Writes a CSV file of target images whose labels estimate accuracies well (:mod:`dalib.judge.sampling`).
 
-    Beside it, with the ending .html, a page that shows the images, where they can be shown, and saves the list.
+    A page beside it, with the ending .html, shows the images and saves the list, where images can be shown.
 
     The list's columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image
     was chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are in
@@ -77,13 +77,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     names, predictions = target_predictions(run)
     every = list(predictions.values())
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
-    chosen = len(sample.rows)
-    listed = [
-        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
-        for row, stratum, weight in zip(
-            sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True
-        )
-    ]
+    chosen, listed = len(sample.rows), _listed(sample, names)
     write_text(Path(out), csv_text([COLUMNS, *listed]))
     picture_of = _pictures(run, names, sample.rows.tolist())
     with CountedProgress("pictures to label", brief=True) as progress:
@@ -115,6 +109,15 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         f"{run.selection().sentence}; labels can change that"
     )
     return chosen
+
+
+def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
+    """Returns the rows of the list, without its header."""
+    chosen = zip(sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True)
+    return [
+        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
+        for row, stratum, weight in chosen
+    ]
 
 
 def _counted(

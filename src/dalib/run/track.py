@@ -377,8 +377,8 @@ def _imported(name: str) -> Any:
     except ImportError as error:
         raise UserError(
             Setting("track", name),
-            f": {name} is installed and does not load ({one_line(str(error))}); ",
-            f"install it again (pip uninstall {name}, then pip install {name}), or leave out ",
+            f": {name} is installed and does not load ({one_line(str(error))}); pip install --force-reinstall {name}, ",
+            "or leave out ",
             Setting("track"),
         ) from None
 

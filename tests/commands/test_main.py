@@ -1,64 +1,25 @@
-import csv
 import json
+import math
 import os
 import platform
-import re
-import shlex
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
 from safetensors.torch import load_file
+from small_run import QUICK, write_image
 
 import dalib
-from dalib.commands import completion
-from dalib.commands.config_file import read_config
 from dalib.commands.main import run
-from dalib.core import versions
 from dalib.records.folder import RunFolder
-from dalib.run.checks import import_conflicts
 from dalib.run.config import TrainConfig
 
-QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
-
-TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5"]
-
-
-def write_image(path, shade, rng):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.clip(rng.normal(shade, 30, (20, 24, 3)), 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """source/{dark,light}, target/ flat and nested with one damaged file, labelled/{dark,light}."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(12):
-        write_image(root / f"source/dark/{number}.png", 60, rng)
-        write_image(root / f"source/light/{number}.JPG", 190, rng)
-        write_image(root / f"target/{number}.png", 70, rng)
-        write_image(root / f"target/nested/{number}.png", 200, rng)
-        write_image(root / f"labelled/dark/{number}.png", 70, rng)
-        write_image(root / f"labelled/light/{number}.png", 200, rng)
-    (root / "target" / "broken.png").write_bytes(b"not a picture")
-    return root
-
-
-@pytest.fixture(scope="module")
-def trained(folders, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    code = run(["train", "--source", f"{folders}/source", "--target", f"{folders}/target", "--out", str(out), *QUICK])
-    assert code == 0
-    return out
+SHORT = ["--steps", "4"]
+"""Steps so few that the pace of the machine is not measured before the domains are read."""
+TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5", *SHORT]
 
 
 def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
@@ -137,70 +98,6 @@ def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
     assert "leave out every.log" in capsys.readouterr().err
 
 
-def test_eval_measures_both_models_and_the_report_shows_it(trained, folders, capsys):
-    assert run(["eval", str(trained), "--data", f"{folders}/labelled"]) == 0
-    assert "adapted" in capsys.readouterr().out
-    (result,) = [json.loads(path.read_text()) for path in (trained / "evaluations").glob("*.json")]
-    assert result["count"] == 24
-    for model in result["models"].values():
-        low, high = model["interval"]
-        assert low <= model["accuracy"] <= high
-        assert np.sum(model["confusion"]) == 24
-        assert np.trace(model["confusion"]) == round(model["accuracy"] * 24)
-    assert "labelled" in (trained / "report.html").read_text()
-
-
-def test_two_folders_of_one_name_are_two_evaluations(trained, tmp_path):
-    rng, before = np.random.default_rng(0), len(list((trained / "evaluations").glob("*.json")))
-    for place in ("here", "there"):
-        write_image(tmp_path / place / "images" / "dark" / "x.png", 60, rng)
-        for _ in range(2):
-            assert run(["eval", str(trained), "--data", str(tmp_path / place / "images")]) == 0
-    found = sorted((trained / "evaluations").glob("*.json"))
-    assert len(found) == before + 2
-    for path in found:
-        if path.name.startswith("images-"):
-            path.unlink()
-
-
-def test_predict_writes_a_row_for_each_readable_image(trained, folders, tmp_path, capsys):
-    out = tmp_path / "predictions.csv"
-    assert run(["predict", str(trained), "--images", f"{folders}/target", "--out", str(out)]) == 0
-    assert "broken.png" in capsys.readouterr().out
-    rows = list(csv.DictReader(out.read_text().splitlines()))
-    assert list(rows[0]) == ["path", "class", "confidence", "runner_up", "runner_up_confidence"]
-    assert len(rows) == 24
-    for row in rows:
-        assert {row["class"], row["runner_up"]} == {"dark", "light"}
-        assert float(row["confidence"]) >= float(row["runner_up_confidence"])
-
-
-def test_a_file_name_that_is_not_text_stops_nothing(trained, tmp_path, capsys):
-    images, out = tmp_path / "images", tmp_path / "predictions.csv"
-    write_image(images / "x.png", 100, np.random.default_rng(0))
-    os.rename(images / "x.png", os.fsencode(images) + b"/\xff.png")  # noqa: PTH104 - a name of bytes
-    (images / os.fsdecode(b"\xfe.png")).touch()
-    assert run(["predict", str(trained), "--images", str(images), "--out", str(out)]) == 0
-    assert "\\udcff.png" in out.read_text()
-    assert "\\udcfe.png" in capsys.readouterr().out
-
-
-def test_checks_tells_counts_without_training(folders, capsys):
-    assert run(["checks", "--source", f"{folders}/source", "--target", f"{folders}/target", *QUICK]) == 0
-    out = capsys.readouterr().out
-    for expected in ("torch", "dark: 12", "24 images", "broken.png"):
-        assert expected in out
-
-
-def test_another_owner_of_the_import_name_is_told(tmp_path):
-    (tmp_path / "dalib").mkdir()
-    (tmp_path / "dalib" / "__init__.py").touch()
-    assert import_conflicts(["dalib"], []) == []
-    assert import_conflicts(["dalib"], [str(Path(dalib.__file__).parents[1])]) == []
-    assert "pip uninstall other" in import_conflicts(["dalib", "other"], [])[0]
-    assert str(tmp_path / "dalib") in import_conflicts(["dalib"], [str(tmp_path)])[0]
-
-
 def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, folders, tmp_path, capsys):
     predict = ["predict", str(trained), "--images", f"{folders}/target"]
     assert run([*predict, "--out", str(tmp_path / "a.csv"), "--quiet"]) == 0
@@ -258,12 +155,12 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
         (["train", "--bakbone", "resnet18"], "did you mean --backbone?"),
         (["trian"], "did you mean train?"),
         (["train", "--source", "{root}/empty", "--target", "{root}/images"], "one folder of images for each class"),
-        (["train", "--source", "{root}/one", "--target", "{root}/images"], "at least two class folders"),
+        (["train", "--source", "{root}/one", "--target", "{root}/images", *SHORT], "at least two class folders"),
         (["train", "--source", "{root}/hollow", "--target", "{root}/images"], "'b' holds no image"),
         (["train", "--source", "{root}/two", "--target", "{root}/empty"], "found none"),
         (["train", "--source", "{root}/two", "--target", "{root}/file.txt"], "this is a file"),
-        (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict"], "cannot be read"),
-        (["train", "--source", "{root}/two", "--target", "{root}/broken"], "none of its 1 images"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict", *SHORT], "cannot be read"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", *SHORT], "none of its 1 images"),
         (["train", *TWO, "--evaluate", "{root}/none"], "--evaluate"),
         (["train", *TWO, "--evaluate", "digits-held-out"], "does not know"),
         (["train", "--out", "{root}/images"], "there is something already"),
@@ -297,12 +194,6 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, ca
     assert sorted(path for path in tmp_path.rglob("*")) == before, "nothing is half written"
 
 
-def test_an_unknown_class_in_the_evaluation_is_named(trained, tmp_path, capsys):
-    write_image(tmp_path / "data" / "purple" / "x.png", 100, np.random.default_rng(0))
-    assert run(["eval", str(trained), "--data", str(tmp_path / "data")]) == 2
-    assert "'purple'" in capsys.readouterr().err
-
-
 def test_a_run_without_a_model_says_how_to_go_on(trained, tmp_path, capsys):
     for name in ("config.yaml", "summary.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
@@ -310,11 +201,8 @@ def test_a_run_without_a_model_says_how_to_go_on(trained, tmp_path, capsys):
     assert "--resume" in capsys.readouterr().err
 
 
-def test_the_configuration_survives_the_file(trained):
-    config = read_config(trained / "config.yaml")
-    assert config.steps == 4
-    assert config.data.size == 16
-    assert yaml.safe_load((trained / "config.yaml").read_text())["self_ensemble"]["alpha"] == config.self_ensemble.alpha
+MOST_SECONDS = 0.5
+"""Of the processor, for what only prints."""
 
 
 def said_without_torch(*arguments: str) -> tuple[str, float]:
@@ -323,8 +211,8 @@ def said_without_torch(*arguments: str) -> tuple[str, float]:
         "import sys; from dalib.commands.main import run\ntry: run(sys.argv[1:])\n"
         "finally: assert 'torch' not in sys.modules"
     )
-    seconds = []
-    for _ in range(3):  # the best of three
+    seconds = [math.inf]
+    while len(seconds) <= 3 and min(seconds) >= MOST_SECONDS:  # the best of three
         before = os.times()
         done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
         after = os.times()
@@ -338,26 +226,7 @@ def said_without_torch(*arguments: str) -> tuple[str, float]:
 def test_help_is_quick_and_does_without_torch(arguments):
     said, seconds = said_without_torch(*arguments)
     assert "usage: dalib" in said
-    assert seconds < 0.5
-
-
-def test_what_is_printed_without_defaults_keeps_the_preset(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        run(["train", "--preset", "digits", "--batch", "7", "--print_config=skip_default"])
-    printed = capsys.readouterr().out
-    assert yaml.safe_load(printed) == {"preset": "digits", "batch": 7}
-    (tmp_path / "printed.yaml").write_text(printed)
-    with pytest.raises(SystemExit):
-        run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
-    whole = yaml.safe_load(capsys.readouterr().out)
-    assert (whole["preset"], whole["backbone"], whole["batch"], whole["steps"]) == ("digits", "digits", 7, 2000)
-
-
-def test_print_config_prints_yaml_that_is_read_back():
-    done = subprocess.run(
-        [sys.executable, "-m", "dalib", "train", "--steps", "7", "--print_config"], capture_output=True, text=True
-    )
-    assert yaml.safe_load(done.stdout)["steps"] == 7
+    assert seconds < MOST_SECONDS
 
 
 def test_version_is_quick_and_tells_a_line_each():
@@ -369,65 +238,7 @@ def test_version_is_quick_and_tells_a_line_each():
     assert lines["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert lines["CUDA"].split(",")[0] == (torch.version.cuda or "none")
     assert lines["numpy"] == np.__version__
-    assert seconds < 0.5
-
-
-def test_a_package_without_metadata_and_a_driver_are_told(monkeypatch, tmp_path):
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "version.py").write_text("__version__ = '2.14.1+cu130'\ncuda: Optional[str] = '13.0'\n")
-    (tmp_path / "driver").write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release\n")
-    found = SimpleNamespace(submodule_search_locations=[str(tmp_path / "torch")])
-    monkeypatch.setattr(versions, "find_spec", lambda name: found)
-    monkeypatch.setattr(versions, "NVIDIA", tmp_path / "driver")
-    monkeypatch.setattr(versions.platform, "system", lambda: "Linux")
-    assert "\nCUDA 13.0, driver 580.65.06\n" in versions.describe_versions()
-    monkeypatch.setattr(versions, "version", missing)
-    assert "\ntorch is not installed\n" in versions.describe_versions()
-
-
-def completed(script: str, words: list[str]) -> list[str]:
-    """What bash offers for the last of the words, by the function that the script defines."""
-    asked = f"COMP_WORDS=({' '.join(map(shlex.quote, words))})\nCOMP_CWORD={len(words) - 1}"
-    found = re.search(r"^complete .*-F (\S+) dalib$", script, re.MULTILINE)
-    assert found is not None
-    program = f'{script}\n{asked}\n{found.group(1)} dalib\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.split()
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-def test_bash_completes_commands_settings_values_and_paths(capsys, tmp_path):
-    assert run(["completion", "bash"]) == 0
-    script = capsys.readouterr().out
-    assert completed(script, ["dalib", "tr"]) == ["train"]
-    assert completed(script, ["dalib", "train", "--pre"]) == ["--preset", "--precision"]
-    assert completed(script, ["dalib", "train", "--preset", "photo-f"]) == ["photo-features"]
-    assert completed(script, ["dalib", "train", "--steps", "5", "--self_ensemble.thr"]) == ["--self_ensemble.threshold"]
-    assert completed(script, ["dalib", "completion", "z"]) == ["zsh"]
-    (tmp_path / "studio").mkdir()
-    for words in (["train", "--source"], ["predict", "RUN", "--images"], ["report"]):
-        assert completed(script, ["dalib", *words, f"{tmp_path}/stu"]) == [f"{tmp_path}/studio"]
-
-
-@pytest.mark.parametrize(("shell", "begins"), [("zsh", "#compdef dalib"), ("tcsh", "# AUTOMATICALLY GENERATED")])
-def test_other_shells_have_a_script_too(shell, begins, capsys):
-    assert run(["completion", shell]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(begins)
-    assert "--preset" in said or "preset" in said
-
-
-def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(completion, "find_spec", lambda name: None)
-    assert run(["completion", "bash"]) == 2
-    assert capsys.readouterr().err == (
-        "dalib: error: completion bash: the package shtab is not installed; pip install shtab\n"
-    )
+    assert seconds < MOST_SECONDS
 
 
 @pytest.mark.slow
@@ -442,22 +253,6 @@ def test_the_built_in_example_reaches_its_bar(tmp_path):
             values.append(models[name]["accuracy"])
     assert np.mean(accuracies["adapted"]) >= 0.95
     assert np.mean(accuracies["adapted"]) > np.mean(accuracies["source-only"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["train", "--source=https://example.org/a//b", "--target", "x"], "--source https://example.org/a//b: "),
-        (["train", "--source", "x", "--target", "s3://bucket//x"], "--target s3://bucket//x: "),
-        (["train", "--source=[a, https://example.org//b]", "--target", "x"], "'https://example.org//b'"),
-        (["eval", "https://example.org//run", "--data", "x"], "RUN https://example.org//run: "),
-        (["predict", "run", "--images", "x", "--out=s3://bucket//x.csv"], "--out s3://bucket//x.csv: "),
-    ],
-)
-def test_a_url_is_refused_as_it_was_given(arguments, told, capsys):
-    assert run(arguments) == 2
-    assert told in (line := capsys.readouterr().err)
-    assert "expected a path on this machine, got a URL" in line
 
 
 def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_path, monkeypatch, capsys):
@@ -482,36 +277,6 @@ def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_
     assert not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (
-            "self_ensemble: {thresold: 0.5}",
-            "self_ensemble.thresold: no such setting; did you mean self_ensemble.threshold?",
-        ),
-        ("bakbone: small", "bakbone: no such setting; did you mean backbone?"),
-        ("optimiser: {lr: 0.1}", "did you mean optimizer"),
-    ],
-)
-def test_a_misspelt_key_in_a_file_gets_the_nearest_name(content, told, tmp_path, capsys):
-    (tmp_path / "settings.yaml").write_text(content)
-    assert run(["train", "--config", str(tmp_path / "settings.yaml")]) == 2
-    assert told in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["predict", "run", "--images", "x"], "expected --out, which is missing (see dalib predict --help)"),
-        (["export"], "expected RUN and --format and --out, which are missing (see dalib export --help)"),
-        (["compare"], "expected RUNS, which is missing"),
-    ],
-)
-def test_what_is_missing_is_named_as_it_is_typed(arguments, told, capsys):
-    assert run(arguments) == 2
-    assert told in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("command", ["eval", "query", "report", "compare"])
 @pytest.mark.parametrize("what", ["model.onnx", "model.pt2", "model"])
 def test_a_model_without_its_run_is_told_what_it_is(command, what, trained, tmp_path, capsys):
@@ -523,23 +288,3 @@ def test_a_model_without_its_run_is_told_what_it_is(command, what, trained, tmp_
     more = {"eval": ["--data", "x"], "compare": [str(trained)]}.get(command, [])
     assert run([command, str(path), *more]) == 2
     assert f"RUN {path}: a model without its run, as `dalib export` writes them" in capsys.readouterr().err
-
-
-def test_what_is_printed_without_defaults_keeps_a_preset_that_the_backbone_implies(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        run(["train", "--backbone", "resnet18", "--print_config"])
-    whole = yaml.safe_load(capsys.readouterr().out)
-    with pytest.raises(SystemExit):
-        run(["train", "--backbone", "resnet18", "--print_config=skip_default"])
-    printed = capsys.readouterr().out
-    assert yaml.safe_load(printed) == {"preset": "photo-features", "backbone": "resnet18"}
-    (tmp_path / "printed.yaml").write_text(printed)
-    with pytest.raises(SystemExit):
-        run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
-    assert yaml.safe_load(capsys.readouterr().out) == whole
-
-
-def test_flags_are_not_abbreviated(capsys):
-    assert run(["train", "--source", "a", "--target", "b", "--epoch", "1"]) == 2
-    assert "--epoch" in (told := capsys.readouterr().err)
-    assert "did you mean --epochs?" in told
