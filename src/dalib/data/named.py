@@ -264,7 +264,7 @@ def _torchvision(name: str, argument: str) -> Any:
         raise UserError(
             Setting(argument, name),
             f": torchvision reads this set and cannot be imported ({error}); ",
-            "pip install --force-reinstall torchvision, in the version for this torch, or give a folder of images",
+            "pip install -U torchvision, in the version for this torch, or give a folder of images",
         ) from error
     return datasets
 

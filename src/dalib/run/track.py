@@ -377,7 +377,7 @@ def _imported(name: str) -> Any:
     except ImportError as error:
         raise UserError(
             Setting("track", name),
-            f": {name} is installed and does not load ({one_line(str(error))}); pip install --force-reinstall {name}, ",
+            f": {name} is installed and does not load ({one_line(str(error))}); pip install -U {name}, ",
             "or leave out ",
             Setting("track"),
         ) from None
