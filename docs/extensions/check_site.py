@@ -32,6 +32,8 @@ NOT_SHOWN = {
     "dalib.UserError": "shown where it is defined, in dalib.core.errors",
     "dalib.TrainConfig": "shown where it is defined, in dalib.run.config",
     "dalib.adapt": "shown where it is defined, in dalib.run.adapt",
+    "dalib.compare": "shown where it is defined, in dalib.run.adapt",
+    "dalib.judge_models": "shown where it is defined, in dalib.run.judge_models",
     "dalib.open_run": "shown where it is defined, in dalib.run.adapt",
     "dalib.data.sources.BUILT_IN_LABELLED": "a tuple of names that the configuration lists",
     "dalib.data.sources.BUILT_IN_SOURCES": "a tuple of names that the configuration lists",
