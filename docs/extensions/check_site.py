@@ -25,6 +25,7 @@ NOT_SHOWN = {
     "dalib.__version__": "the version in the title of every page",
     "dalib.Run": "shown where it is defined, in dalib.run.adapt",
     "dalib.ImagePrediction": "shown where it is defined, in dalib.run.adapt",
+    "dalib.ModelsJudgement": "shown where it is defined, in dalib.judge.models",
     "dalib.Prediction": "shown where it is defined, in dalib.run.load",
     "dalib.Predictions": "shown where it is defined, in dalib.run.adapt",
     "dalib.Predictor": "shown where it is defined, in dalib.run.load",
