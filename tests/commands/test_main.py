@@ -1,15 +1,8 @@
-import json
-import math
-import os
-import platform
 import shutil
-import subprocess
 import sys
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 from small_run import QUICK, write_image
 
 import dalib
@@ -20,21 +13,6 @@ from dalib.run.config import TrainConfig
 SHORT = ["--steps", "4"]
 """Steps so few that the pace of the machine is not measured before the domains are read."""
 TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5", *SHORT]
-
-
-def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
-    found = RunFolder.existing(trained)
-    assert list(found.models()) == ["adapted", "aligned", "source-only"]
-    assert (found.source_only.checkpoints / "step-000000004.pt").is_file()
-    assert [json.loads(line)["step"] for line in found.metrics.read_text().splitlines()] == [2, 4]
-    summary = json.loads(found.summary.read_text())
-    assert summary["status"] == "done"
-    assert summary["classes"] == ["dark", "light"]
-    assert summary["counts"] == {"source": 22, "source_validation": 2, "target": 24, "unreadable": 1}
-    (unreadable,) = json.loads(found.unreadable.read_text())
-    assert unreadable["path"].endswith("broken.png")
-    assert found.views.is_file()
-    assert "<html" in found.report.read_text()
 
 
 class ReaderIsGone:
@@ -57,45 +35,6 @@ def test_a_command_that_only_prints_ends_with_its_reader(arguments, monkeypatch,
     monkeypatch.setattr(sys, "stdout", ReaderIsGone())
     assert run(arguments) == 141
     assert capfd.readouterr().err == ""
-
-
-def test_target_folder_names_never_become_labels(trained):
-    assert "nested" not in (trained / "model" / "config.json").read_text()
-
-
-def test_the_saved_configuration_repeats_the_run_bit_for_bit(trained, tmp_path):
-    again = tmp_path / "again"
-    assert run(["train", "--config", str(trained / "config.yaml"), "--out", str(again)]) == 0
-    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (trained, again))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tmp_path):
-    cut = tmp_path / "cut"
-    assert run(["train", "--config", str(trained / "config.yaml"), "--out", str(cut)]) == 0
-    (cut / "checkpoints" / "step-000000004.pt").unlink()
-    expected = load_file(cut / "model" / "model.safetensors")
-    (cut / "model" / "model.safetensors").unlink()
-    assert run(["train", "--resume", str(cut)]) == 0
-    resumed = load_file(cut / "model" / "model.safetensors")
-    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
-    assert [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()] == [2, 4]
-
-
-def test_resuming_with_another_configuration_is_refused(trained, capsys):
-    assert run(["train", "--resume", str(trained), "--steps", "9"]) == 2
-    assert "leave out steps" in capsys.readouterr().err
-
-
-def test_resuming_refuses_a_default_that_the_run_does_not_have(trained, capsys):
-    assert run(["train", "--resume", str(trained), "--batch", "64"]) == 2
-    assert "leave out batch" in capsys.readouterr().err
-
-
-def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
-    assert run(["train", "--resume", str(trained), "--every.log", "25"]) == 2
-    assert "leave out every.log" in capsys.readouterr().err
 
 
 def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, folders, tmp_path, capsys):
@@ -199,60 +138,6 @@ def test_a_run_without_a_model_says_how_to_go_on(trained, tmp_path, capsys):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
     assert run(["predict", str(tmp_path), "--images", str(tmp_path), "--out", str(tmp_path / "x.csv")]) == 2
     assert "--resume" in capsys.readouterr().err
-
-
-MOST_SECONDS = 0.5
-"""Of the processor, for what only prints."""
-
-
-def said_without_torch(*arguments: str) -> tuple[str, float]:
-    """What a command line prints, and the seconds it takes: of the processor, others may hold the machine."""
-    program = (
-        "import sys; from dalib.commands.main import run\ntry: run(sys.argv[1:])\n"
-        "finally: assert 'torch' not in sys.modules"
-    )
-    seconds = [math.inf]
-    while len(seconds) <= 3 and min(seconds) >= MOST_SECONDS:  # the best of three
-        before = os.times()
-        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-        after = os.times()
-        taken = (after.children_user - before.children_user, after.children_system - before.children_system)
-        seconds.append(sum(taken))
-    assert done.returncode == 0, done.stderr
-    return done.stdout, min(seconds)
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["eval", "--help"]])
-def test_help_is_quick_and_does_without_torch(arguments):
-    said, seconds = said_without_torch(*arguments)
-    assert "usage: dalib" in said
-    assert seconds < MOST_SECONDS
-
-
-def test_version_is_quick_and_tells_a_line_each():
-    said, seconds = said_without_torch("--version")
-    lines = dict(line.split(" ", 1) for line in said.splitlines())
-    assert said.splitlines()[0] == f"dalib {dalib.__version__}"
-    assert list(lines) == ["dalib", "Python", "torch", "CUDA", "torchvision", "timm", "numpy", "platform"]
-    assert lines["Python"] == platform.python_version()
-    assert lines["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert lines["CUDA"].split(",")[0] == (torch.version.cuda or "none")
-    assert lines["numpy"] == np.__version__
-    assert seconds < MOST_SECONDS
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_built_in_example_reaches_its_bar(tmp_path):
-    accuracies = {"adapted": [], "source-only": []}
-    for seed in range(3):
-        out = tmp_path / str(seed)
-        assert run(["train", "--seed", str(seed), "--out", str(out)]) == 0
-        models = json.loads((out / "evaluations" / "digits-held-out.json").read_text())["models"]
-        for name, values in accuracies.items():
-            values.append(models[name]["accuracy"])
-    assert np.mean(accuracies["adapted"]) >= 0.95
-    assert np.mean(accuracies["adapted"]) > np.mean(accuracies["source-only"])
 
 
 def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_path, monkeypatch, capsys):
