@@ -159,6 +159,7 @@ def compare(
     name: str = "adapted",
     stopped: str = "",
     structure: Structure | None = None,
+    most_classes: float = math.inf,
 ) -> Comparison:
     """Decides which of two models of the same images should be selected, and why.
 
@@ -170,6 +171,8 @@ def compare(
         stopped: the sign for which training was stopped, if it was.
         structure: what features show of the target, of a network that neither model has trained, such as a frozen
             backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
+        most_classes: number of classes that the target seems to have. A baseline that predicts more spreads some images
+            over classes that are not there, and an adapted model without them has not collapsed.
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise
     :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
@@ -197,11 +200,11 @@ def compare(
         votes = votes_of(said["adapted"], said[other], structure)
         probability = probability_better(signs["adapted"], signs[other], votes)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
-    few = now["target_classes"] <= MIN_CLASSES_KEPT * before["target_classes"]
+    in_use = min(before["target_classes"], most_classes)
+    few = now["target_classes"] <= MIN_CLASSES_KEPT * in_use
     if stopped or (enough and few):
         why = stopped or (
-            f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
-            f"of {before['target_classes']:.1f} before"
+            f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
     reasons = _reasons(baseline, adapted, classes, signs, votes) if enough else ()

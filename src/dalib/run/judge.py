@@ -103,8 +103,7 @@ def judge(
     """
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
     if (expected := settings.expected) is not None:
-        trained = {model: replace(each, evidence=expected.among(each.evidence)) for model, each in trained.items()}
-        said = {model: expected.among(each) for model, each in said.items()}
+        trained, said = _among(expected, trained, said)
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
@@ -116,9 +115,10 @@ def judge(
     estimates = {} if seen is None else _estimates(trained, seen)
     baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
-    if expected is not None and baseline is not None:
-        baseline = _expecting(baseline, expected)
-    verdict = compare(baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure)
+    most = math.inf if expected is None else effective_classes(expected.shares)
+    verdict = compare(
+        baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure, most_classes=most
+    )
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     compared = [name] if baseline is None else [baseline.name, name]
     accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
@@ -152,18 +152,18 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
     return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
 
 
+def _among(
+    expected: ExpectedClasses, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
+) -> tuple[dict[str, Trained], dict[str, Evidence]]:
+    """Returns the models and what they say, with the validation images of the expected classes alone."""
+    return (
+        {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
+        {name: expected.among(each) for name, each in said.items()},
+    )
+
+
 def _about(expected: ExpectedClasses | None, classes: Sequence[str]) -> tuple[str, ...]:
     return () if expected is None else (expected.in_words(classes),)
-
-
-def _expecting(baseline: Baseline, expected: ExpectedClasses) -> Baseline:
-    """Returns a baseline that counts as predicting no more classes than the target seems to have.
-
-    A baseline spreads some images over classes that are not there. An adapted model without them has not collapsed.
-    """
-    classes = min(baseline.scored.scores["target_classes"], effective_classes(expected.shares))
-    scores = {**baseline.scored.scores, "target_classes": classes}
-    return replace(baseline, scored=replace(baseline.scored, scores=scores))
 
 
 def _estimates(trained: Mapping[str, Trained], structure: Structure) -> dict[str, Estimate]:
