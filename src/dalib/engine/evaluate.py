@@ -28,13 +28,16 @@ MOST_EVALUATED = 2000
 
 def evaluated_rows(count: int) -> Tensor:
     """Returns (M,) int64, ascending: which of ``count`` target images are evaluated."""
-    drawn = permuted(torch.arange(min(count, MOST_EVALUATED)).numpy(), count, derive_seed(0, "judged"))
-    return torch.from_numpy(drawn).sort().values
+    return _drawn(count, MOST_EVALUATED, derive_seed(0, "judged"))
 
 
 def representing_rows(count: int, most: int = MOST_EVALUATED) -> Tensor:
     """Returns (N,) int64, ascending: which of ``count`` source images represent the source in the judgement."""
-    drawn = permuted(torch.arange(min(count, most)).numpy(), count, 0)
+    return _drawn(count, most, 0)
+
+
+def _drawn(count: int, most: int, seed: int) -> Tensor:
+    drawn = permuted(torch.arange(min(count, most)).numpy(), count, seed)
     return torch.from_numpy(drawn).sort().values
 
 
