@@ -47,6 +47,7 @@ def test_the_wheel_is_the_library_and_nothing_else(built):
     assert {name.removeprefix("dalib/") for name in names if not name.startswith(about)} == files_of(LIBRARY)
     assert {
         "dalib/py.typed",
+        "dalib/report/head.html",
         "dalib/report/template.html",
         "dalib/report/judged.html",
         "dalib/report/style.css",
