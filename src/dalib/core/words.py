@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def meant(value: str, names: Iterable[str]) -> str:
@@ -30,3 +30,12 @@ def likelihood(probability: float) -> str:
     if probability > 0.99:
         return "over 99%"
     return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Returns the first names, and how many more there are.
+
+    >>> some_of(["cat", "dog", "owl"], 2)
+    'cat, dog and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

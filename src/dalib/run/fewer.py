@@ -14,6 +14,7 @@ import torch
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
+from dalib.core.words import some_of
 from dalib.data.rows import Selected
 from dalib.data.stream import permuted
 from dalib.judge.prior import ShareEstimate, estimate_shares
@@ -81,10 +82,9 @@ class ExpectedClasses:
     def in_words(self, classes: Sequence[str]) -> str:
         """Returns a sentence that says which classes seem to be there."""
         there = [name for name, present in zip(classes, self.present.tolist(), strict=True) if present]
-        more = f" and {len(there) - MAX_LISTED} more" if len(there) > MAX_LISTED else ""
         return (
             f"The target seems to have {len(there)} of the source's {len(classes)} classes: "
-            f"{', '.join(there[:MAX_LISTED])}{more}; the others weigh little in the adaptation"
+            f"{some_of(there, MAX_LISTED)}; the others weigh little in the adaptation"
         )
 
 

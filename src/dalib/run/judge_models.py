@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,8 +84,9 @@ def judge_models(
     of_validation = {name: _validation(name, each, known, models) for name, each in (validation or {}).items()}
     count = len(next(iter(tables.values())))
     rows, structure = evaluated_rows(count), None
-    if (shown := GivenFeatures(features, images, source).representation(count, names, known)) is not None and count > 1:
-        structure = structure_of(replace(shown, target=shown.target[rows]), len(known))
+    shown = GivenFeatures(features, images, source).representation(rows, count, names, known)
+    if shown is not None and count > 1:
+        structure = structure_of(shown, len(known))
     nothing = torch.zeros(0, len(known), dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
     evidence = {name: Evidence(*of_validation.get(name, nothing), each[rows]) for name, each in tables.items()}
     listed = [] if names is None else [names[row] for row in rows.tolist()]

@@ -12,6 +12,7 @@ import torch
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
+from dalib.data.rows import Selected
 from dalib.data.sources import open_labelled, read_folder
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
@@ -41,14 +42,23 @@ class GivenFeatures:
     images: str | Path | None
     source: Any
 
-    def representation(self, count: int, names: Sequence[str] | None, classes: Sequence[str]) -> Representation | None:
-        """Returns the features of the target's images in their order, and of labelled source images where there are."""
+    def representation(
+        self, rows: Tensor, count: int, names: Sequence[str] | None, classes: Sequence[str]
+    ) -> Representation | None:
+        """Returns the features of chosen rows of the target's images, and of labelled source images where there are.
+
+        Args:
+            rows: (M,) int64, numbers of the images to judge by, in the order of the models' tables.
+            count: number of all images.
+            names: of all images, where they have names.
+            classes: C names.
+        """
         self._check()
         if self.images is not None:
-            return self._of_images(names, classes)
+            return self._of_images(rows, names, classes)
         if self.features is None:
             return None
-        target = _feature_rows(self.features, Setting("features", _shown(self.features)), count, names)
+        target = _feature_rows(self.features, Setting("features", _shown(self.features)), count, names)[rows]
         source, labels = target[:0], torch.zeros(0, dtype=torch.int64)
         if self.source is not None:
             source, labels = _labelled_features(self.source, classes)
@@ -75,7 +85,7 @@ class GivenFeatures:
         if self.source is not None and self.images is not None and not isinstance(self.source, str | Path):
             raise UserError(Setting("source"), ": expected a folder of images, as ", Setting("images"), " is one")
 
-    def _of_images(self, names: Sequence[str] | None, classes: Sequence[str]) -> Representation:
+    def _of_images(self, rows: Tensor, names: Sequence[str] | None, classes: Sequence[str]) -> Representation:
         where = Setting("images", str(self.images))
         if names is None:
             raise UserError(
@@ -89,8 +99,8 @@ class GivenFeatures:
             opened = read_folder(
                 place, network.preprocessing, argument="images", cache="disk", on_progress=progress, on_note=say
             )
-        rows = _rows_of_images(opened.names, names, where)
-        target = network.features(opened.images, place)[rows]
+        there = torch.tensor(_rows_of_images(opened.names, names, where))
+        target = network.features(opened.images, there[rows], place)
         source, labels = target[:0], torch.zeros(0, dtype=torch.int64)
         if self.source is not None:
             of_source = str(expanded(str(self.source)))
@@ -105,7 +115,7 @@ class GivenFeatures:
                     on_note=say,
                 )
             chosen = evaluated_rows(len(labelled.labels))
-            source, labels = network.features(labelled.images, of_source)[chosen], labelled.labels[chosen]
+            source, labels = network.features(labelled.images, chosen, of_source), labelled.labels[chosen]
         return Representation(target, source, labels)
 
 
@@ -125,10 +135,15 @@ class _BuiltInNetwork:
         space = FeatureSpace.of(network, preprocessing, features_folder(), recipe.make_device("auto"), views)
         return cls(space, preprocessing)
 
-    def features(self, rows: Rows, what: str) -> Tensor:
-        """Returns features (N, D), the mean over the views that predictions are made of."""
+    def features(self, rows: Rows, chosen: Tensor, what: str) -> Tensor:
+        """Returns features (M, D) of chosen rows (M,), the mean over the views that predictions are made of.
+
+        They are computed in the order of the rows, as a run computes and keeps those of all.
+        """
+        order = chosen.argsort()
         with CountedProgress(f"features of {what}") as progress:
-            return self.space.plain(rows, what, progress).float().mean(dim=1)
+            found = self.space.plain(Selected(rows, chosen[order]), what, progress)
+        return found.float().mean(dim=1)[order.argsort()]
 
 
 def _rows_of_images(there: Sequence[str], wanted: Sequence[str], where: Setting) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
-from dalib.core.words import meant
+from dalib.core.words import meant, some_of
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.scores import SUM_TOLERANCE
 from dalib.run.predict import COLUMNS
@@ -381,5 +381,4 @@ def _difference(wanted: Sequence[str], got: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:MOST_LISTED]))
-    return f"{shown} and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else shown or "none"
+    return some_of([*map(repr, names)], MOST_LISTED) or "none"

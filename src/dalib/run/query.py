@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from dalib.core.console import CountedProgress, say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
+from dalib.core.words import some_of
 from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
@@ -523,4 +524,4 @@ def _classes(run: RunFolder) -> list[str]:
 
 
 def _some(classes: list[str], most: int = 20) -> str:
-    return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
+    return some_of(classes, most)

@@ -16,6 +16,7 @@ import torch
 from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
 from dalib.core.errors import Call, Setting, ToldElsewhereError, UserError
 from dalib.core.files import locked, put_in_place, write_json, write_text
+from dalib.core.words import some_of
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
@@ -340,5 +341,4 @@ def some_classes(names: Sequence[str], most: int = 10) -> str:
     >>> some_classes(["cat", "dog", "owl"], most=2)
     'cat, dog and 1 more'
     """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(one_line, names[:most])) + more
+    return some_of([*map(one_line, names)], most)
