@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from two_domains import two_domains
+from two_domains import noisy, sure, two_domains
 
 from dalib.judge.better import WEIGHTS, Signs, pairwise, probability_better, rank, signs_of, vote_ratio, votes_of
 from dalib.judge.neighbours import Votes
@@ -16,16 +16,6 @@ EVEN = Votes(0, 0, 0, 100)
 def world():
     representation, labels = two_domains()
     return structure_of(representation, 4), labels
-
-
-def sure(classes):
-    return 0.9 * torch.eye(4)[classes] + 0.025
-
-
-def noisy(labels, share, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    changed = torch.rand(len(labels), generator=generator) < share
-    return torch.where(changed, torch.randint(0, 4, labels.shape, generator=generator), labels)
 
 
 def test_the_probability_by_hand():

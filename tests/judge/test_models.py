@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from two_domains import two_domains
+from two_domains import noisy, sure, two_domains
 
 from dalib.judge.better import pairwise, rank
 from dalib.judge.evidence import Evidence
@@ -16,16 +16,6 @@ CLASSES = ("ant", "bee", "cat", "dog")
 def world():
     representation, labels = two_domains()
     return structure_of(representation, 4), labels
-
-
-def sure(classes):
-    return 0.9 * torch.eye(4)[classes] + 0.025
-
-
-def noisy(labels, share, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    changed = torch.rand(len(labels), generator=generator) < share
-    return torch.where(changed, torch.randint(0, 4, labels.shape, generator=generator), labels)
 
 
 def said(classes, validation=None, labels=None):

@@ -17,7 +17,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import sklearn
 from dalib.core.errors import UserError
 from dalib.sklearn import SelfEnsembleClassifier, judged_score
 from dalib.sklearn.readers import Table
@@ -324,15 +323,6 @@ def test_images(layout):
         fitted.predict(images.reshape(120, -1))
     with pytest.raises(UserError, match=r"^X: expected images as uint8"):
         SelfEnsembleClassifier(**settings).fit(images / 255.0, digits.target[:120], images)
-
-
-@pytest.fixture
-def skada():
-    before = sklearn.get_config()["enable_metadata_routing"]
-    found = pytest.importorskip("skada")  # switches routing on
-    sklearn.set_config(enable_metadata_routing=True)
-    yield found
-    sklearn.set_config(enable_metadata_routing=before)
 
 
 def test_skadas_pipeline_and_scorers(skada, shifted):

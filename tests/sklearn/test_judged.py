@@ -8,18 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-import sklearn
 from dalib.core.errors import UserError
 from dalib.sklearn import JudgedScorer
-
-
-@pytest.fixture
-def skada():
-    before = sklearn.get_config()["enable_metadata_routing"]
-    found = pytest.importorskip("skada")  # switches routing on
-    sklearn.set_config(enable_metadata_routing=True)
-    yield found
-    sklearn.set_config(enable_metadata_routing=before)
 
 
 @pytest.fixture

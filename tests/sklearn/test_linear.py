@@ -32,21 +32,6 @@ def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
 
-@pytest.fixture
-def reviews():
-    """Counts of 300 words in made texts of two classes, half of whose words are the domain's own: sparse."""
-    random = np.random.default_rng(0)
-    labels = np.arange(400) % 2
-
-    def texts(own):
-        shares = np.full((2, 300), 1.0)
-        shares[0, :20] = shares[1, 20:40] = 5.0  # of both domains
-        shares[0, own : own + 30] = shares[1, own + 30 : own + 60] = 8.0
-        return sparse.csr_array([random.multinomial(25, (share := shares[label]) / share.sum()) for label in labels])
-
-    return texts(100), labels, texts(200), labels
-
-
 def test_counts_adapt_without_being_made_dense(reviews):
     X, y, X_target, y_target = reviews
     fitted = SelfEnsembleClassifier(**QUICK).fit(X, y, X_target)
