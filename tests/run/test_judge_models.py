@@ -13,7 +13,9 @@ from safetensors.numpy import save_file
 import dalib
 from dalib.commands.main import run
 from dalib.core.errors import UserError
+from dalib.run.feature_space import FeatureSpace
 from dalib.run.judge_models import write_page
+from dalib.run.model_features import GivenFeatures
 from dalib.run.model_tables import read_table
 
 CLASSES = ["ant", "bee", "cat", "dog"]
@@ -322,6 +324,20 @@ def test_the_built_in_network_sees_the_images(pictures, capsys):
     (pictures / "target" / "00.png").unlink()
     assert run(command) == 2
     assert "1 of 40 images of the tables are not there, such as '00.png'" in capsys.readouterr().err
+
+
+def test_features_are_computed_of_the_images_that_judge_alone(pictures, monkeypatch):
+    names, computed = [f"{number:02d}.png" for number in range(40)][::-1], []
+    plain = FeatureSpace.plain
+    monkeypatch.setattr(
+        FeatureSpace, "plain", lambda space, rows, *more: computed.append(len(rows)) or plain(space, rows, *more)
+    )
+    given = GivenFeatures(None, pictures / "target", pictures / "source")
+    everything = given.representation(torch.arange(40), 40, names, ("ant", "bee"))
+    rows = torch.tensor([7, 1, 30])
+    some = given.representation(rows, 40, names, ("ant", "bee"))
+    torch.testing.assert_close(some.target, everything.target[rows], rtol=0.01, atol=0.01)
+    assert computed == [40, 24, 3, 24]
 
 
 def test_importing_dalib_loads_no_torch():
