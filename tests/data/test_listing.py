@@ -41,6 +41,15 @@ def images(path: Path, **options):
     return list_images(path, argument="target", **options)
 
 
+def test_a_missing_folder_is_looked_for_beside_and_told_where(tmp_path, monkeypatch):
+    (tmp_path / "studio").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no such folder; did you mean studio\?"):
+        images(Path("studioo"))
+    with pytest.raises(UserError, match=r"no such folder in .*; give the path from there on, or an absolute one"):
+        images(Path("nowhere/studio"))
+
+
 def test_class_folders_are_sorted_and_hold_images_at_any_depth(tmp_path):
     for name in ("dog/a.png", "cat/b.png", "cat/deep/er/c.png"):
         draw(tmp_path / name)
