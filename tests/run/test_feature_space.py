@@ -12,7 +12,7 @@ from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Selected
 from dalib.engine.predict import predict_probabilities
 from dalib.models import inference
-from dalib.run import recipe
+from dalib.run import feature_space, recipe
 from dalib.run.feature_space import SEED, FeatureSpace, one_by_one, standardization
 from dalib.run.inputs import StandardizedViews
 
@@ -238,3 +238,37 @@ def test_features_are_made_again_in_the_way_that_was_quicker_the_first_time(imag
     assert torch.equal(features, features_again)
     (tmp_path / "fastest.json").write_text("damaged")
     assert made_where_quicker_is("plain")[0] == "plain"
+
+
+def test_features_in_bfloat16_differ_by_rounding_and_are_kept_apart(images, tmp_path):
+    exact = space_of(tmp_path).plain(images, "images")
+    space = FeatureSpace.of(network_of(), PREPROCESSING, tmp_path, CPU, 0, "bfloat16")
+    rounded = space.plain(images, "images")
+    assert not torch.equal(rounded, exact)
+    assert (rounded.float() - exact.float()).norm() < 0.05 * exact.float().norm()
+    assert torch.equal(space_of(tmp_path).plain(images, "images"), exact)
+    assert len(space.store.entries()) == 2
+    assert all(weight.dtype == torch.float32 for weight in space.network.parameters())
+
+
+def test_features_in_bfloat16_made_again_are_the_same_to_the_bit(images, tmp_path):
+    view = photo_weak(32, MEAN, STD)
+    first, again = (FeatureSpace.of(network_of(), PREPROCESSING, tmp_path, CPU, 0, "bfloat16") for _ in range(2))
+    features = first.random(images, view, 2, "images").clone()
+    first.store.remove(entry.key for entry in first.store.entries())
+    assert torch.equal(again.random(images, view, 2, "images"), features)
+
+
+def test_the_gain_of_bfloat16_is_measured_once(monkeypatch, tmp_path):
+    asked = []
+
+    def measured(model, shape):
+        asked.append(shape)
+        return 1.7
+
+    monkeypatch.setattr(feature_space, "gain_of_bfloat16", measured)
+    for _ in range(2):
+        assert feature_space.gain_of_rounding(network_of(), PREPROCESSING, tmp_path) == 1.7
+    assert asked == [(8, 3, 32, 32)]
+    assert feature_space.gain_of_rounding(network_of(), PREPROCESSING) == 1.7  # measured anew without a folder
+    assert len(asked) == 2

@@ -11,10 +11,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT = 1
 
@@ -63,6 +66,21 @@ def may_hold(setting: str) -> bool:
     (True, False, False)
     """
     return setting in SETTINGS or (setting.partition(".")[0] in GROUPS and "." in setting)
+
+
+def settings_in_kit(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of a run's settings that a kit gives to the runs that start from it, by their dotted names.
+
+    Args:
+        settings: by their names, groups as dictionaries.
+
+    >>> settings_in_kit({"batch": 64, "weights": "a.safetensors", "model": {"dropout": 0.5, "pool": None}})
+    {'batch': 64, 'model.dropout': 0.5}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
+    return {name: value for name, value in flat.items() if value is not None and may_hold(name)}
 
 
 def digest_of(content: bytes) -> str:

@@ -7,7 +7,7 @@ gets the source-only model's probabilities for the validation images; no image o
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, put_in_place
 from dalib.core.seeds import derive_seed
 from dalib.models.saved import content_of, description_of, load_description, load_tensors
-from dalib.records.kit import GROUPS, SETTINGS, KitHeader, digest_of, read_header
+from dalib.records.kit import KitHeader, digest_of, read_header, settings_in_kit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.models.saved import ModelDescription
-    from dalib.run.config import TrainConfig
 
 FEWEST_IMAGES = 10
 """Images of a class from which its mean is written; that of fewer would be close to the features of an image."""
@@ -192,7 +191,7 @@ class SourceOfKit:
 
     Attributes:
         model: folder of the source-only model.
-        config: of the run.
+        settings: of the run, groups as dictionaries.
         features: (N, V, D) of the source's training images.
         labels: (N,) int64, theirs.
         validation: (M, C) the source-only model's probabilities for the validation images.
@@ -200,7 +199,7 @@ class SourceOfKit:
     """
 
     model: Path
-    config: TrainConfig
+    settings: Mapping[str, Any]
     features: Tensor
     labels: Tensor
     validation: Tensor
@@ -233,7 +232,7 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     tensors = {name: each.contiguous() for name, each in tensors.items()}
     left_out = [name for name, count in zip(description.classes, counts.tolist(), strict=True) if count < FEWEST_IMAGES]
     kept = [count if count >= FEWEST_IMAGES else 0 for count in counts.tolist()]
-    header = KitHeader(content_of(description), _settings_of(source.config), tuple(kept), tuple(left_out))
+    header = KitHeader(content_of(description), settings_in_kit(source.settings), tuple(kept), tuple(left_out))
     header = replace(header, digest=digest_of(save(tensors, {"kit": header.text()})))
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -242,14 +241,6 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     finally:
         temporary.unlink(missing_ok=True)
     return header
-
-
-def _settings_of(config: TrainConfig) -> dict[str, Any]:
-    """Returns the settings that a kit gives to the runs that start from it, by their dotted names."""
-    settings: dict[str, Any] = {name: getattr(config, name) for name in SETTINGS}
-    for group in GROUPS:
-        settings |= {f"{group}.{name}": value for name, value in asdict(getattr(config, group)).items()}
-    return {name: value for name, value in settings.items() if value is not None}
 
 
 def content_line(header: KitHeader, validation: int) -> str:
