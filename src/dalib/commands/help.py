@@ -19,7 +19,7 @@ WIDEST = 100
 """Characters of a line, also on a wider terminal: longer lines are hard to read."""
 
 MAIN: Mapping[str, Sequence[str]] = {
-    "images": ("source", "target", "kit", "target_labels", "evaluate"),
+    "images": ("source", "target", "target_labels", "evaluate"),
     "network": ("preset", "backbone", "weights", "features", "init"),
     "training": ("method", "time_limit", "steps", "batch", "seed", "device"),
     "run": ("out", "resume", "overwrite", "config", "quiet"),
