@@ -86,8 +86,9 @@ def test_a_kit_holds_statistics_and_no_row_of_an_image(place):
     assert str(place).encode() not in (place / "studio.dalib").read_bytes()
 
 
-def test_the_export_says_what_a_kit_holds(place, tmp_path, capsys):
+def test_the_export_says_what_a_kit_holds_and_needs_no_target(place, tmp_path, capsys):
     write_domain(place / "studio", (16, 16, 6, 14), 0)
+    (place / "street").rename(place / "gone")
     try:
         assert run(["export", f"{place}/run", "--format", "kit", "--out", f"{tmp_path}/again.dalib"]) == 0
         said = capsys.readouterr().out
@@ -99,6 +100,7 @@ def test_the_export_says_what_a_kit_holds(place, tmp_path, capsys):
         assert "not those that" in capsys.readouterr().err
     finally:
         shutil.rmtree(place / "studio")
+        (place / "gone").rename(place / "street")
 
 
 def test_statistics_are_of_the_features_and_drawn_features_have_them():
@@ -179,6 +181,7 @@ def test_a_run_from_a_kit_is_judged_and_reported(place, adapted):
     judgement = adapted.read_judgement()
     assert MISSING in judgement.reasons
     assert judgement.distance is None
+    assert summary["counts"]["source"] == sum(open_kit(str(place / "studio.dalib")).header.counts)
     assert MISSING in html.unescape(adapted.report.read_text())
 
 

@@ -194,8 +194,8 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """The source's part of the domains."""
+class SourceImages:
+    """The source's part of :class:`Domains`."""
 
     train: LabelledImages
     validation: LabelledImages
@@ -203,7 +203,23 @@ class _Source:
     drawn: tuple[Drawn, Drawn] | None = None
 
 
-def _of_images(request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing) -> _Source:
+def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
+    """Reads and splits the source as :func:`open_domains` does.
+
+    The target need not be there, except for a source of more than 8 bits, whose black and white both domains decide.
+
+    Raises:
+        UserError: images or labels that cannot be read or do not fit.
+    """
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    target = None
+    if request.ranges is None and any(isinstance(each, Listing) and each.whole_numbers for each in sources):
+        target = _listing(request, request.target, "target", labelled=False)
+    of_source, _ = decide_ranges(request, sources, target)
+    return _of_images(request, sources, replace(preprocessing, range=of_source))
+
+
+def _of_images(request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing) -> SourceImages:
     """Reads the source's images, and splits them."""
     with CountedProgress(f"reading {request.source_name}") as progress:
         source = open_source(
@@ -211,10 +227,10 @@ def _of_images(request: DataRequest, sources: list[str | Listing], preprocessing
         )
     training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
     whole = WholeSource(source.images, training_rows) if request.features else None
-    return _Source(_rows(source, training_rows), _rows(source, validation_rows), whole)
+    return SourceImages(_rows(source, training_rows), _rows(source, validation_rows), whole)
 
 
-def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> _Source:
+def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
     """Draws features in place of the source's images, which are black squares without memory of their own."""
     drawn = kit.training(request.features, request.seed), kit.validating(request.features, request.seed)
     black = torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
@@ -224,7 +240,7 @@ def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> _So
         rows = black.expand(len(labels), -1, -1, -1)
         return LabelledImages(rows, labels, kit.description.classes, names)
 
-    return _Source(images(drawn[0].labels, "drawn"), images(drawn[1].labels, "validation"), drawn=drawn)
+    return SourceImages(images(drawn[0].labels, "drawn"), images(drawn[1].labels, "validation"), drawn=drawn)
 
 
 def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -242,18 +258,18 @@ def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
     """Returns sources and target, as listings where they are files of the user's, with their values beyond 8 bits."""
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    return sources, _listing(request, request.target, "target", labelled=False)
 
-    def listing(where: str, argument: str, *, labelled: bool) -> str | Listing:
-        found = None
-        if where not in NAMED:  # of which it is known that they are of 8 bits
-            found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
-        if found is None:
-            return where
-        with CountedProgress(f"looking at {where}") as progress:
-            return with_whole_numbers(found, request.cache, on_progress=progress)
 
-    sources = [listing(each, "source", labelled=True) for each in request.sources]
-    return sources, listing(request.target, "target", labelled=False)
+def _listing(request: DataRequest, where: str, argument: str, *, labelled: bool) -> str | Listing:
+    found = None
+    if where not in NAMED:  # of which it is known that they are of 8 bits
+        found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
+    if found is None:
+        return where
+    with CountedProgress(f"looking at {where}") as progress:
+        return with_whole_numbers(found, request.cache, on_progress=progress)
 
 
 def decide_ranges(
@@ -317,6 +333,12 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
+def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Tensor:
+    """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
+    with CountedProgress(f"features of {request.source_name}") as progress:
+        return space.random(whole.images, view, request.features, request.source_name, progress)
+
+
 def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
     """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
@@ -339,7 +361,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         validation = replace(validation, images=domains.drawn[1].features)
     else:
         assert whole is not None
-        features = random(whole.images, views.source, source)
+        features = features_of_source(space, whole, views.source, request)
         if len(validation.labels):
             features = _taken(features, whole.training_rows)
             validation = replace(validation, images=plain(validation.images, f"{source}, validation"))

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, put_in_place, write_text
+from dalib.data.fingerprint import fingerprint
 from dalib.engine.distributed import ALONE
 from dalib.engine.predict import predict_probabilities
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
@@ -31,11 +32,10 @@ from dalib.records.summary import Summary
 from dalib.report.card import model_card
 from dalib.run import recipe
 from dalib.run.config_file import read_plain_config
-from dalib.run.domains import open_domains
+from dalib.run.domains import features_of_source, open_source_alone
 from dalib.run.kit import SourceOfKit, content_line, write_kit
 from dalib.run.load import chosen_model, model_folder, open_model
-from dalib.run.pair import training_inputs
-from dalib.run.resume import fingerprints_of
+from dalib.run.pair import feature_space
 from dalib.run.setup import prepare
 
 if TYPE_CHECKING:
@@ -131,19 +131,23 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         )
     folder = model_folder(run, "source-only")
     setup = prepare(config, ALONE)
-    domains = open_domains(setup.request, setup.preprocessing)
-    if fingerprints_of(domains)["source"] != Summary.read(run.summary).fingerprints["source"]:
+    opened = open_source_alone(setup.request, setup.preprocessing)
+    train = opened.train
+    known = Summary.read(run.summary).fingerprints["source"]
+    if fingerprint(train.images, train.names, train.labels) != known:
         raise UserError(
             kit, f": the images of {setup.request.source_name} are not those that {run.root} was trained on"
         )
-    inputs = training_inputs(setup.config, setup.request, setup.preprocessing, domains, setup.device, start=setup.start)
-    features = inputs.domains.train.images
+    assert opened.whole is not None
+    space = feature_space(setup.config, setup.preprocessing, len(train.classes), setup.device, setup.start)
+    view = recipe.make_views(setup.config, setup.preprocessing).source
+    features = features_of_source(space, opened.whole, view, setup.request)
     predicted = load_file(run.predictions)
     source = SourceOfKit(
         folder,
         asdict(config),
-        features[torch.arange(len(domains.train.labels))],
-        domains.train.labels,
+        features[opened.whole.training_rows],
+        train.labels,
         predicted["validation/source-only"],
         predicted["validation/labels"],
     )
@@ -153,7 +157,7 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         raise UserError(
             Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from error
-    say(content_line(header, len(source.validation_labels)))
+    say(content_line(header, source.validation_labels))
     return path
 
 

@@ -95,10 +95,12 @@ class Drawn:
     Attributes:
         features: (N, V, D) float16; the V views are the same, because statistics are of all views.
         labels: (N,) int64.
+        images: how many images they stand for.
     """
 
     features: Tensor
     labels: Tensor
+    images: int
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,16 @@ class Kit:
         """Draws what stands in for the training images: the classes in the source's shares."""
         counts = torch.tensor(self.header.counts)[self.statistics.classes]
         times = max(1, math.ceil(DRAWN_OF_CLASS * len(counts) / int(counts.sum())))
-        return self._drawn(self.statistics.classes.repeat_interleave(counts * times), views, seed, "training")
+        labels = self.statistics.classes.repeat_interleave(counts * times)
+        return self._drawn(labels, views, seed, "training", int(counts.sum()))
 
     def validating(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the validation images, in the order of their labels."""
-        return self._drawn(self.labels, views, seed, "validation")
+        return self._drawn(self.labels, views, seed, "validation", len(self.labels))
 
-    def _drawn(self, labels: Tensor, views: int, seed: int, purpose: str) -> Drawn:
+    def _drawn(self, labels: Tensor, views: int, seed: int, purpose: str, images: int) -> Drawn:
         features = self.statistics.draw(labels, derive_seed(seed, "kit", purpose))
-        return Drawn(features[:, None].expand(-1, views, -1).contiguous(), labels)
+        return Drawn(features[:, None].expand(-1, views, -1).contiguous(), labels, images)
 
 
 def open_kit(path: str) -> Kit:
@@ -243,13 +246,14 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     return header
 
 
-def content_line(header: KitHeader, validation: int) -> str:
-    """Returns a sentence about what a kit holds."""
+def content_line(header: KitHeader, validation_labels: Tensor) -> str:
+    """Returns sentences about what a kit holds, which of the validation images are those of classes with statistics."""
     known = len(header.counts) - len(header.left_out)
+    validation = int((torch.tensor(header.counts)[validation_labels] > 0).sum())
     line = (
-        f"it holds the source-only model, the means of {known} classes' features and their common covariance, and the "
-        f"probabilities of {validation} validation images with their labels. It holds no image and no feature of a "
-        "single image"
+        f"The kit holds the source-only model, the means of {known} classes' features and their common covariance, and "
+        f"the probabilities of {validation} validation images with their labels. No image can be read from it: there "
+        "is no image and no feature of a single image in it"
     )
     if header.left_out:
         line += f"; without statistics, for want of {FEWEST_IMAGES} images: {', '.join(header.left_out)}"

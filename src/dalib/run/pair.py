@@ -96,15 +96,11 @@ def training_inputs(
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:
         return TrainingInputs(domains, inputs, device)
-    network = recipe.make_student(config, inputs.architecture, len(domains.train.classes))
-    if start is not None:  # one backbone for both trainings, that of the run's own model
-        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    precision = precision_named(config.feature_precision)
-    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request)
     standardized = None
-    if network.standardize:
+    if space.network.standardize:
         rows = of_features.target.images, of_features.to_predict
         of_target = [standardization(each, device) for each in rows]
         if request.kit is None:
@@ -113,6 +109,17 @@ def training_inputs(
             of_source = Standardized(*(request.kit.weights[f"feature_{each}"].to(device) for each in ("mean", "std")))
         standardized = StandardizedViews(of_source, *of_target)
     return TrainingInputs(of_features, inputs, device, space, standardized)
+
+
+def feature_space(
+    config: TrainConfig, preprocessing: Preprocessing, classes: int, device: torch.device, start: Start | None
+) -> FeatureSpace:
+    """Returns the features of the configuration's frozen backbone, with the weights that it starts from."""
+    network = recipe.make_student(config, recipe.image_inputs(config, preprocessing).architecture, classes)
+    if start is not None:  # one backbone for both trainings, that of the run's own model
+        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
+    precision = precision_named(config.feature_precision)
+    return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
 
 
 @dataclass(frozen=True)

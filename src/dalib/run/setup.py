@@ -378,17 +378,27 @@ def say_data(summary: Summary, domains: Domains) -> None:
     if held_out := counts.get("target_held_out"):
         labels += f", {held_out} with a label that is held out to judge the models"
     say(
-        f"source {summary.source}: {counts['source']} {_rows_in_words(domains)} to train on, "
+        f"source {summary.source}: {_rows_in_words(domains)} to train on, "
         f"{counts['source_validation']} to validate, {len(summary.classes)} classes; "
         f"target {summary.target}: {counts['target']} images, {labels} "
         f"(read in {clock(summary.seconds['data'])})"
     )
     say(f"classes: {some_classes(summary.classes)}")
+    if domains.drawn is not None:
+        count = torch.bincount(domains.train.labels, minlength=len(summary.classes)).tolist()
+        if missing := [name for name, number in zip(summary.classes, count, strict=True) if not number]:
+            say(
+                f"note: the kit has no statistics of {some_classes(missing)}, which had too few images: nothing stands "
+                "in for them, and the adapted model may forget them"
+            )
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
 
 
 def _rows_in_words(domains: Domains) -> str:
-    return "images" if domains.drawn is None else "feature vectors drawn from the kit's statistics"
+    count = len(domains.train.labels)
+    if domains.drawn is None:
+        return f"{count} images"
+    return f"statistics of {domains.drawn[0].images} images, and {count} feature vectors drawn from them"
 
 
 def some_classes(names: Sequence[str], most: int = 10) -> str:
