@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import Loudness, say
-from dalib.core.errors import Part, UserError
+from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
-from dalib.run.config import NO_URL
+from dalib.records.kit import read_header
+from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
 from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
 from dalib.run.presets import implied_preset
@@ -31,7 +32,7 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    return _with_preset(_with_photographs(_with_short_name(_with_backbone_of_init(arguments))))
+    return _with_preset(_with_photographs(_with_short_name(_with_backbone_of_init(_with_kit(arguments)))))
 
 
 def _with_short_name(arguments: list[str]) -> list[str]:
@@ -191,6 +192,22 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
     require_plain(saved)
     backbone = content_of(saved).get("backbone")
     return [*arguments, "--backbone", backbone] if isinstance(backbone, str) else arguments
+
+
+def _with_kit(arguments: list[str]) -> list[str]:
+    """The command line with the settings of the kit that it starts from, but those that it names itself."""
+    given, named = first_look(arguments, "--kit", "--config"), names_of(arguments)
+    if arguments[:1] != ["train"] or given.kit is None or given.config is not None or "resume" in named:
+        return arguments
+    if "source" in named:
+        raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
+    settings = {name: value for name, value in read_header(given.kit).settings.items() if name not in named}
+    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
+
+
+def _typed(value: object) -> str:
+    """Returns a value as it is typed."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _with_preset(arguments: list[str]) -> list[str]:

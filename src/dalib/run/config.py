@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
 from dalib.core.checked import Checked
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
@@ -23,10 +23,12 @@ MaskedConsistencyConfig: Any = settings_in(MASKED_CONSISTENCY.rpartition(".")[0]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
-PATHS = ("source", "target", "target_labels", "weights", "init", "root", "evaluate", "prior", "out")
+PATHS = ("source", "target", "target_labels", "weights", "init", "kit", "root", "evaluate", "prior", "out")
 """Settings of a run that are paths, or names that stand in their place."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
+
+NOT_BOTH = ", which stands in for the source; leave out one of them"
 
 ELSEWHERE = ("device", "cache", "root", "download", "track")
 """Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
@@ -241,6 +243,8 @@ class TrainConfig(Checked):
             teacher get different views. 0 trains the whole network.
         init: run whose models are the starting point of this run: each model starts from the one of the same name, or
             else from that run's model. Classes and network must be the same. Takes precedence over warm_start.
+        kit: file that stands in for the source, written by `dalib export RUN --format kit`: the source-only model and
+            statistics of the source, without an image. Network and preprocessing are those of the kit.
         cache: where decoded images are stored: disk decodes a folder once for all runs; ram once for each run; off once
             to find unreadable files, and again whenever an image is used, which is slow with --features.
         root: folder of the named data sets. By default: data.
@@ -310,6 +314,7 @@ class TrainConfig(Checked):
     weights_order: WeightsOrder = "name"
     features: int = 0
     init: str | None = None
+    kit: str | None = None
     cache: CachePolicy = "disk"
     root: str | None = None
     download: bool = False
@@ -360,6 +365,12 @@ class TrainConfig(Checked):
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
+        if self.kit is not None:
+            if self.source not in (_usual_source(), self.kit):
+                raise UserError(
+                    Setting("source", self.source), ": expected no source with ", Setting("kit", self.kit), NOT_BOTH
+                )
+            object.__setattr__(self, "source", self.kit)
 
     @staticmethod
     def _group(name: str, group: Any, changes: dict[str, Any]) -> Any:
@@ -397,6 +408,10 @@ class TrainConfig(Checked):
         if is_url(path):
             raise UserError(f"{name}={path!r}: {NO_URL}")
         return expanded(path)
+
+
+def _usual_source() -> str:
+    return str(TrainConfig.__dataclass_fields__["source"].default)
 
 
 @cache

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
     from dalib.run.feature_space import FeatureSpace
     from dalib.run.inputs import Inputs
+    from dalib.run.kit import Drawn, Kit
 
 SMALL = 2**30
 """Bytes of images that may be copied in memory; more are read where they are."""
@@ -65,6 +66,7 @@ class DataRequest:
         batch: images of each domain a step.
         features: random views of each image whose features are trained on; 0 trains on images.
         standardize: features are standardised, each domain by itself.
+        kit: what stands in for the source, where no image of it is there.
         strict, root, download, cache: as :class:`dalib.data.sources.ReadingOptions` has them.
     """
 
@@ -77,6 +79,7 @@ class DataRequest:
     batch: int = 64
     features: int = 0
     standardize: bool = False
+    kit: Kit | None = None
     strict: bool = False
     root: str | None = None
     download: bool = False
@@ -84,6 +87,8 @@ class DataRequest:
 
     @property
     def sources(self) -> list[str]:
+        if self.kit is not None:
+            return []
         return [self.source] if isinstance(self.source, str) else self.source
 
     @property
@@ -121,6 +126,8 @@ class Domains:
     """Those that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
     joined: LabelledImages | None = None
     """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
+    drawn: tuple[Drawn, Drawn] | None = None
+    """Features in place of training and validation images, where there is a kit in place of the source."""
     ranges: tuple[Range | None, Range | None] = (None, None)
     """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
 
@@ -152,14 +159,10 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
     """
     sources, only_target = listed(request)
     of_source, of_target = decide_ranges(request, sources, only_target)
-    with CountedProgress(f"reading {request.source_name}") as progress:
-        source = open_source(
-            sources,
-            replace(preprocessing, range=of_source),
-            seed=request.seed,
-            partner=request.target,
-            **request.reading(progress),
-        )
+    if request.kit is None:
+        part = _of_images(request, sources, replace(preprocessing, range=of_source))
+    else:
+        part = _of_kit(request.kit, request, preprocessing)
     with CountedProgress(f"reading {request.target}") as progress:
         target = open_target(
             only_target,
@@ -167,27 +170,77 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
             partner=request.source,
             **request.reading(progress),
         )
-    training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
-    train = _rows(source, training_rows)
+    train = part.train
     labels, held_out, joined = None, None, None
     if request.target_labels is not None:
         given = read_target_labels(
-            request.target_labels, target.names, source.classes, request.target, argument="target_labels"
+            request.target_labels, target.names, train.classes, request.target, argument="target_labels"
         )
         labels, held_out = hold_out(given, request.seed)
         if not request.features:  # else they are joined as features
             joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
         train=train,
-        validation=_rows(source, validation_rows),
+        validation=part.validation,
         target=target,
         to_predict=target.images,
-        whole=WholeSource(source.images, training_rows) if request.features else None,
+        whole=part.whole,
         labels=labels,
         held_out=held_out,
         joined=joined,
+        drawn=part.drawn,
         ranges=(of_source, of_target),
     )
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """The source's part of :class:`Domains`."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    whole: WholeSource | None = None
+    drawn: tuple[Drawn, Drawn] | None = None
+
+
+def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
+    """Reads and splits the source as :func:`open_domains` does.
+
+    The target need not be there, except for a source of more than 8 bits, whose black and white both domains decide.
+
+    Raises:
+        UserError: images or labels that cannot be read or do not fit.
+    """
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    target = None
+    if request.ranges is None and any(isinstance(each, Listing) and each.whole_numbers for each in sources):
+        target = _listing(request, request.target, "target", labelled=False)
+    of_source, _ = decide_ranges(request, sources, target)
+    return _of_images(request, sources, replace(preprocessing, range=of_source))
+
+
+def _of_images(request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing) -> SourceImages:
+    """Reads the source's images, and splits them."""
+    with CountedProgress(f"reading {request.source_name}") as progress:
+        source = open_source(
+            sources, preprocessing, seed=request.seed, partner=request.target, **request.reading(progress)
+        )
+    training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+    whole = WholeSource(source.images, training_rows) if request.features else None
+    return SourceImages(_rows(source, training_rows), _rows(source, validation_rows), whole)
+
+
+def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
+    """Draws features in place of the source's images, which are black squares without memory of their own."""
+    drawn = kit.training(request.features, request.seed), kit.validating(request.features, request.seed)
+    black = torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
+
+    def images(labels: Tensor, purpose: str) -> LabelledImages:
+        names = tuple(f"{kit.header.digest}/{purpose}/{number}" for number in range(len(labels)))
+        rows = black.expand(len(labels), -1, -1, -1)
+        return LabelledImages(rows, labels, kit.description.classes, names)
+
+    return SourceImages(images(drawn[0].labels, "drawn"), images(drawn[1].labels, "validation"), drawn=drawn)
 
 
 def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -205,18 +258,18 @@ def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
     """Returns sources and target, as listings where they are files of the user's, with their values beyond 8 bits."""
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    return sources, _listing(request, request.target, "target", labelled=False)
 
-    def listing(where: str, argument: str, *, labelled: bool) -> str | Listing:
-        found = None
-        if where not in NAMED:  # of which it is known that they are of 8 bits
-            found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
-        if found is None:
-            return where
-        with CountedProgress(f"looking at {where}") as progress:
-            return with_whole_numbers(found, request.cache, on_progress=progress)
 
-    sources = [listing(each, "source", labelled=True) for each in request.sources]
-    return sources, listing(request.target, "target", labelled=False)
+def _listing(request: DataRequest, where: str, argument: str, *, labelled: bool) -> str | Listing:
+    found = None
+    if where not in NAMED:  # of which it is known that they are of 8 bits
+        found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
+    if found is None:
+        return where
+    with CountedProgress(f"looking at {where}") as progress:
+        return with_whole_numbers(found, request.cache, on_progress=progress)
 
 
 def decide_ranges(
@@ -280,6 +333,12 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
+def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Tensor:
+    """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
+    with CountedProgress(f"features of {request.source_name}") as progress:
+        return space.random(whole.images, view, request.features, request.source_name, progress)
+
+
 def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
     """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
@@ -296,12 +355,16 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
             return space.plain(rows, domain, progress)
 
     whole, labels = domains.whole, domains.labels
-    assert whole is not None
-    features: Rows = random(whole.images, views.source, source)
     train, validation = domains.train, domains.validation
-    if len(validation.labels):
-        features = _taken(features, whole.training_rows)
-        validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
+    if domains.drawn is not None:
+        features: Rows = domains.drawn[0].features
+        validation = replace(validation, images=domains.drawn[1].features)
+    else:
+        assert whole is not None
+        features = features_of_source(space, whole, views.source, request)
+        if len(validation.labels):
+            features = _taken(features, whole.training_rows)
+            validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
     train, of_target = replace(train, images=features), random(domains.target.images, views.student, request.target)
     joined = None
     if labels is not None:

@@ -366,7 +366,7 @@ def _check_features(config: TrainConfig) -> None:
             ", or ",
             Setting("features", 0),
         )
-    if config.weights is None and config.init is None:
+    if config.weights is None and config.init is None and config.kit is None:
         raise UserError(
             Setting("weights"),
             ": there are none, and ",
@@ -395,7 +395,7 @@ def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     if config.backbone in BACKBONES:
         return []
     found = []
-    if config.weights is None and config.init is None:
+    if config.weights is None and config.init is None and config.kit is None:
         found.append(weights_message(config.backbone))
     usual = _of_backbone(config.backbone, pretrained_settings).input_size
     times = preprocessing.input_size / usual
@@ -469,7 +469,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
     }
     if config.backbone not in BACKBONES:
         architecture |= {
-            "pretrained": config.weights is not None or config.init is not None,
+            "pretrained": any(each is not None for each in (config.weights, config.init, config.kit)),
             "frozen_stages": config.model.frozen_stages,
             "frozen_norms": config.model.frozen_norms,
             "checkpointing": config.model.checkpointing,
@@ -667,9 +667,12 @@ def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
 
 
 def trainings(config: TrainConfig) -> list[tuple[str, TrainConfig]]:
-    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last."""
+    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last.
+
+    A kit holds the source-only model, which is then not trained.
+    """
     own = [(name_of_training(config), source_only(config) if config.method == "source-only" else config)]
-    if config.method == "source-only" or not config.baseline:
+    if config.method == "source-only" or not config.baseline or config.kit is not None:
         return own
     return [("source-only", replace(source_only(config), steps=config.baseline_steps or config.steps)), *own]
 
