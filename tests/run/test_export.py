@@ -45,6 +45,20 @@ KINDS = {
         {"backbone": "test_vit", "bottleneck_dim": None, **PHOTO},
         Preprocessing(32, 1, mean=(0.5,), std=(0.2,)),
     ),
+    "photo-several": (
+        {
+            "backbone": ["test_efficientnet", "test_resnet"],
+            "inputs": [
+                {"size": 24, "mean": [0.4, 0.4, 0.4], "std": [0.25, 0.2, 0.25]},
+                {"size": 32, "mean": list(NORMALISED["mean"]), "std": list(NORMALISED["std"])},
+            ],
+            "bottleneck_dim": 16,
+            "averaged_views": 2,
+            "standardize": True,
+            **PHOTO,
+        },
+        Preprocessing(37, 3, crop=32, fit="stretch", **NORMALISED),
+    ),
     "photo-12-bits": (
         {"backbone": "test_resnet", "bottleneck_dim": None, **PHOTO},
         Preprocessing(32, 3, range=(0, 4095), **NORMALISED),
@@ -189,7 +203,7 @@ def by_the_readme(folder, photo) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain", "photo-12-bits"])
+@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain", "photo-several", "photo-12-bits"])
 def test_the_program_in_the_readme_predicts_without_dalib(kind, runs, photos, tmp_path):
     folder = export(runs[kind], "hf", tmp_path / "m")
     photo = photos / "003.png"

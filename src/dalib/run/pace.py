@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
@@ -152,16 +153,21 @@ def _seconds_of_a_view(
 ) -> float:
     """Returns the seconds that one random view of an image takes, with making it."""
     size, view = preprocessing.input_size, recipe.image_inputs(config, preprocessing).views.student
-    call: Callable[[Tensor], Tensor]
+    calls: list[tuple[Callable[[Tensor], Tensor], Augment]]
+    batch = images_at_once(device)
     if keep:
         space = FeatureSpace.of(student, preprocessing, features_folder(), device, config.model.averaged_views)
-        batch, call = space.batch, space.compute
+        calls = [(each.compute, each.own_view(view)) for each in space.parts] or [(space.compute, view)]
     else:
-        batch = images_at_once(device)
-        call = fast_inference(student.backbone.to(device).eval(), (batch, preprocessing.channels, size, size))
+        whole = fast_inference(student.backbone.to(device).eval(), (batch, preprocessing.channels, size, size))
+        calls = [(whole, view)]
     generator, some = torch.Generator(device), pixels[:batch].to(device)
     with torch.inference_mode():
-        return seconds_of(lambda: call(view(some, generator)), device) / len(some)
+        return sum(seconds_of(partial(_see, *each, some, generator), device) for each in calls) / len(some)
+
+
+def _see(call: Callable[[Tensor], Tensor], view: Augment, images: Tensor, generator: torch.Generator) -> Tensor:
+    return call(view(images, generator))
 
 
 def _seconds_of_a_map() -> float:

