@@ -129,6 +129,7 @@ def ways(model: nn.Module, images: Tensor, arguments: argparse.Namespace) -> lis
         ),
         ("fast_inference, whole batch", lambda: fused(model, shape, whole=True), True),
         ("fast_inference", lambda: fused(model, shape, whole=False), True),
+        ("fast_inference, bfloat16", lambda: fast_inference(model, shape, bfloat16=True), True),
     ]
     if arguments.jit:
         found.append(("folded, TorchScript with oneDNN", lambda: through_jit(model, images), True))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import dalib
+from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS
 
 ROOT = Path(dalib.__file__).parent
 MODULES = {
@@ -125,3 +126,71 @@ def test_only_the_console_prints():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert direct == []
+
+
+CONFIGURED = {
+    *("run.config", "run.config_file", "run.presets", "run.once_shared", "run.adapt", "run.recipe", "run.methods"),
+    *(
+        "run.setup",
+        "run.backbones",
+        "run.train",
+        "run.pair",
+        "run.resume",
+        "run.initial_weights",
+        "run.summary",
+        "run.pace",
+        "run.checks",
+    ),
+}
+"""Modules of the room run that read the configuration: what makes it, and what makes the objects of a run from it."""
+
+
+def names_configuration(module: str) -> bool:
+    return any(
+        isinstance(node, ast.Name | ast.alias) and "TrainConfig" in (getattr(node, "id", ""), getattr(node, "name", ""))
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+    )
+
+
+def test_the_configuration_ends_at_the_recipe():
+    found = {module.removeprefix("dalib.") for module in MODULES if module != "dalib" and names_configuration(module)}
+    above = {module for module in found if module.split(".")[0] in ("commands", "sklearn")}
+    assert found - above == CONFIGURED
+
+
+MOST_LINES, MOST_PARAMETERS = 60, 8
+LONGER = {
+    "adaptation.self_ensemble.self_ensemble_objective",  # reads beside the paper's formula, with its quantities
+    "adaptation.self_ensemble.__init__",  # settings one by one in the reference, for loops without a configuration
+    "adaptation.adamatch.__init__",  # likewise
+    "models.classifier.__init__",  # each part that may be left out is an argument of its own
+    "sklearn.estimator.__init__",  # scikit-learn clones and searches an estimator by its arguments
+}
+"""Functions that are longer or take more, with the reason, which stands beside each of them too."""
+
+
+def test_functions_are_short_and_take_few_arguments():
+    found = set()
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                taken = [each for each in every if each.arg not in ("self", "cls")]
+                if node.end_lineno - node.lineno >= MOST_LINES or len(taken) > MOST_PARAMETERS:
+                    found.add(f"{module.removeprefix('dalib.')}.{node.name}")
+    assert found == LONGER
+
+
+METHOD_CLASSES = {path.rpartition(".")[2] for path in (*METHODS.values(), MASKED_CONSISTENCY)}
+
+
+def test_no_room_asks_which_method_it_has():
+    asked = []
+    for module, path in MODULES.items():
+        if module.split(".")[1:2] == ["adaptation"]:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                named = {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+                asked += [f"{module}:{node.lineno}"] if named & METHOD_CLASSES else []
+    assert asked == []

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from record import SPOILT, record_all
+from record import COLD, SPOILT, record_all
 from starts import starts
 from tasks import TASKS
 
@@ -30,8 +30,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.action == "record":
         good = [(task, "good") for task in TASKS]
-        some = [task for task in TASKS if task.network == "lite0"][: given.spoilt]
-        jobs = [*good, *((task, recipe) for task in some for recipe in SPOILT)]
+        of_features = [task for task in TASKS if task.network == "lite0"]
+        spoilt = [(task, recipe) for task in of_features[: given.spoilt] for recipe in SPOILT if recipe != COLD]
+        jobs = [*good, *spoilt, *((task, COLD) for task in of_features)]
         record_all(jobs[::-1] if given.backwards else jobs, given.root, given.out)
     elif given.action == "starts":
         starts(given.root, given.out, given.seeds)

@@ -26,6 +26,7 @@ from dalib.engine.train import Observer
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
+from dalib.run.neutral_features import neutral_representation
 from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
 from dalib.run.presets import changed, from_preset
 
@@ -34,14 +35,19 @@ if TYPE_CHECKING:
 
     from dalib.judge.evidence import Evidence
     from dalib.run.domains import Domains
+    from dalib.run.pair import TrainingInputs
 
 RUN = f"run-{os.getpid()}"
 """Each of several processes that record trains in a folder of its own."""
 
 PACKAGES = {"lite0": "efficientnet_lite0", "lite2": "efficientnet_lite2"}
 
+COLD = "cold start"
+"""A recipe that fails more often than today's: adaptation from new weights in place of the baseline's."""
+
 #: What is changed of a task's recipe to spoil it.
 SPOILT: dict[str, dict[str, Any]] = {
+    COLD: {"warm_start": False},
     "threshold 0, weight x30": {"self_ensemble.threshold": 0.0, "weight": 30.0, "self_ensemble.ramp_up_steps": 0},
     "weight x1000, nothing balances": {
         "self_ensemble.threshold": 0.0,
@@ -105,16 +111,19 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
     return open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 
-def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
-    """Makes the baselines and the adapted model; returns what they say, what they see, and the truth."""
-    config = config_of(case, kind, root, out)
-    device = torch.device("cpu")
-    preprocessing = recipe.make_preprocessing(config)
-    request = recipe.make_data_request(config)
+def opened(config: TrainConfig) -> tuple[TrainConfig, Domains, TrainingInputs]:
+    """Returns the configuration with the steps that the data give, the domains, and the inputs of all trainings."""
+    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
     steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
     config = replace(config, steps=steps, epochs=None)
-    shared = training_inputs(config, request, preprocessing, domains, device)
+    return config, domains, training_inputs(config, request, preprocessing, domains, torch.device("cpu"))
+
+
+def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
+    """Makes the baselines and the adapted model; returns what they say, what they see, and the truth."""
+    config, domains, shared = opened(config_of(case, kind, root, out))
+    device = torch.device("cpu")
     chosen = evaluated_rows(len(domains.target.names))
     kept: dict[str, Tensor] = {
         "truth": truth_of(config, domains)[chosen],
@@ -131,6 +140,13 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
         kept["plain/target"] = _pixels(domains.target.images[chosen])
         kept["plain/train"] = _pixels(domains.train.images[sample])
         kept["plain/validation"] = _pixels(domains.validation.images[torch.arange(len(domains.validation.labels))])
+        neutral = neutral_representation(domains.train, domains.target.images, device)
+        assert neutral is not None
+        kept |= {
+            "neutral/target": neutral.target,
+            "neutral/train": neutral.source,
+            "neutral/train_labels": neutral.labels,
+        }
     done = BaselineAndAdapted()
     for name, training in recipe.trainings(config):
         course: dict[str, Tensor] = {}

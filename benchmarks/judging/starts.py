@@ -10,14 +10,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
-from record import config_of, truth_of
+from record import config_of, opened, truth_of
 from tasks import PAIRS
 
 from dalib.engine.results import InMemory
 from dalib.run import recipe
-from dalib.run.domains import open_domains
 from dalib.run.feature_space import standardization
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs
+from dalib.run.pair import BaselineAndAdapted, Task, align, train_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +35,8 @@ COLUMNS = ("source-only", "aligned", "scratch, views", "scratch, plain", "warm, 
 def accuracies(case: Case, root: Path, out: Path, seed: int) -> dict[str, float]:
     """Returns what each model has on the target, in percent."""
     config = config_of(replace(case, settings={**case.settings, "seed": seed}), "good", root, out)
-    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
     with contextlib.redirect_stdout(io.StringIO()):
-        domains = open_domains(request, preprocessing)
-        config = replace(config, steps=recipe.steps_for(config, len(domains.train.labels), len(domains.target.names)))
-        shared = training_inputs(config, request, preprocessing, domains, CPU)
+        config, domains, shared = opened(config)
         truth, done = truth_of(config, domains), BaselineAndAdapted()
         trainings = dict(recipe.trainings(config))
         train_task(

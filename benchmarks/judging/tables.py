@@ -13,18 +13,18 @@ import torch
 from literature import average_threshold_confidence, difference_of_confidences
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 from tasks import HELD_OUT
 
 from dalib.judge.better import WEIGHTS, Signs, signs_of, vote_ratio, votes_of
-from dalib.judge.calibrated import Calibration, calibrated_estimate, confidence_transport, headroom
+from dalib.judge.calibrated import Agreements, Calibration, agreements_of, calibrated_estimate, headroom, log_odds
 from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
 from dalib.judge.guard import MIN_CERTAINTY, MIN_CLASSES_KEPT, shared_representation
 from dalib.judge.scores import mutual_information
-from dalib.judge.signs import head_agreement, head_classes
+from dalib.judge.signs import head_classes
 from dalib.judge.structure import Representation, Structure, structure_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Pair:
     """Two labellings of one target, seen without labels, and the truth.
 
     Attributes:
-        seen: differences of the signs, in the order of WEIGHTS_OF.
+        seen: differences of the signs times the trust in the witness, in the order of WEIGHTS_OF.
         gain: of the first over the second, in points.
         weight: in the fit; what the study makes itself counts less than what was trained.
     """
@@ -65,7 +65,8 @@ class Recorded:
     accuracy: dict[str, float]
     classes: dict[str, float]
     stopped: bool
-    estimates: dict[str, dict[str, float]]
+    agreements: dict[str, Agreements]
+    literature: dict[str, dict[str, float]]
     others: dict[str, float]
 
 
@@ -74,18 +75,19 @@ def read(file: Path) -> Recorded:
     kept = load_file(file)
     truth, classes = kept["truth"], int(kept["classes"])
     said = {name: kept[f"{name}/target"].float() for name in MODELS if f"{name}/target" in kept}
-    structure = _structure(kept, classes, scratch="--scratch--" in file.name)
+    compared, learnt_from = _structures(kept, classes)
     candidates = {**said, **_spoilt(said, classes)}
     courses = sorted(name for name in kept if name.startswith("adapted/course/"))[:2]
     candidates |= {name: kept[name].float() for name in courses}
     of_models = list(combinations(said, 2))
     pairs = [*((one, other, 1.0) for one, other in of_models), *((name, "source-only", 0.3) for name in courses)]
     pairs += [(name.split("~")[0], name, 0.15) for name in candidates if "~" in name]
-    signs = {name: signs_of(each, said["source-only"], structure) for name, each in candidates.items()}
+    witness = said.get("aligned", said["source-only"])
+    signs = {name: signs_of(each, witness, compared) for name, each in candidates.items()}
     right = {name: _right(each, truth) for name, each in candidates.items()}
     found = [
         Pair(
-            _difference(signs[one], signs[other], vote_ratio(votes_of(candidates[one], candidates[other], structure))),
+            _difference(signs[one], signs[other], vote_ratio(votes_of(candidates[one], candidates[other], compared))),
             right[one] - right[other],
             weight,
         )
@@ -100,15 +102,22 @@ def read(file: Path) -> Recorded:
         accuracy={name: right[name] for name in said},
         classes={name: _effective(p) for name, p in said.items()},
         stopped=bool(kept["adapted/stopped"]),
-        estimates={name: _estimates(kept, name, structure) for name in said},
-        others=_others(said, structure, classes),
+        agreements=_agreements(kept, said, learnt_from),
+        literature={name: _literature(kept, name) for name in said},
+        others=_others(said, compared, classes),
     )
 
 
-def _structure(kept: dict[str, torch.Tensor], classes: int, *, scratch: bool) -> Structure:
-    """As a run makes it: the features of a frozen backbone, or those of both models."""
-    if not scratch:
-        return structure_of(Representation(kept["plain/target"], kept["plain/train"], kept["train_labels"]), classes)
+def _structures(kept: dict[str, torch.Tensor], classes: int) -> tuple[Structure, Structure]:
+    """As a run makes them: what models are compared by, and what their accuracy is estimated from.
+
+    Both are the features of a frozen backbone. Networks from scratch are compared by those of the installed network,
+    and estimated from their own, side by side.
+    """
+    if "neutral/target" not in kept:
+        plain = structure_of(Representation(kept["plain/target"], kept["plain/train"], kept["train_labels"]), classes)
+        return plain, plain
+    neutral = Representation(kept["neutral/target"], kept["neutral/train"], kept["neutral/train_labels"])
     models = [
         Evidence(
             kept[f"{name}/validation"],
@@ -122,7 +131,7 @@ def _structure(kept: dict[str, torch.Tensor], classes: int, *, scratch: bool) ->
     ]
     shared = shared_representation(models)
     assert shared is not None
-    return structure_of(shared, classes)
+    return structure_of(neutral, classes), structure_of(shared, classes)
 
 
 def _spoilt(said: dict[str, torch.Tensor], classes: int) -> dict[str, torch.Tensor]:
@@ -148,7 +157,7 @@ def _spoilt(said: dict[str, torch.Tensor], classes: int) -> dict[str, torch.Tens
 
 def _difference(one: Signs, other: Signs, ratio: float) -> list[float]:
     first, second = asdict(one), asdict(other)
-    return [ratio if name == "votes" else first[name] - second[name] for name in WEIGHTS_OF]
+    return [one.trust * (ratio if name == "votes" else first[name] - second[name]) for name in WEIGHTS_OF]
 
 
 def _right(p: torch.Tensor, truth: torch.Tensor) -> float:
@@ -160,16 +169,23 @@ def _effective(p: torch.Tensor) -> float:
     return math.exp(float(torch.special.entr(shares).sum()))
 
 
-def _estimates(kept: dict[str, torch.Tensor], name: str, structure: Structure) -> dict[str, float]:
+def _agreements(
+    kept: dict[str, torch.Tensor], said: dict[str, torch.Tensor], structure: Structure
+) -> dict[str, Agreements]:
+    heads = head_classes(structure)
+    return {
+        name: agreements_of(_proper(kept[f"{name}/validation"]), kept["labels"], _proper(p), structure, heads)
+        for name, p in said.items()
+    }
+
+
+def _literature(kept: dict[str, torch.Tensor], name: str) -> dict[str, float]:
     labels = kept["labels"]
     validation, target = (_proper(kept[f"{name}/{side}"]) for side in ("validation", "target"))
     temperature = fit_temperature(validation, labels)
     calm, calm_source = (apply_temperature(each, temperature) for each in (target, validation))
-    shares = torch.bincount(labels, minlength=target.shape[1]).double()
     powers = target.clamp_min(1e-9).log().softmax(dim=1).pow(4).mean()
     return {
-        "transport": confidence_transport(calm, shares),
-        "heads": head_agreement(target.argmax(dim=1), head_classes(structure)),
         "ATC": average_threshold_confidence(calm_source, labels, calm),
         "DoC": difference_of_confidences(calm_source, labels, calm),
         "MaNo": float(powers) ** 0.25 * target.shape[1] ** 0.25,
@@ -245,36 +261,39 @@ def fit_calibration(tasks: Sequence[Recorded], name: str, ridge: float = 2.0) ->
     left = np.array(
         [abs(value - task.accuracy[name] / 100) / headroom(value) for value, task in zip(values, tasks, strict=True)]
     )
-    apart = np.array([_apart(task, name) for task in tasks])
+    apart = np.array([task.agreements[name].apart for task in tasks])
     slope = max(0.0, float(np.polyfit(apart, left, 1)[0])) if len(tasks) > 2 else 0.0
     base = left - 2 * slope * apart
     spread = max(0.03, float(np.quantile(base, min(1.0, 0.9 * (1 + 1 / len(base))))))
     return Calibration(*_fit_logit(tasks, name, ridge), spread=spread, disagreement=2 * slope)
 
 
-def _fit_logit(tasks: Sequence[Recorded], name: str, ridge: float) -> tuple[float, float, float]:
-    """Ridge regression of the logit of the accuracy; each family weighs by the root of its number of tasks."""
-    x = np.array([[task.estimates[name]["transport"], task.estimates[name]["heads"]] for task in tasks])
+def _fit_logit(tasks: Sequence[Recorded], name: str, ridge: float) -> tuple[float, float, float, float]:
+    """Ridge regression of the logit of the accuracy, with coefficients of at least 0.
+
+    Each family weighs by the root of its number of tasks.
+    """
+    x = np.array([_log_odds(task.agreements[name]) for task in tasks])
     accuracy = np.array([task.accuracy[name] / 100 for task in tasks])
     y = np.log((accuracy + 0.03) / (1.03 - accuracy))
     families = [task.family for task in tasks]
     weight = np.array([1 / math.sqrt(families.count(each)) for each in families])
     weight /= weight.mean()
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
-    z = np.c_[np.ones(len(x)), (x - mean) / deviation]
-    found = np.linalg.solve(z.T @ (z * weight[:, None]) + np.diag([1e-6, ridge, ridge]), z.T @ (weight * y))
+    z = np.c_[np.ones(len(x)), (x - mean) / deviation] * np.sqrt(weight)[:, None]
+    small = np.sqrt(np.diag([1e-6, ridge, ridge, ridge]))
+    found = lsq_linear(np.r_[z, small], np.r_[y * np.sqrt(weight), np.zeros(4)], bounds=([-np.inf, 0, 0, 0], np.inf)).x
     slopes = found[1:] / deviation
-    return float(found[0] - slopes @ mean), float(slopes[0]), float(slopes[1])
+    return float(found[0] - slopes @ mean), float(slopes[0]), float(slopes[1]), float(slopes[2])
 
 
-def _value(b: tuple[float, float, float], task: Recorded, name: str) -> float:
-    each = task.estimates[name]
-    logit = b[0] + b[1] * each["transport"] + b[2] * each["heads"]
+def _log_odds(found: Agreements) -> list[float]:
+    return [log_odds(each) for each in (found.transport, found.heads, found.neighbours)]
+
+
+def _value(b: tuple[float, float, float, float], task: Recorded, name: str) -> float:
+    logit = b[0] + float(np.dot(b[1:], _log_odds(task.agreements[name])))
     return min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))
-
-
-def _apart(task: Recorded, name: str) -> float:
-    return abs(task.estimates[name]["transport"] - task.estimates[name]["heads"])
 
 
 def _leave_out(
@@ -318,7 +337,7 @@ def tables(out: Path) -> None:
     _estimated(learnt, kept)
     print("fitted:", dict(zip(WEIGHTS_OF, weights.round(2).tolist(), strict=True)))
     for name in reversed(MODELS):
-        found = fit_calibration([task for task in learnt if task.good and name in task.estimates], name)
+        found = fit_calibration([task for task in learnt if task.good and name in task.agreements], name)
         print(f"fitted for {name}:", {key: round(value, 3) for key, value in asdict(found).items()})
 
 
@@ -397,7 +416,7 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
     good = [task for task in learnt if task.good]
     rows: dict[str, list[tuple[float, float, float, float, bool, bool]]] = {}
     for name in reversed(MODELS):
-        having = [task for task in good if name in task.estimates]
+        having = [task for task in good if name in task.agreements]
         for family in {task.family for task in having}:
             found = fit_calibration([task for task in having if task.family != family], name)
             rows.setdefault(f"{name}, leave one family out", []).extend(
@@ -405,7 +424,7 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
             )
         found = fit_calibration(having, name)
         for family in HELD_OUT:
-            chosen = [task for task in kept if task.good and task.family == family and name in task.estimates]
+            chosen = [task for task in kept if task.good and task.family == family and name in task.agreements]
             rows[f"{name}, {family}, held out until the end"] = [_row(found, task, name) for task in chosen]
     rows["all, leave one family out"] = [
         row for title, each in rows.items() if title.endswith("leave one family out") for row in each
@@ -414,17 +433,18 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
         if each:
             _print_estimates(title, each)
     print("\n| alone | mean absolute error, points |\n| --- | ---: |")
-    for method in ("ATC", "DoC", "MaNo", "transport", "heads"):
+    for method in ("ATC", "DoC", "MaNo", "transport", "heads", "neighbours"):
         errors = [
-            abs(100 * task.estimates[name][method] - task.accuracy[name]) for task in good for name in task.estimates
+            abs(100 * {**task.literature[name], **asdict(each)}[method] - task.accuracy[name])
+            for task in good
+            for name, each in task.agreements.items()
         ]
         print(f"| {method} | {fmean(errors):.1f} |")
     print()
 
 
 def _row(found: Calibration, task: Recorded, name: str) -> tuple[float, float, float, float, bool, bool]:
-    each = task.estimates[name]
-    estimate = calibrated_estimate(each["transport"], each["heads"], found)
+    estimate = calibrated_estimate(task.agreements[name], found)
     truth = task.accuracy[name] / 100
     return (
         estimate.value,

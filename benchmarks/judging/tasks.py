@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from parts import drawn_parts
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 if TYPE_CHECKING:
@@ -57,12 +58,23 @@ def blended(image: Image.Image, photographs: list[Path]) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
+def second_camera(image: Image.Image) -> Image.Image:
+    """Returns the image as another camera may take it: out of focus, in warm and dim light, with dark corners."""
+    blurred = image.convert("RGB").filter(ImageFilter.GaussianBlur(max(image.size) / 120))
+    y, x = np.mgrid[-1 : 1 : blurred.height * 1j, -1 : 1 : blurred.width * 1j]
+    light = 0.7 * np.array([1.1, 0.95, 0.8]) * (1 - 0.35 * (x**2 + y**2))[..., None]
+    values = 255 * (np.asarray(blurred, dtype=np.float32) * light / 255) ** 0.9
+    noise = np.random.default_rng(values.size).normal(0, 5, values.shape)
+    return Image.fromarray((values + noise).clip(0, 255).astype(np.uint8))
+
+
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "edges": edges,
     "posterised": posterised,
     "inverted": inverted,
     "dark": dark_and_blurred,
     "noisy": grey_and_noisy,
+    "camera": second_camera,
 }
 
 
@@ -71,7 +83,7 @@ class Domain:
     """One side of a task.
 
     Attributes:
-        base: a folder below the data root with a folder for each class, or mnist, usps.
+        base: a folder below the data root with a folder for each class, or mnist, usps, parts.
         classes: first and last position of the classes, in alphabetical order; None is all.
         change: what is done to each image; a key of CHANGES, or blended.
         half: 0 or 1 takes every second image, so that the same folder serves as source and as target.
@@ -140,6 +152,8 @@ def _tasks() -> list[Task]:
         (w(first), a(first, shares="without")),
         (w(middle), a(middle, "noisy")),
         (a(middle), a(middle, "posterised")),
+        (a(last, half=0), a(last, "camera", half=1)),
+        (d(), w(change="camera")),
     ]
     m, p = (partial(Domain, f"pairs/asl_digits/{name}") for name in ("massey_black", "plain_photo"))
     asl = [
@@ -149,11 +163,14 @@ def _tasks() -> list[Task]:
         (m(), p(change="inverted")),
         (p(half=0), p(change="edges", half=1)),
         (p(), m(shares="falling")),
+        (p(half=0), p(change="camera", half=1)),
     ]
     n, x = (partial(Domain, f"pairs/steel/{name}") for name in ("neu", "xsdd"))
     steel = [(n(), x()), (x(), n()), (n(), x(change="inverted")), (x(half=0), x(change="edges", half=1))]
+    steel += [(n(half=0), n(change="camera", half=1))]
     s, b = (partial(Domain, f"pairs/crack/{name}") for name in ("asphalt", "brick"))
     crack = [(s(), b()), (b(), s()), (b(), s(change="inverted")), (s(half=0), s(change="edges", half=1))]
+    crack += [(s(half=0), s(change="camera", half=1))]
     f, mn, us = (partial(Domain, name) for name in ("pairs/digits_font/font", "mnist", "usps"))
     characters = [
         (f(), mn()),
@@ -171,9 +188,18 @@ def _tasks() -> list[Task]:
         (c(), u(change="edges")),
         (u(), c(change="edges")),
         (u(), c(change="posterised")),
+        (c(half=0), c(change="camera", half=1)),
     ]
     t, o = (partial(Domain, f"pairs/tiny_objects/{name}") for name in ("cifar32px", "natural30px"))
     tiny = [(t(), o()), (o(), t()), (t(), o(change="dark")), (o(), t(change="inverted"))]
+    part = partial(Domain, "parts")
+    parts = [
+        (part(half=0), part(change="camera", half=1)),
+        (part(change="camera", half=0), part(half=1)),
+        (part(half=0), part(change="edges", half=1)),
+        (part(half=0), part(change="inverted", half=1)),
+        (part(half=0), part(change="camera", half=1, shares="falling")),
+    ]
     lists: dict[str, list[tuple[Domain, Domain]]] = {
         "office31": office,
         "asl_digits": asl,
@@ -182,6 +208,7 @@ def _tasks() -> list[Task]:
         "characters": characters,
         "clothes": clothes,
         "tiny_objects": tiny,
+        "parts": parts,
     }
     pretrained = [Task(family, *pair) for family, pairs in lists.items() for pair in pairs]
     pretrained += [Task("office31", *pair, network="lite2") for pair in office[:2]]
@@ -190,7 +217,12 @@ def _tasks() -> list[Task]:
         Task("digits, from scratch", "fonts", "usps", "digits", "scratch", {"steps": 500}),
         Task("digits, from scratch", "usps", "mnist", "digits", "scratch", {"steps": 500}),
         Task(
-            "digits, from scratch", "usps", mn(change="blended"), "digits", "scratch", {"steps": 500, "data.fit": "pad"}
+            "digits, from scratch",
+            "usps",
+            mn(change="blended"),
+            "digits",
+            "scratch",
+            {"steps": 500, "data.fit": "stretch"},
         ),
         Task("digits, from scratch", f(), us(), "digits", "scratch", {"steps": 500}),
         Task("asl_digits", m(), p(), None, "scratch", {"steps": 500, "data.size": 32}),
@@ -263,6 +295,8 @@ def materialise(domain: Domain, root: Path, out: Path) -> Path:
 def _files(base: str, root: Path, out: Path) -> dict[str, list[Path]]:
     if base in {"mnist", "usps"}:
         return _digits(base, root, out)
+    if base == "parts":
+        return drawn_parts(out / "data" / "parts-all", 90)
     return {each.name: list(each.glob("*.jpg")) for each in sorted((root / base).iterdir()) if each.is_dir()}
 
 

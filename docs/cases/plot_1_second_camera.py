@@ -138,9 +138,9 @@ run
 # Measure
 # -------
 #
-# 100 labelled images of the second camera are better evidence than any judgement without labels. When this page was
-# written, that judgement was undecided here and wrong: it selected source-only, by far the worst of the three models.
-# The measurement corrects the selection.
+# 100 labelled images of the second camera are better evidence than any judgement without labels. Here that judgement
+# ruled out source-only, by far the worst of the three models, and could not tell aligned from adapted, which name the
+# same class on all of the images that it saw.
 
 evaluation = run.evaluate(folder / "labelled")
 accuracy = {name: model.accuracy for name, model in evaluation.models.items()}

@@ -138,7 +138,7 @@ def command_line() -> str:
         "The exit code is 0; 1 where training diverged or a process of several was lost; 2 for bad input, with one "
         "line on standard error that names the argument, what was expected and what to do; and 128 and the signal's "
         "number where a signal stopped it, 130 after Ctrl-C; 141 where a command that "
-        "only prints (checks, compare, cache, completion) lost its reader, as `| head` is after ten lines.",
+        "only prints (checks, compare, judge, cache, completion) lost its reader, as `| head` is after ten lines.",
     ]
     brief = {action.dest: action.help for action in commands._choices_actions}
     parts.append("\n".join(f"- :ref:`dalib {name} <command-{name}>`: {_escaped(text)}" for name, text in brief.items()))

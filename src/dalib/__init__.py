@@ -7,7 +7,9 @@
     run = dalib.adapt("studio/", "street/")   # train, judge, report; arrays, data sets and lists do as well
     run.predict("street/")                    # labels, confidences, probabilities
     dalib.open_run("runs/first")              # the same object later
+    dalib.compare("runs/first", run)          # which of several runs is best
     dalib.load("runs/first")("photo.jpg")     # one image
+    dalib.judge_models({"a": p, "b": q})      # models that were trained elsewhere
 
 The method's building blocks live in :mod:`dalib.adaptation.self_ensemble`, the estimator of scikit-learn in
 :mod:`dalib.sklearn`; the command line is ``dalib --help``.
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.core.errors import RunStoppedError, UserError
-    from dalib.run.adapt import ImagePrediction, Predictions, Run, adapt, open_run
+    from dalib.judge.models import ModelsJudgement
+    from dalib.run.adapt import ImagePrediction, Predictions, Run, adapt, compare, open_run
     from dalib.run.config import TrainConfig
+    from dalib.run.judge_models import judge_models
     from dalib.run.load import Prediction, Predictor
 
 if sys.platform == "darwin" and "torch" not in sys.modules:  # which reads it once; see dalib.core.devices
@@ -35,6 +39,7 @@ if sys.platform == "darwin" and "torch" not in sys.modules:  # which reads it on
 
 __all__ = [
     "ImagePrediction",
+    "ModelsJudgement",
     "Prediction",
     "Predictions",
     "Predictor",
@@ -44,12 +49,15 @@ __all__ = [
     "UserError",
     "__version__",
     "adapt",
+    "compare",
+    "judge_models",
     "load",
     "open_run",
 ]
 
 _PLACES = {
     "ImagePrediction": "dalib.run.adapt",
+    "ModelsJudgement": "dalib.judge.models",
     "Prediction": "dalib.run.load",
     "Predictions": "dalib.run.adapt",
     "Predictor": "dalib.run.load",
@@ -58,6 +66,8 @@ _PLACES = {
     "Run": "dalib.run.adapt",
     "TrainConfig": "dalib.run.config",
     "adapt": "dalib.run.adapt",
+    "compare": "dalib.run.adapt",
+    "judge_models": "dalib.run.judge_models",
     "open_run": "dalib.run.adapt",
 }
 """Modules of the names that are imported when first used, so that importing dalib is quick."""

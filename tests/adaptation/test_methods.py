@@ -297,17 +297,6 @@ def test_stored_views_bound_those_of_the_teacher():
         assert method_class("self-ensemble").build(settings, inputs).target_views == views
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_source_only_is_the_cross_entropy_on_the_source(smoothing):
-    method = SourceOnly(perceptron(), label_smoothing=smoothing)
-    batch = batch_for(method)
-    losses = method.loss(batch, step=0)
-    logits = method.student(batch.source)
-    expected = nn.CrossEntropyLoss(label_smoothing=smoothing)(logits, batch.labels)
-    torch.testing.assert_close(losses.parts, {"supervised": expected})
-    assert losses.metrics["source_accuracy"] == (logits.argmax(dim=1) == batch.labels).float().mean()
-
-
 def test_a_prior_that_is_set_changes_the_loss_and_goes_on_after_a_stop():
     prior = torch.tensor([0.8, 0.1, 0.1])
     method = self_ensemble(perceptron(), class_balance_weight=1.0, information_weight=1.0, threshold=0.0)

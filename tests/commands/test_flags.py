@@ -16,7 +16,6 @@ from dalib.core.errors import (
     Call,
     ImageChangedError,
     Message,
-    PythonSpelling,
     Setting,
     TrainingDivergedError,
     UserError,
@@ -35,6 +34,7 @@ EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
     ("part", "python", "flags"),
     [
         (Setting("features", 4), "features=4", "--features 4"),
+        (Setting("time_limit", 1.0), "time_limit=1.0", "--time 1"),
         (Setting("data.range", "0,4095"), "data.range='0,4095'", "--data.range 0,4095"),
         (Setting("out", Path("runs/first")), "out='runs/first'", "--out runs/first"),
         (Setting("data.validation_share"), "data.validation_share", "--data.validation_share"),
@@ -70,22 +70,12 @@ def test_the_front_door_spells_what_is_inside_of_other_text():
     assert f"not measured: {error}" == "not measured: batch=1: expected at least 2"
 
 
-def test_a_spelling_ends_with_its_block_whatever_happens_in_it():
-    with pytest.raises(UserError), spelled(FlagSpelling()):
-        raise UserError(Setting("seed"))
-    assert str(Setting("seed", 1)) == "seed=1"
-
-
 def test_a_warning_is_printed_in_the_spelling_that_is_set(capsys):
     warning = Message("note: ", Setting("seed", 1))
     say(warning)
     with spelled(FlagSpelling()):
         say(warning)
     assert capsys.readouterr().out == "note: seed=1\nnote: --seed 1\n"
-
-
-def test_a_caller_may_have_other_names_for_settings():
-    assert UserError(Setting("target"), ": none").text(PythonSpelling(target="X_target")) == "X_target: none"
 
 
 @pytest.mark.parametrize("kind", [UserError, ImageChangedError, TrainingDivergedError])

@@ -133,6 +133,65 @@ def test_a_run_on_features_that_was_cut_off_goes_on_to_the_same_weights(trained,
     assert [json.loads(line)["step"] for line in cut.metrics.read_text().splitlines()] == [2, 4]
 
 
+def faster_in_bfloat16(monkeypatch, gain):
+    """As on a processor whose bfloat16 is so many times as fast."""
+    monkeypatch.setattr(setup, "gain_of_rounding", lambda network, preprocessing, folder=None: gain)
+
+
+@pytest.mark.parametrize(("gain", "precision"), [(2.0, "bfloat16"), (1.0, "float32")])
+def test_a_run_notes_the_precision_of_its_features_and_keeps_it(gain, precision, photos, tmp_path, monkeypatch, capsys):
+    faster_in_bfloat16(monkeypatch, gain)
+    found = train(photos, tmp_path / "run", "--feature_precision", "auto")
+    said = "features are computed in bfloat16, 2.0 times as fast" in capsys.readouterr().out
+    assert said == (precision == "bfloat16")
+    assert read_config(found.config).feature_precision == precision
+    assert json.loads(found.summary.read_text())["settings"]["feature_precision"] == precision
+    cut = RunFolder(shutil.copytree(found.root, tmp_path / "cut"))
+    for folder in (cut, cut.source_only):
+        (folder.checkpoints / "step-000000004.pt").unlink()
+        shutil.rmtree(folder.model)
+    shutil.rmtree(features_folder())  # as on a machine that has none of them
+    faster_in_bfloat16(monkeypatch, 3.0 - gain)
+    assert run(["train", "--resume", str(cut.root)]) == 0
+    assert read_config(cut.config).feature_precision == precision
+    assert_same_weights(found.model, cut.model)
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_in_float32(photos, tmp_path, monkeypatch):
+    found = train(photos, tmp_path / "run", "--feature_precision", "float32")
+    lines = found.config.read_text().splitlines()
+    found.config.write_text("\n".join(line for line in lines if not line.startswith("feature_precision")) + "\n")
+    summary = json.loads(found.summary.read_text())
+    del summary["settings"]["feature_precision"]
+    found.summary.write_text(json.dumps(summary))
+    before = weights_of(found.model)
+    for folder in (found, found.source_only):
+        (folder.checkpoints / "step-000000004.pt").unlink()
+        shutil.rmtree(folder.model)
+    faster_in_bfloat16(monkeypatch, 2.0)
+    assert run(["train", "--resume", str(found.root)]) == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights_of(found.model).items())
+
+
+def test_a_run_on_features_in_bfloat16_predicts_in_float32(photos, tmp_path):
+    rounded = train(photos, tmp_path / "rounded", "--feature_precision", "bfloat16")
+    tensors = weights_of(rounded.model)
+    assert all(tensor.dtype != torch.bfloat16 for tensor in tensors.values())
+    expected = load_file(photos / "weights.safetensors")
+    assert all(torch.equal(tensors[f"backbone.network.{name}"], tensor) for name, tensor in expected.items())
+    rows = predictions_of(rounded, photos, tmp_path / "rows.csv")
+    in_run = load_file(rounded.predictions)["target/adapted"].max(dim=1).values
+    confidences = torch.tensor([float(row["confidence"]) for row in rows])
+    torch.testing.assert_close(confidences, in_run, atol=0.05, rtol=0)
+
+
+def test_bfloat16_without_stored_features_is_refused(photos, tmp_path, capsys):
+    assert run(arguments_of(photos, tmp_path / "run", "--features", "0", "--feature_precision", "bfloat16")) == 2
+    complaint = capsys.readouterr().err
+    assert "--feature_precision bfloat16: only stored features (--features 4) are computed in it" in complaint
+    assert "--precision bfloat16" in complaint
+
+
 @pytest.mark.parametrize("views", [0, 2])
 def test_the_saved_network_predicts_of_images_what_its_head_predicted_of_features(views, photos, tmp_path):
     found = train(photos, tmp_path / "run", "--model.averaged_views", str(views), "--steps", "8")

@@ -8,6 +8,10 @@ from dalib.core.checked import Checked, described
 from dalib.core.errors import UserError
 
 
+class Other:
+    """A kind whose name begins with a vowel."""
+
+
 @dataclass(frozen=True)
 class Some(Checked):
     count: int = 1
@@ -49,3 +53,4 @@ def test_paths_become_strings():
 def test_kinds_are_in_words():
     assert described(Literal["a", "b", "c"]) == "'a', 'b' or 'c'"
     assert described(Some) == "a Some"
+    assert described(Other) == "an Other"

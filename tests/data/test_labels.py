@@ -56,6 +56,23 @@ def test_names_may_be_relative_to_the_target_and_need_not_be_text():
     assert rows_by_name(["digits/0001"], "digits")["digits/0001"] == 0
 
 
+def test_names_may_be_absolute_or_relative_whichever_the_target_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    absolute = str(tmp_path / "photos" / "a.png")
+    assert read(tmp_path, f"path,label\n{absolute},cat\n").rows.tolist() == [0]
+    target = str(tmp_path / "photos")
+    for name in ("photos/a.png", "./photos/a.png", "a.png", absolute):
+        assert read(tmp_path, f"path,label\n{name},cat\n", [absolute], target=target).rows.tolist() == [0]
+    with pytest.raises(UserError, match="from the target's folder on, or an absolute one"):
+        read(tmp_path, "path,label\nelsewhere/a.png,cat\n")
+
+
+def test_where_the_command_is_given_never_goes_before_the_names_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [str(tmp_path / "photos" / "a.png"), str(tmp_path / "photos" / "photos" / "a.png")]
+    assert rows_by_name(names, str(tmp_path / "photos"))["photos/a.png"] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from dalib.core.errors import UserError
 from dalib.data import sources
 from dalib.data.decoding import decode
-from dalib.data.listing import image_files
+from dalib.data.listing import list_images
 from dalib.data.preprocessing import Fit, Preprocessing
 from dalib.data.sources import (
     CachePolicy,
@@ -113,7 +113,7 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path):
     draw(tmp_path / "elsewhere" / "b.png")
     (tmp_path / "set" / "again").symlink_to(tmp_path / "set")
     (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
-    assert sorted(path.name for path in image_files(tmp_path / "set")) == ["a.png", "b.png"]
+    assert sorted(path.name for path in list_images(tmp_path / "set", argument="target").paths) == ["a.png", "b.png"]
 
 
 OPENERS = {

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from two_domains import two_domains
+from two_domains import noisy, sure, two_domains
 
-from dalib.judge.better import WEIGHTS, Signs, probability_better, rank, signs_of, vote_ratio, votes_of
+from dalib.judge.better import WEIGHTS, Signs, pairwise, probability_better, rank, signs_of, vote_ratio, votes_of
 from dalib.judge.neighbours import Votes
 from dalib.judge.structure import structure_of
 
@@ -18,25 +18,15 @@ def world():
     return structure_of(representation, 4), labels
 
 
-def sure(classes):
-    return 0.9 * torch.eye(4)[classes] + 0.025
-
-
-def noisy(labels, share, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    changed = torch.rand(len(labels), generator=generator) < share
-    return torch.where(changed, torch.randint(0, 4, labels.shape, generator=generator), labels)
-
-
 def test_the_probability_by_hand():
-    # 2 * 0.1 + 3 * 0.02 + log(12.5 / 2.5)
+    # 0.5 * (2 * 0.1 + 3 * 0.02 + log(12.5 / 2.5))
     weights = {"neighbours": 2.0, "names": 3.0, "votes": 1.0}
-    found = probability_better(Signs(0.8, 0.1), Signs(0.7, 0.08), Votes(10, 0, 12, 100), weights)
-    assert found == pytest.approx(1 / (1 + math.exp(-(0.2 + 0.06 + 1.6094379))))
+    found = probability_better(Signs(0.8, 0.1, 0.5), Signs(0.7, 0.08, 0.5), Votes(10, 0, 12, 100), weights)
+    assert found == pytest.approx(1 / (1 + math.exp(-0.5 * (0.2 + 0.06 + 1.6094379))))
 
 
 def test_equal_models_have_even_chances_and_exchanged_ones_the_rest():
-    one, other = Signs(0.9, 0.2), Signs(0.5, 0.25)
+    one, other = Signs(0.9, 0.2, 0.6), Signs(0.5, 0.25, 0.6)
     assert probability_better(one, one, EVEN) == 0.5
     there, back = (
         probability_better(one, other, Votes(7, 3, 10, 50)),
@@ -47,7 +37,7 @@ def test_equal_models_have_even_chances_and_exchanged_ones_the_rest():
 
 @pytest.mark.parametrize("name", ["neighbours", "names"])
 def test_a_better_sign_is_a_larger_probability(name):
-    start = Signs(0.5, 0.0)
+    start = Signs(0.5, 0.0, 0.5)
     assert probability_better(replace(start, **{name: 0.2 + getattr(start, name)}), start, EVEN) > 0.5
 
 
@@ -76,12 +66,20 @@ def test_one_model_is_the_best_of_itself(world):
     assert rank([sure(labels)], sure(labels), structure) == [0]
 
 
-def test_a_witness_that_does_not_follow_the_images_says_little_of_names(world):
+def test_a_witness_that_does_not_follow_the_images_says_little(world):
     structure, labels = world
-    exchanged = sure((labels + 1) % 4)
-    by_good, by_noise = (signs_of(exchanged, sure(noisy(labels, share)), structure).names for share in (0.1, 1.0))
-    assert by_good < -1.0
-    assert abs(by_noise) < 0.2
+    right, exchanged = sure(labels), sure((labels + 1) % 4)
+    by_good, by_noise = (
+        pairwise([right, exchanged], sure(noisy(labels, share)), structure)[0, 1] for share in (0.1, 1.0)
+    )
+    assert by_good > 0.99
+    assert by_noise == pytest.approx(0.5, abs=0.2)
+
+
+def test_where_the_witness_is_at_chance_nothing_can_be_told(world):
+    structure, labels = world
+    chances = pairwise([sure(labels), sure(noisy(labels, 0.5))], sure(torch.zeros_like(labels)), structure)
+    assert chances[0, 1] == chances[1, 0] == 0.5
 
 
 def test_votes_are_those_of_the_images_on_which_the_models_differ(world):

@@ -1,17 +1,22 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
+from two_domains import two_domains
 
 from dalib.judge.calibrated import (
-    ADAPTED,
+    CALIBRATIONS,
     MAX_TRANSPORTED,
-    SOURCE_ONLY,
+    Agreements,
+    Calibration,
+    agreements_of,
     calibrated_estimate,
     confidence_transport,
-    estimate_of,
     headroom,
 )
+from dalib.judge.signs import head_classes
+from dalib.judge.structure import structure_of
 
 
 def test_transport_is_the_best_of_all_assignments():
@@ -43,24 +48,33 @@ def test_shares_of_another_number_of_classes_are_refused():
         confidence_transport(torch.tensor([[0.5, 0.5]]), torch.ones(3))
 
 
-@pytest.mark.parametrize("calibration", [SOURCE_ONLY, ADAPTED])
-def test_the_estimate_rises_with_both_signs_and_holds_itself(calibration):
-    grid = torch.linspace(0, 1, 11).tolist()
-    for transport in grid:
-        values = [calibrated_estimate(transport, heads, calibration) for heads in grid]
-        assert [each.value for each in values] == sorted(each.value for each in values)
-        assert all(0 <= each.low <= each.value <= each.high <= 1 for each in values)
-    assert calibrated_estimate(1, 0.5, calibration).value > calibrated_estimate(0, 0.5, calibration).value
+@pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=CALIBRATIONS)
+@pytest.mark.parametrize("name", ["transport", "heads", "neighbours"])
+def test_the_estimate_never_falls_with_an_agreement_and_holds_itself(calibration, name):
+    start = Agreements(0.5, 0.6, 0.7)
+    found = [calibrated_estimate(replace(start, **{name: n / 10}), calibration) for n in range(11)]
+    assert [each.value for each in found] == sorted(each.value for each in found)
+    assert all(0 <= each.low <= each.value <= each.high <= 1 for each in found)
 
 
-def test_signs_that_disagree_widen_the_interval_of_an_adapted_model():
-    together, apart = calibrated_estimate(0.6, 0.6, ADAPTED), calibrated_estimate(0.9, 0.4, ADAPTED)
+@pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=CALIBRATIONS)
+def test_full_agreement_is_a_better_model_than_little(calibration):
+    little, full = (calibrated_estimate(Agreements(each, each, each), calibration).value for each in (0.2, 1.0))
+    assert little < 0.4
+    assert full > 0.9
+
+
+def test_agreements_that_differ_widen_the_interval():
+    calibration = Calibration(0.0, 0.3, 0.3, 0.3, spread=0.1, disagreement=0.2)
+    together, apart = (
+        calibrated_estimate(each, calibration) for each in (Agreements(0.6, 0.6, 0.6), Agreements(0.9, 0.4, 0.6))
+    )
     assert apart.high - apart.low > together.high - together.low
 
 
-@pytest.mark.parametrize("calibration", [SOURCE_ONLY, ADAPTED])
+@pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=CALIBRATIONS)
 def test_no_estimate_is_called_reliable_and_each_says_how_far_such_are_off(calibration):
-    estimate = calibrated_estimate(1.0, 1.0, calibration)
+    estimate = calibrated_estimate(Agreements(1.0, 1.0, 1.0), calibration)
     assert not estimate.reliable
     assert f"{100 * calibration.usual_error:.0f} points off on average" in estimate.reason
 
@@ -70,11 +84,15 @@ def test_there_is_less_room_near_the_ends(value, expected):
     assert headroom(value) == pytest.approx(expected)
 
 
-def test_from_probabilities_and_heads():
-    labels = torch.arange(4).repeat(50)
+def test_from_probabilities_and_the_structure_of_the_target():
+    representation, labels = two_domains()
+    structure = structure_of(representation, 4)
     right = 0.94 * torch.eye(4)[labels] + 0.015
-    heads = labels.repeat(5, 1)
-    good = estimate_of(right, labels, right, heads, SOURCE_ONLY)
-    wrong = estimate_of(right, labels, right.roll(1, dims=1), heads, SOURCE_ONLY)
-    assert good.value > 0.85
-    assert wrong.value < 0.4
+    good, wrong = (
+        agreements_of(right, labels, target, structure, head_classes(structure))
+        for target in (right, right.roll(1, dims=1))
+    )
+    assert min(good.transport, good.heads, good.neighbours) > 0.85
+    assert wrong.heads < 0.1
+    assert wrong.neighbours == pytest.approx(good.neighbours)
+    assert good.apart < 0.15 < 0.8 < wrong.apart

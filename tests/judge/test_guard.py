@@ -26,11 +26,11 @@ def sure_of(classes, count=80, num_classes=4, confidence=0.97):
     return chosen * confidence + (1 - chosen) * (1 - confidence) / (num_classes - 1)
 
 
-def compare(before, after, representation=None, **more):
+def compare(before, after, representation=None, reference=None, **more):
     scored = [None if each is None else Scored.of(each, threshold=0.9) for each in (before, after)]
     representation = representation or guard.shared_representation([each for each in (before, after) if each])
     structure = None if representation is None else structure_of(representation, 4)
-    baseline = None if before is None else Baseline("source-only", scored[0], before.target)
+    baseline = None if before is None else Baseline("source-only", scored[0], (reference or before).target)
     return guard.compare(baseline, scored[1], classes=("ant", "bee", "cat", "dog"), structure=structure, **more)
 
 
@@ -187,8 +187,8 @@ def test_images_that_look_alike_decide(before, after, better, outcome):
 
 
 def test_exchanging_the_models_gives_one_minus_the_probability():
-    # but for the sign that takes source-only for its reference, which all but one of these models agree with
-    one, other = compare(beside_clusters(5), beside_clusters(0)), compare(beside_clusters(0), beside_clusters(5))
+    first, second = beside_clusters(0), beside_clusters(5)
+    one, other = compare(second, first, reference=first), compare(first, second, reference=first)
     assert one.probability == pytest.approx(1 - other.probability, abs=1e-6)
 
 
@@ -241,7 +241,7 @@ def test_the_baseline_is_the_one_that_follows_the_images():
     found = Baseline.best_of(scored, structure)
     assert found.name == "aligned"
     assert found.others["source-only"] > 0.9
-    assert torch.equal(found.reference, bad.target)
+    assert torch.equal(found.reference, good.target)  # of the aligned model: the witness of names
     verdict = guard.compare(found, scored["aligned"], classes=("ant", "bee", "cat", "dog"), structure=structure)
     assert "The baseline is the aligned model" in verdict.reasons[0]
     assert set(verdict.signs) == {"adapted", "aligned"}

@@ -5,10 +5,12 @@ import pytest
 import torch
 from scipy.optimize import minimize, nnls
 
+from dalib.judge.evidence import Evidence
 from dalib.judge.prior import (
     _LeastSquares,
     cautious_shares,
-    project_to_simplex,
+    estimate_shares,
+    expectation_maximization,
     rlls,
 )
 
@@ -182,16 +184,6 @@ def test_rlls_with_no_trust_or_endless_regularisation_gives_the_source():
             rlls(validation, labels, target, **bad)
 
 
-def test_projection_is_the_nearest_distribution():
-    generator = np.random.default_rng(0)
-    values = torch.from_numpy(generator.normal(0, 1, 5))
-    ours = float((project_to_simplex(values) - values).norm())
-    others = torch.from_numpy(generator.dirichlet(np.ones(5), 2000))
-    assert ours <= float((others - values).norm(dim=1).min())
-    with pytest.raises(ValueError, match="finite"):
-        project_to_simplex(torch.tensor([math.nan, 1.0]))
-
-
 def test_cautious_shares_keep_every_class_and_change_nothing_that_is_high_enough():
     validation, labels = gaussians(2000, SOURCE, 0)
     target, _ = gaussians(2000, SHIFTED, 1)
@@ -208,3 +200,48 @@ def test_cautious_shares_keep_every_class_and_change_nothing_that_is_high_enough
 def test_cautious_shares_refuse_other_settings(least):
     with pytest.raises(ValueError, match="least: expected"):
         cautious_shares(*closed_form_case(), least=least)
+
+
+def test_expectation_maximization_finds_shifted_shares_of_an_exact_posterior():
+    target, _ = gaussians(4000, SHIFTED, seed=1)
+    found = expectation_maximization(target, torch.from_numpy(SOURCE))
+    np.testing.assert_allclose(found.numpy(), SHIFTED, atol=0.03)
+
+
+def test_expectation_maximization_raises_the_likelihood_as_an_optimiser_does():
+    target, before = gaussians(300, SHIFTED, seed=2)[0].numpy(), SOURCE
+
+    def minus_likelihood(free):
+        shares = np.exp(np.append(free, 0.0))
+        shares /= shares.sum()
+        return -np.log(target @ (shares / before)).mean()
+
+    best = minimize(minus_likelihood, np.zeros(3), method="BFGS")
+    found = expectation_maximization(torch.from_numpy(target), torch.from_numpy(before), rounds=3000)
+    expected = np.exp(np.append(best.x, 0.0))
+    np.testing.assert_allclose(found.numpy(), expected / expected.sum(), atol=1e-3)
+
+
+def test_expectation_maximization_empties_a_class_that_is_absent():
+    target, _ = gaussians(1000, [0.5, 0.5, 0.0, 0.0], seed=3)
+    found = expectation_maximization(target, torch.from_numpy(SOURCE))
+    assert found[2:].max() < 0.02
+    assert torch.equal(found > 0, torch.ones(4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("of_training", "rounds"), [(torch.ones(3), 5), (torch.ones(4), 0)])
+def test_expectation_maximization_refuses_another_shape_and_no_round(of_training, rounds):
+    with pytest.raises(ValueError, match=r"of_training, rounds: expected shape \(4,\)"):
+        expectation_maximization(torch.full((2, 4), 0.25), of_training, rounds=rounds)
+
+
+def test_intervals_of_shares_hold_the_truth_and_widen_with_fewer_images_and_models_that_disagree():
+    nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    many, few = (Evidence(*nothing, gaussians(count, SHIFTED, seed=4)[0]) for count in (2000, 60))
+    of_many, of_few = (estimate_shares([each], torch.from_numpy(SOURCE)) for each in (many, few))
+    assert bool((of_many.low <= of_many.shares).all() and (of_many.shares <= of_many.high).all())
+    assert float(of_many.shares.sum()) == pytest.approx(1)
+    assert (of_few.high - of_few.low).mean() > 2 * (of_many.high - of_many.low).mean()
+    other = Evidence(*nothing, many.target.flip(1))
+    both = estimate_shares([many, other], torch.from_numpy(SOURCE))
+    assert (both.high - both.low).mean() > 2 * (of_many.high - of_many.low).mean()

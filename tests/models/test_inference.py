@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dalib.models import inference
-from dalib.models.inference import FastInference, fast_inference, folded
+from dalib.models.inference import FastInference, fast_inference, folded, gain_of_bfloat16
 
 
 def with_statistics(model: nn.Module) -> nn.Module:
@@ -185,3 +185,56 @@ def test_a_choice_made_before_is_taken_again_whatever_is_quicker_now(monkeypatch
     monkeypatch.setattr(inference, "_seconds", lambda call, example: 1.0 if call.variant == quicker else 2.0)
     fast = fast_inference(network("resnet10t"), (4, 3, 32, 32), known=known)
     assert (fast.variant, fast.chunk) == known
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet10t", "vit_tiny_patch16_224"])
+def test_bfloat16_gives_what_the_network_gives_but_for_rounding(name):
+    size = 224 if name.startswith("vit") else 48
+    model = network(name)
+    fast = fast_inference(model, (5, 3, size, size), bfloat16=True)
+    with torch.no_grad():
+        expected = model(images(size=size))
+    output = fast(images(size=size))
+    assert output.dtype == torch.float32
+    assert not torch.equal(output, expected)
+    assert (output - expected).norm() < 0.05 * expected.norm()
+    assert all(one.dtype == torch.float32 for one in model.parameters())
+
+
+def test_bfloat16_takes_other_numbers_and_sizes_of_images():
+    model = network("tf_efficientnet_lite0")
+    fast = fast_inference(model, (4, 3, 48, 48), bfloat16=True)
+    for batch in (images(1), images(9), images(2, 40)):
+        with torch.no_grad():
+            expected = model(batch)
+        assert (fast(batch) - expected).norm() < 0.05 * expected.norm()
+
+
+def test_a_choice_in_bfloat16_that_is_kept_gives_the_same_numbers_to_the_bit():
+    model = network("tf_efficientnet_lite0")
+    first = fast_inference(model, (8, 3, 48, 48), bfloat16=True)
+    again = fast_inference(model, (8, 3, 48, 48), bfloat16=True, known=(first.variant, first.chunk))
+    assert (again.variant, again.chunk) == (first.variant, first.chunk)
+    assert torch.equal(first(images(8)), again(images(8)))
+
+
+def test_bfloat16_gains_nothing_on_a_processor_without_it(monkeypatch):
+    monkeypatch.setattr(inference, "_has_bfloat16", lambda: False)
+    assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == 1
+
+
+@pytest.mark.parametrize(("seconds", "gain"), [(1.0, 2.0), (1.9, 1.0), (3.0, 1.0)])
+def test_bfloat16_is_worth_it_from_a_fifth_on(monkeypatch, seconds, gain):
+    def made(model, shape, *, bfloat16):
+        return FastInference(model, None, "bfloat16" if bfloat16 else "float32", 1.0)
+
+    monkeypatch.setattr(inference, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(inference, "fast_inference", made)
+    monkeypatch.setattr(inference, "_seconds", lambda call, example: seconds if call.variant == "bfloat16" else 2.0)
+    assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == gain
+
+
+def test_bfloat16_is_not_taken_where_its_output_is_too_far_away(monkeypatch):
+    monkeypatch.setattr(inference, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(inference, "_BFLOAT16_ERROR", 0.0)
+    assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == 1

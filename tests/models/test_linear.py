@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from dalib.models.linear import choose_l2, fit_logistic
+from dalib.models.linear import Validated, cross_validate, fit_logistic, least_loss
 
 
 @pytest.fixture
@@ -15,6 +15,10 @@ def iris():
     features, labels = load_iris(return_X_y=True)
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     return torch.from_numpy(features).float(), torch.from_numpy(labels).long()
+
+
+def chosen(features, labels) -> Validated:
+    return least_loss(cross_validate(features, labels, 3))
 
 
 @pytest.mark.parametrize("l2", [1.0, 0.01])
@@ -33,8 +37,8 @@ def test_sparse_rows_give_what_dense_ones_give(iris):
     features = features.where(features > 0.5, 0.0)
     dense, thin = (fit_logistic(each, labels, 3, 0.01) for each in (features, sparse.csr_matrix(features.numpy())))
     torch.testing.assert_close(dense[0], thin[0], atol=1e-2, rtol=1e-2)
-    found = choose_l2(features, labels, 3), choose_l2(sparse.csc_array(features.numpy()), labels, 3)
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    dense, thin = chosen(features, labels), chosen(sparse.csc_array(features.numpy()), labels)
+    assert (dense.l2, dense.accuracy) == pytest.approx((thin.l2, thin.accuracy), rel=1e-4)
 
 
 def test_a_class_without_a_label_is_improbable(iris):
@@ -48,15 +52,15 @@ def test_the_chosen_penalty_follows_the_scale(iris, factor):
     features, labels = iris
     noise = torch.randn(len(features), 60, generator=torch.Generator().manual_seed(0))
     rows = torch.cat([features, noise], dim=1)
-    l2, accuracy = choose_l2(rows * factor, labels, 3)
-    assert l2 == pytest.approx(choose_l2(rows, labels, 3)[0] * factor**2, rel=1e-3)
-    assert accuracy > 0.7
+    found = chosen(rows * factor, labels)
+    assert found.l2 == pytest.approx(chosen(rows, labels).l2 * factor**2, rel=1e-3)
+    assert found.accuracy > 0.7
 
 
 def test_noise_asks_for_a_larger_penalty(iris):
     features, labels = iris
     noise = torch.randn(len(features), 300, generator=torch.Generator().manual_seed(0))
-    few, many = choose_l2(features, labels, 3)[0] / 4, choose_l2(torch.cat([features, noise], 1), labels, 3)[0] / 304
+    few, many = chosen(features, labels).l2 / 4, chosen(torch.cat([features, noise], 1), labels).l2 / 304
     assert many > few
 
 

@@ -45,7 +45,13 @@ def test_the_wheel_is_the_library_and_nothing_else(built):
         names = set(wheel.namelist())
     about = f"dalib-{dalib.__version__}.dist-info/"
     assert {name.removeprefix("dalib/") for name in names if not name.startswith(about)} == files_of(LIBRARY)
-    assert {"dalib/py.typed", "dalib/report/template.html", "dalib/report/style.css"} <= names
+    assert {
+        "dalib/py.typed",
+        "dalib/report/head.html",
+        "dalib/report/template.html",
+        "dalib/report/judged.html",
+        "dalib/report/style.css",
+    } <= names
     assert about + "licenses/LICENSE" in names
 
 

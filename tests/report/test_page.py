@@ -768,3 +768,11 @@ def test_ten_thousand_target_images_make_no_heavy_page(make_run: MakeRun) -> Non
     line = '{"step": %d, "supervised": 0.5, "target_mask_rate": 0.25, "source_validation_accuracy": 0.9}\n'
     run.metrics.write_text("".join(line % step for step in range(1, 20_000)), encoding="utf-8")
     assert write_report(run).stat().st_size < 5_000_000
+
+
+def test_the_title_of_a_long_verdict_ends_with_a_whole_word(make_run: MakeRun) -> None:
+    text = "in every one of its many and wonderfully various surroundings"
+    title = Page(judged_run(make_run, text=text)).texts("title")[0]  # marks of the map have titles, too
+    words, _, _ = title.partition("…")
+    assert "…" in title
+    assert f"Adaptation probably helped {text} ".startswith(f"{words} ")

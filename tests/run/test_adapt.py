@@ -123,10 +123,24 @@ def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(tra
     assert (tmp_path / "label.csv").is_file()
     other = dalib.adapt(images / "studio", images / "street", out=tmp_path / "other", seed=1, **QUICK)
     assert set(again.compare(other)) == {str(trained.path), str(other.path)}
+    assert dalib.compare(again, other.path) == again.compare(other), "runs and their folders do alike"
+    with pytest.raises(UserError, match="got list; give them one by one"):
+        dalib.compare([again, other])
+    with pytest.raises(UserError, match="at least two different runs, got 1"):
+        dalib.compare(again)
+    with pytest.raises(UserError, match="model 'foo': expected a model of this run"):
+        other.keep("foo")
     assert other.keep("source-only").model == other.selected == "source-only"
     assert other.export(tmp_path / "model") == tmp_path / "model"
     assert dalib.load(tmp_path / "model").classes == ("cup", "pen")
     assert again.report.is_file()
+
+
+def test_a_finished_run_says_so_where_it_is_resumed(trained, tmp_path, capsys):
+    finished = tmp_path / "finished"
+    shutil.copytree(trained.path, finished)
+    assert dalib.adapt(resume=finished).selected == trained.selected
+    assert f"{finished} has finished already" in capsys.readouterr().out
 
 
 def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_path):
@@ -178,8 +192,9 @@ def test_importing_dalib_is_quick_and_shows_what_there_is():
     program = (
         "import sys, time; since = time.perf_counter(); import dalib; seconds = time.perf_counter() - since\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "names = ['ImagePrediction', 'Prediction', 'Predictions', 'Predictor', 'Run', 'RunStoppedError']\n"
-        "names += ['TrainConfig', 'UserError', '__version__', 'adapt', 'load', 'open_run']\n"
+        "names = ['ImagePrediction', 'ModelsJudgement', 'Prediction', 'Predictions', 'Predictor', 'Run']\n"
+        "names += ['RunStoppedError', 'TrainConfig', 'UserError', '__version__', 'adapt', 'compare', 'judge_models']\n"
+        "names += ['load', 'open_run']\n"
         "assert dir(dalib) == sorted(dalib.__all__) == names, dir(dalib)\n"
         "print(seconds)"
     )

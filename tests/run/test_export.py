@@ -321,6 +321,34 @@ def test_a_file_that_predicts_otherwise_is_not_left(form, runs, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("form", ["onnx", "torch-export"])
+def test_a_head_that_is_not_its_own_is_found_in_a_network_that_is_sure_of_everything(form, tmp_path, monkeypatch):
+    sure = make_run(tmp_path / "run", "photo")
+    weights = load_file(sure.model / "model.safetensors")
+    weights["head.weight"].mul_(4)
+    weights["head.bias"].copy_(torch.tensor([0.0, 60.0, -20.0]))
+    save_file(weights, sure.model / "model.safetensors")
+    export(sure, form, tmp_path / f"right-{name_of(form)}")
+    ready = exporting.ready_to_trace
+
+    def with_another_bias(model, preprocessing):
+        made = ready(model, preprocessing)
+        made.head.bias.data[0] += 1
+        return made
+
+    monkeypatch.setattr(exporting, "ready_to_trace", with_another_bias)
+    with pytest.raises(UserError, match="the logits differ from PyTorch's by up to"):
+        export(sure, form, tmp_path / name_of(form))
+    assert not (tmp_path / name_of(form)).exists()
+    monkeypatch.setattr(exporting, "TOLERANCE", 1.0)
+    export(sure, form, tmp_path / name_of(form))
+    images = torch.randint(0, 256, (4, 3, 37, 37), dtype=torch.uint8)
+    right, wrong = (
+        open_model(tmp_path / each).probabilities(images) for each in (f"right-{name_of(form)}", name_of(form))
+    )
+    assert (right - wrong).abs().max() < 1e-4, "a comparison of probabilities would find nothing"
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_extra_is_named(package, runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
@@ -361,6 +389,23 @@ def test_a_damaged_folder_is_told(runs, tmp_path):
 )
 def test_a_folder_cannot_make_timm_fetch_or_open_anything(runs, tmp_path, monkeypatch, change):
     folder = export(runs["photo"], "hf", tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
+    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
+        open_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "test_resnet"},
+        {"architecture": ["hf_hub:somebody/model", "test_resnet"]},
+        {"model_args": [{"in_chans": 3, "checkpoint_path": "/etc/hostname"}, {"in_chans": 3}]},
+    ],
+)
+def test_a_folder_of_several_networks_cannot_either(runs, tmp_path, monkeypatch, change):
+    folder = export(runs["photo-several"], "hf", tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))

@@ -90,7 +90,7 @@ def test_a_run_of_one_model_has_it_selected_and_no_other(tmp_path):
     conclude(found, "source-only", "judgement")
     assert list(found.models()) == ["source-only"]
     assert chosen_model(found.root, None).in_words == "source-only model (the only one of this run)"
-    with pytest.raises(UserError, match="adapted: expected a model of this run"):
+    with pytest.raises(UserError, match="model 'adapted': expected a model of this run"):
         keep(found, "adapted")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SWITCHES = ("allow_changes", "anew", "download", "json", "no_speed", "overwrite", "quiet", "strict", "verbose")
 """Flags without a value."""
 
-POSITIONAL = ("run",)
+POSITIONAL = ("run", "models")
 """Arguments without a flag, in any subcommand that has them."""
 
 COMMANDS = {
@@ -24,6 +24,7 @@ COMMANDS = {
     "dalib.run.query.evaluate_labels": "eval",
     "dalib.run.query.query": "query",
     "dalib.run.compare.compare_runs": "compare",
+    "dalib.run.judge_models.judge_models": "judge",
     "dalib.run.predict.predict": "predict",
     "dalib.run.export.export": "export",
     "dalib.run.select.keep": "keep",
@@ -82,4 +83,6 @@ def _value(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))  # as it was typed: --time 1
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)

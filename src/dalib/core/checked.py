@@ -73,4 +73,5 @@ def described(kind: Any) -> str:
     if get_origin(kind) is list:
         return "a list of these"
     named = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", type(None): "None"}
-    return named.get(kind, f"a {kind.__name__}")
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return named.get(kind, f"{article} {kind.__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def meant(value: str, names: Iterable[str]) -> str:
@@ -19,3 +19,23 @@ def meant(value: str, names: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     near = get_close_matches(value.lower(), list(lower), 1)
     return f"; did you mean {lower[near[0]]}?" if near else ""
+
+
+def likelihood(probability: float) -> str:
+    """A probability in whole percent, which an estimate never has exactly 0 or 1 of.
+
+    >>> likelihood(0.974), likelihood(0.9999), likelihood(0.0)
+    ('97%', 'over 99%', 'under 1%')
+    """
+    if probability > 0.99:
+        return "over 99%"
+    return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Returns the first names, and how many more there are.
+
+    >>> some_of(["cat", "dog", "owl"], 2)
+    'cat, dog and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import some_of
 from dalib.data.formats import image_endings, remedy_for
 from dalib.data.spelling import key_of
 
@@ -179,4 +180,4 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return some_of(names, most)

@@ -1,4 +1,4 @@
-"""Images that are given as objects, kept as files, so that a run of them is like any other: it resumes, it opens again.
+"""Images that are given as objects, kept as files, so that their runs resume and open again like any other.
 
 ::
 
@@ -74,7 +74,7 @@ def is_place(value: object) -> bool:
 
 
 def is_given(path: str | Path) -> bool:
-    """Returns whether a path is of a list of images that were given as objects, there or gone."""
+    """Returns whether a path names a list of images that were given as objects, whether or not it still exists."""
     parts = Path(path).parts[-3:]
     return len(parts) == 3 and parts[0] == GIVEN and len(parts[1]) == 32 and parts[2].endswith(".csv")
 
@@ -201,7 +201,7 @@ def _items(pairs: list[tuple[Any, Any]], given: Any) -> Items:
 
 
 def _is_pair_of_sequences(data: Any) -> bool:
-    """Returns whether it is (images, labels), and not a tuple of two images or of two paths."""
+    """Returns whether a value is (images, labels), and not a tuple of two images or of two paths."""
     return isinstance(data, tuple) and len(data) == 2 and not any(map(is_place, data)) and _holds_many(data[1])
 
 
@@ -212,7 +212,7 @@ def _holds_many(labels: Any) -> bool:
 
 
 def _is_labelled(item: Any) -> bool:
-    """Returns whether it is (image, label), and not two images."""
+    """Returns whether a value is (image, label), and not two images."""
     if not (isinstance(item, list | tuple) and len(item) == 2):
         return False
     label = item[1]
@@ -436,7 +436,7 @@ def _index(items: Items, kept: int, unreadable: Sequence[Unreadable]) -> dict[st
 
 
 def _published(written: _Written, folder: Path) -> Given:
-    """Gives what was written its place, unless the same is there already."""
+    """Moves the written folder into its place, unless the same is there already."""
     place = folder / written.key
     written.part.chmod(0o755)  # which mkdtemp keeps to its owner
     if not place.is_dir():

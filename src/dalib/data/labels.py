@@ -112,7 +112,7 @@ def read_target_labels(
             raise refuse(
                 line,
                 f"{path!r} is none of the {len(names)} images of the target {target}; "
-                f"expected a path such as {names[0]!r}",
+                f"expected a path such as {names[0]!r}, or one from the target's folder on, or an absolute one",
             )
         if label and position is None:
             unknown.append((line, label))
@@ -188,7 +188,8 @@ def _label_and_class(
 
 
 def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
-    r"""Maps the names that a list may use to rows: as it is, as a text file spells it, or relative to the target.
+    r"""Maps the names that a list may use to rows: as it is, as a text file spells it, relative to the target or to the
+    working folder, or absolute.
 
     Each of them also as :func:`dalib.data.spelling.key_of` has it, where that means one row alone.
 
@@ -205,6 +206,10 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
         if not relative.startswith(os.pardir):
             found.setdefault(relative, row)
             found.setdefault(relative.replace(os.sep, "/"), row)
+    for row, name in enumerate(names):  # last, as they depend on where the command is given
+        found.setdefault(os.path.abspath(name), row)  # noqa: PTH100 - of text
+        if not (here := os.path.relpath(name)).startswith(os.pardir):
+            found.setdefault(here, row)
     by_key: dict[str, int | None] = {}
     for name, row in found.items():
         if (key := key_of(name)) != name:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
+from dalib.core.words import meant
 from dalib.data.decoding import reason
 from dalib.data.folders import (
     BESIDE,
@@ -199,14 +200,6 @@ def class_folders(root: Path, *, argument: str) -> list[Path]:
         raise UserError(Setting(argument, root), f": cannot be read ({reason(error)})") from error
 
 
-def image_files(root: Path) -> Iterator[Path]:
-    """Lists files below ``root`` with an image's ending, sorted, without hidden ones; follows links, but no loops.
-
-    A file without any ending counts if it begins as an image does.
-    """
-    return _walk(root, _Found())
-
-
 class _Found:
     """Other files and folders in a walk through images."""
 
@@ -281,9 +274,18 @@ def _is_list(path: Path) -> bool:
     return path.suffix.lower() in LIST_ENDINGS and not path.is_dir()
 
 
+def _where_to_look(root: Path) -> str:
+    """Returns the folder beside a missing one that is spelled nearly like it, or else where it was looked for."""
+    try:
+        near = meant(root.name, [each.name for each in root.absolute().parent.iterdir() if each.is_dir()])
+    except OSError:  # nor is there the folder around it
+        near = ""
+    return near or ("" if root.is_absolute() else f" in {Path.cwd()}; give the path from there on, or an absolute one")
+
+
 def _require_folder(root: Path, argument: str) -> None:
     if not root.exists():
-        raise UserError(Setting(argument, root), ": no such folder")
+        raise UserError(Setting(argument, root), ": no such folder", _where_to_look(root))
     if not root.is_dir():
         raise UserError(Setting(argument, root), ": expected a folder, this is a file; a list ends in .csv or .jsonl")
 

@@ -262,7 +262,9 @@ def _torchvision(name: str, argument: str) -> Any:
         from torchvision import datasets  # type: ignore[import-untyped]  # here, because it takes two seconds
     except ImportError as error:
         raise UserError(
-            Setting(argument, name), f": torchvision reads this set and cannot be imported ({error})"
+            Setting(argument, name),
+            f": torchvision reads this set and cannot be imported ({error}); ",
+            "pip install -U torchvision, in the version for this torch, or give a folder of images",
         ) from error
     return datasets
 

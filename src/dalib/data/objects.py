@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import some_of
 from dalib.data.decoding import opaque
 from dalib.data.spelling import Classes, require_labels, united
 
@@ -271,4 +272,4 @@ def kind_of(thing: Any) -> str:
 
 def some_names(names: Sequence[str], most: int = 10) -> str:
     """Returns the first names in quotes, and how many more there are."""
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return some_of([*map(repr, names)], most)

@@ -106,13 +106,6 @@ class SideBySide:
             return self[torch.tensor([int(indices)])][0]
         return torch.cat([part[indices] for part in self.parts], dim=-1)
 
-    def in_memory_below(self, most: int) -> Rows:
-        """Returns a tensor of all rows if it takes fewer bytes than ``most``, else these rows."""
-        if not all(isinstance(part, Tensor) for part in self.parts):
-            return self
-        tensors = [part for part in self.parts if isinstance(part, Tensor)]
-        return torch.cat(tensors, dim=-1) if sum(each.nbytes for each in tensors) < most else self
-
 
 class StreamedImages:
     """Image files that are decoded at each access, with the pixels of :func:`dalib.data.decoding.decode`.

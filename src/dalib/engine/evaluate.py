@@ -28,7 +28,16 @@ MOST_EVALUATED = 2000
 
 def evaluated_rows(count: int) -> Tensor:
     """Returns (M,) int64, ascending: which of ``count`` target images are evaluated."""
-    drawn = permuted(torch.arange(min(count, MOST_EVALUATED)).numpy(), count, derive_seed(0, "judged"))
+    return _drawn(count, MOST_EVALUATED, derive_seed(0, "judged"))
+
+
+def representing_rows(count: int, most: int = MOST_EVALUATED) -> Tensor:
+    """Returns (N,) int64, ascending: which of ``count`` source images represent the source in the judgement."""
+    return _drawn(count, most, 0)
+
+
+def _drawn(count: int, most: int, seed: int) -> Tensor:
+    drawn = permuted(torch.arange(min(count, most)).numpy(), count, seed)
     return torch.from_numpy(drawn).sort().values
 
 
@@ -39,9 +48,7 @@ def plain_representation(source: LabelledImages, target: Rows) -> Representation
         source: features (N, V, D) of the training images, with their labels; the mean over the views is taken.
         target: features (N, V, D) of plain images.
     """
-    count = len(source.labels)
-    drawn = permuted(torch.arange(min(count, MOST_EVALUATED)).numpy(), count, 0)
-    rows = torch.from_numpy(drawn).sort().values
+    rows = representing_rows(len(source.labels))
     return Representation(
         target[evaluated_rows(len(target))].float().mean(dim=1),
         source.images[rows].float().mean(dim=1),

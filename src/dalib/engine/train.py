@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Observer:
-    """Callbacks of whoever watches a training.
+    """Callbacks during a training.
 
     Attributes:
         stop: called between two steps; True saves and leaves.
@@ -164,7 +164,7 @@ def train(
 
 
 def _fit(training: Training, decisions: _Decisions, start: int, pending: dict[str, Any]) -> None:
-    """Does the steps from ``start`` on, with batches made ahead; ``pending`` are metrics that are not written yet.
+    """Runs the steps from ``start`` on, with batches made ahead; ``pending`` are metrics that are not written yet.
 
     Raises:
         CollapsedError: the metrics show a collapse.

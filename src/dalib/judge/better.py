@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -25,16 +25,20 @@ class Signs:
 
     Attributes:
         neighbours: :func:`dalib.judge.signs.neighbour_agreement`.
-        names: :func:`dalib.judge.signs.names_kept`, times the neighbours' agreement of the source-only model: a witness
-            whose own classes do not follow the images says little of names.
+        names: :func:`dalib.judge.signs.names_kept`, by the witness.
+        trust: the neighbours' agreement of the witness, at least 0, which all models of a target share. Where the
+            witness's own classes do not follow the images, it says little of names, and following the images says
+            little of classes.
     """
 
     neighbours: float
     names: float
+    trust: float
 
 
-WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 7.4, "names": 13.3, "votes": 1.6})
+WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 17.0, "names": 11.5, "votes": 1.35})
 """Weights of the differences of signs between two models, and of their votes, in the logit that one of them is better.
+All are multiplied by the trust in the witness: they count fully where it is 1, and not at all where it is 0.
 
 Fitted by ``benchmarks/judging tables`` on its families of tasks without the two that were held out.
 """
@@ -48,7 +52,8 @@ def signs_of(target: Tensor, reference: Tensor, structure: Structure) -> Signs:
 
     Args:
         target: (M, C) probabilities of the images of the structure, in their order.
-        reference: (M, C) those of the source-only model; for the source-only model itself the same.
+        reference: (M, C) those of the witness of the classes' names: a model that learnt from the source alone. That is
+            the aligned one, where there is one, or else source-only.
 
     Raises:
         ValueError: another number of images or classes.
@@ -57,8 +62,11 @@ def signs_of(target: Tensor, reference: Tensor, structure: Structure) -> Signs:
     if not target.shape == reference.shape == shape:
         raise ValueError(f"target, reference: expected {shape}, got {tuple(target.shape)} and {tuple(reference.shape)}")
     predicted = target.argmax(dim=1)
-    witness = max(0.0, signs.neighbour_agreement(reference.argmax(dim=1), structure))
-    return Signs(signs.neighbour_agreement(predicted, structure), witness * signs.names_kept(predicted, reference))
+    return Signs(
+        signs.neighbour_agreement(predicted, structure),
+        signs.names_kept(predicted, reference),
+        max(0.0, signs.neighbour_agreement(reference.argmax(dim=1), structure)),
+    )
 
 
 def votes_of(first: Tensor, second: Tensor, structure: Structure) -> Votes:
@@ -78,12 +86,13 @@ def vote_ratio(votes: Votes) -> float:
 def probability_better(first: Signs, second: Signs, votes: Votes, weights: Mapping[str, float] = WEIGHTS) -> float:
     r"""Returns the probability that the first of two models has the higher accuracy on the target.
 
-    .. math:: \sigma\Bigl(\sum_k w_k (s_k - s'_k) + w_v \log \frac{v + 2.5}{v' + 2.5}\Bigr)
+    .. math:: \sigma\Bigl(t \Bigl(\sum_k w_k (s_k - s'_k) + w_v \log \frac{v + 2.5}{v' + 2.5}\Bigr)\Bigr)
 
+    with t the trust in the witness, so that nothing can be told where no model follows the images.
     It is antisymmetric: exchanging the models gives one minus it, and equal models get one half.
 
     Args:
-        first, second: the signs of the two models.
+        first, second: the signs of the two models, by the same witness.
         votes: votes of the target's images for either.
         weights: weights by the names of the signs, and ``votes``.
 
@@ -95,9 +104,11 @@ def probability_better(first: Signs, second: Signs, votes: Votes, weights: Mappi
     Source: ours. The weights were fitted by benchmarks/judging; docs/judging.md tells how often it was right on data
     that had no part in the fit.
     """
-    logit = weights["votes"] * vote_ratio(votes)
-    for field in fields(Signs):
-        logit += weights[field.name] * (getattr(first, field.name) - getattr(second, field.name))
+    logit = first.trust * (
+        weights["neighbours"] * (first.neighbours - second.neighbours)
+        + weights["names"] * (first.names - second.names)
+        + weights["votes"] * vote_ratio(votes)
+    )
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
 
@@ -106,7 +117,7 @@ def pairwise(candidates: Sequence[Tensor], reference: Tensor, structure: Structu
 
     Args:
         candidates: R >= 1 tensors (M, C), each a model's probabilities of the images of the structure.
-        reference: (M, C) those of the source-only model, which may be one of the candidates.
+        reference: (M, C) those of the witness (:func:`signs_of`), which may be one of the candidates.
 
     Returns:
         (R, R) float64: in row i and column j that model i is better than model j; 0 on the diagonal.

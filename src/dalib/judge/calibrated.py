@@ -1,9 +1,10 @@
-"""The accuracy on the target without a target label, by two signs whose errors were measured on other data."""
+"""The accuracy on the target without a target label, by three signs whose errors were measured on other data."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,14 @@ from scipy.optimize import linear_sum_assignment
 
 from dalib.judge.estimate import AccuracyEstimate, apply_temperature, fit_temperature
 from dalib.judge.scores import as_probabilities
-from dalib.judge.signs import head_agreement
+from dalib.judge.signs import head_agreement, neighbour_agreement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
+
+    from dalib.judge.structure import Structure
 
 MAX_TRANSPORTED = 1000
 """Images between which mass is transported; the time grows with their cube."""
@@ -60,12 +65,34 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The fit that turns the two signs into an accuracy and an interval, for one kind of model.
+class Agreements:
+    """What one model's predictions for the target agree with; each in [0, 1].
 
     Attributes:
-        constant, transport, heads: coefficients of the logit of the accuracy.
-        spread, disagreement: half of the 90% interval is ``spread`` plus ``disagreement`` times how far the two signs
+        transport: labels in the source's shares (:func:`confidence_transport`).
+        heads: classifiers that were trained separately (:func:`dalib.judge.signs.head_agreement`).
+        neighbours: predictions for similar images (:func:`dalib.judge.signs.neighbour_agreement`, at least 0).
+    """
+
+    transport: float
+    heads: float
+    neighbours: float
+
+    @property
+    def apart(self) -> float:
+        """The largest difference between two of them."""
+        values = self.transport, self.heads, self.neighbours
+        return max(values) - min(values)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The fit that turns the agreements into an accuracy and an interval, for one kind of model.
+
+    Attributes:
+        constant, transport, heads, neighbours: coefficients of the logit of the accuracy; those of the agreements
+            multiply their :func:`log_odds`.
+        spread, disagreement: half of the 90% interval is ``spread`` plus ``disagreement`` times how far the agreements
             are apart, times :func:`headroom` of the estimate.
         usual_error: the mean absolute error on data that had no part in the fit.
     """
@@ -73,14 +100,29 @@ class Calibration:
     constant: float
     transport: float
     heads: float
+    neighbours: float
     spread: float
     disagreement: float
     usual_error: float = math.nan
 
 
-SOURCE_ONLY = Calibration(-2.98, 1.25, 4.17, spread=0.138, disagreement=0.0, usual_error=0.06)
-ADAPTED = Calibration(-4.65, 3.22, 4.85, spread=0.245, disagreement=0.239, usual_error=0.12)
-"""Fitted by ``benchmarks/judging tables`` on its families of tasks without the two that were held out."""
+CALIBRATIONS: Mapping[str, Calibration] = MappingProxyType(
+    {
+        "source-only": Calibration(-0.273, 0.06, 0.859, 0.0, spread=0.143, disagreement=0.0, usual_error=0.06),
+        "aligned": Calibration(-0.443, 0.0, 0.568, 0.521, spread=0.163, disagreement=0.0, usual_error=0.08),
+        "adapted": Calibration(-0.261, 0.264, 1.025, 0.0, spread=0.228, disagreement=0.29, usual_error=0.13),
+    }
+)
+"""Of the models of a run. Fitted by ``benchmarks/judging tables`` on its families of tasks without those held out."""
+
+
+def log_odds(value: float) -> float:
+    """Returns the logarithm of the odds of an agreement, finite for 0 and 1.
+
+    >>> round(log_odds(0.5), 3), round(log_odds(1.0), 2)
+    (0.0, 3.93)
+    """
+    return math.log((value + 0.02) / (1.02 - value))
 
 
 def headroom(value: float) -> float:
@@ -92,44 +134,51 @@ def headroom(value: float) -> float:
     return max(0.1, 2 * math.sqrt(value * (1 - value)))
 
 
-def calibrated_estimate(transport: float, agreement: float, calibration: Calibration) -> AccuracyEstimate:
+def calibrated_estimate(agreements: Agreements, calibration: Calibration) -> AccuracyEstimate:
     """Returns the estimated accuracy with a 90% interval; never called reliable, because the study backs no such claim.
 
     Args:
-        transport: :func:`confidence_transport`.
-        agreement: :func:`dalib.judge.signs.head_agreement`.
-        calibration: SOURCE_ONLY for a model without adaptation, else ADAPTED.
+        agreements: of the model.
+        calibration: of its kind of model.
 
     Misleads: groups of images that got each other's names, if the heads gave them the same names.
     Source: the signs' sources; the form and the coefficients are ours, see docs/judging.md for how often the truth was
     inside on data that had no part in the fit.
     """
-    logit = calibration.constant + calibration.transport * transport + calibration.heads * agreement
+    logit = (
+        calibration.constant
+        + calibration.transport * log_odds(agreements.transport)
+        + calibration.heads * log_odds(agreements.heads)
+        + calibration.neighbours * log_odds(agreements.neighbours)
+    )
     value = min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))  # so that 0 and 1 can be reached
-    half = headroom(value) * (calibration.spread + calibration.disagreement * abs(transport - agreement))
+    half = headroom(value) * (calibration.spread + calibration.disagreement * agreements.apart)
     return AccuracyEstimate(
         value,
         max(0.0, value - half),
         min(1.0, value + half),
-        "optimal transport and independent heads",
+        "transport, heads and neighbours",
         reliable=False,
         reason=f"on other data such estimates were {100 * calibration.usual_error:.0f} points off on average",
     )
 
 
-def estimate_of(
-    validation: Tensor, labels: Tensor, target: Tensor, heads: Tensor, calibration: Calibration
-) -> AccuracyEstimate:
-    """Estimates the accuracy of one model on the target.
+def agreements_of(
+    validation: Tensor, labels: Tensor, target: Tensor, structure: Structure, heads: Tensor
+) -> Agreements:
+    """Computes what one model's predictions agree with.
 
     Args:
         validation: (N, C) probabilities of labelled source images that training has not seen.
         labels: (N,) int64, their classes; their shares are expected of the target.
-        target: (M, C) probabilities of the images that the heads named.
-        heads: (H, M) int64, :func:`dalib.judge.signs.head_classes`.
+        target: (M, C) probabilities of the images of the structure.
+        structure: of the features that the models learnt from.
+        heads: (H, M) int64, :func:`dalib.judge.signs.head_classes` of the structure.
     """
-    calm = apply_temperature(target, fit_temperature(validation, labels))
+    calm, predicted = apply_temperature(target, fit_temperature(validation, labels)), target.argmax(dim=1)
     shares = torch.bincount(labels, minlength=target.shape[1]).double()
-    return calibrated_estimate(
-        confidence_transport(calm, shares), head_agreement(target.argmax(dim=1), heads), calibration
+    return Agreements(
+        confidence_transport(calm, shares),
+        head_agreement(predicted, heads),
+        max(0.0, neighbour_agreement(predicted, structure)),
     )

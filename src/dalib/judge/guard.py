@@ -1,4 +1,4 @@
-"""Checks without a target label: does a training collapse, and which of two finished models is to be selected."""
+"""Checks without target labels: whether a training collapses, and which of two finished models to select."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Baseline:
     Attributes:
         name: source-only or aligned.
         scored: its predictions and scores.
-        reference: (M, C) probabilities of the source-only model, the witness of the classes' names.
+        reference: (M, C) probabilities of the witness of the classes' names (:func:`dalib.judge.better.signs_of`).
         others: probability that it is better than each other baseline, by name.
     """
 
@@ -142,12 +142,13 @@ class Baseline:
         """
         names = list(candidates)
         targets = [candidates[name].evidence.target for name in names]
+        reference = targets[names.index("aligned") if "aligned" in names else 0]
         if structure is None or len(targets[0]) < MIN_IMAGES:
-            return cls(names[0], candidates[names[0]], targets[0])
-        chances = pairwise(targets, targets[0], structure)
+            return cls(names[0], candidates[names[0]], reference)
+        chances = pairwise(targets, reference, structure)
         best = int(chances.sum(dim=1).argmax())  # of equal ones the first
         others = {name: float(chances[best, place]) for place, name in enumerate(names) if place != best}
-        return cls(names[best], candidates[names[best]], targets[0], others)
+        return cls(names[best], candidates[names[best]], reference, others)
 
 
 def compare(
@@ -158,6 +159,7 @@ def compare(
     name: str = "adapted",
     stopped: str = "",
     structure: Structure | None = None,
+    most_classes: float = math.inf,
 ) -> Comparison:
     """Decides which of two models of the same images should be selected, and why.
 
@@ -169,6 +171,8 @@ def compare(
         stopped: the sign for which training was stopped, if it was.
         structure: what features show of the target, of a network that neither model has trained, such as a frozen
             backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
+        most_classes: number of classes that the target seems to have. A baseline that predicts more spreads some images
+            over classes that are not there, and an adapted model without them has not collapsed.
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise
     :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
@@ -196,11 +200,11 @@ def compare(
         votes = votes_of(said["adapted"], said[other], structure)
         probability = probability_better(signs["adapted"], signs[other], votes)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
-    few = now["target_classes"] <= MIN_CLASSES_KEPT * before["target_classes"]
+    in_use = min(before["target_classes"], most_classes)
+    few = now["target_classes"] <= MIN_CLASSES_KEPT * in_use
     if stopped or (enough and few):
         why = stopped or (
-            f"the target is predicted as {now['target_classes']:.1f} classes in effect, "
-            f"of {before['target_classes']:.1f} before"
+            f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
     reasons = _reasons(baseline, adapted, classes, signs, votes) if enough else ()
@@ -271,7 +275,7 @@ def _reasons(
         )
         if one.names < MIN_NAMES_KEPT:
             found.append(
-                "Some groups of images may have got each other's names: source-only leans to other names for them "
+                "Some groups of images may have got each other's names: without adaptation, others fit them better "
                 f"(margin {one.names:.2f}, where {MAX_NAME_MARGIN} is clear)"
             )
     if votes is not None:

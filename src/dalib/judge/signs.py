@@ -65,12 +65,12 @@ def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
 
 
 def names_kept(predicted: Tensor, reference: Tensor) -> float:
-    r"""Computes how clearly the source-only model recognises each predicted class under its name.
+    r"""Computes how clearly a witness recognises each predicted class under its name.
 
-    The source-only model may be wrong on most images and biased to some classes, and still lean, on the mean over a
-    group of images, to that group's class rather than to another one. With z the log-probabilities of the source-only
-    model, standardised for each class over the images, and :math:`\bar z_c` their mean over the images that are
-    predicted as c:
+    The witness learnt from the source alone. It may be wrong on most images and biased to some classes, and still lean,
+    on the mean over a group of images, to that group's class rather than to another one. With z the log-probabilities
+    of the witness, standardised for each class over the images, and :math:`\bar z_c` their mean over the images that
+    are predicted as c:
 
     .. math:: \sum_c u_c \, \mathrm{clip}_{-2}^{0.3}\bigl(\bar z_{cc} - \max_{k \ne c} \bar z_{ck}\bigr)
 
@@ -119,17 +119,16 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
     """
     labels = structure.labels
     found = torch.zeros(0, len(structure.target), dtype=torch.int64)
-    for number in range(heads):
-        drawn = np.random.default_rng((seed, number)).integers(0, max(1, len(labels)), len(labels))
-        chosen = labels.numpy()[drawn]
-        if len(np.unique(chosen)) < 2:
-            continue
-        classifier = LogisticRegression(C=0.01, max_iter=150)
-        with warnings.catch_warnings(), threadpool_limits(1):  # one thread: sums in one order on every machine
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            classifier.fit(structure.source.numpy()[drawn], chosen)
-        named = torch.from_numpy(classifier.predict(structure.target.numpy()))
-        found = torch.cat([found, named[None]])
+    with warnings.catch_warnings(), threadpool_limits(1):  # one thread: sums in one order on every machine
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for number in range(heads):
+            drawn = np.random.default_rng((seed, number)).integers(0, max(1, len(labels)), len(labels))
+            chosen = labels.numpy()[drawn]
+            if len(np.unique(chosen)) < 2:
+                continue
+            classifier = LogisticRegression(C=0.01, max_iter=150).fit(structure.source.numpy()[drawn], chosen)
+            named = torch.from_numpy(classifier.predict(structure.target.numpy()))
+            found = torch.cat([found, named[None]])
     return found
 
 

@@ -271,7 +271,7 @@ class _Name:
 
 @dataclass(frozen=True)
 class _Listed:
-    """What the hub says about a state of a repository: its commit, and the digest of each file, where it has one."""
+    """A state of a repository of the hub: its commit, and the digest of each file that has one."""
 
     commit: str
     files: Mapping[str, str | None]

@@ -18,6 +18,8 @@ _CHUNKS = (2, 4)
 _TRIED = 16  # images that a choice is made on
 _TOLERANCE = 1e-3  # the largest difference to the plain network, as a share of the largest output
 _FEW_BATCHES = 16  # below that, choosing costs about as much as it saves
+_BFLOAT16_ERROR = 0.05  # of the output's norm; its 8 bits give about 0.01 behind fifty layers
+_WORTH_BFLOAT16 = 1.2  # times as fast; for less, nobody wants other numbers
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class FastInference:
     variant: str
     """``'plain'`` or ``'fused'``."""
     speedup: float
-    """Times the throughput of the plain network in channels_last, as measured once; 1 for the plain one."""
+    """Times the throughput of the plain float32 network in channels_last, as measured once; 1 for the plain one."""
 
     def __call__(self, images: Tensor) -> Tensor:
         with torch.no_grad():  # inference_mode is hardly quicker, and nothing can be learnt from what it gives
@@ -46,6 +48,7 @@ def fast_inference(
     *,
     images: int | None = None,
     known: tuple[str, int | None] | None = None,
+    bfloat16: bool = False,
 ) -> FastInference:
     """Returns the fastest way to call ``model`` in evaluation mode whose output agrees with the plain one.
 
@@ -62,6 +65,9 @@ def fast_inference(
         known: variant and chunk of a choice that was made before, taken again if it still agrees. Two ways give numbers
             that differ in their last bits, and which is faster may change with what else the machine does: to get the
             same numbers again, keep the choice.
+        bfloat16: compute in bfloat16, from float32 images to a float32 output; batch normalisation is folded in float32
+            before. The output then differs from the plain one by rounding, and whether it is faster is not asked here:
+            see :func:`gain_of_bfloat16`.
 
     Raises:
         ValueError: a shape that is not of four positive numbers.
@@ -77,28 +83,43 @@ def fast_inference(
     if len(example_shape) != 4 or min(example_shape) < 1:
         raise ValueError(f"example_shape: expected (N, C, H, W), got {tuple(example_shape)}")
     plain = _frozen_copy(model)
-    alone = FastInference(plain, None, "plain", 1.0)
+    alone = FastInference(_cast(plain) if bfloat16 else plain, None, "plain", 1.0)
     batch = example_shape[0]
     few = images is not None and images < _FEW_BATCHES * batch and known is None
     if few or known == ("plain", None) or not _can_be_fused(plain):
         return alone
     example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=torch.Generator().manual_seed(0))
     try:
-        fused = _fused(plain, example[:1])
+        fused = _fused(plain, example[:1], bfloat16=bfloat16)
         expected = alone(example)
         chunks = (*(c for c in _CHUNKS if c < batch), None) if known is None else (known[1],)
         candidates = [FastInference(fused, chunk, "fused", 1.0) for chunk in chunks]
-        seconds = [  # the comparison warms up
-            _seconds(one, example) if _agree(one(example), expected) else float("inf") for one in candidates
-        ]
+        quickest, best = _quickest(candidates, example, expected, bfloat16=bfloat16)
     except Exception:  # a network that cannot be transformed can still be called
         return alone
-    quickest, best = min(zip(seconds, candidates, strict=True), key=lambda pair: pair[0])
     speedup = _seconds(alone, example) / quickest
     if speedup <= 1 and known is None:
         return alone
-    network = _OfOneSize(fused, plain, (example_shape[2], example_shape[3]))
+    network = _OfOneSize(fused, alone.network, (example_shape[2], example_shape[3]))
     return FastInference(network, best.chunk, "fused", speedup)
+
+
+def gain_of_bfloat16(model: nn.Module, example_shape: Sequence[int]) -> float:
+    """Measures how many times as fast the network is in bfloat16, each number type in its fastest way.
+
+    Returns:
+        1 where bfloat16 is not worth its rounding: on other devices than a CPU, on a CPU without instructions for it,
+        if it gains less than a fifth, and if its output is too far from that of float32.
+    """
+    if not _can_be_fused(model) or not _has_bfloat16():
+        return 1.0
+    exact, rounded = (fast_inference(model, example_shape, bfloat16=bfloat16) for bfloat16 in (False, True))
+    example = torch.randn(tuple(example_shape), generator=torch.Generator().manual_seed(0))
+    if not _agree(rounded(example), exact(example), bfloat16=True):
+        return 1.0
+    rounds = [(_seconds(exact, example), _seconds(rounded, example)) for _ in range(3)]  # in turn: machines change pace
+    gain = min(seconds for seconds, _ in rounds) / min(seconds for _, seconds in rounds)
+    return gain if gain >= _WORTH_BFLOAT16 else 1.0
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
@@ -152,13 +173,27 @@ _NOTHING = nn.Identity()
 class _OfOneSize:
     """The fused network for the size that it was made for, and the plain one for other sizes."""
 
-    def __init__(self, fused: nn.Module, plain: nn.Module, size: tuple[int, int]) -> None:
+    def __init__(
+        self, fused: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor], size: tuple[int, int]
+    ) -> None:
         self.fused, self.plain, self.size = fused, plain, size
 
     def __call__(self, images: Tensor) -> Tensor:
         fits = tuple(images.shape[-2:]) == self.size and images.dtype == torch.float32
         output: Tensor = (self.fused if fits else self.plain)(images)
         return output
+
+
+class _InBfloat16(nn.Module):
+    """A network in bfloat16 between float32 images and a float32 output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network  # in bfloat16 already: fused layers cannot be cast any more
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.network(images.bfloat16())
+        return output.float()
 
 
 class _OneDnnConvolution(nn.Module):
@@ -204,8 +239,26 @@ def _can_be_fused(model: nn.Module) -> bool:
     )
 
 
-def _fused(model: nn.Module, example: Tensor) -> nn.Module:
+def _has_bfloat16() -> bool:
+    """Returns whether the processor multiplies in bfloat16; others would convert each operand, which takes longer."""
+    processor: Any = torch.cpu
+    return bool(processor._is_avx512_bf16_supported() or processor._is_amx_tile_supported())
+
+
+def _cast(model: nn.Module) -> nn.Module:
+    return _InBfloat16(copy.deepcopy(model).to(torch.bfloat16))
+
+
+def _fused(model: nn.Module, example: Tensor, *, bfloat16: bool = False) -> nn.Module:
+    """Folds in float32, whatever the network computes in then."""
     model = folded(model, example)
+    if not bfloat16:
+        return _with_onednn(model, example)
+    return _InBfloat16(_with_onednn(model.to(torch.bfloat16), example.bfloat16()))
+
+
+def _with_onednn(model: nn.Module, example: Tensor) -> nn.Module:
+    """Replaces convolutions, and activations behind them, in place."""
     shapes = _input_shapes(model, example)
     parents = _places(model)
     activations = dict(_followed_by(model, example, tuple(_ACTIVATIONS)))
@@ -316,9 +369,22 @@ def _run(model: nn.Module, example: Tensor, handles: list[Any]) -> None:
             handle.remove()
 
 
-def _agree(output: Tensor, expected: Tensor) -> bool:
+def _quickest(
+    candidates: Sequence[FastInference], example: Tensor, expected: Tensor, *, bfloat16: bool
+) -> tuple[float, FastInference]:
+    """Returns the quickest of those that agree, with its seconds; infinitely many if none does."""
+    seconds = [  # the comparison warms up
+        _seconds(one, example) if _agree(one(example), expected, bfloat16=bfloat16) else float("inf")
+        for one in candidates
+    ]
+    return min(zip(seconds, candidates, strict=True), key=lambda pair: pair[0])
+
+
+def _agree(output: Tensor, expected: Tensor, *, bfloat16: bool = False) -> bool:
     if output.shape != expected.shape or not bool(output.isfinite().all()):
         return False
+    if bfloat16:
+        return bool((output - expected).norm() <= _BFLOAT16_ERROR * expected.norm())
     return bool((output - expected).abs().max() <= _TOLERANCE * expected.abs().max())
 
 

@@ -53,13 +53,22 @@ def fit_logistic(
     >>> (torch.tensor([[-3.0], [2.0]]) @ weight.T + bias).argmax(dim=1)
     tensor([0, 1])
     """
+    return fit_soft(features, _one_hot(features, labels, classes), l2, start=start)
+
+
+def _one_hot(features: Tensor | Any, labels: Tensor, classes: int) -> Tensor:
+    """Returns the labels as probabilities (N, C) float64.
+
+    Raises:
+        ValueError: another number of labels than of features, or a label outside [0, classes).
+    """
     count, named = features.shape[0], labels.numpy()
     if named.shape != (count,) or not count or named.min() < 0 or named.max() >= classes:
         raise ValueError(
             f"features, labels: expected (N > 0, D) and (N,) in [0, {classes}), got {tuple(features.shape)} and "
             f"{named.shape}"
         )
-    return fit_soft(features, torch.nn.functional.one_hot(labels, classes).double(), l2, start=start)
+    return torch.nn.functional.one_hot(labels, classes).double()
 
 
 def fit_soft(
@@ -77,7 +86,14 @@ def fit_soft(
         targets: (N, C) probabilities.
         weights: (N,) of the rows, with sum 1; None weighs them equally.
     """
-    rows = _rows_of(features)
+    with threadpool_limits(1):
+        return _fitted(_rows_of(features), targets, l2, weights, start)
+
+
+def _fitted(
+    rows: Any, targets: Tensor, l2: float, weights: Tensor | None, start: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of :func:`fit_soft`, on as many threads as the caller allows."""
     count, width = rows.shape
     classes = targets.shape[1]
     if targets.ndim != 2 or len(targets) != count or (weights is not None and weights.shape != (count,)):
@@ -108,8 +124,7 @@ def fit_soft(
         value = -float((log_p * truth * of_row).sum()) + l2 / 2 * float(np.square(weight).sum())
         return value, gradient.ravel()
 
-    with threadpool_limits(1):
-        found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
+    found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     both = torch.from_numpy(found.x.astype(np.float32)).view(classes, width + 1)
     return both[:, :width] / unit, both[:, width].contiguous()
 
@@ -150,45 +165,31 @@ def cross_validate(
     scale = _mean_squared_length(rows)
     parts = _folds(labels.numpy(), folds, seed)
     order = sorted(penalties, reverse=True)  # from the simplest model to the next
+    targets = _one_hot(rows, labels, classes)
     losses, hits = np.zeros(len(order)), np.zeros(len(order))
-    for number in range(folds):
-        out = parts == number
-        if not out.any() or out.all():
-            continue
-        inside, outside = torch.from_numpy(~out), torch.from_numpy(out)
-        start: tuple[Tensor, Tensor] | None = None
-        for place, penalty in enumerate(order):
-            start = fit_logistic(rows[~out], labels[inside], classes, penalty * scale, start=start)
-            logits = rows[out] @ start[0].numpy().T + start[1].numpy()
-            named = labels[outside].numpy()
-            losses[place] -= log_softmax(logits, axis=1)[np.arange(len(named)), named].sum()
-            hits[place] += (logits.argmax(axis=1) == named).sum()
+    with threadpool_limits(1):  # once for all of them: it looks through every library of the process
+        for number in range(folds):
+            out = parts == number
+            if not out.any() or out.all():
+                continue
+            inside, named = torch.from_numpy(~out), labels.numpy()[out]
+            start: tuple[Tensor, Tensor] | None = None
+            for place, penalty in enumerate(order):
+                start = _fitted(rows[~out], targets[inside], penalty * scale, None, start)
+                logits = rows[out] @ start[0].numpy().T + start[1].numpy()
+                losses[place] -= log_softmax(logits, axis=1)[np.arange(len(named)), named].sum()
+                hits[place] += (logits.argmax(axis=1) == named).sum()
     return [
         Validated(penalty * scale, float(loss) / len(labels), float(hit) / len(labels))
         for penalty, loss, hit in zip(order, losses, hits, strict=True)
     ]
 
 
-def choose_l2(
-    features: Tensor | Any,
-    labels: Tensor,
-    classes: int,
-    *,
-    penalties: Sequence[float] = PENALTIES,
-    folds: int = 3,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Returns the penalty with the least log loss on rows that were left out, and its accuracy on them.
-
-    Arguments are those of :func:`cross_validate`. The log loss is used because accuracy on some hundred rows hardly
-    tells one penalty from the next.
-    """
-    best = least_loss(cross_validate(features, labels, classes, penalties=penalties, folds=folds, seed=seed))
-    return best.l2, best.accuracy
-
-
 def least_loss(found: Sequence[Validated]) -> Validated:
-    """Returns the penalty with the least log loss; of equal ones the first."""
+    """Returns the penalty with the least log loss; of equal ones the first.
+
+    Accuracy on some hundred rows hardly tells one penalty from the next.
+    """
     return min(found, key=lambda each: each.loss)
 
 

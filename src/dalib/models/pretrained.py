@@ -158,15 +158,16 @@ class PretrainedBackbone(nn.Module):
         Raises:
             ValueError: a count below 0 or above the number of stages.
         """
-        stage_of = self._stage_of
-        number = max(stage_of.values(), default=-1) + 1
+        stages = self.stages()
+        number = len(stages)
         if count == "all":
             count = number
         if not 0 <= count <= number:
             raise ValueError(f"count: {self.name} has {number} stages; expected 0 to {number} or 'all', got {count}")
         self.frozen_stages = count
+        frozen = {name for stage in stages[:count] for name in stage}
         for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(stage_of[name] >= count)
+            parameter.requires_grad_(name not in frozen)
         self._find_resting()
 
     def rest_norms(self, resting: bool = True) -> None:

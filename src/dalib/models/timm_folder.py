@@ -199,12 +199,14 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
 
 def _network_of(config: dict[str, Any], description: ModelDescription, tensors: dict[str, Tensor]) -> nn.Module:
     """Returns timm's network with its weights, or several that are joined."""
-    if not isinstance(config["architecture"], list):
+    if "inputs" not in description.architecture:
         network = _created(_checked(config))
         network.load_state_dict(tensors)
         return network
-    networks = []
-    for number, (name, arguments) in enumerate(zip(config["architecture"], config["model_args"], strict=True)):
+    names, networks = config["architecture"], []
+    if names != description.architecture["backbone"]:
+        raise ValueError(f"architecture: expected {description.architecture['backbone']}, got {names!r}")
+    for number, (name, arguments) in enumerate(zip(names, config["model_args"], strict=True)):
         own = {key.removeprefix(f"{number}."): each for key, each in tensors.items() if key.startswith(f"{number}.")}
         networks.append(_created(_checked({"architecture": name, "num_classes": 0, "model_args": arguments})))
         networks[-1].load_state_dict(own)

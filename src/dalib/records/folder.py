@@ -296,7 +296,7 @@ class RunFolder(TrainingFolder):
 
 @dataclass(frozen=True)
 class RunRecords:
-    """What the small files of a run say, read once.
+    """The contents of the small files of a run, read once.
 
     Attributes:
         evaluations: the first one measured first.

@@ -63,7 +63,7 @@ class Prior:
     """Class shares of the target.
 
     Attributes:
-        kind: the setting --prior.
+        kind: the setting --prior; fewer where it was estimated for --classes fewer.
         shares: that training used, by class.
         estimate: from the predictions, by class.
     """

@@ -138,7 +138,7 @@ _VALIDATION = "source_validation_accuracy"
 
 
 def _selected_by(selection: Selection | None, labels: str, data: object) -> str:
-    """What to add where the selected model's accuracy is a little too high, as these labels selected it."""
+    """The remark on a selected model's accuracy that is a little too high, because these labels selected it."""
     return f"; they selected {selection.model}" if selection and selection.chosen_on(labels, data) else ""
 
 

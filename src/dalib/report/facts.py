@@ -1,4 +1,4 @@
-"""What a run was made of: settings, data and versions, as a list of names and values."""
+"""The facts of a run: settings, data and versions, as a list of names and values."""
 
 from __future__ import annotations
 

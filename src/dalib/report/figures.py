@@ -1,4 +1,4 @@
-"""Where things are drawn and how numbers are written.
+"""Places in figures, and numbers as text.
 
 The geometry only: the template turns it into SVG and escapes all text.
 """
@@ -171,7 +171,7 @@ def clean(text: str) -> str:
 
 
 def short(name: str, length: int = 48) -> str:
-    """At most ``length`` characters, the middle left out; both ends of a path tell more than its middle."""
+    """Shortens a text to ``length`` characters by leaving out its middle; both ends of a path tell more."""
     if len(name) <= length:
         return name
     end = (length - 1) * 2 // 3
@@ -186,17 +186,6 @@ def percent(share: float | None) -> str:
     """
     value = number(share)
     return "\N{EN DASH}" if value is None else f"{100 * value:.1f}%"
-
-
-def likelihood(probability: float) -> str:
-    """A probability in whole percent, which an estimate never has exactly 0 or 1 of.
-
-    >>> likelihood(0.974), likelihood(0.9999), likelihood(0.0)
-    ('97%', 'over 99%', 'under 1%')
-    """
-    if probability > 0.99:
-        return "over 99%"
-    return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
 
 
 def interval(low_high: Sequence[float]) -> str:

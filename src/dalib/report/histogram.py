@@ -20,7 +20,7 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class Bar:
-    """So many images; ``width`` is a percentage."""
+    """A bar for a number of images; ``width`` is a percentage."""
 
     name: str
     look: str

@@ -90,7 +90,7 @@ def picture_in(path: Path, black_white: Range | None = None) -> Image.Image | No
 
 
 def _data(image: Image.Image) -> str:
-    """As an address that holds the picture itself."""
+    """Returns an address that holds the picture itself."""
     file, small = io.BytesIO(), max(image.size) <= SMALL
     image.save(file, "PNG" if small else "JPEG", quality=80)
     kind = "png" if small else "jpeg"
@@ -98,5 +98,5 @@ def _data(image: Image.Image) -> str:
 
 
 def _text(name: str) -> str:
-    """As the list has it: file names need not be text."""
+    """Returns a name as the list has it; file names need not be text."""
     return name.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, on labelled images, and how each fares with and without adaptation."""
+"""Mistakes on labelled images: which classes are confused, and the accuracy of each before and after adaptation."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ class Mistakes:
 
     @property
     def few_classes(self) -> bool:
-        """Whether matrices are drawn."""
+        """True if matrices are drawn."""
         return len(self.classes) <= MOST_MATRIX_CLASSES
 
     @property
     def long_names(self) -> bool:
-        """Whether the names of the classes stand upright over their columns."""
+        """True if the names of the classes stand upright over their columns."""
         return any(len(name) > 2 for name in self.classes)
 
 

@@ -68,7 +68,7 @@ def write_report(run: RunFolder) -> Path:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Returns what pages are made with: everything that is put into them is cleaned and escaped.
+    """Returns the environment of the templates, which cleans and escapes every value.
 
     It holds compiled templates and nothing of a page, so one is enough for a process.
     """
@@ -87,12 +87,12 @@ def environment() -> jinja2.Environment:
 
 
 def _cleaned(value: Any) -> Any:
-    """A value as it is put into a page; what is HTML already was made of such values."""
+    """Returns a value as it stands in a page; HTML was made of such values already."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _lines(text: str) -> Markup:
-    """A text of several lines, whose ends of lines stay."""
+    """Returns a text of several lines with its line breaks kept."""
     return Markup("\n").join(escape(clean(line)) for line in text.splitlines())
 
 
@@ -102,7 +102,7 @@ def part(name: str) -> str:
 
 
 def _content(run: RunFolder, records: RunRecords) -> dict[str, Any]:
-    """Returns all that the template needs."""
+    """Returns the variables of the template."""
     samples = sample_groups(run.samples, records.samples, GROUPS)
     classes, kept, config = records.summary.classes, kept_step(records), quoted(run.config)
     sheet = records.embedding.sheet

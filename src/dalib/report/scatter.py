@@ -1,4 +1,4 @@
-"""Where images lie in a model's features: geometry only, as in :mod:`dalib.report.figures`."""
+"""The map of a model's features: geometry only, as in :mod:`dalib.report.figures`."""
 
 from __future__ import annotations
 

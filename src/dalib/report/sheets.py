@@ -1,4 +1,4 @@
-"""What training leaves in the run's folder for the report: augmented views, sample predictions, a map of features.
+"""Pictures that training writes for the report: augmented views, sample predictions, a map of features.
 
 This file knows torch; the page does not.
 """
@@ -119,7 +119,7 @@ def write_mistakes(folder: Path, labelled: LabelledImages, probabilities: Mappin
 
 
 def _surest_of_each(chosen: Tensor, confidence: Tensor, labels: Tensor) -> list[int]:
-    """At most SAMPLES of the chosen rows: the surest of each class first, then the second of each, and so on."""
+    """Returns at most SAMPLES of the chosen rows: the surest of each class first, then the second ones, and so on."""
     rows = chosen.nonzero().squeeze(1)
     rows = rows[confidence[rows].argsort(descending=True, stable=True)]
     before: dict[int, int] = {}
@@ -292,7 +292,7 @@ def _resized(images: Tensor, size: int) -> Tensor:
 
 
 def _drawn(features: Tensor, classes: Tensor, seed: int) -> tuple[Tensor, list[int], Tensor]:
-    """At most MAPPED rows with finite entries, their classes, and their numbers."""
+    """Returns at most MAPPED rows with finite entries, their classes, and their numbers."""
     features = features.detach().to("cpu", torch.float32)
     finite = features.isfinite().all(dim=1).nonzero().squeeze(1)
     rows = finite[_choose(len(finite), MAPPED, seed)]

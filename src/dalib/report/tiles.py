@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dalib.core.words import likelihood
 from dalib.records.candidates import ADAPTED, in_order
-from dalib.report.figures import duration, likelihood, percent, points_between, signed
+from dalib.report.figures import duration, percent, points_between, signed
 from dalib.report.verdict import probability_of
 
 if TYPE_CHECKING:

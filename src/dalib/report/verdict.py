@@ -1,4 +1,4 @@
-"""Did adaptation help? The first lines of the report: measured where there are labels, else estimated."""
+"""The first lines of the report: whether adaptation helped, measured where there are labels, else estimated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Setting
+from dalib.core.words import likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
 from dalib.records.estimate import Estimate
@@ -14,7 +15,6 @@ from dalib.records.summary import Stopped
 from dalib.report.figures import (
     counted,
     interval,
-    likelihood,
     percent,
     points_between,
     sentence,
@@ -250,7 +250,7 @@ def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
 
 
 def _optimism(records: RunRecords) -> tuple[str, ...]:
-    """What to add where the accuracy of the selected model is quoted from the labels that selected it."""
+    """Returns the remark on an accuracy that was measured with the labels that selected the model."""
     selection, labelled = records.selection, records.labelled
     if selection is None:
         return ()
@@ -333,7 +333,7 @@ _SMALL = ("small", "digits", "paper-small", "paper-large")
 
 @dataclass(frozen=True)
 class _Advice:
-    """What to do next with a run; ``selected`` and ``baseline`` name its models."""
+    """Next steps for a run; ``selected`` and ``baseline`` name its models."""
 
     run: str
     config: str
@@ -342,7 +342,7 @@ class _Advice:
     backbone: str
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
-        """After a judgement without labels: labels first where only they can tell."""
+        """Returns the next steps after a judgement without labels: labels first where only they can tell."""
         outcome = judgement.outcome
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
@@ -355,7 +355,7 @@ class _Advice:
         return (*steps, *([] if outcome == "helped" else [self._train_again()]))
 
     def measured(self, tone: Tone) -> tuple[Step, ...]:
-        """After a measurement."""
+        """Returns the next steps after a measurement."""
         if better := self.better(tone):
             return (Step(f"Select the {better} model.", f"dalib keep {self.run} {better}"),)
         if tone == "unclear":
@@ -364,7 +364,7 @@ class _Advice:
         return (self._train_again(),) if tone == "hurt" else ()
 
     def unfinished(self) -> tuple[Step, ...]:
-        """After a training that failed and left models."""
+        """Returns the next steps after a training that failed and left models."""
         return self._label("collapsed"), self._measure()
 
     def better(self, tone: Tone) -> str:
@@ -409,14 +409,14 @@ _OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
 
 
 def _selected(judgement: Judgement | None, selection: Selection | None) -> tuple[str, ...]:
-    """Which model is selected, and by whom."""
+    """Returns which model is selected, and by whom."""
     if selection is not None:
         return (f"{selection.sentence}.",) if judgement or selection.by != "judgement" else ()
     return (f"The {judgement.shipped} model is the selected model of this run.",) if judgement else ()
 
 
 def _nothing_was_learnt(judgement: Judgement | None) -> bool:
-    """Whether all models are at chance on the source's validation images, which is measured and no estimate."""
+    """Returns whether all models are at chance on the source's validation images, which is measured and no estimate."""
     return judgement is not None and bool(judgement.models) and judgement.models.keys() <= {*judgement.at_chance}
 
 

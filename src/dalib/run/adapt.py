@@ -94,17 +94,11 @@ def adapt(
     """
     from dalib.run.train import train  # torch takes seconds to import
 
-    given = [name for name, value in (("config", config), ("resume", resume)) if value is not None]
-    images = [name for name, value in (("source", source), ("target", target)) if value is not None]
     put_back = (
         {} if resume is None else {"source": source, "target": target, "evaluate": settings.pop("evaluate", None)}
     )
-    others = ([] if put_back else images) + list(settings)
-    if given and (len(given) > 1 or others):
-        raise UserError(
-            f"{given[0]}: expected alone, got {', '.join([*given[1:], *others])} with it; a run is configured by "
-            "source, target and settings, or by config, or resumed"
-        )
+    images = [name for name, value in (("source", source), ("target", target)) if value is not None]
+    _check_alone({"config": config, "resume": resume}, ([] if put_back else images) + list(settings))
     if resume is not None:
         folder = RunFolder.existing(resume)
         config = read_plain_config(folder.config, out=str(folder.root))
@@ -120,6 +114,39 @@ def open_run(path: str | Path) -> Run:
         UserError: no such folder, or not a run.
     """
     return Run(RunFolder.existing(path))
+
+
+def compare(*runs: Run | str | Path) -> list[str]:
+    """Prints a table of runs on the same target, the best first, and returns their folders in that order.
+
+    Where all of them were measured on one labelled set, the accuracy of each run's selected model decides, else
+    label-free scores do.
+
+    Args:
+        runs: at least two, or their folders.
+
+    Raises:
+        UserError: fewer than two, a run without a judgement, or runs on different images or classes.
+    """
+    from dalib.run.compare import compare_runs
+
+    for each in runs:
+        if not isinstance(each, Run | str | Path):
+            raise UserError(
+                f"compare: expected runs or their folders, got {type(each).__name__}; give them one by one: "
+                "compare(first, second)"
+            )
+    return compare_runs([each.folder if isinstance(each, Run) else each for each in runs])
+
+
+def _check_alone(either: Mapping[str, object], others: Sequence[str]) -> None:
+    """Raises UserError: two of the arguments that configure a run alone, or one of them and ``others``."""
+    given = [name for name, value in either.items() if value is not None]
+    if given and (len(given) > 1 or others):
+        raise UserError(
+            f"{given[0]}: expected alone, got {', '.join([*given[1:], *others])} with it; a run is configured by "
+            "source, target and settings, or by config, or resumed"
+        )
 
 
 def _configuration(source: object, target: object, settings: Mapping[str, Any]) -> TrainConfig:
@@ -334,12 +361,12 @@ class Run:
 
     @property
     def summary(self) -> Summary:
-        """What the run was and came to."""
+        """The summary of the run."""
         return Summary.read(self.folder.summary)
 
     @property
     def judgement(self) -> Judgement:
-        """Whether adaptation helped, by evidence that needs no target label.
+        """The judgement: whether adaptation helped, by evidence that needs no target label.
 
         Raises:
             UserError: training has not finished.
@@ -423,10 +450,8 @@ class Run:
         return Path(expanded(out))
 
     def compare(self, *others: Run | str | Path) -> list[str]:
-        """Ranks this run and others on the same target; returns their folders, the best first."""
-        from dalib.run.compare import compare_runs
-
-        return compare_runs([self.folder, *(each.folder if isinstance(each, Run) else each for each in others)])
+        """Ranks this run and others on the same target as :func:`compare` does; returns their folders, best first."""
+        return compare(self, *others)
 
     def export(self, out: str | Path, format: ExportFormat | None = None, *, model: str | None = None) -> Path:
         """Writes the selected model for other programs; returns where.

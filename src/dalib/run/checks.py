@@ -17,6 +17,7 @@ from dalib._version import __version__
 from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
 from dalib.core.devices import describe_device
 from dalib.core.errors import Message, Setting, UserError
+from dalib.core.words import some_of
 from dalib.data.decoding import decode
 from dalib.data.listing import Listing
 from dalib.data.overlap import require_apart
@@ -305,10 +306,9 @@ def _describe_both(found: Survey) -> None:
         (found.only_in_target, "target", "source"),
     ):
         if names:
-            more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
             say_result(
                 f"warning: by the names of the folders, only the {where} has the classes "
-                f"{', '.join(names[:MOST])}{more}, not the {other}"
+                f"{some_of(names, MOST)}, not the {other}"
             )
     if found.shared_images:
         first, second = found.shared_images[0]

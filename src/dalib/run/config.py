@@ -53,9 +53,11 @@ ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
 PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
 StatisticsName = Literal["running", "recomputed"]
+ClassesName = Literal["same", "fewer"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
+FeaturePrecisionName = Literal["auto", "float32", "bfloat16"]
 CompileName = Literal["none", "default", "cuda-graphs"]
 TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -265,6 +267,9 @@ class TrainConfig(Checked):
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
             between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
             or CSV file of classes and shares.
+        classes: classes of the target: same, all of the source's; or fewer, some of them, not known which (partial
+            adaptation). With fewer, the source-only model's predictions decide how often source images of each class
+            are drawn, and take the place of a uniform prior.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
             on the source; last; or
@@ -284,6 +289,9 @@ class TrainConfig(Checked):
         device: device to train on: auto, cpu, cuda or mps.
         precision: number type of the forward passes; weights and losses stay in float32. bfloat16 is for GPUs; float16
             is for GPUs without bfloat16, and its loss is scaled.
+        feature_precision: number type in which the frozen backbone computes stored features: float32; bfloat16, for
+            processors with instructions for it (AMX, AVX512-BF16); or auto, bfloat16 on a CPU where it is measured to
+            be faster. A run keeps what it began with, and its saved models compute in float32.
         compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.
         sync_norms: whether batch normalisation uses the batches of all processes together. GPUs only.
         strict: whether unreadable images are refused instead of skipped.
@@ -316,6 +324,7 @@ class TrainConfig(Checked):
     baseline_steps: int | None = None
     warm_start: bool = True
     prior: str = "uniform"
+    classes: ClassesName = "same"
     select: SelectName = "judged"
     keep: KeepName = "better"
     statistics: StatisticsName = "running"
@@ -327,6 +336,7 @@ class TrainConfig(Checked):
     seed: int = 0
     device: str = "auto"
     precision: PrecisionName = "float32"
+    feature_precision: FeaturePrecisionName = "float32"
     compile: CompileName = "none"
     sync_norms: bool = False
     strict: bool = False

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
 
-TOLERANCE = 1e-4
-"""The largest difference of a probability that is let pass."""
+TOLERANCE = 1e-3
+"""The largest difference of the logits that is let pass, as a share of their range.
+
+Another order of float32 sums changes less: 6e-6 of the range in EfficientNet-Lite0 by ONNX Runtime, 2e-7 by
+torch.export. Deeper networks are left a hundred times that. A bias that is off by one hundredth of the range is found.
+"""
+_LEAST_PROBABILITY = 1e-37  # the smallest normal number of float32 is 1.2e-38, and some kernels round less to 0
+_CANDIDATES = 12  # random images, of which the check takes those whose predictions are least sure
 _BATCHES = (1, 3)  # of the check: one image, and a number that the graph was not made with
 _STEPS = 3  # the network is there, it is written, it is checked
 _ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -44,6 +50,9 @@ _ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
     """Write a run's model to ``out``, whole or not at all, and print how far it is from PyTorch on random images.
+
+    The logits are compared, up to the constant that softmax takes away: the probabilities of a network that is sure of
+    everything are equal whatever is wrong with it.
 
     Args:
         format: ``onnx`` (a file .onnx), ``torch-export`` (a file .pt2), ``torch`` or ``hf`` (folders).
@@ -75,8 +84,8 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
             if not difference <= TOLERANCE:  # NaN is none
                 raise UserError(
                     Setting("format", format),
-                    f": the probabilities differ from PyTorch's by up to {difference:.1e}, {TOLERANCE:.0e} is ",
-                    "allowed; nothing was written. Choose another format",
+                    f": the logits differ from PyTorch's by up to {difference:.1e} of their range, {TOLERANCE:.0e} ",
+                    "is allowed; nothing was written. Choose another format",
                 )
             put_in_place(made, path)
         finally:
@@ -85,13 +94,13 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
         raise UserError(
             Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from error
-    say(f"largest difference from PyTorch {difference:.1e} on {images} images")
+    say(f"largest difference from PyTorch {difference:.1e} of the logits' range, on {images} images")
     return path
 
 
 @dataclass(frozen=True)
 class _Written:
-    """What an export came to: how to use it, if it is a folder that can say so, and how it was checked."""
+    """The outcome of an export: how to use it, if a folder can hold that, and how it was checked."""
 
     usage: str
     classes: tuple[str, ...]
@@ -103,9 +112,11 @@ def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> _Written
     """Writes the model, and compares it with PyTorch's on random images."""
     with CountedProgress(f"steps of the export as {format}") as progress:
         network, description = recipe.load_model(folder)
-        images = _random_images(sum(_BATCHES), description.preprocessing)
+        images = _random_images(_CANDIDATES, description.preprocessing)
         normalize = description.preprocessing.normalize
         expected = predict_probabilities(network, images, normalize, device=torch.device("cpu"))
+        telling = expected.amax(dim=1).argsort(stable=True)[: sum(_BATCHES)]
+        images, expected = images[telling], expected[telling]
         progress(1, _STEPS)
         usage = _write(made, format, folder)
         progress(2, _STEPS)
@@ -115,10 +126,21 @@ def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> _Written
 
 
 def _difference(made: Path, images: Tensor, expected: Tensor) -> float:
-    """The largest one between the probabilities of what was written and those (N, K) of PyTorch."""
+    """The largest one between the logits of what was written and those of PyTorch, as a share of the latter's range.
+
+    Args:
+        expected: (N, K) probabilities that PyTorch has for the images.
+    """
     probabilities = open_model(made, device="cpu").probabilities
-    found = [probabilities(part) for part in torch.split(images, list(_BATCHES))]
-    return (torch.cat(found) - expected).abs().max().item()
+    found = torch.cat([probabilities(part) for part in torch.split(images, list(_BATCHES))])
+    logits = _logits(expected)
+    largest = (_logits(found) - logits).abs().max().item()
+    return largest / max(1.0, (logits.amax(dim=1) - logits.amin(dim=1)).max().item())
+
+
+def _logits(probabilities: Tensor) -> Tensor:
+    """Returns the logits (N, K) that softmax made these of, each image's but for a constant."""
+    return probabilities.double().clamp(min=_LEAST_PROBABILITY).log()
 
 
 def _check_place(path: Path, format: ExportFormat) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import platform
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
@@ -22,7 +22,7 @@ from dalib.data.rows import SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
-from dalib.models.inference import FastInference, fast_inference
+from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
 from dalib.models.joined import JoinedBackbone
 from dalib.run.inputs import feature_inputs
 
@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
     from dalib.run.inputs import Inputs, StandardizedViews
 
-SMALL = 2**30
+Precision = Literal["float32", "bfloat16"]
+
+MOST_COPIED = 2**30
 """Bytes of joined features that are copied into memory; more are put together when they are read."""
 
+_NOTES = "fastest.json"  # in the store's folder: choices that were measured
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
 
@@ -52,6 +55,7 @@ class FeatureSpace:
         store: where features are kept.
         device: where the backbone computes.
         plain_views: what predictions are the mean over.
+        precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
     """
 
@@ -62,10 +66,11 @@ class FeatureSpace:
         store: FeatureStore,
         device: torch.device,
         plain_views: tuple[Augment, ...],
+        precision: Precision = "float32",
         parts: tuple[FeatureSpace, ...] = (),
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
-        self.device, self.plain_views, self.parts = device, plain_views, parts
+        self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
 
     @cached_property
     def batch(self) -> int:
@@ -76,8 +81,8 @@ class FeatureSpace:
     def _fast(self) -> FastInference:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
-        whole = torch.nn.Sequential(self.network.backbone, self.network.pool_layer)
-        return _fastest(whole, (self.batch, channels, size, size), self.store.folder / "fastest.json")
+        shape = (self.batch, channels, size, size)
+        return kept_fastest(_to_pooled(self.network), shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -91,6 +96,7 @@ class FeatureSpace:
         folder: Path,
         device: torch.device,
         averaged_views: int,
+        precision: Precision = "float32",
     ) -> FeatureSpace:
         """Predictions are of plain images, or the mean over so many fixed warps."""
         views: list[Augment] = [_Plain(preprocessing.normalize)]
@@ -98,9 +104,12 @@ class FeatureSpace:
             warps = FixedWarps(averaged_views, flip=True).to(device)
             views = [_Plain(preprocessing.normalize, warps, number) for number in range(averaged_views)]
         parts = tuple(
-            cls.of(each, own, folder, device, averaged_views) for each, own in _separate(network, preprocessing)
+            cls.of(each, own, folder, device, averaged_views, precision)
+            for each, own in _separate(network, preprocessing)
         )
-        return cls(network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), parts)
+        return cls(
+            network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
+        )
 
     def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
@@ -141,7 +150,8 @@ class FeatureSpace:
                     on_progress(before * count + done, len(self.parts) * count)
 
             found.append(of_part(part, progress))
-        return SideBySide(found).in_memory_below(SMALL)
+        joined, rows = SideBySide(found), torch.arange(len(found[0]))
+        return joined[rows] if len(rows) * joined[rows[:1]].nbytes < MOST_COPIED else joined
 
     @property
     def width(self) -> int:
@@ -196,21 +206,54 @@ class FeatureSpace:
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
         layers = repr((self.network.backbone, self.network.pool_layer))
         weights = weights_fingerprint(self.network.backbone.state_dict())
-        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED)
+        rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
+        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED, *rounded)
         shape = (count, len(views), self.width)
         return self.store.features(key, shape, extract, source=source)
 
 
-def _fastest(model: nn.Module, shape: tuple[int, int, int, int], note: Path) -> FastInference:
-    """The fastest way to call a network, measured once on a machine: features made again are the same to the bit."""
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads()))
-    key = hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
-    choices: dict[str, Any] = {}
-    with contextlib.suppress(UserError):  # none yet, or damaged: measured anew
-        choices = read_json(note)
+def precision_named(setting: str) -> Precision:
+    """Returns the number type of a run's features; where none was chosen, it is float32."""
+    return "bfloat16" if setting == "bfloat16" else "float32"
+
+
+def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, folder: Path | None = None) -> float:
+    """Returns how many times as fast a CPU computes features in bfloat16; 1 where float32 is to be kept.
+
+    Args:
+        network: its backbone is measured, on the CPU.
+        preprocessing: gives the size of its input.
+        folder: where features are kept, and with them what was measured: once on a machine. None measures anew.
+    """
+    size, cpu = preprocessing.input_size, torch.device("cpu")
+    model, shape = _to_pooled(network).eval(), (images_at_once(cpu), preprocessing.channels, size, size)
+    if folder is None:
+        return gain_of_bfloat16(model, shape)
+    note, key = folder / _NOTES, _key_of(model, shape, "gain of bfloat16")
+    choices = _noted(note)
+    if key not in choices:
+        choices[key] = round(gain_of_bfloat16(model, shape), 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(note, choices)
+    return float(choices[key])
+
+
+def _to_pooled(network: ImageClassifier) -> nn.Module:
+    return torch.nn.Sequential(network.backbone, network.pool_layer)
+
+
+def kept_fastest(
+    model: nn.Module, shape: tuple[int, int, int, int], folder: Path, precision: Precision = "float32"
+) -> FastInference:
+    """Returns the fastest way to call a network, measured once on a machine and kept in a file of the folder.
+
+    Two ways differ in their last bits; features that are made again are the same to the bit.
+    """
+    note, key = folder / _NOTES, _key_of(model, shape, *(() if precision == "float32" else (precision,)))
+    choices = _noted(note)
     known = choices.get(key)
-    fast = fast_inference(model, shape, known=None if known is None else (known["variant"], known["chunk"]))
+    way = None if known is None else (known["variant"], known["chunk"])
+    fast = fast_inference(model, shape, known=way, bfloat16=precision == "bfloat16")
     if known is None:
         write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
     return fast
@@ -228,6 +271,19 @@ def _separate(network: ImageClassifier, preprocessing: Preprocessing) -> list[tu
         )
         for backbone, own in zip(joined.separate(), joined.inputs, strict=True)
     ]
+
+
+def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> str:
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads(), *more))
+    return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+
+
+def _noted(note: Path) -> dict[str, Any]:
+    choices: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # none yet, or damaged: measured anew
+        choices = read_json(note)
+    return choices
 
 
 @dataclass(frozen=True)

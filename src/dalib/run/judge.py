@@ -13,7 +13,7 @@ from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import reliability_bins
-from dalib.judge.calibrated import ADAPTED, SOURCE_ONLY, estimate_of
+from dalib.judge.calibrated import CALIBRATIONS, agreements_of, calibrated_estimate
 from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
     estimate_class_accuracy,
@@ -21,7 +21,7 @@ from dalib.judge.estimate import (
     fit_temperature,
     proxy_a_distance,
 )
-from dalib.judge.evidence import Evidence, Scored
+from dalib.judge.evidence import Evidence, Scored, effective_classes
 from dalib.judge.guard import Baseline, compare, shared_representation
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.engine.train import Trained
+    from dalib.judge.better import Signs
     from dalib.judge.estimate import AccuracyEstimate
     from dalib.judge.guard import Comparison
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder
     from dalib.records.selection import ModelName
     from dalib.run.domains import Domains
+    from dalib.run.fewer import ExpectedClasses
 
 BINS = 10
 FEWEST_TO_JUDGE = 20
@@ -57,9 +59,10 @@ class JudgeSettings:
     Attributes:
         threshold: confidence from which a target image counts as confident.
         keep: better, or adapted whatever the signs say.
-        prior: kind of the class prior, or its file.
+        prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
         select: which weights of the adaptation became its model.
         steps: of the adaptation.
+        expected: classes that the target seems to have, where the adaptation was fitted to fewer than the source's.
     """
 
     threshold: float
@@ -67,6 +70,7 @@ class JudgeSettings:
     prior: str
     select: str
     steps: int | None
+    expected: ExpectedClasses | None = None
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
@@ -86,6 +90,7 @@ def judge(
     settings: JudgeSettings,
     classes: Sequence[str],
     representation: Representation | None = None,
+    learnt_from: Representation | None = None,
 ) -> Judgement:
     """Returns the comparison of the models without target labels.
 
@@ -93,9 +98,12 @@ def judge(
         trained: the models by their names.
         said: what each says of every image.
         classes: C names.
-        representation: features that neither model has trained, where there are some.
+        representation: features that no model has trained, for the comparison. Those of the models, without.
+        learnt_from: features that all models learnt from, for the estimates. Those of the models, without.
     """
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
+    if (expected := settings.expected) is not None:
+        trained, said = _among(expected, trained, said)
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
@@ -103,10 +111,14 @@ def judge(
     # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
     own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
     structure = _structure(representation, own_features, len(classes))
-    heads = None if structure is None else head_classes(structure)
+    seen = structure if learnt_from is representation else _structure(learnt_from, own_features, len(classes))
+    estimates = {} if seen is None else _estimates(trained, seen)
     baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
-    verdict = compare(baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure)
+    most = math.inf if expected is None else effective_classes(expected.shares)
+    verdict = compare(
+        baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure, most_classes=most
+    )
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     compared = [name] if baseline is None else [baseline.name, name]
     accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
@@ -118,10 +130,10 @@ def judge(
         shipped=shipped,
         outcome=verdict.outcome,
         headline=verdict.headline,
-        reasons=_reasons(verdict, shipped, len(trained)),
+        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes)),
         models={
-            name: _judged(name, scored[name], said[name], each.evidence, verdict, heads)
-            for name, each in trained.items()
+            model: _judged(each, said[model], verdict.signs.get(model), estimates.get(model))
+            for model, each in scored.items()
         },
         probability=verdict.probability,
         at_chance=tuple(at_chance),
@@ -140,21 +152,43 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
     return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
 
 
-def _judged(
-    name: str, scored: Scored, said: Evidence, judged: Evidence, verdict: Comparison, heads: Tensor | None
-) -> JudgedModel:
-    """Returns what is known of one model; estimates only where there are enough validation images.
+def _among(
+    expected: ExpectedClasses, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
+) -> tuple[dict[str, Trained], dict[str, Evidence]]:
+    """Returns the models and what they say, with the validation images of the expected classes alone."""
+    return (
+        {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
+        {name: expected.among(each) for name, each in said.items()},
+    )
+
+
+def _about(expected: ExpectedClasses | None, classes: Sequence[str]) -> tuple[str, ...]:
+    return () if expected is None else (expected.in_words(classes),)
+
+
+def _estimates(trained: Mapping[str, Trained], structure: Structure) -> dict[str, Estimate]:
+    """Returns the estimated accuracy of each model, by the images that judge; none where the source is too small."""
+    heads = head_classes(structure)
+    if not len(heads):
+        return {}
+    agreements = {
+        name: agreements_of(model.validation, model.labels, model.target, structure, heads)
+        for name, model in ((name, each.evidence) for name, each in trained.items())
+        if len(model.labels) >= FEWEST_TO_JUDGE
+    }
+    return {name: _recorded(calibrated_estimate(each, CALIBRATIONS[name])) for name, each in agreements.items()}
+
+
+def _judged(scored: Scored, said: Evidence, signs: Signs | None, estimate: Estimate | None) -> JudgedModel:
+    """Returns what is known of one model; only with an estimate also that of its classes and its calibration.
 
     The estimate of the accuracy is made of the images that judge, the rest of all of the model's predictions.
     """
-    signs = verdict.signs.get(name)
-    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
-    if len(said.labels) < FEWEST_TO_JUDGE or heads is None or not len(heads):
+    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs), estimate)
+    if estimate is None:
         return model
-    calibration = SOURCE_ONLY if name == "source-only" else ADAPTED
     return replace(
         model,
-        estimate=_recorded(estimate_of(judged.validation, judged.labels, judged.target, heads, calibration)),
         classes=tuple(map(_recorded, estimate_class_accuracy(said.validation, said.labels, said.target))),
         calibration=Calibration(
             expected_calibration_error(said.validation, said.labels, BINS),

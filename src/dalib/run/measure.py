@@ -30,7 +30,7 @@ from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_mistakes
 from dalib.run import recipe
-from dalib.run.feature_space import FeatureSpace, features_folder
+from dalib.run.feature_space import FeatureSpace, Precision, features_folder, precision_named
 from dalib.run.select import settle
 
 if TYPE_CHECKING:
@@ -170,7 +170,10 @@ def measure(
         data: the labelled set, as it was given.
         asked: whether the user asked for it.
     """
-    predictions = {name: _predicted(folder, labelled.images, data, device) for name, folder in models_of(run).items()}
+    precision = precision_named(Summary.read(run.summary).settings.get("feature_precision", "float32"))
+    predictions = {
+        name: _predicted(folder, labelled.images, data, device, precision) for name, folder in models_of(run).items()
+    }
     say_unreadable(labelled.unreadable)
     labels = labelled.labels
     right = {name: probabilities.argmax(dim=1) == labels for name, probabilities in predictions.items()}
@@ -217,8 +220,11 @@ def _measured(probabilities: Tensor, labels: Tensor, num_classes: int) -> Measur
     )
 
 
-def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> Tensor:
-    """Probabilities (N, K) of a saved model; where its backbone is frozen, from features that are kept for the next."""
+def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, precision: Precision) -> Tensor:
+    """Probabilities (N, K) of a saved model; where its backbone is frozen, from features that are kept for the next.
+
+    Features are of the precision that the run trained on: those of the target are at hand then.
+    """
     model, description = recipe.load_classifier(folder)
     architecture = description.architecture
     if not architecture.get("features"):
@@ -227,7 +233,8 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device) -> T
             return predict_probabilities(
                 predictor, rows, description.preprocessing.normalize, device=device, on_progress=progress
             )
-    space = FeatureSpace.of(model, description.preprocessing, features_folder(), device, architecture["averaged_views"])
+    preprocessing, views = description.preprocessing, architecture["averaged_views"]
+    space = FeatureSpace.of(model, preprocessing, features_folder(), device, views, precision)
     inputs = space.inputs(architecture)
     head = recipe.make_classifier(inputs.architecture, len(description.classes))
     head.load_state_dict(space.without_backbone(model.state_dict()))

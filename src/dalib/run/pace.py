@@ -1,4 +1,4 @@
-"""How long a run takes: rates that are measured on random pixels, what they come to, and what fits in a time limit."""
+"""The time that a run takes: rates measured on random pixels, their sum, and what fits in a time limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models.inference import fast_inference
 from dalib.report.sheets import MAPPED, write_embedding
 from dalib.run import recipe
-from dalib.run.feature_space import FeatureSpace, features_folder, images_at_once
+from dalib.run.feature_space import (
+    FeatureSpace,
+    features_folder,
+    gain_of_rounding,
+    images_at_once,
+    precision_named,
+)
 from dalib.run.inputs import feature_inputs
 from dalib.run.presets import PRESETS
 
@@ -156,11 +162,16 @@ def _seconds_of_a_view(
     calls: list[tuple[Callable[[Tensor], Tensor], Augment]]
     batch = images_at_once(device)
     if keep:
-        space = FeatureSpace.of(student, preprocessing, features_folder(), device, config.model.averaged_views)
+        precision = precision_named(config.feature_precision)
+        views = config.model.averaged_views
+        space = FeatureSpace.of(student, preprocessing, features_folder(), device, views, precision)
         calls = [(each.compute, each.own_view(view)) for each in space.parts] or [(space.compute, view)]
     else:
-        whole = fast_inference(student.backbone.to(device).eval(), (batch, preprocessing.channels, size, size))
-        calls = [(whole, view)]
+        asked = config.feature_precision
+        measured = asked == "auto" and device.type == "cpu"
+        rounded = asked == "bfloat16" or (measured and gain_of_rounding(student, preprocessing) > 1)
+        shape = (batch, preprocessing.channels, size, size)
+        calls = [(fast_inference(student.backbone.to(device).eval(), shape, bfloat16=rounded), view)]
     generator, some = torch.Generator(device), pixels[:batch].to(device)
     with torch.inference_mode():
         return sum(seconds_of(partial(_see, *each, some, generator), device) for each in calls) / len(some)

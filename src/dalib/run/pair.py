@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import CountedProgress
@@ -12,9 +13,10 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.run import recipe
 from dalib.run.domains import to_features
-from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, standardization
+from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
+from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
 from dalib.run.inputs import StandardizedViews
-from dalib.run.prior import first_prior
+from dalib.run.prior import KINDS, first_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +45,7 @@ class TrainingInputs:
         device: where networks compute.
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
+        expected: classes that the target seems to have, where the adaptation is fitted to fewer than the source's.
     """
 
     domains: Domains
@@ -50,6 +53,7 @@ class TrainingInputs:
     device: torch.device
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
+    expected: ExpectedClasses | None = None
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
@@ -93,7 +97,8 @@ def training_inputs(
     network = recipe.make_student(config, inputs.architecture, len(domains.train.classes))
     if start is not None:  # one backbone for both trainings, that of the run's own model
         recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views)
+    precision = precision_named(config.feature_precision)
+    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request)
     standardized = None
@@ -116,6 +121,7 @@ class Task:
         student: makes the network, where the configuration does not describe it.
         weights: what the network starts from instead of the seed's weights, as far as they go.
         statistics: what batch normalisation's statistics are recomputed on in the end.
+        expected: classes that the target seems to have, where they are not all of the source's.
     """
 
     name: str
@@ -126,6 +132,7 @@ class Task:
     student: Callable[[], ImageClassifier] | None = None
     weights: Mapping[str, Tensor] | None = None
     statistics: Statistics | None = None
+    expected: ExpectedClasses | None = None
 
 
 @dataclass
@@ -135,10 +142,12 @@ class BaselineAndAdapted:
     Attributes:
         trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
+        expected: classes that the target seems to have, where the adaptation was fitted to fewer than the source's.
     """
 
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    expected: ExpectedClasses | None = None
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -173,6 +182,10 @@ def train_task(
     if weights is None and before is not None and config.warm_start:
         weights = before.model.state_dict()
     assert config.steps is not None
+    if task.expected is None:
+        prior = first_prior(config.prior, domains.train.labels, domains.train.classes)
+    else:
+        prior = task.expected.shares
     training = recipe.make_training(
         config,
         task.inputs,
@@ -182,16 +195,19 @@ def train_task(
         steps=config.steps,
         initial=recipe.Initial(
             weights,
-            first_prior(config.prior, domains.train.labels, domains.train.classes),
+            prior,
             None if task.student is None else task.student(),
         ),
         world=world,
     )
     evaluator = recipe.make_evaluator(domains, task.inputs, device)
     evidence = None if before is None else before.evidence
-    plan = recipe.make_plan(config, task.name, evaluator, before=evidence, statistics=task.statistics)
+    plan = recipe.make_plan(
+        config, task.name, evaluator, before=evidence, expected=task.expected, statistics=task.statistics
+    )
     trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
     done.trained[task.name] = trained
+    done.expected = task.expected
     if world.first:
         done.evidence[task.name] = _everything(task.name, trained, task.inputs, evaluator, shown=observer.progress)
 
@@ -201,6 +217,31 @@ def _everything(name: str, trained: Trained, inputs: Inputs, evaluator: Evaluato
     predictor = recipe.make_predictor(trained.model, inputs.architecture).to(evaluator.device)
     with CountedProgress(f"predictions of {name}", brief=True) as progress:
         return evaluator.all_predictions(trained.evidence, predictor, progress if shown else None)
+
+
+def fitted_to_fewer(
+    config: TrainConfig, inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE
+) -> TrainingInputs:
+    """Returns the inputs of an adaptation to a target that has some of the source's classes.
+
+    Args:
+        config: its prior may be a file of shares, which replaces the estimate.
+        inputs: those of the source-only model.
+        done: with the source-only model and, where there can be one, the aligned model.
+        world: the processes that train together; the first one estimates, because it alone has the aligned model.
+
+    Raises:
+        UserError: a file of shares that cannot be read or does not fit the classes.
+    """
+    train, domains = inputs.domains.train, inputs.domains
+    before = {name: each.evidence for name, each in done.trained.items() if name != "adapted"}
+    given = None if config.prior in KINDS else Path(config.prior)
+    expected = world.from_first(lambda: expected_classes(before, train.labels, train.classes, given))
+    drawn = resampled(domains.train_adapted, expected.shares, config.seed)
+    standardized = inputs.standardized
+    if standardized is not None and domains.joined is None:  # labelled images of the target are scaled for the source's
+        standardized = replace(standardized, source=standardization(drawn.images, inputs.device))
+    return replace(inputs, domains=replace(domains, joined=drawn), standardized=standardized, expected=expected)
 
 
 def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:

@@ -1,4 +1,4 @@
-"""What photographs take where no network is asked for: a frozen pretrained one. A few files show what they are.
+"""The default network for photographs, a frozen pretrained one; a few files show whether images are photographs.
 
 Knows no torch, because the command line asks before it parses.
 """

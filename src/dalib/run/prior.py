@@ -1,4 +1,4 @@
-"""The shares of the target's classes that a training is told to expect."""
+"""Class priors of the target: given, uniform, the source's, or estimated during training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dalib.core.types import Method
     from dalib.judge.evidence import Evidence
@@ -26,7 +26,7 @@ KINDS = ("uniform", "source", "estimate")
 
 
 def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
-    """The shares (C,) float64 at the start of the adaptation; None is uniform, with which an estimate starts, too.
+    """Returns the shares (C,) float64 at the start of the adaptation; None is uniform, as before an estimate.
 
     Args:
         kind: uniform, source, estimate, or a file (:func:`read_prior`).
@@ -44,22 +44,28 @@ def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | N
 
 
 def estimated(evidence: Evidence) -> Tensor:
-    """The shares (C,) float64 that the model's predictions speak for, with caution."""
+    """Estimates the shares (C,) float64 from a model's predictions, with caution."""
     return cautious_shares(evidence.validation, evidence.labels, evidence.target)
 
 
-def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
-    """The shares (C,) float64 that an adaptation with ``--prior estimate`` expects after an evaluation.
+def halfway_shares(evidence: Evidence) -> Tensor:
+    """Returns the shares (C,) float64 halfway between uniform ones and :func:`estimated` ones."""
+    shares = estimated(evidence)
+    return (shares + 1 / len(shares)) / 2
 
-    Halfway between uniform and what the model that is being adapted speaks for; None in the first half of the steps.
+
+def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
+    """Returns the shares (C,) float64 that an adaptation with the prior ``estimate`` expects after an evaluation.
+
+    They are halfway between uniform ones and those of the model that is being adapted; None in the first half of the
+    steps.
 
     Source: ours. A model that is not adapted yet errs in the target as it never does in the source, so that its
     estimate is far off, and a training that is told so early makes it true. benchmarks/LOG.md has what was tried.
     """
     if 2 * step < steps:
         return None
-    shares = estimated(evidence)
-    return (shares + 1 / len(shares)) / 2
+    return halfway_shares(evidence)
 
 
 def expected_shares(method: Method) -> Tensor | None:
@@ -68,7 +74,13 @@ def expected_shares(method: Method) -> Tensor | None:
 
 
 def scores_and_prior(
-    method: Method, evidence: Evidence, step: int, *, threshold: float, estimate_over: int | None
+    method: Method,
+    evidence: Evidence,
+    step: int,
+    *,
+    threshold: float,
+    estimate_over: int | None,
+    among: Callable[[Evidence], Evidence] = lambda evidence: evidence,
 ) -> tuple[dict[str, float], Tensor | None]:
     """Returns the scores of an evaluation, and the shares (C,) to expect from then on; None where these stay.
 
@@ -78,12 +90,13 @@ def scores_and_prior(
         step: number of steps done.
         threshold: confidence from which a target image counts as confident.
         estimate_over: steps of a training whose shares are estimated; None where they are not.
+        among: returns the part of the evidence to score.
     """
     prior = None
     if estimate_over is not None and method.class_prior is not None:
         prior = later_prior(evidence, step, estimate_over)
     expected = expected_shares(method) if prior is None else prior
-    return quick_scores(evidence, threshold, expected), prior
+    return quick_scores(among(evidence), threshold, expected), prior
 
 
 def check_prior(kind: str, validation_share: float) -> None:
@@ -107,10 +120,10 @@ def check_prior(kind: str, validation_share: float) -> None:
 
 
 def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
-    """The shares (C,) float64 from a file: JSON of class to share, or CSV lines of class and share; a header may lead.
+    """Reads the shares (C,) float64 from JSON of class to share, or CSV lines of class and share.
 
-    Shares need not add up to 1, so that counts can be given. Columns may be parted by semicolons, as some spreadsheets
-    do, and decimals then have a comma.
+    A CSV file may have a header. Shares need not add up to 1, so that counts can be given. Columns may be separated by
+    semicolons, as in some spreadsheets; decimals then have a comma.
 
     Raises:
         UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.

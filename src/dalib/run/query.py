@@ -13,9 +13,10 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.core.console import say, say_result
+from dalib.core.console import CountedProgress, say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
+from dalib.core.words import some_of
 from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from dalib.data.depth import Range
     from dalib.data.labels import TargetLabels
-    from dalib.judge.sampling import LabelledEstimate
+    from dalib.judge.sampling import LabelledEstimate, Sample
     from dalib.records.selection import ModelName
 
 COLUMNS = ("path", "label", "stratum", "population", "weight")
@@ -51,9 +52,9 @@ FEWEST_FAIR = 10
 
 
 def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
-    """Writes a CSV file of target images to label, chosen so that the labels tell accuracies (``judge.sampling``).
+    """Writes a CSV file of target images whose labels estimate accuracies well (:mod:`dalib.judge.sampling`).
 
-    Beside it, with the ending .html, a page that shows the images, where they can be shown, and saves the list.
+    A page beside it, with the ending .html, shows the images and saves the list, where images can be shown.
 
     The list's columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image
     was chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are in
@@ -77,23 +78,19 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     names, predictions = target_predictions(run)
     every = list(predictions.values())
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
-    chosen = len(sample.rows)
-    listed = [
-        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
-        for row, stratum, weight in zip(
-            sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True
-        )
-    ]
+    chosen, listed = len(sample.rows), _listed(sample, names)
     write_text(Path(out), csv_text([COLUMNS, *listed]))
-    shown = write_labelling_page(
-        page,
-        columns=COLUMNS,
-        rows=listed,
-        classes=_classes(run),
-        run=run.root,
-        csv_file=Path(out),
-        picture_of=_pictures(run, names, sample.rows.tolist()),
-    )
+    picture_of = _pictures(run, names, sample.rows.tolist())
+    with CountedProgress("pictures to label", brief=True) as progress:
+        shown = write_labelling_page(
+            page,
+            columns=COLUMNS,
+            rows=listed,
+            classes=_classes(run),
+            run=run.root,
+            csv_file=Path(out),
+            picture_of=lambda number: _counted(picture_of, number, chosen, progress),
+        )
     for note in _left_out(run):
         say(note)
     if count > chosen:
@@ -113,6 +110,24 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         f"{run.selection().sentence}; labels can change that"
     )
     return chosen
+
+
+def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
+    """Returns the rows of the list, without its header."""
+    chosen = zip(sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True)
+    return [
+        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
+        for row, stratum, weight in chosen
+    ]
+
+
+def _counted(
+    picture_of: Callable[[int], Image.Image | None], number: int, total: int, progress: CountedProgress
+) -> Image.Image | None:
+    """Returns a picture, and tells that it is there."""
+    picture = picture_of(number)
+    progress(number + 1, total)
+    return picture
 
 
 def _free_page(out: str) -> Path:
@@ -509,4 +524,4 @@ def _classes(run: RunFolder) -> list[str]:
 
 
 def _some(classes: list[str], most: int = 20) -> str:
-    return ", ".join(classes[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
+    return some_of(classes, most)

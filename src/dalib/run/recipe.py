@@ -65,7 +65,7 @@ from dalib.run.domains import DataRequest
 from dalib.run.inputs import STORED_FEATURES, Inputs, Views
 from dalib.run.judge import JudgeSettings
 from dalib.run.methods import make_method
-from dalib.run.prior import scores_and_prior
+from dalib.run.prior import KINDS, scores_and_prior
 
 Made = TypeVar("Made")
 
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.run.config import DataConfig, OptimizerConfig, TrainConfig, ViewName
     from dalib.run.domains import Domains
+    from dalib.run.fewer import ExpectedClasses
     from dalib.run.initial_weights import Start
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
@@ -344,6 +345,15 @@ def check_inputs(config: TrainConfig) -> None:
         )
     if config.features:
         _check_features(config)
+    elif config.feature_precision == "bfloat16":
+        raise UserError(
+            Setting("feature_precision", "bfloat16"),
+            ": only stored features (",
+            Setting("features", 4),
+            ") are computed in it; expected auto or float32, or ",
+            Setting("precision", "bfloat16"),
+            " for a training on images",
+        )
     elif config.model.standardize and config.init is None:
         raise UserError(
             Setting("model.standardize", True),
@@ -452,7 +462,7 @@ def make_backbone(architecture: dict[str, Any]) -> nn.Module:
         return _of_backbone(names, lambda name: _make_backbone(name, architecture))
     inputs = inputs_of(architecture)
     members = [
-        _of_backbone(name, lambda name, own=own: _make_backbone(name, {**architecture, "size": own.size}))  # type: ignore[misc]
+        make_backbone({**architecture, "backbone": name, "size": own.size})
         for name, own in zip(names, inputs, strict=True)
     ]
     return JoinedBackbone(cast("list[PretrainedBackbone]", members), inputs)
@@ -618,6 +628,7 @@ def make_plan(
     evaluator: Evaluator,
     *,
     before: Evidence | None = None,
+    expected: ExpectedClasses | None = None,
     statistics: Statistics | None = None,
 ) -> Plan:
     """Makes what a training needs beside its steps: evaluation, selection of weights, signs of collapse.
@@ -627,13 +638,18 @@ def make_plan(
         name: adapted or source-only.
         evaluator: evaluates the checkpoints.
         before: evidence of the source-only model, where there is one.
+        expected: classes that the target seems to have, where it may have fewer than the source.
         statistics: what batch normalisation's statistics are recomputed on in the end.
     """
     assert config.steps is not None
     reference = None if before is None else effective_classes(before.histogram)
     threshold, estimate_over = config.self_ensemble.threshold, config.steps if config.prior == "estimate" else None
+    assess = partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over)
+    if expected is not None:
+        assess = partial(scores_and_prior, threshold=threshold, estimate_over=None, among=expected.among)
+        reference = min(reference or math.inf, effective_classes(expected.shares))
     rules = Rules(
-        assess=partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over),
+        assess=assess,
         score=_score_of(config),
         collapse=partial(collapse_sign, reference=reference) if name == "adapted" else lambda lines: "",
     )
@@ -710,9 +726,10 @@ def steps_for(config: TrainConfig, source: int, target: int) -> int:
     return math.ceil(config.epochs * max(source, target) / config.batch)
 
 
-def make_judge_settings(config: TrainConfig) -> JudgeSettings:
-    """Returns what the judgement takes from the configuration."""
-    return JudgeSettings(config.self_ensemble.threshold, config.keep, config.prior, config.select, config.steps)
+def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | None = None) -> JudgeSettings:
+    """Returns what the judgement takes from the configuration, and the classes that the target seems to have."""
+    prior = "fewer" if expected is not None and config.prior in KINDS else config.prior
+    return JudgeSettings(config.self_ensemble.threshold, config.keep, prior, config.select, config.steps, expected)
 
 
 def name_of_training(config: TrainConfig) -> str:

@@ -376,7 +376,10 @@ def _imported(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
-            Setting("track", name), f": {name} is installed and does not load ({one_line(str(error))})"
+            Setting("track", name),
+            f": {name} is installed and does not load ({one_line(str(error))}); pip install -U {name}, ",
+            "or leave out ",
+            Setting("track"),
         ) from None
 
 

@@ -31,6 +31,7 @@ from dalib.engine.results import InFolder
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
 from dalib.engine.train import Observer
+from dalib.judge.guard import MIN_IMAGES
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
@@ -38,6 +39,7 @@ from dalib.run import recipe
 from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.measure import decide, measure, measurement_of, slug
+from dalib.run.neutral_features import neutral_representation
 from dalib.run.pace import (
     LEAST_STEPS,
     SHARE,
@@ -53,7 +55,15 @@ from dalib.run.pace import (
     time_limit_of,
     with_length,
 )
-from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
+from dalib.run.pair import (
+    BaselineAndAdapted,
+    Task,
+    align,
+    fitted_to_fewer,
+    statistics_for,
+    train_task,
+    training_inputs,
+)
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed, settings_of
@@ -204,7 +214,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
 
 @dataclass(frozen=True)
 class _Timing:
-    """What a time limit is fitted with: the pace of this machine, and the recipe's own numbers."""
+    """Inputs of the fit to a time limit: the pace of this machine, and the recipe's own numbers."""
 
     config: TrainConfig
     """Before anything was chosen."""
@@ -254,7 +264,7 @@ def _chosen(setup: Setup, timing: _Timing | None, context: _Context) -> Setup:
 def _chosen_again(
     run: RunFolder, setup: Setup, timing: _Timing | None, summary: Summary, context: _Context
 ) -> tuple[Setup, Summary]:
-    """Returns setup and summary with the number of steps that fit now that features took what they took.
+    """Returns setup and summary with the number of steps that fit in the time that the features left.
 
     No step is done yet. What is written of the run is kept in line, so that resuming it measures nothing.
     """
@@ -276,7 +286,7 @@ def _chosen_again(
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
-    """Makes the run's folder, or goes back to it; trackers hear of it."""
+    """Makes the run's folder or resumes it, and tells the trackers."""
 
     def begin() -> None:
         if context.resume:
@@ -321,7 +331,12 @@ def _train_models(
         )
         try:
             with context.requests.at_a_step():
-                task = _task(name, config, run, setup, inputs)
+                own = inputs
+                if name == "adapted" and config.classes == "fewer":
+                    own = fitted_to_fewer(config, inputs, models, context.world)
+                    assert own.expected is not None
+                    say(own.expected.in_words(own.domains.train.classes))
+                task = _task(name, config, run, setup, own)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
             if context.world.first:
@@ -361,6 +376,7 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
         InFolder(_folder_of(name, setup.config, run), write_model),
         weights=None if setup.start is None else setup.start.weights_for(name),
         statistics=statistics_for(config, inputs, own.plain),
+        expected=inputs.expected,
     )
 
 
@@ -386,11 +402,13 @@ def _judge(
     """Writes predictions, judgement, selection, pictures and the complete summary; returns judgement and summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, models.evidence, domains)
-    representation = None
-    if config.features:
-        representation = plain_representation(inputs.domains.train, inputs.domains.to_predict)
-    settings = recipe.make_judge_settings(config)
-    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, representation)
+    learnt_from = neutral = None
+    if config.features:  # of a frozen network
+        learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
+    elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
+        neutral = neutral_representation(domains.train, domains.target.images, setup.device)
+    settings = recipe.make_judge_settings(config, models.expected)
+    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
     judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
@@ -423,7 +441,7 @@ def _measure(run: RunFolder, setup: Setup, data: Data) -> Mapping[str, MeasuredM
 
 
 def _say_if_better(run: RunFolder, result: Evaluation) -> None:
-    """Says that a measurement that nobody asked for does not decide the selection.
+    """Prints that a measurement by default does not decide the selection.
 
     What a named target is measured on by default are a benchmark's labels, which a user has not: which model the run
     selects must not depend on them.
@@ -497,4 +515,4 @@ def _new_run(config: TrainConfig) -> RunFolder:
 
 
 def _ignore(name: str, step: int, evidence: Evidence) -> None:
-    """Does nothing with evidence that nobody asked for."""
+    """Ignores the evidence where no callback was given."""

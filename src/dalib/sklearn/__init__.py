@@ -1,5 +1,9 @@
-"""Domain adaptation for scikit-learn: :class:`SelfEnsembleClassifier`, and a scorer that needs no target label."""
+"""Domain adaptation for scikit-learn: :class:`SelfEnsembleClassifier`, and scorers that need no target label.
+
+:func:`judged_score` scores a :class:`SelfEnsembleClassifier`, :class:`JudgedScorer` any classifier.
+"""
 
 from dalib.sklearn.estimator import SelfEnsembleClassifier, judged_score
+from dalib.sklearn.judged import JudgedScorer
 
-__all__ = ["SelfEnsembleClassifier", "judged_score"]
+__all__ = ["JudgedScorer", "SelfEnsembleClassifier", "judged_score"]

@@ -123,7 +123,9 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         validation_share: of the source's rows of each class, kept from training to judge; 0 keeps none.
         random_state: seeds everything; with a number, a fit on a CPU gives the same again.
         device: auto, cpu, cuda or mps.
-        verbose: print a line at each evaluation.
+        verbose: show the progress of each training, with losses and the time left: a bar in a terminal or a notebook,
+            lines elsewhere. A linear model prints a line for each round. Like other estimators of scikit-learn, fit
+            shows nothing by default.
 
     Attributes:
         classes_: (C,) the source's labels.
@@ -268,9 +270,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 # of the rows that the model is for, as they will be predicted: training saw them changed at random
                 statistics=Statistics(data.train.images if name == "source-only" else rows, plain),
             )
-            train_task(
-                task, done, self._device(), observer=Observer(on_line=partial(self._print, name), progress=False)
-            )
+            train_task(task, done, self._device(), observer=Observer(progress=bool(self.verbose)))
             self.history_[name] = results.lines
             if name == "source-only" and self.hidden == "auto" and not isinstance(reader.of_target, Pixels):
                 weights = done.trained[name].model.state_dict()
@@ -551,11 +551,6 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def _device(self) -> torch.device:
         return recipe.make_device(self.device)
-
-    def _print(self, name: str, line: dict[str, float]) -> None:
-        if self.verbose:
-            sure = f", sure of {line['mask_rate']:.0%} of the target" if "mask_rate" in line else ""
-            say(f"{name} {line['step']}/{self.steps}: loss {line['loss']:.4f}{sure}")
 
     def _print_round(self, name: str, line: dict[str, float]) -> None:
         if self.verbose:

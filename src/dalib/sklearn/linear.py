@@ -20,7 +20,7 @@ from dalib.judge.structure import COMPONENTS
 from dalib.models.classifier import ImageClassifier
 from dalib.models.linear import cross_validate, fit_logistic, least_loss, simplest
 from dalib.models.tables import TableBackbone
-from dalib.run.prior import estimated, first_prior
+from dalib.run.prior import first_prior, halfway_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class LinearTask:
         named, lines = probabilities_of(weights, rows).argmax(dim=1), list[dict[str, Any]]()
         for number in range(1, ROUNDS + 1):
             if prior == "estimate" and number > 1:  # of the first predictions, half would be of the wrong classes
-                shares = (estimated(self._evidence(weights, self.target)) + 1 / len(classes)) / 2
+                shares = halfway_shares(self._evidence(weights, self.target))
             weights = training.after(weights, shares)
             before, named = named, probabilities_of(weights, rows).argmax(dim=1)
             lines.append({"step": number, "changed": float((named != before).double().mean())})

@@ -16,7 +16,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from dalib.core.errors import UserError
 from dalib.sklearn import SelfEnsembleClassifier, judged_score
-from dalib.sklearn.readers import Words, are_counts
 
 QUICK = {"steps": 20, "batch": 16, "lr": 0.01, "random_state": 0, "device": "cpu"}
 
@@ -28,24 +27,9 @@ class ItsOwnTarget(SelfEnsembleClassifier):
         return super().fit(X, y, X)
 
 
-@parametrize_with_checks([ItsOwnTarget(hidden=()), ItsOwnTarget(steps=20, batch=32, lr=0.01)])
+@parametrize_with_checks([ItsOwnTarget(hidden=()), ItsOwnTarget(steps=10, batch=32, lr=0.02)])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
-
-
-@pytest.fixture
-def reviews():
-    """Counts of 300 words in made texts of two classes, half of whose words are the domain's own: sparse."""
-    random = np.random.default_rng(0)
-    labels = np.arange(400) % 2
-
-    def texts(own):
-        shares = np.full((2, 300), 1.0)
-        shares[0, :20] = shares[1, 20:40] = 5.0  # of both domains
-        shares[0, own : own + 30] = shares[1, own + 30 : own + 60] = 8.0
-        return sparse.csr_array([random.multinomial(25, (share := shares[label]) / share.sum()) for label in labels])
-
-    return texts(100), labels, texts(200), labels
 
 
 def test_counts_adapt_without_being_made_dense(reviews):
@@ -129,22 +113,6 @@ def test_what_sparse_tables_may_not_hold_is_named(reviews):
         fitted.predict(X_target[:, :200])
     with pytest.raises(UserError, match=r"^counts="):
         SelfEnsembleClassifier(**QUICK, counts="yes").fit(X, y, X_target)
-
-
-def test_what_is_taken_for_counts(reviews):
-    X = reviews[0]
-    assert are_counts(X)
-    assert are_counts(X.log1p().toarray())
-    assert not are_counts(X * -1)
-    assert not are_counts(np.abs(np.random.default_rng(0).normal(size=(9, 9))))
-
-
-def test_words_are_scikit_learns_tf_idf(reviews):
-    from sklearn.feature_extraction.text import TfidfTransformer
-
-    X = reviews[0]
-    found = Words.of(X, logarithm=False)(X, "X").matrix
-    np.testing.assert_allclose(found.toarray(), TfidfTransformer().fit_transform(X).toarray(), atol=1e-6)
 
 
 def test_source_only_is_logistic_regression_where_the_perceptron_is_not_clearly_better():

@@ -1,0 +1,389 @@
+"""Judges any number of models of one target by their predictions, wherever they were trained.
+
+It is the judgement of a run (:mod:`dalib.judge.guard`, :mod:`dalib.judge.better`, :mod:`dalib.judge.calibrated`) for
+models that have names of their own.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from dalib.core.words import likelihood
+from dalib.judge.better import pairwise
+from dalib.judge.calibrated import CALIBRATIONS, agreements_of, calibrated_estimate
+from dalib.judge.chance import is_at_chance
+from dalib.judge.evidence import Evidence, Scored, effective_classes
+from dalib.judge.guard import (
+    MAX_LISTED_CLASSES,
+    MIN_CERTAINTY,
+    MIN_CLASSES_KEPT,
+    MIN_IMAGES,
+    Baseline,
+    compare,
+    lost_classes,
+)
+from dalib.judge.scores import corr_c
+from dalib.judge.signs import head_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from dalib.judge.estimate import AccuracyEstimate
+    from dalib.judge.structure import Structure
+
+ModelsOutcome = Literal["helped", "hurt", "collapsed", "best", "unclear"]
+
+MIN_VALIDATION = 20
+"""Validation images of a model; from fewer no accuracy is estimated."""
+
+NO_FEATURES = "no features of the images were given, and predictions alone do not tell which model is better"
+
+
+@dataclass(frozen=True)
+class RankedModel:
+    """What is known of one model.
+
+    Attributes:
+        name: the model's name.
+        mean_probability: mean probability of being better than each other model; None without features.
+        classes: the number of classes that it predicts in effect (:func:`dalib.judge.evidence.effective_classes`).
+        validation_accuracy: its accuracy on the source's validation images; None without any.
+        estimate: its accuracy on the target, estimated; None where the evidence does not permit it.
+        no_estimate: the reason why there is no estimate.
+        failed: why the model cannot be the best: it collapsed, or is at chance; empty where it can.
+    """
+
+    name: str
+    mean_probability: float | None
+    classes: float
+    validation_accuracy: float | None = None
+    estimate: AccuracyEstimate | None = None
+    no_estimate: str = ""
+    failed: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class ModelsJudgement:
+    """The comparison of several models of one target without target labels.
+
+    Attributes:
+        best: name of the first model of the ranking.
+        outcome: with a reference ``helped``, ``hurt``, ``collapsed`` or ``unclear``, of the best other model against
+            it; without one ``best`` or ``unclear``.
+        headline: the outcome in a sentence; it is no measurement.
+        reasons: reasons for it, a sentence each.
+        missing: what the judgement lacked, a sentence each.
+        models: from the best to the worst.
+        pairs: row i and column j: the probability that model i is better than model j, in the order of ``models``;
+            None on the diagonal. Empty without features.
+        reference: name of the model without adaptation; None if none was named.
+        images: number of target images that judged.
+        differing: names of some images on which the first two models of the ranking predict different classes, with the
+            two classes.
+    """
+
+    best: str
+    outcome: ModelsOutcome
+    headline: str
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...]
+    models: tuple[RankedModel, ...]
+    pairs: tuple[tuple[float | None, ...], ...]
+    reference: str | None
+    images: int
+    differing: tuple[tuple[str, str, str], ...] = field(default=())
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """Names of the models from the best to the worst, as far as can be told."""
+        return tuple(each.name for each in self.models)
+
+    def __getitem__(self, name: str) -> RankedModel:
+        """Returns what is known of the model of a name."""
+        return {each.name: each for each in self.models}[name]
+
+    def probability(self, one: str, other: str) -> float | None:
+        """Returns the probability that one model is better than another; None without features."""
+        ranking = self.ranking
+        place, other_place = ranking.index(one), ranking.index(other)
+        return self.pairs[place][other_place] if self.pairs else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the judgement as numbers, texts and lists, which JSON takes."""
+        return {"version": 1, **asdict(self)}
+
+    def __repr__(self) -> str:
+        """Formats the headline and a line for each model."""
+        lines = [f"{self.headline}."]
+        for place, each in enumerate(self.models, 1):
+            told = [f"{place}. {each.name}"]
+            if each.mean_probability is not None:
+                told.append(f"better than another with a probability of {likelihood(each.mean_probability)}")
+            told.append(str(each.estimate) if each.estimate else f"no estimate ({each.no_estimate})")
+            lines.append(", ".join([*told, *([each.failed] if each.failed else [])]))
+        return "\n".join([*lines, *self.missing])
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for each in self.models:
+            chance = "" if each.mean_probability is None else likelihood(each.mean_probability)
+            told = (
+                f"{each.estimate.value:.1%} ({each.estimate.low:.1%} to {each.estimate.high:.1%})"
+                if each.estimate
+                else "none"
+            )
+            cells = "".join(f"<td>{html.escape(text)}</td>" for text in (chance, told, each.failed))
+            rows.append(f"<tr><th>{html.escape(each.name)}</th>{cells}</tr>")
+        notes = "".join(f"<p>{html.escape(each)}</p>" for each in self.missing)
+        head = "<tr><th>model</th><th>better than another</th><th>estimated accuracy</th><th></th></tr>"
+        return f"<div><p><b>{html.escape(self.headline)}</b></p><table>{head}{''.join(rows)}</table>{notes}</div>"
+
+
+def judge_predictions(
+    models: Mapping[str, Evidence],
+    classes: Sequence[str],
+    structure: Structure | None = None,
+    reference: str | None = None,
+    names: Sequence[str] = (),
+) -> ModelsJudgement:
+    """Judges models of the same target images by their predictions.
+
+    Args:
+        models: predictions of at least two models, by their names; validation predictions may be empty.
+        classes: C names.
+        structure: what features show of the same images, of a network that none of the models trained; None ranks the
+            models by :func:`dalib.judge.scores.corr_c` and gives no probability.
+        reference: name of the model without adaptation. It is the witness of the classes' names
+            (:func:`dalib.judge.signs.names_kept`); without one, the mean prediction of all models is.
+        names: of the images, to list some on which the best two models differ.
+
+    A model that predicts few classes in effect, against the reference or else the upper median of all, or is at chance
+    on the source's validation images, stands behind all others.
+
+    Misleads: as :func:`dalib.judge.guard.compare`. The weights were fitted on models of one run, which share a network
+    and a source; models of other origin differ in more.
+    Source: ours; docs/judging.md tells how often the judgement of a run was right.
+    """
+    targets = {name: each.target for name, each in models.items()}
+    witness = targets[reference] if reference is not None else torch.stack(list(targets.values())).mean(dim=0)
+    failed = _failures(models, reference)
+    chances = None
+    if structure is not None and len(witness) >= MIN_IMAGES:
+        chances = pairwise(list(targets.values()), witness, structure)
+    worth = [corr_c(each) for each in targets.values()] if chances is None else chances.sum(dim=1).tolist()
+    places = {name: place for place, name in enumerate(models)}
+    order = sorted(models, key=lambda name: (bool(failed[name]), -worth[places[name]], places[name]))
+    pairs = () if chances is None else _in_order(chances, [places[name] for name in order])
+    ranked = _ranked(models, order, pairs, structure, reference, failed)
+    outcome, headline, reasons = _verdict(models, order, pairs, classes, structure, reference, failed)
+    return ModelsJudgement(
+        best=order[0],
+        outcome=outcome,
+        headline=headline,
+        reasons=(*reasons, *(f"{name}: {why}" for name, why in failed.items() if why)),
+        missing=_missing(structure, reference, ranked, len(witness)),
+        models=ranked,
+        pairs=pairs,
+        reference=reference,
+        images=len(witness),
+        differing=_differing(targets[order[0]], targets[order[1]], classes, names),
+    )
+
+
+def _in_order(chances: Tensor, rows: Sequence[int]) -> tuple[tuple[float | None, ...], ...]:
+    """Returns the probabilities of the pairs in another order of models, with None on the diagonal."""
+    return tuple(tuple(None if row == column else float(chances[row, column]) for column in rows) for row in rows)
+
+
+def _ranked(
+    models: Mapping[str, Evidence],
+    order: Sequence[str],
+    pairs: Sequence[Sequence[float | None]],
+    structure: Structure | None,
+    reference: str | None,
+    failed: Mapping[str, str],
+) -> tuple[RankedModel, ...]:
+    """Returns what is known of each model, in this order."""
+    heads = None if structure is None else head_classes(structure)
+    ranked = []
+    for place, name in enumerate(order):
+        evidence = models[name]
+        mean = fmean(each for each in pairs[place] if each is not None) if pairs else None
+        validation = evidence.validation_accuracy if len(evidence.labels) else None
+        estimate, why = _estimate(evidence, structure, heads, reference=name == reference)
+        in_use = effective_classes(evidence.histogram)
+        ranked.append(RankedModel(name, mean, in_use, validation, estimate, why, failed[name]))
+    return tuple(ranked)
+
+
+def _failures(models: Mapping[str, Evidence], reference: str | None) -> dict[str, str]:
+    """Returns for each model why it cannot be the best; empty where it can."""
+    in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
+    expected = in_use[reference] if reference is not None else sorted(in_use.values())[len(in_use) // 2]
+    return {name: _failure(each, expected) for name, each in models.items()}
+
+
+def _failure(evidence: Evidence, expected: float) -> str:
+    """Returns why a model cannot be the best; empty where it can.
+
+    Args:
+        evidence: its predictions.
+        expected: the number of classes in effect of the reference, or the upper median of all models.
+    """
+    in_use = effective_classes(evidence.histogram)
+    if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
+        return f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}"
+    if len(evidence.labels) and is_at_chance(evidence.labels, evidence.validation.argmax(dim=1)):
+        return f"not better than chance, {evidence.validation_accuracy:.1%} right on the source's validation images"
+    return ""
+
+
+def _estimate(
+    evidence: Evidence, structure: Structure | None, heads: Tensor | None, *, reference: bool
+) -> tuple[AccuracyEstimate | None, str]:
+    """Returns the estimated accuracy of a model; without one, the reason."""
+    if not len(evidence.labels):
+        return None, "it needs the model's probabilities for labelled source images"
+    if len(evidence.labels) < MIN_VALIDATION:
+        return None, f"it needs {MIN_VALIDATION} labelled source images, there are {len(evidence.labels)}"
+    if structure is None or heads is None or not len(heads):
+        return None, "it needs features of the target and of labelled source images"
+    agreements = agreements_of(evidence.validation, evidence.labels, evidence.target, structure, heads)
+    return calibrated_estimate(agreements, CALIBRATIONS["source-only" if reference else "adapted"]), ""
+
+
+def _verdict(
+    models: Mapping[str, Evidence],
+    order: Sequence[str],
+    pairs: Sequence[Sequence[float | None]],
+    classes: Sequence[str],
+    structure: Structure | None,
+    reference: str | None,
+    failed: Mapping[str, str],
+) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
+    """Returns outcome, headline and reasons."""
+    if all("chance" in failed[name] for name in models):
+        return "unclear", "Nothing was learnt: no model is better than chance on the source's validation images", ()
+    if reference is not None:
+        return _against(reference, models, order, classes, structure, failed)
+    first, second = order[:2]
+    if failed[second]:
+        others = "the other one" if len(order) == 2 else "none of the others"
+        verb = "failed" if len(order) == 2 else "passed the checks"
+        return "best", f"{first} is the best model: {others} {verb}", ()
+    if not pairs:
+        return "unclear", f"Can't tell which model is best: {_why_nothing(models[first])}", ()
+    least = min(
+        chance for chance, name in zip(pairs[0][1:], order[1:], strict=True) if chance is not None and not failed[name]
+    )
+    if least >= MIN_CERTAINTY:
+        headline = f"{first} seems to be the best of {len(order)} models, with a probability of {likelihood(least)}"
+        return "best", f"{headline} against the next", ()
+    chance = likelihood(pairs[0][1] or 0.0)
+    headline = f"Can't tell which model is best: {first} is better than {second} with a probability of {chance}"
+    return "unclear", headline, ()
+
+
+def _against(
+    reference: str,
+    models: Mapping[str, Evidence],
+    order: Sequence[str],
+    classes: Sequence[str],
+    structure: Structure | None,
+    failed: Mapping[str, str],
+) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
+    """Compares the best of the other models with the reference, as a run compares its adapted model."""
+    best = next(name for name in order if name != reference)
+    before, after = (
+        Scored(models[name], {"target_classes": effective_classes(models[name].histogram)})
+        for name in (reference, best)
+    )
+    found = compare(Baseline(reference, before, before.evidence.target), after, classes=classes, structure=structure)
+    reasons = _reasons(models, best, reference, classes)
+    if found.signs:
+        one, other = found.signs["adapted"], found.signs[reference]
+        agreement = (
+            "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance is "
+            f"{one.neighbours:.2f} for {best}, {other.neighbours:.2f} for {reference} (1 is best)"
+        )
+        reasons = (agreement, *reasons)
+    if found.outcome == "collapsed":
+        return "collapsed", f"{best} collapsed; {reference} is the better model", reasons
+    if failed[best]:
+        return "hurt", f"{best} is {failed[best]}; {reference} is the better model", reasons
+    if failed[reference]:
+        return "unclear", f"{reference} learnt nothing, so that there is nothing to compare {best} with", reasons
+    if structure is None or len(after.evidence.target) < MIN_IMAGES:
+        return (
+            "unclear",
+            f"Can't tell whether {best} is better than {reference}: {_why_nothing(after.evidence)}",
+            reasons,
+        )
+    chance = 0.5 if found.probability is None else found.probability
+    if found.outcome == "helped":
+        headline = f"{best} seems to be better than {reference}, with a probability of {likelihood(chance)}"
+    elif found.outcome == "hurt":
+        headline = f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
+    else:
+        headline = (
+            f"Can't tell whether {best} is better than {reference}: with a probability of {likelihood(chance)} it is"
+        )
+    return "unclear" if found.outcome == "alone" else found.outcome, headline, reasons
+
+
+def _reasons(models: Mapping[str, Evidence], best: str, reference: str, classes: Sequence[str]) -> tuple[str, ...]:
+    before, after = models[reference], models[best]
+    if len(after.target) < MIN_IMAGES:
+        return ()
+    differ = int((before.target.argmax(dim=1) != after.target.argmax(dim=1)).sum())
+    found = [f"{best} and {reference} predict different classes for {differ} of {len(after.target)} target images"]
+    if lost := lost_classes(before, after):
+        listed = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
+        more = " and more" if len(lost) > MAX_LISTED_CLASSES else ""
+        found.append(f"{best} hardly predicts {listed}{more}, which {reference} does; look at images of these")
+    return tuple(found)
+
+
+def _why_nothing(evidence: Evidence) -> str:
+    few = len(evidence.target) < MIN_IMAGES
+    return f"{len(evidence.target)} images are too few, {MIN_IMAGES} are needed" if few else NO_FEATURES
+
+
+def _missing(
+    structure: Structure | None, reference: str | None, ranked: Sequence[RankedModel], images: int
+) -> tuple[str, ...]:
+    """Returns what the judgement lacked, a sentence each."""
+    found = []
+    if images < MIN_IMAGES:
+        found.append(f"{images} target images are too few to judge; at least {MIN_IMAGES} are needed.")
+    if structure is None or images < MIN_IMAGES:
+        found.append("The order is that of Corr-C, a weak score of confidence and diversity; it gives no probability.")
+    if reference is None:
+        found.append("No reference was named: the mean prediction of all models is the witness of the classes' names.")
+    if without := [each.name for each in ranked if each.estimate is None]:
+        whys = dict.fromkeys(each.no_estimate for each in ranked if each.estimate is None)
+        found.append(f"No accuracy is estimated of {', '.join(without)}: {'; '.join(whys)}.")
+    return tuple(found)
+
+
+def _differing(
+    first: Tensor, second: Tensor, classes: Sequence[str], names: Sequence[str]
+) -> tuple[tuple[str, str, str], ...]:
+    """Returns the images on which two models differ and are both sure, the surest first."""
+    if not names:
+        return ()
+    (sure, one), (other_sure, other) = first.max(dim=1), second.max(dim=1)
+    rows = (one != other).nonzero()[:, 0]
+    surest = rows[torch.minimum(sure, other_sure)[rows].argsort(descending=True, stable=True)][:MOST_DIFFERING]
+    return tuple((names[row], classes[int(one[row])], classes[int(other[row])]) for row in surest.tolist())
+
+
+MOST_DIFFERING = 20
+"""Images that are listed."""

@@ -1,0 +1,36 @@
+"""The page of ``dalib judge``: several models of one target, compared without a label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dalib.core.words import likelihood
+from dalib.report.page import environment
+
+if TYPE_CHECKING:
+    from dalib.judge.models import ModelsJudgement
+
+MOST_IN_MATRIX = 12
+"""Models whose pairs are shown as a table of all against all."""
+
+_TONES = {"helped": "helped", "best": "helped", "hurt": "hurt", "collapsed": "hurt", "unclear": "unclear"}
+
+
+def judged_page(judgement: ModelsJudgement, title: str) -> str:
+    """Returns the page as HTML, in the look of a run's report; names are escaped.
+
+    Args:
+        judgement: of the models.
+        title: name of the page.
+    """
+    return (
+        environment()
+        .get_template("judged.html")
+        .render(
+            title=title,
+            tone=_TONES[judgement.outcome],
+            judgement=judgement,
+            likelihood=likelihood,
+            matrix=bool(judgement.pairs) and len(judgement.models) <= MOST_IN_MATRIX,
+        )
+    )

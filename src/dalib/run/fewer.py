@@ -1,0 +1,161 @@
+"""A target that has some of the source's classes and not the others (``--classes fewer``): partial adaptation.
+
+Losses that ask for every class put images into classes that are not there, and batch normalisation compares a target
+of ten classes with a source of thirty. So the source is drawn in the shares that the target is estimated to have, and
+the losses expect these shares. Nothing of it depends on the method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.core.errors import Setting, UserError
+from dalib.core.seeds import derive_seed
+from dalib.core.words import some_of
+from dalib.data.rows import Selected
+from dalib.data.stream import permuted
+from dalib.judge.prior import ShareEstimate, estimate_shares
+from dalib.run.prior import read_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from dalib.data.sources import LabelledImages
+    from dalib.judge.evidence import Evidence
+
+UNIFORM_PART = 0.1
+"""Part of the shares that is uniform: classes that seem absent are neither forgotten nor forbidden."""
+
+MIN_PRESENT = 0.2
+"""Share, as a part of the uniform one, from which a class counts as present; the upper end of its interval decides."""
+
+MAX_LISTED = 12
+"""Class names in a sentence."""
+
+
+@dataclass(frozen=True)
+class ExpectedClasses:
+    """The classes that a target seems to have.
+
+    Attributes:
+        shares: (C,) float64 with sum 1 that the adaptation draws the source in and expects of the target.
+        present: (C,) bool, whether a class seems to be there.
+    """
+
+    shares: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, estimate: ShareEstimate) -> ExpectedClasses:
+        """Returns what an estimate speaks for, with caution.
+
+        >>> shares = torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64)
+        >>> ExpectedClasses.of(ShareEstimate(shares, shares, shares)).shares
+        tensor([0.4750, 0.4750, 0.0250, 0.0250], dtype=torch.float64)
+        """
+        uniform = 1 / len(estimate.shares)
+        present = estimate.high >= MIN_PRESENT * uniform
+        return cls((1 - UNIFORM_PART) * estimate.shares + UNIFORM_PART * uniform, present)
+
+    def among(self, evidence: Evidence) -> Evidence:
+        """Returns the evidence with the validation images of present classes alone; all, if that leaves none.
+
+        A model that is fitted to a target of ten classes may forget the others: that is no sign of a collapse.
+        """
+        rows = self.present[evidence.labels].nonzero().flatten()
+        if not len(rows):
+            return evidence
+        features = evidence.validation_features
+        return replace(
+            evidence,
+            validation=evidence.validation[rows],
+            labels=evidence.labels[rows],
+            validation_features=None if features is None else features[rows],
+        )
+
+    def in_words(self, classes: Sequence[str]) -> str:
+        """Returns a sentence that says which classes seem to be there."""
+        there = [name for name, present in zip(classes, self.present.tolist(), strict=True) if present]
+        return (
+            f"The target seems to have {len(there)} of the source's {len(classes)} classes: "
+            f"{some_of(there, MAX_LISTED)}; the others weigh little in the adaptation"
+        )
+
+
+def expected_classes(
+    before: Mapping[str, Evidence], labels: Tensor, classes: Sequence[str], given: Path | None = None
+) -> ExpectedClasses:
+    """Returns the classes that the target seems to have, by the models that are there before the adaptation.
+
+    Args:
+        before: what source-only and, where there is one, aligned say of the evaluated images.
+        labels: (N,) int64 of the source images that they were trained on.
+        classes: C names.
+        given: file of shares (:func:`dalib.run.prior.read_prior`) that replaces the estimate.
+
+    Raises:
+        UserError: a file that cannot be read or does not fit the classes.
+    """
+    if given is not None:
+        shares = read_prior(given, classes)
+        return ExpectedClasses.of(ShareEstimate(shares, shares, shares))
+    of_training = torch.bincount(labels, minlength=len(classes)).double()
+    return ExpectedClasses.of(estimate_shares(list(before.values()), of_training / of_training.sum()))
+
+
+def resampled(source: LabelledImages, shares: Tensor, seed: int) -> LabelledImages:
+    """Returns as many images of the source, in these class shares: some are repeated, some left out.
+
+    Args:
+        source: N images.
+        shares: (C,) with sum 1; classes without an image have none afterwards.
+        seed: seed of the choice of images.
+    """
+    chosen: list[Tensor] = []
+    for number, share in enumerate(shares.tolist()):
+        rows = (source.labels == number).nonzero().flatten()
+        count = round(len(source.labels) * share)
+        if not len(rows) or not count:
+            continue
+        order = torch.from_numpy(
+            permuted(torch.arange(len(rows)).numpy(), len(rows), derive_seed(seed, "fewer", number))
+        )
+        chosen.append(rows[order][torch.arange(count) % len(rows)])
+    rows = torch.cat(chosen).sort().values
+    images = source.images[rows] if isinstance(source.images, torch.Tensor) else Selected(source.images, rows)
+    names = tuple(source.names[row] for row in rows.tolist())
+    return replace(source, images=images, labels=source.labels[rows], names=names)
+
+
+def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> None:
+    """Refuses settings that do not go with ``--classes fewer``, before data are read.
+
+    Raises:
+        UserError: the first of them.
+    """
+    if classes == "same":
+        return
+    setting = Setting("classes", classes)
+    if method == "source-only":
+        raise UserError(
+            setting,
+            ": it changes the adaptation, and a source-only model has none; leave it out, or leave out ",
+            Setting("method", method),
+        )
+    if not baseline:
+        raise UserError(
+            setting, ": the source-only model shows which classes the target has; expected ", Setting("baseline", True)
+        )
+    if prior == "source":
+        raise UserError(
+            setting,
+            ": it says that the target has other class shares than the source; leave out ",
+            Setting("prior", prior),
+            ", or give a file of classes and shares",
+        )

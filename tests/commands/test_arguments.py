@@ -1,0 +1,21 @@
+"""Arguments before they are parsed."""
+
+import pytest
+
+from dalib.commands.main import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--source=https://example.org/a//b", "--target", "x"], "--source https://example.org/a//b: "),
+        (["train", "--source", "x", "--target", "s3://bucket//x"], "--target s3://bucket//x: "),
+        (["train", "--source=[a, https://example.org//b]", "--target", "x"], "'https://example.org//b'"),
+        (["eval", "https://example.org//run", "--data", "x"], "RUN https://example.org//run: "),
+        (["predict", "run", "--images", "x", "--out=s3://bucket//x.csv"], "--out s3://bucket//x.csv: "),
+    ],
+)
+def test_a_url_is_refused_as_it_was_given(arguments, told, capsys):
+    assert run(arguments) == 2
+    assert told in (line := capsys.readouterr().err)
+    assert "expected a path on this machine, got a URL" in line

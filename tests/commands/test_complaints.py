@@ -1,0 +1,24 @@
+"""The parser's complaints, in one line that names the setting and what may have been meant."""
+
+import pytest
+
+from dalib.commands.main import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["predict", "run", "--images", "x"], "expected --out, which is missing (see dalib predict --help)"),
+        (["export"], "expected RUN and --format and --out, which are missing (see dalib export --help)"),
+        (["compare"], "expected RUNS, which is missing"),
+    ],
+)
+def test_what_is_missing_is_named_as_it_is_typed(arguments, told, capsys):
+    assert run(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_flags_are_not_abbreviated(capsys):
+    assert run(["train", "--source", "a", "--target", "b", "--epoch", "1"]) == 2
+    assert "--epoch" in (told := capsys.readouterr().err)
+    assert "did you mean --epochs?" in told

@@ -1,0 +1,175 @@
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from small_run import QUICK, write_image
+
+import dalib
+from dalib.commands.main import run
+from dalib.records.folder import RunFolder
+from dalib.run.config import TrainConfig
+
+SHORT = ["--steps", "4"]
+"""Steps so few that the pace of the machine is not measured before the domains are read."""
+TWO = ["--source", "{root}/two", "--target", "{root}/images", "--data.validation_share", "0.5", *SHORT]
+
+
+class ReaderIsGone:
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_run_is_finished_where_nobody_reads_what_it_prints(folders, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdout", ReaderIsGone())
+    data = ["--source", f"{folders}/source", "--target", f"{folders}/target"]
+    assert run(["train", *data, "--out", str(tmp_path / "run"), *QUICK]) == 0
+    assert RunFolder.existing(tmp_path / "run").report.is_file()
+    assert run(["eval", str(tmp_path / "run"), "--data", f"{folders}/labelled"]) == 0
+    assert len(list(RunFolder.existing(tmp_path / "run").evaluations.iterdir())) == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("arguments", [["cache", "ls"], ["checks"], ["completion", "bash"]])
+def test_a_command_that_only_prints_ends_with_its_reader(arguments, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdout", ReaderIsGone())
+    assert run(arguments) == 141
+    assert capfd.readouterr().err == ""
+
+
+def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, folders, tmp_path, capsys):
+    predict = ["predict", str(trained), "--images", f"{folders}/target"]
+    assert run([*predict, "--out", str(tmp_path / "a.csv"), "--quiet"]) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (f"24 predictions in {tmp_path}/a.csv\n", "")
+    assert run([*predict, "--out", str(tmp_path / "b.csv")]) == 0
+    assert "predicting with the" in capsys.readouterr().out
+    assert run(["eval", str(trained), "--data", f"{folders}/labelled", "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["adapted", "aligned", "source-only"]
+    assert lines[-1] == f"report  {trained}/report.html"
+    assert run(["checks", "--quiet", "--verbose"]) == 2
+    assert "--quiet --verbose: expected one of them" in capsys.readouterr().err
+    assert run(["cache", "ls", "--quiet"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "train,eval,"),
+        (["cache", "fly"], "fly"),
+        (["cache", "rm", "nokey"], "nokey: not in the cache"),
+        (["eval", "x", "--data", "y", "--cache", "tape"], "--cache"),
+        (["fly"], "fly"),
+        (["train", "--foo", "1"], "--foo"),
+        (["train", "--steps", "many"], "--steps"),
+        (["train", "--steps", "0"], "--steps 0"),
+        (["train", "--batch", "1"], "--batch 1"),
+        (["train", "--backbone", "huge"], "paper-small"),
+        (["train", "--model.bottleneck_dim", "0"], "bottleneck_dim"),
+        (["train", "--self_ensemble.alpha", "2"], "alpha"),
+        (["train", "--self_ensemble.distance", "kl"], "over_classes"),
+        (["train", "--optimizer.lr", "-1"], "learning rate"),
+        (["train", "--device", "abacus"], "--device abacus"),
+        (["train", *TWO, "--data.size", "0"], "--data.size 0: expected at least 1 pixel"),
+        (["train", *TWO, "--data.crop", "0"], "--data.crop 0: expected at least 1 pixel"),
+        (["train", *TWO, "--data.size", "3"], "expected at least 4 pixels, got 3"),
+        (["train", *TWO, "--backbone", "paper-large", "--data.size", "8"], "expected at least 12 pixels, got 8"),
+        (["train", *TWO, "--out", "{root}/two/run"], "it lies in --source"),
+        (["train", *TWO, "--out", "{root}/images/runs/first"], "it lies in --target"),
+        (["train", "--device", "meta"], "--device meta: expected auto, cpu, cuda or mps"),
+        (["train", "--device", "cuda:99"], "--device cuda:99"),
+        (["train", *TWO, "--data.channels", "1", "--views.student", "photo"], "--data.channels 1: view photo"),
+        (["train", "--config", "{root}/none.yaml"], "none.yaml"),
+        (["train", "--config", "{root}/unknown.yaml"], "foo"),
+        (["train", "--source", "{root}/none", "--target", "{root}/images"], "no such folder"),
+        (["train", "--source", "{root}/two"], "expected --target with it"),
+        (["train", "--target", "{root}/images"], "expected --source with it"),
+        (["train", "--config", "{root}/null.yaml"], "null byte"),
+        (["train", "--steps", ""], "--steps: expected a whole number, got nothing"),
+        (["train", "--optimizer.lr", ""], "--optimizer.lr: expected a number, got nothing"),
+        (["train", "--steps", "foo"], "--steps: expected a whole number, got foo"),
+        (["train", "--method", "fixmtach"], "got fixmtach; did you mean fixmatch?"),
+        (["train", "--preset", "photo_features"], "got photo_features; did you mean photo-features?"),
+        (["train", "--bakbone", "resnet18"], "did you mean --backbone?"),
+        (["trian"], "did you mean train?"),
+        (["train", "--source", "{root}/empty", "--target", "{root}/images"], "one folder of images for each class"),
+        (["train", "--source", "{root}/one", "--target", "{root}/images", *SHORT], "at least two class folders"),
+        (["train", "--source", "{root}/hollow", "--target", "{root}/images"], "'b' holds no image"),
+        (["train", "--source", "{root}/two", "--target", "{root}/empty"], "found none"),
+        (["train", "--source", "{root}/two", "--target", "{root}/file.txt"], "this is a file"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", "--strict", *SHORT], "cannot be read"),
+        (["train", "--source", "{root}/two", "--target", "{root}/broken", *SHORT], "none of its 1 images"),
+        (["train", *TWO, "--evaluate", "{root}/none"], "--evaluate"),
+        (["train", *TWO, "--evaluate", "digits-held-out"], "does not know"),
+        (["train", "--out", "{root}/images"], "there is something already"),
+        (["train", "--out", "{root}/images", "--overwrite"], "not a run folder"),
+        (["train", "--resume", "{root}/none"], "no such folder"),
+        (["eval", "{root}/images", "--data", "x"], "not a run folder"),
+        (["eval", "{root}/images"], "data"),
+        (["predict", "{root}/none", "--images", "x", "--out", "y.csv"], "no such folder"),
+        (["report", "{root}/images"], "not a run folder"),
+        (["completion", "fish"], "fish"),
+        (["train", "--track", "paper"], "--track"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, tmp_path, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("images/x", "one/a/x", "hollow/a/x", "two/a/x", "two/b/x"):
+        write_image(tmp_path / f"{name}.png", 100, rng)
+    for name in ("empty", "hollow/b", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "x.png").touch()
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "unknown.yaml").write_text("foo: 1\n")
+    (tmp_path / "null.yaml").write_text('data: "\\0"\n')
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path for path in tmp_path.rglob("*"))
+    assert run([argument.format(root=tmp_path) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("dalib: error: ")
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
+    assert sorted(path for path in tmp_path.rglob("*")) == before, "nothing is half written"
+
+
+def test_a_run_without_a_model_says_how_to_go_on(trained, tmp_path, capsys):
+    for name in ("config.yaml", "summary.json"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    assert run(["predict", str(tmp_path), "--images", str(tmp_path), "--out", str(tmp_path / "x.csv")]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_leading_tilde_is_the_home_folder_in_every_path(trained, folders, tmp_path, monkeypatch, capsys):
+    home = tmp_path / "home"
+    shutil.copytree(folders, home / "images")
+    shutil.copytree(trained, home / "my run")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(home), 1))
+    settings = TrainConfig(source=["~/images/source"], target="~/images/target", out="~/run")
+    assert (settings.source, settings.target) == ([f"{home}/images/source"], f"{home}/images/target")
+    assert run(["predict", "--images=~/images/target", "~/my run", "--out=~/out.csv"]) == 0
+    assert (home / "out.csv").is_file()
+    assert run(["eval", "~/my run", "--data=~/images/labelled"]) == 0
+    assert run(["query", "~/my run", "--n=4", "--out=~/my list.csv"]) == 0
+    assert f"Then: dalib eval '{home}/my run' --labels '{home}/my list.csv'" in capsys.readouterr().out
+    assert run(["train", "--source=~/images/source", "--target=~/images/target", "--out=~/my run", *QUICK]) == 2
+    assert f"dalib train --resume '{home}/my run'" in capsys.readouterr().err
+    assert dalib.load("~/my run").classes == ("dark", "light")
+    assert run(["export", "~/my run", "--format=torch", "--out=~/my model"]) == 0
+    assert dalib.load("~/my model").classes == ("dark", "light")
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("command", ["eval", "query", "report", "compare"])
+@pytest.mark.parametrize("what", ["model.onnx", "model.pt2", "model"])
+def test_a_model_without_its_run_is_told_what_it_is(command, what, trained, tmp_path, capsys):
+    path = tmp_path / what
+    if what == "model":
+        shutil.copytree(trained / "model", path)
+    else:
+        path.write_bytes(b"a model")
+    more = {"eval": ["--data", "x"], "compare": [str(trained)]}.get(command, [])
+    assert run([command, str(path), *more]) == 2
+    assert f"RUN {path}: a model without its run, as `dalib export` writes them" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""dalib train on folders: what a run leaves, and what resuming it takes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dalib.commands.main import run
+from dalib.records.folder import RunFolder
+
+
+def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
+    found = RunFolder.existing(trained)
+    assert list(found.models()) == ["adapted", "aligned", "source-only"]
+    assert (found.source_only.checkpoints / "step-000000004.pt").is_file()
+    assert [json.loads(line)["step"] for line in found.metrics.read_text().splitlines()] == [2, 4]
+    summary = json.loads(found.summary.read_text())
+    assert summary["status"] == "done"
+    assert summary["classes"] == ["dark", "light"]
+    assert summary["counts"] == {"source": 22, "source_validation": 2, "target": 24, "unreadable": 1}
+    (unreadable,) = json.loads(found.unreadable.read_text())
+    assert unreadable["path"].endswith("broken.png")
+    assert found.views.is_file()
+    assert "<html" in found.report.read_text()
+
+
+def test_target_folder_names_never_become_labels(trained):
+    assert "nested" not in (trained / "model" / "config.json").read_text()
+
+
+def test_the_saved_configuration_repeats_the_run_bit_for_bit(trained, tmp_path):
+    again = tmp_path / "again"
+    assert run(["train", "--config", str(trained / "config.yaml"), "--out", str(again)]) == 0
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (trained, again))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tmp_path):
+    cut = tmp_path / "cut"
+    assert run(["train", "--config", str(trained / "config.yaml"), "--out", str(cut)]) == 0
+    (cut / "checkpoints" / "step-000000004.pt").unlink()
+    expected = load_file(cut / "model" / "model.safetensors")
+    (cut / "model" / "model.safetensors").unlink()
+    assert run(["train", "--resume", str(cut)]) == 0
+    resumed = load_file(cut / "model" / "model.safetensors")
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()] == [2, 4]
+
+
+def test_resuming_with_another_configuration_is_refused(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--steps", "9"]) == 2
+    assert "leave out steps" in capsys.readouterr().err
+
+
+def test_resuming_refuses_a_default_that_the_run_does_not_have(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--batch", "64"]) == 2
+    assert "leave out batch" in capsys.readouterr().err
+
+
+def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--every.log", "25"]) == 2
+    assert "leave out every.log" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_built_in_example_reaches_its_bar(tmp_path):
+    accuracies = {"adapted": [], "source-only": []}
+    for seed in range(3):
+        out = tmp_path / str(seed)
+        assert run(["train", "--seed", str(seed), "--out", str(out)]) == 0
+        models = json.loads((out / "evaluations" / "digits-held-out.json").read_text())["models"]
+        for name, values in accuracies.items():
+            values.append(models[name]["accuracy"])
+    assert np.mean(accuracies["adapted"]) >= 0.95
+    assert np.mean(accuracies["adapted"]) > np.mean(accuracies["source-only"])

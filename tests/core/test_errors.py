@@ -1,0 +1,35 @@
+"""Errors as values: spelled for their reader, whole between processes."""
+
+import pickle
+
+import pytest
+
+from dalib.commands.flags import FlagSpelling
+from dalib.core.errors import (
+    Message,
+    PythonSpelling,
+    Setting,
+    UserError,
+    spelled,
+)
+
+
+def test_a_spelling_ends_with_its_block_whatever_happens_in_it():
+    with pytest.raises(UserError), spelled(FlagSpelling()):
+        raise UserError(Setting("seed"))
+    assert str(Setting("seed", 1)) == "seed=1"
+
+
+def test_a_caller_may_have_other_names_for_settings():
+    assert UserError(Setting("target"), ": none").text(PythonSpelling(target="X_target")) == "X_target: none"
+
+
+def test_a_message_is_spelled_as_python_unless_it_is_said_otherwise():
+    message = Message("give ", Setting("steps", 5), " or leave it out")
+    assert str(message) == "give steps=5 or leave it out"
+    assert message.text(PythonSpelling()) == str(message)
+
+
+def test_an_error_of_several_parts_is_whole_after_a_pipe():
+    again = pickle.loads(pickle.dumps(UserError("images in ", Setting("target", "a b"), ": none")))
+    assert str(again) == "images in target='a b': none"

@@ -1,0 +1,168 @@
+"""Images and labels that are objects in memory: which kinds there are, and what is refused with a remedy."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Subset
+
+from dalib.core.errors import UserError
+from dalib.data.objects import as_bytes, channels_first, items_of, kind_of, labels_of, numbered, picture_of, some_names
+
+
+class Pairs(list):
+    """A data set of pairs that names its classes, as torchvision's do."""
+
+    classes = ("cat", "dog")
+
+
+def test_a_data_set_of_pairs_of_dictionaries_and_of_images_alone():
+    for dataset, label in ((Pairs([("image", 1)]), 1), (Pairs([{"img": "image", "label": 1}]), 1), (["image"], None)):
+        items = items_of(dataset, "source")
+        assert items.count == 1
+        assert items.image(0) == "image"
+        assert items.label(0) == label
+
+
+def test_the_classes_of_a_subset_are_those_of_the_whole():
+    assert items_of(Subset(Pairs([("image", 1), ("other", 0)]), [1]), "source").classes == ("cat", "dog")
+
+
+def test_without_labels_none_is_read():
+    items = items_of(Pairs([("image", 1)]), "target", labelled=False)
+    items.image(0)
+    assert items.label(0) is None
+
+
+class Columns:
+    """A data set of Hugging Face, as far as it is asked."""
+
+    def __init__(self, **kinds):
+        self.column_names = list(kinds)
+        self.features = {name: type(kind, (), {"names": ["cat", "dog"]})() for name, kind in kinds.items()}
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        return {name: f"{name} {number}" for name in self.column_names}
+
+
+def test_columns_are_found_by_their_kinds():
+    items = items_of(Columns(photo="Image", kind="ClassLabel", text="Value"), "source")
+    assert (items.image(0), items.label(0), items.classes) == ("photo 0", "kind 0", ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (Columns(one="Image", two="Image"), "expected one column of images, found 2 in 'one', 'two'"),
+        (Columns(one="Image", a="ClassLabel", b="ClassLabel"), "expected one column of labels, found 'a', 'b'"),
+        (
+            type("Splits", (dict,), {"column_names": {}})(train=[]),
+            r"got the splits 'train'; .* such as data\['train'\]",
+        ),
+        (3, "expected a folder, a list, .* got int"),
+        ({}, "got dict"),
+    ],
+)
+def test_other_things_are_refused(dataset, message):
+    with pytest.raises(UserError, match=f"source.*{message}"):
+        items_of(dataset, "source")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("RGB", (4, 4), (255, 0, 0)),
+        np.array([[[255, 0, 0]] * 4] * 4, dtype=np.uint8),
+        torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 4, 4),
+    ],
+    ids=["PIL", "array", "tensor"],
+)
+def test_pictures_of_all_kinds_are_the_same(image):
+    picture = picture_of(image)
+    assert (picture.mode, picture.size) == ("RGB", (4, 4))
+    assert picture.getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("a.png", "got str"),
+        (np.zeros((2, 4, 4), np.uint8), r"1 or 3 channels, got \(2, 4, 4\)"),
+        (np.full((4, 4), 2.0), "got 2 to 2; leave normalisation out"),
+        (np.zeros((4, 4), np.int32), "expected uint8 or floats, got int32"),
+    ],
+)
+def test_what_is_no_picture_is_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        picture_of(image)
+
+
+def test_floats_become_bytes():
+    assert as_bytes(np.array([[[0.0, 0.5, 1.0]]]), "source").tolist() == [[[0, 128, 255]]]
+    assert as_bytes(torch.ones(1, 1, 1, dtype=torch.bfloat16), "source").tolist() == [[[255]]]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.array([[[np.nan]]]), "image 0 has nan to nan"),
+        (np.array([[[0.0]], [[2.0]]]), "image 1 has 2 to 2"),
+        (np.zeros((1, 1, 1), np.int64), "got int64"),
+        (np.array([None]), "images of different sizes come in a list"),
+    ],
+)
+def test_other_numbers_are_refused(images, message):
+    with pytest.raises(UserError, match=f"source: .*{message}"):
+        as_bytes(images, "source")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((5, 8, 8), (5, 1, 8, 8)), ((5, 8, 8, 3), (5, 3, 8, 8)), ((5, 1, 8, 8), (5, 1, 8, 8))],
+)
+def test_layouts(shape, expected):
+    assert channels_first(np.zeros(shape, np.uint8), "source").shape == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((8, 8, 3), "may be one image with channels"),
+        ((5, 3, 8, 3), "both have 1 or 3 channels"),
+        ((5, 8, 8, 4), "expected images"),
+        ((8, 8), "expected images"),
+    ],
+)
+def test_layouts_that_may_be_two_or_none_are_refused(shape, message):
+    with pytest.raises(UserError, match=message):
+        channels_first(np.zeros(shape, np.uint8), "source")
+
+
+def test_labels_are_numbers_or_names():
+    assert labels_of([2, 0], None, 2, "labels")[1] == ("0", "1", "2")
+    numbers, names = labels_of(["dog", "cat"], None, 2, "labels")
+    assert [names[number] for number in numbers] == ["dog", "cat"]
+    assert labels_of(["dog"], ("cat", "dog"), 1, "labels")[0].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0], r"one label for each of the 2 images, got \(1,\)"),
+        ([0.5, 1.0], "whole numbers or names, got float64"),
+        ([0, 2], r"from 0 to 1 \('cat', 'dog'\), got 0 to 2"),
+        (["cat", "owl"], "the labels 'owl' are none of the classes 'cat', 'dog'"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, message):
+    with pytest.raises(UserError, match=message):
+        labels_of(labels, ("cat", "dog"), 2, "labels")
+
+
+def test_words_of_messages():
+    assert numbered("array", 2) == ("array/0", "array/1")
+    assert kind_of((1, "a")) == "(int, str)"
+    assert some_names(["a", "b", "c"], most=2) == "'a', 'b' and 1 more"

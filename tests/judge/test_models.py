@@ -1,0 +1,132 @@
+import json
+
+import pytest
+import torch
+from two_domains import noisy, sure, two_domains
+
+from dalib.judge.better import pairwise, rank
+from dalib.judge.evidence import Evidence
+from dalib.judge.models import judge_predictions
+from dalib.judge.structure import structure_of
+
+CLASSES = ("ant", "bee", "cat", "dog")
+
+
+@pytest.fixture(scope="module")
+def world():
+    representation, labels = two_domains()
+    return structure_of(representation, 4), labels
+
+
+def said(classes, validation=None, labels=None):
+    none = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    return Evidence(*(none if validation is None else (sure(validation), labels)), sure(classes))
+
+
+@pytest.fixture
+def three(world):
+    _, labels = world
+    return {"rough": said(noisy(labels, 0.5, 1)), "right": said(labels), "fair": said(noisy(labels, 0.2, 2))}
+
+
+def test_the_ranking_and_the_probabilities_are_those_of_a_run(world, three):
+    structure, _ = world
+    found = judge_predictions(three, CLASSES, structure, "rough")
+    targets = [each.target for each in three.values()]
+    order = rank(targets, three["rough"].target, structure)
+    assert found.ranking == tuple(list(three)[place] for place in order) == ("right", "fair", "rough")
+    chances = pairwise(targets, three["rough"].target, structure)
+    assert found.probability("right", "rough") == pytest.approx(float(chances[1, 0]))
+    assert found.probability("rough", "right") == pytest.approx(1 - float(chances[1, 0]))
+    assert found.probability("fair", "fair") is None
+
+
+def test_a_better_model_helped_and_a_worse_one_hurt(world, three):
+    structure, _ = world
+    helped = judge_predictions({name: three[name] for name in ("rough", "right")}, CLASSES, structure, "rough")
+    assert (helped.outcome, helped.best) == ("helped", "right")
+    assert helped.headline.startswith("right seems to be better than rough, with a probability of over 99%")
+    hurt = judge_predictions({name: three[name] for name in ("rough", "right")}, CLASSES, structure, "right")
+    assert (hurt.outcome, hurt.best) == ("hurt", "right")
+    assert hurt.headline.startswith("rough seems to be worse than right")
+
+
+def test_equal_models_are_not_told_apart(world):
+    structure, labels = world
+    found = judge_predictions({"a": said(labels), "b": said(labels)}, CLASSES, structure, "a")
+    assert found.outcome == "unclear"
+    assert found.probability("a", "b") == 0.5
+    assert judge_predictions({"a": said(labels), "b": said(labels)}, CLASSES, structure).outcome == "unclear"
+
+
+def test_without_a_reference_the_best_is_named_and_the_lack_is_told(world, three):
+    found = judge_predictions(three, CLASSES, world[0])
+    assert (found.outcome, found.best) == ("best", "right")
+    assert any("No reference was named" in each for each in found.missing)
+
+
+def test_without_features_nothing_is_claimed(three):
+    found = judge_predictions(three, CLASSES, reference="rough")
+    assert found.outcome == "unclear"
+    assert found.pairs == ()
+    assert found.probability("right", "rough") is None
+    assert "no features" in found.headline
+    assert any("Corr-C" in each for each in found.missing)
+
+
+def test_few_images_accuse_no_model(world, three):
+    few = {name: Evidence(each.validation, each.labels, each.target[:20]) for name, each in three.items()}
+    found = judge_predictions(few, CLASSES, reference="rough")
+    assert found.outcome == "unclear"
+    assert "20 images are too few" in found.headline
+
+
+@pytest.mark.parametrize("reference", ["rough", None])
+def test_a_collapsed_model_stands_last(world, three, reference):
+    structure, labels = world
+    found = judge_predictions({**three, "flat": said(torch.zeros_like(labels))}, CLASSES, structure, reference)
+    assert found.ranking[-1] == "flat"
+    assert "collapsed" in found["flat"].failed
+    alone = {"flat": said(torch.zeros_like(labels)), "right": three["right"]}
+    assert judge_predictions(alone, CLASSES, structure, "right").outcome == "collapsed"
+
+
+def test_a_model_at_chance_is_not_the_best(world):
+    structure, labels = world
+    lost = said(labels, torch.zeros(40, dtype=torch.int64), torch.arange(4).repeat(10))
+    fair = said(noisy(labels, 0.5), torch.arange(4).repeat(10), torch.arange(4).repeat(10))
+    found = judge_predictions({"lost": lost, "fair": fair}, CLASSES, structure, "fair")
+    assert (found.best, found.outcome) == ("fair", "hurt")
+    assert "not better than chance" in found.headline
+    nothing = judge_predictions({"lost": lost, "same": lost}, CLASSES, structure)
+    assert nothing.headline.startswith("Nothing was learnt")
+
+
+def test_estimates_need_labels_and_source_features(world):
+    structure, labels = world
+    order = torch.arange(4).repeat(10)
+    models = {"with": said(labels, order, order), "few": said(labels, order[:8], order[:8]), "without": said(labels)}
+    found = judge_predictions(models, CLASSES, structure)
+    estimate = found["with"].estimate
+    assert estimate.low <= estimate.value <= estimate.high
+    assert estimate.value > 0.8
+    assert found["few"].estimate is None
+    assert "there are 8" in found["few"].no_estimate
+    assert "labelled source images" in found["without"].no_estimate
+    assert "features" in judge_predictions(models, CLASSES)["with"].no_estimate
+
+
+def test_the_judgement_reads_as_text_as_html_and_as_json(world, three):
+    models = {"<b>": three["right"], "rough": three["rough"]}
+    names = [f"{number}.png" for number in range(len(three["right"].target))]
+    found = judge_predictions(models, CLASSES, world[0], "rough", names)
+    assert "1. <b>, better than another" in repr(found)
+    assert "&lt;b&gt;" in found._repr_html_()
+    assert "<b>" not in found._repr_html_().replace("<p><b>", "")
+    content = json.loads(json.dumps(found.as_dict()))
+    assert content["version"] == 1
+    assert content["pairs"][0][0] is None
+    assert 0 < len(found.differing) <= 20
+    name, one, other = found.differing[0]
+    assert name in names
+    assert one != other

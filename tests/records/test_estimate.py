@@ -1,0 +1,30 @@
+"""Parts of several records: what they are where nothing was estimated, and in a file."""
+
+import pytest
+
+from dalib.records.content import UnexpectedError, decoded, encoded
+from dalib.records.estimate import Bin, Calibration, Estimate
+
+
+def test_nothing_estimated_is_no_number_and_no_warning():
+    assert encoded(Estimate()) == {
+        **{"value": None, "low": None, "high": None},
+        **{"method": "", "reliable": True, "reason": ""},
+    }
+    assert (Calibration().error, Calibration().bins, Calibration().temperature) == (None, (), None)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Estimate(0.5, 0.25, 0.75, "atc", False, "few images"),
+        Calibration(0.0625, (Bin(None, None, 0), Bin(0.5, 0.25, 8)), 1.5),
+    ],
+)
+def test_a_part_is_what_was_written(part):
+    assert decoded(type(part), encoded(part)) == part
+
+
+def test_a_number_of_another_kind_is_refused_with_its_place():
+    with pytest.raises(UnexpectedError, match=r"bins.*accuracy"):
+        decoded(Calibration, {"bins": [{"confidence": 0.5, "accuracy": "half", "count": 1}]})

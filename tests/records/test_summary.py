@@ -1,0 +1,47 @@
+"""The summary of a run in words, and its files of before."""
+
+from dalib.records.summary import HubRecord, Stopped, SummarizedModel, Summary
+
+DONE = Summary(
+    status="done",
+    method="mcc",
+    source="fonts",
+    target="digits",
+    classes=("a", "b"),
+    counts={"source": 10, "source_validation": 2},
+    seconds={"data": 1.4, "adapted": 61.0},
+    device="CPU, 2 threads",
+    dalib="1.2",
+    torch="2.11",
+    started="2026-01-02T03:04:05+00:00",
+)
+
+
+def test_a_summary_is_told_in_four_lines():
+    assert repr(DONE).splitlines() == [
+        "Summary: fonts -> digits (mcc, 2 classes), done",
+        "  images: source 10, source validation 2",
+        "  time: data 1 s, adapted 61 s",
+        "  on CPU, 2 threads, dalib 1.2, torch 2.11, begun 2026-01-02T03:04:05+00:00",
+    ]
+
+
+def test_what_is_not_known_yet_has_no_line():
+    assert repr(Summary(source="a", target="b", method="mcc")) == "Summary: a -> b (mcc, 0 classes), running"
+
+
+def test_parts_that_a_run_does_not_have_are_left_out_of_its_file(tmp_path):
+    absent = {"ranges", "shipped", "kept_step", "stopped", "changed", "hub"}
+    assert not absent & DONE.to_json().keys()
+    whole = Summary(
+        models={"adapted": SummarizedModel((3, 1), 0.5, 0.75)},
+        stopped=Stopped(7, "collapsed"),
+        hub=HubRecord("a/b", "c0ffee", "model.safetensors", "00"),
+        ranges={"source": (0.0, 4095.0), "target": None},
+        kept_step=5,
+        changed=0.25,
+        shipped="adapted",
+    )
+    assert absent <= whole.to_json().keys()
+    whole.write(tmp_path / "summary.json")
+    assert Summary.read(tmp_path / "summary.json") == whole

@@ -1,0 +1,63 @@
+"""The page to label images: it holds its pictures, escapes names, and is not written for nothing."""
+
+import base64
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from dalib.report.labels import SIDE, SMALL, picture_in, write_labelling_page
+
+COLUMNS = ["path", "label", "stratum"]
+
+
+def page(tmp_path, rows, picture_of):
+    out = tmp_path / "to_label.html"
+    shown = write_labelling_page(
+        out,
+        columns=COLUMNS,
+        rows=rows,
+        classes=["cup", "<b>"],
+        run=tmp_path / "run",
+        csv_file=tmp_path / "to_label.csv",
+        picture_of=picture_of,
+    )
+    return shown, out
+
+
+def test_pictures_lie_in_the_page(tmp_path):
+    sizes = [SMALL, SMALL + 1]
+    shown, out = page(tmp_path, [["a.png", "", "0"], ["b.png", "", "0"]], lambda n: Image.new("RGB", (sizes[n], 8)))
+    assert shown == 2
+    found = re.findall(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", out.read_text())
+    assert [kind for kind, _ in found] == ["png", "jpeg"]
+    for (_, data), size in zip(found, sizes, strict=True):
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (size, 8)
+
+
+def test_names_are_escaped(tmp_path):
+    _, out = page(tmp_path, [["<script>alert(1)</script>.png", "", "0"]], lambda n: Image.new("L", (8, 8)))
+    text = out.read_text()
+    assert "<script>alert(1)" not in text
+    assert "<b>" not in text
+
+
+def test_images_that_cannot_be_shown_count_for_nothing(tmp_path):
+    shown, out = page(tmp_path, [["a.png", "", "0"], ["b.png", "", "0"]], lambda n: None)
+    assert shown == 0
+    assert not out.exists()
+
+
+def test_a_picture_is_read_small_and_none_of_what_is_no_picture(tmp_path):
+    Image.new("RGB", (4 * SIDE, 2 * SIDE)).save(tmp_path / "large.png")
+    assert max(picture_in(tmp_path / "large.png").size) == SIDE
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("text.png", "missing.png"):
+        assert picture_in(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("name", ["a\udcff.png"])
+def test_names_that_are_no_text_are_written(tmp_path, name):
+    _, out = page(tmp_path, [[name, "", "0"]], lambda n: Image.new("L", (8, 8)))
+    assert "udcff.png" in out.read_text(encoding="utf-8")

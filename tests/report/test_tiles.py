@@ -1,0 +1,34 @@
+"""Numbers that matter: only those that are known."""
+
+from dalib.records.evaluation import Evaluation, MeasuredModel
+from dalib.records.folder import RunRecords
+from dalib.records.summary import Summary
+from dalib.report.tiles import Tile, tiles
+
+HYPHEN, SPACE = "\N{NON-BREAKING HYPHEN}", "\N{NO-BREAK SPACE}"
+
+
+def test_a_run_that_has_begun_has_none():
+    assert tiles(RunRecords(Summary())) == []
+
+
+def test_the_gain_is_measured_against_the_best_other_model():
+    models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in (("adapted", 0.9), ("aligned", 0.75))}
+    (found,) = tiles(RunRecords(Summary(), evaluations=(Evaluation("digits", 100, models),)))
+    assert (found.name, found.value, found.note) == ("Gain over aligned", "+15.0", "percentage points")
+
+
+def test_sizes_and_seconds_of_the_run():
+    summary = Summary(changed=0.25, counts={"target": 12000}, seconds={"source-only": 30.0, "adapted": 60.0})
+    changed, images, seconds = tiles(RunRecords(summary))
+    assert changed == Tile("Changed class", "25.0%", "of the target images")
+    assert images == Tile("Target images", "12,000", "without labels")
+    assert (seconds.name, seconds.value) == ("Training time", "1 min 30 s")
+    # names and numbers stay together where the line breaks
+    assert seconds.note.startswith(f"source{HYPHEN}only{SPACE}30")
+    assert ", adapted" in seconds.note
+
+
+def test_one_training_has_its_seconds_alone():
+    (found,) = tiles(RunRecords(Summary(seconds={"source-only": 30.0})))
+    assert found.note == ""

@@ -1,0 +1,31 @@
+"""What tests of the estimator and the scorers share."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import sklearn
+
+
+@pytest.fixture
+def reviews():
+    """Counts of 300 words in made texts of two classes, half of whose words are the domain's own: sparse."""
+    random = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+
+    def texts(own):
+        shares = np.full((2, 300), 1.0)
+        shares[0, :20] = shares[1, 20:40] = 5.0  # of both domains
+        shares[0, own : own + 30] = shares[1, own + 30 : own + 60] = 8.0
+        return sparse.csr_array([random.multinomial(25, (share := shares[label]) / share.sum()) for label in labels])
+
+    return texts(100), labels, texts(200), labels
+
+
+@pytest.fixture
+def skada():
+    before = sklearn.get_config()["enable_metadata_routing"]
+    found = pytest.importorskip("skada")  # switches routing on
+    sklearn.set_config(enable_metadata_routing=True)
+    yield found
+    sklearn.set_config(enable_metadata_routing=before)
