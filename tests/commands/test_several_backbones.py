@@ -132,6 +132,7 @@ def test_python_takes_a_list(photos, tmp_path):
         (["--backbone", "lite0", "--backbone", "resnet18"], "resnet18 starts from random weights"),
         (["--backbone", "lite0", "--weights", "a", "--weights", "b"], "2 of them for one backbone"),
         (["--backbone", "lite0", "--backbone", "resnet-18", "--weights", "hub"], "unknown network of timm's"),
+        (["--backbone", "lite0,lite2"], "for several backbones, repeat the setting"),
         (
             ["--preset", "photo", "--backbone", "lite0", "--backbone", "resnet18", "--weights", "w.pth"],
             "several backbones are joined by their stored features; expected --features 4",

@@ -486,7 +486,8 @@ def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
         return make(name)
     except ValueError as error:
         ours = ", ".join(BACKBONES)
-        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's)") from None
+        several = "; for several backbones, repeat the setting" if "," in name else ""
+        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's{several})") from None
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
