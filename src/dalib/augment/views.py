@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -20,6 +21,10 @@ from dalib.augment.color import (
     recoloured,
 )
 from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop, RandomResizedCrop
+
+if TYPE_CHECKING:
+    from dalib.core.types import Augment
+    from dalib.data.preprocessing import Preprocessing
 
 #: (N, C, H, W) images, a generator on their device -> (N, C, h, w) of the same dtype.
 Operation = Callable[[Tensor, Generator], Tensor]
@@ -89,6 +94,19 @@ class PhotoView:
         for operation in self.operations:
             views = operation(views, generator)
         return views
+
+
+def normalized_as(view: Augment, preprocessing: Preprocessing) -> Augment:
+    """Returns the same view for a network of another normalisation: the same random changes, scaled by its own values.
+
+    Raises:
+        ValueError: a view of another kind than those of this file.
+    """
+    if isinstance(view, PhotoView) and preprocessing.mean is not None and preprocessing.std is not None:
+        return replace(view, mean=preprocessing.mean, std=preprocessing.std)
+    if isinstance(view, View):
+        return replace(view, normalize=preprocessing.normalize)
+    raise ValueError(f"view: expected a View or a PhotoView, got {type(view).__name__}")
 
 
 def noise_operations() -> tuple[Operation, ...]:

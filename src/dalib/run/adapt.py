@@ -188,7 +188,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
-    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat.keys())}
+    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat)}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)

