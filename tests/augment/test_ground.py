@@ -69,50 +69,26 @@ def test_textures_are_smooth_and_grainy_dim_and_bright_grey_and_coloured():
     assert colour.max() > 0.25
 
 
-def test_ink_is_the_negative_of_its_ground():
-    """|texture - ink| is the texture without ink and 1 - texture where the ink is full, whatever was ink before."""
-    white_on_black = RandomGround(negative=1.0)(bars(50), generator())
-    assert torch.equal(RandomGround(negative=1.0)(bars(50, ground=1.0, ink=0.0), generator()), white_on_black)
-    textures, _ = _textures_of(50)
-    inked = bars(50) == 1
-    torch.testing.assert_close(white_on_black[~inked], textures[~inked])
-    torch.testing.assert_close(white_on_black[inked], 1 - textures[inked])
+def test_ink_is_the_negative_of_its_ground_whatever_it_was_before():
+    views, inked = RandomGround()(bars(50), generator()), bars(50) == 1
+    textures = random_textures(50, 12, 10, generator())
+    torch.testing.assert_close(views[~inked], textures[~inked])
+    torch.testing.assert_close(views[inked], 1 - textures[inked])
+    for ground, ink in ((1.0, 0.0), (0.2, 0.7)):
+        torch.testing.assert_close(RandomGround()(bars(50, ground=ground, ink=ink), generator()), views)
 
 
-def test_ink_is_another_texture_where_it_is_not_the_negative():
-    views = RandomGround(negative=0.0)(bars(50), generator())
-    ground, ink = _textures_of(50)
-    inked = bars(50) == 1
-    torch.testing.assert_close(views[~inked], ground[~inked])
-    torch.testing.assert_close(views[inked], ink[inked])
-
-
-def _textures_of(count: int) -> tuple[Tensor, Tensor]:
-    """The textures that RandomGround draws for bars with generator(): after one uniform number an image."""
-    state = generator()
-    torch.rand(count, 1, 1, 1, generator=state)
-    ground, ink = random_textures(2 * count, 12, 10, state).chunk(2)
-    return ground, ink
-
-
-@pytest.mark.parametrize("negative", [0.25, 0.75])
-def test_so_many_are_negatives(negative):
-    views, (ground, _) = RandomGround(negative=negative)(bars(400), generator()), _textures_of(400)
-    inked = bars(400) == 1
-    is_negative = ((views - (1 - ground)).abs() < 1e-5).logical_or(~inked).flatten(1).all(dim=1)
-    assert float(is_negative.float().mean()) == pytest.approx(negative, abs=0.06)
-
-
-def test_half_dark_ink_lies_halfway():
-    views = RandomGround(negative=0.0)(half := _with_half_ink(), generator())
-    ground, ink = _textures_of(len(half))
-    torch.testing.assert_close(views[:, :, 0, 4], (ground + ink)[:, :, 0, 4] / 2)
-
-
-def _with_half_ink() -> Tensor:
+def test_half_dark_ink_is_half_a_negative():
     images = bars(20)
-    images[:, :, 0, 4] = 0.5  # on the border, as a character that touches it
-    return images
+    images[:, :, 0, 4] = 0.5  # on the border, as of a character that touches it
+    views, textures = RandomGround()(images, generator()), random_textures(20, 12, 10, generator())
+    torch.testing.assert_close(views[:, :, 0, 4], (textures[:, :, 0, 4] - 0.5).abs())
+
+
+def test_coloured_ink_counts_by_its_strongest_channel():
+    images = bars(20)
+    images[:, 1:] = 0.0  # red on black
+    torch.testing.assert_close(RandomGround()(images, generator()), RandomGround()(bars(20), generator()))
 
 
 def test_pictures_and_images_without_ink_stay_as_they_are():

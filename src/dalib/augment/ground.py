@@ -49,14 +49,12 @@ def random_textures(count: int, height: int, width: int, generator: Generator) -
 
 @dataclass(frozen=True)
 class RandomGround:
-    """Puts the ink of characters on plain ground before a texture; (N, 3, H, W) float in [0, 1] -> same.
+    """Puts characters on plain ground before random textures; (N, 3, H, W) float in [0, 1] -> same.
 
     The ground is the median of the border's pixels, and ink is what differs from it: its largest difference in any
     channel, over the image's largest one. Images without a plain ground, or without ink, stay as they are.
 
-    Attributes:
-        negative: probability that ink is the negative of the texture, \\|texture - ink\\|, as MNIST-M is made.
-            Otherwise ink is a second texture.
+    Ink becomes the negative of the texture, \\|texture - ink\\|, so that neither its colour nor its light is usual.
 
     Source: our choice. The difference is that of MNIST-M (Ganin et al. 2016), with textures that are drawn
     (:func:`random_textures`) in place of its photographs.
@@ -64,8 +62,6 @@ class RandomGround:
     Raises:
         ValueError: images that are not RGB.
     """
-
-    negative: float = 0.5
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3:
@@ -75,9 +71,7 @@ class RandomGround:
             )
         count, _, height, width = images.shape
         ink, plain = _ink_on_plain_ground(images)
-        negative = torch.rand(count, 1, 1, 1, generator=generator, device=images.device) < self.negative
-        ground, other = random_textures(2 * count, height, width, generator).chunk(2)
-        inked = torch.where(negative, (ground - ink).abs_(), torch.lerp(ground, other, ink))
+        inked = (random_textures(count, height, width, generator) - ink).abs_()
         return torch.where(plain[:, None, None, None], inked, images)
 
 

@@ -14,7 +14,7 @@ from dalib.core.errors import Part, UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
+from dalib.run.photographs import settings_of_images, settings_of_short_name
 from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_range_joined(with_sources_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    return _with_preset(_with_photographs(_with_short_name(_with_backbone_of_init(arguments))))
+    return _with_preset(_with_settings_of_images(_with_short_name(_with_backbone_of_init(arguments))))
 
 
 def _with_short_name(arguments: list[str]) -> list[str]:
@@ -40,20 +40,22 @@ def _with_short_name(arguments: list[str]) -> list[str]:
     return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
 
 
-def _with_photographs(arguments: list[str]) -> list[str]:
-    """Returns the command line with the network that photographs take, where it names none; the choice is printed."""
+def _with_settings_of_images(arguments: list[str]) -> list[str]:
+    """Returns the command line with what the images take by default, where it names no network; the choice is printed.
+
+    It stands before what is typed, which a preset would replace otherwise.
+    """
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
     given = first_look(arguments, "--source", "--target")
     if given.source is None or given.target is None:
         return arguments
     source = json.loads(given.source) if given.source.startswith('["') else given.source
-    settings = photograph_settings(source, given.target, names_of(arguments))
-    if settings:
-        note = PHOTOGRAPHS_NOTE.format(other="--backbone NAME --weights FILE", none="--backbone small")
-        if loudness_in(arguments) > Loudness.QUIET:
-            say_of_several(f"note: {note}")
-    return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
+    settings, note = settings_of_images(source, given.target, names_of(arguments))
+    if settings and loudness_in(arguments) > Loudness.QUIET:
+        note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        say_of_several(f"note: {note}")
+    return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 
 
 def say_of_several(message: str | Part) -> None:

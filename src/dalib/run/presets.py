@@ -81,8 +81,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "coloured-characters": {
             "warm_start": False,
             "statistics": "recomputed",
-            "steps": 2000,
-            "batch": 128,
+            "steps": 1000,
+            "batch": 64,
             "data.size": 28,
             "data.channels": 3,
             "data.validation_share": 0.05,
