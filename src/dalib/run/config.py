@@ -42,6 +42,8 @@ ViewName = Literal[
     "warp",
     "weak-warp",
     "strong-warp",
+    "character-grounds",
+    "character-tones",
     "photo-plain",
     "photo-weak",
     "photo",
@@ -53,7 +55,9 @@ WeightsOrder = Literal["name", "position"]
 CachePolicy = Literal["disk", "ram", "off"]
 ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
-PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
+PresetName = Literal[
+    "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
+]
 StatisticsName = Literal["running", "recomputed"]
 ClassesName = Literal["same", "fewer"]
 SelectName = Literal["judged", "last", "most-confident"]
@@ -130,7 +134,9 @@ class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
 
     For small images: noise, tf, tfa and tfa-intensity come from the paper; warp, weak-warp and strong-warp are
-    ours. For photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
+    ours. For characters in colour: character-tones changes colours and contrast and inverts some images;
+    character-grounds, for the source, also puts characters on a plain background before random textures. For
+    photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
     is the student's augmentation in Transfer-Learning-Library, and photo-paper comes from the paper. none leaves
     images as they are.
 
@@ -216,8 +222,9 @@ class TrainConfig(Checked):
 
     Attributes:
         preset: named recipe whose values replace the defaults; every other setting still changes them. For characters:
-            digits (ours, fast) and paper-small (the paper's recipe for MNIST and USPS as published, slow). For
-            photographs: photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
+            digits (ours, fast), coloured-characters (ours, for a target whose characters have colours or pictures
+            behind them), and paper-small (the paper's recipe for MNIST and USPS as published, slow). For photographs:
+            photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
             photo-paper (the recipes of Transfer-Learning-Library and of the paper's authors).
         source: labelled images: a folder with one folder of images for each class; a .csv or .jsonl file with path and
             label; fonts (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,

@@ -333,7 +333,7 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
-def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Tensor:
+def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
     """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
     with CountedProgress(f"features of {request.source_name}") as progress:
         return space.random(whole.images, view, request.features, request.source_name, progress)

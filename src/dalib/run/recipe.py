@@ -17,9 +17,12 @@ from torch.amp import GradScaler
 
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
+    CharacterView,
     Operation,
     PhotoView,
     View,
+    character_grounds,
+    character_tones,
     noise_operations,
     paper_photo,
     photo_moderate,
@@ -112,6 +115,10 @@ PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...],
     "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
 }
 
+CHARACTER_VIEWS: dict[ViewName, Callable[[int, Callable[[Tensor], Tensor], bool], CharacterView]] = {
+    "character-grounds": lambda size, normalize, flip: character_grounds(size, normalize, flip=flip),
+    "character-tones": lambda size, normalize, flip: character_tones(size, normalize, flip=flip),
+}
 
 SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": schedule.constant,
@@ -262,14 +269,16 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     """Makes one view for each role."""
 
     def view(name: ViewName, margin: float) -> Augment:
+        if preprocessing.channels != 3 and name != "photo-plain" and name in PHOTO_VIEWS | CHARACTER_VIEWS:
+            raise UserError(
+                Setting("data.channels", preprocessing.channels),
+                f": view {name} changes colours; expected ",
+                Setting("data.channels", 3),
+                ", which reads grey images as RGB, or ",
+                Setting("views.source"),
+                ", student and teacher without colours, such as warp",
+            )
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
-            if name != "photo-plain" and preprocessing.channels != 3:
-                raise UserError(
-                    Setting("data.channels", preprocessing.channels),
-                    f": view {name} changes colours; leave it out, which reads grey images as RGB, or take ",
-                    Setting("views.source"),
-                    ", student and teacher without colours, such as warp",
-                )
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
         if preprocessing.crop is not None:
             raise UserError(
@@ -278,6 +287,8 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
                 "take a photo view, or ",
                 Setting("data.crop", preprocessing.size),
             )
+        if name in CHARACTER_VIEWS:
+            return CHARACTER_VIEWS[name](preprocessing.size, preprocessing.normalize, config.views.flip)
         return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
 
     views, margin = config.views, (preprocessing.size - preprocessing.input_size) / 2
