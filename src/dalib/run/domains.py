@@ -13,6 +13,7 @@ from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
+from dalib.data.groups import ImagesToGroup, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.listing import Listing
 from dalib.data.named import NAMED
@@ -27,6 +28,7 @@ from dalib.data.sources import (
     open_target,
     with_whole_numbers,
 )
+from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from dalib.core.types import Augment
     from dalib.data.depth import Range, WholeNumbers
+    from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.run.feature_space import FeatureSpace
@@ -61,6 +64,7 @@ class DataRequest:
         target_labels: file of labels of some target images.
         ranges: the values that are black and white in source and target, where they are given.
         validation_share: share of the source kept from training.
+        groups: images that belong together, as :func:`dalib.data.groups.find_groups` has it; None knows of none.
         seed: of the validation split.
         batch: images of each domain a step.
         features: random views of each image whose features are trained on; 0 trains on images.
@@ -73,6 +77,7 @@ class DataRequest:
     target_labels: str | None = None
     ranges: tuple[Range, Range] | None = None
     validation_share: float = 0.1
+    groups: str | None = None
     seed: int = 0
     batch: int = 64
     features: int = 0
@@ -124,6 +129,9 @@ class Domains:
     ranges: tuple[Range | None, Range | None] = (None, None)
     """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
 
+    groups: GroupsOfDomains | None = None
+    """Images that belong together, where they are told."""
+
     @property
     def range(self) -> Range | None:
         """The range that the models read images with: the target's, or the source's where the target has none."""
@@ -133,6 +141,22 @@ class Domains:
     def train_adapted(self) -> LabelledImages:
         """The labelled images of the adaptation; the source-only model and the judgement keep to ``train``."""
         return self.train if self.joined is None else self.joined
+
+
+@dataclass(frozen=True)
+class GroupsOfDomains:
+    """Images of a run that belong together.
+
+    Attributes:
+        definition: what they were told by, as it was given.
+        source, target: of all images of the domain.
+        validation: (V,) the groups of the source's validation images.
+    """
+
+    definition: str
+    source: Groups
+    target: Groups
+    validation: Tensor
 
 
 @dataclass(frozen=True)
@@ -167,14 +191,18 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
             partner=request.source,
             **request.reading(progress),
         )
-    training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+    groups = None if request.groups is None else _groups(request.groups, request, source, target)
+    if groups is None:
+        training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+    else:
+        training_rows, validation_rows = _split_whole(source.labels, groups[0], request)
     train = _rows(source, training_rows)
     labels, held_out, joined = None, None, None
     if request.target_labels is not None:
         given = read_target_labels(
             request.target_labels, target.names, source.classes, request.target, argument="target_labels"
         )
-        labels, held_out = hold_out(given, request.seed)
+        labels, held_out = hold_out(given, request.seed, None if groups is None else groups[1].numbers)
         if not request.features:  # else they are joined as features
             joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
@@ -187,7 +215,39 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
         held_out=held_out,
         joined=joined,
         ranges=(of_source, of_target),
+        groups=groups and GroupsOfDomains(request.groups or "", *groups, groups[0].numbers[validation_rows]),
     )
+
+
+def _groups(
+    definition: str, request: DataRequest, source: LabelledImages, target: UnlabelledImages
+) -> tuple[Groups, Groups]:
+    """Returns the groups of source and target, and prints how many there are."""
+    domains = [
+        ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names),
+        ImagesToGroup(f"target {request.target}", (request.target,), target.names),
+    ]
+    of_source, of_target = find_groups(definition, domains)
+    for domain, found in zip(domains, (of_source, of_target), strict=True):
+        say(found.in_words(domain.what))
+    return of_source, of_target
+
+
+def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[Tensor, Tensor]:
+    """Returns the rows to train on and those to validate on; no group has rows among both."""
+    share = request.validation_share
+    if share == 0:
+        return _split(len(labels), share, request.seed)
+    training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
+    if not len(validation):
+        raise UserError(
+            Setting("groups", request.groups),
+            f": the source has {groups.count} groups, and a validation split of whole groups would leave no image of ",
+            "some class to train on; give smaller groups, or ",
+            Setting("data.validation_share", 0),
+            " to validate on none",
+        )
+    return training, validation
 
 
 def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
