@@ -254,6 +254,7 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         target_labels=config.target_labels,
         ranges=ranges_given(config),
         validation_share=config.data.validation_share,
+        groups=config.groups,
         seed=config.seed,
         batch=config.batch,
         features=config.features,
