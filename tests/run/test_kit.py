@@ -229,6 +229,7 @@ def test_a_run_resumes_bit_for_bit_and_with_no_other_kit(place, adapted, tmp_pat
         (["--backbone", "test_vit"], "--backbone"),
         (["--data.size", "40"], "--data.size"),
         (["--features", "0"], "--features"),
+        (["--preset", "photo"], "leave out --preset"),
         (["--method", "source-only"], "nothing to train"),
         (["--init", "runs/first"], "--init"),
     ],

@@ -146,6 +146,11 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
         raise UserError(
             setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
         )
+    preset = kit.header.settings.get("preset")
+    if config.preset != preset:
+        raise UserError(
+            setting, f": its settings are of the preset {preset}; leave out ", Setting("preset", config.preset)
+        )
     if not config.features:
         raise UserError(
             setting,
