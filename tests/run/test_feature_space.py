@@ -331,3 +331,11 @@ def test_many_features_of_several_backbones_are_not_copied(images, tmp_path, mon
     assert torch.equal(read[torch.arange(5)], copied)
     means = [standardization(each, CPU).mean for each in (copied, read)]
     assert torch.equal(*means)
+
+
+def test_each_of_several_backbones_computes_in_the_number_type_of_all(images, tmp_path):
+    rounded = FeatureSpace.of(network_of(**SEVERAL), PREPROCESSING, tmp_path, CPU, 0, "bfloat16")
+    exact = space_of(tmp_path, network=network_of(**SEVERAL))
+    found, expected = (space.plain(images, "images")[torch.arange(5)].float() for space in (rounded, exact))
+    assert not torch.equal(found, expected)
+    assert torch.allclose(found, expected, atol=0.05, rtol=0.05)

@@ -155,6 +155,8 @@ def test_a_view_takes_the_time_of_each_backbone(tmp_path, monkeypatch):
         config = from_preset("photo-features", backbone=backbone, batch=8, steps=2, features=2)
         seconds[str(backbone)] = measure_pace(config, make_preprocessing(config), 3, torch.device("cpu")).view
     assert list(seconds.values()) == [1.0, 2.0]  # eight images at once
+    whole = measure_pace(config, make_preprocessing(config), 3, torch.device("cpu"), keep=False)
+    assert whole.view == 1.0  # both in one network
 
 
 @pytest.fixture
