@@ -79,16 +79,15 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         # ours for characters in colour: the source is put before random textures, so that no ground and no ink is usual
         "coloured-characters": {
-            "warm_start": False,
             "statistics": "recomputed",
-            "steps": 1000,
+            "steps": 600,
             "batch": 64,
             "data.size": 28,
             "data.channels": 3,
             "data.validation_share": 0.05,
             "backbone": "digits",
             "model.bottleneck_dim": 256,
-            "model.averaged_views": 8,
+            "model.averaged_views": 4,
             "views.source": "character-grounds",
             "views.student": "character-tones",
             "views.teacher": "weak-warp",
