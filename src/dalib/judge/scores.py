@@ -19,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
+from dalib.judge.groups import alike_effect, binomial_tail
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -493,6 +495,7 @@ def class_vanishing(
     *,
     floor: float = 0.1,
     significance: float = 0.01,
+    groups: Tensor | None = None,
 ) -> list[int]:
     r"""Finds the classes that are never or almost never predicted, as after a collapse.
 
@@ -505,6 +508,8 @@ def class_vanishing(
         prior: (C,) the shares u to expect, summing to 1; None is uniform. See :mod:`dalib.judge.prior`.
         floor: share of the expected count, in (0, 1].
         significance: chance of naming any class of a model that predicts with the prior, in (0, 1).
+        groups: (N,) int64, equal for images that belong together, which then count as if they were all alike; None
+            counts every image.
 
     Returns:
         The classes in ascending order; fewer is better, an empty list is no sign of collapse.
@@ -529,7 +534,13 @@ def class_vanishing(
     shares = as_probabilities(prior[None], "prior")[0].clamp(0, 1).numpy()
     counts = torch.bincount(predictions, minlength=num_classes).numpy()
     rare = counts < floor * len(predictions) * shares
-    unlikely = binom.cdf(counts, len(predictions), shares) < significance / num_classes
+    if groups is None:
+        tail = binom.cdf(counts, len(predictions), shares)
+    else:
+        effect = alike_effect(groups.numpy())
+        few, count = (counts / effect).tolist(), len(predictions) / effect
+        tail = np.array([1 - binomial_tail(one + 1, count, u) for one, u in zip(few, shares.tolist(), strict=True)])
+    unlikely = tail < significance / num_classes
     return [int(index) for index in np.flatnonzero(rare & unlikely)]
 
 
