@@ -26,6 +26,7 @@ from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
 from dalib.run.config_file import config_text
+from dalib.run.data_check import check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
 from dalib.run.fewer import check_classes
@@ -92,10 +93,10 @@ class Data:
 
 
 def prepare(config: TrainConfig, world: World) -> Setup:
-    """Checks the settings before data are read.
+    """Checks the settings and that the data are there, before anything is measured or read.
 
     Raises:
-        UserError: settings out of their range, or that do not go together.
+        UserError: settings out of their range, or that do not go together; see also :func:`check_data`.
     """
     device = recipe.make_device(config.device, world)
     config, hub = fetched(config, world)
@@ -117,12 +118,14 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
+    request = recipe.make_data_request(config)
+    world.from_first(lambda: check_data(request, prior=config.prior, evaluate=config.evaluate, start=start))
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    return Setup(config, recipe.make_data_request(config), preprocessing, device, start, world, hub)
+    return Setup(config, request, preprocessing, device, start, world, hub)
 
 
 def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
