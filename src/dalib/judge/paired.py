@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import binomtest
-
 
 def mcnemar(first: int, second: int) -> float:
     r"""Computes McNemar's exact test: how likely so uneven a split is if both models are equally good.
@@ -33,6 +31,8 @@ def mcnemar(first: int, second: int) -> float:
     """
     if first < 0 or second < 0:
         raise ValueError(f"first, second: expected counts of at least 0, got {first} and {second}")
+    from scipy.stats import binomtest  # here, because it takes a second
+
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
