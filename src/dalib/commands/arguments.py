@@ -14,7 +14,7 @@ from dalib.core.errors import Part, UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
+from dalib.run.photographs import photograph_choice, settings_of_short_name
 from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:
@@ -48,11 +48,10 @@ def _with_photographs(arguments: list[str]) -> list[str]:
     if given.source is None or given.target is None:
         return arguments
     source = json.loads(given.source) if given.source.startswith('["') else given.source
-    settings = photograph_settings(source, given.target, names_of(arguments))
-    if settings:
-        note = PHOTOGRAPHS_NOTE.format(other="--backbone NAME --weights FILE", none="--backbone small")
-        if loudness_in(arguments) > Loudness.QUIET:
-            say_of_several(f"note: {note}")
+    network = {"other": "--backbone NAME --weights FILE", "none": "--backbone small"}
+    settings, note = photograph_choice(source, given.target, names_of(arguments), **network)
+    if note and loudness_in(arguments) > Loudness.QUIET:
+        say_of_several(f"note: {note}")
     return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
 
 

@@ -19,7 +19,7 @@ from dalib.records.judgement import Judgement
 from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, SAMPLED, photograph_settings, settings_of_short_name
+from dalib.run.photographs import SAMPLED, photograph_choice, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -166,11 +166,16 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
-    if chosen := photograph_settings(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys()):
-        note = PHOTOGRAPHS_NOTE.format(other="backbone=..., weights=...", none='backbone="small"')
+    chosen, note = photograph_choice(
+        source_place.looked_at,
+        target_place.looked_at,
+        settings.keys() | flat.keys(),
+        other="backbone=..., weights=...",
+        none='backbone="small"',
+    )
+    if note:
         say(f"note: {note}")
-        flat |= chosen
-    return _configured(flat)
+    return _configured(flat | chosen)
 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:

