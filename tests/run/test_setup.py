@@ -87,6 +87,16 @@ def test_a_folder_is_free_or_a_run_to_replace(config, tmp_path):
         check_place(setup, RunFolder(other.root / "notes.txt"))
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config, tmp_path):
+    setup = prepare(config, World())
+    check_place(setup, RunFolder(tmp_path / "deeper" / "run"))
+    assert not (tmp_path / "deeper").exists()
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
+        with pytest.raises(UserError, match="no folder can be made in"):
+            check_place(setup, RunFolder(place))
+
+
 def test_a_run_among_its_own_images_is_refused(config):
     run = RunFolder(Path(config.target) / "run")
     with pytest.raises(UserError, match="where a run's pictures would join the images"):

@@ -140,7 +140,7 @@ def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) 
 
 
 def check_place(setup: Setup, run: RunFolder) -> None:
-    """Refuses a folder among the images, images that are source and target at once, and a folder that is not free.
+    """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
 
     Raises:
         UserError: the first of these.
@@ -304,6 +304,7 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
     if config.init is not None and run.root.resolve() == Path(config.init).resolve():
         raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
     if not run.root.exists():
+        _require_room(run)
         return
     if not run.root.is_dir():
         raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
@@ -319,6 +320,19 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
         )
     with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
         pass
+
+
+def _require_room(run: RunFolder) -> None:
+    """Refuses a run's folder that cannot be made: by making one in the nearest folder above it that exists."""
+    above = next(each for each in run.root.absolute().parents if each.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dalib-", dir=above):
+            pass
+    except OSError as error:
+        raise UserError(
+            Setting("out", run.root),
+            f": no folder can be made in {above} ({error.strerror or error}); give a place that may be written",
+        ) from None
 
 
 def say_data(summary: Summary, domains: Domains) -> None:
