@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from scipy.stats import binomtest
 
 from dalib.core.errors import Message, Setting
 from dalib.judge.groups import binomial_tail, design_effect
@@ -59,6 +58,8 @@ def chance_of(correct: int, count: int, rate: float) -> float:
             "correct, count, rate: expected 0 <= correct <= count, count > 0 and rate in [0, 1], "
             f"got {correct}, {count} and {rate}"
         )
+    from scipy.stats import binomtest  # here, because it takes a second
+
     return float(binomtest(correct, count, rate, alternative="greater").pvalue)
 
 

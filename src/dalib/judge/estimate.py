@@ -15,9 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from dalib.judge.groups import numbered
@@ -210,6 +207,10 @@ def proxy_a_distance(
             "source_features, target_features: expected one number of features and at least as many images as folds, "
             f"which are at least 2; got {tuple(source.shape)}, {tuple(target.shape)} and {folds} folds"
         )
+    from sklearn.exceptions import ConvergenceWarning  # here, because it takes a second
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+
     generator = np.random.default_rng(seed)
     chosen = [each.numpy()[generator.permutation(len(each))[:count]] for each in (source, target)]
     both, domain = np.concatenate(chosen), np.repeat([0, 1], count)

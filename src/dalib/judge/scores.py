@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.stats import binom
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
 from dalib.judge.groups import alike_effect, binomial_tail
@@ -338,6 +333,10 @@ def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: 
             f"got {len(features)}, {num_classes} and {restarts}"
         )
     predictions = as_classes(predictions, len(features), num_classes, "predictions")
+    from sklearn.cluster import KMeans  # here, because it takes a second
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import adjusted_mutual_info_score
+
     clusters = KMeans(min(num_classes, len(features)), n_init=restarts, random_state=seed)
     with warnings.catch_warnings():
         # fewer distinct features than clusters, as a collapsed network gives, is an answer and not a mistake
@@ -386,6 +385,9 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
     mean, deviation = both.mean(dim=0), both.std(dim=0, correction=0)
     scale = torch.where(deviation > 0, deviation, 1.0)
     domain = np.repeat([0, 1], [len(source), len(target)])
+    from sklearn.exceptions import ConvergenceWarning  # here, because it takes a second
+    from sklearn.linear_model import LogisticRegression
+
     classifier = LogisticRegression(max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -535,6 +537,8 @@ def class_vanishing(
     counts = torch.bincount(predictions, minlength=num_classes).numpy()
     rare = counts < floor * len(predictions) * shares
     if groups is None:
+        from scipy.stats import binom  # here, because it takes a second
+
         tail = binom.cdf(counts, len(predictions), shares)
     else:
         effect = alike_effect(groups.numpy())

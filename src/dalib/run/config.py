@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
-from dalib.core.checked import Checked
+from dalib.core.checked import Checked, with_known_names
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, is_url
 
@@ -68,6 +68,7 @@ CompileName = Literal["none", "default", "cuda-graphs"]
 TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
 
+@with_known_names
 @dataclass(frozen=True)
 class DataConfig(Checked):
     """Settings of how images become the pixels that the network takes.
@@ -99,6 +100,7 @@ class DataConfig(Checked):
     validation_share: float = 0.1
 
 
+@with_known_names
 @dataclass(frozen=True)
 class ModelConfig(Checked):
     """The network: a backbone, a bottleneck (Linear, BatchNorm, ReLU) and a linear head.
@@ -129,6 +131,7 @@ class ModelConfig(Checked):
     checkpointing: bool = False
 
 
+@with_known_names
 @dataclass(frozen=True)
 class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
@@ -156,6 +159,7 @@ class ViewsConfig(Checked):
     flip: bool = False
 
 
+@with_known_names
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
     """The optimiser of the student's weights.
@@ -175,6 +179,7 @@ class OptimizerConfig(Checked):
     label_smoothing: float = 0.0
 
 
+@with_known_names
 @dataclass(frozen=True)
 class EveryConfig(Checked):
     """Intervals, in optimiser steps, of what happens during training.
@@ -215,6 +220,7 @@ def _with_methods(made: type[Made]) -> type[Made]:
     return made
 
 
+@with_known_names
 @dataclass(frozen=True)
 @_with_methods
 class TrainConfig(Checked):
