@@ -48,6 +48,20 @@ KINDS = {
         {"backbone": "test_vit", "bottleneck_dim": None, **PHOTO},
         Preprocessing(32, 1, mean=(0.5,), std=(0.2,)),
     ),
+    "photo-several": (
+        {
+            "backbone": ["test_efficientnet", "test_resnet"],
+            "inputs": [
+                {"size": 24, "mean": [0.4, 0.4, 0.4], "std": [0.25, 0.2, 0.25]},
+                {"size": 32, "mean": list(NORMALISED["mean"]), "std": list(NORMALISED["std"])},
+            ],
+            "bottleneck_dim": 16,
+            "averaged_views": 2,
+            "standardize": True,
+            **PHOTO,
+        },
+        Preprocessing(37, 3, crop=32, fit="stretch", **NORMALISED),
+    ),
     "photo-12-bits": (
         {"backbone": "test_resnet", "bottleneck_dim": None, **PHOTO},
         Preprocessing(32, 3, range=(0, 4095), **NORMALISED),
@@ -226,7 +240,7 @@ def by_the_readme(exported, photos, tmp_path_factory):
     write_deep_photos(deep, 1)
     write_png_of_16_bits(deep / "colours.png", np.full((4, 5, 3), 2000, ">u2"))
     grey, colours, photo = deep / "000.png", deep / "colours.png", photos / "003.png"
-    given = {(kind, "photo"): photo for kind in ("photo", "photo-views", "photo-plain")}
+    given = {(kind, "photo"): photo for kind in ("photo", "photo-views", "photo-plain", "photo-several")}
     given |= {("photo-12-bits", "grey"): grey, ("photo-plain", "grey"): grey, ("photo-12-bits", "colours"): colours}
     programs = []
     for (kind, _), image in given.items():
@@ -241,7 +255,13 @@ def by_the_readme(exported, photos, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("kind", "image"),
-    [("photo", "photo"), ("photo-views", "photo"), ("photo-plain", "photo"), ("photo-12-bits", "grey")],
+    [
+        ("photo", "photo"),
+        ("photo-views", "photo"),
+        ("photo-plain", "photo"),
+        ("photo-several", "photo"),
+        ("photo-12-bits", "grey"),
+    ],
 )
 def test_the_program_in_the_readme_predicts_without_dalib(kind, image, runs, by_the_readme):
     code, said, told, photo = by_the_readme[kind, image]
@@ -420,6 +440,23 @@ def test_a_damaged_folder_is_told(exported, tmp_path):
 )
 def test_a_folder_cannot_make_timm_fetch_or_open_anything(exported, tmp_path, monkeypatch, change):
     folder = shutil.copytree(exported("photo", "hf")[0], tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
+    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
+        open_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "test_resnet"},
+        {"architecture": ["hf_hub:somebody/model", "test_resnet"]},
+        {"model_args": [{"in_chans": 3, "checkpoint_path": "/etc/hostname"}, {"in_chans": 3}]},
+    ],
+)
+def test_a_folder_of_several_networks_cannot_either(exported, tmp_path, monkeypatch, change):
+    folder = shutil.copytree(exported("photo-several", "hf")[0], tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))

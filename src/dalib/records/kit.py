@@ -139,8 +139,9 @@ def _header(about: dict[str, Any], digest: str) -> KitHeader:
     if unknown := [name for name in settings if not may_hold(name)]:
         raise ValueError(f"setting {unknown[0]}: a kit holds none of this name")
     backbone = description["architecture"]["backbone"]
-    if not isinstance(backbone, str) or not backbone.replace(".", "_").isidentifier():
-        raise ValueError(f"backbone: expected the name of a network, got {backbone!r}")
+    for each in backbone if isinstance(backbone, list) else [backbone]:
+        if not isinstance(each, str) or not each.replace(".", "_").isidentifier():
+            raise ValueError(f"backbone: expected the name of a network, got {each!r}")
     if settings.get("backbone", backbone) != backbone:
         raise ValueError(f"backbone: expected {backbone}, got {settings['backbone']!r}")
     counts = tuple(about["counts"])

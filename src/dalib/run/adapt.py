@@ -21,7 +21,7 @@ from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, SAMPLED, photograph_settings, settings_of_short_name
+from dalib.run.photographs import SAMPLED, settings_of_images, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -177,18 +177,16 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
-    if kit is None and (
-        chosen := photograph_settings(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys())
-    ):
-        note = PHOTOGRAPHS_NOTE.format(other="backbone=..., weights=...", none='backbone="small"')
-        say(f"note: {note}")
-        flat |= chosen
-    return _configured(flat)
+    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys())
+    if chosen:
+        filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
+        say(f"note: {filled}")
+    return _configured({**flat, **chosen})
 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
-    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat.keys())}
+    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat)}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)

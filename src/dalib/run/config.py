@@ -42,6 +42,8 @@ ViewName = Literal[
     "warp",
     "weak-warp",
     "strong-warp",
+    "character-grounds",
+    "character-tones",
     "photo-plain",
     "photo-weak",
     "photo",
@@ -53,7 +55,9 @@ WeightsOrder = Literal["name", "position"]
 CachePolicy = Literal["disk", "ram", "off"]
 ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
-PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
+PresetName = Literal[
+    "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
+]
 StatisticsName = Literal["running", "recomputed"]
 ClassesName = Literal["same", "fewer"]
 SelectName = Literal["judged", "last", "most-confident"]
@@ -130,7 +134,9 @@ class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
 
     For small images: noise, tf, tfa and tfa-intensity come from the paper; warp, weak-warp and strong-warp are
-    ours. For photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
+    ours. For characters in colour: character-tones changes colours and contrast and inverts some images;
+    character-grounds, for the source, also puts characters on a plain background before random textures. For
+    photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
     is the student's augmentation in Transfer-Learning-Library, and photo-paper comes from the paper. none leaves
     images as they are.
 
@@ -216,8 +222,9 @@ class TrainConfig(Checked):
 
     Attributes:
         preset: named recipe whose values replace the defaults; every other setting still changes them. For characters:
-            digits (ours, fast) and paper-small (the paper's recipe for MNIST and USPS as published, slow). For
-            photographs: photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
+            digits (ours, fast), coloured-characters (ours, for a target whose characters have colours or pictures
+            behind them), and paper-small (the paper's recipe for MNIST and USPS as published, slow). For photographs:
+            photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
             photo-paper (the recipes of Transfer-Learning-Library and of the paper's authors).
         source: labelled images: a folder with one folder of images for each class; a .csv or .jsonl file with path and
             label; fonts (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
@@ -229,15 +236,22 @@ class TrainConfig(Checked):
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
             models.
+        groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; or a
+            regular expression with one group, such as "patient_([0-9]+)", whose text images of a group have in common
+            in their paths. The validation split keeps groups whole, intervals and tests count groups and not images,
+            and dalib query chooses few images of a group. By default: each image counts for itself.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
-            the weights of a repository of Hugging Face's hub.
+            the weights of a repository of Hugging Face's hub. Several backbones of timm's, given by repeating the
+            setting, see each image in the size and the normalisation of each; their features are joined, which takes
+            --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
             hf_hub:OWNER/NAME[@REVISION] for others there, which are downloaded and kept. By default: random weights.
-            With --features, either these or --init are required.
+            With --features, either these or --init are required. Of several backbones: those of each, by repeating
+            the setting in the same order; hub stands for all of them.
         weights_order: how the tensors of the weights file are matched with timm's: by name, or, in a file of
-            torch.save, by position.
+            torch.save, by position. Of several backbones: one for all, or one for each.
         features: number of random views of each image whose features are computed once, at least 2; training then uses
             the features and leaves the backbone frozen, which takes minutes instead of hours on a CPU. Student and
             teacher get different views. 0 trains the whole network.
@@ -309,9 +323,10 @@ class TrainConfig(Checked):
     source: str | list[str] = "fonts"
     target: str = "digits"
     target_labels: str | None = None
-    backbone: str = "small"
-    weights: str | None = None
-    weights_order: WeightsOrder = "name"
+    groups: str | None = None
+    backbone: str | list[str] = "small"
+    weights: str | list[str] | None = None
+    weights_order: WeightsOrder | list[WeightsOrder] = "name"
     features: int = 0
     init: str | None = None
     kit: str | None = None
@@ -359,6 +374,10 @@ class TrainConfig(Checked):
             if isinstance(value, dict) and group.default_factory is not MISSING:
                 object.__setattr__(self, group.name, self._group(group.name, group.default_factory(), value))
         super().__post_init__()
+        for name in ("backbone", "weights", "weights_order"):
+            value = getattr(self, name)
+            if isinstance(value, (list, tuple)):  # one in a list is one
+                object.__setattr__(self, name, value[0] if len(value) == 1 else list(value))
         for name in PATHS:
             value = getattr(self, name)
             several = isinstance(value, (list, tuple))

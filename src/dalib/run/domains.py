@@ -13,6 +13,7 @@ from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
+from dalib.data.groups import ImagesToGroup, each_alone, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.listing import Listing
 from dalib.data.named import NAMED
@@ -27,6 +28,7 @@ from dalib.data.sources import (
     open_target,
     with_whole_numbers,
 )
+from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from dalib.core.types import Augment
     from dalib.data.depth import Range, WholeNumbers
+    from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.run.feature_space import FeatureSpace
@@ -62,6 +65,7 @@ class DataRequest:
         target_labels: file of labels of some target images.
         ranges: the values that are black and white in source and target, where they are given.
         validation_share: share of the source kept from training.
+        groups: images that belong together, as :func:`dalib.data.groups.find_groups` has it; None knows of none.
         seed: of the validation split.
         batch: images of each domain a step.
         features: random views of each image whose features are trained on; 0 trains on images.
@@ -75,6 +79,7 @@ class DataRequest:
     target_labels: str | None = None
     ranges: tuple[Range, Range] | None = None
     validation_share: float = 0.1
+    groups: str | None = None
     seed: int = 0
     batch: int = 64
     features: int = 0
@@ -131,6 +136,9 @@ class Domains:
     ranges: tuple[Range | None, Range | None] = (None, None)
     """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
 
+    groups: GroupsOfDomains | None = None
+    """Images that belong together, where they are told."""
+
     @property
     def range(self) -> Range | None:
         """The range that the models read images with: the target's, or the source's where the target has none."""
@@ -140,6 +148,22 @@ class Domains:
     def train_adapted(self) -> LabelledImages:
         """The labelled images of the adaptation; the source-only model and the judgement keep to ``train``."""
         return self.train if self.joined is None else self.joined
+
+
+@dataclass(frozen=True)
+class GroupsOfDomains:
+    """Images of a run that belong together.
+
+    Attributes:
+        definition: what they were told by, as it was given.
+        source, target: of all images of the domain.
+        validation: (V,) the groups of the source's validation images.
+    """
+
+    definition: str
+    source: Groups
+    target: Groups
+    validation: Tensor
 
 
 @dataclass(frozen=True)
@@ -159,10 +183,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
     """
     sources, only_target = listed(request)
     of_source, of_target = decide_ranges(request, sources, only_target)
-    if request.kit is None:
-        part = _of_images(request, sources, replace(preprocessing, range=of_source))
-    else:
-        part = _of_kit(request.kit, request, preprocessing)
+    source = None if request.kit is not None else _images_of_source(request, sources, preprocessing, of_source)
     with CountedProgress(f"reading {request.target}") as progress:
         target = open_target(
             only_target,
@@ -170,13 +191,19 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
             partner=request.source,
             **request.reading(progress),
         )
+    groups = None if request.groups is None else _groups(request.groups, request, source, target)
+    if source is None:
+        assert request.kit is not None
+        part = _of_kit(request.kit, request, preprocessing)
+    else:
+        part = _parted(source, None if groups is None else groups[0], request)
     train = part.train
     labels, held_out, joined = None, None, None
     if request.target_labels is not None:
         given = read_target_labels(
             request.target_labels, target.names, train.classes, request.target, argument="target_labels"
         )
-        labels, held_out = hold_out(given, request.seed)
+        labels, held_out = hold_out(given, request.seed, None if groups is None else groups[1].numbers)
         if not request.features:  # else they are joined as features
             joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
@@ -190,6 +217,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
         joined=joined,
         drawn=part.drawn,
         ranges=(of_source, of_target),
+        groups=groups and GroupsOfDomains(request.groups or "", *groups, groups[0].numbers[part.validation_rows]),
     )
 
 
@@ -199,6 +227,7 @@ class SourceImages:
 
     train: LabelledImages
     validation: LabelledImages
+    validation_rows: Tensor
     whole: WholeSource | None = None
     drawn: tuple[Drawn, Drawn] | None = None
 
@@ -216,18 +245,36 @@ def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> Sou
     if request.ranges is None and any(isinstance(each, Listing) and each.whole_numbers for each in sources):
         target = _listing(request, request.target, "target", labelled=False)
     of_source, _ = decide_ranges(request, sources, target)
-    return _of_images(request, sources, replace(preprocessing, range=of_source))
+    source, groups = _images_of_source(request, sources, preprocessing, of_source), None
+    if request.groups is not None:
+        try:
+            (groups,) = find_groups(request.groups, [_source_to_group(request, source)])
+        except UserError:  # the definition is of the target alone
+            groups = each_alone(len(source.labels))
+    return _parted(source, groups, request)
 
 
-def _of_images(request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing) -> SourceImages:
-    """Reads the source's images, and splits them."""
+def _images_of_source(
+    request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing, range_of_source: Range | None
+) -> LabelledImages:
     with CountedProgress(f"reading {request.source_name}") as progress:
-        source = open_source(
-            sources, preprocessing, seed=request.seed, partner=request.target, **request.reading(progress)
+        return open_source(
+            sources,
+            replace(preprocessing, range=range_of_source),
+            seed=request.seed,
+            partner=request.target,
+            **request.reading(progress),
         )
-    training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+
+
+def _parted(source: LabelledImages, groups: Groups | None, request: DataRequest) -> SourceImages:
+    """Splits the source into images to train on and those to validate on; groups are kept whole."""
+    if groups is None:
+        training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+    else:
+        training_rows, validation_rows = _split_whole(source.labels, groups, request)
     whole = WholeSource(source.images, training_rows) if request.features else None
-    return SourceImages(_rows(source, training_rows), _rows(source, validation_rows), whole)
+    return SourceImages(_rows(source, training_rows), _rows(source, validation_rows), validation_rows, whole)
 
 
 def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
@@ -240,7 +287,45 @@ def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> Sou
         rows = black.expand(len(labels), -1, -1, -1)
         return LabelledImages(rows, labels, kit.description.classes, names)
 
-    return SourceImages(images(drawn[0].labels, "drawn"), images(drawn[1].labels, "validation"), drawn=drawn)
+    train, validation = images(drawn[0].labels, "drawn"), images(drawn[1].labels, "validation")
+    return SourceImages(train, validation, torch.arange(len(validation.labels)), drawn=drawn)
+
+
+def _groups(
+    definition: str, request: DataRequest, source: LabelledImages | None, target: UnlabelledImages
+) -> tuple[Groups, Groups]:
+    """Returns the groups of source and target, and prints how many there are; images of a kit count for themselves."""
+    domains = [ImagesToGroup(f"target {request.target}", (request.target,), target.names)]
+    if source is not None:
+        domains.insert(0, _source_to_group(request, source))
+    found = find_groups(definition, domains)
+    for domain, each in zip(domains, found, strict=True):
+        say(each.in_words(domain.what))
+    if source is not None:
+        return found[0], found[1]
+    assert request.kit is not None
+    return each_alone(len(request.kit.labels)), found[0]
+
+
+def _source_to_group(request: DataRequest, source: LabelledImages) -> ImagesToGroup:
+    return ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names)
+
+
+def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[Tensor, Tensor]:
+    """Returns the rows to train on and those to validate on; no group has rows among both."""
+    share = request.validation_share
+    if share == 0:
+        return _split(len(labels), share, request.seed)
+    training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
+    if not len(validation):
+        raise UserError(
+            Setting("groups", request.groups),
+            f": the source has {groups.count} groups, and a validation split of whole groups would leave no image of ",
+            "some class to train on; give smaller groups, or ",
+            Setting("data.validation_share", 0),
+            " to validate on none",
+        )
+    return training, validation
 
 
 def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -333,7 +418,7 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
-def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Tensor:
+def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
     """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
     with CountedProgress(f"features of {request.source_name}") as progress:
         return space.random(whole.images, view, request.features, request.source_name, progress)
@@ -346,11 +431,11 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
     """
     views, source = inputs.views, request.source_name
 
-    def random(rows: Rows, view: Augment, domain: str) -> Tensor:
+    def random(rows: Rows, view: Augment, domain: str) -> Rows:
         with CountedProgress(f"features of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
-    def plain(rows: Rows, domain: str) -> Tensor:
+    def plain(rows: Rows, domain: str) -> Rows:
         with CountedProgress(f"features of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
