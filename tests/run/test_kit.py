@@ -251,6 +251,11 @@ def test_a_configuration_with_a_kit_and_a_source_is_refused(place, tmp_path):
         train_run(replace(config, out=str(tmp_path / "run")))
 
 
+def test_a_kit_predicts_nothing_by_itself(place, capsys):
+    assert run(["predict", f"{place}/studio.dalib", "--images", f"{place}/street", "--out", "a.csv"]) == 2
+    assert f"adapt from it: dalib train --kit {place}/studio.dalib" in capsys.readouterr().err
+
+
 def test_a_kit_without_a_target_is_refused(place, capsys):
     assert run(["train", "--kit", f"{place}/studio.dalib"]) == 2
     assert "--target" in capsys.readouterr().err
