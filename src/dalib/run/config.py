@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
 from dalib.core.checked import Checked, with_known_names
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
@@ -390,11 +390,7 @@ class TrainConfig(Checked):
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
-        if self.kit is not None:
-            if self.source not in (_usual_source(), self.kit):
-                raise UserError(
-                    Setting("source", self.source), ": expected no source with ", Setting("kit", self.kit), NOT_BOTH
-                )
+        if self.kit is not None and self.source == _usual_source():
             object.__setattr__(self, "source", self.kit)
 
     @staticmethod

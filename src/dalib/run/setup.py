@@ -25,6 +25,7 @@ from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
+from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import config_text
 from dalib.run.data_check import check_data
 from dalib.run.domains import Domains, identity_of, open_domains
@@ -143,6 +144,8 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
         UserError: settings that do not go with a kit, or that are of another network or preprocessing.
     """
     own, setting = kit.description.preprocessing, Setting("kit", kit.path)
+    if config.source != config.kit:
+        raise UserError(Setting("source", config.source), ": expected no source with ", setting, NOT_BOTH)
     if config.init is not None:
         raise UserError(setting, ": it holds the model to start from; leave out ", Setting("init", config.init))
     if config.method == "source-only":
