@@ -34,7 +34,7 @@ def write_domain(folder, count, shade, rng):
 def photos(tmp_path_factory):
     """here/ and there/ with a folder for each of two colours, and the weights of two networks."""
     root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    write_domain(root / "here", 6, 0, rng)
+    write_domain(root / "here", 12, 0, rng)
     write_domain(root / "there", 5, 40, rng)
     for name in (LARGE, SMALL):
         torch.manual_seed(0)
@@ -93,6 +93,15 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, tmp_path):
     first, second = (load_file(each.model / "model.safetensors") for each in (trained, cut))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_kit_of_several_is_enough_to_adapt_from(trained, photos, tmp_path):
+    kit, out = tmp_path / "studio.dalib", tmp_path / "adapted"
+    assert run(["export", str(trained.root), "--format", "kit", "--out", str(kit)]) == 0
+    assert run(["train", "--kit", str(kit), "--target", f"{photos}/there", "--out", str(out), *QUICK]) == 0
+    first, second = (load_file(each / "source-only/model/model.safetensors") for each in (trained.root, out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert read_config(out / "config.yaml").backbone == [LARGE, SMALL]
 
 
 def test_the_report_and_the_card_name_all(trained, tmp_path):

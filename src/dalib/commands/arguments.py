@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import yaml
 
 from dalib.core.console import Loudness, say
-from dalib.core.errors import Part, UserError
+from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
-from dalib.run.config import NO_URL
+from dalib.records.kit import read_header
+from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
+from dalib.run.photographs import settings_of_images, settings_of_short_name
 from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:
@@ -39,15 +40,15 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_range_joined(with_repeated_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    return _with_preset(_with_photographs(_with_short_name(_with_backbone_of_init(arguments))))
+    arguments = _with_short_name(_with_backbone_of_init(_with_kit(arguments)))
+    return _with_preset(_with_settings_of_images(arguments))
 
 
 def _with_short_name(arguments: list[str]) -> list[str]:
     """Returns the command line with the whole name and the weights of a backbone that is named in short."""
     given = {name: _united(value) for name, value in vars(first_look(arguments, *_OF_BACKBONES)).items() if value}
     settings = settings_of_short_name(given.get("backbone"), given)
-    typed = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
-    return [*arguments, *(f"--{name}={value}" for name, value in typed.items())]
+    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
 
 
 def _united(value: str) -> str | list[str]:
@@ -65,19 +66,21 @@ def _united(value: str) -> str | list[str]:
     return [str(each) for each in values] if isinstance(values, list) else value
 
 
-def _with_photographs(arguments: list[str]) -> list[str]:
-    """Returns the command line with the network that photographs take, where it names none; the choice is printed."""
+def _with_settings_of_images(arguments: list[str]) -> list[str]:
+    """Returns the command line with what the images take by default, where it names no network; the choice is printed.
+
+    It stands before what is typed, which a preset would replace otherwise.
+    """
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
     given = first_look(arguments, "--source", "--target")
     if given.source is None or given.target is None:
         return arguments
-    settings = photograph_settings(_united(given.source), given.target, names_of(arguments))
-    if settings:
-        note = PHOTOGRAPHS_NOTE.format(other="--backbone NAME --weights FILE", none="--backbone small")
-        if loudness_in(arguments) > Loudness.QUIET:
-            say_of_several(f"note: {note}")
-    return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
+    settings, note = settings_of_images(_united(given.source), given.target, names_of(arguments))
+    if settings and loudness_in(arguments) > Loudness.QUIET:
+        note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        say_of_several(f"note: {note}")
+    return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 
 
 def say_of_several(message: str | Part) -> None:
@@ -223,6 +226,22 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
     several = isinstance(backbone, list)
     typed = json.dumps(backbone) if several else backbone
     return [*arguments, "--backbone", typed] if isinstance(typed, str) else arguments
+
+
+def _with_kit(arguments: list[str]) -> list[str]:
+    """The command line with the settings of the kit that it starts from, but those that it names itself."""
+    given, named = first_look(arguments, "--kit", "--config"), names_of(arguments)
+    if arguments[:1] != ["train"] or given.kit is None or given.config is not None or "resume" in named:
+        return arguments
+    if "source" in named:
+        raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
+    settings = {name: value for name, value in read_header(given.kit).settings.items() if name not in named}
+    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
+
+
+def _typed(value: object) -> str:
+    """Returns a value as it is typed."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _with_preset(arguments: list[str]) -> list[str]:

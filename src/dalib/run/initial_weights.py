@@ -116,6 +116,8 @@ class Start:
     architecture: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
     """Of each training, by its name."""
+    argument: str = "init"
+    """The setting that names them."""
 
     @classmethod
     def of(cls, run: str | None) -> Start | None:
@@ -149,7 +151,7 @@ class Start:
             there = self.architecture.get(setting.removeprefix("model."), value)
             if there != value:
                 raise UserError(
-                    Setting("init", self.run),
+                    Setting(self.argument, self.run),
                     ": it was trained with ",
                     Setting(setting, there),
                     ", this is ",
@@ -165,7 +167,7 @@ class Start:
         """
         if [*map(key_of, self.classes)] != [*map(key_of, classes)]:
             raise UserError(
-                Setting("init", self.run),
+                Setting(self.argument, self.run),
                 f": its classes are {', '.join(self.classes)}, those of the source {', '.join(classes)}; expected ",
                 "the same",
             )

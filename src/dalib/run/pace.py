@@ -422,7 +422,7 @@ def _plan(config: TrainConfig) -> str:
     names = [name for name, _ in recipe.trainings(config)]
     training = " and then the ".join(f"{name} model" for name in names)
     features = "features of the images, then " if config.features else ""
-    if len(names) == 1:
+    if len(names) == 1 and config.kit is None:
         return f"{features}training of the {training}, which predicts in the end"
     if config.keep == "adapted":
         return f"{features}training of the {training}, which predicts in the end"
@@ -438,6 +438,8 @@ def _counted(config: TrainConfig) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
     if (known := BUILT_IN.get((str(config.source), config.target))) is not None:
         return known, 3.0
+    if config.kit is not None:  # no image of the source is read
+        return None, 0.0
     sources = [config.source] if isinstance(config.source, str) else config.source
     listings = [listing_of(each, argument="source", labelled=True, root=config.root) for each in sources]
     target = listing_of(config.target, argument="target", labelled=False, root=config.root)

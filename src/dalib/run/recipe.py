@@ -17,9 +17,12 @@ from torch.amp import GradScaler
 
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
+    CharacterView,
     Operation,
     PhotoView,
     View,
+    character_grounds,
+    character_tones,
     noise_operations,
     paper_photo,
     photo_moderate,
@@ -112,6 +115,10 @@ PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...],
     "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
 }
 
+CHARACTER_VIEWS: dict[ViewName, Callable[[int, Callable[[Tensor], Tensor], bool], CharacterView]] = {
+    "character-grounds": lambda size, normalize, flip: character_grounds(size, normalize, flip=flip),
+    "character-tones": lambda size, normalize, flip: character_tones(size, normalize, flip=flip),
+}
 
 SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": schedule.constant,
@@ -247,6 +254,7 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         target_labels=config.target_labels,
         ranges=ranges_given(config),
         validation_share=config.data.validation_share,
+        groups=config.groups,
         seed=config.seed,
         batch=config.batch,
         features=config.features,
@@ -262,14 +270,16 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     """Makes one view for each role."""
 
     def view(name: ViewName, margin: float) -> Augment:
+        if preprocessing.channels != 3 and name != "photo-plain" and name in PHOTO_VIEWS | CHARACTER_VIEWS:
+            raise UserError(
+                Setting("data.channels", preprocessing.channels),
+                f": view {name} changes colours; expected ",
+                Setting("data.channels", 3),
+                ", which reads grey images as RGB, or ",
+                Setting("views.source"),
+                ", student and teacher without colours, such as warp",
+            )
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
-            if name != "photo-plain" and preprocessing.channels != 3:
-                raise UserError(
-                    Setting("data.channels", preprocessing.channels),
-                    f": view {name} changes colours; leave it out, which reads grey images as RGB, or take ",
-                    Setting("views.source"),
-                    ", student and teacher without colours, such as warp",
-                )
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
         if preprocessing.crop is not None:
             raise UserError(
@@ -278,6 +288,8 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
                 "take a photo view, or ",
                 Setting("data.crop", preprocessing.size),
             )
+        if name in CHARACTER_VIEWS:
+            return CHARACTER_VIEWS[name](preprocessing.size, preprocessing.normalize, config.views.flip)
         return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
 
     views, margin = config.views, (preprocessing.size - preprocessing.input_size) / 2
@@ -381,7 +393,8 @@ def _check_features(config: TrainConfig) -> None:
             ", or ",
             Setting("features", 0),
         )
-    if config.init is None and (lacking := [each.name for each in named if each.weights is None]):
+    lacking = [each.name for each in named if each.weights is None]
+    if config.init is None and config.kit is None and lacking:
         raise UserError(
             Setting("weights"),
             ": there are none, and ",
@@ -416,7 +429,7 @@ def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     if backbone.name in BACKBONES:
         return []
     found = []
-    if backbone.weights is None and config.init is None:
+    if backbone.weights is None and config.init is None and config.kit is None:
         found.append(weights_message(backbone.name))
     usual = _of_backbone(backbone.name, pretrained_settings).input_size
     times = preprocessing.input_size / usual
@@ -510,7 +523,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
         ]
     if named[0].name not in BACKBONES:
         architecture |= {
-            "pretrained": config.weights is not None or config.init is not None,
+            "pretrained": any(each is not None for each in (config.weights, config.init, config.kit)),
             "frozen_stages": config.model.frozen_stages,
             "frozen_norms": config.model.frozen_norms,
             "checkpointing": config.model.checkpointing,
@@ -711,9 +724,12 @@ def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
 
 
 def trainings(config: TrainConfig) -> list[tuple[str, TrainConfig]]:
-    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last."""
+    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last.
+
+    A kit holds the source-only model, which is then not trained.
+    """
     own = [(name_of_training(config), source_only(config) if config.method == "source-only" else config)]
-    if config.method == "source-only" or not config.baseline:
+    if config.method == "source-only" or not config.baseline or config.kit is not None:
         return own
     return [("source-only", replace(source_only(config), steps=config.baseline_steps or config.steps)), *own]
 

@@ -72,6 +72,8 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
         files["init"] = [
             models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
         ]
+    if config.kit is not None:
+        files["kit"] = [Path(config.kit)]
     if config.prior not in KINDS:
         files["prior"] = [Path(config.prior)]
     return {setting: _digest_of(paths) for setting, paths in files.items()}
