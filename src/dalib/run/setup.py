@@ -94,8 +94,13 @@ class Data:
     seconds: float
 
 
-def prepare(config: TrainConfig, world: World) -> Setup:
+def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> Setup:
     """Checks the settings and that the data are there, before anything is measured or read.
+
+    Args:
+        config: of the run.
+        world: the processes that work together.
+        for_training: whether all data have to be there; what needs the source alone looks for it itself.
 
     Raises:
         UserError: settings out of their range, or that do not go together; see also :func:`check_data`.
@@ -126,14 +131,14 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
-    request = recipe.make_data_request(config)
-    world.from_first(lambda: check_data(request, prior=config.prior, evaluate=config.evaluate, start=start))
+    request = replace(recipe.make_data_request(config), kit=kit)
+    if for_training:
+        world.from_first(lambda: check_data(request, prior=config.prior, evaluate=config.evaluate, start=start))
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    request = replace(recipe.make_data_request(config), kit=kit)
     return Setup(config, request, preprocessing, device, start, world, hub)
 
 
