@@ -46,7 +46,7 @@ def check_data(request: DataRequest, *, prior: str, evaluate: str | None, start:
     sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
     found = [each for each in sources if each is not None]
     target = _listing(request, request.target, "target", labelled=False)
-    classes: tuple[str, ...] | None = None
+    classes = None if request.kit is None else request.kit.description.classes
     if found and len(found) == len(sources):
         classes, positions = united([each.classes or () for each in found])
         require_two_classes(classes, request.source)
