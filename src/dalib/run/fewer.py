@@ -77,6 +77,7 @@ class ExpectedClasses:
             validation=evidence.validation[rows],
             labels=evidence.labels[rows],
             validation_features=None if features is None else features[rows],
+            validation_groups=None if evidence.validation_groups is None else evidence.validation_groups[rows],
         )
 
     def in_words(self, classes: Sequence[str]) -> str:

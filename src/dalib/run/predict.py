@@ -34,7 +34,7 @@ from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.records.folder import RunFolder
-from dalib.run.load import chosen_model, identity_of, open_model
+from dalib.run.load import MANY, chosen_model, identity_of, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
 ENDINGS = ("", ".csv", ".txt", ".parquet")
 """Of the file to write; a table of commas under another name would not open as what it says that it is."""
 
-_BATCH = 256
+_BATCH = 64  # the first is read before anything is predicted
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
 _EXAMPLES = 5  # of unreadable files
 _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
@@ -100,6 +100,8 @@ def predict(
     model = chosen.model
     opened = open_model(place, model=model, device=device)
     source = _open(images, opened.description.preprocessing, strict, cache)
+    if len(source.names) >= MANY:
+        opened = opened.for_many()
     of = _digest_of([identity_of(place, model=model), str(_BATCH), *opened.description.classes], source)
     part = _Part(Path(out), of)
     try:
