@@ -205,7 +205,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
         )
     groups = None if request.groups is None else _groups(request.groups, request, source, target)
     if groups is None:
-        training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+        training_rows, validation_rows = split(len(source.labels), request.validation_share, request.seed)
     else:
         training_rows, validation_rows = _split_whole(source.labels, groups[0], request)
     train = _rows(source, training_rows)
@@ -236,8 +236,8 @@ def _groups(
 ) -> tuple[Groups, Groups]:
     """Returns the groups of source and target, and prints how many there are."""
     domains = [
-        ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names),
-        ImagesToGroup(f"target {request.target}", (request.target,), target.names),
+        ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names, source.images),
+        ImagesToGroup(f"target {request.target}", (request.target,), target.names, target.images),
     ]
     of_source, of_target = find_groups(definition, domains)
     for domain, found in zip(domains, (of_source, of_target), strict=True):
@@ -249,7 +249,7 @@ def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[
     """Returns the rows to train on and those to validate on; no group has rows among both."""
     share = request.validation_share
     if share == 0:
-        return _split(len(labels), share, request.seed)
+        return split(len(labels), share, request.seed)
     training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
     if not len(validation):
         raise UserError(
@@ -262,7 +262,7 @@ def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[
     return training, validation
 
 
-def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Returns the rows to train on, ascending, and those to validate on, both int64."""
     kept = round(count * share)
     if not (0 < kept < count or share == 0):
