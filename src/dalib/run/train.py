@@ -38,6 +38,7 @@ from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
+from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_representation
 from dalib.run.pace import (
@@ -61,8 +62,10 @@ from dalib.run.pair import (
     align,
     fitted_to_fewer,
     statistics_for,
+    take_source_only,
     train_task,
     training_inputs,
+    with_validation_of,
 )
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
     from dalib.records.judgement import Judgement
     from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
+    from dalib.run.kit import Kit
     from dalib.run.pace import Pace
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
@@ -258,7 +262,8 @@ def _chosen(setup: Setup, timing: _Timing | None, context: _Context) -> Setup:
         )
     )
     say_choice(config, sum(seconds_of_run(config, timing.counts, timing.pace).values()))
-    return replace(setup, config=config, request=recipe.make_data_request(config))
+    request = replace(recipe.make_data_request(config), kit=setup.request.kit)
+    return replace(setup, config=config, request=request)
 
 
 def _chosen_again(
@@ -322,7 +327,9 @@ def _train_models(
         TrainingDivergedError: a loss that is not finite.
         StoppedError: a signal came; the step is saved.
     """
-    models = BaselineAndAdapted()
+    models, kit = BaselineAndAdapted(), setup.request.kit
+    if kit is not None:
+        _take_from_kit(kit, run, setup, inputs, models)
     trainings = recipe.trainings(setup.config)
     for name, config in trainings:
         since = time.monotonic()
@@ -344,11 +351,23 @@ def _train_models(
                 write_report(run)
             raise
         summary = timed(summary, name, time.monotonic() - since)
+        if kit is not None and context.world.first:
+            with_validation_of(kit, models, name)
         if context.world.first and len(trainings) > len(models.trained):
             summary = timed(summary, "aligned", _align(run, setup, inputs, models))
         made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
+        if kit is not None and "adapted" in made:  # its validation predictions are the source-only model's
+            made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
         summary = replace(summary, models=made)
     return models, summary
+
+
+def _take_from_kit(kit: Kit, run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> None:
+    """Takes the source-only model from a kit, and makes the aligned one of it."""
+    model = take_source_only(models, kit, setup.config, inputs)
+    if setup.world.first:
+        save_model(run.source_only.model, inputs.of("source-only")[1](model), _description(setup, inputs))
+        _align(run, setup, inputs, models)
 
 
 def _align(run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> float:
@@ -411,6 +430,8 @@ def _judge(
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
     judgement = judge(trained, said, settings, domains.train.classes, neutral, learnt_from)
+    if setup.request.kit is not None:
+        judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
     judgement.write(run.judgement)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
