@@ -242,10 +242,11 @@ class TrainConfig(Checked):
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
             models.
-        groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; or a
+        groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; a
             regular expression with one group, such as "patient_([0-9]+)", whose text images of a group have in common
-            in their paths. The validation split keeps groups whole, intervals and tests count groups and not images,
-            and dalib query chooses few images of a group. By default: each image counts for itself.
+            in their paths; or auto, near duplicates and, where images look alike by them, patterns of names. The
+            validation split keeps groups whole, intervals and tests count groups and not images, and dalib query
+            chooses few images of a group. By default: each image counts for itself.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
             the weights of a repository of Hugging Face's hub. Several backbones of timm's, given by repeating the

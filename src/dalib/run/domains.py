@@ -282,7 +282,7 @@ def _images_of_source(
 def _parted(source: LabelledImages, groups: Groups | None, request: DataRequest) -> SourceImages:
     """Splits the source into images to train on and those to validate on; groups are kept whole."""
     if groups is None:
-        training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+        training_rows, validation_rows = split(len(source.labels), request.validation_share, request.seed)
     else:
         training_rows, validation_rows = _split_whole(source.labels, groups, request)
     whole = WholeSource(source.images, training_rows) if request.features else None
@@ -307,7 +307,7 @@ def _groups(
     definition: str, request: DataRequest, source: LabelledImages | None, target: UnlabelledImages
 ) -> tuple[Groups, Groups]:
     """Returns the groups of source and target, and prints how many there are; images of a kit count for themselves."""
-    domains = [ImagesToGroup(f"target {request.target}", (request.target,), target.names)]
+    domains = [ImagesToGroup(f"target {request.target}", (request.target,), target.names, target.images)]
     if source is not None:
         domains.insert(0, _source_to_group(request, source))
     found = find_groups(definition, domains)
@@ -320,14 +320,14 @@ def _groups(
 
 
 def _source_to_group(request: DataRequest, source: LabelledImages) -> ImagesToGroup:
-    return ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names)
+    return ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names, source.images)
 
 
 def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[Tensor, Tensor]:
     """Returns the rows to train on and those to validate on; no group has rows among both."""
     share = request.validation_share
     if share == 0:
-        return _split(len(labels), share, request.seed)
+        return split(len(labels), share, request.seed)
     training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
     if not len(validation):
         raise UserError(
@@ -340,7 +340,7 @@ def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[
     return training, validation
 
 
-def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Returns the rows to train on, ascending, and those to validate on, both int64."""
     kept = round(count * share)
     if not (0 < kept < count or share == 0):
