@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from dalib.judge.unknown import TwoGroups, harmonic_mean, open_set_accuracies, rule_of, smoothed
+from dalib.judge.structure import Representation
+from dalib.judge.unknown import TwoGroups, harmonic_mean, open_set_accuracies, rule_of, scores_of_known, smoothed
 from dalib.models.known import certainty
 
 
@@ -106,3 +107,20 @@ def test_without_images_there_is_no_accuracy():
         open_set_accuracies(torch.tensor([3]), torch.tensor([0]), 2)
     with pytest.raises(ValueError, match="equal shapes"):
         open_set_accuracies(torch.tensor([0]), torch.tensor([0, 1]), 2)
+
+
+def test_an_unknown_class_is_found_by_features_where_predictions_are_sure_of_everything():
+    generator = torch.Generator().manual_seed(3)
+    centres = torch.eye(5)[torch.arange(100) % 5]
+    target = centres + 0.1 * torch.randn(100, 5, generator=generator)
+    source, labels = torch.eye(5)[:4].repeat(6, 1), torch.arange(4).repeat(6)
+    predictions = torch.full((100, 4), 0.01)
+    predictions[torch.arange(100), torch.arange(100) % 4] = 0.97
+    scores = scores_of_known(predictions, Representation(target, source, labels), 4)
+    assert float(scores[torch.arange(100) % 5 == 4].max()) < float(scores[torch.arange(100) % 5 < 4].min())
+
+
+def test_features_of_other_images_are_refused():
+    p = torch.full((12, 2), 0.5)
+    with pytest.raises(ValueError, match="features of 12 target images, got 3"):
+        scores_of_known(p, Representation(torch.eye(3), torch.eye(3), torch.arange(3) % 2), 2)

@@ -18,6 +18,8 @@ from dalib.models.known import KnownRule, certainty
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dalib.judge.structure import Representation
+
 FEWEST = 10
 """Scores; fewer show no two groups."""
 
@@ -29,6 +31,12 @@ SMALLEST_SPREAD = 1e-9
 
 SMALLEST_SLOPE = 0.1
 """Slope in units of the standard deviation of the scores; two groups that are one are no reason for a flat rule."""
+
+MOVES = 10
+"""Rounds in which prototypes move."""
+
+SOURCE_COUNTS_AS = 2.0
+"""Target images that a prototype of the source counts as, so that a class without any keeps its place."""
 
 _ROWS = 1024  # whose products with all others are in memory together
 
@@ -99,6 +107,68 @@ def rule_of(target: Tensor) -> KnownRule:
     return KnownRule(min(max(groups.threshold, 0.0), 1.0), 1 / groups.slope)
 
 
+def scores_of_known(predictions: Tensor, representation: Representation | None, num_classes: int) -> Tensor:
+    r"""Computes how much speaks for each target image being of one of the classes, before any adaptation.
+
+    The sum of up to three signals, each in units of its standard deviation over the images: the certainty of the
+    predictions; the cosine to the closest class prototype, the mean of a class's source images; and the cosine to the
+    closest prototype after k-means has moved these over the closer half of the target's images. The sum is then
+    :func:`smoothed`: images of an unknown class lie together, and some of them alone would pass for known.
+
+    Args:
+        predictions: (M, C) probabilities of target images by models from before the adaptation.
+        representation: features of both domains, the target's of all M images, best by a network that no training has
+            changed. None leaves the certainty alone.
+        num_classes: C.
+
+    Returns:
+        (M,) float64, higher for images that seem known; :meth:`TwoGroups.of` makes probabilities of them.
+
+    Misleads: as :func:`rule_of`; and an unknown class that looks like a known one passes for it.
+    Raises: ValueError for what ``as_probabilities`` refuses, or another number of images.
+    Source: ours; each signal alone is worse (benchmarks/LOG.md).
+    """
+    sure = _in_own_units(certainty(as_probabilities(predictions, "predictions")))
+    if representation is None:
+        return sure
+    if len(representation.target) != len(predictions):
+        raise ValueError(
+            f"representation: expected features of {len(predictions)} target images, got {len(representation.target)}"
+        )
+    target, source = (_unit(_standardized(each)) for each in (representation.target, representation.source))
+    labels, there = representation.labels, torch.bincount(representation.labels, minlength=num_classes) > 0
+    sums = torch.zeros(num_classes, source.shape[1]).index_add_(0, labels, source)
+    prototypes = _unit(sums[there])
+    closeness = (target @ prototypes.T).amax(dim=1)
+    moved = (target @ _moved(prototypes, target).T).amax(dim=1)
+    return smoothed(sure + _in_own_units(closeness) + _in_own_units(moved), target)
+
+
+def _moved(prototypes: Tensor, target: Tensor) -> Tensor:
+    """Returns the prototypes (C, D) after rounds of k-means over the closer half of target images (M, D), all unit."""
+    moved = prototypes
+    for _ in range(MOVES):
+        closest = (target @ moved.T).max(dim=1)
+        close = closest.values > closest.values.median()
+        sums = torch.zeros_like(moved).index_add_(0, closest.indices[close], target[close])
+        moved = _unit(sums + SOURCE_COUNTS_AS * prototypes)
+    return moved
+
+
+def _standardized(features: Tensor) -> Tensor:
+    values = features.float()
+    return (values - values.mean(dim=0)) / values.std(dim=0, unbiased=False).clamp_min(1e-5)
+
+
+def _unit(features: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(features.float(), dim=1)
+
+
+def _in_own_units(values: Tensor) -> Tensor:
+    values = values.double()
+    return (values - values.mean()) / values.std(unbiased=False).clamp_min(1e-12)
+
+
 def smoothed(
     scores: Tensor, features: Tensor, *, neighbours: int = 10, spread: float = 0.9, rounds: int = 30
 ) -> Tensor:
@@ -150,7 +220,7 @@ def smoothed(
 
 def _graph(features: Tensor, neighbours: int) -> csr_array:
     """Returns the normalised weights (N, N) of :func:`smoothed`."""
-    unit, count = torch.nn.functional.normalize(features.float(), dim=1), len(features)
+    unit, count = _unit(features), len(features)
     near, weights = [], []
     for part in torch.split(torch.arange(count), _ROWS):
         closeness = unit[part] @ unit.T

@@ -60,6 +60,7 @@ from dalib.run.pair import (
     Task,
     align,
     fitted_to_fewer,
+    fitted_to_known,
     statistics_for,
     train_task,
     training_inputs,
@@ -80,6 +81,7 @@ from dalib.run.setup import (
 )
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
+from dalib.run.unknown import write_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -332,10 +334,8 @@ def _train_models(
         try:
             with context.requests.at_a_step():
                 own = inputs
-                if name == "adapted" and config.classes == "fewer":
-                    own = fitted_to_fewer(config, inputs, models, context.world)
-                    assert own.expected is not None
-                    say(own.expected.in_words(own.domains.train.classes))
+                if name == "adapted" and config.classes != "same":
+                    own = _fitted(config, inputs, models, context.world)
                 task = _task(name, config, run, setup, own)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
@@ -349,6 +349,17 @@ def _train_models(
         made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
         summary = replace(summary, models=made)
     return models, summary
+
+
+def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
+    """Returns the inputs of an adaptation to a target that is expected to be no mirror of the source's classes."""
+    if config.classes == "fewer":
+        own = fitted_to_fewer(config, inputs, models, world)
+    else:
+        own = fitted_to_known(inputs, models, world)
+    assert own.expected is not None
+    say(own.expected.in_words(own.domains.train.classes))
+    return own
 
 
 def _align(run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> float:
@@ -410,6 +421,8 @@ def _judge(
     settings = recipe.make_judge_settings(config, models.expected)
     judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
     judgement.write(run.judgement)
+    if config.classes == "other":
+        write_rules(run, models.evidence)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, models.trained, models.evidence, domains, config.seed, judgement.baseline)
