@@ -132,6 +132,7 @@ CONFIGURED = {
     *("run.config", "run.config_file", "run.presets", "run.once_shared", "run.adapt", "run.recipe", "run.methods"),
     *(
         "run.setup",
+        "run.backbones",
         "run.train",
         "run.pair",
         "run.resume",

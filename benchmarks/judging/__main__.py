@@ -2,11 +2,13 @@
 
     python benchmarks/judging record --root data --out study
     python benchmarks/judging tables --out study
+    python benchmarks/judging runs --out study
     python benchmarks/judging starts --root data --out study
 
 ``record`` trains each task, some of them spoilt on purpose, and keeps what the models say, and the true labels beside
-it. ``tables`` reads that alone. True labels score the judgement and choose nothing inside a training. ``starts``
-compares where the adaptation on features starts.
+it. ``tables`` and ``runs`` read that alone: how often the judgement of a run is right, and how well several rules
+choose among runs and checkpoints. True labels score them and choose nothing inside a training. ``starts`` compares
+where the adaptation on features starts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from tasks import TASKS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["record", "tables", "starts"])
+    parser.add_argument("action", choices=["record", "tables", "runs", "starts"])
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--spoilt", type=int, default=8, help="so many tasks of photo-features are also spoilt")
@@ -36,6 +38,10 @@ def main() -> None:
         record_all(jobs[::-1] if given.backwards else jobs, given.root, given.out)
     elif given.action == "starts":
         starts(given.root, given.out, given.seeds)
+    elif given.action == "runs":
+        from runs import runs
+
+        runs(given.out)
     else:
         from tables import tables
 

@@ -15,9 +15,13 @@ from dalib.augment.color import (
     RandomIntensity,
 )
 from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop, RandomResizedCrop
+from dalib.augment.ground import RandomGround, RandomTones
 from dalib.augment.views import (
+    CharacterView,
     PhotoView,
     View,
+    character_grounds,
+    character_tones,
     noise_operations,
     paper_photo,
     photo_moderate,
@@ -200,6 +204,33 @@ def test_warps_of_three_strengths_shift_and_bend_by_their_shares_of_the_size():
     assert [warp.matrix_sigma for warp in (weak, usual, strong)] == [0.05, 0.1, 0.15]
     assert {warp.padding for warp in (weak, usual, strong)} == {"border"}
     assert noise == GaussianNoise(sigma=0.1)
+
+
+# --- views of characters in colour
+
+
+@pytest.mark.parametrize("preprocessing", [Preprocessing(8, 3), Preprocessing(8, 3, mean=(0.5,) * 3, std=(0.2,) * 3)])
+def test_characters_are_changed_in_their_colours_and_normalised_afterwards(preprocessing):
+    def darker(images: Tensor, generator: torch.Generator) -> Tensor:
+        assert 0 <= images.min() <= images.max() <= 1
+        return images**2
+
+    def double(images: Tensor, generator: torch.Generator) -> Tensor:
+        return images * 2
+
+    images = bytes_of(3)
+    before = images.clone()
+    views = CharacterView(preprocessing.normalize, (darker,), (double,))(images, generator())
+    torch.testing.assert_close(views, 2 * preprocessing.normalize(255 * (images / 255) ** 2))
+    assert torch.equal(images, before)
+
+
+def test_both_views_of_characters_warp_them_alike_and_one_draws_the_ground():
+    grounds, tones = character_grounds(24, NORMALIZE), character_tones(24, NORMALIZE)
+    warp, noise = strong_warp_operations(24)
+    assert grounds == CharacterView(NORMALIZE, (warp, RandomGround(), RandomTones()), (noise,))
+    assert tones == CharacterView(NORMALIZE, (warp, RandomTones()), (noise,))
+    assert character_tones(24, NORMALIZE, flip=True).changes[0] == strong_warp_operations(24, flip=True)[0]
 
 
 # --- views of photographs

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dalib.commands.arguments import with_sources_united
+from dalib.commands.arguments import with_repeated_united
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
 from dalib.data.prefetch import Prefetched
@@ -567,4 +567,4 @@ def test_other_classes_than_those_of_the_run_to_start_from_are_refused(trained, 
 
 def test_a_source_without_a_value_is_left_to_the_parser():
     arguments = ["train", "--source", "a", "--source", "--target", "b"]
-    assert with_sources_united(arguments) == arguments
+    assert with_repeated_united(arguments) == arguments

@@ -11,7 +11,7 @@ from PIL import Image
 from dalib.core.errors import ImageChangedError, UserError
 from dalib.data.decoding import decode
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.rows import Concatenated, Selected, StreamedImages, digests_of
+from dalib.data.rows import Concatenated, Selected, SideBySide, StreamedImages, digests_of
 from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 
 COLOUR = Preprocessing(size=8, channels=3)
@@ -66,6 +66,22 @@ def test_parts_are_read_as_if_they_were_one(indices):
     assert rows[wanted].dtype == torch.uint8
     assert torch.equal(rows[4], numbered(6)[4])
     assert torch.equal(rows[torch.tensor(4)], numbered(6)[4])
+
+
+@pytest.mark.parametrize("indices", INDICES)
+def test_features_side_by_side_are_read_as_if_they_were_one(indices):
+    first, second = torch.arange(30).view(5, 2, 3), -torch.arange(20).view(5, 2, 2)
+    rows, wanted = SideBySide([first, Selected(second, torch.arange(5))]), torch.tensor(indices, dtype=torch.int64)
+    joined = torch.cat([first, second], dim=-1)
+    assert len(rows) == 5
+    assert torch.equal(rows[wanted], joined[wanted])
+    assert torch.equal(rows[4], joined[4])
+    assert torch.equal(rows[torch.tensor(4)], joined[4])
+
+
+def test_parts_of_different_lengths_do_not_stand_side_by_side():
+    with pytest.raises(ValueError, match=r"as many rows of each, got \[4, 5\]"):
+        SideBySide([numbered(4), numbered(5)])
 
 
 @pytest.mark.parametrize("index", [6, -7])

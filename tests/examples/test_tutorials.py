@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dalib.commands.arguments import with_sources_united, with_underscores
+from dalib.commands.arguments import with_repeated_united, with_underscores
 from dalib.commands.parser import make_parser
 
 TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("plot_*.py"))
@@ -137,7 +137,7 @@ def test_the_commands_to_try_are_commands(path):
     commands = commands_of(path.read_text(encoding="utf-8"))
     assert commands
     for command in commands:
-        arguments = with_sources_united([with_underscores(argument) for argument in command])
+        arguments = with_repeated_united([with_underscores(argument) for argument in command])
         make_parser(arguments).parse_args(arguments)
 
 

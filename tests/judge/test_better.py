@@ -5,7 +5,7 @@ import pytest
 import torch
 from two_domains import noisy, sure, two_domains
 
-from dalib.judge.better import WEIGHTS, Signs, pairwise, probability_better, rank, signs_of, vote_ratio, votes_of
+from dalib.judge.better import WEIGHTS, Signs, pairwise, probability_better, signs_of, vote_ratio, votes_of
 from dalib.judge.neighbours import Votes
 from dalib.judge.structure import structure_of
 
@@ -58,12 +58,13 @@ def test_models_are_ranked_by_how_right_they_are_however_many(world):
     structure, labels = world
     shares = [0.5, 0.0, 0.9, 0.2]
     candidates = [sure(noisy(labels, share, seed)) for seed, share in enumerate(shares)]
-    assert rank(candidates, sure(noisy(labels, 0.6, 9)), structure) == [1, 3, 0, 2]
+    worth = pairwise(candidates, sure(noisy(labels, 0.6, 9)), structure).sum(dim=1)
+    assert worth.argsort(descending=True).tolist() == [1, 3, 0, 2]
 
 
-def test_one_model_is_the_best_of_itself(world):
+def test_one_model_has_no_other_to_be_better_than(world):
     structure, labels = world
-    assert rank([sure(labels)], sure(labels), structure) == [0]
+    assert pairwise([sure(labels)], sure(labels), structure).tolist() == [[0.0]]
 
 
 def test_a_witness_that_does_not_follow_the_images_says_little(world):

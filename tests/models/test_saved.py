@@ -69,7 +69,7 @@ def test_every_architecture_can_be_built_again(tmp_path, backbone, size, bottlen
 def test_the_configuration_says_all_that_is_needed(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert json.loads((folder / "config.json").read_text(encoding="utf-8")) == {
-        "format": FORMAT,
+        "format": 1,  # which older versions read as well
         "dalib": __version__,
         "architecture": ARCHITECTURE,
         "classes": ["cat", "dog", "Bär"],
@@ -137,6 +137,43 @@ def test_json_that_is_no_model_is_named(folder, content):
     (folder / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"config\.json: not a model of dalib's"):
         load_model(folder)
+
+
+SEVERAL = {
+    **{"backbone": ["test_resnet", "test_vit"], "bottleneck_dim": 8, "channels": 3, "size": 32},
+    **{"pretrained": True, "frozen_stages": -1, "checkpointing": False},
+    "inputs": [{"size": size, "mean": [0.5] * 3, "std": [0.25] * 3} for size in (24, 32)],
+}
+
+
+def test_a_network_of_several_backbones_is_built_again(tmp_path):
+    original = make_classifier(SEVERAL, 2)
+    description = ModelDescription(SEVERAL, ("a", "b"), Preprocessing(32, 3))
+    save_model(tmp_path / "model", original, description)
+    loaded, found = load_model(tmp_path / "model")
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), original.eval()(images))
+    assert found == description
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["format"] == 2  # older versions name it
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": ["test_resnet"]}, "two backbones or more"),
+        ({"backbone": ["test_resnet", 3]}, "two backbones or more"),
+        ({"inputs": None}, "one for each of 2 backbones, got None"),
+        ({"inputs": [{"size": 24}]}, "one for each of 2 backbones"),
+        ({"inputs": [{"size": 24}, 3]}, "mean"),
+        ({"inputs": [{**SEVERAL["inputs"][0], "size": 10**9}, SEVERAL["inputs"][1]]}, "number from 1 to 65536"),
+        ({"inputs": [{**SEVERAL["inputs"][0], "std": [1.0]}, SEVERAL["inputs"][1]]}, "expected 3 numbers"),
+        ({"backbone": "test_resnet"}, "inputs: expected a number"),
+    ],
+)
+def test_several_backbones_that_do_not_fit_are_named(folder, change, message):
+    edit(folder, architecture={**SEVERAL, **change})
+    with pytest.raises(UserError, match=rf"config\.json: not a model of dalib's.*{message}"):
+        load_description(folder)
 
 
 def test_a_newer_format_is_refused(folder):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
 from dalib.run.config import TrainConfig, ViewName
-from dalib.run.recipe import PHOTO_VIEWS, make_views
+from dalib.run.recipe import CHARACTER_VIEWS, PHOTO_VIEWS, make_views
 
 NAMES = get_args(ViewName)
 some = settings(max_examples=12, deadline=None, derandomize=True)
@@ -67,4 +67,4 @@ def test_a_view_is_finite_repeats_itself_and_keeps_images_apart(name, data, seed
     torch.testing.assert_close(seen(others)[:1], views[:1])
 
 
-COLOURED = {name for name in PHOTO_VIEWS if name != "photo-plain"}
+COLOURED = {name for name in PHOTO_VIEWS | CHARACTER_VIEWS if name != "photo-plain"}

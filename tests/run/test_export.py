@@ -1,7 +1,10 @@
 """What `dalib export` writes predicts as the run does, opens without dalib, and is whole or not there."""
 
+import contextlib
 import csv
+import io
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -44,6 +47,20 @@ KINDS = {
     "photo-plain": (
         {"backbone": "test_vit", "bottleneck_dim": None, **PHOTO},
         Preprocessing(32, 1, mean=(0.5,), std=(0.2,)),
+    ),
+    "photo-several": (
+        {
+            "backbone": ["test_efficientnet", "test_resnet"],
+            "inputs": [
+                {"size": 24, "mean": [0.4, 0.4, 0.4], "std": [0.25, 0.2, 0.25]},
+                {"size": 32, "mean": list(NORMALISED["mean"]), "std": list(NORMALISED["std"])},
+            ],
+            "bottleneck_dim": 16,
+            "averaged_views": 2,
+            "standardize": True,
+            **PHOTO,
+        },
+        Preprocessing(37, 3, crop=32, fit="stretch", **NORMALISED),
     ),
     "photo-12-bits": (
         {"backbone": "test_resnet", "bottleneck_dim": None, **PHOTO},
@@ -111,6 +128,23 @@ def name_of(form):
     return {"onnx": "model.onnx", "torch-export": "model.pt2"}.get(form, "model")
 
 
+@pytest.fixture(scope="module")
+def exported(runs, tmp_path_factory):
+    """Exports a kind of run to a format by the command line, once; returns the path and what was printed."""
+    done = {}
+
+    def exported_of(kind, form):
+        if (kind, form) not in done:
+            out, printed = tmp_path_factory.mktemp("exported") / name_of(form), io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                assert run(["export", str(runs[kind].root), "--format", form, "--out", str(out)]) == 0
+            assert [path.name for path in out.parent.iterdir()] == [out.name]
+            done[kind, form] = out, printed.getvalue()
+        return done[kind, form]
+
+    return exported_of
+
+
 def table(place, photos, out):
     assert run(["predict", str(place), "--images", str(photos), "--out", str(out)]) == 0
     return list(csv.reader(out.read_text(encoding="utf-8").splitlines()))
@@ -119,15 +153,12 @@ def table(place, photos, out):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["onnx", "torch-export", "torch", "hf"])
 def test_an_export_predicts_as_the_run_for_any_batch_and_the_difference_is_printed(
-    form, kind, runs, photos, tmp_path, capsys
+    form, kind, runs, photos, tmp_path, exported
 ):
     if form == "hf" and kind.startswith("small"):
         pytest.skip("refused, see below")
-    out = tmp_path / name_of(form)
-    command = ["export", str(runs[kind].root), "--format", form, "--out", str(out)]
-    assert run(command) == 0
-    assert "largest difference from PyTorch" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    out, printed = exported(kind, form)
+    assert "largest difference from PyTorch" in printed
     original, opened = open_model(runs[kind].root), open_model(out)
     assert opened.description == original.description
     size, channels = original.description.preprocessing.size, original.description.preprocessing.channels
@@ -143,10 +174,10 @@ def test_an_export_predicts_as_the_run_for_any_batch_and_the_difference_is_print
         assert float(row[2]) == pytest.approx(float(other[2]), abs=1.01e-4)
 
 
-def test_an_onnx_file_alone_says_what_it_takes(runs, tmp_path):
+def test_an_onnx_file_alone_says_what_it_takes(exported):
     onnxruntime = pytest.importorskip("onnxruntime")
-    export(runs["photo"], "onnx", tmp_path / "m.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    file, _ = exported("photo", "onnx")
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     content = json.loads(session.get_modelmeta().custom_metadata_map["dalib"])
     assert content["classes"] == list(CLASSES)
     assert content["preprocessing"]["size"] == 37
@@ -158,9 +189,9 @@ def test_an_onnx_file_alone_says_what_it_takes(runs, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch-export", "torch", "hf"])
-def test_images_of_12_bits_are_the_same_to_an_export(form, runs, tmp_path):
+def test_images_of_12_bits_are_the_same_to_an_export(form, runs, exported, tmp_path):
     write_deep_photos(tmp_path / "deep", 3)
-    out = export(runs["photo-12-bits"], form, tmp_path / name_of(form))
+    out, _ = exported("photo-12-bits", form)
     assert open_model(out).description.preprocessing.range == (0, 4095)
     rows = table(out, tmp_path / "deep", tmp_path / "exported.csv")
     expected = table(runs["photo-12-bits"].root, tmp_path / "deep", tmp_path / "run.csv")
@@ -170,8 +201,8 @@ def test_images_of_12_bits_are_the_same_to_an_export(form, runs, tmp_path):
         assert float(row[2]) == pytest.approx(float(other[2]), abs=1.01e-4)
 
 
-def test_a_program_opens_with_torch_alone(runs, tmp_path):
-    export(runs["photo-views"], "torch-export", tmp_path / "m.pt2")
+def test_a_program_opens_with_torch_alone(exported):
+    file, _ = exported("photo-views", "torch-export")
     program = (
         "import sys, torch\n"
         "images = torch.zeros(3, 3, 37, 37, dtype=torch.uint8)\n"
@@ -179,40 +210,74 @@ def test_a_program_opens_with_torch_alone(runs, tmp_path):
         "found = torch.export.load(sys.argv[1], extra_files=extra).module()(images)\n"
         "assert found.shape == (3, 3) and 'blue' in extra['dalib'] and 'dalib' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "m.pt2")], check=True)
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True)
 
 
-def by_the_readme(folder, photo) -> subprocess.CompletedProcess[str]:
-    program = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    assert "photo.jpg" in program
-    program = program.replace("photo.jpg", str(photo)) + "\nimport sys\nassert 'dalib' not in sys.modules\n"
-    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+ONE_AFTER_ANOTHER = """
+import contextlib, io, json, os, sys, traceback
+for folder, program in json.load(sys.stdin):
+    os.chdir(folder)
+    code, said, told = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        try:
+            exec(compile(program, "program", "exec"), {"__name__": "__main__"})
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+            print(stop.code, file=sys.stderr)
+        except BaseException:
+            code = 1
+            traceback.print_exc()
+    print(json.dumps([code, said.getvalue(), told.getvalue()]), flush=True)
+assert "dalib" not in sys.modules
+"""
+"""Runs programs in fresh name spaces of one process, which imports torch and timm once for all of them."""
 
 
-@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain", "photo-12-bits"])
-def test_the_program_in_the_readme_predicts_without_dalib(kind, runs, photos, tmp_path):
-    folder = export(runs[kind], "hf", tmp_path / "m")
-    photo = photos / "003.png"
-    if kind == "photo-12-bits":
-        write_deep_photos(tmp_path / "deep", 1)
-        photo = tmp_path / "deep" / "000.png"
-    done = by_the_readme(folder, photo)
-    assert done.returncode == 0, done.stderr
-    found, expected = json.loads(done.stdout), dalib.load(runs[kind].root)(photo).probabilities
+@pytest.fixture(scope="module")
+def by_the_readme(exported, photos, tmp_path_factory):
+    """Returns the exit code, output and errors of the README's program by kind and name of the image."""
+    deep = tmp_path_factory.mktemp("deep")
+    write_deep_photos(deep, 1)
+    write_png_of_16_bits(deep / "colours.png", np.full((4, 5, 3), 2000, ">u2"))
+    grey, colours, photo = deep / "000.png", deep / "colours.png", photos / "003.png"
+    given = {(kind, "photo"): photo for kind in ("photo", "photo-views", "photo-plain", "photo-several")}
+    given |= {("photo-12-bits", "grey"): grey, ("photo-plain", "grey"): grey, ("photo-12-bits", "colours"): colours}
+    programs = []
+    for (kind, _), image in given.items():
+        folder, _ = exported(kind, "hf")
+        program = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+        assert "photo.jpg" in program
+        programs.append((str(folder), program.replace("photo.jpg", str(image))))
+    command = [sys.executable, "-c", ONE_AFTER_ANOTHER]
+    done = subprocess.run(command, input=json.dumps(programs), capture_output=True, text=True, check=True)
+    return {each: (*json.loads(line), given[each]) for each, line in zip(given, done.stdout.splitlines(), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("photo", "photo"),
+        ("photo-views", "photo"),
+        ("photo-plain", "photo"),
+        ("photo-several", "photo"),
+        ("photo-12-bits", "grey"),
+    ],
+)
+def test_the_program_in_the_readme_predicts_without_dalib(kind, image, runs, by_the_readme):
+    code, said, told, photo = by_the_readme[kind, image]
+    assert code == 0, told
+    found, expected = json.loads(said), dalib.load(runs[kind].root)(photo).probabilities
     assert found.keys() == expected.keys()
     assert [found[name] for name in expected] == pytest.approx(list(expected.values()), abs=1e-5)
 
 
-def test_the_program_in_the_readme_refuses_what_pillow_alone_reads_wrongly(runs, tmp_path):
-    write_deep_photos(tmp_path / "deep", 1)
-    done = by_the_readme(export(runs["photo-plain"], "hf", tmp_path / "plain"), tmp_path / "deep" / "000.png")
-    assert done.returncode == 1
-    assert "more than 8 bits, and the model has seen no such image" in done.stderr
-    colours = np.full((4, 5, 3), 2000, ">u2")
-    write_png_of_16_bits(tmp_path / "colours.png", colours)
-    done = by_the_readme(export(runs["photo-12-bits"], "hf", tmp_path / "deep-model"), tmp_path / "colours.png")
-    assert done.returncode == 1
-    assert "colours of 16 bits, of which Pillow reads the upper 8" in done.stderr
+def test_the_program_in_the_readme_refuses_what_pillow_alone_reads_wrongly(by_the_readme):
+    code, _, told, _ = by_the_readme["photo-plain", "grey"]
+    assert code == 1
+    assert "more than 8 bits, and the model has seen no such image" in told
+    code, _, told, _ = by_the_readme["photo-12-bits", "colours"]
+    assert code == 1
+    assert "colours of 16 bits, of which Pillow reads the upper 8" in told
 
 
 def write_png_of_16_bits(file, values):
@@ -230,10 +295,10 @@ def write_png_of_16_bits(file, values):
 
 
 @pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])
-def test_timm_opens_the_folder(kind, runs, tmp_path):
+def test_timm_opens_the_folder(kind, runs, exported):
     import timm
 
-    folder = export(runs[kind], "hf", tmp_path / "m")
+    folder, _ = exported(kind, "hf")
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     original, _ = recipe.load_model(runs[kind].root / "model")
     settings, preprocessing = KINDS[kind]
@@ -249,8 +314,8 @@ def test_timm_opens_the_folder(kind, runs, tmp_path):
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
 
-def test_plain_weights_are_the_runs_own(runs, tmp_path):
-    folder = export(runs["small"], "torch", tmp_path / "m")
+def test_plain_weights_are_the_runs_own(runs, exported):
+    folder, _ = exported("small", "torch")
     first, second = (load_file(each / "model.safetensors") for each in (folder, runs["small"].model))
     assert all(torch.equal(first[name], second[name]) for name in first | second)
     assert "dalib.load" in (folder / "README.md").read_text(encoding="utf-8")
@@ -353,8 +418,8 @@ def test_a_damaged_file_is_told(name, photos, tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
-def test_a_damaged_folder_is_told(runs, tmp_path):
-    folder = export(runs["photo"], "hf", tmp_path / "m")
+def test_a_damaged_folder_is_told(exported, tmp_path):
+    folder = shutil.copytree(exported("photo", "hf")[0], tmp_path / "m")
     (folder / "head.safetensors").write_bytes(b"no")
     with pytest.raises(UserError, match="not a whole folder"):
         open_model(folder)
@@ -373,8 +438,8 @@ def test_a_damaged_folder_is_told(runs, tmp_path):
         {"model_args": {"in_chans": True}},
     ],
 )
-def test_a_folder_cannot_make_timm_fetch_or_open_anything(runs, tmp_path, monkeypatch, change):
-    folder = export(runs["photo"], "hf", tmp_path / "m")
+def test_a_folder_cannot_make_timm_fetch_or_open_anything(exported, tmp_path, monkeypatch, change):
+    folder = shutil.copytree(exported("photo", "hf")[0], tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
@@ -382,8 +447,25 @@ def test_a_folder_cannot_make_timm_fetch_or_open_anything(runs, tmp_path, monkey
         open_model(folder)
 
 
-def test_one_model_has_no_other(runs, tmp_path):
-    folder = export(runs["small"], "torch", tmp_path / "m")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "test_resnet"},
+        {"architecture": ["hf_hub:somebody/model", "test_resnet"]},
+        {"model_args": [{"in_chans": 3, "checkpoint_path": "/etc/hostname"}, {"in_chans": 3}]},
+    ],
+)
+def test_a_folder_of_several_networks_cannot_either(exported, tmp_path, monkeypatch, change):
+    folder = shutil.copytree(exported("photo-several", "hf")[0], tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
+    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
+        open_model(folder)
+
+
+def test_one_model_has_no_other(exported):
+    folder, _ = exported("small", "torch")
     with pytest.raises(UserError, match="leave out model"):
         open_model(folder, model="adapted")
 

@@ -9,7 +9,7 @@ import torch
 from dalib.augment.views import photo_weak
 from dalib.core.seeds import generator_for
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.rows import Selected
+from dalib.data.rows import Selected, SideBySide
 from dalib.engine.predict import predict_probabilities
 from dalib.models import inference
 from dalib.run import feature_space, recipe
@@ -30,6 +30,10 @@ ARCHITECTURE = {
     "frozen_stages": -1,
     "checkpointing": False,
     "features": True,
+}
+SEVERAL = {
+    "backbone": ["test_efficientnet", "test_resnet"],
+    "inputs": [{"size": 24, "mean": [0.5] * 3, "std": [0.25] * 3}, {"size": 32, "mean": list(MEAN), "std": list(STD)}],
 }
 HALF = {"atol": 2e-3, "rtol": 2e-3}  # features are kept in half precision
 
@@ -272,3 +276,66 @@ def test_the_gain_of_bfloat16_is_measured_once(monkeypatch, tmp_path):
     assert asked == [(8, 3, 32, 32)]
     assert feature_space.gain_of_rounding(network_of(), PREPROCESSING) == 1.7  # measured anew without a folder
     assert len(asked) == 2
+
+
+def test_features_of_several_backbones_are_those_of_the_whole_network(images, tmp_path):
+    space = space_of(tmp_path, averaged_views=2, network=network_of(**SEVERAL))
+    features = space.plain(images, "images")
+    assert features[torch.arange(5)].shape == (5, 2, space.width)
+    views = [view(images, generator_for(CPU, 0)) for view in space.plain_views]
+    expected = torch.stack([pooled(space, each) for each in views], dim=1)
+    assert torch.allclose(features[torch.arange(5)].float(), expected, **HALF)
+
+
+def test_several_backbones_see_the_same_random_views(images, tmp_path):
+    space = space_of(tmp_path, network=network_of(**SEVERAL))
+    view = photo_weak(32, mean=MEAN, std=STD)
+    features = space.random(images, view, 2, "images")[torch.arange(5)].float()
+    filled = images[torch.arange(space.batch).clamp(max=4)]
+    seen = view(filled, generator_for(CPU, SEED, "features", 1, 0))[:5]  # normalised for the larger input
+    assert torch.allclose(features[:, 1], pooled(space, seen), atol=1e-2, rtol=1e-2)
+
+
+def kept(folder):
+    return {each.parent.name for each in folder.glob("*/index.json")}
+
+
+def test_each_backbone_keeps_its_features_and_finds_them_again(images, tmp_path):
+    view = photo_weak(32, mean=MEAN, std=STD)
+
+    def extract(network):
+        space = space_of(tmp_path, network=network)
+        space.plain(images, "images")
+        space.random(images, view, 2, "images")
+        return kept(tmp_path)
+
+    whole = network_of(**SEVERAL)
+    alone = network_of()
+    alone.backbone.load_state_dict(whole.backbone.members[1].state_dict())
+    of_one = extract(alone)
+    of_both = extract(whole)
+    assert (len(of_one), len(of_both)) == (2, 4)
+    assert of_one < of_both  # the larger input's are the same, with or without another backbone
+    other_way_round = network_of(backbone=SEVERAL["backbone"][::-1], inputs=SEVERAL["inputs"][::-1])
+    for member, same in zip(other_way_round.backbone.members, reversed(whole.backbone.members), strict=True):
+        member.load_state_dict(same.state_dict())
+    assert extract(other_way_round) == of_both
+
+
+def test_many_features_of_several_backbones_are_not_copied(images, tmp_path, monkeypatch):
+    space = space_of(tmp_path, network=network_of(**SEVERAL))
+    copied = space.plain(images, "images")
+    monkeypatch.setattr(feature_space, "MOST_COPIED", 10)
+    read = space.plain(images, "images")
+    assert isinstance(read, SideBySide)
+    assert torch.equal(read[torch.arange(5)], copied)
+    means = [standardization(each, CPU).mean for each in (copied, read)]
+    assert torch.equal(*means)
+
+
+def test_each_of_several_backbones_computes_in_the_number_type_of_all(images, tmp_path):
+    rounded = FeatureSpace.of(network_of(**SEVERAL), PREPROCESSING, tmp_path, CPU, 0, "bfloat16")
+    exact = space_of(tmp_path, network=network_of(**SEVERAL))
+    found, expected = (space.plain(images, "images")[torch.arange(5)].float() for space in (rounded, exact))
+    assert not torch.equal(found, expected)
+    assert torch.allclose(found, expected, atol=0.05, rtol=0.05)

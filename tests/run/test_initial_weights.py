@@ -240,3 +240,16 @@ def test_the_environment_of_huggingface_hub_is_obeyed(hub, tmp_path):
     assert list(cache.rglob("model.safetensors"))
     hub.repositories.clear()
     assert f"HF_HUB_OFFLINE is set: {OWN} is taken from the cache" in said(HF_HUB_OFFLINE="1")
+
+
+def test_several_backbones_are_fetched_each_with_the_commit_of_its_weights(hub):
+    commits = (
+        hub.repositories[OWN][0][0],
+        hub.put("lab/own", model__safetensors=weights_of(NETWORK, 3), config__json=config_of(NETWORK)),
+    )
+    asked = from_preset("photo-features", backbone=[NETWORK, "hf_hub:lab/own"], weights="hub")
+    config, record = fetched(asked)
+    assert config.backbone == [NETWORK, NETWORK]
+    assert config.weights == [f"hf_hub:{OWN}@{commits[0]}", f"hf_hub:lab/own@{commits[1]}"]
+    assert record is None  # the names say it all
+    assert fetched(config) == (config, None)

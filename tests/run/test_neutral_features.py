@@ -35,10 +35,21 @@ def test_features_of_both_domains_show_what_the_images_show(channels):
     assert (neighbours % 2 == torch.arange(36)[:, None] % 2).double().mean() > 0.9
 
 
-def test_the_same_images_give_the_same_features():
-    first, second = (neutral_representation(source(20), images(20, seed=1), CPU) for _ in range(2))
+def test_the_same_images_give_the_same_features(tmp_path, monkeypatch):
+    first = neutral_representation(source(20), images(20, seed=1), CPU)
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path))  # where nothing is kept
+    second = neutral_representation(source(20), images(20, seed=1), CPU)
     assert torch.equal(first.target, second.target)
     assert torch.equal(first.source, second.source)
+
+
+def test_features_that_are_kept_are_not_computed_again(monkeypatch):
+    first = neutral_representation(source(20), images(20, seed=2), CPU)
+    monkeypatch.setattr(neutral_features, "kept_fastest", lambda *_: pytest.fail("computed again"))
+    again = neutral_representation(source(20), images(20, seed=2), CPU)
+    assert torch.equal(first.target, again.target)
+    with pytest.raises(pytest.fail.Exception):
+        neutral_representation(source(20), images(20, seed=3), CPU)
 
 
 def test_images_of_other_channels_are_not_looked_at():

@@ -147,6 +147,18 @@ def test_the_pace_is_measured_and_leaves_the_random_numbers_alone():
     assert found.view == 0
 
 
+def test_a_view_takes_the_time_of_each_backbone(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "seconds_of", lambda call, *given, **more: 0.0 if call() is None else 8.0)
+    seconds = {}
+    for backbone in ("test_resnet", ["test_resnet", "test_efficientnet"]):
+        config = from_preset("photo-features", backbone=backbone, batch=8, steps=2, features=2)
+        seconds[str(backbone)] = measure_pace(config, make_preprocessing(config), 3, torch.device("cpu")).view
+    assert list(seconds.values()) == [1.0, 2.0]  # eight images at once
+    whole = measure_pace(config, make_preprocessing(config), 3, torch.device("cpu"), keep=False)
+    assert whole.view == 1.0  # both in one network
+
+
 @pytest.fixture
 def domains(tmp_path):
     rng = np.random.default_rng(0)

@@ -9,7 +9,13 @@ from PIL import Image
 
 import dalib
 from dalib.commands.arguments import prepared
-from dalib.run.photographs import PHOTOGRAPH_SETTINGS, photograph_settings
+from dalib.run.photographs import (
+    CHARACTER_SETTINGS,
+    PHOTOGRAPH_SETTINGS,
+    character_settings,
+    photograph_settings,
+    settings_of_images,
+)
 
 NETWORK = ("backbone", "preset", "config", "init", "resume", "features", "data.size", "views.flip")
 
@@ -30,6 +36,15 @@ def write_drawings(folder, count, side):
         pixels = np.full((side, side), 250, dtype=np.uint8)
         pixels[side // 3 : side // 3 + side // 10] = pixels[:, (number + 1) * side // 6 :][:, : side // 10] = 20
         Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.fixture
+def characters(tmp_path):
+    """Small drawings in two classes, and small images in colour."""
+    for name in ("a", "b"):
+        write_drawings(tmp_path / "plain" / name, 3, 30)
+    write(tmp_path / "coloured", 5, 28)
+    return tmp_path / "plain", tmp_path / "coloured"
 
 
 @pytest.fixture
@@ -113,3 +128,64 @@ def test_photographs_are_trained_with_no_setting_but_the_two_folders(photographs
     assert run.summary.settings["backbone"] == "tf_efficientnet_lite0"
     assert run.summary.settings["features"] > 0
     assert len(run.predict(photographs[1])) == 5
+
+
+def test_plain_characters_whose_target_has_colours_take_their_preset(characters):
+    plain, coloured = characters
+    settings, note = settings_of_images(plain, coloured, ["out", "steps", "optimizer.lr"])
+    assert settings == CHARACTER_SETTINGS == {"preset": "coloured-characters"}
+    assert "{none}" in note
+    assert character_settings(["fonts", plain], [coloured], []) == CHARACTER_SETTINGS
+    assert character_settings(plain, sorted(coloured.iterdir()), []) == CHARACTER_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "chosen"),
+    [
+        ("mnist", "mnist-m", True),
+        ("usps", "svhn", True),
+        (["mnist", "fonts"], "mnist-m", True),
+        ("mnist", "usps", False),
+        ("usps", "mnist", False),
+        ("fonts", "digits", False),
+        ("svhn", "mnist", False),
+        ("mnist-m", "svhn", False),
+        ("fashion-mnist", "cifar10", False),
+        (["mnist", "svhn"], "mnist-m", False),
+    ],
+)
+def test_of_named_sets_it_is_known(source, target, chosen):
+    assert bool(character_settings(source, target, [])) == chosen
+
+
+def test_other_images_keep_their_recipe(characters, tmp_path):
+    plain, coloured = characters
+    write_drawings(tmp_path / "other" / "a", 3, 30)
+    write_drawings(tmp_path / "larger" / "a", 3, 60)
+    write(tmp_path / "grey", 5, 28, grey=True)
+    for source, target in (
+        (plain, tmp_path / "other"),  # both are plain
+        (coloured, plain),
+        (coloured, coloured),
+        (tmp_path / "grey", coloured),  # tones all over are no ink
+        (plain, tmp_path / "grey"),  # blurred characters have tones, too
+        (tmp_path / "larger", coloured),
+        (plain, tmp_path / "nowhere"),
+        (plain, "mnist"),
+    ):
+        assert settings_of_images(source, target, []) == ({}, "")
+
+
+@pytest.mark.parametrize("given", NETWORK)
+def test_a_network_that_is_named_stays_with_characters_too(characters, given):
+    assert settings_of_images(*characters, [given]) == ({}, "")
+
+
+def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsys):
+    plain, coloured = characters
+    typed = ["--source", str(plain), "--target", str(coloured), "--steps", "7"]
+    assert prepared(["train", *typed]) == ["train", "--preset=coloured-characters", *typed]
+    assert "--backbone small trains without them" in capsys.readouterr().err
+    assert prepared(["train", "--quiet", *typed])[1] == "--preset=coloured-characters"
+    assert "note" not in capsys.readouterr().err
+    assert prepared(["train", "--backbone", "small", *typed]) == ["train", "--backbone", "small", *typed]

@@ -120,7 +120,7 @@ def test_without_validation_images_nothing_is_said_of_the_source(root, tmp_path)
     assert "<html" in found.report.read_text()
 
 
-@pytest.mark.parametrize("preset", ["paper-small", "digits"])
+@pytest.mark.parametrize("preset", ["paper-small", "digits", "coloured-characters"])
 def test_a_preset_trains_and_predicts(preset, root, tmp_path):
     found = train(root, tmp_path / "run", "--preset", preset, "--steps", "2")
     assert read_config(found.config).preset == preset

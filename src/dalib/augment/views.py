@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -20,6 +21,11 @@ from dalib.augment.color import (
     recoloured,
 )
 from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop, RandomResizedCrop
+from dalib.augment.ground import RandomGround, RandomTones
+
+if TYPE_CHECKING:
+    from dalib.core.types import Augment
+    from dalib.data.preprocessing import Preprocessing
 
 #: (N, C, H, W) images, a generator on their device -> (N, C, h, w) of the same dtype.
 Operation = Callable[[Tensor, Generator], Tensor]
@@ -91,6 +97,45 @@ class PhotoView:
         return views
 
 
+def normalized_as(view: Augment, preprocessing: Preprocessing) -> Augment:
+    """Returns the same view for a network of another normalisation: the same random changes, scaled by its own values.
+
+    Raises:
+        ValueError: a view of another kind than those of this file.
+    """
+    if isinstance(view, PhotoView) and preprocessing.mean is not None and preprocessing.std is not None:
+        return replace(view, mean=preprocessing.mean, std=preprocessing.std)
+    if isinstance(view, View):
+        return replace(view, normalize=preprocessing.normalize)
+    raise ValueError(f"view: expected a View or a PhotoView, got {type(view).__name__}")
+
+
+@dataclass(frozen=True)
+class CharacterView:
+    """An :data:`dalib.core.types.Augment` for characters in colour: uint8 (N, 3, H, W) -> float32, changed, normalised.
+
+    What :class:`View` does first stands near the end here, because ground and colours are changed on the scale [0, 1].
+
+    Attributes:
+        normalize: takes floats on the scale of bytes, [0, 255], and may overwrite them.
+        changes: change floats in [0, 1].
+        operations: change the normalised images.
+    """
+
+    normalize: Callable[[Tensor], Tensor]
+    changes: tuple[Operation, ...] = ()
+    operations: tuple[Operation, ...] = ()
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        views = images.float() / 255
+        for change in self.changes:
+            views = change(views, generator)
+        views = self.normalize(views * 255)
+        for operation in self.operations:
+            views = operation(views, generator)
+        return views
+
+
 def noise_operations() -> tuple[Operation, ...]:
     """Returns the paper's minimal augmentation: Gaussian noise alone."""
     return (GaussianNoise(0.1),)
@@ -140,6 +185,26 @@ def weak_warp_operations(size: int, *, flip: bool = False) -> tuple[Operation, .
     Our choice, after FixMatch (Sohn et al. 2020), whose targets come from weakly augmented views.
     """
     return (RandomAffine(translation=size / 24, matrix_sigma=0.05, flip=flip, padding="border"),)
+
+
+def character_grounds(size: int, normalize: Callable[[Tensor], Tensor], *, flip: bool = False) -> CharacterView:
+    """Returns the view of characters before random textures, in other tones, warped as by
+    :func:`strong_warp_operations`.
+
+    Our choice, for a labelled source of characters on plain ground whose target has colours, or pictures behind the
+    characters.
+    """
+    warp, noise = strong_warp_operations(size, flip=flip)
+    return CharacterView(normalize, (warp, RandomGround(), RandomTones()), (noise,))
+
+
+def character_tones(size: int, normalize: Callable[[Tensor], Tensor], *, flip: bool = False) -> CharacterView:
+    """Returns the view of characters in other tones, some inverted, warped as by :func:`strong_warp_operations`.
+
+    Our choice, for a student on a coloured target.
+    """
+    warp, noise = strong_warp_operations(size, flip=flip)
+    return CharacterView(normalize, (warp, RandomTones()), (noise,))
 
 
 def photo_plain(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:

@@ -9,16 +9,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from dalib.core.console import Loudness, say
-from dalib.core.errors import Part, UserError
+from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
-from dalib.run.config import NO_URL
+from dalib.records.kit import read_header
+from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, photograph_settings, settings_of_short_name
+from dalib.run.photographs import settings_of_images, settings_of_short_name
 from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_OF_BACKBONES = ("--backbone", "--weights", "--weights_order")
+
+REPEATED = ("--source", *_OF_BACKBONES)
+"""Options that may be given more than once, for several values."""
 
 
 def prepared(arguments: list[str]) -> list[str]:
@@ -28,32 +37,50 @@ def prepared(arguments: list[str]) -> list[str]:
         UserError: a URL in place of a path, or a configuration file that is not plain YAML.
     """
     arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
-    arguments = with_range_joined(with_sources_united(arguments))
+    arguments = with_range_joined(with_repeated_united(arguments))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    return _with_preset(_with_photographs(_with_short_name(_with_backbone_of_init(arguments))))
+    arguments = _with_short_name(_with_backbone_of_init(_with_kit(arguments)))
+    return _with_preset(_with_settings_of_images(arguments))
 
 
 def _with_short_name(arguments: list[str]) -> list[str]:
     """Returns the command line with the whole name and the weights of a backbone that is named in short."""
-    settings = settings_of_short_name(first_look(arguments, "--backbone").backbone, names_of(arguments))
-    return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
+    given = {name: _united(value) for name, value in vars(first_look(arguments, *_OF_BACKBONES)).items() if value}
+    settings = settings_of_short_name(given.get("backbone"), given)
+    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
 
 
-def _with_photographs(arguments: list[str]) -> list[str]:
-    """Returns the command line with the network that photographs take, where it names none; the choice is printed."""
+def _united(value: str) -> str | list[str]:
+    """Returns the values of a setting that was repeated; see :func:`with_repeated_united`.
+
+    >>> _united("lite0"), _united('["lite0", "lite1"]')
+    ('lite0', ['lite0', 'lite1'])
+    """
+    if not value.startswith("["):
+        return value
+    try:
+        values = yaml.safe_load(value)
+    except yaml.YAMLError:  # the parser says what is wrong with it
+        return value
+    return [str(each) for each in values] if isinstance(values, list) else value
+
+
+def _with_settings_of_images(arguments: list[str]) -> list[str]:
+    """Returns the command line with what the images take by default, where it names no network; the choice is printed.
+
+    It stands before what is typed, which a preset would replace otherwise.
+    """
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
     given = first_look(arguments, "--source", "--target")
     if given.source is None or given.target is None:
         return arguments
-    source = json.loads(given.source) if given.source.startswith('["') else given.source
-    settings = photograph_settings(source, given.target, names_of(arguments))
-    if settings:
-        note = PHOTOGRAPHS_NOTE.format(other="--backbone NAME --weights FILE", none="--backbone small")
-        if loudness_in(arguments) > Loudness.QUIET:
-            say_of_several(f"note: {note}")
-    return [*arguments, *(f"--{name}={value}" for name, value in settings.items())]
+    settings, note = settings_of_images(_united(given.source), given.target, names_of(arguments))
+    if settings and loudness_in(arguments) > Loudness.QUIET:
+        note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        say_of_several(f"note: {note}")
+    return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 
 
 def say_of_several(message: str | Part) -> None:
@@ -128,24 +155,30 @@ def with_range_joined(arguments: list[str]) -> list[str]:
     return joined
 
 
-def with_sources_united(arguments: list[str]) -> list[str]:
-    """Several ``--source`` become one list, which is what the parser takes.
+def with_repeated_united(arguments: list[str]) -> list[str]:
+    """Several ``--source`` become one list, which is what the parser takes; so do the settings of several backbones.
 
-    >>> with_sources_united(["train", "--source", "a", "--source=b, c", "--seed", "1"])
+    >>> with_repeated_united(["train", "--source", "a", "--source=b, c", "--seed", "1"])
     ['train', '--seed', '1', '--source', '["a", "b, c"]']
     """
-    sources, rest, waiting = [], [], iter(arguments)
+    for option in REPEATED:
+        arguments = _with_united(arguments, option)
+    return arguments
+
+
+def _with_united(arguments: list[str], option: str) -> list[str]:
+    values, rest, waiting = [], [], iter(arguments)
     for argument in waiting:
-        if argument == "--source":
+        if argument == option:
             value = next(waiting, None)
             if value is None or value.startswith("--"):
                 return arguments  # the parser says what is missing
-            sources.append(value)
-        elif argument.startswith("--source="):
-            sources.append(argument.removeprefix("--source="))
+            values.append(value)
+        elif argument.startswith(f"{option}="):
+            values.append(argument.removeprefix(f"{option}="))
         else:
             rest.append(argument)
-    return [*rest, "--source", json.dumps(sources)] if len(sources) > 1 else arguments
+    return [*rest, option, json.dumps(values)] if len(values) > 1 else arguments
 
 
 def names_of(arguments: list[str]) -> set[str]:
@@ -190,7 +223,25 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
         return arguments
     require_plain(saved)
     backbone = content_of(saved).get("backbone")
-    return [*arguments, "--backbone", backbone] if isinstance(backbone, str) else arguments
+    several = isinstance(backbone, list)
+    typed = json.dumps(backbone) if several else backbone
+    return [*arguments, "--backbone", typed] if isinstance(typed, str) else arguments
+
+
+def _with_kit(arguments: list[str]) -> list[str]:
+    """The command line with the settings of the kit that it starts from, but those that it names itself."""
+    given, named = first_look(arguments, "--kit", "--config"), names_of(arguments)
+    if arguments[:1] != ["train"] or given.kit is None or given.config is not None or "resume" in named:
+        return arguments
+    if "source" in named:
+        raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
+    settings = {name: value for name, value in read_header(given.kit).settings.items() if name not in named}
+    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
+
+
+def _typed(value: object) -> str:
+    """Returns a value as it is typed."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _with_preset(arguments: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_download, add_loudness, add_reading, add_run
+from dalib.commands.subcommand import add_download, add_groups, add_loudness, add_reading, add_run
 from dalib.core.console import say_result
 from dalib.core.errors import UserError
 
@@ -37,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="CSV file with the columns path and label: the list of `dalib query`, filled in, or any random sample of "
         "the target's images. Rows without a label are left out. No image is read",
     )
+    add_groups(parser)
     parser.add_argument("--root", default=None, help="folder of the named data sets. By default: data")
     add_download(parser)
     add_reading(parser, cache="disk")
@@ -55,8 +56,8 @@ def run(call: Call) -> None:
 
     evaluated = RunFolder.existing(given["run"])
     if given["labels"] is not None:
-        evaluate_labels(evaluated, given["labels"])
+        evaluate_labels(evaluated, given["labels"], given["groups"])
     else:
-        named = ("device", "strict", "root", "download", "cache")
+        named = ("device", "strict", "root", "download", "cache", "groups")
         evaluate(evaluated, given["data"], **{name: given[name] for name in named})
     say_result(f"report  {write_report(evaluated)}")

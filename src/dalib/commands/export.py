@@ -16,16 +16,22 @@ HELP = "export a model for other programs"
 DESCRIPTION = (
     "Export a run's model in a format that other programs open, and check its predictions against PyTorch. onnx and "
     "torch-export are one file that takes images (N, C, size, size) as uint8 and returns probabilities; hf is a folder "
-    "that timm opens; torch is a folder for dalib.load."
+    "that timm opens; torch is a folder for dalib.load. kit "
+    "is one file to adapt from without the source's images: dalib train --kit FILE --target TARGET."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
-        "--format", required=True, choices=["onnx", "torch-export", "torch", "hf"], help="format of the exported model"
+        "--format",
+        required=True,
+        choices=["onnx", "torch-export", "torch", "hf", "kit"],
+        help="format of the exported model",
     )
-    parser.add_argument("--out", required=True, help="file (.onnx or .pt2) or folder to write; it must not exist yet")
+    parser.add_argument(
+        "--out", required=True, help="file (.onnx, .pt2, or for a kit .dalib) or folder to write; it must not exist yet"
+    )
     add_model(parser)
     add_loudness(parser)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_loudness, add_run
+from dalib.commands.subcommand import add_groups, add_loudness, add_run
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -24,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=50, help="number of images to choose")
     parser.add_argument("--out", default="to_label.csv", help="CSV file to write; it must not exist yet")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the sample")
+    add_groups(parser)
     add_loudness(parser)
 
 
@@ -31,4 +32,5 @@ def run(call: Call) -> None:
     from dalib.records.folder import RunFolder
     from dalib.run.query import query
 
-    query(RunFolder.existing(call.given["run"]), call.given["n"], call.given["out"], seed=call.given["seed"])
+    given = call.given
+    query(RunFolder.existing(given["run"]), given["n"], given["out"], seed=given["seed"], groups=given["groups"])

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 RUN_HELP = "a run's folder, as `dalib train` printed it"
 DOWNLOAD_HELP = "download a missing named data set, if torchvision can"
 STRICT_HELP = "refuse unreadable images instead of skipping them"
+GROUPS_HELP = (
+    "images that belong together, such as bursts or patients: a column of the list of images, or a regular expression "
+    "with one group, such as 'patient_([0-9]+)', that is searched in their paths. By default: as the run was trained"
+)
 QUIET_HELP = "print results and errors alone"
 VERBOSE_HELP = "also print choices, measurements and every line of the metrics"
 
@@ -70,6 +74,11 @@ def add_reading(parser: ArgumentParser, cache: str) -> None:
         "decodes them when they are used",
     )
     add_strict(parser)
+
+
+def add_groups(parser: ArgumentParser) -> None:
+    """Adds which images belong together."""
+    parser.add_argument("--groups", default=None, help=GROUPS_HELP)
 
 
 def add_strict(parser: ArgumentParser) -> None:

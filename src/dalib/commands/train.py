@@ -83,6 +83,10 @@ def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
     Raises:
         UserError: ``--source`` without ``--target``, or the other way round.
     """
+    if config.kit is not None:
+        if "target" not in named:
+            raise UserError(f"--kit {config.kit}: expected --target with it, the images to adapt to")
+        return
     if ("source" in named) != ("target" in named):
         given, missing = ("source", "target") if "source" in named else ("target", "source")
         raise UserError(

@@ -19,6 +19,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.core.words import meant
 from dalib.data.spelling import Classes, is_missing, key_of
+from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
 from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of
 
@@ -62,15 +63,23 @@ class TargetLabels:
         return replace(self, rows=rows, labels=self.labels[chosen], listed=len(rows), strata=strata)
 
 
-def hold_out(given: TargetLabels, seed: int) -> tuple[TargetLabels, TargetLabels | None]:
+def hold_out(given: TargetLabels, seed: int, groups: Tensor | None = None) -> tuple[TargetLabels, TargetLabels | None]:
     """Splits labels into those to learn from and those to evaluate on, which training must not see.
 
     Every fifth label is held out, of each stratum and class alike, where there are at least 50; else none. Equal seeds
     hold out the same images.
+
+    Args:
+        groups: (N,) of all target images, equal for images of one group, which is then held out as a whole or not at
+            all. The share of labels is the same, nearly.
     """
     count = len(given.rows)
     if count < MIN_LABELS_TO_HOLD_OUT:
         return given, None
+    if groups is not None:
+        own = derive_seed(seed, "held-out target labels")
+        learnt, held_rows = split_by_groups(given.labels, groups[given.rows], 1 / HOLD_OUT_ONE_IN, own)
+        return (given.taken(learnt), given.taken(held_rows)) if len(held_rows) else (given, None)
     order = permuted(torch.arange(count).numpy(), count, derive_seed(seed, "held-out target labels"))
     strata = torch.zeros_like(given.labels) if given.strata is None else given.strata
     keys = list(zip(strata.tolist(), given.labels.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Images by row number that are no tensor: a selection, a concatenation, and files decoded on demand.
+"""Images by row number that are no tensor: a selection, two kinds of joining, and files decoded on demand.
 
 Each is a :class:`Rows`: ``len(rows)``, and ``rows[indices]`` for (B,) int64 gives (B, C, H, W) uint8.
 A single number gives (C, H, W).
@@ -84,6 +84,27 @@ class Concatenated:
             taken[here] = rows
         assert taken is not None
         return taken
+
+
+class SideBySide:
+    """Rows of several parts whose last dimensions follow each other, such as the features of several networks.
+
+    Raises:
+        ValueError: no part, or parts of different lengths.
+    """
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        if len({len(part) for part in parts}) != 1:
+            raise ValueError(f"parts: expected as many rows of each, got {[len(part) for part in parts]}")
+        self.parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, indices: Tensor | int, /) -> Tensor:
+        if isinstance(indices, int) or not indices.ndim:
+            return self[torch.tensor([int(indices)])][0]
+        return torch.cat([part[indices] for part in self.parts], dim=-1)
 
 
 class StreamedImages:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from dalib.judge.groups import Integers, design_effect
 from dalib.judge.scores import as_validation
 
 
@@ -41,6 +44,29 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
         raise ValueError(f"correct, count: expected 0 <= correct <= count and count > 0, got {correct} and {count}")
     interval = binomtest(correct, count).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def accuracy_interval(right: Tensor, groups: Integers | None = None) -> tuple[float, float]:
+    """Returns the 95% interval of the accuracy, in which images of one group are no independent evidence.
+
+    It is :func:`wilson_interval` of as many images as the groups are worth (:mod:`dalib.judge.groups`).
+
+    Args:
+        right: (N,) bool, N > 0, which images are predicted correctly.
+        groups: (N,) equal for images of one group; None counts every image.
+
+    >>> right = torch.tensor([True] * 90 + [False] * 10)
+    >>> low, high = accuracy_interval(right.repeat_interleave(10), torch.arange(1000).numpy() // 10)
+    >>> round(low, 3), round(high, 3)
+    (0.825, 0.945)
+    """
+    correct, count = int(right.sum()), len(right)
+    if groups is None or (effect := design_effect(right.double().numpy() - correct / max(1, count), groups)) == 1:
+        return wilson_interval(correct, count)
+    share, worth, z = correct / count, count / effect, 1.959964
+    middle = (share + z**2 / (2 * worth)) / (1 + z**2 / worth)
+    half = z / (1 + z**2 / worth) * math.sqrt(share * (1 - share) / worth + (z / (2 * worth)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str, float | None]]:

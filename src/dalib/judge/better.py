@@ -130,14 +130,3 @@ def pairwise(candidates: Sequence[Tensor], reference: Tensor, structure: Structu
             chances[one, other] = probability_better(found[one], found[other], votes)
             chances[other, one] = 1 - chances[one, other]
     return chances
-
-
-def rank(candidates: Sequence[Tensor], reference: Tensor, structure: Structure) -> list[int]:
-    """Returns the positions of models of the same target from the best to the worst, as far as can be told.
-
-    Models are ordered by the mean probability of being better than each of the others.
-
-    Args:
-        candidates, reference: see :func:`pairwise`.
-    """
-    return pairwise(candidates, reference, structure).sum(dim=1).argsort(descending=True, stable=True).tolist()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from dalib.judge.groups import design_effect, numbered
 from dalib.judge.scores import as_probabilities
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class LabelledEstimate:
     """The share of the target in strata without a label, of which the interval says nothing but what is possible."""
 
 
-def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> Sample:
+def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0, groups: Integers | None = None) -> Sample:
     r"""Draws the images to label: a stratified sample with more images where labels reduce more variance.
 
     Stratum h with weights :math:`s_i` of its images gets a share :math:`n_h \propto \sum_{i \in h} s_i` of the labels,
@@ -93,6 +94,9 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
         other: (N, C) of another one on the same images, or None.
         count: n, how many; all of them where there are no more.
         seed: equal seeds choose the same images.
+        groups: (N,) equal for images that belong together. Each image of a stratum is as likely as before, but images
+            of one group are only both chosen where the stratum has too few groups: every k-th image is, of an order
+            in which groups stand together.
 
     Misleads: nobody; a model that knows nothing of its errors makes the choice no better than any random one.
     Raises: ValueError for a count below 1, unequal shapes, or what ``as_probabilities`` of
@@ -111,17 +115,20 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0) -> S
     p = as_probabilities(target, "target").numpy()
     if other is None:
         confidence = _shrunk(p.max(axis=1))
-        groups = [(np.arange(len(p)), confidence, np.sqrt(confidence * (1 - confidence)))]
+        parts = [(np.arange(len(p)), confidence, np.sqrt(confidence * (1 - confidence)))]
     else:
         q = as_probabilities(other, "other").numpy()
         if q.shape != p.shape:
             raise ValueError(f"other: expected the shape of target, {p.shape}, got {q.shape}")
-        groups = _agreeing_and_differing(p, q)
+        parts = _agreeing_and_differing(p, q)
+    if groups is not None:
+        groups = numbered(groups, len(p))
+        parts = [(rows, _of_groups(order, groups[rows]), spread) for rows, order, spread in parts]
     count = min(count, len(p))
-    strata = _cut_into_strata(groups, count)
+    strata = _cut_into_strata(parts, count)
     sizes = _allocate(count, [len(rows) for rows, _ in strata], [share for _, share in strata])
     generator = np.random.default_rng(seed)
-    drawn = [generator.permutation(rows)[:size] for (rows, _), size in zip(strata, sizes, strict=True)]
+    drawn = [_drawn(rows, size, groups, generator) for (rows, _), size in zip(strata, sizes, strict=True)]
     numbers = np.repeat(np.arange(len(strata)), sizes)
     mixed = generator.permutation(len(numbers))
     return Sample(
@@ -136,6 +143,7 @@ def estimate_mean(
     strata: Sequence[int] | Integers,
     population: Mapping[int, int],
     values: tuple[int, ...] = (0, 1),
+    groups: Integers | None = None,
 ) -> LabelledEstimate:
     r"""Estimates the mean of an outcome over the target from labelled images of its strata, with its 95% interval.
 
@@ -154,6 +162,8 @@ def estimate_mean(
         population: the size of every stratum, also of those without a labelled image, which count from the smallest
             to the largest possible: value leaves them out, and is then no longer unbiased.
         values: possible outcomes, ascending.
+        groups: (n,) equal for images that belong together: the labels then count as as many as they are worth
+            (:func:`dalib.judge.groups.design_effect`). None counts every image.
 
     Returns:
         All in the range of ``values``.
@@ -177,15 +187,13 @@ def estimate_mean(
     seen = [stratum for stratum in population if (strata == stratum).any()]
     counts = np.array([[int(((strata == s) & (outcomes == v)).sum()) for v in values] for s in seen], dtype=np.float64)
     sizes = np.array([population[stratum] for stratum in seen], dtype=np.float64)
-    if len(seen) and bool((counts.sum(axis=1) > sizes).any()):
-        raise ValueError("population: expected at least as many images in each stratum as are labelled in it")
     unlabelled = 1 - float(sizes.sum()) / total if total else 1.0
     least, most = float(values[0]), float(values[-1])
     if not seen:
         return LabelledEstimate(math.nan, least, most, 0, 1.0)
-    value, low, high = (
-        float(each) for each in score_interval(counts, sizes, sizes / total, np.array(values, dtype=np.float64))
-    )
+    effect = _effect(outcomes, strata, population, groups)
+    ends = score_interval(counts / effect, sizes / effect, sizes / total, np.array(values, dtype=np.float64))
+    value, low, high = map(float, ends)
     low, high = low + unlabelled * least, high + unlabelled * most
     value /= 1 - unlabelled
     low, high = math.floor(low * total + 1e-4) / total, math.ceil(high * total - 1e-4) / total
@@ -198,6 +206,7 @@ def estimate_difference(
     strata: Sequence[int] | Integers,
     population: Mapping[int, int],
     agreeing: int = 0,
+    groups: Integers | None = None,
 ) -> LabelledEstimate:
     """Estimates how much more accurate the first model is than the second, in [-1, 1].
 
@@ -206,6 +215,7 @@ def estimate_difference(
         strata, population: as for :func:`estimate_mean`, of the images on which the two differ where these are known.
         agreeing: how many images more the target has, on which they agree: there is no difference there, and no label
             is needed.
+        groups: as for :func:`estimate_mean`.
 
     Returns:
         ``count`` and ``unlabelled`` are of the images on which they differ.
@@ -222,7 +232,7 @@ def estimate_difference(
     if total == agreeing:  # nowhere different
         return LabelledEstimate(0.0, 0.0, 0.0, 0, 0.0)
     outcomes = np.array(first, dtype=np.int64) - np.array(second, dtype=np.int64)
-    of_differing = estimate_mean(outcomes, strata, population, (-1, 0, 1))
+    of_differing = estimate_mean(outcomes, strata, population, (-1, 0, 1), groups)
     share = (total - agreeing) / total
     return LabelledEstimate(
         of_differing.value * share,
@@ -250,7 +260,8 @@ def score_interval(
     labelled = counts.sum(axis=-1)
     value = (weights * (counts @ values) / labelled).sum(axis=-1)
     # as many images as would tell as much if they could be asked twice
-    scale = np.where(sizes > labelled, (sizes - 1) / np.maximum(sizes - labelled, 1e-9), 1e12)
+    scale = np.where(sizes > labelled, np.maximum(sizes - 1, 0) / np.maximum(sizes - labelled, 1e-9), 1e12)
+    scale = np.maximum(scale, 1)  # less only where the images of a stratum are worth less than one
     # each stratum whose outcomes vary, but one, has a mean that was fitted to what is judged by it
     in_all, fitted = labelled.sum(axis=-1), ((counts > 0).sum(axis=-1) > 1).sum(axis=-1)
     spread = z * z * in_all / np.maximum(in_all - np.maximum(fitted - 1, 0), 1)
@@ -288,7 +299,42 @@ def _checked_outcomes(
         raise ValueError(f"strata: expected one for each of {outcomes.shape} outcomes, got {strata.shape}")
     if not np.isin(outcomes, values).all() or not np.isin(strata, list(population)).all():
         raise ValueError(f"outcomes, strata: expected outcomes of {values} in strata of {sorted(population)}")
+    if any(int((strata == stratum).sum()) > size for stratum, size in population.items()):
+        raise ValueError("population: expected at least as many images in each stratum as are labelled in it")
     return outcomes, strata
+
+
+def _of_groups(order: Numbers, groups: Integers) -> Numbers:
+    """Returns one sorting key (n,) for all images of a group, that of their mean, so that few strata share a group."""
+    sizes = np.maximum(np.bincount(groups), 1)
+    means = np.bincount(groups, weights=order) / sizes
+    return np.argsort(np.argsort(means, kind="stable"), kind="stable")[groups].astype(np.float64)
+
+
+def _effect(outcomes: Integers, strata: Integers, population: Mapping[int, int], groups: Integers | None) -> float:
+    """Returns the design effect of the estimate of :func:`estimate_mean`: what each label adds to its deviation."""
+    if groups is None:
+        return 1.0
+    deviations = np.zeros(len(outcomes))
+    for stratum, size in population.items():
+        here = strata == stratum
+        if here.any():
+            deviations[here] = (outcomes[here] - outcomes[here].mean()) * size / here.sum()
+    return design_effect(deviations, groups)
+
+
+def _drawn(rows: Integers, size: int, groups: Integers | None, generator: np.random.Generator) -> Integers:
+    """Draws ``size`` of the rows, each as likely as any other; of groups, as few of one as can be."""
+    if groups is None or not size:
+        return generator.permutation(rows)[:size]
+    mixed = generator.permutation(rows)
+    numbers = numbered(groups[mixed], len(mixed))
+    place_of_group = generator.permutation(int(numbers.max()) + 1)
+    mixed = mixed[np.argsort(place_of_group[numbers], kind="stable")]
+    step = len(mixed) / size
+    places = np.floor((np.arange(size) + generator.random()) * step).astype(np.int64).clip(max=len(mixed) - 1)
+    chosen: Integers = mixed[places]
+    return chosen
 
 
 def _likeliest_mean(scaled: Numbers, pull: Numbers, multiplier: Numbers) -> tuple[Numbers, Numbers]:
@@ -319,7 +365,7 @@ def _certain_share_of_rare(seen: Numbers, known: Numbers) -> Numbers:
     """
     count = np.maximum(seen, 1)
     least: Numbers = known + (1 - known) * chi2.ppf(0.05, 2 * count) / 2 / count
-    return np.where((seen >= 1) & (seen <= MAX_RARE_COUNT), least, 1.0)
+    return np.where((seen > 0) & (seen <= MAX_RARE_COUNT), least, 1.0)
 
 
 def _cut_into_strata(groups: Sequence[tuple[Integers, Numbers, Numbers]], count: int) -> list[tuple[Integers, float]]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format; models of one backbone are written in format 1, which older versions read as well."""
 
 MAX_NUMBER = 2**16
 """Bound of the sizes, widths and counts of a network."""
@@ -62,7 +63,7 @@ def content_of(description: ModelDescription) -> dict[str, Any]:
     """Returns the content of config.json, and of the description in any exported file."""
     known = {} if description.known is None else {"known": {"score": SCORE, **asdict(description.known)}}
     return {
-        "format": FORMAT,
+        "format": 2 if "inputs" in description.architecture else 1,
         "dalib": __version__,
         "architecture": description.architecture,
         "classes": list(description.classes),
@@ -131,15 +132,43 @@ def _known_rule(content: dict[str, Any]) -> KnownRule:
 
 def _check_architecture(architecture: object) -> None:
     """Raises an error for impossible architectures before one is built: sizes alone could take all memory."""
-    if not isinstance(architecture, dict) or not isinstance(architecture.get("backbone"), str):
+    if not isinstance(architecture, dict):
+        raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
+    backbone = architecture.get("backbone")
+    if isinstance(backbone, list):
+        _check_several(architecture)
+    elif not isinstance(backbone, str):
         raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
     for name, value in architecture.items():
         least = _MIN_NUMBERS.get(name, 0)
         number = isinstance(value, (int, float) if name == "dropout" else int)
         number = number and not (isinstance(value, bool) and name in _MIN_NUMBERS)
         absent = value is None and name not in ("channels", "size")
-        if not (name == "backbone" or absent or (number and least <= value <= MAX_NUMBER)):
+        if not (
+            name == "backbone"
+            or (name == "inputs" and isinstance(backbone, list))
+            or absent
+            or (number and least <= value <= MAX_NUMBER)
+        ):
             raise ValueError(f"architecture: {name}: expected a number from {least} to {MAX_NUMBER}, got {value!r}")
+
+
+def _check_several(architecture: dict[str, Any]) -> None:
+    """Raises an error for several backbones that are no names, or whose inputs are none."""
+    names, inputs = architecture["backbone"], architecture.get("inputs")
+    if len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"architecture: backbone: expected names of two backbones or more, got {names!r}")
+    if not isinstance(inputs, list) or len(inputs) != len(names):
+        raise TypeError(f"architecture: inputs: expected one for each of {len(names)} backbones, got {inputs!r}")
+    for each in inputs:
+        size, channels = each["size"], architecture["channels"]
+        if type(size) is not int or not 1 <= size <= MAX_NUMBER:
+            raise ValueError(f"architecture: inputs: size: expected a number from 1 to {MAX_NUMBER}, got {size!r}")
+        for name in ("mean", "std"):
+            values = each[name]
+            numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+            if not numbers or len(values) != channels:
+                raise ValueError(f"architecture: inputs: {name}: expected {channels} numbers, got {values!r}")
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:

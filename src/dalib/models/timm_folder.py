@@ -11,14 +11,16 @@
 
 Without a bottleneck, standardisation and averaged views the network is one of timm's as it stands, there is no
 head.safetensors, and ``timm.create_model("local-dir:FOLDER", pretrained=True)`` is the whole classifier. Otherwise that
-gives the backbone, and the program in README.md does the rest in plain torch. Our own small networks have no such
-form: nothing but this library could open it.
+gives the backbone, and the program in README.md does the rest in plain torch. Of several backbones that are joined,
+model.safetensors holds the tensors of all, each under its number, and the program makes them one by one. Our own small
+networks have no such form: nothing but this library could open it.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file, save
@@ -31,18 +33,21 @@ from dalib.core.files import read_json, write_json
 from dalib.data.depth import FULL
 from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
+from dalib.models.joined import JoinedBackbone, OwnInput, inputs_of, largest
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import content_of, description_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
+    from dalib.models.joined import BackboneInput
     from dalib.models.saved import ModelDescription
 
 WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
-_BACKBONE = "backbone.network."
+_BACKBONE, _MEMBERS = "backbone.network.", "backbone.members."
 _NORM = ("running_mean", "running_var", "weight", "bias")  # in the order that F.batch_norm takes them
 
 
@@ -56,17 +61,33 @@ def write_timm_folder(folder: Path, model: ImageClassifier, predictor: nn.Module
         ValueError: a backbone that is not timm's, or preprocessing that timm has no words for.
     """
     preprocessing = description.preprocessing
-    if not isinstance(model.backbone, PretrainedBackbone):
+    joined = isinstance(model.backbone, JoinedBackbone)
+    if not (joined or isinstance(model.backbone, PretrainedBackbone)):
         raise ValueError(f"the backbone {description.architecture['backbone']} is not one of timm's")
     if preprocessing.mean is None or preprocessing.fit == "ink":
         raise ValueError("timm knows no images that are standardised by their own pixels, or cut out by their ink")
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    tensors = {name.removeprefix(_BACKBONE): each for name, each in own.items() if name.startswith(_BACKBONE)}
-    head = {name: each for name, each in own.items() if not name.startswith(_BACKBONE)}
+    head = {name: each for name, each in own.items() if not name.startswith("backbone.")}
     if isinstance(predictor, AveragedViews):
         head["warps"] = predictor.warps.maps.detach().cpu().clone()
+    if joined:
+        return _write_several(folder, cast("JoinedBackbone", model.backbone), own, head, description)
+    tensors = {name.removeprefix(_BACKBONE): each for name, each in own.items() if name.startswith(_BACKBONE)}
+    return _write_one(folder, model, tensors, head, description)
+
+
+def _write_one(
+    folder: Path,
+    model: ImageClassifier,
+    tensors: dict[str, Tensor],
+    head: dict[str, Tensor],
+    description: ModelDescription,
+) -> str:
+    """Writes a network of one backbone, whole where timm's classifier is like ours."""
+    preprocessing = description.preprocessing
+    assert isinstance(model.backbone, PretrainedBackbone)
     backbone: Any = model.backbone.network
-    arguments = _arguments(model.backbone.name, preprocessing)
+    arguments = _arguments(model.backbone.name, preprocessing.channels, preprocessing.input_size)
     classifier = backbone.pretrained_cfg.get("classifier")
     classes = 0
     if head.keys() == {"head.weight", "head.bias"} and _is_linear_in_timm(model, arguments, classifier):
@@ -83,13 +104,8 @@ def write_timm_folder(folder: Path, model: ImageClassifier, predictor: nn.Module
         "model_args": arguments,
         "label_names": list(description.classes),
         "pretrained_cfg": {
-            "input_size": [preprocessing.channels, preprocessing.input_size, preprocessing.input_size],
+            **_preprocessing_of(preprocessing),
             "fixed_input_size": "img_size" in arguments,
-            "interpolation": preprocessing.interpolation,
-            "crop_pct": preprocessing.input_size / preprocessing.size,
-            "crop_mode": "squash" if preprocessing.fit == "stretch" else "center",
-            "mean": list(preprocessing.mean),
-            "std": list(preprocessing.std or ()),
             "num_classes": classes,
             "first_conv": backbone.pretrained_cfg.get("first_conv"),
             "classifier": classifier,
@@ -98,6 +114,52 @@ def write_timm_folder(folder: Path, model: ImageClassifier, predictor: nn.Module
     }
     write_json(folder / "config.json", config)
     return _usage(config, head, preprocessing)
+
+
+def _write_several(
+    folder: Path,
+    joined: JoinedBackbone,
+    own: dict[str, Tensor],
+    head: dict[str, Tensor],
+    description: ModelDescription,
+) -> str:
+    """Writes a network of several backbones, whose tensors stand under the backbones' numbers."""
+    tensors = {}
+    for name, each in own.items():
+        if name.startswith(_MEMBERS):
+            number, _, rest = name.removeprefix(_MEMBERS).partition(".network.")
+            tensors[f"{number}.{rest}"] = each
+    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+    (folder / HEAD).write_bytes(save(head, metadata={"format": "pt"}))
+    members = [cast("PretrainedBackbone", each) for each in joined.members]
+    preprocessing = description.preprocessing
+    config = {
+        "architecture": [each.name for each in members],
+        "num_classes": 0,
+        "num_features": joined.out_features,
+        "model_args": [
+            _arguments(each.name, preprocessing.channels, seen.size)
+            for each, seen in zip(members, joined.inputs, strict=True)
+        ],
+        "inputs": [asdict(each) for each in joined.inputs],
+        "label_names": list(description.classes),
+        "pretrained_cfg": _preprocessing_of(preprocessing),
+        KEY: content_of(description),
+    }
+    write_json(folder / "config.json", config)
+    return _usage(config, head, preprocessing)
+
+
+def _preprocessing_of(preprocessing: Preprocessing) -> dict[str, Any]:
+    """Returns the preprocessing in timm's words."""
+    return {
+        "input_size": [preprocessing.channels, preprocessing.input_size, preprocessing.input_size],
+        "interpolation": preprocessing.interpolation,
+        "crop_pct": preprocessing.input_size / preprocessing.size,
+        "crop_mode": "squash" if preprocessing.fit == "stretch" else "center",
+        "mean": list(preprocessing.mean or ()),
+        "std": list(preprocessing.std or ()),
+    }
 
 
 def is_timm_folder(folder: Path) -> bool:
@@ -115,8 +177,7 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
     config = read_json(folder / "config.json")
     try:
         description = description_of(config[KEY], folder / "config.json")
-        network = _created(_checked(config))
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network = _network_of(config, description, load_file(folder / WEIGHTS))
         head = load_file(folder / HEAD, device=str(device)) if not config["num_classes"] else {}
     except UserError:
         raise
@@ -134,6 +195,35 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
             return _probabilities(network, head, description.preprocessing.normalize(images.to(device))).cpu()
 
     return OpenedModel(description, probabilities)
+
+
+def _network_of(config: dict[str, Any], description: ModelDescription, tensors: dict[str, Tensor]) -> nn.Module:
+    """Returns timm's network with its weights, or several that are joined."""
+    if "inputs" not in description.architecture:
+        network = _created(_checked(config))
+        network.load_state_dict(tensors)
+        return network
+    names, networks = config["architecture"], []
+    if names != description.architecture["backbone"]:
+        raise ValueError(f"architecture: expected {description.architecture['backbone']}, got {names!r}")
+    for number, (name, arguments) in enumerate(zip(names, config["model_args"], strict=True)):
+        own = {key.removeprefix(f"{number}."): each for key, each in tensors.items() if key.startswith(f"{number}.")}
+        networks.append(_created(_checked({"architecture": name, "num_classes": 0, "model_args": arguments})))
+        networks[-1].load_state_dict(own)
+    return _SideBySide(networks, inputs_of(description.architecture))
+
+
+class _SideBySide(nn.Module):
+    """Networks of timm whose features are joined, like the program in README.md."""
+
+    def __init__(self, networks: Sequence[nn.Module], inputs: Sequence[BackboneInput]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.own_inputs = nn.ModuleList(OwnInput(largest(inputs), each) for each in inputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pairs = zip(self.networks, self.own_inputs, strict=True)
+        return torch.cat([network(own_input(images)) for network, own_input in pairs], dim=1)
 
 
 def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) -> Tensor:
@@ -181,15 +271,14 @@ def _created(config: dict[str, Any]) -> nn.Module:
     return network.eval()
 
 
-def _arguments(name: str, preprocessing: Preprocessing) -> dict[str, int]:
+def _arguments(name: str, channels: int, size: int) -> dict[str, int]:
     """Returns timm's arguments to build the network for images of this shape."""
     timm = importlib.import_module("timm")
-    size = preprocessing.input_size
     try:
-        timm.create_model(name, num_classes=0, in_chans=preprocessing.channels, img_size=size)
+        timm.create_model(name, num_classes=0, in_chans=channels, img_size=size)
     except TypeError:  # most networks take any size, and not this argument
-        return {"in_chans": preprocessing.channels}
-    return {"in_chans": preprocessing.channels, "img_size": size}
+        return {"in_chans": channels}
+    return {"in_chans": channels, "img_size": size}
 
 
 def _is_linear_in_timm(model: ImageClassifier, arguments: dict[str, int], classifier: Any) -> bool:
@@ -219,9 +308,7 @@ from torch.nn import functional as F
 
 folder = Path(".")  # where this file is
 config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-network = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"]).eval()
-network.load_state_dict(load_file(folder / "model.safetensors"))
-
+{network}
 image = Image.open("photo.jpg")
 {before_upright}image = ImageOps.exif_transpose(image)
 {in_eight_bits}image = image.convert("{mode}")
@@ -229,6 +316,37 @@ image = {scaled}
 pixels = torch.from_numpy(np.array(image)).reshape({size}, {size}, {channels}).permute(2, 0, 1)[None] / 255
 x = pixels[..., {first}:{last}, {first}:{last}]
 x = (x - torch.tensor({mean}).view(1, -1, 1, 1)) / torch.tensor({std}).view(1, -1, 1, 1)
+"""
+
+_ONE_NETWORK = """\
+network = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"]).eval()
+network.load_state_dict(load_file(folder / "model.safetensors"))
+"""
+
+_SEVERAL_NETWORKS = """\
+weights = load_file(folder / "model.safetensors")
+networks = []
+for number, (name, arguments) in enumerate(zip(config["architecture"], config["model_args"])):
+    networks.append(timm.create_model(name, num_classes=0, **arguments).eval())
+    own = {key.removeprefix(f"{number}."): each for key, each in weights.items() if key.startswith(f"{number}.")}
+    networks[-1].load_state_dict(own)
+
+
+def channels(values):
+    return torch.tensor(values).view(1, -1, 1, 1)
+
+
+def network(x):
+    x = x * channels(config["pretrained_cfg"]["std"]) + channels(config["pretrained_cfg"]["mean"])
+    features = []
+    for each, seen in zip(networks, config["inputs"]):
+        pixels, size = x.shape[-1], seen["size"]
+        lines = torch.eye(pixels)[None, None]
+        matrix = F.interpolate(lines, size=(size, pixels), mode="bicubic", antialias=True)[0, 0]
+        own = x if size == pixels else matrix @ x @ matrix.T
+        features.append(each((own - channels(seen["mean"])) / channels(seen["std"])))
+    return torch.cat(features, dim=1)
+
 """
 
 _NOT_IN_EIGHT_BITS = """\
@@ -248,14 +366,15 @@ if image.mode.startswith("I"):  # whole numbers beyond 8 bits: {0} is black, {1}
 """
 
 
-def _preprocessing_program(preprocessing: Preprocessing) -> str:
-    """Returns the part of the README's program that reads a photograph as ``x``."""
+def _preprocessing_program(preprocessing: Preprocessing, network: str) -> str:
+    """Returns the part of the README's program that makes the network and reads a photograph as ``x``."""
     size, first = preprocessing.size, (preprocessing.size - preprocessing.input_size) // 2
     resampling = f"Image.Resampling.{preprocessing.interpolation.upper()}"
     scaled = f"ImageOps.fit(image, ({size}, {size}), {resampling})"
     if preprocessing.fit == "stretch":
         scaled = f"image.resize(({size}, {size}), {resampling})"
     return _PROGRAM.format(
+        network=network,
         before_upright=_NOT_IN_COLOURS if preprocessing.range not in (None, FULL) else "",
         in_eight_bits=_NOT_IN_EIGHT_BITS
         if preprocessing.range is None
@@ -307,13 +426,21 @@ def _classifying_program(head: dict[str, Tensor]) -> str:
 
 
 def _usage(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
-    program = _preprocessing_program(preprocessing) + _classifying_program(head)
+    several = isinstance(config["architecture"], list)
+    program = _preprocessing_program(preprocessing, _SEVERAL_NETWORKS if several else _ONE_NETWORK)
+    program += _classifying_program(head)
     if not head:
         program = program.replace("from torch.nn import functional as F\n", "")
     what = "the whole classifier" if not head else "the backbone; head.safetensors holds what follows it"
-    return f"""\
+    network = f"""\
 The network is {config["architecture"]}. `timm.create_model("local-dir:FOLDER", pretrained=True)` (a recent timm) is
-{what}. To predict an image with timm and torch alone:
+{what}."""
+    if several:
+        network = f"""\
+The networks are {" and ".join(config["architecture"])}: each sees the image in its own size and normalisation, and
+their features are joined. model.safetensors holds the weights of all, head.safetensors what follows them."""
+    return f"""\
+{network} To predict an image with timm and torch alone:
 
 ```python
 {program}

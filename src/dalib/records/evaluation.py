@@ -38,12 +38,22 @@ class Paired:
     Attributes:
         first, second: names of the models.
         only_first, only_second: numbers of images.
+        p: p value of the sign test of groups, where images belong together; otherwise the counts say it.
+        interval: likewise, the 95% interval of the first model's accuracy less the second's.
     """
 
     first: str
     second: str
     only_first: int
     only_second: int
+    p: float | None = field(default=None, metadata=ABSENT)
+    interval: tuple[float, float] | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def swapped(self) -> Paired:
+        """The same with the second model first."""
+        ends = None if self.interval is None else (-self.interval[1], -self.interval[0])
+        return Paired(self.second, self.first, self.only_second, self.only_first, self.p, ends)
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class Evaluation(Record):
         paired: each pair of models; older runs have none.
         pictures: name of the folder in ``mistakes/`` that has the pictures of ``mistakes``, images that at least one
             model predicts wrongly, with their true class. Older runs have none.
+        groups: number of groups that the images stand in, where some belong together; intervals count these.
     """
 
     VERSION: ClassVar[int] = 2
@@ -76,6 +87,7 @@ class Evaluation(Record):
     paired: tuple[Paired, ...] | None = field(default=None, metadata=ABSENT)
     pictures: str | None = field(default=None, metadata=ABSENT, repr=False)
     mistakes: tuple[Sample, ...] | None = field(default=None, metadata=ABSENT, repr=False)
+    groups: int | None = field(default=None, metadata=ABSENT)
     version: int = VERSION
 
     @classmethod
@@ -98,11 +110,16 @@ class Evaluation(Record):
 
     def pair(self, first: str, second: str) -> tuple[int, int] | None:
         """Returns on how many images only the first, and only the second, of two models is right; None if unknown."""
+        found = self.compared(first, second)
+        return None if found is None else (found.only_first, found.only_second)
+
+    def compared(self, first: str, second: str) -> Paired | None:
+        """Returns the comparison of two models, the first of them first; None if unknown."""
         for each in self.paired or ():
             if (each.first, each.second) == (first, second):
-                return each.only_first, each.only_second
+                return each
             if (each.second, each.first) == (first, second):
-                return each.only_second, each.only_first
+                return each.swapped
         return None
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@
     aligned/model/       source-only with the target's normalisation statistics, if there is a source-only model
     predictions.safetensors, images.json
                          what each model says of every target and validation image, and the images' names
+    groups.json          with --groups: which of these images belong together
     judgement.json       did adaptation help? The evidence that needs no target label
     embedding.json       where images lie in the models' features, to be drawn
     map.jpg              thumbnails of these images, in one picture
@@ -37,8 +38,9 @@ Each JSON file is a record, whose class says what it holds: :class:`~dalib.recor
 :class:`~dalib.records.judgement.Judgement`, :class:`~dalib.records.selection.Selection`,
 :class:`~dalib.records.evaluation.Evaluation`, :class:`~dalib.records.labelled.Labelled`,
 :class:`~dalib.records.pictures.Embedding`, :class:`~dalib.records.images.ImageNames`,
-:class:`~dalib.records.images.LeftOut` and, in a list, :class:`~dalib.records.pictures.Sample` and
-:class:`~dalib.core.files.Unreadable`; a line of metrics.jsonl is a :class:`~dalib.records.metrics.MetricsLine`.
+:class:`~dalib.records.images.ImageGroups`, :class:`~dalib.records.images.LeftOut` and, in a list,
+:class:`~dalib.records.pictures.Sample` and :class:`~dalib.core.files.Unreadable`; a line of metrics.jsonl is a
+:class:`~dalib.records.metrics.MetricsLine`.
 
 NAME, of a model, is "adapted" or "source-only". predictions.safetensors holds target/NAME and validation/NAME, float32
 (N, C), and validation/labels, int64; images.json their names: {"target": [names], "validation": [names]}.
@@ -54,7 +56,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import Unreadable, expanded
 from dalib.records.content import read_list
 from dalib.records.evaluation import Evaluation
-from dalib.records.images import LeftOut
+from dalib.records.images import ImageGroups, LeftOut
 from dalib.records.judgement import Judgement
 from dalib.records.labelled import Labelled
 from dalib.records.pictures import Embedding, Sample
@@ -161,6 +163,10 @@ class RunFolder(TrainingFolder):
     @property
     def images(self) -> Path:
         return self.root / "images.json"
+
+    @property
+    def groups(self) -> Path:
+        return self.root / "groups.json"
 
     @property
     def judgement(self) -> Path:
@@ -270,6 +276,10 @@ class RunFolder(TrainingFolder):
     def read_left_out(self) -> LeftOut:
         """Reads left_out.json, which runs of older versions do not have."""
         return LeftOut.read(self.left_out) if self.left_out.is_file() else LeftOut()
+
+    def read_groups(self) -> ImageGroups | None:
+        """Reads groups.json; None where each image counts for itself, as in runs of older versions."""
+        return ImageGroups.read(self.groups) if self.groups.is_file() else None
 
     def read_records(self) -> RunRecords:
         """Reads all that the run's small files say.

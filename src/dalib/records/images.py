@@ -1,4 +1,5 @@
-"""``images.json`` and ``left_out.json``: the names of a run's images, and of files beside them that are not used."""
+"""``images.json``, ``groups.json`` and ``left_out.json``: the names of a run's images, which of them belong together,
+and the names of files beside them that are not used."""
 
 from __future__ import annotations
 
@@ -19,6 +20,26 @@ class ImageNames(Record):
 
     target: tuple[str, ...]
     validation: tuple[str, ...] = ()
+    version: int = Record.VERSION
+
+
+@dataclass(frozen=True)
+class ImageGroups(Record):
+    """Images that belong together, in the order of images.json.
+
+    Attributes:
+        definition: what they were told by: a column of a list, or a regular expression.
+        how: the same in words; empty where it tells nothing of the target.
+        source: number of groups of the whole source.
+        target: a number for each target image, equal for images of one group.
+        validation: likewise for the source's validation images.
+    """
+
+    definition: str
+    how: str
+    source: int
+    target: tuple[int, ...]
+    validation: tuple[int, ...] = ()
     version: int = Record.VERSION
 
 

@@ -40,6 +40,7 @@ class Labelled(Record):
         difference: adapted less the baseline, where there are both.
         baseline: name of that model; older runs do not say, theirs is source-only.
         trained_on: how many of the labels the adapted model was trained on, where there are such.
+        groups: number of groups that the labelled images stand in, where some belong together; intervals count these.
         held_out: True where the labels are those of --target_labels that were held out to judge.
     """
 
@@ -56,6 +57,7 @@ class Labelled(Record):
     baseline: str | None = field(default=None, metadata=ABSENT)
     trained_on: int | None = field(default=None, metadata=ABSENT)
     held_out: bool | None = field(default=None, metadata=ABSENT)
+    groups: int | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
     def __repr__(self) -> str:

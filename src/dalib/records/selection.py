@@ -9,11 +9,11 @@ selected model is the one in ``model/``. Each model has a folder of its own, ``s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
-from dalib.records.content import Record
+from dalib.records.content import ABSENT, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,7 @@ class Measurement:
         first, second: names of the models.
         accuracies: of the two, shares, in this order.
         difference: accuracy of the first less that of the second; low and high are its 95% interval.
+        groups: number of groups that the images stand in, where some belong together.
     """
 
     data: str
@@ -46,6 +47,7 @@ class Measurement:
     difference: float
     low: float
     high: float
+    groups: int | None = field(default=None, metadata=ABSENT)
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -66,7 +68,8 @@ class Measurement:
         elif self.better == self.second:
             said, points = f"{second:.1%} against {first:.1%} {self.first}", [-points[0], -points[2], -points[1]]
         difference, low, high = points
-        return f"{said} on {images(self.count)} ({difference:+.1f} points, 95% interval {low:+.1f} to {high:+.1f})"
+        where = images(self.count) if self.groups is None else f"{images(self.count)} in {self.groups} groups"
+        return f"{said} on {where} ({difference:+.1f} points, 95% interval {low:+.1f} to {high:+.1f})"
 
 
 @dataclass(frozen=True)

@@ -154,12 +154,17 @@ def _training(records: RunRecords) -> str:
     versions = {"dalib": summary.dalib, "torch": summary.torch}
     found = {
         "Method": summary.method,
-        "Backbone": summary.settings.get("backbone"),
+        "Backbone": _as_one(summary.settings.get("backbone")),
         "Steps": summary.settings.get("steps"),
         "Trained": summary.started,
         "With": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
     }
     return "\n".join(f"- {name}: {_plain(str(value))}" for name, value in found.items() if value)
+
+
+def _as_one(value: object) -> object:
+    """Returns one name for several values."""
+    return " + ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _named(where: str) -> str:

@@ -24,7 +24,7 @@ from dalib.report.figures import (
 )
 
 if TYPE_CHECKING:
-    from dalib.records.evaluation import Evaluation, MeasuredModel
+    from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
     from dalib.records.folder import RunRecords
     from dalib.records.judgement import Judgement
     from dalib.records.labelled import Labelled
@@ -112,7 +112,7 @@ def judged(evaluation: Evaluation) -> Verdict:
     accuracies overlap, which misses smaller differences.
     """
     models = evaluation.models
-    where = f"on {short(evaluation.data)} ({counted(evaluation.count, 'image')})"
+    where = f"on {short(evaluation.data)} ({_images_of(evaluation)})"
     if not models:
         return Verdict("unknown", f"No model was measured {where}", kind="measured")
     baseline = evaluation.baseline
@@ -134,7 +134,7 @@ def judged(evaluation: Evaluation) -> Verdict:
     )
     paired = _paired(evaluation, baseline)
     if paired:
-        tone, why = _by_pairs(*paired, baseline, evaluation.count, gain)
+        tone, why = _by_pairs(paired, evaluation.count, gain)
     else:
         tone, why = _by_intervals(adapted, before, baseline, gain)
     others = [
@@ -176,17 +176,24 @@ def sampled(labelled: Labelled) -> Verdict:
     )
 
 
-def _paired(evaluation: Evaluation, baseline: str) -> tuple[int, int] | None:
+def _images_of(evaluation: Evaluation) -> str:
+    said = counted(evaluation.count, "image")
+    return said if evaluation.groups is None else f"{said} in {counted(evaluation.groups, 'group')}"
+
+
+def _paired(evaluation: Evaluation, baseline: str) -> Paired | None:
     """Images that only adapted, and only the baseline, gets right; None where it was not counted."""
-    if (paired := evaluation.pair(ADAPTED, baseline)) is None:
+    if (paired := evaluation.compared(ADAPTED, baseline)) is None:
         return None
-    first, second = paired
-    return (first, second) if min(first, second) >= 0 and first + second <= evaluation.count else None
+    first, second = paired.only_first, paired.only_second
+    return paired if min(first, second) >= 0 and first + second <= evaluation.count else None
 
 
-def _by_pairs(first: int, second: int, baseline: str, count: int, gain: str) -> tuple[Tone, str]:
-    chance = mcnemar(first, second)
-    low_high = paired_difference_interval(first, second, count)
+def _by_pairs(paired: Paired, count: int, gain: str) -> tuple[Tone, str]:
+    first, second, baseline = paired.only_first, paired.only_second, paired.second
+    chance = mcnemar(first, second) if paired.p is None else paired.p
+    low_high = paired.interval or paired_difference_interval(first, second, count)
+    test = "the exact McNemar test" if paired.p is None else "the sign test of groups"
     difference = f"That is {gain} (95% interval of the difference: {signed_interval(low_high)} points)."
     if not first + second:
         return "unclear", f"{difference} The two models are right on the same images."
@@ -196,10 +203,10 @@ def _by_pairs(first: int, second: int, baseline: str, count: int, gain: str) -> 
     )
     if chance < SIGNIFICANT:
         tone: Tone = "helped" if first > second else "hurt"
-        return tone, f"{difference} {split} so unevenly by chance with p {_chance(chance)} (the exact McNemar test)."
+        return tone, f"{difference} {split} so unevenly by chance with p {_chance(chance)} ({test})."
     margin = " It decides, also where the interval just leaves out zero." if low_high[0] > 0 or low_high[1] < 0 else ""
     return "unclear", (
-        f"{difference} {split} at least as unevenly with p {_chance(chance)} (the exact McNemar test), "
+        f"{difference} {split} at least as unevenly with p {_chance(chance)} ({test}), "
         f"so the difference may be chance.{margin}"
     )
 

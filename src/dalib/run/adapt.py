@@ -16,10 +16,12 @@ from dalib.core.files import Unreadable, expanded
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
+from dalib.records.kit import read_header
 from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
+from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import PHOTOGRAPHS_NOTE, SAMPLED, photograph_settings, settings_of_short_name
+from dalib.run.photographs import SAMPLED, settings_of_images, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ def adapt(
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         settings: fields of :class:`dalib.run.config.TrainConfig`, such as ``out="runs/first"``, ``preset="digits"`` or
             ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate`` takes labelled images of
-            any kind. A backbone of timm's without a preset takes the preset photo-features, and so do colour
+            any kind. ``kit`` names a file of ``dalib export --format kit`` in place of the source: leave out
+            ``source``. A backbone of timm's without a preset takes the preset photo-features, and so do colour
             photographs for which no network is named.
 
     Returns:
@@ -150,6 +153,11 @@ def _check_alone(either: Mapping[str, object], others: Sequence[str]) -> None:
 
 
 def _configuration(source: object, target: object, settings: Mapping[str, Any]) -> TrainConfig:
+    kit = settings.get("kit")
+    if kit is not None:
+        if source is not None:
+            raise UserError(f"source={source!r}: expected no source with kit={str(kit)!r}{NOT_BOTH}")
+        source = str(kit)
     for name, value in (("source", source), ("target", target)):
         if value is None:
             raise UserError(
@@ -160,22 +168,25 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     for name, value in settings.items():
         flat |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
     evaluated = flat.pop("evaluate", None)
+    if kit is not None:
+        flat = {**read_header(str(source)).settings, **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
-    source_place, target_place = _place_of_source(source, strict), _place_of_target(target, strict)
+    target_place = _place_of_target(target, strict)
+    source_place = _Place(source, source) if kit is not None else _place_of_source(source, strict)
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
-    if chosen := photograph_settings(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys()):
-        note = PHOTOGRAPHS_NOTE.format(other="backbone=..., weights=...", none='backbone="small"')
-        say(f"note: {note}")
-        flat |= chosen
-    return _configured(flat)
+    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys())
+    if chosen:
+        filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
+        say(f"note: {filled}")
+    return _configured({**flat, **chosen})
 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
-    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat.keys())}
+    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat)}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)
@@ -464,7 +475,7 @@ class Run:
         """
         from dalib.run.export import export
 
-        by_ending: dict[str, ExportFormat] = {".onnx": "onnx", ".pt2": "torch-export"}
+        by_ending: dict[str, ExportFormat] = {".onnx": "onnx", ".pt2": "torch-export", ".dalib": "kit"}
         return export(self.folder, format or by_ending.get(Path(out).suffix.lower(), "torch"), out, model=model)
 
     def keep(self, model: ModelName) -> Selection:

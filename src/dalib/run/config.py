@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
 from dalib.core.checked import Checked
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
@@ -23,10 +23,12 @@ MaskedConsistencyConfig: Any = settings_in(MASKED_CONSISTENCY.rpartition(".")[0]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
-PATHS = ("source", "target", "target_labels", "weights", "init", "root", "evaluate", "prior", "out")
+PATHS = ("source", "target", "target_labels", "weights", "init", "kit", "root", "evaluate", "prior", "out")
 """Settings of a run that are paths, or names that stand in their place."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
+
+NOT_BOTH = ", which stands in for the source; leave out one of them"
 
 ELSEWHERE = ("device", "cache", "root", "download", "track")
 """Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
@@ -40,6 +42,8 @@ ViewName = Literal[
     "warp",
     "weak-warp",
     "strong-warp",
+    "character-grounds",
+    "character-tones",
     "photo-plain",
     "photo-weak",
     "photo",
@@ -51,7 +55,9 @@ WeightsOrder = Literal["name", "position"]
 CachePolicy = Literal["disk", "ram", "off"]
 ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
-PresetName = Literal["paper-small", "digits", "photo-features", "photo", "photo-tllib", "photo-paper"]
+PresetName = Literal[
+    "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
+]
 StatisticsName = Literal["running", "recomputed"]
 ClassesName = Literal["same", "fewer", "other"]
 SelectName = Literal["judged", "last", "most-confident"]
@@ -128,7 +134,9 @@ class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
 
     For small images: noise, tf, tfa and tfa-intensity come from the paper; warp, weak-warp and strong-warp are
-    ours. For photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
+    ours. For characters in colour: character-tones changes colours and contrast and inverts some images;
+    character-grounds, for the source, also puts characters on a plain background before random textures. For
+    photographs: photo-plain is the centre crop, photo-weak, photo and photo-strong are ours, photo-tllib
     is the student's augmentation in Transfer-Learning-Library, and photo-paper comes from the paper. none leaves
     images as they are.
 
@@ -214,8 +222,9 @@ class TrainConfig(Checked):
 
     Attributes:
         preset: named recipe whose values replace the defaults; every other setting still changes them. For characters:
-            digits (ours, fast) and paper-small (the paper's recipe for MNIST and USPS as published, slow). For
-            photographs: photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
+            digits (ours, fast), coloured-characters (ours, for a target whose characters have colours or pictures
+            behind them), and paper-small (the paper's recipe for MNIST and USPS as published, slow). For photographs:
+            photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
             photo-paper (the recipes of Transfer-Learning-Library and of the paper's authors).
         source: labelled images: a folder with one folder of images for each class; a .csv or .jsonl file with path and
             label; fonts (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
@@ -227,20 +236,29 @@ class TrainConfig(Checked):
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
             models.
+        groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; or a
+            regular expression with one group, such as "patient_([0-9]+)", whose text images of a group have in common
+            in their paths. The validation split keeps groups whole, intervals and tests count groups and not images,
+            and dalib query chooses few images of a group. By default: each image counts for itself.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
-            the weights of a repository of Hugging Face's hub.
+            the weights of a repository of Hugging Face's hub. Several backbones of timm's, given by repeating the
+            setting, see each image in the size and the normalisation of each; their features are joined, which takes
+            --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
             hf_hub:OWNER/NAME[@REVISION] for others there, which are downloaded and kept. By default: random weights.
-            With --features, either these or --init are required.
+            With --features, either these or --init are required. Of several backbones: those of each, by repeating
+            the setting in the same order; hub stands for all of them.
         weights_order: how the tensors of the weights file are matched with timm's: by name, or, in a file of
-            torch.save, by position.
+            torch.save, by position. Of several backbones: one for all, or one for each.
         features: number of random views of each image whose features are computed once, at least 2; training then uses
             the features and leaves the backbone frozen, which takes minutes instead of hours on a CPU. Student and
             teacher get different views. 0 trains the whole network.
         init: run whose models are the starting point of this run: each model starts from the one of the same name, or
             else from that run's model. Classes and network must be the same. Takes precedence over warm_start.
+        kit: file that stands in for the source, written by `dalib export RUN --format kit`: the source-only model and
+            statistics of the source, without an image. Network and preprocessing are those of the kit.
         cache: where decoded images are stored: disk decodes a folder once for all runs; ram once for each run; off once
             to find unreadable files, and again whenever an image is used, which is slow with --features.
         root: folder of the named data sets. By default: data.
@@ -307,11 +325,13 @@ class TrainConfig(Checked):
     source: str | list[str] = "fonts"
     target: str = "digits"
     target_labels: str | None = None
-    backbone: str = "small"
-    weights: str | None = None
-    weights_order: WeightsOrder = "name"
+    groups: str | None = None
+    backbone: str | list[str] = "small"
+    weights: str | list[str] | None = None
+    weights_order: WeightsOrder | list[WeightsOrder] = "name"
     features: int = 0
     init: str | None = None
+    kit: str | None = None
     cache: CachePolicy = "disk"
     root: str | None = None
     download: bool = False
@@ -356,12 +376,22 @@ class TrainConfig(Checked):
             if isinstance(value, dict) and group.default_factory is not MISSING:
                 object.__setattr__(self, group.name, self._group(group.name, group.default_factory(), value))
         super().__post_init__()
+        for name in ("backbone", "weights", "weights_order"):
+            value = getattr(self, name)
+            if isinstance(value, (list, tuple)):  # one in a list is one
+                object.__setattr__(self, name, value[0] if len(value) == 1 else list(value))
         for name in PATHS:
             value = getattr(self, name)
             several = isinstance(value, (list, tuple))
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
+        if self.kit is not None:
+            if self.source not in (_usual_source(), self.kit):
+                raise UserError(
+                    Setting("source", self.source), ": expected no source with ", Setting("kit", self.kit), NOT_BOTH
+                )
+            object.__setattr__(self, "source", self.kit)
 
     @staticmethod
     def _group(name: str, group: Any, changes: dict[str, Any]) -> Any:
@@ -399,6 +429,10 @@ class TrainConfig(Checked):
         if is_url(path):
             raise UserError(f"{name}={path!r}: {NO_URL}")
         return expanded(path)
+
+
+def _usual_source() -> str:
+    return str(TrainConfig.__dataclass_fields__["source"].default)
 
 
 @cache

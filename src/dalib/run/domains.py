@@ -13,6 +13,7 @@ from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
+from dalib.data.groups import ImagesToGroup, each_alone, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.listing import Listing
 from dalib.data.named import NAMED
@@ -27,6 +28,7 @@ from dalib.data.sources import (
     open_target,
     with_whole_numbers,
 )
+from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
 
 if TYPE_CHECKING:
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
 
     from dalib.core.types import Augment
     from dalib.data.depth import Range, WholeNumbers
+    from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.run.feature_space import FeatureSpace
     from dalib.run.inputs import Inputs
+    from dalib.run.kit import Drawn, Kit
 
 SMALL = 2**30
 """Bytes of images that may be copied in memory; more are read where they are."""
@@ -61,10 +65,12 @@ class DataRequest:
         target_labels: file of labels of some target images.
         ranges: the values that are black and white in source and target, where they are given.
         validation_share: share of the source kept from training.
+        groups: images that belong together, as :func:`dalib.data.groups.find_groups` has it; None knows of none.
         seed: of the validation split.
         batch: images of each domain a step.
         features: random views of each image whose features are trained on; 0 trains on images.
         standardize: features are standardised, each domain by itself.
+        kit: what stands in for the source, where no image of it is there.
         strict, root, download, cache: as :class:`dalib.data.sources.ReadingOptions` has them.
     """
 
@@ -73,10 +79,12 @@ class DataRequest:
     target_labels: str | None = None
     ranges: tuple[Range, Range] | None = None
     validation_share: float = 0.1
+    groups: str | None = None
     seed: int = 0
     batch: int = 64
     features: int = 0
     standardize: bool = False
+    kit: Kit | None = None
     strict: bool = False
     root: str | None = None
     download: bool = False
@@ -84,6 +92,8 @@ class DataRequest:
 
     @property
     def sources(self) -> list[str]:
+        if self.kit is not None:
+            return []
         return [self.source] if isinstance(self.source, str) else self.source
 
     @property
@@ -121,8 +131,13 @@ class Domains:
     """Those that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
     joined: LabelledImages | None = None
     """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
+    drawn: tuple[Drawn, Drawn] | None = None
+    """Features in place of training and validation images, where there is a kit in place of the source."""
     ranges: tuple[Range | None, Range | None] = (None, None)
     """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
+
+    groups: GroupsOfDomains | None = None
+    """Images that belong together, where they are told."""
 
     @property
     def range(self) -> Range | None:
@@ -133,6 +148,22 @@ class Domains:
     def train_adapted(self) -> LabelledImages:
         """The labelled images of the adaptation; the source-only model and the judgement keep to ``train``."""
         return self.train if self.joined is None else self.joined
+
+
+@dataclass(frozen=True)
+class GroupsOfDomains:
+    """Images of a run that belong together.
+
+    Attributes:
+        definition: what they were told by, as it was given.
+        source, target: of all images of the domain.
+        validation: (V,) the groups of the source's validation images.
+    """
+
+    definition: str
+    source: Groups
+    target: Groups
+    validation: Tensor
 
 
 @dataclass(frozen=True)
@@ -152,14 +183,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
     """
     sources, only_target = listed(request)
     of_source, of_target = decide_ranges(request, sources, only_target)
-    with CountedProgress(f"reading {request.source_name}") as progress:
-        source = open_source(
-            sources,
-            replace(preprocessing, range=of_source),
-            seed=request.seed,
-            partner=request.target,
-            **request.reading(progress),
-        )
+    source = None if request.kit is not None else _images_of_source(request, sources, preprocessing, of_source)
     with CountedProgress(f"reading {request.target}") as progress:
         target = open_target(
             only_target,
@@ -167,27 +191,141 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
             partner=request.source,
             **request.reading(progress),
         )
-    training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
-    train = _rows(source, training_rows)
+    groups = None if request.groups is None else _groups(request.groups, request, source, target)
+    if source is None:
+        assert request.kit is not None
+        part = _of_kit(request.kit, request, preprocessing)
+    else:
+        part = _parted(source, None if groups is None else groups[0], request)
+    train = part.train
     labels, held_out, joined = None, None, None
     if request.target_labels is not None:
         given = read_target_labels(
-            request.target_labels, target.names, source.classes, request.target, argument="target_labels"
+            request.target_labels, target.names, train.classes, request.target, argument="target_labels"
         )
-        labels, held_out = hold_out(given, request.seed)
+        labels, held_out = hold_out(given, request.seed, None if groups is None else groups[1].numbers)
         if not request.features:  # else they are joined as features
             joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
         train=train,
-        validation=_rows(source, validation_rows),
+        validation=part.validation,
         target=target,
         to_predict=target.images,
-        whole=WholeSource(source.images, training_rows) if request.features else None,
+        whole=part.whole,
         labels=labels,
         held_out=held_out,
         joined=joined,
+        drawn=part.drawn,
         ranges=(of_source, of_target),
+        groups=groups and GroupsOfDomains(request.groups or "", *groups, groups[0].numbers[part.validation_rows]),
     )
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """The source's part of :class:`Domains`."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    validation_rows: Tensor
+    whole: WholeSource | None = None
+    drawn: tuple[Drawn, Drawn] | None = None
+
+
+def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
+    """Reads and splits the source as :func:`open_domains` does.
+
+    The target need not be there, except for a source of more than 8 bits, whose black and white both domains decide.
+
+    Raises:
+        UserError: images or labels that cannot be read or do not fit.
+    """
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    target = None
+    if request.ranges is None and any(isinstance(each, Listing) and each.whole_numbers for each in sources):
+        target = _listing(request, request.target, "target", labelled=False)
+    of_source, _ = decide_ranges(request, sources, target)
+    source, groups = _images_of_source(request, sources, preprocessing, of_source), None
+    if request.groups is not None:
+        try:
+            (groups,) = find_groups(request.groups, [_source_to_group(request, source)])
+        except UserError:  # the definition is of the target alone
+            groups = each_alone(len(source.labels))
+    return _parted(source, groups, request)
+
+
+def _images_of_source(
+    request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing, range_of_source: Range | None
+) -> LabelledImages:
+    with CountedProgress(f"reading {request.source_name}") as progress:
+        return open_source(
+            sources,
+            replace(preprocessing, range=range_of_source),
+            seed=request.seed,
+            partner=request.target,
+            **request.reading(progress),
+        )
+
+
+def _parted(source: LabelledImages, groups: Groups | None, request: DataRequest) -> SourceImages:
+    """Splits the source into images to train on and those to validate on; groups are kept whole."""
+    if groups is None:
+        training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+    else:
+        training_rows, validation_rows = _split_whole(source.labels, groups, request)
+    whole = WholeSource(source.images, training_rows) if request.features else None
+    return SourceImages(_rows(source, training_rows), _rows(source, validation_rows), validation_rows, whole)
+
+
+def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
+    """Draws features in place of the source's images, which are black squares without memory of their own."""
+    drawn = kit.training(request.features, request.seed), kit.validating(request.features, request.seed)
+    black = torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
+
+    def images(labels: Tensor, purpose: str) -> LabelledImages:
+        names = tuple(f"{kit.header.digest}/{purpose}/{number}" for number in range(len(labels)))
+        rows = black.expand(len(labels), -1, -1, -1)
+        return LabelledImages(rows, labels, kit.description.classes, names)
+
+    train, validation = images(drawn[0].labels, "drawn"), images(drawn[1].labels, "validation")
+    return SourceImages(train, validation, torch.arange(len(validation.labels)), drawn=drawn)
+
+
+def _groups(
+    definition: str, request: DataRequest, source: LabelledImages | None, target: UnlabelledImages
+) -> tuple[Groups, Groups]:
+    """Returns the groups of source and target, and prints how many there are; images of a kit count for themselves."""
+    domains = [ImagesToGroup(f"target {request.target}", (request.target,), target.names)]
+    if source is not None:
+        domains.insert(0, _source_to_group(request, source))
+    found = find_groups(definition, domains)
+    for domain, each in zip(domains, found, strict=True):
+        say(each.in_words(domain.what))
+    if source is not None:
+        return found[0], found[1]
+    assert request.kit is not None
+    return each_alone(len(request.kit.labels)), found[0]
+
+
+def _source_to_group(request: DataRequest, source: LabelledImages) -> ImagesToGroup:
+    return ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names)
+
+
+def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[Tensor, Tensor]:
+    """Returns the rows to train on and those to validate on; no group has rows among both."""
+    share = request.validation_share
+    if share == 0:
+        return _split(len(labels), share, request.seed)
+    training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
+    if not len(validation):
+        raise UserError(
+            Setting("groups", request.groups),
+            f": the source has {groups.count} groups, and a validation split of whole groups would leave no image of ",
+            "some class to train on; give smaller groups, or ",
+            Setting("data.validation_share", 0),
+            " to validate on none",
+        )
+    return training, validation
 
 
 def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -205,18 +343,18 @@ def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
     """Returns sources and target, as listings where they are files of the user's, with their values beyond 8 bits."""
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    return sources, _listing(request, request.target, "target", labelled=False)
 
-    def listing(where: str, argument: str, *, labelled: bool) -> str | Listing:
-        found = None
-        if where not in NAMED:  # of which it is known that they are of 8 bits
-            found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
-        if found is None:
-            return where
-        with CountedProgress(f"looking at {where}") as progress:
-            return with_whole_numbers(found, request.cache, on_progress=progress)
 
-    sources = [listing(each, "source", labelled=True) for each in request.sources]
-    return sources, listing(request.target, "target", labelled=False)
+def _listing(request: DataRequest, where: str, argument: str, *, labelled: bool) -> str | Listing:
+    found = None
+    if where not in NAMED:  # of which it is known that they are of 8 bits
+        found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
+    if found is None:
+        return where
+    with CountedProgress(f"looking at {where}") as progress:
+        return with_whole_numbers(found, request.cache, on_progress=progress)
 
 
 def decide_ranges(
@@ -280,6 +418,12 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
+def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
+    """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
+    with CountedProgress(f"features of {request.source_name}") as progress:
+        return space.random(whole.images, view, request.features, request.source_name, progress)
+
+
 def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
     """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
@@ -287,21 +431,25 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
     """
     views, source = inputs.views, request.source_name
 
-    def random(rows: Rows, view: Augment, domain: str) -> Tensor:
+    def random(rows: Rows, view: Augment, domain: str) -> Rows:
         with CountedProgress(f"features of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
-    def plain(rows: Rows, domain: str) -> Tensor:
+    def plain(rows: Rows, domain: str) -> Rows:
         with CountedProgress(f"features of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
     whole, labels = domains.whole, domains.labels
-    assert whole is not None
-    features: Rows = random(whole.images, views.source, source)
     train, validation = domains.train, domains.validation
-    if len(validation.labels):
-        features = _taken(features, whole.training_rows)
-        validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
+    if domains.drawn is not None:
+        features: Rows = domains.drawn[0].features
+        validation = replace(validation, images=domains.drawn[1].features)
+    else:
+        assert whole is not None
+        features = features_of_source(space, whole, views.source, request)
+        if len(validation.labels):
+            features = _taken(features, whole.training_rows)
+            validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
     train, of_target = replace(train, images=features), random(domains.target.images, views.student, request.target)
     joined = None
     if labels is not None:

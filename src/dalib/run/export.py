@@ -3,6 +3,7 @@
 ``onnx`` and ``torch-export`` need no dalib afterwards, and take images that are decoded and scaled
 (:mod:`dalib.models.exported`). ``hf`` is a folder for timm (:mod:`dalib.models.timm_folder`); of timm's networks alone.
 ``torch`` is the model's own folder, weights and config.json, for ``dalib.load``: what to keep of a run that is deleted.
+``kit`` is a file that stands in for the source in :mod:`dalib.run.kit`.
 Both folders have a model card, README.md (``dalib.report.card``).
 """
 
@@ -10,30 +11,39 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, put_in_place, write_text
+from dalib.data.fingerprint import fingerprint
+from dalib.engine.distributed import ALONE
 from dalib.engine.predict import predict_probabilities
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
 from dalib.records.folder import RunFolder
+from dalib.records.summary import Summary
 from dalib.report.card import model_card
 from dalib.run import recipe
+from dalib.run.config_file import read_plain_config
+from dalib.run.domains import features_of_source, open_source_alone
+from dalib.run.kit import SourceOfKit, content_line, write_kit
 from dalib.run.load import chosen_model, model_folder, open_model
+from dalib.run.pair import feature_space
+from dalib.run.setup import prepare
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
 
-ExportFormat = Literal["onnx", "torch-export", "torch", "hf"]
+ExportFormat = Literal["onnx", "torch-export", "torch", "hf", "kit"]
 
 TOLERANCE = 1e-3
 """The largest difference of the logits that is let pass, as a share of their range.
@@ -45,7 +55,7 @@ _LEAST_PROBABILITY = 1e-37  # the smallest normal number of float32 is 1.2e-38, 
 _CANDIDATES = 12  # random images, of which the check takes those whose predictions are least sure
 _BATCHES = (1, 3)  # of the check: one image, and a number that the graph was not made with
 _STEPS = 3  # the network is there, it is written, it is checked
-_ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
+_ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2", "kit": ".dalib"}
 
 
 def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
@@ -55,7 +65,8 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
     everything are equal whatever is wrong with it.
 
     Args:
-        format: ``onnx`` (a file .onnx), ``torch-export`` (a file .pt2), ``torch`` or ``hf`` (folders).
+        format: ``onnx`` (a file .onnx), ``torch-export`` (a file .pt2), ``torch`` or ``hf`` (folders), ``kit`` (a
+            file .dalib, of the source-only model).
         out: must not be there yet.
         model: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It predicts as
             the run does, with its mean over views if it has one.
@@ -65,6 +76,9 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
             written does not predict as PyTorch does.
     """
     run, path = RunFolder.of(run), Path(expanded(out))
+    if format == "kit":
+        _check_place(path, format)
+        return _export_kit(run, path, model)
     chosen = chosen_model(run.root, model)
     folder = model_folder(run, chosen.model)
     _check_place(path, format)
@@ -95,6 +109,55 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
             Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from error
     say(f"largest difference from PyTorch {difference:.1e} of the logits' range, on {images} images")
+    return path
+
+
+def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
+    """Writes a kit: reads the source's images again, or their features if they are kept."""
+    config = read_plain_config(run.config)
+    kit = Setting("format", "kit")
+    if model not in (None, "source-only"):
+        raise UserError(Setting("model", model), ": a kit holds the source-only model; leave it out")
+    if config.kit is not None:
+        raise UserError(
+            kit, f": {run.root} has no images of the source, it was trained from a kit; pass on {config.kit}"
+        )
+    if not config.features:
+        raise UserError(
+            kit,
+            f": {run.root} trained the whole network; a kit holds statistics of a frozen backbone's features, of runs ",
+            "with ",
+            Setting("preset", "photo-features"),
+        )
+    folder = model_folder(run, "source-only")
+    setup = prepare(config, ALONE)
+    opened = open_source_alone(setup.request, setup.preprocessing)
+    train = opened.train
+    known = Summary.read(run.summary).fingerprints["source"]
+    if fingerprint(train.images, train.names, train.labels) != known:
+        raise UserError(
+            kit, f": the images of {setup.request.source_name} are not those that {run.root} was trained on"
+        )
+    assert opened.whole is not None
+    space = feature_space(setup.config, setup.preprocessing, len(train.classes), setup.device, setup.start)
+    view = recipe.make_views(setup.config, setup.preprocessing).source
+    features = features_of_source(space, opened.whole, view, setup.request)
+    predicted = load_file(run.predictions)
+    source = SourceOfKit(
+        folder,
+        asdict(config),
+        features[opened.whole.training_rows],
+        train.labels,
+        predicted["validation/source-only"],
+        predicted["validation/labels"],
+    )
+    try:
+        header = write_kit(path, source)
+    except OSError as error:
+        raise UserError(
+            Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
+        ) from error
+    say(content_line(header, source.validation_labels))
     return path
 
 

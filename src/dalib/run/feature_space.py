@@ -6,20 +6,24 @@ import contextlib
 import copy
 import hashlib
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
 from dalib.augment.stored import Standardized
+from dalib.augment.views import normalized_as
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
+from dalib.data.rows import SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
+from dalib.models.classifier import ImageClassifier
 from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
+from dalib.models.joined import JoinedBackbone
 from dalib.run.inputs import feature_inputs
 
 if TYPE_CHECKING:
@@ -31,10 +35,12 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
-    from dalib.models.classifier import ImageClassifier
     from dalib.run.inputs import Inputs, StandardizedViews
 
 Precision = Literal["float32", "bfloat16"]
+
+MOST_COPIED = 2**30
+"""Bytes of joined features that are copied into memory; more are put together when they are read."""
 
 _NOTES = "fastest.json"  # in the store's folder: choices that were measured
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
@@ -50,6 +56,7 @@ class FeatureSpace:
         device: where the backbone computes.
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
+        parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
     """
 
     def __init__(
@@ -60,9 +67,10 @@ class FeatureSpace:
         device: torch.device,
         plain_views: tuple[Augment, ...],
         precision: Precision = "float32",
+        parts: tuple[FeatureSpace, ...] = (),
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
-        self.device, self.plain_views, self.precision = device, plain_views, precision
+        self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
 
     @cached_property
     def batch(self) -> int:
@@ -95,10 +103,18 @@ class FeatureSpace:
         if averaged_views:
             warps = FixedWarps(averaged_views, flip=True).to(device)
             views = [_Plain(preprocessing.normalize, warps, number) for number in range(averaged_views)]
-        return cls(network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision)
+        parts = tuple(
+            cls.of(each, own, folder, device, averaged_views, precision)
+            for each, own in _separate(network, preprocessing)
+        )
+        return cls(
+            network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
+        )
 
-    def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Tensor:
+    def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
+        if self.parts:
+            return self._joined(lambda part, progress: part.plain(rows, source, progress), on_progress)
         return self._features(rows, self.plain_views, repr(self.plain_views), source, on_progress)
 
     def random(
@@ -108,9 +124,34 @@ class FeatureSpace:
         count: int,
         source: str,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
-        """Features (N, count, D) float16 of random views."""
+    ) -> Rows:
+        """Features (N, count, D) float16 of random views; several backbones see the same ones."""
+        if self.parts:
+            return self._joined(
+                lambda part, progress: part.random(rows, part.own_view(view), count, source, progress), on_progress
+            )
         return self._features(rows, (view,) * count, repr(view), source, on_progress)
+
+    def own_view(self, view: Augment) -> Augment:
+        """Returns a view of the joined backbones as one of them takes it, normalised by its own mean and deviation."""
+        return normalized_as(view, self.preprocessing)
+
+    def _joined(
+        self,
+        of_part: Callable[[FeatureSpace, Callable[[int, int], None]], Rows],
+        on_progress: Callable[[int, int], None] | None,
+    ) -> Rows:
+        """Returns the features of all parts side by side; the progress counts each image once a part."""
+        found = []
+        for number, part in enumerate(self.parts):
+
+            def progress(done: int, count: int, before: int = number) -> None:
+                if on_progress is not None:
+                    on_progress(before * count + done, len(self.parts) * count)
+
+            found.append(of_part(part, progress))
+        joined, rows = SideBySide(found), torch.arange(len(found[0]))
+        return joined[rows] if len(rows) * joined[rows[:1]].nbytes < MOST_COPIED else joined
 
     @property
     def width(self) -> int:
@@ -216,6 +257,20 @@ def kept_fastest(
     if known is None:
         write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
     return fast
+
+
+def _separate(network: ImageClassifier, preprocessing: Preprocessing) -> list[tuple[ImageClassifier, Preprocessing]]:
+    """Returns each of several joined backbones in a network of its own, with its preprocessing; empty for one."""
+    joined = network.backbone
+    if not isinstance(joined, JoinedBackbone):
+        return []
+    return [
+        (
+            ImageClassifier(backbone, 1, None, pool_layer=network.pool_layer),
+            replace(preprocessing, mean=own.mean, std=own.std),
+        )
+        for backbone, own in zip(joined.separate(), joined.inputs, strict=True)
+    ]
 
 
 def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> str:

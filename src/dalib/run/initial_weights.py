@@ -12,6 +12,7 @@ from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import HubRecord
+from dalib.run.backbones import NamedBackbone, alone, backbones_of
 from dalib.run.config import OUR_BACKBONES
 
 if TYPE_CHECKING:
@@ -51,38 +52,59 @@ def fetched(config: TrainConfig, world: World = ALONE) -> tuple[TrainConfig, OfH
     """Fetches what the configuration names of the hub, and returns it with the names of what is now in the cache.
 
     The backbone becomes timm's name of a network, and the weights those of one commit, which need no network from
-    here on.
+    here on. Of several backbones these names are what the run's config.yaml keeps.
 
     Raises:
         UserError: no network that takes weights, nothing there that fits, or neither a network nor a copy in the cache.
     """
-    if not (is_hub(config.backbone) or is_hub(config.weights)):
+    asked = backbones_of(config)
+    if not any(is_hub(each.name) or is_hub(each.weights) for each in asked):
         return config, None
-    if config.backbone == OF_TIMM:
+    found = [_fetched(each, init=config.init is not None, world=world) for each in asked]
+    if len(found) == 1:
+        (backbone, record), (own,) = found[0], asked
+        return alone(config, backbone), OfHub(own.name, own.weights, record)
+    weights = [each.weights for each, _ in found if each.weights is not None]
+    orders = [each.weights_order for each, _ in found]
+    names = [each.name for each, _ in found]
+    return replace(config, backbone=names, weights=weights or None, weights_order=orders), None
+
+
+def _fetched(asked: NamedBackbone, *, init: bool, world: World) -> tuple[NamedBackbone, HubRecord | None]:
+    """Returns one backbone with the names of what is now in the cache, and which state of which repository it is.
+
+    Args:
+        asked: names of the hub, or others.
+        init: whether the weights are those of a run to start from.
+        world: the processes, of which the first one asks the hub.
+    """
+    backbone, weights = asked.name, asked.weights
+    if not (is_hub(backbone) or is_hub(weights)):
+        return asked, None
+    if backbone == OF_TIMM:
         raise UserError(
             Setting("backbone", OF_TIMM), ": expected a network, such as resnet50 with ", Setting("weights", OF_TIMM)
         )
-    if config.backbone in OUR_BACKBONES:
+    if backbone in OUR_BACKBONES:
         raise UserError(
-            Setting("weights", config.weights),
+            Setting("weights", weights),
             ": the hub has none for ",
-            Setting("backbone", config.backbone),
+            Setting("backbone", backbone),
             ", a small network that is to be trained itself; expected a network of timm's, such as ",
             Setting("backbone", "resnet50"),
         )
-    backbone, weights = config.backbone, config.weights
     if is_hub(backbone):
-        weights = backbone if weights in (None, OF_TIMM) and config.init is None else weights
-        backbone = world.from_first(lambda: fetch_network(config.backbone))
+        weights = backbone if weights in (None, OF_TIMM) and not init else weights
+        backbone = world.from_first(lambda: fetch_network(asked.name))
     record = None
     if weights is not None and is_hub(weights):
-        asked = weights
-        found = world.from_first(lambda: fetch_weights(asked, backbone))
+        name = weights
+        found = world.from_first(lambda: fetch_weights(name, backbone))
         weights = found.pinned
         if not world.first:
             fetch_weights(weights, backbone)  # another machine has another cache
         record = HubRecord(found.repository, found.revision, found.file, found.sha256)
-    return replace(config, backbone=backbone, weights=weights), OfHub(config.backbone, config.weights, record)
+    return replace(asked, name=backbone, weights=weights), record
 
 
 @dataclass(frozen=True)
@@ -94,6 +116,8 @@ class Start:
     architecture: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
     """Of each training, by its name."""
+    argument: str = "init"
+    """The setting that names them."""
 
     @classmethod
     def of(cls, run: str | None) -> Start | None:
@@ -127,7 +151,7 @@ class Start:
             there = self.architecture.get(setting.removeprefix("model."), value)
             if there != value:
                 raise UserError(
-                    Setting("init", self.run),
+                    Setting(self.argument, self.run),
                     ": it was trained with ",
                     Setting(setting, there),
                     ", this is ",
@@ -143,7 +167,7 @@ class Start:
         """
         if [*map(key_of, self.classes)] != [*map(key_of, classes)]:
             raise UserError(
-                Setting("init", self.run),
+                Setting(self.argument, self.run),
                 f": its classes are {', '.join(self.classes)}, those of the source {', '.join(classes)}; expected ",
                 "the same",
             )

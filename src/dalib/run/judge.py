@@ -27,7 +27,7 @@ from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
 from dalib.records.content import decoded
 from dalib.records.estimate import Bin, Calibration, Estimate
-from dalib.records.images import ImageNames
+from dalib.records.images import ImageGroups, ImageNames
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
 from dalib.report.sheets import MappedImages, write_embedding, write_samples
 from dalib.run.prior import estimated
@@ -83,6 +83,13 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
     save_file(tensors, temporary)
     put_in_place(temporary, run.predictions)
     ImageNames(tuple(domains.target.names), tuple(domains.validation.names)).write(run.images)
+    if (groups := domains.groups) is not None:
+        of_target, of_validation = (tuple(each.tolist()) for each in (groups.target.numbers, groups.validation))
+        ImageGroups(groups.definition, groups.target.how, groups.source.count, of_target, of_validation).write(
+            run.groups
+        )
+    else:
+        run.groups.unlink(missing_ok=True)
 
 
 def judge(

@@ -17,9 +17,9 @@ from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
 from dalib.engine.predict import predict_probabilities
-from dalib.judge.accuracy import confusion_matrix, reliability_bins, wilson_interval
+from dalib.judge.accuracy import accuracy_interval, confusion_matrix, reliability_bins
 from dalib.judge.estimate import expected_calibration_error
-from dalib.judge.paired import paired_difference_interval
+from dalib.judge.paired import paired_difference_interval, paired_test
 from dalib.models.saved import load_description
 from dalib.records.candidates import ordered
 from dalib.records.content import decoded
@@ -31,14 +31,18 @@ from dalib.records.summary import Summary
 from dalib.report.sheets import write_mistakes
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, Precision, features_folder, precision_named
+from dalib.run.groups import groups_of_labelled
 from dalib.run.select import settle
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from torch import Tensor
 
     from dalib.data.rows import Rows
     from dalib.data.sources import CachePolicy, LabelledImages
+    from dalib.judge.groups import Integers
     from dalib.records.selection import ModelName
 
 BINS = 10  # of the reliability diagram
@@ -53,6 +57,7 @@ def evaluate(
     root: str | None = None,
     download: bool = False,
     cache: CachePolicy = "disk",
+    groups: str | None = None,
 ) -> Evaluation:
     """Measure every model of the run against labels, and keep the result in the run's folder.
 
@@ -63,6 +68,7 @@ def evaluate(
         data: a folder with a folder of images for each class, ``digits-held-out``, or a named test set.
         root, download: where named sets are, and whether to fetch one that is not there.
         cache: where decoded images are kept, as for ``train``.
+        groups: images that belong together (:func:`dalib.data.groups.find_groups`); None takes the run's definition.
 
     Returns:
         What is written to ``evaluations/NAME.json``.
@@ -91,7 +97,7 @@ def evaluate(
             on_progress=progress,
             on_note=say,
         )
-    result = measure(run, data, labelled, where)
+    result = measure(run, data, labelled, where, groups=groups)
     decide(run, result)
     return result
 
@@ -123,10 +129,10 @@ def measurement_of(result: Evaluation, selected: ModelName) -> Measurement | Non
         return None
     rival = max(others, key=lambda name: result.models[name].accuracy)
     first, second = (each.name for each in reversed(ordered([selected, rival])))
-    pair, count = result.pair(first, second), result.count
+    pair, count = result.compared(first, second), result.count
     if pair is None:
         return None
-    low, high = paired_difference_interval(*pair, count)
+    low, high = pair.interval or paired_difference_interval(pair.only_first, pair.only_second, count)
     return Measurement(
         result.data,
         "evaluation",
@@ -134,9 +140,10 @@ def measurement_of(result: Evaluation, selected: ModelName) -> Measurement | Non
         cast("ModelName", first),
         cast("ModelName", second),
         (result.models[first].accuracy, result.models[second].accuracy),
-        (pair[0] - pair[1]) / count,
+        (pair.only_first - pair.only_second) / count,
         low,
         high,
+        result.groups,
     )
 
 
@@ -162,14 +169,22 @@ def _is_of_source(run: RunFolder, data: str) -> bool:
 
 
 def measure(
-    run: RunFolder, data: str, labelled: LabelledImages, device: torch.device, *, asked: bool = True
+    run: RunFolder,
+    data: str,
+    labelled: LabelledImages,
+    device: torch.device,
+    *,
+    asked: bool = True,
+    groups: str | None = None,
 ) -> Evaluation:
     """Measures every model of the run on ``labelled``, prints and writes the result.
 
     Args:
         data: the labelled set, as it was given.
         asked: whether the user asked for it.
+        groups: images that belong together; None takes the run's definition.
     """
+    together = groups_of_labelled(run, data, labelled, groups)
     precision = precision_named(Summary.read(run.summary).settings.get("feature_precision", "float32"))
     predictions = {
         name: _predicted(folder, labelled.images, data, device, precision) for name, folder in models_of(run).items()
@@ -177,15 +192,12 @@ def measure(
     say_unreadable(labelled.unreadable)
     labels = labelled.labels
     right = {name: probabilities.argmax(dim=1) == labels for name, probabilities in predictions.items()}
-    models = {name: _measured(each, labels, len(labelled.classes)) for name, each in predictions.items()}
+    models = {name: _measured(each, labels, len(labelled.classes), together) for name, each in predictions.items()}
     for name, each in models.items():
         low, high = each.interval
         say_result(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
-    paired = tuple(
-        Paired(one, other, int((right[one] & ~right[other]).sum()), int((right[other] & ~right[one]).sum()))
-        for one, other in in_pairs
-    )
+    paired = tuple(_paired(one, other, right, together) for one, other in in_pairs)
     file = data
     if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
         file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
@@ -199,6 +211,7 @@ def measure(
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         asked,
         paired or None,
+        groups=None if together is None else len(set(together.tolist())),
     )
     compared = {name: predictions[name] for name in ("adapted", result.baseline) if name in predictions}
     shown = write_mistakes(pictures, labelled, compared or predictions)
@@ -207,14 +220,24 @@ def measure(
     return result
 
 
-def _measured(probabilities: Tensor, labels: Tensor, num_classes: int) -> MeasuredModel:
+def _paired(one: str, other: str, right: Mapping[str, Tensor], groups: Integers | None) -> Paired:
+    """Returns the comparison of two models by the images that each gets right."""
+    first, second = right[one], right[other]
+    counts = int((first & ~second).sum()), int((second & ~first).sum())
+    if groups is None:
+        return Paired(one, other, *counts)
+    tested = paired_test(first.numpy(), second.numpy(), groups)
+    return Paired(one, other, *counts, tested.p, tested.interval)
+
+
+def _measured(probabilities: Tensor, labels: Tensor, num_classes: int, groups: Integers | None) -> MeasuredModel:
     """Returns what the predictions (N, C) of one model come to against the labels (N,)."""
     predicted = probabilities.argmax(dim=1)
-    correct = int((predicted == labels).sum())
+    right = predicted == labels
     bins = reliability_bins(probabilities, labels, BINS)
     return MeasuredModel(
-        correct / len(labels),
-        wilson_interval(correct, len(labels)),
+        int(right.sum()) / len(labels),
+        accuracy_interval(right, groups),
         tuple(map(tuple, confusion_matrix(labels, predicted, num_classes).tolist())),
         Calibration(expected_calibration_error(probabilities, labels, BINS), decoded(tuple[Bin, ...], bins)),
     )

@@ -143,7 +143,7 @@ class _BuiltInNetwork:
         order = chosen.argsort()
         with CountedProgress(f"features of {what}") as progress:
             found = self.space.plain(Selected(rows, chosen[order]), what, progress)
-        return found.float().mean(dim=1)[order.argsort()]
+        return found[order.argsort()].float().mean(dim=1)
 
 
 def _rows_of_images(there: Sequence[str], wanted: Sequence[str], where: Setting) -> list[int]:

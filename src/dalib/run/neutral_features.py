@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
+from dalib.data.rows import Selected
 from dalib.engine.evaluate import evaluated_rows, representing_rows
+from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.judge.structure import Representation
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, locate_weights
-from dalib.run.feature_space import features_folder, images_at_once, kept_fastest
+from dalib.run.feature_space import SEED, features_folder, images_at_once, kept_fastest
 from dalib.run.photographs import SHORT_NAMES, WEIGHTS_PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import Generator, Tensor
 
     from dalib.data.rows import Rows
     from dalib.data.sources import LabelledImages
@@ -46,28 +51,55 @@ def neutral_representation(source: LabelledImages, target: Rows, device: torch.d
     channels = int(source.images[torch.zeros(1, dtype=torch.int64)].shape[1]) if len(source.labels) else 0
     if channels not in (1, 3) or find_spec(WEIGHTS_PACKAGE) is None:
         return None
-    see = _installed_network(device)
-    of_source = representing_rows(len(source.labels), MOST_OF_SOURCE)
+    network = _InstalledNetwork.of(device)
+    of_source, of_target = representing_rows(len(source.labels), MOST_OF_SOURCE), evaluated_rows(len(target))
     return Representation(
-        see(target, evaluated_rows(len(target))), see(source.images, of_source), source.labels[of_source]
+        network.features(Selected(target, of_target), "target images, for the judgement"),
+        network.features(Selected(source.images, of_source), "source images, for the judgement"),
+        source.labels[of_source],
     )
 
 
-def _installed_network(device: torch.device) -> Callable[[Rows, Tensor], Tensor]:
-    """Returns what gives the features (N, D) of chosen rows."""
-    name = SHORT_NAMES["lite0"]["backbone"]
-    backbone = PretrainedBackbone(name, size=PIXELS)
-    load_weights(backbone, locate_weights(SHORT_NAMES["lite0"]["weights"]), "position")
-    batch, trained = images_at_once(device), pretrained_settings(name)
-    quick = kept_fastest(backbone.to(device).eval(), (batch, 3, PIXELS, PIXELS), features_folder())
-    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (trained.mean, trained.std))
+@dataclass(frozen=True)
+class _InstalledNetwork:
+    """The pretrained network that is installed with dalib, and where its features are kept for the next run."""
 
-    def see(rows: Rows, chosen: Tensor) -> Tensor:
-        found = []
-        for part in torch.split(chosen, batch):
-            images = rows[part].to(device).float().expand(-1, 3, -1, -1) / 255
-            images = torch.nn.functional.interpolate(images, (PIXELS, PIXELS), mode="bilinear", antialias=True)
-            found.append(quick((images - mean) / std).float().cpu())
-        return torch.cat(found)
+    backbone: PretrainedBackbone
+    weights: str
+    device: torch.device
+    store: FeatureStore
 
-    return see
+    @classmethod
+    def of(cls, device: torch.device) -> _InstalledNetwork:
+        backbone = PretrainedBackbone(SHORT_NAMES["lite0"]["backbone"], size=PIXELS)
+        load_weights(backbone, locate_weights(SHORT_NAMES["lite0"]["weights"]), "position")
+        weights = weights_fingerprint(backbone.state_dict())
+        return cls(backbone.to(device).eval(), weights, device, FeatureStore(features_folder()))
+
+    def features(self, rows: Rows, source: str) -> Tensor:
+        """Returns features (N, D) float32 of rows (C, H, W) uint8; those that are kept are not computed again."""
+        key = features_key(rows, self.weights, "judgement", PIXELS)
+        shape = (len(rows), 1, self.backbone.out_features)
+        return self.store.features(key, shape, partial(self._extract, rows), source=source)[:, 0].float()
+
+    def _extract(self, rows: Rows, into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+        batch = images_at_once(self.device)
+        quick = kept_fastest(self.backbone, (batch, 3, PIXELS, PIXELS), self.store.folder)
+        extract_features(
+            quick,
+            rows,
+            (self._seen,),
+            device=self.device,
+            seed=SEED,
+            batch=batch,
+            begun=(into, start),
+            on_batch=on_batch,
+        )
+
+    def _seen(self, images: Tensor, generator: Generator) -> Tensor:
+        """Returns the network's input of images (B, C, H, W) uint8; nothing is random."""
+        trained = pretrained_settings(SHORT_NAMES["lite0"]["backbone"])
+        mean, std = (torch.tensor(each, device=images.device)[:, None, None] for each in (trained.mean, trained.std))
+        values = images.float().expand(-1, 3, -1, -1) / 255
+        values = torch.nn.functional.interpolate(values, (PIXELS, PIXELS), mode="bilinear", antialias=True)
+        return (values - mean) / std

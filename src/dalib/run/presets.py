@@ -77,6 +77,30 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "optimizer.schedule": "one-cycle",
             "optimizer.label_smoothing": 0.1,
         },
+        # ours for characters in colour: the source is put before random textures, so that no ground and no ink is usual
+        "coloured-characters": {
+            "statistics": "recomputed",
+            "steps": 600,
+            "batch": 64,
+            "data.size": 28,
+            "data.channels": 3,
+            "data.validation_share": 0.05,
+            "backbone": "digits",
+            "model.bottleneck_dim": 256,
+            "model.averaged_views": 4,
+            "views.source": "character-grounds",
+            "views.student": "character-tones",
+            "views.teacher": "weak-warp",
+            "self_ensemble.teacher_dropout": False,
+            "mean_teacher.teacher_dropout": False,
+            "self_ensemble.threshold": 0.6,
+            "self_ensemble.class_balance": 0.0,
+            "optimizer.name": "adamw",
+            "optimizer.lr": 4e-3,
+            "optimizer.weight_decay": 0.05,
+            "optimizer.schedule": "one-cycle",
+            "optimizer.label_smoothing": 0.1,
+        },
         # ours for photographs on a CPU: the backbone stays as it is, what follows it is trained on its features
         "photo-features": {
             "features": 4,
@@ -225,7 +249,7 @@ def from_preset(name: str, **settings: Any) -> TrainConfig:
 
 
 def implied_preset(backbone: object) -> str | None:
-    """Returns the preset that a backbone takes where none is named; None for backbones of ours, or without one.
+    """Returns the preset that one or several backbones take where none is named; None for one of ours, or without.
 
     >>> implied_preset("resnet50"), implied_preset("small"), implied_preset(None)
     ('photo-features', None, None)

@@ -31,17 +31,19 @@ from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
 from dalib.report.labels import picture_in, write_labelling_page
 from dalib.report.sheets import as_image
+from dalib.run.groups import groups_of_target
 from dalib.run.measure import say_if_optimistic
 from dalib.run.select import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from PIL import Image
     from torch import Tensor
 
     from dalib.data.depth import Range
     from dalib.data.labels import TargetLabels
+    from dalib.judge.groups import Integers
     from dalib.judge.sampling import LabelledEstimate, Sample
     from dalib.records.selection import ModelName
 
@@ -51,7 +53,7 @@ FEWEST_FAIR = 10
 """Labels that no model was trained on, to select a model by where the adapted one was trained on the others."""
 
 
-def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -> int:
+def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, groups: str | None = None) -> int:
     """Writes a CSV file of target images whose labels estimate accuracies well (:mod:`dalib.judge.sampling`).
 
     A page beside it, with the ending .html, shows the images and saves the list, where images can be shown.
@@ -64,6 +66,8 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         count: how many images; all of them where the target has no more.
         out: the file; it must not be there, because somebody's labels might be in it.
         seed: equal seeds choose the same images.
+        groups: images that belong together (:func:`dalib.data.groups.find_groups`), of which few of one group are
+            chosen; None takes those of the run.
 
     Returns:
         How many images are in the file.
@@ -77,7 +81,8 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
     page = _free_page(out)
     names, predictions = target_predictions(run)
     every = list(predictions.values())
-    sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed)
+    together = groups_of_target(run, names, groups)
+    sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed, together)
     chosen, listed = len(sample.rows), _listed(sample, names)
     write_text(Path(out), csv_text([COLUMNS, *listed]))
     picture_of = _pictures(run, names, sample.rows.tolist())
@@ -95,21 +100,29 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0) -
         say(note)
     if count > chosen:
         say(f"the target has {chosen} images: all of them are in the list")
-    differing = ""
+    of = ""
     if len(every) > 1:
         differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
-        differing = f", {int(differ.sum())} of them where {' and '.join([*predictions][:2])} differ"
-    measuring = Call("dalib.run.query.evaluate_labels", Setting("run", run.root), Setting("labels", out))
-    look = f"Open {page} in a browser and choose there, or look" if shown else "Look"
-    say_result(
-        f"{chosen} of {len(names)} target images to label, in {out}{differing}\n"
+        of = f", {int(differ.sum())} of them where {' and '.join([*predictions][:2])} differ"
+    if together is not None:
+        of += f", of {len(set(together[sample.rows].tolist()))} of {len(set(together.tolist()))} groups"
+    say_result(f"{chosen} of {len(names)} target images to label, in {out}{of}")
+    given = {} if groups is None else {"groups": groups}
+    say_result(_what_to_do(run, out, f"Open {page} in a browser and choose there, or look" if shown else "Look", given))
+    return chosen
+
+
+def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:
+    """Returns how to label the list and go on; ``given`` are settings that the next command takes as well."""
+    more = [Setting(name, value) for name, value in given.items()]
+    measuring = Call("dalib.run.query.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more)
+    return (
         f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         "of none of these classes stays empty.\n"
         f"Keep the other columns. Then: {measuring}\n"
         f"{run.selection().sentence}; labels can change that"
     )
-    return chosen
 
 
 def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
@@ -178,13 +191,17 @@ def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Ca
     return lambda number: as_image(found.images[torch.tensor([chosen[number]])][0])
 
 
-def evaluate_labels(run: RunFolder | str | Path, file: str) -> Labelled:
+def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None = None) -> Labelled:
     """Estimates each model's accuracy on the target, and their difference, from labels of a few of its images.
 
     Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
     any other one as a simple random sample. Where the 95% interval of the difference leaves out 0, the better model
     becomes the selected one, unless the user has chosen (:func:`dalib.run.select.keep`). Labels that the adaptation
     was trained on (--target_labels) have no part in that.
+
+    Args:
+        file: the list.
+        groups: images that belong together (:func:`dalib.data.groups.find_groups`); None takes those of the run.
 
     Returns:
         What is written to ``labelled.json``.
@@ -196,6 +213,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> Labelled:
     names, predictions = target_predictions(run)
     classes = _classes(run)
     given = read_target_labels(file, names, classes, Summary.read(run.summary).target, argument="labels")
+    together = groups_of_target(run, names, groups)
     trained_on = _trained_on(run, names, classes)
     learnt = torch.isin(given.rows, given.rows if trained_on is None else trained_on)
     notes, known = [], 0 if trained_on is None else int(learnt.sum())
@@ -205,7 +223,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> Labelled:
             f"images than on others like them; for a fair number label other images: "
             f"{Call('dalib.run.query.query')} with another {Setting('seed')}"
         )
-    found = _estimated(given, predictions, file)
+    found = _estimated(given, predictions, file, together)
     result = _as_result(found, file, given, len(names), notes)
     if known:
         result = replace(result, trained_on=known)
@@ -224,7 +242,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str) -> Labelled:
             )
             return result
         say(f"the selection goes by the {others} labels that adapted was not trained on")
-        fair = _estimated(given.taken(~learnt), predictions, file)
+        fair = _estimated(given.taken(~learnt), predictions, file, together)
     _decide(run, fair, file, held=False)
     return result
 
@@ -239,7 +257,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
     """
     names, predictions = target_predictions(run)
     say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
-    found = _estimated(held_out, predictions, file)
+    found = _estimated(held_out, predictions, file, groups_of_target(run, names))
     result = replace(_as_result(found, file, held_out, len(names), []), held_out=True)
     _say(result, found)
     if not run.labelled.is_file() or Labelled.read(run.labelled).held_out:
@@ -261,17 +279,23 @@ class _Estimated:
     differ: int
     count: int
     notes: list[str]
+    groups: int | None = None
 
 
-def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str) -> _Estimated:
+def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str, together: Integers | None) -> _Estimated:
     differ = _differ(predictions)
     strata, population, notes = _design(given, len(differ), file, differ)
     right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
-    models = {name: estimate_mean(each.long().numpy(), strata.numpy(), population) for name, each in right.items()}
-    difference = _difference(given, differ, right, strata, population) if len(right) > 1 else None
+    groups = None if together is None else together[given.rows.numpy()]
+    models = {
+        name: estimate_mean(each.long().numpy(), strata.numpy(), population, groups=groups)
+        for name, each in right.items()
+    }
+    difference = _difference(given, differ, right, strata, population, groups) if len(right) > 1 else None
     if difference is not None:
         models = _fitting(models, difference)
-    return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes)
+    counted = None if groups is None else len(set(groups.tolist()))
+    return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes, counted)
 
 
 def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> Labelled:
@@ -293,6 +317,7 @@ def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, n
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         difference=None if found.difference is None else _recorded(found.difference),
         baseline=None if found.difference is None else [*found.models][1],
+        groups=found.groups,
     )
 
 
@@ -302,7 +327,8 @@ def _say(result: Labelled, found: _Estimated) -> None:
     if found.difference is not None:
         on = f"they differ on {found.differ} of {result.target} images"
         say_result(f"{'difference':12} {_in_words(found.difference)}; {on}")
-    say_result(f"from {result.count} labels of {result.target} target images, 95% intervals")
+    counted = "" if result.groups is None else f" in {result.groups} groups, which the intervals count"
+    say_result(f"from {result.count} labels of {result.target} target images{counted}, 95% intervals")
     for note in result.notes:
         say(f"note: {note}")
 
@@ -326,6 +352,7 @@ def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None
         difference.value,
         difference.low,
         difference.high,
+        found.groups,
     )
     say_result(settle(run, measured, held=held))
     say_if_optimistic(run, "labelled", file)
@@ -441,7 +468,11 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor 
         say(f"note: which labels the run was trained on is not known: {error}")
         return None
     # runs of older versions held out none
-    return hold_out(given, config.get("seed", 0))[0].rows if "target_held_out" in summary.counts else given.rows
+    if "target_held_out" not in summary.counts:
+        return given.rows
+    recorded = run.read_groups()
+    groups = None if recorded is None else torch.tensor(recorded.target)
+    return hold_out(given, config.get("seed", 0), groups)[0].rows
 
 
 def _difference(
@@ -450,6 +481,7 @@ def _difference(
     right: dict[str, Tensor],
     strata: Tensor,
     population: dict[int, int],
+    groups: Integers | None,
 ) -> LabelledEstimate:
     """The first model less the second, from the images on which they differ where the strata keep these apart."""
     here = differ[given.rows]
@@ -466,7 +498,8 @@ def _difference(
         elif missing:
             sizes[max(population) + 1] = missing
     one, other = (each[here].tolist() for each in [*right.values()][:2])
-    return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing)
+    own = None if groups is None else groups[here.numpy()]
+    return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing, own)
 
 
 def _fitting(estimates: dict[str, LabelledEstimate], difference: LabelledEstimate) -> dict[str, LabelledEstimate]:

@@ -18,9 +18,12 @@ from torch.amp import GradScaler
 from dalib.adaptation.outside import UnknownApart
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
+    CharacterView,
     Operation,
     PhotoView,
     View,
+    character_grounds,
+    character_tones,
     noise_operations,
     paper_photo,
     photo_moderate,
@@ -57,9 +60,11 @@ from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
 from dalib.models.hub import settings_in_cache
-from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
+from dalib.models.joined import JoinedBackbone, inputs_of
+from dalib.models.pretrained import PACKAGES, PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
+from dalib.run.backbones import alone, backbones_of, name_of
 from dalib.run.domains import DataRequest
 from dalib.run.inputs import STORED_FEATURES, Inputs, Views
 from dalib.run.judge import JudgeSettings
@@ -112,6 +117,10 @@ PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...],
     "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
 }
 
+CHARACTER_VIEWS: dict[ViewName, Callable[[int, Callable[[Tensor], Tensor], bool], CharacterView]] = {
+    "character-grounds": lambda size, normalize, flip: character_grounds(size, normalize, flip=flip),
+    "character-tones": lambda size, normalize, flip: character_tones(size, normalize, flip=flip),
+}
 
 SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": schedule.constant,
@@ -156,9 +165,12 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
     size, channels = named or ((16, 1) if digits else (64, 3))
     settings: dict[str, Any] = {}
-    if config.backbone not in BACKBONES:
-        trained = _of_backbone(config.backbone, pretrained_settings)
-        trained = settings_in_cache(config.weights, config.backbone) or trained
+    several = backbones_of(config)
+    if len(several) > 1:  # the images are those of the backbone that sees the most of them
+        return max((make_preprocessing(alone(config, each)) for each in several), key=lambda each: each.input_size)
+    if (backbone := several[0]).name not in BACKBONES:
+        trained = _of_backbone(backbone.name, pretrained_settings)
+        trained = settings_in_cache(backbone.weights, backbone.name) or trained
         channels, height = 3, trained.input_size
         crop = data.crop or min(height, data.size or height)
         size = round(crop / 0.875)  # 256 for 224, as is usual
@@ -244,6 +256,7 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         target_labels=config.target_labels,
         ranges=ranges_given(config),
         validation_share=config.data.validation_share,
+        groups=config.groups,
         seed=config.seed,
         batch=config.batch,
         features=config.features,
@@ -259,14 +272,16 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
     """Makes one view for each role."""
 
     def view(name: ViewName, margin: float) -> Augment:
+        if preprocessing.channels != 3 and name != "photo-plain" and name in PHOTO_VIEWS | CHARACTER_VIEWS:
+            raise UserError(
+                Setting("data.channels", preprocessing.channels),
+                f": view {name} changes colours; expected ",
+                Setting("data.channels", 3),
+                ", which reads grey images as RGB, or ",
+                Setting("views.source"),
+                ", student and teacher without colours, such as warp",
+            )
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
-            if name != "photo-plain" and preprocessing.channels != 3:
-                raise UserError(
-                    Setting("data.channels", preprocessing.channels),
-                    f": view {name} changes colours; leave it out, which reads grey images as RGB, or take ",
-                    Setting("views.source"),
-                    ", student and teacher without colours, such as warp",
-                )
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
         if preprocessing.crop is not None:
             raise UserError(
@@ -275,6 +290,8 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
                 "take a photo view, or ",
                 Setting("data.crop", preprocessing.size),
             )
+        if name in CHARACTER_VIEWS:
+            return CHARACTER_VIEWS[name](preprocessing.size, preprocessing.normalize, config.views.flip)
         return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
 
     views, margin = config.views, (preprocessing.size - preprocessing.input_size) / 2
@@ -331,6 +348,15 @@ def check_inputs(config: TrainConfig) -> None:
             "expected ",
             Setting("statistics", "running"),
         )
+    if len(backbones_of(config)) > 1 and not config.features:
+        raise UserError(
+            Setting("backbone", name_of(config.backbone)),
+            ": several backbones are joined by their stored features; expected ",
+            Setting("features", 4),
+            ", as ",
+            Setting("preset", "photo-features"),
+            " has it, or one backbone",
+        )
     if config.features:
         _check_features(config)
     elif config.feature_precision == "bfloat16":
@@ -358,7 +384,8 @@ def _check_features(config: TrainConfig) -> None:
     stored, views = Setting("features", config.features), config.views
     if config.features < 2:
         raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
-    if config.backbone in BACKBONES:
+    named = backbones_of(config)
+    if named[0].name in BACKBONES:
         raise UserError(
             stored,
             ": ",
@@ -368,7 +395,8 @@ def _check_features(config: TrainConfig) -> None:
             ", or ",
             Setting("features", 0),
         )
-    if config.weights is None and config.init is None:
+    lacking = [each.name for each in named if each.weights is None]
+    if config.init is None and config.kit is None and lacking:
         raise UserError(
             Setting("weights"),
             ": there are none, and ",
@@ -376,7 +404,8 @@ def _check_features(config: TrainConfig) -> None:
             " (of ",
             Setting("preset", "photo-features"),
             ", which a backbone of timm's asks for) trains on what a pretrained network sees; "
-            f"{weights_message(config.backbone)}; or ",
+            # the remedy of the one that is hardest to get is of use for all
+            f"{weights_message(min(lacking, key=lambda name: name in PACKAGES))}; or ",
             Setting("init", "RUN"),
         )
     if views.student != views.teacher or views.shared_crop:
@@ -394,16 +423,21 @@ def _check_features(config: TrainConfig) -> None:
 
 def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     """Returns likely mistakes about a timm network: random weights, or images far larger than it was trained with."""
-    if config.backbone in BACKBONES:
+    several = backbones_of(config)
+    if len(several) > 1:
+        each_alone = [alone(config, each) for each in several]
+        return [doubt for each in each_alone for doubt in doubts(each, make_preprocessing(each))]
+    backbone = several[0]
+    if backbone.name in BACKBONES:
         return []
     found = []
-    if config.weights is None and config.init is None:
-        found.append(weights_message(config.backbone))
-    usual = _of_backbone(config.backbone, pretrained_settings).input_size
+    if backbone.weights is None and config.init is None and config.kit is None:
+        found.append(weights_message(backbone.name))
+    usual = _of_backbone(backbone.name, pretrained_settings).input_size
     times = preprocessing.input_size / usual
     if times > LARGEST:
         found.append(
-            f"{config.backbone} was trained with {usual} pixels and is to see {preprocessing.input_size}, which takes "
+            f"{backbone.name} was trained with {usual} pixels and is to see {preprocessing.input_size}, which takes "
             f"{times**2:.0f} times the time and the memory ({Setting('data.crop')}, {Setting('data.size')})"
         )
     return found
@@ -421,7 +455,7 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
     Raises:
         UserError: a backbone that is unknown or does not take images of this size.
     """
-    backbone = _of_backbone(architecture["backbone"], lambda name: _make_backbone(name, architecture))
+    backbone = make_backbone(architecture)
     try:
         return ImageClassifier(
             backbone,
@@ -434,6 +468,19 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
         )
     except ValueError as error:
         raise UserError(Setting("model"), f": {error}") from None
+
+
+def make_backbone(architecture: dict[str, Any]) -> nn.Module:
+    """Makes the backbone of an architecture, or several as one; raises as :func:`make_classifier`."""
+    names = architecture["backbone"]
+    if isinstance(names, str):
+        return _of_backbone(names, lambda name: _make_backbone(name, architecture))
+    inputs = inputs_of(architecture)
+    members = [
+        make_backbone({**architecture, "backbone": name, "size": own.size})
+        for name, own in zip(names, inputs, strict=True)
+    ]
+    return JoinedBackbone(cast("list[PretrainedBackbone]", members), inputs)
 
 
 def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
@@ -454,12 +501,13 @@ def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
         return make(name)
     except ValueError as error:
         ours = ", ".join(BACKBONES)
-        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's)") from None
+        several = "; for several backbones, repeat the setting" if "," in name else ""
+        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's{several})") from None
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
     """Returns the plain values from which :func:`make_classifier` builds the network again."""
-    architecture = {
+    architecture: dict[str, Any] = {
         "backbone": config.backbone,
         "bottleneck_dim": config.model.bottleneck_dim,
         "averaged_views": config.model.averaged_views,
@@ -469,9 +517,15 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
         "dropout": config.model.dropout,
         "standardize": config.model.standardize,
     }
-    if config.backbone not in BACKBONES:
+    named = backbones_of(config)
+    if len(named) > 1:
+        own = [make_preprocessing(alone(config, each)) for each in named]
+        architecture["inputs"] = [
+            {"size": each.input_size, "mean": list(each.mean or ()), "std": list(each.std or ())} for each in own
+        ]
+    if named[0].name not in BACKBONES:
         architecture |= {
-            "pretrained": config.weights is not None or config.init is not None,
+            "pretrained": any(each is not None for each in (config.weights, config.init, config.kit)),
             "frozen_stages": config.model.frozen_stages,
             "frozen_norms": config.model.frozen_norms,
             "checkpointing": config.model.checkpointing,
@@ -656,7 +710,10 @@ def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes:
         torch.manual_seed(derive_seed(config.seed, "weights"))
         student = make_classifier(architecture, num_classes)
     if config.weights is not None and architecture["backbone"] == config.backbone:
-        load_weights(student.backbone, config.weights, order=config.weights_order)
+        members = student.backbone.members if isinstance(student.backbone, JoinedBackbone) else [student.backbone]
+        for member, each in zip(members, backbones_of(config), strict=True):
+            assert each.weights is not None
+            load_weights(member, each.weights, order=each.weights_order)
     return student
 
 
@@ -675,9 +732,12 @@ def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:
 
 
 def trainings(config: TrainConfig) -> list[tuple[str, TrainConfig]]:
-    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last."""
+    """Returns the name and the configuration of each training of a run, in their order; the run's own is the last.
+
+    A kit holds the source-only model, which is then not trained.
+    """
     own = [(name_of_training(config), source_only(config) if config.method == "source-only" else config)]
-    if config.method == "source-only" or not config.baseline:
+    if config.method == "source-only" or not config.baseline or config.kit is not None:
         return own
     return [("source-only", replace(source_only(config), steps=config.baseline_steps or config.steps)), *own]
 

@@ -14,6 +14,7 @@ from dalib.data.fingerprint import fingerprint
 from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
+from dalib.run.backbones import backbones_of
 from dalib.run.config import ELSEWHERE, by_name
 from dalib.run.prior import KINDS
 
@@ -65,12 +66,14 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
     """Digests of the files that a run takes besides images, each under the setting that names it."""
     files: dict[str, list[Path]] = {}
     if config.weights is not None:
-        files["weights"] = [locate_weights(config.weights, config.backbone)]
+        files["weights"] = [locate_weights(each.weights or "", each.name) for each in backbones_of(config)]
     if config.init is not None:
         models = models_of(RunFolder.existing(config.init))
         files["init"] = [
             models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
         ]
+    if config.kit is not None:
+        files["kit"] = [Path(config.kit)]
     if config.prior not in KINDS:
         files["prior"] = [Path(config.prior)]
     return {setting: _digest_of(paths) for setting, paths in files.items()}

@@ -29,6 +29,7 @@ from dalib.run.config_file import config_text
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
 from dalib.run.initial_weights import OfHub, Start, fetched
+from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
@@ -100,7 +101,11 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     device = recipe.make_device(config.device, world)
     config, hub = fetched(config, world)
     preprocessing = recipe.make_preprocessing(config)
-    start = Start.of(config.init)
+    kit = None if config.kit is None else open_kit(config.kit)
+    if kit is None:
+        start = Start.of(config.init)
+    else:
+        start, preprocessing = _start_of_kit(kit, config, preprocessing)
     if start is not None:
         config = recipe.fitted_to(config, start)
     recipe.check_counts(config, world)
@@ -114,6 +119,8 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     if start is not None:
         for weights in start.weights.values():
             recipe.load_first(network, weights)
+    if kit is not None:
+        _require_whole(kit, network)
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
@@ -122,7 +129,57 @@ def prepare(config: TrainConfig, world: World) -> Setup:
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    return Setup(config, recipe.make_data_request(config), preprocessing, device, start, world, hub)
+    request = replace(recipe.make_data_request(config), kit=kit)
+    return Setup(config, request, preprocessing, device, start, world, hub)
+
+
+def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
+    """Returns the models to start from, and the preprocessing that they are used to.
+
+    Raises:
+        UserError: settings that do not go with a kit, or that are of another network or preprocessing.
+    """
+    own, setting = kit.description.preprocessing, Setting("kit", kit.path)
+    if config.init is not None:
+        raise UserError(setting, ": it holds the model to start from; leave out ", Setting("init", config.init))
+    if config.method == "source-only":
+        raise UserError(
+            setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
+        )
+    preset = kit.header.settings.get("preset")
+    if config.preset != preset:
+        raise UserError(
+            setting, f": its settings are of the preset {preset}; leave out ", Setting("preset", config.preset)
+        )
+    if not config.features:
+        raise UserError(
+            setting,
+            ": it holds statistics of a frozen backbone's features; expected ",
+            Setting("features", 2),
+            " or more",
+        )
+    for name in ("size", "channels", "crop", "fit"):
+        there, here = getattr(own, name), getattr(preprocessing, name)
+        if there != here:
+            raise UserError(
+                setting,
+                f": its images have {name} {there}, these settings give {here}; leave out ",
+                Setting(f"data.{name}"),
+            )
+    start = Start(
+        kit.path, kit.description.classes, kit.description.architecture, {"source-only": dict(kit.weights)}, "kit"
+    )
+    return start, replace(own, range=None)
+
+
+def _require_whole(kit: Kit, network: ImageClassifier) -> None:
+    """Refuses a kit whose tensors are not those of its network, before anything is trained."""
+    width = network.backbone.out_features
+    if network.state_dict().keys() != kit.weights.keys() or kit.statistics.mean.shape[1] != width:
+        raise UserError(
+            Setting("kit", kit.path),
+            ": its tensors do not fit its network; write it anew with `dalib export RUN --format kit`",
+        )
 
 
 def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
@@ -327,13 +384,27 @@ def say_data(summary: Summary, domains: Domains) -> None:
     if held_out := counts.get("target_held_out"):
         labels += f", {held_out} with a label that is held out to judge the models"
     say(
-        f"source {summary.source}: {counts['source']} images to train on, "
+        f"source {summary.source}: {_rows_in_words(domains)} to train on, "
         f"{counts['source_validation']} to validate, {len(summary.classes)} classes; "
         f"target {summary.target}: {counts['target']} images, {labels} "
         f"(read in {clock(summary.seconds['data'])})"
     )
     say(f"classes: {some_classes(summary.classes)}")
+    if domains.drawn is not None:
+        count = torch.bincount(domains.train.labels, minlength=len(summary.classes)).tolist()
+        if missing := [name for name, number in zip(summary.classes, count, strict=True) if not number]:
+            say(
+                f"note: the kit has no statistics of {some_classes(missing)}, which had too few images: nothing stands "
+                "in for them, and the adapted model may forget them"
+            )
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
+
+
+def _rows_in_words(domains: Domains) -> str:
+    count = len(domains.train.labels)
+    if domains.drawn is None:
+        return f"{count} images"
+    return f"statistics of {domains.drawn[0].images} images, and {count} feature vectors drawn from them"
 
 
 def some_classes(names: Sequence[str], most: int = 10) -> str:

@@ -58,7 +58,7 @@ def timed(summary: Summary, part: str, seconds: float) -> Summary:
 
 def _counts(domains: Domains) -> dict[str, int]:
     counts = {
-        "source": len(domains.train.labels),
+        "source": len(domains.train.labels) if domains.drawn is None else domains.drawn[0].images,
         "source_validation": len(domains.validation.labels),
         "target": len(domains.target.names),
         "unreadable": len(domains.train.unreadable) + len(domains.target.unreadable),

@@ -38,6 +38,7 @@ from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
+from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_representation
 from dalib.run.pace import (
@@ -62,8 +63,10 @@ from dalib.run.pair import (
     fitted_to_fewer,
     fitted_to_known,
     statistics_for,
+    take_source_only,
     train_task,
     training_inputs,
+    with_validation_of,
 )
 from dalib.run.presets import check_applied
 from dalib.run.query import judge_held_out
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     from dalib.records.judgement import Judgement
     from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
+    from dalib.run.kit import Kit
     from dalib.run.pace import Pace
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
@@ -260,7 +264,8 @@ def _chosen(setup: Setup, timing: _Timing | None, context: _Context) -> Setup:
         )
     )
     say_choice(config, sum(seconds_of_run(config, timing.counts, timing.pace).values()))
-    return replace(setup, config=config, request=recipe.make_data_request(config))
+    request = replace(recipe.make_data_request(config), kit=setup.request.kit)
+    return replace(setup, config=config, request=request)
 
 
 def _chosen_again(
@@ -324,7 +329,9 @@ def _train_models(
         TrainingDivergedError: a loss that is not finite.
         StoppedError: a signal came; the step is saved.
     """
-    models = BaselineAndAdapted()
+    models, kit = BaselineAndAdapted(), setup.request.kit
+    if kit is not None:
+        _take_from_kit(kit, run, setup, inputs, models)
     trainings = recipe.trainings(setup.config)
     for name, config in trainings:
         since = time.monotonic()
@@ -344,9 +351,13 @@ def _train_models(
                 write_report(run)
             raise
         summary = timed(summary, name, time.monotonic() - since)
+        if kit is not None and context.world.first:
+            with_validation_of(kit, models, name)
         if context.world.first and len(trainings) > len(models.trained):
             summary = timed(summary, "aligned", _align(run, setup, inputs, models))
         made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
+        if kit is not None and "adapted" in made:  # its validation predictions are the source-only model's
+            made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
         summary = replace(summary, models=made)
     return models, summary
 
@@ -360,6 +371,14 @@ def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdap
     assert own.expected is not None
     say(own.expected.in_words(own.domains.train.classes))
     return own
+
+
+def _take_from_kit(kit: Kit, run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> None:
+    """Takes the source-only model from a kit, and makes the aligned one of it."""
+    model = take_source_only(models, kit, setup.config, inputs)
+    if setup.world.first:
+        save_model(run.source_only.model, inputs.of("source-only")[1](model), _description(setup, inputs))
+        _align(run, setup, inputs, models)
 
 
 def _align(run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> float:
@@ -420,6 +439,8 @@ def _judge(
         neutral = neutral_representation(domains.train, domains.target.images, setup.device)
     settings = recipe.make_judge_settings(config, models.expected)
     judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
+    if setup.request.kit is not None:
+        judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
     judgement.write(run.judgement)
     if config.classes == "other":
         write_rules(run, models.evidence)

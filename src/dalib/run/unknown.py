@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 FEWEST_KNOWN = 2
 """Target images that an adaptation needs."""
 
+MOST_APART = 1 / 3
+"""Share of the target that is set apart at most, the most unknown ones. Where the domains are far apart,
+hard images of known classes are in the lower of the two groups as well, and an adaptation without these learns little.
+"""
+
 
 @dataclass(frozen=True)
 class ExpectedKnown:
@@ -69,6 +74,7 @@ class ExpectedKnown:
             )
         scores = scores_of_known(predictions, representation, predictions.shape[1])
         known = TwoGroups.of(scores).upper(scores) >= 0.5
+        known |= scores >= scores.sort().values[int(MOST_APART * len(scores))]
         if int(known.sum()) < FEWEST_KNOWN:
             known = torch.ones_like(known)
         return cls(known)

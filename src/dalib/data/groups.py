@@ -1,0 +1,198 @@
+"""Groups of images that belong together: bursts, patients, cameras, by a column of a list or by a part of the paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dalib.core.errors import Setting, UserError
+from dalib.core.words import some_of
+from dalib.data.labels import rows_by_name
+from dalib.data.spelling import is_missing
+from dalib.data.tables import LIST_ENDINGS, fields_of, rows_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dalib.data.tables import Refuse
+
+EXAMPLE = "(patient_[0-9]+)"
+"""A regular expression for error messages."""
+
+
+@dataclass(frozen=True)
+class ImagesToGroup:
+    """The images of a domain or of a labelled set.
+
+    Attributes:
+        what: what errors and notes call it, such as source.
+        places: what the user gave: folders, lists, names of data sets.
+        names: (N,) names of the images, paths where they are files.
+    """
+
+    what: str
+    places: tuple[str, ...]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which images of a domain belong together.
+
+    Attributes:
+        numbers: (N,) int64, equal for images of one group.
+        how: what they were told by, in words; empty where nothing tells, and each image is a group of its own.
+        without: number of images that nothing groups, each of which is a group of its own.
+    """
+
+    numbers: Tensor
+    how: str = ""
+    without: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(torch.unique(self.numbers))
+
+    def in_words(self, what: str) -> str:
+        """Returns how many groups there are, and how large they are.
+
+        >>> Groups(torch.tensor([0, 0, 1]), "the column patient").in_words("source")
+        'source: 3 images in 2 groups by the column patient, the largest of 2'
+        """
+        count = len(self.numbers)
+        if not self.how:
+            return f"{what}: {count} images, each a group of its own"
+        largest = int(torch.bincount(self.numbers).max())
+        alone = f"; {self.without} images belong to none and count as one each" if self.without else ""
+        return f"{what}: {count} images in {self.count} groups by {self.how}, the largest of {largest}{alone}"
+
+
+def each_alone(count: int) -> Groups:
+    """Returns groups of one image each."""
+    return Groups(torch.arange(count), without=count)
+
+
+def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Groups]:
+    """Groups the images of each domain.
+
+    Args:
+        definition: the name of a column of a list among the domains' places; or a regular expression with one group,
+            which is searched in the paths of the images, written with /. Images of a domain with an equal cell, or with
+            equal text in the group, belong together; one whose cell is empty, or in whose path nothing is found, is a
+            group of its own.
+        domains: at least one.
+
+    Returns:
+        Groups for each domain; one that nothing tells of has groups of one.
+
+    Raises:
+        UserError: a column that no list has, an expression that is none, that has no group or several, or that is found
+            in no path.
+    """
+    lists = [(file, column_names(file)) for each in domains for file in lists_among(each.places)]
+    if any(definition in columns for _, columns in lists):
+        return [_by_column(definition, each) for each in domains]
+    pattern = _expression(definition, lists)
+    grouped = [_by_expression(pattern, definition, each) for each in domains]
+    if not any(each.how for each in grouped):
+        shown = [f"{each.names[0]} ({each.what})" for each in domains if len(each.names)]
+        raise UserError(
+            Setting("groups", definition),
+            f": the regular expression is found in no path; paths are such as {' and '.join(shown)}. It is searched ",
+            "anywhere in the path, written with /",
+        )
+    return grouped
+
+
+def lists_among(places: Sequence[str]) -> list[Path]:
+    """Returns those of the places that are lists of images."""
+    return [Path(each) for each in places if each.lower().endswith(LIST_ENDINGS) and Path(each).is_file()]
+
+
+def column_names(file: Path) -> list[str]:
+    """Returns the names of the columns of a list; of JSON lines those of its first line."""
+    text = text_of(file, "groups")
+    if file.suffix.lower() == ".jsonl":
+        try:
+            return list(next(iter(rows_of(file, text, _refusal(file), ("path",))))[1])
+        except StopIteration:
+            return []
+    _, header = next(fields_of(text, _refusal(file)), (0, []))
+    return [name.strip() for name in header]
+
+
+def _by_column(column: str, domain: ImagesToGroup) -> Groups:
+    """Groups the images that the lists of a domain name by the cells of a column."""
+    keys: list[str | None] = [None] * len(domain.names)
+    told = False
+    for file in lists_among(domain.places):
+        if column not in column_names(file):
+            continue
+        told = True
+        rows = rows_by_name(domain.names, str(file))
+        for _, fields in rows_of(file, text_of(file, "groups"), _refusal(file), ("path", column)):
+            path = str(fields["path"])
+            row = rows.get(path, rows.get(os.path.normpath(path)))
+            cell = fields.get(column)
+            if row is not None and not is_missing(cell):
+                keys[row] = str(cell).strip()
+    return _numbered(keys, f"the column {column}") if told else each_alone(len(keys))
+
+
+def _by_expression(pattern: re.Pattern[str], definition: str, domain: ImagesToGroup) -> Groups:
+    found = [pattern.search(name.replace("\\", "/")) for name in domain.names]
+    keys = [None if each is None else each[1] for each in found]
+    return _numbered(keys, definition) if any(key is not None for key in keys) else each_alone(len(keys))
+
+
+def _numbered(keys: Sequence[str | None], how: str) -> Groups:
+    numbers: dict[str, int] = {}
+    found = []
+    without = 0
+    for key in keys:
+        if key is None:
+            found.append(-1 - without)
+            without += 1
+        else:
+            found.append(numbers.setdefault(key, len(numbers)))
+    groups = torch.tensor(found, dtype=torch.int64)
+    return Groups(torch.where(groups < 0, len(numbers) - 1 - groups, groups), how, without)
+
+
+def _expression(definition: str, lists: Sequence[tuple[Path, Sequence[str]]]) -> re.Pattern[str]:
+    """Returns the regular expression.
+
+    Raises:
+        UserError: it is none, or has no group or several.
+    """
+    where = Setting("groups", definition)
+    try:
+        pattern = re.compile(definition)
+    except re.error as error:
+        raise UserError(where, f": not a regular expression ({error}); expected one such as {EXAMPLE}") from None
+    if pattern.groups == 1:
+        return pattern
+    if pattern.groups > 1:
+        raise UserError(
+            where, f": the regular expression has {pattern.groups} groups; expected one, others as in (?:a|b)"
+        )
+    columns = sorted({name for _, names in lists for name in names} - {"path", "label"})
+    has = f"has the columns {some_of(columns, 10)}" if columns else "has no other column than path and label"
+    listed = "none of the images are given by a list"
+    if lists:
+        listed = f"{lists[0][0]} {has}" if len(lists) == 1 else f"the lists have the columns {some_of(columns, 10)}"
+    raise UserError(
+        where,
+        f": no column of this name ({listed}), and no regular expression with a group; expected a column of a list ",
+        f"of images, or a regular expression with the part in parentheses that images of a group share: {EXAMPLE}",
+    )
+
+
+def _refusal(file: Path) -> Refuse:
+    return lambda line, what: UserError(Setting("groups", file), f", line {line}: {what}")

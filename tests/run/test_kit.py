@@ -1,0 +1,252 @@
+"""A kit stands in for the source: written from a run, refused when it is damaged, and enough to adapt and to judge."""
+
+import html
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save, save_file
+
+import dalib
+from dalib.commands.main import run
+from dalib.core.errors import UserError
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.records.folder import RunFolder
+from dalib.records.kit import digest_of, read_header
+from dalib.run.kit import MISSING, ClassStatistics, open_kit
+
+COLOURS = {"blue": (70, 70, 180), "green": (70, 170, 80), "rare": (120, 120, 120), "red": (190, 70, 70)}
+QUICK = ["--batch", "8", "--every.log", "2", "--every.evaluate", "4", "--every.checkpoint", "2", "--steps", "4"]
+
+
+def write_domain(folder, counts, shade):
+    rng = np.random.default_rng(0)
+    for (name, colour), count in zip(COLOURS.items(), counts, strict=True):
+        for number in range(count):
+            path = folder / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.normal(np.add(colour, shade), 40, (36, 44, 3))
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """studio/ with one class of too few images, street/, a run of both, and its kit; studio/ is gone afterwards."""
+    root = tmp_path_factory.mktemp("kit")
+    write_domain(root / "studio", (16, 16, 6, 14), 0)
+    write_domain(root / "street", (6, 6, 6, 6), 40)
+    torch.manual_seed(0)
+    weights = {name: each.contiguous() for name, each in PretrainedBackbone("test_resnet").network.state_dict().items()}
+    save_file(weights, root / "weights.safetensors")
+    network = ["--backbone", "test_resnet", "--weights", f"{root}/weights.safetensors", "--data.size", "32"]
+    domains = ["--source", f"{root}/studio", "--target", f"{root}/street"]
+    assert run(["train", *domains, *network, *QUICK, "--out", f"{root}/run"]) == 0
+    assert run(["export", f"{root}/run", "--format", "kit", "--out", f"{root}/studio.dalib"]) == 0
+    shutil.rmtree(root / "studio")
+    return root
+
+
+def train(place, out, *more):
+    return run(["train", "--kit", f"{place}/studio.dalib", "--target", f"{place}/street", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def adapted(place, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert train(place, out, *QUICK) == 0
+    return RunFolder.existing(out)
+
+
+def changed_kit(place, path, change):
+    """Writes a kit with changed content and the digest of that."""
+    tensors, text = load_file(place / "studio.dalib"), read_header(place / "studio.dalib").text()
+    about = json.loads(text.partition("\n")[2])
+    change(tensors, about)
+    text = "\n" + json.dumps(about)
+    save_file(tensors, path, metadata={"kit": digest_of(save(tensors, {"kit": text})) + text})
+    return path
+
+
+# the file
+
+
+def test_a_kit_holds_statistics_and_no_row_of_an_image(place):
+    kit = open_kit(str(place / "studio.dalib"))
+    assert kit.description.classes == tuple(COLOURS)
+    assert kit.header.left_out == ("rare",)
+    assert kit.header.counts[2] == 0
+    assert kit.statistics.classes.tolist() == [0, 1, 3]
+    assert len(kit.statistics.mean) == 3
+    assert 2 not in kit.labels.tolist()
+    names = {name.split("/")[0] for name in load_file(place / "studio.dalib")}
+    assert names == {"model", "statistics", "validation"}
+    assert str(place).encode() not in (place / "studio.dalib").read_bytes()
+
+
+def test_the_export_says_what_a_kit_holds_and_needs_no_target(place, tmp_path, capsys):
+    write_domain(place / "studio", (16, 16, 6, 14), 0)
+    (place / "street").rename(place / "gone")
+    try:
+        assert run(["export", f"{place}/run", "--format", "kit", "--out", f"{tmp_path}/again.dalib"]) == 0
+        said = capsys.readouterr().out
+        assert "no image and no feature of a single image" in said
+        assert "rare" in said
+        assert (tmp_path / "again.dalib").read_bytes() == (place / "studio.dalib").read_bytes()
+        write_domain(place / "studio", (16, 16, 6, 14), 5)
+        assert run(["export", f"{place}/run", "--format", "kit", "--out", f"{tmp_path}/other.dalib"]) == 2
+        assert "not those that" in capsys.readouterr().err
+    finally:
+        shutil.rmtree(place / "studio")
+        (place / "gone").rename(place / "street")
+
+
+def test_statistics_are_of_the_features_and_drawn_features_have_them():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(2).repeat_interleave(500)
+    mixing = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.3]])
+    centres = torch.tensor([[0.0, 0.0, 0.0], [4.0, -2.0, 1.0]])
+    features = centres[labels] + torch.randn(1000, 3, generator=generator) @ mixing
+    statistics = ClassStatistics.of(features[:, None], labels, 3)
+    assert statistics.classes.tolist() == [0, 1]
+    torch.testing.assert_close(statistics.mean, torch.stack([features[labels == each].mean(0) for each in range(2)]))
+    drawn = statistics.draw(torch.ones(20_000, dtype=torch.int64), 0).float()
+    torch.testing.assert_close(drawn.mean(0), statistics.mean[1], atol=0.05, rtol=0)
+    deviation = features - statistics.mean[labels]
+    torch.testing.assert_close(drawn.T.cov(), deviation.T @ deviation / 1000, atol=0.15, rtol=0.05)
+    assert torch.equal(drawn, statistics.draw(torch.ones(20_000, dtype=torch.int64), 0).float())
+
+
+def test_damaged_and_changed_kits_are_refused(place, tmp_path):
+    whole = (place / "studio.dalib").read_bytes()
+    flipped = bytearray(whole)
+    flipped[-5] ^= 1
+    for number, (content, told) in enumerate(
+        [(whole[:-100], "truncated"), (bytes(flipped), "digest"), (whole[:20], "not a kit"), (b"", "not a kit")]
+    ):
+        file = tmp_path / f"{number}.dalib"
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=told) as error:
+            open_kit(str(file))
+        assert str(file) in str(error.value)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_kit(str(tmp_path / "absent.dalib"))
+    with pytest.raises(UserError, match="cannot be read"):
+        open_kit(str(tmp_path))
+
+
+def test_a_kit_names_no_path_and_no_repository(place, tmp_path):
+    def with_weights(tensors, about):
+        about["settings"]["weights"] = "/etc/passwd"
+
+    def of_hub(tensors, about):
+        about["description"]["architecture"]["backbone"] = "hf_hub:somebody/something"
+
+    def newer(tensors, about):
+        about["format"] = 2
+
+    def infinite(tensors, about):
+        tensors["statistics/mean"][0, 0] = float("inf")
+
+    def short(tensors, about):
+        tensors["validation/labels"] = tensors["validation/labels"][:-1]
+
+    def of_no_class(tensors, about):
+        tensors["statistics/classes"][-1] = 7
+
+    told = {
+        with_weights: "setting weights",
+        of_hub: "name of a network",
+        newer: "update dalib",
+        infinite: "finite",
+        short: "rows of",
+        of_no_class: "positions",
+    }
+    for change, words in told.items():
+        with pytest.raises(UserError, match=words):
+            open_kit(str(changed_kit(place, tmp_path / f"{change.__name__}.dalib", change)))
+
+
+# a run from it
+
+
+def test_a_run_from_a_kit_is_judged_and_reported(place, adapted):
+    assert list(adapted.models()) == ["adapted", "aligned", "source-only"]
+    summary = json.loads(adapted.summary.read_text())
+    assert summary["status"] == "done"
+    assert summary["contents"].keys() == {"kit"}
+    assert summary["models"]["adapted"].get("source_validation_accuracy") is None
+    judgement = adapted.read_judgement()
+    assert MISSING in judgement.reasons
+    assert judgement.distance is None
+    assert summary["counts"]["source"] == sum(open_kit(str(place / "studio.dalib")).header.counts)
+    assert MISSING in html.unescape(adapted.report.read_text())
+
+
+def test_the_source_only_model_is_that_of_the_run_that_the_kit_is_of(place, adapted):
+    first = load_file(RunFolder.existing(place / "run").source_only.model / "model.safetensors")
+    second = load_file(adapted.source_only.model / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    own, before = (load_file(each.predictions) for each in (adapted, RunFolder.existing(place / "run")))
+    torch.testing.assert_close(own["target/source-only"], before["target/source-only"])
+    torch.testing.assert_close(own["target/aligned"], before["target/aligned"])
+
+
+def test_the_same_from_python_and_the_same_twice(place, adapted, tmp_path):
+    quick = {"batch": 8, "steps": 4, "every": {"log": 2, "evaluate": 4, "checkpoint": 2}}
+    again = dalib.adapt(kit=place / "studio.dalib", target=place / "street", out=str(tmp_path / "again"), **quick)
+    first, second = (load_file(each / "model.safetensors") for each in (adapted.model, again.folder.model))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    with pytest.raises(UserError, match="leave out one"):
+        dalib.adapt("studio", place / "street", kit=place / "studio.dalib")
+
+
+def test_a_run_resumes_bit_for_bit_and_with_no_other_kit(place, adapted, tmp_path, capsys):
+    copy = shutil.copytree(adapted.root, tmp_path / "copy")
+    for path in (copy / "checkpoints").glob("*4*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert run(["train", "--resume", str(copy)]) == 0
+    first, second = (load_file(each / "model.safetensors") for each in (adapted.model, copy / "model"))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    whole = (place / "studio.dalib").read_bytes()
+    try:
+        changed_kit(place, place / "other.dalib", lambda tensors, about: tensors["statistics/rest"].mul_(2))
+        (place / "other.dalib").replace(place / "studio.dalib")
+        capsys.readouterr()
+        assert run(["train", "--resume", str(copy)]) == 2
+        assert "--kit" in capsys.readouterr().err
+    finally:
+        (place / "studio.dalib").write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--source", "studio"], "leave out one of them"),
+        (["--backbone", "test_vit"], "--backbone"),
+        (["--data.size", "40"], "--data.size"),
+        (["--features", "0"], "--features"),
+        (["--preset", "photo"], "leave out --preset"),
+        (["--method", "source-only"], "nothing to train"),
+        (["--init", "runs/first"], "--init"),
+    ],
+)
+def test_settings_that_do_not_go_with_a_kit_are_refused(place, tmp_path, capsys, more, told):
+    assert train(place, tmp_path / "run", *more) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_kit_without_a_target_is_refused(place, capsys):
+    assert run(["train", "--kit", f"{place}/studio.dalib"]) == 2
+    assert "--target" in capsys.readouterr().err
+
+
+def test_no_kit_is_made_of_a_run_from_a_kit(adapted, tmp_path, capsys):
+    assert run(["export", str(adapted.root), "--format", "kit", "--out", f"{tmp_path}/a.dalib"]) == 2
+    assert "no images of the source" in capsys.readouterr().err
