@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,12 +17,13 @@ from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
-from dalib.models.saved import ModelDescription, save_model
+from dalib.models.known import KnownRule, certainty
+from dalib.models.saved import ModelDescription, load_description, save_model, write_description
 from dalib.records.folder import RunFolder
 from dalib.run import predict as predicting
 from dalib.run import recipe
-from dalib.run.load import open_model
-from dalib.run.predict import predict
+from dalib.run.load import load, open_model
+from dalib.run.predict import COLUMNS, predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
@@ -348,3 +350,50 @@ def test_prediction_imports_neither_scikit_learn_nor_the_compiler():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def with_rule(found, threshold):
+    description = replace(load_description(found.model), known=KnownRule(threshold, 1e-4))
+    write_description(found.model, description)
+    return found
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_model_that_expects_other_images_says_whether_one_is_known(found, images, tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    plain, out = tmp_path / "plain.csv", tmp_path / f"out.{ending}"
+    predict(found, str(images), str(plain))
+    loaded = load(found.root)
+    sure = sorted(certainty(torch.tensor([[*each.probabilities.values()]])).item() for each in loaded(readable(images)))
+    middle = len(sure) // 2
+    predict(with_rule(found, sum(sure[middle - 1 : middle + 1]) / 2), str(images), str(out))
+    rows = table_of(out)
+    before = table_of(plain)
+    assert [*rows[0]] == [*COLUMNS, "known"]
+    unknown = [row for row in rows if row["class"] == "unknown"]
+    assert len(unknown) == middle
+    for row, old in zip(rows, before, strict=True):
+        assert (float(row["known"]) < 0.5) == (row["class"] == "unknown")
+        assert row["class"] in ("unknown", old["class"])
+        assert row["runner_up"] == old["runner_up"]
+    for each, row in zip(load(found.root)(readable(images)), rows, strict=True):
+        assert each.label == row["class"]
+        assert each.known == pytest.approx(float(row["known"]), abs=1e-2)
+
+
+def readable(images):
+    return [path for number, path in enumerate(sorted(images.iterdir())) if number not in BROKEN]
+
+
+def table_of(file):
+    if file.suffix == ".csv":
+        with file.open(newline="") as opened:
+            return list(csv.DictReader(opened))
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(file).to_pylist()
+
+
+def test_a_model_that_expects_no_other_images_says_nothing_of_them(found, images):
+    assert load(found.root)(readable(images)[0]).known is None

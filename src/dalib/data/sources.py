@@ -97,6 +97,8 @@ class UnlabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
     left_out: tuple[Unreadable, ...] = ()
     """Files and folders that are no images by their names."""
+    outside: Rows | None = None
+    """Rows of further images that seem to be of none of the classes, where such are set apart for a training."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ PresetName = Literal[
     "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
 ]
 StatisticsName = Literal["running", "recomputed"]
-ClassesName = Literal["same", "fewer"]
+ClassesName = Literal["same", "fewer", "other"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
@@ -289,9 +289,11 @@ class TrainConfig(Checked):
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
             between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
             or CSV file of classes and shares.
-        classes: classes of the target: same, all of the source's; or fewer, some of them, not known which (partial
-            adaptation). With fewer, the source-only model's predictions decide how often source images of each class
-            are drawn, and take the place of a uniform prior.
+        classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
+            adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
+            source-only model's predictions decide how often source images of each class are drawn, and take the place
+            of a uniform prior. With other, images that seem to be of none of the classes are set apart from the
+            adaptation, and predictions name such images unknown, at a threshold that is set without labels.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
             on the source; last; or

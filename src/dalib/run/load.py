@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
+from dalib.core.words import UNKNOWN
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.objects import picture_of
@@ -48,11 +49,14 @@ class Prediction:
     """A model's prediction for one image."""
 
     label: str
-    """The most probable class."""
+    """The most probable class; ``unknown`` for an image that seems to be of none of the classes."""
     confidence: float
-    """Its probability."""
+    """The probability of the most probable class, given that the image is of one of the classes."""
     probabilities: dict[str, float]
     """Of each class, the most probable first."""
+    known: float | None = None
+    """Probability that the image is of one of the classes; below 0.5 its label is ``unknown``. None for a model that
+    was not trained for images of other classes (``--classes other``)."""
 
 
 class Predictor:
@@ -113,7 +117,11 @@ class Predictor:
         order = probabilities.argsort(descending=True, stable=True).tolist()
         values = probabilities.tolist()
         shares = {self.classes[number]: values[number] for number in order}
-        return Prediction(self.classes[order[0]], values[order[0]], shares)
+        rule = self.model.description.known
+        if rule is None:
+            return Prediction(self.classes[order[0]], values[order[0]], shares)
+        label = self.classes[order[0]] if bool(rule.are_known(probabilities[None])) else UNKNOWN
+        return Prediction(label, values[order[0]], shares, float(rule.probability_of_known(probabilities[None])))
 
 
 def _warn_beyond(path: Path, black_white: Range | None) -> None:

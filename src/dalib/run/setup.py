@@ -30,13 +30,13 @@ from dalib.run.config_file import config_text
 from dalib.run.data_check import check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
-from dalib.run.fewer import check_classes
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -241,6 +241,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         for sentence in _warnings(domains):
             say(sentence)
     classes = domains.train.classes
+    check_names(config.classes, classes)
     if setup.start is not None:
         setup.start.check_classes(classes)
     if not is_open(config):
