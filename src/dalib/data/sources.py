@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
+from dalib.core.words import with_unknown
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, reason, require_memory, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
@@ -293,6 +294,7 @@ def open_labelled(
     classes: Sequence[str],
     *,
     argument: str = "data",
+    others: bool = False,
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
     """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders or
@@ -304,9 +306,10 @@ def open_labelled(
     Args:
         where: one set, by its name or path, as for :func:`open_source`; so are the options.
         argument: the argument that errors name.
+        others: images of classes that the model does not know are of a class ``unknown``, after the model's.
 
     Raises:
-        UserError: as :func:`open_source`, and a class whose name the model does not know.
+        UserError: as :func:`open_source`, and a class whose name the model does not know, but with ``others``.
     """
     reading = Reading(preprocessing, argument, **options)
     if where in BUILT_IN_LABELLED:
@@ -327,13 +330,15 @@ def open_labelled(
     known = Classes(classes)
     found = [known.find(name) for name in labelled.classes]
     unknown = [name for name, position in zip(labelled.classes, found, strict=True) if position is None]
-    if unknown:
+    if others:
+        classes, found = with_unknown(classes), [len(classes) if each is None else each for each in found]
+    elif unknown:
         raise UserError(
             Setting(argument, where),
             f": the model does not know the class folders {some_names(unknown)}; it was trained on ",
             f"{some_names(classes)}. Rename or remove them",
         )
-    positions = torch.tensor(found)
+    positions = torch.tensor(found, dtype=torch.int64)
     return LabelledImages(
         labelled.images,
         positions[labelled.labels],
