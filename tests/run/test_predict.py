@@ -22,7 +22,7 @@ from dalib.models.saved import ModelDescription, load_description, save_model, w
 from dalib.records.folder import RunFolder
 from dalib.run import predict as predicting
 from dalib.run import recipe
-from dalib.run.load import load
+from dalib.run.load import load, open_model
 from dalib.run.predict import COLUMNS, predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
@@ -358,3 +358,42 @@ def table_of(file):
 
 def test_a_model_that_expects_no_other_images_says_nothing_of_them(found, images):
     assert load(found.root)(readable(images)[0]).known is None
+
+
+def test_many_large_images_are_predicted_by_the_fastest_way_with_the_same_probabilities(tmp_path, monkeypatch):
+    architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 96, "averaged_views": 2}
+    torch.manual_seed(0)
+    network = recipe.make_classifier(architecture, 3)
+    torch.nn.init.normal_(network.head.weight, std=3.0)
+    made = tmp_path / "model"
+    save_model(made, network, ModelDescription(architecture, ("a", "b", "c"), Preprocessing(96, 3)))
+    opened = open_model(made, device="cpu")
+    rows = torch.randint(0, 256, (11, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    many = opened.for_many()
+    assert many is not opened
+    torch.testing.assert_close(many.probabilities(rows), opened.probabilities(rows), atol=1e-5, rtol=1e-4)
+    assert many.for_many() is many
+    (tmp_path / "images").mkdir()
+    for number, row in enumerate(rows[:3]):
+        Image.fromarray(row.permute(1, 2, 0).numpy()).save(tmp_path / "images" / f"{number}.png")
+    prepared = []
+    monkeypatch.setattr("dalib.models.exported.OpenedModel.for_many", lambda model: prepared.append(1) or model)
+    for least, times in ((4, 0), (3, 1)):
+        monkeypatch.setattr(predicting, "MANY", least)
+        assert predict(made, str(tmp_path / "images"), str(tmp_path / "out.csv"), device="cpu") == 3
+        assert len(prepared) == times
+
+
+def test_small_images_have_one_way(found):
+    opened = open_model(found.root, device="cpu")
+    assert opened.for_many() is opened
+
+
+def test_prediction_imports_neither_scikit_learn_nor_the_compiler():
+    code = (
+        "import sys, dalib.run.predict\n"
+        "print([name for name in ('sklearn', 'scipy.stats', 'pandas', 'timm', 'torchvision', 'torch._dynamo') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

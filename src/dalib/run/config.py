@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
-from dalib.core.checked import Checked
-from dalib.core.errors import Setting, UserError
+from dalib.core.checked import Checked, with_known_names
+from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
@@ -68,6 +68,7 @@ CompileName = Literal["none", "default", "cuda-graphs"]
 TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
 
+@with_known_names
 @dataclass(frozen=True)
 class DataConfig(Checked):
     """Settings of how images become the pixels that the network takes.
@@ -99,6 +100,7 @@ class DataConfig(Checked):
     validation_share: float = 0.1
 
 
+@with_known_names
 @dataclass(frozen=True)
 class ModelConfig(Checked):
     """The network: a backbone, a bottleneck (Linear, BatchNorm, ReLU) and a linear head.
@@ -129,6 +131,7 @@ class ModelConfig(Checked):
     checkpointing: bool = False
 
 
+@with_known_names
 @dataclass(frozen=True)
 class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
@@ -156,6 +159,7 @@ class ViewsConfig(Checked):
     flip: bool = False
 
 
+@with_known_names
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
     """The optimiser of the student's weights.
@@ -175,6 +179,7 @@ class OptimizerConfig(Checked):
     label_smoothing: float = 0.0
 
 
+@with_known_names
 @dataclass(frozen=True)
 class EveryConfig(Checked):
     """Intervals, in optimiser steps, of what happens during training.
@@ -215,6 +220,7 @@ def _with_methods(made: type[Made]) -> type[Made]:
     return made
 
 
+@with_known_names
 @dataclass(frozen=True)
 @_with_methods
 class TrainConfig(Checked):
@@ -386,11 +392,7 @@ class TrainConfig(Checked):
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
-        if self.kit is not None:
-            if self.source not in (_usual_source(), self.kit):
-                raise UserError(
-                    Setting("source", self.source), ": expected no source with ", Setting("kit", self.kit), NOT_BOTH
-                )
+        if self.kit is not None and self.source == _usual_source():
             object.__setattr__(self, "source", self.kit)
 
     @staticmethod

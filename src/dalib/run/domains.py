@@ -31,6 +31,7 @@ from dalib.data.sources import (
 )
 from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
+from dalib.engine.evaluate import evaluated_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
+    from dalib.judge.evidence import Evidence
     from dalib.run.feature_space import FeatureSpace
     from dalib.run.inputs import Inputs
     from dalib.run.kit import Drawn, Kit
@@ -144,6 +146,16 @@ class Domains:
     def range(self) -> Range | None:
         """The range that the models read images with: the target's, or the source's where the target has none."""
         return self.ranges[1] or self.ranges[0]
+
+    def grouped(self, evidence: Evidence) -> Evidence:
+        """Returns the evidence with the groups of its images, where some belong together."""
+        if self.groups is None:
+            return evidence
+        of_target = self.groups.target.numbers
+        if len(evidence.target) != len(of_target):  # of the images that are evaluated
+            of_target = of_target[evaluated_rows(len(of_target))]
+        of_validation = self.groups.validation if len(evidence.labels) else None
+        return replace(evidence, validation_groups=of_validation, target_groups=of_target)
 
     @property
     def train_adapted(self) -> LabelledImages:

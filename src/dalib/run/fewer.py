@@ -83,6 +83,7 @@ class ExpectedClasses:
             validation=evidence.validation[rows],
             labels=evidence.labels[rows],
             validation_features=None if features is None else features[rows],
+            validation_groups=None if evidence.validation_groups is None else evidence.validation_groups[rows],
         )
 
     def seen_in(self, representation: Representation) -> Representation:

@@ -207,13 +207,17 @@ def _judged(scored: Scored, said: Evidence, signs: Signs | None, estimate: Estim
         return model
     return replace(
         model,
-        classes=tuple(map(_recorded, estimate_class_accuracy(said.validation, said.labels, said.target))),
+        classes=tuple(map(_recorded, _class_accuracy(said))),
         calibration=Calibration(
             expected_calibration_error(said.validation, said.labels, BINS),
             decoded(tuple[Bin, ...], reliability_bins(said.validation, said.labels, BINS)),
             fit_temperature(said.validation, said.labels),
         ),
     )
+
+
+def _class_accuracy(said: Evidence) -> list[AccuracyEstimate]:
+    return estimate_class_accuracy(said.validation, said.labels, said.target, groups=said.target_groups)
 
 
 def _votes(verdict: Comparison, baseline: Baseline | None) -> dict[str, int] | None:
@@ -280,12 +284,12 @@ def write_pictures(
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
     """Returns what features show of the target: those that were given, or those of all models together."""
     known = representation or shared_representation(models)
-    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes)
+    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes, models[0].target_groups)
 
 
 def _learnt_nothing(evidence: Evidence) -> bool:
     """Returns whether a model is at chance on the source's validation images; never so where there are few."""
-    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1))
+    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups)
 
 
 def _distance(evidence: Evidence) -> float | None:

@@ -277,7 +277,7 @@ def fitted_to_fewer(
         UserError: a file of shares that cannot be read or does not fit the classes.
     """
     train, domains = inputs.domains.train, inputs.domains
-    before = {name: each.evidence for name, each in done.trained.items() if name != "adapted"}
+    before = {name: domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
     given = None if config.prior in KINDS else Path(config.prior)
     expected = world.from_first(lambda: expected_classes(before, train.labels, train.classes, given))
     drawn = resampled(domains.train_adapted, expected.shares, config.seed)

@@ -35,7 +35,7 @@ from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.records.folder import RunFolder
-from dalib.run.load import chosen_model, identity_of, open_model
+from dalib.run.load import MANY, chosen_model, identity_of, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ KNOWN = "known"
 ENDINGS = ("", ".csv", ".txt", ".parquet")
 """Of the file to write; a table of commas under another name would not open as what it says that it is."""
 
-_BATCH = 256
+_BATCH = 64  # the first is read before anything is predicted
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
 _EXAMPLES = 5  # of unreadable files
 _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
@@ -77,8 +77,7 @@ def predict(
 ) -> int:
     """Writes ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
 
-    A model trained with ``--classes other`` adds a column ``known``, the probability that the image is of one of the
-    classes. Below 0.5 the class is ``unknown``; ``runner_up`` is the second most probable class in any case.
+    A model of ``classes`` other adds ``known``, the probability to be of one of them; below 0.5 the class is unknown.
 
     A command that was killed goes on when it is given again. Images are known by their names: those that have changed
     in between under the same name are not noticed.
@@ -86,8 +85,7 @@ def predict(
     Args:
         run: a run, its folder, or what ``dalib export`` wrote.
         images: a folder of images, flat or nested, or a list of them.
-        out: a CSV file, or with the ending .parquet a Parquet file; written whole or not at all. One that is there is
-            replaced.
+        out: a CSV file, or with the ending .parquet a Parquet file; written whole or not at all, over an old one.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It is printed
             which one it is.
         strict: refuse unreadable images; otherwise they are told and have no row.
@@ -108,6 +106,8 @@ def predict(
     model = chosen.model
     opened = open_model(place, model=model, device=device)
     source = _open(images, opened.description.preprocessing, strict, cache)
+    if len(source.names) >= MANY:
+        opened = opened.for_many()
     of = _digest_of([identity_of(place, model=model), str(_BATCH), *opened.description.classes], source)
     part = _Part(Path(out), of, columns_of(opened.description))
     try:

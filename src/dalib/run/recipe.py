@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
-from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
@@ -697,6 +696,8 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
         raise UserError(
             Setting("sync_norms", True), f": torch synchronises batch normalisation on GPUs alone, this is {device}"
         )
+    from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]  # it takes seconds to import
+
     # timm's, which knows norms with an activation
     synchronised = cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
     if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:

@@ -438,7 +438,9 @@ def _judge(
     elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
         neutral = neutral_representation(domains.train, domains.target.images, setup.device)
     settings = recipe.make_judge_settings(config, models.expected)
-    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
+    trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
+    said = {name: domains.grouped(each) for name, each in models.evidence.items()}
+    judgement = judge(trained, said, settings, domains.train.classes, neutral, learnt_from)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
     judgement.write(run.judgement)
