@@ -59,7 +59,8 @@ def photos(tmp_path_factory):
 
 def arguments_of(photos, out, *more, source="here", target="there", weights="weights"):
     where = ["--source", f"{photos}/{source}", "--target", f"{photos}/{target}", "--out", str(out)]
-    network = ["--backbone", BACKBONE, "--weights", f"{photos}/{weights}.safetensors"]
+    given = {"--backbone": BACKBONE, "--weights": f"{photos}/{weights}.safetensors"}
+    network = [each for name, value in given.items() if name not in more for each in (name, value)]
     return ["train", *where, *network, *QUICK, *(() if "--steps" in more else ("--steps", "4")), *more]
 
 

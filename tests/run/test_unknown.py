@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,12 @@ from dalib.data.sources import UnlabelledImages
 from dalib.judge.evidence import Evidence
 from dalib.judge.structure import Representation
 from dalib.models.saved import load_description
+from dalib.records.evaluation import Evaluation
 from dalib.records.folder import RunFolder, models_of
+from dalib.records.images import ImageNames
+from dalib.records.labelled import Labelled
+from dalib.run.measure import evaluate
+from dalib.run.query import evaluate_labels, query
 from dalib.run.unknown import ExpectedKnown
 
 KNOWN = 6
@@ -137,6 +143,62 @@ def test_predictions_find_unknown_images_that_training_was_not_told_of(trained, 
     found = sum(u and s for u, s in zip(unknown, said, strict=True)) / sum(unknown)
     wrongly = sum(s and not u for u, s in zip(unknown, said, strict=True)) / (len(rows) - sum(unknown))
     assert found > wrongly + 0.3
+
+
+def test_a_labelled_folder_gives_hos_and_the_share_of_unknown_images(trained, digits, capsys):
+    found = evaluate(trained, str(digits / "target"))
+    assert "HOS" in capsys.readouterr().out
+    assert found.classes == (*"012345", "unknown")
+    count = sum(len(list((digits / "target" / str(digit)).iterdir())) for digit in range(KNOWN, 10))
+    assert found.unknown.value == pytest.approx(count / found.count)
+    assert found.unknown.low < found.unknown.value < found.unknown.high
+    adapted = found.models["adapted"]
+    confusion = torch.tensor(adapted.confusion)
+    assert confusion.shape == (KNOWN + 1, KNOWN + 1)
+    of_class = confusion.diagonal() / confusion.sum(dim=1)
+    measured = adapted.open_set
+    assert measured.known == pytest.approx(float(of_class[:KNOWN].mean()))
+    assert measured.unknown == pytest.approx(float(of_class[KNOWN]))
+    assert measured.hos == pytest.approx(2 / (1 / measured.known + 1 / measured.unknown))
+    known = confusion[:KNOWN]
+    assert measured.of_known.value == pytest.approx(float(known.diagonal().sum() / known.sum()))
+    assert Evaluation.read(next(iter(trained.evaluations.glob("*.json")))) == found
+
+
+def labelled_list(trained, file, label_of):
+    rows = [["path", "label"]]
+    rows += [[name, label_of(Path(name).parent.name)] for name in ImageNames.read(trained.images).target]
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows(rows)
+    return file
+
+
+def test_a_list_with_unknown_gives_what_the_folder_gives(trained, digits, tmp_path, capsys):
+    file = labelled_list(trained, tmp_path / "l.csv", lambda name: name if int(name) < KNOWN else "unknown")
+    listed, folder = evaluate_labels(trained, str(file)), evaluate(trained, str(digits / "target"))
+    assert "of the target's images are of none of the classes" in capsys.readouterr().out
+    assert listed.unknown.value == pytest.approx(folder.unknown.value)
+    for name, each in folder.models.items():
+        of_list = listed.open_sets[name]
+        assert listed.models[name].value == pytest.approx(each.accuracy, abs=0.01)
+        assert of_list.hos == pytest.approx(each.open_set.hos, abs=0.02)
+        assert of_list.of_known.value == pytest.approx(each.open_set.of_known.value, abs=0.02)
+    assert Labelled.read(trained.labelled) == listed
+
+
+def test_a_list_of_known_images_alone_has_no_hos(trained, tmp_path):
+    file = labelled_list(trained, tmp_path / "l.csv", lambda name: name if int(name) < KNOWN else "")
+    measured = evaluate_labels(trained, str(file))
+    assert measured.unknown.value == 0
+    assert measured.open_sets["adapted"].hos is None
+    assert measured.open_sets["adapted"].of_known.value == pytest.approx(measured.models["adapted"].value)
+
+
+def test_the_labelling_page_has_a_button_for_none_of_these(trained, tmp_path):
+    query(trained, 5, str(tmp_path / "q.csv"))
+    page = (tmp_path / "q.html").read_text()
+    assert page.count("None of these</button>") == 5
+    assert '<option value="unknown">' in page
 
 
 @pytest.mark.parametrize(

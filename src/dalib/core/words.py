@@ -11,6 +11,16 @@ UNKNOWN = "unknown"
 """The class of images that are of none of a model's classes, in lists, folders and predictions."""
 
 
+def with_unknown(classes: Sequence[str]) -> tuple[str, ...]:
+    """Returns the classes and, as the last one, ``unknown``; the classes alone where one of them has this name.
+
+    >>> with_unknown(["cat", "dog"]), with_unknown(["cat", "Unknown"])
+    (('cat', 'dog', 'unknown'), ('cat', 'Unknown'))
+    """
+    has = any(name.strip().lower() == UNKNOWN for name in classes)
+    return tuple(classes) if has else (*classes, UNKNOWN)
+
+
 def meant(value: str, names: Iterable[str]) -> str:
     """Returns the nearest name as a question, empty if none is near; case does not count.
 

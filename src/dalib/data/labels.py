@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
-from dalib.core.words import meant
+from dalib.core.words import UNKNOWN, meant, with_unknown
 from dalib.data.spelling import Classes, is_missing, key_of
 from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
@@ -96,7 +96,7 @@ def read_target_labels(
 
     Args:
         names: names of the target's images, by row; the file's paths are these, or relative to the target's folder.
-        classes: possible labels.
+        classes: possible labels; beside them ``unknown``, which counts as their number C, for images of none of them.
         target: path or name of the target.
         argument: name in errors, such as ``labels``.
 
@@ -108,7 +108,7 @@ def read_target_labels(
     def refuse(line: int, what: str) -> UserError:
         return UserError(Setting(argument, file), f", line {line}: {what}")
 
-    found, known = rows_by_name(names, target), Classes(classes)
+    found, known = rows_by_name(names, target), Classes(with_unknown(classes))
     given: dict[int, tuple[int, str, int | None]] = {}  # row -> the line that it was on, its label, the class
     stratum_of: dict[int, int] = {}
     population: dict[int, int] = {}
@@ -172,7 +172,7 @@ def _unknown_classes(unknown: Sequence[tuple[int, str]], where: Setting, classes
     return UserError(
         where,
         f", {mistakes}{more}: no class; expected one of {', '.join(map(repr, classes))}, "
-        "or nothing for an image without a label",
+        f"{UNKNOWN!r} for an image of none of them, or nothing for an image without a label",
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
+from dalib.core.words import with_unknown
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, reason, require_memory, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
@@ -302,6 +303,7 @@ def open_labelled(
     classes: Sequence[str],
     *,
     argument: str = "data",
+    others: bool = False,
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
     """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders or
@@ -313,9 +315,10 @@ def open_labelled(
     Args:
         where: one set, by its name or path, as for :func:`open_source`; so are the options.
         argument: the argument that errors name.
+        others: images of classes that the model does not know are of a class ``unknown``, after the model's.
 
     Raises:
-        UserError: as :func:`open_source`, and a class whose name the model does not know.
+        UserError: as :func:`open_source`, and a class whose name the model does not know, but with ``others``.
     """
     reading = Reading(preprocessing, argument, **options)
     if where in BUILT_IN_LABELLED:
@@ -333,7 +336,12 @@ def open_labelled(
         require_kept(where, argument)
         listing = list_labelled(where, argument=argument, allow_outside=reading.may_leave(where), known=classes)
         labelled = _read_labelled(listing, reading)
-    positions = torch.tensor(positions_of_classes(labelled.classes, classes, argument, where))
+    if others:
+        known, classes = Classes(classes), with_unknown(classes)
+        found = [known.find(name) for name in labelled.classes]
+        positions = torch.tensor([len(classes) - 1 if each is None else each for each in found])
+    else:
+        positions = torch.tensor(positions_of_classes(labelled.classes, classes, argument, where))
     return LabelledImages(
         labelled.images,
         positions[labelled.labels],

@@ -244,12 +244,15 @@ def harmonic_mean(known: float, unknown: float) -> float:
     return 2 * known * unknown / (known + unknown) if known + unknown > 0 else 0.0
 
 
-def open_set_accuracies(predicted: Tensor, labels: Tensor, num_classes: int) -> tuple[float, float]:
+def open_set_accuracies(
+    predicted: Tensor, labels: Tensor, num_classes: int, weights: Tensor | None = None
+) -> tuple[float, float]:
     """Returns the mean accuracy over the known classes that have images, and the accuracy on unknown images.
 
     Args:
         predicted, labels: (N,) int64 in [0, C]; C itself is unknown.
         num_classes: C.
+        weights: (N,) how many images each stands for; None is one.
 
     Returns:
         Both in [0, 1], NaN where there is no image to tell.
@@ -267,10 +270,12 @@ def open_set_accuracies(predicted: Tensor, labels: Tensor, num_classes: int) -> 
     for name, each in (("predicted", predicted), ("labels", labels)):
         if len(each) and not 0 <= int(each.min()) <= int(each.max()) <= num_classes:
             raise ValueError(f"{name}: expected classes from 0 to {num_classes}")
-    right = predicted == labels
+    right = (predicted == labels).double()
+    counts = torch.ones(len(labels), dtype=torch.float64) if weights is None else weights.double()
 
     def accuracy(number: int) -> float:
-        return float(right[labels == number].double().mean())
+        of_class = labels == number
+        return float((right * counts)[of_class].sum() / counts[of_class].sum())
 
     known: Sequence[float] = [accuracy(number) for number in range(num_classes) if bool((labels == number).any())]
     return (sum(known) / len(known) if known else math.nan), accuracy(num_classes)

@@ -63,6 +63,18 @@ class KnownRule:
         """Computes the probability (N,) float32 that each image is of one of the C classes, of predictions (N, C)."""
         return torch.sigmoid((certainty(probabilities) - self.threshold) / self.scale).float()
 
+    def answers(self, probabilities: Tensor) -> Tensor:
+        """Returns probabilities (N, C + 1) whose largest is the answer: of the C classes, and at last of none of them.
+
+        An image that counts as known has no probability of being unknown, so that its class stays the answer.
+
+        >>> KnownRule(0.5, 0.1).answers(torch.tensor([[1.0, 0.0], [0.5, 0.5]])).argmax(dim=1).tolist()
+        [0, 2]
+        """
+        known = torch.where(self.are_known(probabilities), 1.0, self.probability_of_known(probabilities).clamp_max(0.5))
+        known = known[:, None].to(probabilities.dtype)
+        return torch.cat([probabilities * known, 1 - known], dim=1)
+
     def are_known(self, probabilities: Tensor) -> Tensor:
         """Returns (N,) bool, whether each image counts as one of a class: at least as probable as not."""
         return certainty(probabilities) >= self.threshold

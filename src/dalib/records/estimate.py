@@ -35,6 +35,46 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A measured share with its 95% interval; None where nothing tells."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.value is None or self.low is None or self.high is None:
+            return "unknown"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """Measures of one model on a target with images of none of the classes.
+
+    Attributes:
+        of_known: accuracy on the images of known classes; a known image that is taken for unknown is wrong.
+        known: mean accuracy over the known classes that have labelled images; None without any.
+        unknown: share of the unknown images that are recognised; None without any.
+        hos: 2ab / (a + b) of ``known`` and ``unknown``; None without both.
+    """
+
+    of_known: Share
+    known: float | None
+    unknown: float | None
+    hos: float | None
+
+    def in_words(self) -> str:
+        """Returns the measures as part of a sentence."""
+        parts = [f"{self.of_known} of the known ones"]
+        if self.unknown is not None:
+            parts.append(f"{self.unknown:.1%} of the unknown ones")
+        if self.hos is not None:
+            parts.append(f"HOS {100 * self.hos:.1f}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """An accuracy that was estimated without target labels.
 

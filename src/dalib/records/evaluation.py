@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dalib.records.content import ABSENT, Record
-from dalib.records.estimate import Calibration  # noqa: TC001 - the hints are read at run time
+from dalib.records.estimate import Calibration, OpenSet, Share  # noqa: TC001 - the hints are read at run time
 from dalib.records.pictures import Sample  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ class MeasuredModel:
         interval: the 95% interval of the accuracy.
         confusion: counts; a row is a true class, a column a predicted one.
         calibration: on these images; older runs have none.
+        open_set: measures on known and unknown images, of a run that expects unknown ones.
     """
 
     accuracy: float
     interval: tuple[float, float]
     confusion: tuple[tuple[int, ...], ...] = ()
     calibration: Calibration | None = field(default=None, metadata=ABSENT)
+    open_set: OpenSet | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Evaluation(Record):
         when: ISO time.
         asked: whether the user asked for it; False for the test set that a named target is measured on by default.
             None where a run of an older version does not record it.
+        unknown: share of the images that are of none of the run's classes, of a run that expects such; these are of
+            the class unknown, the last one.
         paired: each pair of models; older runs have none.
         pictures: name of the folder in ``mistakes/`` that has the pictures of ``mistakes``, images that at least one
             model predicts wrongly, with their true class. Older runs have none.
@@ -85,6 +89,7 @@ class Evaluation(Record):
     when: str = ""
     asked: bool | None = field(default=None, metadata=ABSENT)
     paired: tuple[Paired, ...] | None = field(default=None, metadata=ABSENT)
+    unknown: Share | None = field(default=None, metadata=ABSENT)
     pictures: str | None = field(default=None, metadata=ABSENT, repr=False)
     mistakes: tuple[Sample, ...] | None = field(default=None, metadata=ABSENT, repr=False)
     groups: int | None = field(default=None, metadata=ABSENT)

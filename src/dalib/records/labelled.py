@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dalib.records.content import ABSENT, Record
+from dalib.records.estimate import OpenSet, Share  # noqa: TC001 - the hints are read at run time
 
 Design = Literal["stratified", "simple random"]
 
@@ -40,6 +41,9 @@ class Labelled(Record):
         difference: adapted less the baseline, where there are both.
         baseline: name of that model; older runs do not say, theirs is source-only.
         trained_on: how many of the labels the adapted model was trained on, where there are such.
+        unknown: share of the target's images that are of none of the classes, where labels are ``unknown`` or the run
+            expects such images.
+        open_sets: measures on known and unknown images by the model's name, likewise.
         groups: number of groups that the labelled images stand in, where some belong together; intervals count these.
         held_out: True where the labels are those of --target_labels that were held out to judge.
     """
@@ -57,6 +61,8 @@ class Labelled(Record):
     baseline: str | None = field(default=None, metadata=ABSENT)
     trained_on: int | None = field(default=None, metadata=ABSENT)
     held_out: bool | None = field(default=None, metadata=ABSENT)
+    unknown: Share | None = field(default=None, metadata=ABSENT)
+    open_sets: dict[str, OpenSet] | None = field(default=None, metadata=ABSENT)
     groups: int | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 

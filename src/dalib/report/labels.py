@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from dalib.core.files import quoted, write_text
+from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.decoding import pillow_warnings_as_errors, read_picture
 from dalib.report.page import environment, part
 
@@ -44,7 +45,7 @@ def write_labelling_page(
         out: the page.
         columns: of the list, path and label first.
         rows: of the list, as they are in it.
-        classes: to choose from.
+        classes: to choose from, beside a button for an image of none of them.
         run: which run asks, for the command to give afterwards.
         csv_file: the list.
         picture_of: the image of a row, or None where it cannot be shown.
@@ -70,6 +71,7 @@ def write_labelling_page(
             cells=[[_text(cell) for cell in row] for row in rows],
             columns=list(columns),
             classes=list(classes),
+            unknown=UNKNOWN if len(with_unknown(classes)) > len(classes) else None,
             run=_text(quoted(run)),
             list=_text(quoted(csv_file)),
             file=_text(csv_file.name),

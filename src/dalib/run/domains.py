@@ -12,6 +12,7 @@ from torch import Tensor
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
+from dalib.core.words import UNKNOWN
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
 from dalib.data.groups import ImagesToGroup, each_alone, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
@@ -216,6 +217,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
             request.target_labels, target.names, train.classes, request.target, argument="target_labels"
         )
         labels, held_out = hold_out(given, request.seed, None if groups is None else groups[1].numbers)
+        labels = _of_classes(labels, len(train.classes), request.target_labels)
         if not request.features:  # else they are joined as features
             joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
@@ -338,6 +340,20 @@ def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[
             " to validate on none",
         )
     return training, validation
+
+
+def _of_classes(given: TargetLabels, num_classes: int, file: str) -> TargetLabels:
+    """Returns the labels without those of unknown images, which the training learns no class from.
+
+    Raises:
+        UserError: no others.
+    """
+    known = given.labels < num_classes
+    if not bool(known.any()):
+        raise UserError(
+            Setting("target_labels", file), f": all labels are {UNKNOWN!r}; expected some of the source's classes"
+        )
+    return given if bool(known.all()) else given.taken(known)
 
 
 def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import shutil
 from dataclasses import replace
 from itertools import combinations
@@ -20,10 +21,11 @@ from dalib.engine.predict import predict_probabilities
 from dalib.judge.accuracy import accuracy_interval, confusion_matrix, reliability_bins
 from dalib.judge.estimate import expected_calibration_error
 from dalib.judge.paired import paired_difference_interval, paired_test
+from dalib.judge.unknown import harmonic_mean, open_set_accuracies
 from dalib.models.saved import load_description
 from dalib.records.candidates import ordered
 from dalib.records.content import decoded
-from dalib.records.estimate import Bin, Calibration
+from dalib.records.estimate import Bin, Calibration, OpenSet, Share
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.selection import Measurement
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
     from dalib.data.sources import CachePolicy, LabelledImages
     from dalib.judge.groups import Integers
+    from dalib.models.known import KnownRule
     from dalib.records.selection import ModelName
 
 BINS = 10  # of the reliability diagram
@@ -90,6 +93,7 @@ def evaluate(
             data,
             description.preprocessing,
             description.classes,
+            others=description.known is not None,
             strict=strict,
             root=root,
             download=download,
@@ -185,17 +189,25 @@ def measure(
         groups: images that belong together; None takes the run's definition.
     """
     together = groups_of_labelled(run, data, labelled, groups)
+    folders = models_of(run)
+    rules = {name: load_description(folder).known for name, folder in folders.items()}
     precision = precision_named(Summary.read(run.summary).settings.get("feature_precision", "float32"))
     predictions = {
-        name: _predicted(folder, labelled.images, data, device, precision) for name, folder in models_of(run).items()
+        name: answers(_predicted(folder, labelled.images, data, device, precision), rules[name])
+        for name, folder in folders.items()
     }
     say_unreadable(labelled.unreadable)
     labels = labelled.labels
     right = {name: probabilities.argmax(dim=1) == labels for name, probabilities in predictions.items()}
-    models = {name: _measured(each, labels, len(labelled.classes), together) for name, each in predictions.items()}
+    models = {
+        name: _measured(each, labels, len(labelled.classes), together, others=rules[name] is not None)
+        for name, each in predictions.items()
+    }
     for name, each in models.items():
         low, high = each.interval
         say_result(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
+        if each.open_set is not None:
+            say_result(f"{'':12} {each.open_set.in_words()}")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
     paired = tuple(_paired(one, other, right, together) for one, other in in_pairs)
     file = data
@@ -212,6 +224,7 @@ def measure(
         asked,
         paired or None,
         groups=None if together is None else len(set(together.tolist())),
+        unknown=_share_of_unknown(labelled, together) if any(rules.values()) else None,
     )
     compared = {name: predictions[name] for name in ("adapted", result.baseline) if name in predictions}
     shown = write_mistakes(pictures, labelled, compared or predictions)
@@ -230,8 +243,14 @@ def _paired(one: str, other: str, right: Mapping[str, Tensor], groups: Integers 
     return Paired(one, other, *counts, tested.p, tested.interval)
 
 
-def _measured(probabilities: Tensor, labels: Tensor, num_classes: int, groups: Integers | None) -> MeasuredModel:
-    """Returns what the predictions (N, C) of one model come to against the labels (N,)."""
+def _measured(
+    probabilities: Tensor, labels: Tensor, num_classes: int, groups: Integers | None, *, others: bool = False
+) -> MeasuredModel:
+    """Returns what the predictions (N, C) of one model come to against the labels (N,).
+
+    Args:
+        others: the last class is unknown.
+    """
     predicted = probabilities.argmax(dim=1)
     right = predicted == labels
     bins = reliability_bins(probabilities, labels, BINS)
@@ -240,7 +259,36 @@ def _measured(probabilities: Tensor, labels: Tensor, num_classes: int, groups: I
         accuracy_interval(right, groups),
         tuple(map(tuple, confusion_matrix(labels, predicted, num_classes).tolist())),
         Calibration(expected_calibration_error(probabilities, labels, BINS), decoded(tuple[Bin, ...], bins)),
+        _open_set(predicted, labels, num_classes - 1, groups) if others else None,
     )
+
+
+def answers(probabilities: Tensor, rule: KnownRule | None) -> Tensor:
+    """Returns a model's probabilities, of one more class, unknown, where it expects images of none of its classes."""
+    return probabilities if rule is None else rule.answers(probabilities)
+
+
+def _share_of_unknown(labelled: LabelledImages, groups: Integers | None) -> Share:
+    """Returns the share of images of the class unknown, the last one."""
+    unknown = labelled.labels == len(labelled.classes) - 1
+    return Share(float(unknown.double().mean()), *accuracy_interval(unknown, groups))
+
+
+def _open_set(predicted: Tensor, labels: Tensor, num_classes: int, groups: Integers | None) -> OpenSet:
+    """Returns the measures on known and unknown images, with unknown as the number C."""
+    rows = (labels < num_classes).nonzero().flatten()
+    of_known = Share(None, None, None)
+    if len(rows):
+        right = predicted[rows] == labels[rows]
+        part = None if groups is None else groups[rows.numpy()]
+        of_known = Share(float(right.double().mean()), *accuracy_interval(right, part))
+    return open_set_of(of_known, *open_set_accuracies(predicted, labels, num_classes))
+
+
+def open_set_of(of_known: Share, known: float, unknown: float) -> OpenSet:
+    """Returns the record of accuracies that are NaN where no image tells."""
+    a, b = (None if math.isnan(each) else each for each in (known, unknown))
+    return OpenSet(of_known, a, b, None if a is None or b is None else harmonic_mean(a, b))
 
 
 def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, precision: Precision) -> Tensor:

@@ -77,8 +77,7 @@ def predict(
 ) -> int:
     """Writes ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
 
-    A model trained with ``--classes other`` adds a column ``known``, the probability that the image is of one of the
-    classes. Below 0.5 the class is ``unknown``; ``runner_up`` is the second most probable class in any case.
+    A model of ``classes`` other adds ``known``, the probability to be of one of them; below 0.5 the class is unknown.
 
     A command that was killed goes on when it is given again. Images are known by their names: those that have changed
     in between under the same name are not noticed.

@@ -16,13 +16,15 @@ from safetensors.torch import load_file
 from dalib.core.console import CountedProgress, say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
-from dalib.core.words import some_of
+from dalib.core.words import UNKNOWN, some_of
 from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
+from dalib.judge.unknown import open_set_accuracies
 from dalib.models.saved import load_description
 from dalib.records.candidates import CANDIDATES
+from dalib.records.estimate import OpenSet, Share
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.images import ImageNames
 from dalib.records.judgement import Judgement
@@ -32,7 +34,7 @@ from dalib.records.summary import Summary
 from dalib.report.labels import picture_in, write_labelling_page
 from dalib.report.sheets import as_image
 from dalib.run.groups import groups_of_target
-from dalib.run.measure import say_if_optimistic
+from dalib.run.measure import answers, open_set_of, say_if_optimistic
 from dalib.run.select import settle
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from dalib.data.labels import TargetLabels
     from dalib.judge.groups import Integers
     from dalib.judge.sampling import LabelledEstimate, Sample
+    from dalib.models.known import KnownRule
     from dalib.records.selection import ModelName
 
 COLUMNS = ("path", "label", "stratum", "population", "weight")
@@ -119,7 +122,7 @@ def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -
     return (
         f"{look} at each image and write its class into the column label: {_some(_classes(run))}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
-        "of none of these classes stays empty.\n"
+        f"of none of these classes is {UNKNOWN}.\n"
         f"Keep the other columns. Then: {measuring}\n"
         f"{run.selection().sentence}; labels can change that"
     )
@@ -223,7 +226,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None =
             f"images than on others like them; for a fair number label other images: "
             f"{Call('dalib.run.query.query')} with another {Setting('seed')}"
         )
-    found = _estimated(given, predictions, file, together)
+    found = _estimated(given, predictions, file, together, len(classes))
     result = _as_result(found, file, given, len(names), notes)
     if known:
         result = replace(result, trained_on=known)
@@ -242,7 +245,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None =
             )
             return result
         say(f"the selection goes by the {others} labels that adapted was not trained on")
-        fair = _estimated(given.taken(~learnt), predictions, file, together)
+        fair = _estimated(given.taken(~learnt), predictions, file, together, len(classes))
     _decide(run, fair, file, held=False)
     return result
 
@@ -257,7 +260,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
     """
     names, predictions = target_predictions(run)
     say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
-    found = _estimated(held_out, predictions, file, groups_of_target(run, names))
+    found = _estimated(held_out, predictions, file, groups_of_target(run, names), len(_classes(run)))
     result = replace(_as_result(found, file, held_out, len(names), []), held_out=True)
     _say(result, found)
     if not run.labelled.is_file() or Labelled.read(run.labelled).held_out:
@@ -280,9 +283,14 @@ class _Estimated:
     count: int
     notes: list[str]
     groups: int | None = None
+    unknown: Share | None = None
+    open_sets: dict[str, OpenSet] | None = None
 
 
-def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str, together: Integers | None) -> _Estimated:
+def _estimated(
+    given: TargetLabels, predictions: dict[str, Tensor], file: str, together: Integers | None, num_classes: int
+) -> _Estimated:
+    expects_others = next(iter(predictions.values())).shape[1] > num_classes
     differ = _differ(predictions)
     strata, population, notes = _design(given, len(differ), file, differ)
     right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
@@ -295,7 +303,62 @@ def _estimated(given: TargetLabels, predictions: dict[str, Tensor], file: str, t
     if difference is not None:
         models = _fitting(models, difference)
     counted = None if groups is None else len(set(groups.tolist()))
-    return _Estimated(models, difference, int(differ.sum()), len(given.rows), notes, counted)
+    found = _Estimated(models, difference, int(differ.sum()), len(given.rows), notes, counted)
+    if not expects_others and not bool((given.labels == num_classes).any()):
+        return found
+    sample = _Labels(given.labels, strata, population, groups)
+    return replace(
+        found,
+        unknown=_share(sample.mean(given.labels == num_classes)),
+        open_sets={
+            name: _open_set(p.argmax(dim=1)[given.rows], sample, num_classes) for name, p in predictions.items()
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels (n,) with their strata (n,), the sizes of these, and groups (n,) of images that belong together."""
+
+    labels: Tensor
+    strata: Tensor
+    population: Mapping[int, int]
+    groups: Integers | None
+
+    def mean(self, outcomes: Tensor, among: Tensor | None = None) -> LabelledEstimate:
+        """Estimates the mean of outcomes (n,) bool over the target, or over its images that are ``among`` (n,) bool.
+
+        How many images of a stratum are among them is estimated by the labels too, which the interval leaves out.
+        """
+        chosen = torch.ones_like(outcomes) if among is None else among
+        sizes = dict(self.population)
+        if among is not None:
+            for stratum, size in self.population.items():
+                here = self.strata == stratum
+                labelled, left = int(here.sum()), int((here & among).sum())
+                sizes[stratum] = max(left, round(size * left / labelled)) if labelled else 0
+        groups = None if self.groups is None else self.groups[chosen.numpy()]
+        return estimate_mean(outcomes[chosen].long().numpy(), self.strata[chosen].numpy(), sizes, groups=groups)
+
+    @property
+    def weights(self) -> Tensor:
+        """How many images each labelled one stands for, (n,)."""
+        labelled = torch.bincount(self.strata)
+        sizes = torch.tensor([self.population[number] for number in self.strata.tolist()])
+        return sizes.double() / labelled[self.strata]
+
+
+def _open_set(predicted: Tensor, sample: _Labels, num_classes: int) -> OpenSet:
+    """Returns the measures of one model on known and unknown images."""
+    known = sample.labels < num_classes
+    of_known = Share(None, None, None)
+    if bool(known.any()):
+        of_known = _share(sample.mean(predicted == sample.labels, among=known))
+    return open_set_of(of_known, *open_set_accuracies(predicted, sample.labels, num_classes, sample.weights))
+
+
+def _share(estimate: LabelledEstimate) -> Share:
+    return Share(None if math.isnan(estimate.value) else estimate.value, estimate.low, estimate.high)
 
 
 def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> Labelled:
@@ -318,12 +381,18 @@ def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, n
         difference=None if found.difference is None else _recorded(found.difference),
         baseline=None if found.difference is None else [*found.models][1],
         groups=found.groups,
+        unknown=found.unknown,
+        open_sets=found.open_sets,
     )
 
 
 def _say(result: Labelled, found: _Estimated) -> None:
     for name, each in found.models.items():
         say_result(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
+        if found.open_sets is not None:
+            say_result(f"{'':12} {found.open_sets[name].in_words()}")
+    if found.unknown is not None:
+        say_result(f"{'unknown':12} {found.unknown} of the target's images are of none of the classes")
     if found.difference is not None:
         on = f"they differ on {found.differ} of {result.target} images"
         say_result(f"{'difference':12} {_in_words(found.difference)}; {on}")
@@ -361,6 +430,8 @@ def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None
 def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
     """Returns the names of the target's images and each model's probabilities (N, C).
 
+    Of a run that expects images of none of its classes they are (N, C + 1), with unknown as the last class.
+
     The first two models are those that labels have to tell apart: the adapted one, and the baseline that is selected
     or, where adapted is, that it was judged beside.
 
@@ -389,7 +460,16 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
             f"{run.predictions}: expected predictions of {len(names)} target images, as in {run.images.name}, and "
             f"{len(_classes(run))} classes; the file is damaged"
         )
-    return names, found
+    rules = _rules(run)
+    return names, {name: answers(p, rules.get(name)) for name, p in found.items()}
+
+
+def _rules(run: RunFolder) -> dict[str, KnownRule | None]:
+    """Returns by which rule each model tells unknown images; of none where the run has no model any more."""
+    try:
+        return {name: load_description(folder).known for name, folder in models_of(run).items()}
+    except UserError:
+        return {}
 
 
 def _compared_first(run: RunFolder) -> list[str]:
@@ -472,7 +552,8 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor 
         return given.rows
     recorded = run.read_groups()
     groups = None if recorded is None else torch.tensor(recorded.target)
-    return hold_out(given, config.get("seed", 0), groups)[0].rows
+    learnt = hold_out(given, config.get("seed", 0), groups)[0]
+    return learnt.rows[learnt.labels < len(classes)]  # unknown images teach no class
 
 
 def _difference(

@@ -250,7 +250,9 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     # read here, so that a mistake in them is reported now and not after training
     evaluated, labelled = (None, None)
     if world.first:
-        evaluated, labelled = _labelled_set(config.evaluate, setup.request, preprocessing, classes)
+        evaluated, labelled = _labelled_set(
+            config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
+        )
     first_prior(config.prior, domains.train.labels, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since)
     return replace(setup, config=config, preprocessing=preprocessing), data
@@ -278,7 +280,12 @@ def _warnings(domains: Domains) -> tuple[str, ...]:
 
 
 def _labelled_set(
-    asked: str | None, request: DataRequest, preprocessing: Preprocessing, classes: Sequence[str]
+    asked: str | None,
+    request: DataRequest,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    *,
+    others: bool,
 ) -> tuple[str | None, LabelledImages | None]:
     """Opens what is measured after training; the target's own test set is left out where it is absent or unfit."""
     name = asked or default_evaluation(request.target)
@@ -286,7 +293,8 @@ def _labelled_set(
         return None, None
     try:
         with CountedProgress(f"reading {name}") as progress:
-            return name, open_labelled(name, preprocessing, classes, argument="evaluate", **request.reading(progress))
+            options = request.reading(progress)
+            return name, open_labelled(name, preprocessing, classes, argument="evaluate", others=others, **options)
     except UserError as error:
         if asked is not None:
             raise
