@@ -1,10 +1,11 @@
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from dalib.core.checked import Checked, described
+from dalib.core.checked import Checked, described, with_known_names
 from dalib.core.errors import UserError
 
 
@@ -54,3 +55,17 @@ def test_kinds_are_in_words():
     assert described(Literal["a", "b", "c"]) == "'a', 'b' or 'c'"
     assert described(Some) == "a Some"
     assert described(Other) == "an Other"
+
+
+def test_a_setting_that_is_not_there_is_told_with_the_nearest_name():
+    @with_known_names
+    @dataclass(frozen=True)
+    class Length(Checked):
+        steps: int = 1
+
+    assert Length(steps=3).steps == Length(3).steps == 3
+    with pytest.raises(UserError, match=r"^stepz: no such setting; did you mean steps\?$"):
+        Length(stepz=3)
+    with pytest.raises(UserError, match=r"^colour: no such setting; Length has steps$"):
+        Length(colour=3)
+    assert list(inspect.signature(Length).parameters) == ["steps"]

@@ -51,3 +51,11 @@ def test_detached_losses_have_no_graph():
     losses = Losses({"a": weight * 2}).detached()
     assert not losses.total.requires_grad
     assert losses.total.item() == 2
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_images_apart_are_split_too(count):
+    apart = torch.arange(4.0).view(4, 1, 1, 1)
+    parts = Batch(BATCH.source, BATCH.labels, BATCH.target, apart).split(count)
+    assert torch.equal(torch.cat([part.outside for part in parts]), apart)
+    assert all(part.outside is None for part in BATCH.split(count))

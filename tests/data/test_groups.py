@@ -87,3 +87,8 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     listing = listed(tmp_path, "path,label,camera,day\na.png,x,1,2\n")
     with pytest.raises(UserError, match=r"list\.csv has the columns camera, day"):
         find_groups("burst", [domain([str(tmp_path / "a.png")], (listing,))])
+
+
+def test_auto_without_images_is_refused():
+    with pytest.raises(UserError, match="it compares images"):
+        find_groups("auto", [domain(["1.png"])])

@@ -311,3 +311,28 @@ def test_on_a_gpu_no_step_makes_the_host_wait():
         there.batch_at(1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_images_apart_are_drawn_by_themselves_half_as_many_and_change_nothing_else():
+    rows, view = torch.arange(30.0).view(30, 1, 1), StoredView(0)
+    made = {
+        name: TwoDomainStream(
+            rows[:10],
+            torch.arange(10),
+            rows[10:20],
+            views=DomainViews(view, (view, view)),
+            sampling=Sampling(6, seed=1),
+            device=torch.device("cpu"),
+            outside=outside,
+        )
+        for name, outside in (("with", rows[20:]), ("without", None), ("none", rows[:0]))
+    }
+    with_them, without = made["with"].batch_at(3), made["without"].batch_at(3)
+    assert with_them.outside.shape == (3, 1)
+    assert ((with_them.outside >= 20) & (with_them.outside < 30)).all()
+    assert without.outside is None
+    assert made["none"].batch_at(3).outside is None
+    assert torch.equal(with_them.source, without.source)
+    assert torch.equal(with_them.target[0], without.target[0])
+    seen = torch.cat([made["with"].batch_at(step).outside for step in range(10)]).flatten()
+    assert sorted(seen.tolist()) == sorted([*range(20, 30)] * 3)

@@ -7,9 +7,17 @@ import pytest
 import torch
 
 from dalib.judge.accuracy import accuracy_interval, wilson_interval
+from dalib.judge.better import vote_ratio
+from dalib.judge.chance import is_at_chance
+from dalib.judge.estimate import estimate_class_accuracy
+from dalib.judge.evidence import Evidence
 from dalib.judge.groups import design_effect, sign_test
+from dalib.judge.neighbours import neighbour_votes
 from dalib.judge.paired import mcnemar, paired_difference_interval, paired_test
+from dalib.judge.prior import estimate_shares
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
+from dalib.judge.scores import class_vanishing
+from dalib.judge.structure import Representation, structure_of
 
 COPIES = 10
 JITTER = 0.003
@@ -169,3 +177,60 @@ def test_each_image_is_as_likely_to_be_drawn_whatever_the_size_of_its_group() ->
     for seed in range(2000):
         drawn[choose(same, None, 4, seed, groups).rows] += 1
     assert np.abs(drawn / 2000 - 0.1).max() < 0.03
+
+
+def test_copies_vote_as_their_originals_do() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 8, generator=generator)
+    first, second = (torch.randint(2, (60,), generator=generator) for _ in range(2))
+    groups = torch.arange(60).repeat_interleave(3)
+    few = neighbour_votes([features], first, second, neighbours=1)
+    near = features.repeat_interleave(3, dim=0)
+    many = neighbour_votes([near], *(each.repeat_interleave(3) for each in (first, second)), 1, groups)
+    assert (many.first, many.second) == (3 * few.first, 3 * few.second)
+    assert many.effect == pytest.approx(3, rel=0.1)
+    assert vote_ratio(many) == pytest.approx(vote_ratio(few), rel=0.1)
+
+
+def test_copies_are_no_neighbours_of_each_other() -> None:
+    features = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(4, dim=0)
+    groups = torch.arange(20).repeat_interleave(4)
+    empty = Representation(features, features[:0], groups[:0])
+    found = structure_of(empty, 2, groups)
+    assert not bool((groups[found.neighbours] == groups[:, None]).any())
+
+
+def test_copies_of_few_images_accuse_no_model_of_chance() -> None:
+    labels = torch.arange(4).repeat(6)
+    predicted = torch.zeros_like(labels)
+    many, many_predicted = labels.repeat_interleave(5), predicted.repeat_interleave(5)
+    assert is_at_chance(labels, predicted)
+    assert is_at_chance(many, many_predicted, torch.arange(24).repeat_interleave(5))
+    few = torch.arange(4).repeat_interleave(30)
+    assert not is_at_chance(few, torch.zeros_like(few), few)
+
+
+def test_copies_of_few_images_lose_no_class() -> None:
+    predicted = torch.tensor([0, 1] * 8)
+    many, groups = predicted.repeat_interleave(10), torch.arange(16).repeat_interleave(10)
+    assert class_vanishing(many, 3) == [2]
+    assert class_vanishing(many, 3, groups=groups) == class_vanishing(predicted, 3)
+
+
+def test_bootstrap_intervals_are_of_groups() -> None:
+    generator = torch.Generator().manual_seed(1)
+    p = torch.rand(200, 2, generator=generator).softmax(dim=1)
+    labels = torch.randint(2, (200,), generator=generator)
+    groups = torch.arange(200).repeat_interleave(10)
+    many = p.repeat_interleave(10, dim=0)
+    for one, other in zip(
+        estimate_class_accuracy(p, labels, p, allowance=0),
+        estimate_class_accuracy(p, labels, many, allowance=0, groups=groups),
+        strict=True,
+    ):
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.15)
+    shares = torch.tensor([0.5, 0.5])
+    no_images, no_labels = p[:0], labels[:0]
+    few = estimate_shares([Evidence(no_images, no_labels, p)], shares)
+    copies = estimate_shares([Evidence(no_images, no_labels, many, target_groups=groups)], shares)
+    assert float(copies.high[0] - copies.low[0]) == pytest.approx(float(few.high[0] - few.low[0]), rel=0.5)

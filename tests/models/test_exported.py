@@ -19,6 +19,7 @@ from dalib.models.exported import (
     write_onnx,
     write_program,
 )
+from dalib.models.known import KnownRule
 from dalib.models.padding import Conv2dSame
 from dalib.models.saved import FORMAT, ModelDescription, content_of
 
@@ -57,7 +58,7 @@ def images_of(count):
 @pytest.mark.parametrize("form", FORMS)
 def test_any_batch_gives_the_probabilities_of_the_network(form, preprocessing, views, classifier, tmp_path):
     write, read = FORMS[form]
-    description = ModelDescription(ARCHITECTURE, ("a", "b", "Ü", "d, e"), preprocessing)
+    description = ModelDescription(ARCHITECTURE, ("a", "b", "Ü", "d, e"), preprocessing, KnownRule(0.4, 0.05))
 
     def predictor(network):
         return AveragedViews(network, views, flip=True) if views else network

@@ -127,6 +127,23 @@ def test_forms_of_tables(form, tmp_path):
     np.testing.assert_allclose(table.probabilities.numpy(), AFTER, atol=1e-3)
 
 
+def test_a_table_of_predict_is_read_once_and_spread_over_the_classes_that_others_name(tmp_path, monkeypatch):
+    place, reading = tmp_path / "t.csv", []
+    place.write_text("path,class,confidence,runner_up,runner_up_confidence\nx.jpg,cup,0.8,pen,0.1\n")
+    monkeypatch.setattr(
+        "dalib.run.judge_models.read_table", lambda *arguments: reading.append(1) or read_table(*arguments)
+    )
+    whole = tmp_path / "w.csv"
+    whole.write_text("path,cup,mug,pen\nx.jpg,0.5,0.25,0.25\n")
+    dalib.judge_models({"a": place, "b": whole})
+    assert len(reading) == 2
+    table = read_table(place, "models")
+    assert table.classes == ("cup", "pen")
+    spread = table.over(("cup", "mug", "pen"))
+    assert spread.classes == ("cup", "mug", "pen")
+    np.testing.assert_allclose(spread.probabilities.numpy(), [[0.8, 0.1, 0.1]])
+
+
 def test_two_tables_of_predict_alone_name_all_classes(tmp_path):
     def write(name, labels):
         rows = ["path,class,confidence,runner_up,runner_up_confidence"]
@@ -248,7 +265,7 @@ def test_names_of_files_are_escaped_in_the_page(tables):
     ("arguments", "message"),
     [
         (["before.csv"], "expected at least two tables of probabilities, got 1"),
-        ([], "expected MODELS, which is missing"),
+        ([], "expected TABLE, which is missing"),
         (["before.csv", "nothing.csv"], "no such file"),
         (["before.csv", "before.csv"], "two models have the name 'before'; name them, such as other="),
         (["before.csv", "other.csv"], "its images are not those of the first model; it lacks 'street/000.jpg'"),

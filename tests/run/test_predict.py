@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
-from dalib.models.saved import ModelDescription, save_model
+from dalib.models.known import KnownRule, certainty
+from dalib.models.saved import ModelDescription, load_description, save_model, write_description
 from dalib.records.folder import RunFolder
 from dalib.run import predict as predicting
 from dalib.run import recipe
-from dalib.run.predict import predict
+from dalib.run.load import load, open_model
+from dalib.run.predict import COLUMNS, predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
@@ -308,3 +311,89 @@ def test_a_folder_as_the_file_to_write_is_refused_before_the_work(found, images,
     with pytest.raises(UserError, match=r"out=.*there': expected a file, this is a folder"):
         predict(found, str(images), str(tmp_path / "there"))
     assert left(tmp_path / "there") == ["there"]
+
+
+def test_many_large_images_are_predicted_by_the_fastest_way_with_the_same_probabilities(tmp_path, monkeypatch):
+    architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 96, "averaged_views": 2}
+    torch.manual_seed(0)
+    network = recipe.make_classifier(architecture, 3)
+    torch.nn.init.normal_(network.head.weight, std=3.0)
+    made = tmp_path / "model"
+    save_model(made, network, ModelDescription(architecture, ("a", "b", "c"), Preprocessing(96, 3)))
+    opened = open_model(made, device="cpu")
+    rows = torch.randint(0, 256, (11, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    many = opened.for_many()
+    assert many is not opened
+    torch.testing.assert_close(many.probabilities(rows), opened.probabilities(rows), atol=1e-5, rtol=1e-4)
+    assert many.for_many() is many
+    (tmp_path / "images").mkdir()
+    for number, row in enumerate(rows[:3]):
+        Image.fromarray(row.permute(1, 2, 0).numpy()).save(tmp_path / "images" / f"{number}.png")
+    prepared = []
+    monkeypatch.setattr("dalib.models.exported.OpenedModel.for_many", lambda model: prepared.append(1) or model)
+    for least, times in ((4, 0), (3, 1)):
+        monkeypatch.setattr(predicting, "MANY", least)
+        assert predict(made, str(tmp_path / "images"), str(tmp_path / "out.csv"), device="cpu") == 3
+        assert len(prepared) == times
+
+
+def test_small_images_have_one_way(found):
+    opened = open_model(found.root, device="cpu")
+    assert opened.for_many() is opened
+
+
+def test_prediction_imports_neither_scikit_learn_nor_the_compiler():
+    code = (
+        "import sys, dalib.run.predict\n"
+        "print([name for name in ('sklearn', 'scipy.stats', 'pandas', 'timm', 'torchvision', 'torch._dynamo') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def with_rule(found, threshold):
+    description = replace(load_description(found.model), known=KnownRule(threshold, 1e-4))
+    write_description(found.model, description)
+    return found
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_model_that_expects_other_images_says_whether_one_is_known(found, images, tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    plain, out = tmp_path / "plain.csv", tmp_path / f"out.{ending}"
+    predict(found, str(images), str(plain))
+    loaded = load(found.root)
+    sure = sorted(certainty(torch.tensor([[*each.probabilities.values()]])).item() for each in loaded(readable(images)))
+    middle = len(sure) // 2
+    predict(with_rule(found, sum(sure[middle - 1 : middle + 1]) / 2), str(images), str(out))
+    rows = table_of(out)
+    before = table_of(plain)
+    assert [*rows[0]] == [*COLUMNS, "known"]
+    unknown = [row for row in rows if row["class"] == "unknown"]
+    assert len(unknown) == middle
+    for row, old in zip(rows, before, strict=True):
+        assert (float(row["known"]) < 0.5) == (row["class"] == "unknown")
+        assert row["class"] in ("unknown", old["class"])
+        assert row["runner_up"] == old["runner_up"]
+    for each, row in zip(load(found.root)(readable(images)), rows, strict=True):
+        assert each.label == row["class"]
+        assert each.known == pytest.approx(float(row["known"]), abs=1e-2)
+
+
+def readable(images):
+    return [path for number, path in enumerate(sorted(images.iterdir())) if number not in BROKEN]
+
+
+def table_of(file):
+    if file.suffix == ".csv":
+        with file.open(newline="") as opened:
+            return list(csv.DictReader(opened))
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(file).to_pylist()
+
+
+def test_a_model_that_expects_no_other_images_says_nothing_of_them(found, images):
+    assert load(found.root)(readable(images)[0]).known is None

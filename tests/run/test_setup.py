@@ -87,6 +87,16 @@ def test_a_folder_is_free_or_a_run_to_replace(config, tmp_path):
         check_place(setup, RunFolder(other.root / "notes.txt"))
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config, tmp_path):
+    setup = prepare(config, World())
+    check_place(setup, RunFolder(tmp_path / "deeper" / "run"))
+    assert not (tmp_path / "deeper").exists()
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
+        with pytest.raises(UserError, match="no folder can be made in"):
+            check_place(setup, RunFolder(place))
+
+
 def test_a_run_among_its_own_images_is_refused(config):
     run = RunFolder(Path(config.target) / "run")
     with pytest.raises(UserError, match="where a run's pictures would join the images"):
@@ -106,3 +116,33 @@ def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(conf
 
 def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):
     assert "resume" in str(resume_call(RunFolder(tmp_path)))
+
+
+def test_data_are_refused_before_the_pace_is_measured(config, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dalib.run.pace.measure_pace", pytest.fail)
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    (lone / "dark").symlink_to(images / "source" / "dark")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nnowhere.png,dark\n")
+    other = tmp_path / "labelled"
+    other.mkdir()
+    (other / "grey").symlink_to(images / "source" / "dark")
+    shares = tmp_path / "shares.csv"
+    shares.write_text("dark,1\ngrey,2\n")
+    for settings, message in (
+        ({"source": "not/there"}, "source='not/there': no such folder"),
+        ({"source": str(lone)}, "expected at least two class folders, found one"),
+        ({"source": "usps-test"}, "a test set is for evaluation alone"),
+        ({"source": "usps", "root": str(tmp_path)}, "source='usps': expected and not found"),
+        ({"target": "not/there"}, "target='not/there': no such folder"),
+        ({"target_labels": str(labels)}, "'nowhere.png' is none of the"),
+        ({"prior": str(shares)}, "unknown class grey"),
+        ({"evaluate": "not/there"}, "evaluate='not/there': no such folder"),
+        ({"evaluate": str(shares)}, "evaluate='.*shares.csv'"),
+        ({"evaluate": str(other)}, "does not know the class folders 'grey'"),
+        ({"evaluate": "usps-test", "root": str(tmp_path)}, "evaluate='usps-test': expected and not found"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(replace(config, steps=100, **settings), World())
+    assert capsys.readouterr().out == ""

@@ -77,7 +77,7 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
     if given.source is None or given.target is None:
         return arguments
     settings, note = settings_of_images(_united(given.source), given.target, names_of(arguments))
-    if settings and loudness_in(arguments) > Loudness.QUIET:
+    if note and loudness_in(arguments) > Loudness.QUIET:
         note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
         say_of_several(f"note: {note}")
     return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]

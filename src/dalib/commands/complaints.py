@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 
 from jsonargparse import ArgumentParser
 
+from dalib.commands.flags import POSITIONAL
 from dalib.commands.help import HelpFormatter
 from dalib.core.errors import UserError
 from dalib.core.words import meant
@@ -78,7 +79,7 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
         return without_breaks(message) + (meant(first.split("=")[0], options) if first.startswith("-") else "")
     if message.startswith(_REQUIRED):
         missing = [each.split(".", 1)[-1] for each in message.removeprefix(_REQUIRED).split(", ")]
-        missing = [f"--{each}" if f"--{each}" in options else each.upper() for each in missing]
+        missing = [f"--{each}" if f"--{each}" in options else POSITIONAL.get(each, each.upper()) for each in missing]
         return f"expected {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} missing"
     if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
         name = message.rsplit("'", 2)[1]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 SWITCHES = ("allow_changes", "anew", "download", "json", "no_speed", "overwrite", "quiet", "strict", "verbose")
 """Flags without a value."""
 
-POSITIONAL = ("run", "models")
-"""Arguments without a flag, in any subcommand that has them."""
+POSITIONAL = {"run": "RUN", "models": "TABLE"}
+"""Arguments without a flag, in any subcommand that has them, as the usage names them."""
 
 COMMANDS = {
     "dalib.adapt": "train",
@@ -51,7 +51,7 @@ class FlagSpelling:
     """
 
     def setting(self, setting: Setting) -> str:
-        name = setting.name.upper() if setting.name in POSITIONAL else f"--{SHORT.get(setting.name, setting.name)}"
+        name = POSITIONAL.get(setting.name) or f"--{SHORT.get(setting.name, setting.name)}"
         if setting.value is ABSENT or (setting.name in SWITCHES and setting.value is True):
             return name
         return f"{name} {_value(setting.value)}"
@@ -71,7 +71,7 @@ class FlagSpelling:
             if setting.name not in (*POSITIONAL, *BARE.get(command, ())):
                 words.append(f"--{SHORT.get(setting.name, setting.name)}")
             elif setting.value is ABSENT:
-                words.append(setting.name.upper())
+                words.append(POSITIONAL.get(setting.name, setting.name.upper()))
             if setting.value is not ABSENT and not (setting.name in SWITCHES and setting.value is True):
                 words.append(quoted(_value(setting.value)))
         return " ".join(words)

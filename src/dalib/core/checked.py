@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, wraps
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dalib.core.errors import UserError
+from dalib.core.words import meant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,30 @@ class Checked:
 
     def __post_init__(self) -> None:
         check_kinds(self)
+
+
+Settings = TypeVar("Settings", bound=Checked)
+
+
+def with_known_names(made: type[Settings]) -> type[Settings]:
+    """Makes a dataclass of settings refuse a setting that it does not have by its name, as the command line does.
+
+    Raises:
+        UserError: when it is made with such a setting; it names the nearest one.
+    """
+    changed: Any = made
+    make: Callable[..., None] = changed.__init__
+    names = [each.name for each in fields(made)]
+
+    @wraps(make)
+    def checked(self: Settings, *values: Any, **settings: Any) -> None:
+        for name in settings.keys() - set(names):
+            near = meant(name, names) or f"; {made.__name__} has {', '.join(names)}"
+            raise UserError(f"{name}: no such setting{near}")
+        make(self, *values, **settings)
+
+    changed.__init__ = checked
+    return made
 
 
 def check_kinds(settings: Any) -> None:

@@ -23,6 +23,8 @@ class Batch:
     """(B,) int64, the classes of the source images."""
     target: tuple[Tensor, ...]
     """Views of the same B target images, each (B, C, H, W) float32 and augmented independently."""
+    outside: Tensor | None = None
+    """(A, C, H, W) float32, target images that seem to be of none of the classes, where any are set apart."""
 
     def split(self, count: int) -> tuple[Batch, ...]:
         """Returns ``count`` consecutive batches, as equal as possible; each has at least one image.
@@ -35,7 +37,11 @@ class Batch:
         if not 1 <= count <= len(self.labels):
             raise ValueError(f"count: expected 1 to {len(self.labels)}, the images of the batch, got {count}")
         parts = [each.tensor_split(count) for each in (self.source, self.labels, *self.target)]
-        return tuple(Batch(source, labels, tuple(views)) for source, labels, *views in zip(*parts, strict=True))
+        outside = [None] * count if self.outside is None else self.outside.tensor_split(count)
+        return tuple(
+            Batch(source, labels, tuple(views), apart)
+            for apart, source, labels, *views in zip(outside, *parts, strict=True)
+        )
 
 
 @dataclass(frozen=True)

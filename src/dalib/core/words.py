@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+UNKNOWN = "unknown"
+"""The class of images that are of none of a model's classes, in lists, folders and predictions."""
+
 
 def meant(value: str, names: Iterable[str]) -> str:
     """Returns the nearest name as a question, empty if none is near; case does not count.

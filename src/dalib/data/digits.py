@@ -19,7 +19,6 @@ import importlib.resources
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -87,6 +86,8 @@ def render_digits(count: int, seed: int) -> tuple[Bytes, Labels]:
 
 def handwritten_digits() -> tuple[Bytes, Bytes, Labels]:
     """Returns (1200, 8, 8) uint8 to train on, (597, 8, 8) uint8 held out, and the (597,) int64 labels of the latter."""
+    from sklearn.datasets import load_digits  # takes a second to import, and few runs have these digits
+
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.images))
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)

@@ -1,4 +1,5 @@
-"""Groups of images that belong together: bursts, patients, cameras, by a column of a list or by a part of the paths."""
+"""Groups of images that belong together: bursts, patients, cameras, by a column of a list, a part of the paths, or both
+likeness and names."""
 
 from __future__ import annotations
 
@@ -14,13 +15,17 @@ from torch import Tensor
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import some_of
 from dalib.data.labels import rows_by_name
+from dalib.data.similar import similar_groups
 from dalib.data.spelling import is_missing
 from dalib.data.tables import LIST_ENDINGS, fields_of, rows_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dalib.data.rows import Rows
     from dalib.data.tables import Refuse
+
+AUTO = "auto"
 
 EXAMPLE = "(patient_[0-9]+)"
 """A regular expression for error messages."""
@@ -34,11 +39,13 @@ class ImagesToGroup:
         what: what errors and notes call it, such as source.
         places: what the user gave: folders, lists, names of data sets.
         names: (N,) names of the images, paths where they are files.
+        images: (N, C, S, S) uint8, which ``auto`` compares; None where they are not at hand.
     """
 
     what: str
     places: tuple[str, ...]
     names: Sequence[str]
+    images: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -82,19 +89,21 @@ def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Group
     """Groups the images of each domain.
 
     Args:
-        definition: the name of a column of a list among the domains' places; or a regular expression with one group,
-            which is searched in the paths of the images, written with /. Images of a domain with an equal cell, or with
-            equal text in the group, belong together; one whose cell is empty, or in whose path nothing is found, is a
-            group of its own.
+        definition: ``auto`` (:func:`dalib.data.similar.similar_groups`); the name of a column of a list among the
+            domains' places; or a regular expression with one group, which is searched in the paths of the images,
+            written with /. Images of a domain with an equal cell, or with equal text in the group, belong together; one
+            whose cell is empty, or in whose path nothing is found, is a group of its own.
         domains: at least one.
 
     Returns:
         Groups for each domain; one that nothing tells of has groups of one.
 
     Raises:
-        UserError: a column that no list has, an expression that is none, that has no group or several, or that is found
-            in no path.
+        UserError: ``auto`` without images; a column that no list has; an expression that is none, that has no group or
+            several, or that is found in no path.
     """
+    if definition == AUTO:
+        return [_by_likeness(each) for each in domains]
     lists = [(file, column_names(file)) for each in domains for file in lists_among(each.places)]
     if any(definition in columns for _, columns in lists):
         return [_by_column(definition, each) for each in domains]
@@ -108,6 +117,17 @@ def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Group
             "anywhere in the path, written with /",
         )
     return grouped
+
+
+def _by_likeness(domain: ImagesToGroup) -> Groups:
+    if domain.images is None:
+        raise UserError(
+            Setting("groups", AUTO),
+            f": it compares images, and those of {domain.what} are not read here; give a column or a regular ",
+            "expression, or leave it out",
+        )
+    found = similar_groups(domain.names, domain.images)
+    return Groups(found.numbers, found.how) if found.how else each_alone(len(found.numbers))
 
 
 def lists_among(places: Sequence[str]) -> list[Path]:
@@ -189,8 +209,8 @@ def _expression(definition: str, lists: Sequence[tuple[Path, Sequence[str]]]) ->
         listed = f"{lists[0][0]} {has}" if len(lists) == 1 else f"the lists have the columns {some_of(columns, 10)}"
     raise UserError(
         where,
-        f": no column of this name ({listed}), and no regular expression with a group; expected a column of a list ",
-        f"of images, or a regular expression with the part in parentheses that images of a group share: {EXAMPLE}",
+        f": no column of this name ({listed}), and no regular expression with a group; expected auto, a column of ",
+        f"a list of images, or an expression with the part in parentheses that images of a group share: {EXAMPLE}",
     )
 
 

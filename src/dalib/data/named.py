@@ -190,6 +190,20 @@ def read_arrays(name: str, root: Path, *, argument: str, download: bool = False,
     return NamedArrays(pixels, labels, classes, names)
 
 
+def require_files(name: str, root: Path, *, argument: str, download: bool = False) -> None:
+    """Refuses a named set whose files are not there, without reading them; with ``download`` they may be absent.
+
+    Raises:
+        UserError: that, or no torchvision.
+    """
+    if name in NAMED_AS_FILES:
+        image_folder(name, root, argument=argument)
+        return
+    missing = [path for path in _published_files(_torchvision(name, argument), name, root) if not path.is_file()]
+    if missing and not download:
+        raise _absent(name, argument, missing, root, downloadable=True)
+
+
 def image_folder(name: str, root: Path, *, argument: str) -> Path:
     """Returns the image folder of a named set that is published as image files: mnist-m and office31.
 

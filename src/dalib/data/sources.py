@@ -97,6 +97,8 @@ class UnlabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
     left_out: tuple[Unreadable, ...] = ()
     """Files and folders that are no images by their names."""
+    outside: Rows | None = None
+    """Rows of further images that seem to be of none of the classes, where such are set apart for a training."""
 
 
 @dataclass(frozen=True)
@@ -197,13 +199,22 @@ def open_source(
     labelled = _unite(
         [_open_one_source(each, reading, seed, partner) for each in _as_list(where, "source")], reading.cache
     )
-    if len(labelled.classes) < 2:
+    require_two_classes(labelled.classes, where)
+    return labelled
+
+
+def require_two_classes(classes: Sequence[str], where: Any) -> None:
+    """Refuses a source of one class; ``where`` is what :func:`open_source` takes.
+
+    Raises:
+        UserError: that.
+    """
+    if len(classes) < 2:
         raise UserError(
             Setting("source", _described(where)),
-            f": expected at least two class folders, found one ({labelled.classes[0]}); give a folder that holds ",
+            f": expected at least two class folders, found one ({classes[0]}); give a folder that holds ",
             f"one folder of images for each class{_instead(where)}",
         )
-    return labelled
 
 
 def _instead(where: Any) -> str:
@@ -226,7 +237,7 @@ def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> L
             tuple(f"fonts/{digit}/{number:05d}" for number, digit in enumerate(digits)),
         )
     if where in NAMED:
-        _refuse_test_set(where, "source")
+        refuse_test_set(where, "source")
         return _open_named(where, reading, shared=_shared(where, partner))
     require_kept(where, "source")
     listing = list_labelled(where, argument="source", allow_outside=reading.may_leave(where))
@@ -275,7 +286,7 @@ def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledIm
         names = tuple(f"digits/{number:04d}" for number in range(len(pixels)))
         return UnlabelledImages(rows_of_arrays(pixels[:, None], reading.preprocessing), names)
     if where in NAMED:
-        _refuse_test_set(where, "target")
+        refuse_test_set(where, "target")
         if where in NAMED_AS_FILES:
             folder = image_folder(where, data_root(reading.root), argument="target")
             return _read_unlabelled(list_images(folder, argument="target"), reading)
@@ -322,16 +333,7 @@ def open_labelled(
         require_kept(where, argument)
         listing = list_labelled(where, argument=argument, allow_outside=reading.may_leave(where), known=classes)
         labelled = _read_labelled(listing, reading)
-    known = Classes(classes)
-    found = [known.find(name) for name in labelled.classes]
-    unknown = [name for name, position in zip(labelled.classes, found, strict=True) if position is None]
-    if unknown:
-        raise UserError(
-            Setting(argument, where),
-            f": the model does not know the class folders {some_names(unknown)}; it was trained on ",
-            f"{some_names(classes)}. Rename or remove them",
-        )
-    positions = torch.tensor(found)
+    positions = torch.tensor(positions_of_classes(labelled.classes, classes, argument, where))
     return LabelledImages(
         labelled.images,
         positions[labelled.labels],
@@ -340,6 +342,23 @@ def open_labelled(
         labelled.unreadable,
         labelled.left_out,
     )
+
+
+def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument: str, where: str) -> list[int]:
+    """Returns the positions in a model's ``classes`` of the classes of a labelled set, by their names.
+
+    Raises:
+        UserError: a class that the model does not know.
+    """
+    known = Classes(classes)
+    unknown = [name for name in names if known.find(name) is None]
+    if unknown:
+        raise UserError(
+            Setting(argument, where),
+            f": the model does not know the class folders {some_names(unknown)}; it was trained on ",
+            f"{some_names(classes)}. Rename or remove them",
+        )
+    return [position for name in names if (position := known.find(name)) is not None]
 
 
 def listing_of(
@@ -414,7 +433,12 @@ def _concatenate(parts: Sequence[Rows], cache: CachePolicy) -> Rows:
     return torch.cat(tensors) if cache == "ram" and len(tensors) == len(parts) else Concatenated(parts)
 
 
-def _refuse_test_set(name: str, argument: str) -> None:
+def refuse_test_set(name: str, argument: str) -> None:
+    """Refuses to train on a named set that is one to test on.
+
+    Raises:
+        UserError: that.
+    """
     if name in NAMED_TESTS:
         raise UserError(
             Setting(argument, name), f": a test set is for evaluation alone; train on {name.removesuffix('-test')}"

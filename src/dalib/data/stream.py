@@ -99,6 +99,8 @@ class TwoDomainStream:
         source, labels: rows and their (N,) int64 classes.
         target: rows, without labels.
         views: augmentations.
+        outside: rows of the target that seem to be of none of the classes, which batches hold apart, half as many as
+            of the others; None where no image is set apart.
         sampling: size and seed of the batches, and this process's part of them.
         device: device of augmentation and of the batch.
         channels_last: memory format of the views.
@@ -114,6 +116,7 @@ class TwoDomainStream:
         sampling: Sampling,
         device: torch.device,
         channels_last: bool = False,
+        outside: Rows | None = None,
     ) -> None:
         if len(labels) != len(source):
             raise ValueError(f"labels: expected one for each of the {len(source)} source images, got {len(labels)}")
@@ -121,6 +124,7 @@ class TwoDomainStream:
             raise ValueError(f"batch: expected at least 1, got {sampling.batch}")
         self.source, self.labels = _place(source, device), labels.to(device)
         self.target = _place(target, device) if views.target else target
+        self.outside = outside if outside is not None and len(outside) and views.target else None
         self.views, self.sampling, self.device = views, sampling, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -137,7 +141,7 @@ class TwoDomainStream:
     @property
     def in_memory(self) -> bool:
         """True if all rows are tensors, so that no file has to be read."""
-        return isinstance(self.source, Tensor) and isinstance(self.target, Tensor)
+        return all(isinstance(rows, Tensor) for rows in (self.source, self.target, self.outside) if rows is not None)
 
     def batch_at(self, step: int) -> Batch:
         source = self._indices("source", step, len(self.source))
@@ -155,11 +159,18 @@ class TwoDomainStream:
             source=self._augment(self.views.source, source_images, "source view", step),
             labels=self._rows(self.labels, source),
             target=tuple(views),
+            outside=None if self.outside is None else self._outside(self.outside, step),
         )
 
-    def _indices(self, domain: str, step: int, size: int) -> Tensor:
+    def _outside(self, rows: Rows, step: int) -> Tensor:
+        images = self._rows(rows, self._indices("outside", step, len(rows), max(1, self.sampling.batch // 2)))
+        if self.views.common is not None:
+            images = self.views.common(images, self._generator("outside", step))
+        return self._augment(self.views.target[0], images, "outside view", step)
+
+    def _indices(self, domain: str, step: int, size: int, batch: int | None = None) -> Tensor:
         seed = derive_seed(self.sampling.seed, domain)
-        return indices_at(step, size, self.sampling.batch, seed, self.sampling.rank, self.sampling.world)
+        return indices_at(step, size, batch or self.sampling.batch, seed, self.sampling.rank, self.sampling.world)
 
     def _rows(self, rows: Rows, indices: Tensor) -> Tensor:
         """Returns rows on the device, without making the host wait for it."""

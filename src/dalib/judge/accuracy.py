@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from dalib.judge.groups import Integers, design_effect
@@ -42,6 +41,8 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
     """
     if count < 1 or not 0 <= correct <= count:
         raise ValueError(f"correct, count: expected 0 <= correct <= count and count > 0, got {correct} and {count}")
+    from scipy.stats import binomtest  # here, because it takes a second
+
     interval = binomtest(correct, count).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 

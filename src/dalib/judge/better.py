@@ -75,12 +75,14 @@ def votes_of(first: Tensor, second: Tensor, structure: Structure) -> Votes:
     Args:
         first, second: (M, C) probabilities of the images of the structure.
     """
-    return neighbour_votes([structure.target], first.argmax(dim=1), second.argmax(dim=1))
+    named = first.argmax(dim=1), second.argmax(dim=1)
+    return neighbour_votes([structure.target], *named, groups=structure.groups)
 
 
 def vote_ratio(votes: Votes) -> float:
     """Returns the logarithm of the ratio of votes for the first model and the second; few votes pull it to 0."""
-    return math.log((votes.first + PRIOR_VOTES) / (votes.second + PRIOR_VOTES))
+    first, second = (each / votes.effect + PRIOR_VOTES for each in (votes.first, votes.second))
+    return math.log(first / second)
 
 
 def probability_better(first: Signs, second: Signs, votes: Votes, weights: Mapping[str, float] = WEIGHTS) -> float:

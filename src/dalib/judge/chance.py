@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from scipy.stats import binomtest
 
 from dalib.core.errors import Message, Setting
+from dalib.judge.groups import binomial_tail, design_effect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +58,8 @@ def chance_of(correct: int, count: int, rate: float) -> float:
             "correct, count, rate: expected 0 <= correct <= count, count > 0 and rate in [0, 1], "
             f"got {correct}, {count} and {rate}"
         )
+    from scipy.stats import binomtest  # here, because it takes a second
+
     return float(binomtest(correct, count, rate, alternative="greater").pvalue)
 
 
@@ -83,7 +85,7 @@ def guessing_rate(labels: Tensor, predicted: Tensor) -> float:
     return float((counts[0] * counts[1]).sum()) / len(labels) ** 2
 
 
-def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
+def is_at_chance(labels: Tensor, predicted: Tensor, groups: Tensor | None = None) -> bool:
     """Returns whether a model's accuracy on these images is no better than chance; False for fewer than 20 images.
 
     Chance is :func:`guessing_rate`, with at most 5% of guesses as good (:func:`chance_of`).
@@ -94,6 +96,8 @@ def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
     Args:
         labels: (N,) int64, the true classes of images that the training has not seen.
         predicted: (N,) int64.
+        groups: (N,) int64, equal for images that belong together, which then count as as many as they are worth
+            (:func:`dalib.judge.groups.design_effect`); None counts every image.
 
     Misleads: a model that has learnt a little is called at chance where images are few. Of 20 such models that have
     learnt nothing about one passes.
@@ -107,6 +111,10 @@ def is_at_chance(labels: Tensor, predicted: Tensor) -> bool:
     if count < MIN_IMAGES:
         return False
     correct = int((labels == predicted).sum())
+    if groups is not None:
+        effect = design_effect((labels == predicted).double().numpy() - correct / count, groups.numpy())
+        tail = binomial_tail(correct / effect, count / effect, guessing_rate(labels, predicted))
+        return count / effect >= MIN_IMAGES and tail > CHANCE_LEVEL
     return chance_of(correct, count, guessing_rate(labels, predicted)) > CHANCE_LEVEL
 
 

@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
+from dalib.judge.groups import numbered
 from dalib.judge.scores import (
     SMALLEST,
     as_features,
@@ -125,14 +123,22 @@ def expected_calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> flo
 
 
 def estimate_class_accuracy(
-    validation: Tensor, labels: Tensor, target: Tensor, *, allowance: float = 0.05, resamples: int = 400, seed: int = 0
+    validation: Tensor,
+    labels: Tensor,
+    target: Tensor,
+    *,
+    allowance: float = 0.05,
+    resamples: int = 400,
+    seed: int = 0,
+    groups: Tensor | None = None,
 ) -> list[AccuracyEstimate]:
     r"""Estimates the recall of each class on the target from what a calibrated model says of its own confusion.
 
     .. math:: E_{dc} = \frac1M \sum_i p^i_d [\hat y^i = c]
 
     after temperature scaling; the recall of a class is its entry on the diagonal divided by the sum of its row. The
-    interval is a bootstrap over the target's images, widened by ``allowance`` at both ends.
+    interval is a bootstrap over the target's images, or its groups (M,) where some belong together, widened by
+    ``allowance`` at both ends.
 
     Returns:
         C estimates. Not reliable where fewer than 20 target images or 20 validation images are expected of the class;
@@ -157,7 +163,7 @@ def estimate_class_accuracy(
     shares = []
     block = max(1, 2_000_000 // len(mass))
     for start in range(0, resamples, block):
-        counts = _bootstrap_counts(generator, min(block, resamples - start), len(mass))
+        counts = _bootstrap_counts(generator, min(block, resamples - start), len(mass), groups)
         shares.append((counts @ hits) / np.maximum(counts @ mass, SMALLEST))
     lows, highs = np.quantile(np.concatenate(shares), [0.025, 0.975], axis=0)
     seen = torch.bincount(labels, minlength=mass.shape[1]).tolist()
@@ -201,6 +207,10 @@ def proxy_a_distance(
             "source_features, target_features: expected one number of features and at least as many images as folds, "
             f"which are at least 2; got {tuple(source.shape)}, {tuple(target.shape)} and {folds} folds"
         )
+    from sklearn.exceptions import ConvergenceWarning  # here, because it takes a second
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+
     generator = np.random.default_rng(seed)
     chosen = [each.numpy()[generator.permutation(len(each))[:count]] for each in (source, target)]
     both, domain = np.concatenate(chosen), np.repeat([0, 1], count)
@@ -215,7 +225,10 @@ def proxy_a_distance(
     return min(2.0, max(0.0, 2 * (1 - 2 * wrong / len(both))))
 
 
-def _bootstrap_counts(generator: np.random.Generator, size: int, count: int) -> Array:
-    """Draws (size, count) numbers: how often each image is in each resample."""
+def _bootstrap_counts(generator: np.random.Generator, size: int, count: int, groups: Tensor | None = None) -> Array:
+    """Draws (size, count) numbers: how often each image is in each resample, as often as its group."""
+    if groups is not None:
+        numbers = numbered(groups.numpy(), count)
+        return _bootstrap_counts(generator, size, int(numbers.max()) + 1)[:, numbers]
     drawn = generator.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
     return np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)

@@ -21,6 +21,8 @@ class Evidence:
         target: (M, C) probabilities of target images, M >= 1.
         student: (M, C) the student's, where ``target`` is the teacher's.
         validation_features, target_features: (N, D) and (M, D), what the model's head sees; where they were asked for.
+        validation_groups, target_groups: (N,) and (M,) int64, equal for images that belong together; None where each
+            image counts for itself.
     """
 
     validation: Tensor
@@ -29,6 +31,8 @@ class Evidence:
     student: Tensor | None = None
     validation_features: Tensor | None = field(default=None, repr=False)
     target_features: Tensor | None = field(default=None, repr=False)
+    validation_groups: Tensor | None = field(default=None, repr=False)
+    target_groups: Tensor | None = field(default=None, repr=False)
 
     @property
     def validation_accuracy(self) -> float:

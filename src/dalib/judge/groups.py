@@ -89,6 +89,28 @@ def design_effect(deviations: ArrayLike, groups: ArrayLike | None) -> float:
     return max(1.0, 1 + rho * (alike - 1), correction * float((sums**2).sum()) / total)
 
 
+def binomial_tail(successes: float, count: float, rate: float) -> float:
+    """Computes how likely at least so many successes are, of counts that need not be whole (incomplete beta function).
+
+    >>> round(binomial_tail(9, 10, 0.5), 4), binomial_tail(0, 10, 0.5)
+    (0.0107, 1.0)
+    """
+    return float(betainc(successes, count - successes + 1, rate)) if successes > 0 else 1.0
+
+
+def resampled(generator: np.random.Generator, groups: Integers) -> Integers:
+    """Draws as many groups as there are, with replacement, and returns the rows of their images: a cluster bootstrap.
+
+    >>> rows = resampled(np.random.default_rng(0), np.array([0, 0, 1, 1]))
+    >>> sorted(set(rows.tolist())) in ([0, 1], [2, 3], [0, 1, 2, 3])
+    True
+    """
+    numbers = numbered(groups, len(groups))
+    order, sizes = np.argsort(numbers, kind="stable"), np.bincount(numbers)
+    parts = np.split(order, sizes.cumsum()[:-1])
+    return np.concatenate([parts[each] for each in generator.integers(0, len(parts), len(parts)).tolist()])
+
+
 def sign_test(differences: ArrayLike, groups: ArrayLike) -> float:
     r"""Computes the two-sided sign test of differences of images, a group counted as one however many it has.
 
@@ -116,4 +138,4 @@ def sign_test(differences: ArrayLike, groups: ArrayLike) -> float:
         return 1.0
     signs = squares**3 / float((np.abs(sums) ** 3).sum()) ** 2
     more = (signs + min(signs, abs(float(sums.sum())) * math.sqrt(signs / squares))) / 2
-    return min(1.0, 2 * float(betainc(more, signs - more + 1, 0.5)))
+    return min(1.0, 2 * binomial_tail(more, signs, 0.5))

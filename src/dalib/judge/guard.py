@@ -310,7 +310,8 @@ def lost_classes(before: Evidence, after: Evidence) -> list[int]:
     image for each class.
     """
     expected = before.histogram * len(before.target) + 0.5
-    return class_vanishing(after.target.argmax(dim=1), len(expected), expected / expected.sum())
+    predicted = after.target.argmax(dim=1)
+    return class_vanishing(predicted, len(expected), expected / expected.sum(), groups=after.target_groups)
 
 
 def _sentence(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+
+from dalib.judge.groups import design_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +23,19 @@ class Votes:
         first, second: the images that speak for each.
         differ: the images on which the two name different classes; the rest of them speaks for neither.
         count: all images.
+        effect: how many votes count as one, where images that belong together vote.
     """
 
     first: int
     second: int
     differ: int
     count: int
+    effect: float = field(default=1.0, repr=False)
 
 
-def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int = 5) -> Votes:
+def neighbour_votes(
+    features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int = 5, groups: Tensor | None = None
+) -> Votes:
     r"""Counts the votes of nearest neighbours for either model on the images that the two classify differently.
 
     Where both models name the same class, they are most often right. So each image on which they differ looks, among
@@ -48,6 +54,8 @@ def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, n
             neither has trained.
         first, second: (N,) int64, the classes a and b that the models name.
         neighbours: k >= 1 of each class.
+        groups: (N,) int64, equal for images that belong together: none is a neighbour of another, and their votes count
+            as as many as they are worth (:func:`dalib.judge.groups.design_effect`).
 
     Raises:
         ValueError: no features, shapes that do not fit, or no neighbours asked for.
@@ -60,6 +68,27 @@ def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, n
     >>> neighbour_votes([features], torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 1, 0]), neighbours=2)
     Votes(first=1, second=0, differ=1, count=5)
     """
+    _check(features, first, second, neighbours)
+    same = first == second
+    differ = int((~same).sum())
+    if int(same.sum()) < neighbours:
+        return Votes(0, 0, differ, len(first))
+    to_first, to_second = torch.zeros(2, differ)
+    for each in features:
+        unit = torch.nn.functional.normalize(each.float(), dim=1)
+        closeness = unit[~same] @ unit[same].T
+        if groups is not None:
+            closeness -= 3 * (groups[~same][:, None] == groups[same])  # after all others
+        to_first += _to_class(closeness, first[same], first[~same], neighbours)
+        to_second += _to_class(closeness, first[same], second[~same], neighbours)
+    speaks = to_first.isfinite() & to_second.isfinite()
+    votes = (to_first > to_second).double() - (to_second > to_first).double()
+    effect = 1.0 if groups is None else _effect(votes * speaks, groups[~same])
+    return Votes(int((speaks & (votes > 0)).sum()), int((speaks & (votes < 0)).sum()), differ, len(first), effect)
+
+
+def _check(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int) -> None:
+    """Raises the errors of :func:`neighbour_votes`."""
     if neighbours < 1:
         raise ValueError(f"neighbours: expected at least 1, got {neighbours}")
     if not features:
@@ -70,23 +99,12 @@ def neighbour_votes(features: Sequence[Tensor], first: Tensor, second: Tensor, n
                 "features, first, second: expected each of (N, D), (N,) and (N,), "
                 f"got {', '.join(str(tuple(tensor.shape)) for tensor in (each, first, second))}"
             )
-    same = first == second
-    differ, agree = int((~same).sum()), int(same.sum())
-    if agree < neighbours:
-        return Votes(0, 0, differ, len(first))
-    to_first, to_second = torch.zeros(2, differ)
-    for each in features:
-        unit = torch.nn.functional.normalize(each.float(), dim=1)
-        closeness = unit[~same] @ unit[same].T
-        to_first += _to_class(closeness, first[same], first[~same], neighbours)
-        to_second += _to_class(closeness, first[same], second[~same], neighbours)
-    speaks = to_first.isfinite() & to_second.isfinite()
-    return Votes(
-        first=int((speaks & (to_first > to_second)).sum()),
-        second=int((speaks & (to_second > to_first)).sum()),
-        differ=differ,
-        count=len(first),
-    )
+
+
+def _effect(votes: Tensor, groups: Tensor) -> float:
+    """Returns how many votes (differ,) count as one; those that are 0 do not count."""
+    given = votes != 0
+    return design_effect(votes[given].numpy(), groups[given].numpy()) if bool(given.any()) else 1.0
 
 
 def _to_class(closeness: Tensor, agreed: Tensor, asked: Tensor, neighbours: int) -> Tensor:

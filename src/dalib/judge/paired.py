@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
 
 from dalib.judge.groups import design_effect, sign_test
 
@@ -41,6 +40,8 @@ def mcnemar(first: int, second: int) -> float:
     """
     if first < 0 or second < 0:
         raise ValueError(f"first, second: expected counts of at least 0, got {first} and {second}")
+    from scipy.stats import binomtest  # here, because it takes a second
+
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 

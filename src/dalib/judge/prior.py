@@ -22,6 +22,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from dalib.judge.estimate import apply_temperature, fit_temperature
+from dalib.judge.groups import resampled
 from dalib.judge.scores import as_probabilities, as_validation_and_target
 
 if TYPE_CHECKING:
@@ -228,8 +229,8 @@ DRAWS, ROUNDS_OF_DRAW = 20, 30
 def estimate_shares(models: Sequence[Evidence], of_training: Tensor, *, seed: int = 0) -> ShareEstimate:
     """Estimates shares by :func:`expectation_maximization` of several models whose predictions are calibrated.
 
-    The intervals are those of bootstrap draws of target images, over all models together, so that models that
-    disagree widen them.
+    The intervals are those of bootstrap draws of target images, or of groups of them where some belong together, over
+    all models together, so that models that disagree widen them.
 
     Args:
         models: predictions of at least one model; where it has validation images, they calibrate it.
@@ -245,7 +246,11 @@ def estimate_shares(models: Sequence[Evidence], of_training: Tensor, *, seed: in
         calm = apply_temperature(model.target, temperature)
         found.append(expectation_maximization(calm, of_training))
         for draw in range(DRAWS):
-            rows = np.random.default_rng((seed, number, draw)).integers(0, len(calm), len(calm))
+            generator = np.random.default_rng((seed, number, draw))
+            if model.target_groups is None:
+                rows = generator.integers(0, len(calm), len(calm))
+            else:
+                rows = resampled(generator, model.target_groups.numpy())
             start = (found[-1] + 1 / len(of_training)) / 2
             draws.append(expectation_maximization(calm[rows], of_training, first=start, rounds=ROUNDS_OF_DRAW))
     low, high = torch.stack(draws).quantile(torch.tensor([0.05, 0.95], dtype=torch.float64), dim=0)

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.stats import binom
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
+
+from dalib.judge.groups import alike_effect, binomial_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -336,6 +333,10 @@ def class_ami(features: Tensor, predictions: Tensor, num_classes: int, *, seed: 
             f"got {len(features)}, {num_classes} and {restarts}"
         )
     predictions = as_classes(predictions, len(features), num_classes, "predictions")
+    from sklearn.cluster import KMeans  # here, because it takes a second
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import adjusted_mutual_info_score
+
     clusters = KMeans(min(num_classes, len(features)), n_init=restarts, random_state=seed)
     with warnings.catch_warnings():
         # fewer distinct features than clusters, as a collapsed network gives, is an answer and not a mistake
@@ -384,6 +385,9 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
     mean, deviation = both.mean(dim=0), both.std(dim=0, correction=0)
     scale = torch.where(deviation > 0, deviation, 1.0)
     domain = np.repeat([0, 1], [len(source), len(target)])
+    from sklearn.exceptions import ConvergenceWarning  # here, because it takes a second
+    from sklearn.linear_model import LogisticRegression
+
     classifier = LogisticRegression(max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -493,6 +497,7 @@ def class_vanishing(
     *,
     floor: float = 0.1,
     significance: float = 0.01,
+    groups: Tensor | None = None,
 ) -> list[int]:
     r"""Finds the classes that are never or almost never predicted, as after a collapse.
 
@@ -505,6 +510,8 @@ def class_vanishing(
         prior: (C,) the shares u to expect, summing to 1; None is uniform. See :mod:`dalib.judge.prior`.
         floor: share of the expected count, in (0, 1].
         significance: chance of naming any class of a model that predicts with the prior, in (0, 1).
+        groups: (N,) int64, equal for images that belong together, which then count as if they were all alike; None
+            counts every image.
 
     Returns:
         The classes in ascending order; fewer is better, an empty list is no sign of collapse.
@@ -529,7 +536,15 @@ def class_vanishing(
     shares = as_probabilities(prior[None], "prior")[0].clamp(0, 1).numpy()
     counts = torch.bincount(predictions, minlength=num_classes).numpy()
     rare = counts < floor * len(predictions) * shares
-    unlikely = binom.cdf(counts, len(predictions), shares) < significance / num_classes
+    if groups is None:
+        from scipy.stats import binom  # here, because it takes a second
+
+        tail = binom.cdf(counts, len(predictions), shares)
+    else:
+        effect = alike_effect(groups.numpy())
+        few, count = (counts / effect).tolist(), len(predictions) / effect
+        tail = np.array([1 - binomial_tail(one + 1, count, u) for one, u in zip(few, shares.tolist(), strict=True)])
+    unlikely = tail < significance / num_classes
     return [int(index) for index in np.flatnonzero(rare & unlikely)]
 
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -117,6 +115,9 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
         heads: their number; each draws its own source images, with replacement.
         seed: seed of the draws; equal seeds give equal classes.
     """
+    from sklearn.exceptions import ConvergenceWarning  # here, because it takes a second
+    from sklearn.linear_model import LogisticRegression
+
     labels = structure.labels
     found = torch.zeros(0, len(structure.target), dtype=torch.int64)
     with warnings.catch_warnings(), threadpool_limits(1):  # one thread: sums in one order on every machine

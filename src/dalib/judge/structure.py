@@ -47,6 +47,7 @@ class Structure:
         target: (M, Q) float32 principal components of the standardised features.
         source: (N, Q) float32, likewise, standardised by the source's own statistics.
         labels: (N,) int64.
+        groups: (M,) int64, equal for target images that belong together; None where each counts for itself.
     """
 
     num_classes: int
@@ -54,9 +55,10 @@ class Structure:
     target: Tensor
     source: Tensor
     labels: Tensor
+    groups: Tensor | None = None
 
 
-def structure_of(representation: Representation, num_classes: int) -> Structure:
+def structure_of(representation: Representation, num_classes: int, groups: Tensor | None = None) -> Structure:
     """Computes neighbours and components of a representation.
 
     Features are standardised over the images of their own domain, which takes away what all of a domain's images share
@@ -65,6 +67,8 @@ def structure_of(representation: Representation, num_classes: int) -> Structure:
     Args:
         representation: M >= 2 target images.
         num_classes: C >= 2.
+        groups: (M,) int64, equal for target images that belong together, which are then no neighbours of each other as
+            long as there are others; None where each counts for itself.
 
     Memory: M^2 numbers; a run gives at most 2000 images.
     """
@@ -76,9 +80,11 @@ def structure_of(representation: Representation, num_classes: int) -> Structure:
     target, source = standardized(representation.target), standardized(representation.source)
     unit = torch.nn.functional.normalize(target, dim=1)
     similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    if groups is not None:
+        similarity = similarity - 3 * (groups[:, None] == groups)  # of cosines from -1 to 1
     neighbours = similarity.topk(min(NEIGHBOURS, len(target) - 1), dim=1).indices
     both = components(torch.cat([target, source]))
-    return Structure(num_classes, neighbours, target @ both, source @ both, representation.labels)
+    return Structure(num_classes, neighbours, target @ both, source @ both, representation.labels, groups)
 
 
 def standardized(features: Tensor) -> Tensor:

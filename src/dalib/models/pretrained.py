@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dalib.models.padding import with_quick_padding
+from dalib.models.timm_import import import_timm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def pretrained_settings(name: str) -> PretrainedSettings:
     PretrainedSettings(input_size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation='bicubic')
     """
     config = _config_of(name)
-    data: dict[str, Any] = _timm().data.resolve_data_config(pretrained_cfg=config.to_dict() if config else {})
+    data: dict[str, Any] = import_timm().data.resolve_data_config(pretrained_cfg=config.to_dict() if config else {})
     return PretrainedSettings(
         min(data["input_size"][1:]), tuple(data["mean"]), tuple(data["std"]), data["interpolation"]
     )
@@ -102,7 +102,7 @@ class PretrainedBackbone(nn.Module):
     """
 
     def __init__(self, name: str, channels: int = 3, size: int | None = None, *, checkpointing: bool = False) -> None:
-        timm = _timm()
+        timm = import_timm()
         super().__init__()
         trained = pretrained_settings(name)
         if channels < 1 or (size is not None and size < 1):
@@ -253,14 +253,9 @@ class PretrainedBackbone(nn.Module):
                 norm.num_batches_tracked -= 1
 
 
-def _timm() -> Any:
-    """Imports timm on use, because it takes a second; much of it has no types."""
-    return importlib.import_module("timm")
-
-
 def _config_of(name: str) -> Any:
     """Returns what timm says about the pretrained weights of a name; None where it has none."""
-    timm = _timm()
+    timm = import_timm()
     if not timm.is_model(name):
         raise ValueError(f"unknown network of timm's; {_closest(name, timm.list_models())}")
     try:
@@ -274,7 +269,9 @@ def _created(name: str, channels: int, size: int | None) -> nn.Module:
     tries: list[dict[str, int]] = [{}] if size is None else [{"img_size": size}, {}]
     for more in tries:
         try:
-            network: nn.Module = _timm().create_model(name, pretrained=False, num_classes=0, in_chans=channels, **more)
+            network: nn.Module = import_timm().create_model(
+                name, pretrained=False, num_classes=0, in_chans=channels, **more
+            )
         except TypeError:
             continue
         except (AssertionError, RuntimeError, ValueError) as error:

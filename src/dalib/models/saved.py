@@ -13,6 +13,7 @@ from dalib._version import __version__
 from dalib.core.errors import UserError
 from dalib.core.files import put_in_place, read_json, write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.known import SCORE, KnownRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,8 @@ class ModelDescription:
     """Arguments of :func:`dalib.run.recipe.make_classifier`, beside the number of classes."""
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    known: KnownRule | None = None
+    """Whether an image is of one of the classes; None for a model that expects no other images."""
 
 
 def save_model(folder: Path, model: nn.Module, description: ModelDescription) -> None:
@@ -51,8 +54,14 @@ def save_model(folder: Path, model: nn.Module, description: ModelDescription) ->
     put_in_place(temporary, folder)
 
 
+def write_description(folder: Path, description: ModelDescription) -> None:
+    """Replaces the description of a saved model."""
+    write_json(folder / "config.json", content_of(description))
+
+
 def content_of(description: ModelDescription) -> dict[str, Any]:
     """Returns the content of config.json, and of the description in any exported file."""
+    known = {} if description.known is None else {"known": {"score": SCORE, **asdict(description.known)}}
     return {
         "format": 2 if "inputs" in description.architecture else 1,
         "dalib": __version__,
@@ -62,6 +71,7 @@ def content_of(description: ModelDescription) -> dict[str, Any]:
         "preprocessing": {
             name: value for name, value in asdict(description.preprocessing).items() if name != "range" or value
         },
+        **known,
     }
 
 
@@ -103,11 +113,21 @@ def description_of(content: Any, path: Path) -> ModelDescription:
             if not (isinstance(black_white, list) and list(map(type, black_white)) == [int, int]):
                 raise ValueError(f"preprocessing: range: expected two whole numbers, got {black_white!r}")
             preprocessing["range"] = tuple(black_white)
-        return ModelDescription(architecture, tuple(classes), Preprocessing(**preprocessing))
+        known = _known_rule(content["known"]) if "known" in content else None
+        return ModelDescription(architecture, tuple(classes), Preprocessing(**preprocessing), known)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a model of dalib's ({type(error).__name__}: {error})") from None
+
+
+def _known_rule(content: dict[str, Any]) -> KnownRule:
+    if content["score"] != SCORE:
+        raise ValueError(f"known: score: expected {SCORE}, got {content['score']!r}; update dalib")
+    numbers = content["threshold"], content["scale"]
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError(f"known: threshold, scale: expected numbers, got {numbers!r}")
+    return KnownRule(*map(float, numbers))
 
 
 def _check_architecture(architecture: object) -> None:

@@ -18,7 +18,6 @@ networks have no such form: nothing but this library could open it.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +35,7 @@ from dalib.models.exported import KEY, OpenedModel
 from dalib.models.joined import JoinedBackbone, OwnInput, inputs_of, largest
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import content_of, description_of
+from dalib.models.timm_import import import_timm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,7 +253,7 @@ def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the same, if timm will build its own network from it, and neither fetch nor open a file for it."""
-    timm = importlib.import_module("timm")
+    timm = import_timm()
     name, arguments = config["architecture"], config["model_args"]
     if not (isinstance(name, str) and timm.is_model(name) and ":" not in name):
         raise ValueError(f"architecture: expected a network of timm's, got {name!r}")
@@ -264,7 +264,7 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _created(config: dict[str, Any]) -> nn.Module:
-    timm = importlib.import_module("timm")
+    timm = import_timm()
     network: nn.Module = timm.create_model(
         config["architecture"], num_classes=config["num_classes"], **config["model_args"]
     )
@@ -273,7 +273,7 @@ def _created(config: dict[str, Any]) -> nn.Module:
 
 def _arguments(name: str, channels: int, size: int) -> dict[str, int]:
     """Returns timm's arguments to build the network for images of this shape."""
-    timm = importlib.import_module("timm")
+    timm = import_timm()
     try:
         timm.create_model(name, num_classes=0, in_chans=channels, img_size=size)
     except TypeError:  # most networks take any size, and not this argument

@@ -113,6 +113,12 @@ class RunFolder(TrainingFolder):
                 Call("dalib.run.train.train"),
                 "` printed",
             )
+        if run.root.suffix == ".dalib" and run.root.is_file():
+            raise UserError(
+                Setting("run", path),
+                ": a kit, from which a run begins and which does not predict by itself; adapt from it: ",
+                Call("dalib.adapt", Setting("kit", path)),
+            )
         if not run.root.is_dir():
             raise UserError(
                 Setting("run", path),

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -314,6 +313,8 @@ def _principal(points: Array) -> Array:
 
 
 def _arranged(components: Array, seed: int) -> Array:
+    from sklearn.manifold import TSNE  # here, because it takes a second
+
     start = components[:, :2] / components[:, 0].std() * 1e-4
     perplexity = min(30.0, (len(components) - 1) / 3)
     projection = TSNE(perplexity=perplexity, init=start, learning_rate="auto", random_state=seed % 2**32)

@@ -178,7 +178,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     if evaluated is not None:
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys())
-    if chosen:
+    if note:
         filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
         say(f"note: {filled}")
     return _configured({**flat, **chosen})

@@ -19,6 +19,7 @@ from dalib.core.devices import describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.words import some_of
 from dalib.data.decoding import decode
+from dalib.data.groups import AUTO, ImagesToGroup, find_groups
 from dalib.data.listing import Listing
 from dalib.data.overlap import require_apart
 from dalib.data.sources import (
@@ -31,7 +32,7 @@ from dalib.data.sources import (
 from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
 from dalib.run import recipe
-from dalib.run.domains import decide_ranges
+from dalib.run.domains import decide_ranges, split
 from dalib.run.initial_weights import fetched
 from dalib.run.pace import (
     SHARE,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dalib.core.files import Unreadable
+    from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.survey import DomainSurvey, Survey
     from dalib.run.config import TrainConfig
@@ -57,6 +59,14 @@ MOST = 10  # names in a line
 
 MOST_DECODED = 1000
 """Files of a domain that are decoded to find those that are cut off; with --strict all of them are."""
+
+MOST_COMPARED = 5000
+"""Files of a domain that are compared with each other where no groups are given."""
+
+MIN_COMPARED = 3
+"""Images of a domain that are compared; fewer have no others to be unlike."""
+
+_COMPARED = 32  # pixels of the images that are compared
 
 _TOGETHER = 64  # files that are in memory at once
 
@@ -145,6 +155,7 @@ def _describe_data(
             _require_readable({"": targets}, "target", found.target)
         say(f"target {config.target}: {targets} images, their labels unused if there are any")
         _describe_files(found.target)
+    _describe_groups(config, preprocessing, of_source, of_target)
     _describe_both(found)
     if config.strict:
         _require_all_readable(found)
@@ -298,6 +309,47 @@ def _describe_files(domain: DomainSurvey | None) -> None:
         what = "images are copies" if spare > 1 else "image is a copy"
         say(f"  {spare} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
     say_unreadable(domain.unreadable)
+
+
+def _describe_groups(
+    config: TrainConfig, preprocessing: Preprocessing, of_source: Listing | None, of_target: Listing | None
+) -> None:
+    """Prints how many groups of images there are; without a setting, warns of those that a split would cut through.
+
+    What has no files is left out, and of more than MOST_COMPARED files nothing is compared without a setting.
+    """
+    sources = (config.source,) if isinstance(config.source, str) else tuple(config.source)
+    domains: list[ImagesToGroup] = []
+    for what, places, listing in (("source", sources, of_source), ("target", (config.target,), of_target)):
+        compared = config.groups in (None, AUTO)
+        if listing is None or (config.groups is None and len(listing.paths) > MOST_COMPARED):
+            continue
+        names, images = [str(path) for path in listing.paths], None
+        if compared:
+            images, kept, _ = decode(list(listing.paths), replace(preprocessing, size=_COMPARED, crop=None))
+            names = [names[row] for row in kept.tolist()]
+        if len(names) < MIN_COMPARED:
+            continue
+        domains.append(ImagesToGroup(f"{what} {listing.where}", places, names, images))
+    if not domains:
+        return
+    for domain, found in zip(domains, find_groups(config.groups or AUTO, domains), strict=True):
+        if config.groups is not None:
+            say(found.in_words(domain.what))
+        elif found.how:
+            cut = _cut(found, config) if domain.what.startswith("source") else 0
+            apart = f"; {cut} of them would have images on both sides of the validation split" if cut else ""
+            say_result(
+                f"warning: {found.in_words(domain.what)}{apart}. Such images are no independent evidence: "
+                f"{Setting('groups', AUTO)}, a column or a regular expression keeps them together"
+            )
+
+
+def _cut(found: Groups, config: TrainConfig) -> int:
+    """Returns how many groups have images on both sides of the validation split that a run without groups makes."""
+    training, validation = split(len(found.numbers), config.data.validation_share, config.seed)
+    sides = [set(found.numbers[rows].tolist()) for rows in (training, validation)]
+    return len(sides[0] & sides[1])
 
 
 def _describe_both(found: Survey) -> None:

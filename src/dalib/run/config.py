@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
-from dalib.core.checked import Checked
-from dalib.core.errors import Setting, UserError
+from dalib.core.checked import Checked, with_known_names
+from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
@@ -59,7 +59,7 @@ PresetName = Literal[
     "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
 ]
 StatisticsName = Literal["running", "recomputed"]
-ClassesName = Literal["same", "fewer"]
+ClassesName = Literal["same", "fewer", "other"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
@@ -68,6 +68,7 @@ CompileName = Literal["none", "default", "cuda-graphs"]
 TrackName = Literal["tensorboard", "mlflow", "wandb"]
 
 
+@with_known_names
 @dataclass(frozen=True)
 class DataConfig(Checked):
     """Settings of how images become the pixels that the network takes.
@@ -99,6 +100,7 @@ class DataConfig(Checked):
     validation_share: float = 0.1
 
 
+@with_known_names
 @dataclass(frozen=True)
 class ModelConfig(Checked):
     """The network: a backbone, a bottleneck (Linear, BatchNorm, ReLU) and a linear head.
@@ -129,6 +131,7 @@ class ModelConfig(Checked):
     checkpointing: bool = False
 
 
+@with_known_names
 @dataclass(frozen=True)
 class ViewsConfig(Checked):
     """The random augmentations (views) of the images.
@@ -156,6 +159,7 @@ class ViewsConfig(Checked):
     flip: bool = False
 
 
+@with_known_names
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
     """The optimiser of the student's weights.
@@ -175,6 +179,7 @@ class OptimizerConfig(Checked):
     label_smoothing: float = 0.0
 
 
+@with_known_names
 @dataclass(frozen=True)
 class EveryConfig(Checked):
     """Intervals, in optimiser steps, of what happens during training.
@@ -215,6 +220,7 @@ def _with_methods(made: type[Made]) -> type[Made]:
     return made
 
 
+@with_known_names
 @dataclass(frozen=True)
 @_with_methods
 class TrainConfig(Checked):
@@ -236,10 +242,11 @@ class TrainConfig(Checked):
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
             models.
-        groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; or a
+        groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; a
             regular expression with one group, such as "patient_([0-9]+)", whose text images of a group have in common
-            in their paths. The validation split keeps groups whole, intervals and tests count groups and not images,
-            and dalib query chooses few images of a group. By default: each image counts for itself.
+            in their paths; or auto, near duplicates and, where images look alike by them, patterns of names. The
+            validation split keeps groups whole, intervals and tests count groups and not images, and dalib query
+            chooses few images of a group. By default: each image counts for itself.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
             the weights of a repository of Hugging Face's hub. Several backbones of timm's, given by repeating the
@@ -282,9 +289,11 @@ class TrainConfig(Checked):
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
             between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
             or CSV file of classes and shares.
-        classes: classes of the target: same, all of the source's; or fewer, some of them, not known which (partial
-            adaptation). With fewer, the source-only model's predictions decide how often source images of each class
-            are drawn, and take the place of a uniform prior.
+        classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
+            adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
+            source-only model's predictions decide how often source images of each class are drawn, and take the place
+            of a uniform prior. With other, images that seem to be of none of the classes are set apart from the
+            adaptation, and predictions name such images unknown, at a threshold that is set without labels.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
             on the source; last; or
@@ -384,11 +393,7 @@ class TrainConfig(Checked):
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
-        if self.kit is not None:
-            if self.source not in (_usual_source(), self.kit):
-                raise UserError(
-                    Setting("source", self.source), ": expected no source with ", Setting("kit", self.kit), NOT_BOTH
-                )
+        if self.kit is not None and self.source == _usual_source():
             object.__setattr__(self, "source", self.kit)
 
     @staticmethod

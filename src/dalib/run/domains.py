@@ -30,6 +30,7 @@ from dalib.data.sources import (
 )
 from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
+from dalib.engine.evaluate import evaluated_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
+    from dalib.judge.evidence import Evidence
     from dalib.run.feature_space import FeatureSpace
     from dalib.run.inputs import Inputs
     from dalib.run.kit import Drawn, Kit
@@ -143,6 +145,16 @@ class Domains:
     def range(self) -> Range | None:
         """The range that the models read images with: the target's, or the source's where the target has none."""
         return self.ranges[1] or self.ranges[0]
+
+    def grouped(self, evidence: Evidence) -> Evidence:
+        """Returns the evidence with the groups of its images, where some belong together."""
+        if self.groups is None:
+            return evidence
+        of_target = self.groups.target.numbers
+        if len(evidence.target) != len(of_target):  # of the images that are evaluated
+            of_target = of_target[evaluated_rows(len(of_target))]
+        of_validation = self.groups.validation if len(evidence.labels) else None
+        return replace(evidence, validation_groups=of_validation, target_groups=of_target)
 
     @property
     def train_adapted(self) -> LabelledImages:
@@ -270,7 +282,7 @@ def _images_of_source(
 def _parted(source: LabelledImages, groups: Groups | None, request: DataRequest) -> SourceImages:
     """Splits the source into images to train on and those to validate on; groups are kept whole."""
     if groups is None:
-        training_rows, validation_rows = _split(len(source.labels), request.validation_share, request.seed)
+        training_rows, validation_rows = split(len(source.labels), request.validation_share, request.seed)
     else:
         training_rows, validation_rows = _split_whole(source.labels, groups, request)
     whole = WholeSource(source.images, training_rows) if request.features else None
@@ -295,7 +307,7 @@ def _groups(
     definition: str, request: DataRequest, source: LabelledImages | None, target: UnlabelledImages
 ) -> tuple[Groups, Groups]:
     """Returns the groups of source and target, and prints how many there are; images of a kit count for themselves."""
-    domains = [ImagesToGroup(f"target {request.target}", (request.target,), target.names)]
+    domains = [ImagesToGroup(f"target {request.target}", (request.target,), target.names, target.images)]
     if source is not None:
         domains.insert(0, _source_to_group(request, source))
     found = find_groups(definition, domains)
@@ -308,14 +320,14 @@ def _groups(
 
 
 def _source_to_group(request: DataRequest, source: LabelledImages) -> ImagesToGroup:
-    return ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names)
+    return ImagesToGroup(f"source {request.source_name}", tuple(request.sources), source.names, source.images)
 
 
 def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[Tensor, Tensor]:
     """Returns the rows to train on and those to validate on; no group has rows among both."""
     share = request.validation_share
     if share == 0:
-        return _split(len(labels), share, request.seed)
+        return split(len(labels), share, request.seed)
     training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
     if not len(validation):
         raise UserError(
@@ -328,7 +340,7 @@ def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[
     return training, validation
 
 
-def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Returns the rows to train on, ascending, and those to validate on, both int64."""
     kept = round(count * share)
     if not (0 < kept < count or share == 0):

@@ -130,7 +130,7 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
             Setting("preset", "photo-features"),
         )
     folder = model_folder(run, "source-only")
-    setup = prepare(config, ALONE)
+    setup = prepare(config, ALONE, for_training=False)
     opened = open_source_alone(setup.request, setup.preprocessing)
     train = opened.train
     known = Summary.read(run.summary).fingerprints["source"]

@@ -242,6 +242,28 @@ def _to_pooled(network: ImageClassifier) -> nn.Module:
     return torch.nn.Sequential(network.backbone, network.pool_layer)
 
 
+def fastest_classifier(network: ImageClassifier, preprocessing: Preprocessing) -> ImageClassifier:
+    """Returns a classifier for prediction on a CPU whose backbone is called as where features are computed.
+
+    It shares what follows the backbone with ``network``; its logits are the same to the rounding of float32.
+    """
+    size, device = preprocessing.input_size, torch.device("cpu")
+    shape = (images_at_once(device), preprocessing.channels, size, size)
+    fast = _Called(kept_fastest(_to_pooled(network), shape, features_folder()), network.backbone.out_features)
+    return copy.deepcopy(network, {id(network.backbone): fast, id(network.pool_layer): torch.nn.Identity()}).eval()
+
+
+class _Called(torch.nn.Module):
+    """A function of images in a backbone's place."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor], out_features: Any) -> None:
+        super().__init__()
+        self.call, self.out_features = call, out_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.call(images)
+
+
 def kept_fastest(
     model: nn.Module, shape: tuple[int, int, int, int], folder: Path, precision: Precision = "float32"
 ) -> FastInference:
@@ -255,6 +277,7 @@ def kept_fastest(
     way = None if known is None else (known["variant"], known["chunk"])
     fast = fast_inference(model, shape, known=way, bfloat16=precision == "bfloat16")
     if known is None:
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
     return fast
 

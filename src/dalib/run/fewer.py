@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.core.words import some_of
 from dalib.data.rows import Selected
 from dalib.data.stream import permuted
+from dalib.judge.evidence import effective_classes
 from dalib.judge.prior import ShareEstimate, estimate_shares
 from dalib.run.prior import read_prior
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dalib.data.sources import LabelledImages
     from dalib.judge.evidence import Evidence
+    from dalib.judge.structure import Representation
 
 UNIFORM_PART = 0.1
 """Part of the shares that is uniform: classes that seem absent are neither forgotten nor forbidden."""
@@ -63,6 +64,11 @@ class ExpectedClasses:
         present = estimate.high >= MIN_PRESENT * uniform
         return cls((1 - UNIFORM_PART) * estimate.shares + UNIFORM_PART * uniform, present)
 
+    @property
+    def most_classes(self) -> float:
+        """The effective number of the classes that are expected, more of which no model need predict."""
+        return effective_classes(self.shares)
+
     def among(self, evidence: Evidence) -> Evidence:
         """Returns the evidence with the validation images of present classes alone; all, if that leaves none.
 
@@ -77,7 +83,12 @@ class ExpectedClasses:
             validation=evidence.validation[rows],
             labels=evidence.labels[rows],
             validation_features=None if features is None else features[rows],
+            validation_groups=None if evidence.validation_groups is None else evidence.validation_groups[rows],
         )
+
+    def seen_in(self, representation: Representation) -> Representation:
+        """Returns the representation with the images that :meth:`among` leaves of the target: all of them."""
+        return representation
 
     def in_words(self, classes: Sequence[str]) -> str:
         """Returns a sentence that says which classes seem to be there."""
@@ -131,31 +142,3 @@ def resampled(source: LabelledImages, shares: Tensor, seed: int) -> LabelledImag
     images = source.images[rows] if isinstance(source.images, torch.Tensor) else Selected(source.images, rows)
     names = tuple(source.names[row] for row in rows.tolist())
     return replace(source, images=images, labels=source.labels[rows], names=names)
-
-
-def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> None:
-    """Refuses settings that do not go with ``--classes fewer``, before data are read.
-
-    Raises:
-        UserError: the first of them.
-    """
-    if classes == "same":
-        return
-    setting = Setting("classes", classes)
-    if method == "source-only":
-        raise UserError(
-            setting,
-            ": it changes the adaptation, and a source-only model has none; leave it out, or leave out ",
-            Setting("method", method),
-        )
-    if not baseline:
-        raise UserError(
-            setting, ": the source-only model shows which classes the target has; expected ", Setting("baseline", True)
-        )
-    if prior == "source":
-        raise UserError(
-            setting,
-            ": it says that the target has other class shares than the source; leave out ",
-            Setting("prior", prior),
-            ", or give a file of classes and shares",
-        )

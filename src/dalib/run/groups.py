@@ -58,7 +58,7 @@ def groups_of_labelled(
     recorded = None if definition is not None else run.read_groups()
     if definition is None and recorded is None:
         return None
-    images = ImagesToGroup(data, (data,), labelled.names)
+    images = ImagesToGroup(data, (data,), labelled.names, labelled.images)
     if definition is not None:
         return _told(find_groups(definition, [images])[0], data)
     assert recorded is not None

@@ -21,7 +21,7 @@ from dalib.judge.estimate import (
     fit_temperature,
     proxy_a_distance,
 )
-from dalib.judge.evidence import Evidence, Scored, effective_classes
+from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.guard import Baseline, compare, shared_representation
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dalib.records.selection import ModelName
     from dalib.run.domains import Domains
     from dalib.run.fewer import ExpectedClasses
+    from dalib.run.unknown import ExpectedKnown
 
 BINS = 10
 FEWEST_TO_JUDGE = 20
@@ -62,7 +63,7 @@ class JudgeSettings:
         prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
         select: which weights of the adaptation became its model.
         steps: of the adaptation.
-        expected: classes that the target seems to have, where the adaptation was fitted to fewer than the source's.
+        expected: classes that the target seems to have, or its images that seem known, where they are not all.
     """
 
     threshold: float
@@ -70,7 +71,7 @@ class JudgeSettings:
     prior: str
     select: str
     steps: int | None
-    expected: ExpectedClasses | None = None
+    expected: ExpectedClasses | ExpectedKnown | None = None
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
@@ -111,6 +112,7 @@ def judge(
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
     if (expected := settings.expected) is not None:
         trained, said = _among(expected, trained, said)
+        representation, learnt_from = _seen(expected, representation, learnt_from)
     own = trained[name]
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
@@ -122,7 +124,7 @@ def judge(
     estimates = {} if seen is None else _estimates(trained, seen)
     baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
-    most = math.inf if expected is None else effective_classes(expected.shares)
+    most = math.inf if expected is None else expected.most_classes
     verdict = compare(
         baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure, most_classes=most
     )
@@ -130,9 +132,8 @@ def judge(
     compared = [name] if baseline is None else [baseline.name, name]
     accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
     verdict = without_chance(verdict, [model for model in at_chance if model in compared], accuracies)
-    shipped = cast("ModelName", verdict.better)
-    if settings.keep == "adapted" and "adapted" in trained:
-        shipped = "adapted"
+    kept = settings.keep == "adapted" and "adapted" in trained
+    shipped = cast("ModelName", "adapted" if kept else verdict.better)
     judgement = Judgement(
         shipped=shipped,
         outcome=verdict.outcome,
@@ -160,16 +161,26 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
 
 
 def _among(
-    expected: ExpectedClasses, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
+    expected: ExpectedClasses | ExpectedKnown, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
 ) -> tuple[dict[str, Trained], dict[str, Evidence]]:
-    """Returns the models and what they say, with the validation images of the expected classes alone."""
+    """Returns the models and what they say, of the expected classes or the images that seem known alone."""
     return (
         {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
         {name: expected.among(each) for name, each in said.items()},
     )
 
 
-def _about(expected: ExpectedClasses | None, classes: Sequence[str]) -> tuple[str, ...]:
+def _seen(
+    expected: ExpectedClasses | ExpectedKnown, representation: Representation | None, learnt_from: Representation | None
+) -> tuple[Representation | None, Representation | None]:
+    """Returns the representations of the same images as :func:`_among`; what was one object is one again."""
+    seen = None if representation is None else expected.seen_in(representation)
+    if learnt_from is representation:
+        return seen, seen
+    return seen, None if learnt_from is None else expected.seen_in(learnt_from)
+
+
+def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[str]) -> tuple[str, ...]:
     return () if expected is None else (expected.in_words(classes),)
 
 
@@ -196,13 +207,17 @@ def _judged(scored: Scored, said: Evidence, signs: Signs | None, estimate: Estim
         return model
     return replace(
         model,
-        classes=tuple(map(_recorded, estimate_class_accuracy(said.validation, said.labels, said.target))),
+        classes=tuple(map(_recorded, _class_accuracy(said))),
         calibration=Calibration(
             expected_calibration_error(said.validation, said.labels, BINS),
             decoded(tuple[Bin, ...], reliability_bins(said.validation, said.labels, BINS)),
             fit_temperature(said.validation, said.labels),
         ),
     )
+
+
+def _class_accuracy(said: Evidence) -> list[AccuracyEstimate]:
+    return estimate_class_accuracy(said.validation, said.labels, said.target, groups=said.target_groups)
 
 
 def _votes(verdict: Comparison, baseline: Baseline | None) -> dict[str, int] | None:
@@ -269,12 +284,12 @@ def write_pictures(
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
     """Returns what features show of the target: those that were given, or those of all models together."""
     known = representation or shared_representation(models)
-    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes)
+    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes, models[0].target_groups)
 
 
 def _learnt_nothing(evidence: Evidence) -> bool:
     """Returns whether a model is at chance on the source's validation images; never so where there are few."""
-    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1))
+    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups)
 
 
 def _distance(evidence: Evidence) -> float | None:

@@ -146,8 +146,8 @@ def _aligned(
     if len(set(known)) < len(known):
         raise UserError(Setting("classes"), ": expected each class once")
     for name, each in tables.items():  # two likeliest classes are known before all classes are
-        if each.most_likely_only and isinstance(models[name], str | Path):
-            tables[name] = read_table(models[name], "models", known)
+        if each.over is not None and each.classes != known:
+            tables[name] = each.over(known)
     listed = tuple(map(str, names)) if names is not None else common_names(tables.values())
     aligned = {}
     count = len(listed) if listed is not None else len(next(iter(tables.values())).probabilities)

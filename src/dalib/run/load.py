@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
+from dalib.core.words import UNKNOWN
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.objects import picture_of
@@ -21,15 +23,24 @@ from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx,
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of
 from dalib.run import recipe
+from dalib.run.feature_space import fastest_classifier, images_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from dalib.data.depth import Range
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.models.classifier import ImageClassifier
+    from dalib.models.saved import ModelDescription
+
+MANY = 128
+"""Images for which a faster way to compute the same is prepared; for fewer, that takes longer than it saves."""
 
 _BATCH = 64
+_BATCH_OF_SMALL = 256
+_LARGE = 96  # pixels; of smaller images, many at once are fastest
 _ENDINGS = (".onnx", ".pt2")
 
 
@@ -38,11 +49,14 @@ class Prediction:
     """A model's prediction for one image."""
 
     label: str
-    """The most probable class."""
+    """The most probable class; ``unknown`` for an image that seems to be of none of the classes."""
     confidence: float
-    """Its probability."""
+    """The probability of the most probable class, given that the image is of one of the classes."""
     probabilities: dict[str, float]
     """Of each class, the most probable first."""
+    known: float | None = None
+    """Probability that the image is of one of the classes; below 0.5 its label is ``unknown``. None for a model that
+    was not trained for images of other classes (``--classes other``)."""
 
 
 class Predictor:
@@ -75,6 +89,8 @@ class Predictor:
     def __call__(self, images: Any) -> Prediction | list[Prediction]:
         if not isinstance(images, list | tuple):
             return self([images])[0]
+        if len(images) >= MANY:
+            self.model = self.model.for_many()
         found: list[Prediction] = []
         for first in range(0, len(images), _BATCH):
             rows = np.stack([self._pixels(each) for each in images[first : first + _BATCH]])
@@ -101,7 +117,11 @@ class Predictor:
         order = probabilities.argsort(descending=True, stable=True).tolist()
         values = probabilities.tolist()
         shares = {self.classes[number]: values[number] for number in order}
-        return Prediction(self.classes[order[0]], values[order[0]], shares)
+        rule = self.model.description.known
+        if rule is None:
+            return Prediction(self.classes[order[0]], values[order[0]], shares)
+        label = self.classes[order[0]] if bool(rule.are_known(probabilities[None])) else UNKNOWN
+        return Prediction(label, values[order[0]], shares, float(rule.probability_of_known(probabilities[None])))
 
 
 def _warn_beyond(path: Path, black_white: Range | None) -> None:
@@ -167,17 +187,36 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
         return read_program(place, where)
     if is_timm_folder(place):
         return read_timm_folder(place, where)
-    predictor, description = recipe.load_model(place)
-    network = PixelsToProbabilities(predictor, description.preprocessing).eval().to(where)
+    network, description = recipe.load_classifier(place)
+    network, faster = network.to(where), None
+    if where.type == "cpu" and description.preprocessing.input_size >= _LARGE:
+        faster = partial(_probabilities_by, fastest_classifier, network, description, where)
+    return OpenedModel(description, _probabilities_by(lambda plain, _: plain, network, description, where), faster)
+
+
+def _probabilities_by(
+    changed: Callable[[ImageClassifier, Preprocessing], ImageClassifier],
+    model: ImageClassifier,
+    description: ModelDescription,
+    device: torch.device,
+) -> Callable[[Tensor], Tensor]:
+    """Returns what computes the probabilities of stored images by a classifier, ``changed`` before."""
+    preprocessing = description.preprocessing
+    predictor = recipe.make_predictor(changed(model, preprocessing), description.architecture)
+    network = PixelsToProbabilities(predictor, preprocessing).eval().to(device)
     # convolutions read it faster; the order of sums changes, and with it the last bits
     network = network.to(memory_format=torch.channels_last)
+    # large images are as many at once as where features are computed: memory for more of them costs time
+    batch = images_at_once(device) if preprocessing.input_size >= _LARGE else _BATCH_OF_SMALL
 
     def probabilities(images: Tensor) -> Tensor:
         with torch.no_grad():
-            found: Tensor = network(images.to(where, memory_format=torch.channels_last))
-        return found.cpu()
+            parts = [
+                network(part.to(device, memory_format=torch.channels_last)).cpu() for part in torch.split(images, batch)
+            ]
+        return torch.cat(parts)
 
-    return OpenedModel(description, probabilities)
+    return probabilities
 
 
 def identity_of(path: str | Path, *, model: str | None = None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from dalib.judge.scores import SUM_TOLERANCE
 from dalib.run.predict import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -44,6 +45,7 @@ class ProbabilityTable:
         labels: M names of true classes, or their positions; None without a column of them.
         most_likely_only: whether the table holds the two likeliest classes alone, as that of ``dalib predict`` does.
             The rest of each row is spread evenly.
+        over: of such a table, gives the same with the rest spread over these classes; others are added behind them.
     """
 
     probabilities: Tensor
@@ -51,6 +53,7 @@ class ProbabilityTable:
     classes: tuple[str, ...] | None = None
     labels: tuple[str, ...] | tuple[int, ...] | None = None
     most_likely_only: bool = False
+    over: Callable[[tuple[str, ...]], ProbabilityTable] | None = field(default=None, repr=False, compare=False)
 
     def in_order_of(self, names: Sequence[str] | None, classes: Sequence[str], where: Setting) -> ProbabilityTable:
         """Returns the table with its rows and columns in this order.
@@ -250,7 +253,8 @@ def _of_predictions(
             values[line - 1, at[str(row[name]).strip()]] = share
     sums = values.sum(axis=1, keepdims=True)
     values = np.where(sums > 0, values / np.where(sums > 0, sums, 1), values)  # they were rounded to four places
-    return ProbabilityTable(torch.from_numpy(values), names, known, labels, most_likely_only=True)
+    over = partial(_of_predictions, rows, names, labels, numbers, where)
+    return ProbabilityTable(torch.from_numpy(values), names, known, labels, most_likely_only=True, over=over)
 
 
 def _csv(path: Path, argument: str, where: Setting) -> tuple[list[str], list[list[Any]], str]:

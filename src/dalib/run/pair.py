@@ -7,22 +7,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from dalib.augment.stored import Standardized
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
+from dalib.engine.evaluate import representing_rows
 from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
+from dalib.judge.structure import Representation
 from dalib.run import recipe
 from dalib.run.domains import to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
 from dalib.run.inputs import StandardizedViews
 from dalib.run.prior import KINDS, first_prior
+from dalib.run.unknown import ExpectedKnown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import torch
     from torch import Tensor, nn
 
     from dalib.data.preprocessing import Preprocessing
@@ -47,7 +51,7 @@ class TrainingInputs:
         device: where networks compute.
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
-        expected: classes that the target seems to have, where the adaptation is fitted to fewer than the source's.
+        expected: classes that the target seems to have, or its images that seem known, where they are not all.
     """
 
     domains: Domains
@@ -55,7 +59,7 @@ class TrainingInputs:
     device: torch.device
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
-    expected: ExpectedClasses | None = None
+    expected: ExpectedClasses | ExpectedKnown | None = None
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
@@ -135,7 +139,7 @@ class Task:
         student: makes the network, where the configuration does not describe it.
         weights: what the network starts from instead of the seed's weights, as far as they go.
         statistics: what batch normalisation's statistics are recomputed on in the end.
-        expected: classes that the target seems to have, where they are not all of the source's.
+        expected: classes that the target seems to have, or its images that seem known, where they are not all.
     """
 
     name: str
@@ -146,7 +150,7 @@ class Task:
     student: Callable[[], ImageClassifier] | None = None
     weights: Mapping[str, Tensor] | None = None
     statistics: Statistics | None = None
-    expected: ExpectedClasses | None = None
+    expected: ExpectedClasses | ExpectedKnown | None = None
 
 
 @dataclass
@@ -156,12 +160,12 @@ class BaselineAndAdapted:
     Attributes:
         trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
-        expected: classes that the target seems to have, where the adaptation was fitted to fewer than the source's.
+        expected: classes that the target seems to have, or its images that seem known, where they are not all.
     """
 
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
-    expected: ExpectedClasses | None = None
+    expected: ExpectedClasses | ExpectedKnown | None = None
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -196,10 +200,9 @@ def train_task(
     if weights is None and before is not None and config.warm_start:
         weights = before.model.state_dict()
     assert config.steps is not None
-    if task.expected is None:
+    prior = None if task.expected is None else task.expected.shares
+    if prior is None:
         prior = first_prior(config.prior, domains.train.labels, domains.train.classes)
-    else:
-        prior = task.expected.shares
     training = recipe.make_training(
         config,
         task.inputs,
@@ -274,7 +277,7 @@ def fitted_to_fewer(
         UserError: a file of shares that cannot be read or does not fit the classes.
     """
     train, domains = inputs.domains.train, inputs.domains
-    before = {name: each.evidence for name, each in done.trained.items() if name != "adapted"}
+    before = {name: domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
     given = None if config.prior in KINDS else Path(config.prior)
     expected = world.from_first(lambda: expected_classes(before, train.labels, train.classes, given))
     drawn = resampled(domains.train_adapted, expected.shares, config.seed)
@@ -282,6 +285,35 @@ def fitted_to_fewer(
     if standardized is not None and domains.joined is None:  # labelled images of the target are scaled for the source's
         standardized = replace(standardized, source=standardization(drawn.images, inputs.device))
     return replace(inputs, domains=replace(domains, joined=drawn), standardized=standardized, expected=expected)
+
+
+def fitted_to_known(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrainingInputs:
+    """Returns the inputs of an adaptation to a target with images of none of the classes, which are set apart.
+
+    Args:
+        inputs: those of the source-only model.
+        done: with the source-only model and, where there can be one, the aligned model.
+        world: the processes that train together; the first one decides, because it alone has all predictions.
+
+    Raises:
+        UserError: too few target images.
+    """
+
+    def expected_known() -> ExpectedKnown:
+        before = {name: evidence for name, evidence in done.evidence.items() if name != "adapted"}
+        return ExpectedKnown.of(before, None if inputs.space is None else _representation(inputs.domains))
+
+    expected = world.from_first(expected_known)
+    domains = replace(inputs.domains, target=expected.apart(inputs.domains.target))
+    return replace(inputs, domains=domains, expected=expected)
+
+
+def _representation(domains: Domains) -> Representation:
+    """Returns the stored features of every target image, and of source images, each the mean over its views."""
+    train, target = domains.train, domains.to_predict
+    rows = representing_rows(len(train.labels))
+    parts = [target[part].float().mean(dim=1) for part in torch.split(torch.arange(len(target)), 4096)]
+    return Representation(torch.cat(parts), train.images[rows].float().mean(dim=1), train.labels[rows])
 
 
 def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:

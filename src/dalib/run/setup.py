@@ -25,16 +25,18 @@ from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
+from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import config_text
+from dalib.run.data_check import check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
-from dalib.run.fewer import check_classes
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,11 +94,16 @@ class Data:
     seconds: float
 
 
-def prepare(config: TrainConfig, world: World) -> Setup:
-    """Checks the settings before data are read.
+def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> Setup:
+    """Checks the settings and that the data are there, before anything is measured or read.
+
+    Args:
+        config: of the run.
+        world: the processes that work together.
+        for_training: whether all data have to be there; what needs the source alone looks for it itself.
 
     Raises:
-        UserError: settings out of their range, or that do not go together.
+        UserError: settings out of their range, or that do not go together; see also :func:`check_data`.
     """
     device = recipe.make_device(config.device, world)
     config, hub = fetched(config, world)
@@ -124,12 +131,14 @@ def prepare(config: TrainConfig, world: World) -> Setup:
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
+    request = replace(recipe.make_data_request(config), kit=kit)
+    if for_training:
+        world.from_first(lambda: check_data(request, prior=config.prior, evaluate=config.evaluate, start=start))
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    request = replace(recipe.make_data_request(config), kit=kit)
     return Setup(config, request, preprocessing, device, start, world, hub)
 
 
@@ -140,6 +149,8 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
         UserError: settings that do not go with a kit, or that are of another network or preprocessing.
     """
     own, setting = kit.description.preprocessing, Setting("kit", kit.path)
+    if config.source != config.kit:
+        raise UserError(Setting("source", config.source), ": expected no source with ", setting, NOT_BOTH)
     if config.init is not None:
         raise UserError(setting, ": it holds the model to start from; leave out ", Setting("init", config.init))
     if config.method == "source-only":
@@ -194,7 +205,7 @@ def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) 
 
 
 def check_place(setup: Setup, run: RunFolder) -> None:
-    """Refuses a folder among the images, images that are source and target at once, and a folder that is not free.
+    """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
 
     Raises:
         UserError: the first of these.
@@ -230,6 +241,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         for sentence in _warnings(domains):
             say(sentence)
     classes = domains.train.classes
+    check_names(config.classes, classes)
     if setup.start is not None:
         setup.start.check_classes(classes)
     if not is_open(config):
@@ -358,6 +370,7 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
     if config.init is not None and run.root.resolve() == Path(config.init).resolve():
         raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
     if not run.root.exists():
+        _require_room(run)
         return
     if not run.root.is_dir():
         raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
@@ -373,6 +386,19 @@ def _check_free(run: RunFolder, config: TrainConfig) -> None:
         )
     with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
         pass
+
+
+def _require_room(run: RunFolder) -> None:
+    """Refuses a run's folder that cannot be made: by making one in the nearest folder above it that exists."""
+    above = next(each for each in run.root.absolute().parents if each.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dalib-", dir=above):
+            pass
+    except OSError as error:
+        raise UserError(
+            Setting("out", run.root),
+            f": no folder can be made in {above} ({error.strerror or error}); give a place that may be written",
+        ) from None
 
 
 def say_data(summary: Summary, domains: Domains) -> None:

@@ -61,6 +61,7 @@ from dalib.run.pair import (
     Task,
     align,
     fitted_to_fewer,
+    fitted_to_known,
     statistics_for,
     take_source_only,
     train_task,
@@ -83,6 +84,7 @@ from dalib.run.setup import (
 )
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
+from dalib.run.unknown import write_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -339,10 +341,8 @@ def _train_models(
         try:
             with context.requests.at_a_step():
                 own = inputs
-                if name == "adapted" and config.classes == "fewer":
-                    own = fitted_to_fewer(config, inputs, models, context.world)
-                    assert own.expected is not None
-                    say(own.expected.in_words(own.domains.train.classes))
+                if name == "adapted" and config.classes != "same":
+                    own = _fitted(config, inputs, models, context.world)
                 task = _task(name, config, run, setup, own)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
@@ -360,6 +360,17 @@ def _train_models(
             made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
         summary = replace(summary, models=made)
     return models, summary
+
+
+def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
+    """Returns the inputs of an adaptation to a target that is expected to be no mirror of the source's classes."""
+    if config.classes == "fewer":
+        own = fitted_to_fewer(config, inputs, models, world)
+    else:
+        own = fitted_to_known(inputs, models, world)
+    assert own.expected is not None
+    say(own.expected.in_words(own.domains.train.classes))
+    return own
 
 
 def _take_from_kit(kit: Kit, run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> None:
@@ -427,10 +438,14 @@ def _judge(
     elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
         neutral = neutral_representation(domains.train, domains.target.images, setup.device)
     settings = recipe.make_judge_settings(config, models.expected)
-    judgement = judge(models.trained, models.evidence, settings, domains.train.classes, neutral, learnt_from)
+    trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
+    said = {name: domains.grouped(each) for name, each in models.evidence.items()}
+    judgement = judge(trained, said, settings, domains.train.classes, neutral, learnt_from)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
     judgement.write(run.judgement)
+    if config.classes == "other":
+        write_rules(run, models.evidence)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, models.trained, models.evidence, domains, config.seed, judgement.baseline)

@@ -27,6 +27,8 @@ from dalib.core.seeds import derive_seed
 from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.data.sparse import SparseRows
 from dalib.data.spelling import is_missing
+from dalib.data.split import split_by_groups
+from dalib.engine.evaluate import evaluated_rows
 from dalib.engine.predict import predict_probabilities
 from dalib.engine.results import InMemory
 from dalib.engine.train import Observer, Statistics
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dalib.core.types import Augment
+    from dalib.judge.evidence import Evidence
     from dalib.records.judgement import Judgement
 
 Standardize = Literal["each domain", "source", False]
@@ -207,6 +210,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X_target: ArrayLike | None = None,  # noqa: N803
         *,
         sample_domain: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> SelfEnsembleClassifier:
         """Trains source-only and adapted, judges both, and predicts with the one that seems better from now on.
 
@@ -216,6 +220,9 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             X_target: rows of the target. In a pipeline give ``sample_domain`` instead, because the steps before this
                 one change ``X`` alone.
             sample_domain: (N,) whole numbers: negative is the target, else the source, of which there may be several.
+            groups: (N,) numbers or strings, equal for rows of ``X`` that belong together, such as those of one patient:
+                the validation split keeps them whole, with nearly the same share of each class, and the judgement
+                counts them, those of the target too where ``sample_domain`` tells it.
 
         Raises:
             UserError: a ValueError: no target, both ways at once, one class alone, or a setting out of its range.
@@ -225,7 +232,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         domains = self._domains(X, y, X_target, sample_domain)
         self.classes_, numbers = _numbered(domains.labels)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        kept = self._kept_from_training(numbers, seed)
+        together = _numbered_groups(groups, domains)
+        kept = self._kept_from_training(numbers, seed, together)
         readers = self._readers(domains.source[~kept], domains.target)
         config = self._config(seed, domains.source)
         data = self._data(domains, numbers, kept, readers)
@@ -235,7 +243,12 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         settings = recipe.make_judge_settings(config)
         if linear:
             settings = replace(settings, steps=done.trained["adapted"].ended)
-        self._take(done, readers, judge(done.trained, done.evidence, settings, data.train.classes))
+        trained, said = done.trained, done.evidence
+        if together is not None:
+            grouped = partial(together.of_evidence, kept)
+            trained = {name: replace(each, evidence=grouped(each.evidence)) for name, each in trained.items()}
+            said = {name: grouped(each) for name, each in said.items()}
+        self._take(done, readers, judge(trained, said, settings, data.train.classes))
         return self
 
     def _fit_linear(self, data: _Data, seed: int) -> BaselineAndAdapted:
@@ -309,9 +322,16 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         }
         return _Data(train, validation, target)
 
-    def _kept_from_training(self, numbers: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
+    def _kept_from_training(
+        self, numbers: NDArray[np.intp], seed: int, groups: _RowGroups | None = None
+    ) -> NDArray[np.bool_]:
         """Returns which source rows are the validation split, of their classes as numbers."""
-        kept = _kept(numbers, self.validation_share, seed)
+        if groups is None or not self.validation_share:
+            kept = _kept(numbers, self.validation_share, seed)
+        else:
+            labels, own = torch.from_numpy(numbers.astype(np.int64)), derive_seed(seed, "validation")
+            kept = np.zeros(len(numbers), dtype=bool)
+            kept[split_by_groups(labels, groups.source, self.validation_share, own)[1].numpy()] = True
         if self.prior == "estimate" and not kept.any():
             raise UserError(
                 f"prior='estimate': it is made with source rows kept from training, and validation_share="
@@ -725,6 +745,41 @@ def _numbered(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
         alone = classes.tolist()[0]
         raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
     return classes, numbers
+
+
+@dataclass(frozen=True)
+class _RowGroups:
+    """Numbers of the groups of source rows and, where they are given, of target rows."""
+
+    source: Tensor
+    target: Tensor | None
+
+    def of_evidence(self, kept: NDArray[np.bool_], evidence: Evidence) -> Evidence:
+        """Returns the evidence with the groups of its rows."""
+        of_target = self.target
+        if of_target is not None and len(evidence.target) != len(of_target):
+            of_target = of_target[evaluated_rows(len(of_target))]
+        of_validation = self.source[torch.from_numpy(kept)] if len(evidence.labels) else None
+        return replace(evidence, validation_groups=of_validation, target_groups=of_target)
+
+
+def _numbered_groups(groups: ArrayLike | None, domains: _Domains) -> _RowGroups | None:
+    """Returns the groups of the rows as numbers; None without groups.
+
+    Raises:
+        UserError: not one for each row of X.
+    """
+    if groups is None:
+        return None
+    several = domains.argument_of_target == "X"  # X has the rows of both domains
+    count = len(domains.source_rows) + (len(domains.target_rows) if several else 0)
+    given = np.asarray(groups)
+    if given.shape != (count,):
+        raise UserError(f"groups: expected one for each of the {count} rows of X, got shape {given.shape}")
+    if given.dtype == object:
+        given = given.astype(str)
+    numbers = torch.from_numpy(np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64))
+    return _RowGroups(numbers[domains.source_rows], numbers[domains.target_rows] if several else None)
 
 
 def _kept(numbers: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:

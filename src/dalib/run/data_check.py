@@ -1,0 +1,82 @@
+"""Refusal of data that a run cannot use, from folders and lists alone: before anything is measured or decoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.data.given import may_leave_its_folder, require_kept
+from dalib.data.labels import read_target_labels
+from dalib.data.listing import list_labelled
+from dalib.data.named import NAMED, data_root, require_files
+from dalib.data.sources import (
+    BUILT_IN_LABELLED,
+    listing_of,
+    positions_of_classes,
+    refuse_test_set,
+    require_two_classes,
+)
+from dalib.data.spelling import united
+from dalib.run.prior import first_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dalib.data.listing import Listing
+    from dalib.run.domains import DataRequest
+    from dalib.run.initial_weights import Start
+
+
+def check_data(request: DataRequest, *, prior: str, evaluate: str | None, start: Start | None = None) -> None:
+    """Refuses sources, a target, labels, a prior and a labelled set that are not there or do not fit each other.
+
+    No image is decoded; what only decoding shows is refused when the images are read. Classes of named sets are known
+    when these are read, and what depends on them waits until then.
+
+    Args:
+        request: names of source and target, and how they are opened.
+        prior: class prior, or a file of it.
+        evaluate: name of the labelled set.
+        start: models to start from, whose classes the source has to have.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    found = [each for each in sources if each is not None]
+    target = _listing(request, request.target, "target", labelled=False)
+    classes = None if request.kit is None else request.kit.description.classes
+    if found and len(found) == len(sources):
+        classes, positions = united([each.classes or () for each in found])
+        require_two_classes(classes, request.source)
+        if start is not None:
+            start.check_classes(classes)
+        labels = [own[label] for own, each in zip(positions, found, strict=True) for label in each.labels or ()]
+        first_prior(prior, torch.tensor(labels), classes)
+    if request.target_labels is not None and classes is not None and target is not None:
+        files = [str(path) for path in target.paths]
+        read_target_labels(request.target_labels, files, classes, request.target, argument="target_labels")
+    if evaluate is not None:
+        _check_labelled_set(request, evaluate, classes)
+
+
+def _check_labelled_set(request: DataRequest, name: str, classes: Sequence[str] | None) -> None:
+    """Refuses a labelled set that is not there, or has a class that the source lacks where its classes are known."""
+    if name in NAMED:
+        require_files(name, data_root(request.root), argument="evaluate", download=request.download)
+    elif name not in BUILT_IN_LABELLED:
+        require_kept(name, "evaluate")
+        allowed = may_leave_its_folder(name)
+        listing = list_labelled(name, argument="evaluate", allow_outside=allowed, known=classes or ())
+        if classes is not None:
+            positions_of_classes(listing.classes or (), classes, "evaluate", name)
+
+
+def _listing(request: DataRequest, name: str, argument: str, *, labelled: bool) -> Listing | None:
+    """Returns the files of a source or a target; None for what is no files of the user's."""
+    if name not in NAMED:
+        return listing_of(name, argument=argument, labelled=labelled, root=request.root)
+    refuse_test_set(name, argument)
+    require_files(name, data_root(request.root), argument=argument, download=request.download)
+    return None

@@ -1,0 +1,165 @@
+"""A target with images of none of the source's classes (``--classes other``): open-set adaptation.
+
+Losses that ask for a class for every image pull unknown images to the known ones. So the images that seem unknown are
+set apart before the adaptation: the method sees the others alone, and on those apart the student learns to be sure of
+nothing (:class:`dalib.adaptation.outside.UnknownApart`). How certain the finished model is then tells unknown images,
+at a threshold set without labels (:func:`dalib.judge.unknown.rule_of`). Nothing of it depends on the method.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dalib.core.errors import Setting, UserError
+from dalib.core.words import UNKNOWN
+from dalib.data.rows import Selected
+from dalib.engine.evaluate import evaluated_rows
+from dalib.judge.unknown import FEWEST, TwoGroups, rule_of, scores_of_known
+from dalib.models.saved import load_description, write_description
+from dalib.records.folder import models_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dalib.data.sources import UnlabelledImages
+    from dalib.judge.evidence import Evidence
+    from dalib.judge.structure import Representation
+    from dalib.records.folder import RunFolder
+
+FEWEST_KNOWN = 2
+"""Target images that an adaptation needs."""
+
+MOST_APART = 1 / 3
+"""Share of the target that is set apart at most, the most unknown ones. Where the domains are far apart,
+hard images of known classes are in the lower of the two groups as well, and an adaptation without these learns little.
+"""
+
+
+@dataclass(frozen=True)
+class ExpectedKnown:
+    """The target images that seem to be of one of the classes.
+
+    Attributes:
+        known: (M,) bool, of all target images.
+    """
+
+    known: Tensor
+    shares: Tensor | None = None
+    """The class shares of known images are not estimated."""
+    most_classes: float = math.inf
+    """All classes are expected."""
+
+    @classmethod
+    def of(cls, before: Mapping[str, Evidence], representation: Representation | None) -> ExpectedKnown:
+        """Returns the images that seem known by the models that are there before the adaptation.
+
+        Args:
+            before: what source-only and, where there is one, aligned say of every target image.
+            representation: features of every target image and of labelled source images, where there are some.
+
+        Raises:
+            UserError: too few target images to tell.
+        """
+        predictions = torch.stack([evidence.target.double() for evidence in before.values()]).mean(dim=0)
+        if len(predictions) < FEWEST:
+            raise UserError(
+                Setting("classes", "other"),
+                f": expected at least {FEWEST} target images to tell unknown ones, got {len(predictions)}; expected ",
+                Setting("classes", "same"),
+            )
+        scores = scores_of_known(predictions, representation, predictions.shape[1])
+        known = TwoGroups.of(scores).upper(scores) >= 0.5
+        known |= scores >= scores.sort().values[int(MOST_APART * len(scores))]
+        if int(known.sum()) < FEWEST_KNOWN:
+            known = torch.ones_like(known)
+        return cls(known)
+
+    def among(self, evidence: Evidence) -> Evidence:
+        """Returns the evidence with the target images that seem known alone, of all images or of those that judge."""
+        rows = self._rows_of(len(evidence.target))
+        features, student = evidence.target_features, evidence.student
+        return replace(
+            evidence,
+            target=evidence.target[rows],
+            student=None if student is None else student[rows],
+            target_features=None if features is None else features[rows],
+        )
+
+    def seen_in(self, representation: Representation) -> Representation:
+        """Returns the representation with the target images that :meth:`among` leaves."""
+        return replace(representation, target=representation.target[self._rows_of(len(representation.target))])
+
+    def _rows_of(self, count: int) -> Tensor:
+        chosen = self.known if count == len(self.known) else self.known[evaluated_rows(len(self.known))]
+        rows = chosen.nonzero().flatten()
+        return rows if len(rows) >= FEWEST_KNOWN else torch.arange(count)
+
+    def apart(self, target: UnlabelledImages) -> UnlabelledImages:
+        """Returns the target with the images that seem unknown set apart."""
+        known, unknown = (chosen.nonzero().flatten() for chosen in (self.known, ~self.known))
+        images, names = target.images, tuple(target.names[row] for row in known.tolist())
+
+        def taken(rows: Tensor) -> Tensor | Selected:
+            return images[rows] if isinstance(images, Tensor) else Selected(images, rows)
+
+        return replace(target, images=taken(known), names=names, outside=taken(unknown) if len(unknown) else None)
+
+    def in_words(self, classes: Sequence[str]) -> str:
+        """Returns a sentence that says how many images seem unknown."""
+        unknown, count = int((~self.known).sum()), len(self.known)
+        return (
+            f"{unknown} of the target's {count} images ({unknown / count:.0%}) seem to be of none of the "
+            f"{len(classes)} classes; the adaptation does not pull them in"
+        )
+
+
+def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> None:
+    """Gives each saved model of a run the rule that tells unknown images, by what it says of every target image."""
+    for name, folder in models_of(run).items():
+        description = load_description(folder)
+        write_description(folder, replace(description, known=rule_of(said[name].target)))
+
+
+def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> None:
+    """Refuses settings that do not go with ``--classes fewer`` or ``other``, before data are read.
+
+    Raises:
+        UserError: the first of them.
+    """
+    if classes == "same":
+        return
+    setting = Setting("classes", classes)
+    if method == "source-only":
+        raise UserError(
+            setting,
+            ": it changes the adaptation, and a source-only model has none; leave it out, or leave out ",
+            Setting("method", method),
+        )
+    if not baseline:
+        shows = "which classes the target has" if classes == "fewer" else "which images are of other classes"
+        raise UserError(setting, f": the source-only model shows {shows}; expected ", Setting("baseline", True))
+    if classes == "fewer" and prior == "source":
+        raise UserError(
+            setting,
+            ": it says that the target has other class shares than the source; leave out ",
+            Setting("prior", prior),
+            ", or give a file of classes and shares",
+        )
+
+
+def check_names(classes: str, names: Sequence[str]) -> None:
+    """Refuses a class that has the name of all other images.
+
+    Raises:
+        UserError: ``--classes other``, and a class unknown in the source.
+    """
+    if classes == "other" and UNKNOWN in map(str.lower, names):
+        raise UserError(
+            Setting("classes", classes),
+            f": the source has a class {UNKNOWN!r}, which is the name of images of none of its classes; rename it",
+        )
