@@ -293,7 +293,7 @@ def test_a_target_has_the_same_images_and_no_labels(publish, tmp_path, name):
     opened = open_target(name, exact(name), root=tmp_path)
     np.testing.assert_array_equal(opened.images, pixels)
     assert opened.names == tuple(f"{name}/{number:02d}" for number in range(20))
-    assert set(vars(opened)) == {"images", "names", "unreadable", "left_out"}
+    assert set(vars(opened)) == {"images", "names", "unreadable", "left_out", "outside"}
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -424,7 +424,7 @@ def test_the_pair_is_trained_on_the_nine_classes_that_both_have(publish, tmp_pat
     for opened in (source, target):
         np.testing.assert_array_equal(opened.images, pixels[kept])
         assert opened.names == tuple(f"{name}/{number:02d}" for number in kept)  # its position in the file
-    assert set(vars(target)) == {"images", "names", "unreadable", "left_out"}
+    assert set(vars(target)) == {"images", "names", "unreadable", "left_out", "outside"}
 
 
 @pytest.mark.parametrize(("name", "dropped"), [("cifar10", 6), ("stl10", 7)])
@@ -881,7 +881,7 @@ def test_a_domain_of_office_is_class_folders_as_a_source_and_a_heap_as_a_target(
     assert torch.equal(source.images, target.images)
     assert source.names == target.names == labelled.names
     assert source.names[0] == str(office / "office31/webcam/images/bike/frame_0000.jpg")
-    assert set(vars(target)) == {"images", "names", "unreadable", "left_out"}
+    assert set(vars(target)) == {"images", "names", "unreadable", "left_out", "outside"}
 
 
 def test_a_damaged_photograph_of_office_is_skipped_or_refused_with_strict(office):

@@ -90,7 +90,8 @@ def test_a_target_is_a_heap_of_images_flat_or_nested(tmp_path):
 def test_a_target_sorted_into_classes_gives_no_labels(tmp_path):
     target = open_target(str(two_classes(tmp_path)), GREY)
     assert sorted(values(target.images)) == [10, 20, 30]
-    assert set(vars(target)) == {"images", "names", "unreadable", "left_out"}
+    assert target.outside is None
+    assert set(vars(target)) == {"images", "names", "unreadable", "left_out", "outside"}
 
 
 @pytest.mark.parametrize("name", ["a.PNG", "a.Jpg", "a.JPEG", "a.webp", "a.bmp", "a.gif", "a.TIF", "a.tiff", "a.pgm"])
@@ -511,7 +512,7 @@ def test_arrays_and_tensors_are_read_in_every_layout(convert, layout):
     assert torch.equal(open_target(convert(array), preprocessing).images, rows)
     target = open_target((convert(array), "labels that nobody looks at"), preprocessing)
     assert torch.equal(target.images, rows)
-    assert set(vars(target)) == {"images", "names", "unreadable", "left_out"}
+    assert set(vars(target)) == {"images", "names", "unreadable", "left_out", "outside"}
 
 
 def test_labels_may_be_names():

@@ -201,7 +201,7 @@ def test_a_full_disk_is_told_without_a_traceback_and_the_run_goes_on(images, fin
 
 def test_a_place_that_cannot_be_written_is_told_before_training(images, capsys):
     told = refusal(capsys, *arguments(images, Path("/proc/dalib/run")))
-    assert "cannot be read or written" in told
+    assert "no folder can be made in /proc" in told
     assert "Nothing was trained" in told
     assert "--resume" not in told
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,8 @@ def test_the_judgement_sees_the_images_that_seem_known():
     assert torch.equal(left.target, p[[0, 2]])
     assert torch.equal(left.student, p[[0, 2]])
     assert torch.equal(left.target_features, p[[0, 2]])
+    grouped = replace(left, target=p, student=None, target_features=None, target_groups=torch.tensor([4, 5, 5]))
+    assert expected.among(grouped).target_groups.tolist() == [4, 5]
     seen = expected.seen_in(Representation(p, p[:1], torch.zeros(1, dtype=torch.int64)))
     assert torch.equal(seen.target, p[[0, 2]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +29,20 @@ if TYPE_CHECKING:
     from dalib.run.initial_weights import Start
 
 
-def check_data(request: DataRequest, *, prior: str, evaluate: str | None, start: Start | None = None) -> None:
+@dataclass(frozen=True)
+class LabelledSet:
+    """What is measured after training.
+
+    Attributes:
+        name: of the labelled set; None measures nothing.
+        others: whether it may have classes that the source lacks.
+    """
+
+    name: str | None
+    others: bool = False
+
+
+def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start: Start | None = None) -> None:
     """Refuses sources, a target, labels, a prior and a labelled set that are not there or do not fit each other.
 
     No image is decoded; what only decoding shows is refused when the images are read. Classes of named sets are known
@@ -36,8 +50,8 @@ def check_data(request: DataRequest, *, prior: str, evaluate: str | None, start:
 
     Args:
         request: names of source and target, and how they are opened.
+        labelled: what is measured after training.
         prior: class prior, or a file of it.
-        evaluate: name of the labelled set.
         start: models to start from, whose classes the source has to have.
 
     Raises:
@@ -57,12 +71,12 @@ def check_data(request: DataRequest, *, prior: str, evaluate: str | None, start:
     if request.target_labels is not None and classes is not None and target is not None:
         files = [str(path) for path in target.paths]
         read_target_labels(request.target_labels, files, classes, request.target, argument="target_labels")
-    if evaluate is not None:
-        _check_labelled_set(request, evaluate, classes)
+    if labelled.name is not None:
+        _check_labelled_set(request, labelled.name, None if labelled.others else classes)
 
 
 def _check_labelled_set(request: DataRequest, name: str, classes: Sequence[str] | None) -> None:
-    """Refuses a labelled set that is not there, or has a class that the source lacks where its classes are known."""
+    """Refuses a labelled set that is not there, or has other classes than these where they are given."""
     if name in NAMED:
         require_files(name, data_root(request.root), argument="evaluate", download=request.download)
     elif name not in BUILT_IN_LABELLED:

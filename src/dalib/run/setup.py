@@ -27,7 +27,7 @@ from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import config_text
-from dalib.run.data_check import check_data
+from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
 from dalib.run.initial_weights import OfHub, Start, fetched
@@ -133,7 +133,8 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_optimizer(config.optimizer, network)
     request = replace(recipe.make_data_request(config), kit=kit)
     if for_training:
-        world.from_first(lambda: check_data(request, prior=config.prior, evaluate=config.evaluate, start=start))
+        labelled = LabelledSet(config.evaluate, others=config.classes == "other")
+        world.from_first(lambda: check_data(request, labelled, prior=config.prior, start=start))
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
@@ -405,7 +406,8 @@ def _require_room(run: RunFolder) -> None:
     except OSError as error:
         raise UserError(
             Setting("out", run.root),
-            f": no folder can be made in {above} ({error.strerror or error}); give a place that may be written",
+            f": no folder can be made in {above} ({error.strerror or error}). Nothing was trained; give a place that "
+            "may be written",
         ) from None
 
 

@@ -82,12 +82,12 @@ class ExpectedKnown:
     def among(self, evidence: Evidence) -> Evidence:
         """Returns the evidence with the target images that seem known alone, of all images or of those that judge."""
         rows = self._rows_of(len(evidence.target))
-        features, student = evidence.target_features, evidence.student
         return replace(
             evidence,
             target=evidence.target[rows],
-            student=None if student is None else student[rows],
-            target_features=None if features is None else features[rows],
+            student=None if evidence.student is None else evidence.student[rows],
+            target_features=None if evidence.target_features is None else evidence.target_features[rows],
+            target_groups=None if evidence.target_groups is None else evidence.target_groups[rows],
         )
 
     def seen_in(self, representation: Representation) -> Representation:
