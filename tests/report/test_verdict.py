@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dalib.records.estimate import Estimate
+from dalib.records.estimate import Estimate, OpenSet, Share
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunRecords
 from dalib.records.judgement import JudgedModel, Judgement
@@ -68,6 +68,18 @@ def test_images_that_one_model_alone_gets_right_decide(paired: tuple[int, int], 
     found = judged(evaluation(0.80 + (first - second) / 600, 0.80, paired=paired))
     assert found.tone == tone
     assert words in said(found)
+
+
+def test_measures_of_unknown_images_are_told_where_a_run_expects_such() -> None:
+    known = evaluation(0.85, 0.82, paired=(20, 2))
+    open_set = OpenSet(Share(0.75, 0.64, 0.83), 0.75, 0.5, 0.6)
+    models = {name: replace(each, open_set=open_set) for name, each in known.models.items()}
+    found = judged(replace(known, models=models, unknown=Share(0.33, 0.25, 0.42)))
+    assert "33.0% (25.0% to 42.0%) of the images are of none of the classes" in said(found)
+    assert "adapted 75.0% (64.0% to 83.0%) of the known ones, 50.0% of the unknown ones, HOS 60.0; source-only" in said(
+        found
+    )
+    assert "HOS" not in said(judged(known))
 
 
 def test_pairs_see_what_overlapping_intervals_miss() -> None:

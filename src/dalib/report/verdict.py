@@ -145,9 +145,17 @@ def judged(evaluation: Evaluation) -> Verdict:
     return Verdict(
         tone,
         f"Adaptation {_WORDS[tone]}: {percent(adapted.accuracy)} against {percent(before.accuracy)} {baseline} {where}",
-        (why, *others),
+        (why, *others, *_of_unknown(evaluation)),
         kind="measured",
     )
+
+
+def _of_unknown(evaluation: Evaluation) -> list[str]:
+    """Returns what was measured of images of none of the classes, where the run expects such."""
+    measured = [f"{name} {each.open_set.in_words()}" for name, each in evaluation.models.items() if each.open_set]
+    if not measured or evaluation.unknown is None:
+        return []
+    return [f"{evaluation.unknown} of the images are of none of the classes. Right are {'; '.join(measured)}."]
 
 
 def sampled(labelled: Labelled) -> Verdict:

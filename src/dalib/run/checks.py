@@ -353,14 +353,14 @@ def _cut(found: Groups, config: TrainConfig) -> int:
 
 
 def _describe_both(found: Survey) -> None:
-    for names, where, other in (
-        (found.only_in_source, "source", "target"),
-        (found.only_in_target, "target", "source"),
+    for names, where, other, classes in (
+        (found.only_in_source, "source", "target", "fewer"),
+        (found.only_in_target, "target", "source", "other"),
     ):
         if names:
             say_result(
                 f"warning: by the names of the folders, only the {where} has the classes "
-                f"{some_of(names, MOST)}, not the {other}"
+                f"{some_of(names, MOST)}, not the {other}; {Setting('classes', classes)} is made for that"
             )
     if found.shared_images:
         first, second = found.shared_images[0]
