@@ -10,24 +10,18 @@ expect fewer classes where there are not.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 from dataclasses import replace
-from statistics import fmean
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from worlds import CPU, adapted, add_arguments, baselines_of, inputs_of, pair_of, print_table
 
-from dalib.data.sources import open_labelled
 from dalib.engine.evaluate import plain_representation
-from dalib.engine.results import InMemory
 from dalib.run import recipe
-from dalib.run.domains import open_domains
 from dalib.run.feature_space import standardization
 from dalib.run.judge import judge
-from dalib.run.pair import BaselineAndAdapted, Task, align, fitted_to_fewer, train_task, training_inputs
-from dalib.run.photographs import SHORT_NAMES
-from dalib.run.presets import from_preset
+from dalib.run.pair import fitted_to_fewer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +29,6 @@ if TYPE_CHECKING:
     from dalib.run.config import TrainConfig
     from dalib.run.pair import TrainingInputs
 
-CPU = torch.device("cpu")
-DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")
-DOMAINS = {"A": "office31/amazon", "W": "office31/webcam", "D": "office31/dslr"}
 TEN = [
     "back_pack",
     "bike",
@@ -55,10 +46,8 @@ COLUMNS = ("source-only", "aligned", "same", "same, selected", "fewer", "fewer, 
 
 def task_of(config: TrainConfig, *, all_classes: bool) -> tuple[TrainingInputs, Tensor]:
     """Returns the inputs of the trainings, with the target's images of the ten classes alone, and their labels."""
-    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
-    shared = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
+    shared, truth = inputs_of(config)
     domains, classes = shared.domains, shared.domains.train.classes
-    truth = open_labelled(config.target, preprocessing, list(classes), root=config.root, cache="disk").labels.long()
     if all_classes:
         return shared, truth
     rows = torch.isin(truth, torch.tensor([classes.index(name) for name in TEN])).nonzero().flatten()
@@ -75,18 +64,13 @@ def accuracies(config: TrainConfig, *, all_classes: bool) -> dict[str, float]:
     """Returns what each model has on the target, in percent."""
     shared, truth = task_of(config, all_classes=all_classes)
     representation = plain_representation(shared.domains.train, shared.domains.to_predict)
-    trainings, before = dict(recipe.trainings(config)), BaselineAndAdapted()
-    own = shared.of("source-only")[0]
-    train_task(Task("source-only", trainings["source-only"], shared.domains, own, InMemory()), before, CPU)
-    align(before, shared)
+    training, before = dict(recipe.trainings(config))["adapted"], baselines_of(config, shared)
     found = {name: _right(said.target, truth) for name, said in before.evidence.items()}
     for classes in ("same", "fewer"):
-        training = replace(trainings["adapted"], classes=classes)
-        done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
-        inputs = fitted_to_fewer(training, shared, done) if classes == "fewer" else shared
-        own, expected = inputs.of("adapted")[0], inputs.expected
-        train_task(Task("adapted", training, inputs.domains, own, InMemory(), expected=expected), done, CPU)
-        settings = recipe.make_judge_settings(training, expected)
+        training = replace(training, classes=classes)
+        inputs = fitted_to_fewer(training, shared, before) if classes == "fewer" else shared
+        done = adapted(training, inputs, before)
+        settings = recipe.make_judge_settings(training, inputs.expected)
         judged = judge(done.trained, done.evidence, settings, shared.domains.train.classes, representation)
         found[classes] = _right(done.evidence["adapted"].target, truth)
         found[f"{classes}, selected"] = _right(done.evidence[judged.shipped].target, truth)
@@ -99,41 +83,11 @@ def _right(p: Tensor, truth: Tensor) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="data")
-    parser.add_argument("--backbone", default="lite2", choices=sorted(SHORT_NAMES))
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--directions", nargs="+", default=DIRECTIONS)
+    add_arguments(parser)
     parser.add_argument("--all_classes", action="store_true")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"| direction | {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * len(COLUMNS)}")
-    means: list[dict[str, float]] = []
-    for direction in given.directions:
-        source, target = (DOMAINS[letter] for letter in direction.split(":"))
-        of_seeds = []
-        for seed in range(given.seeds):
-            settings = {
-                "source": source,
-                "target": target,
-                "root": given.root,
-                "features": given.views,
-                "steps": given.steps,
-                "seed": seed,
-                "every.evaluate": max(1, given.steps // 6),
-                **SHORT_NAMES[given.backbone],
-            }
-            with contextlib.redirect_stdout(io.StringIO()):
-                config = from_preset("photo-features", **settings)
-                of_seeds.append(accuracies(config, all_classes=given.all_classes))
-        means.append({name: fmean(each[name] for each in of_seeds) for name in COLUMNS})
-        print(f"| {direction.replace(':', ' -> ')} | {_row(means[-1])} |", flush=True)
-    print(f"| mean | {_row({name: fmean(each[name] for each in means) for name in COLUMNS})} |")
-
-
-def _row(found: dict[str, float]) -> str:
-    return " | ".join(f"{found[name]:.1f}" for name in COLUMNS)
+    score = partial(accuracies, all_classes=given.all_classes)
+    print_table(map(pair_of, given.directions), given, COLUMNS, score)
 
 
 if __name__ == "__main__":

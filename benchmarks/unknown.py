@@ -12,46 +12,36 @@ training, to measure; they choose nothing.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 from dataclasses import replace
-from statistics import fmean
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from worlds import CPU, adapted, add_arguments, baselines_of, inputs_of, pair_of, print_table
 
 from dalib.data.rows import Selected
-from dalib.data.sources import LabelledImages, open_labelled
 from dalib.engine.evaluate import plain_representation
-from dalib.engine.results import InMemory
 from dalib.judge.unknown import harmonic_mean, open_set_accuracies, rule_of
 from dalib.run import recipe
-from dalib.run.domains import open_domains
 from dalib.run.feature_space import standardization
 from dalib.run.judge import judge
-from dalib.run.pair import BaselineAndAdapted, Task, align, fitted_to_known, train_task, training_inputs
-from dalib.run.photographs import SHORT_NAMES
-from dalib.run.presets import from_preset
+from dalib.run.pair import fitted_to_known
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dalib.data.sources import LabelledImages
     from dalib.run.config import TrainConfig
     from dalib.run.pair import TrainingInputs
 
-CPU = torch.device("cpu")
-DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")
-DOMAINS = {"A": "office31/amazon", "W": "office31/webcam", "D": "office31/dslr"}
 MODELS = ("source-only", "aligned", "same", "other", "selected")
 COLUMNS = (*MODELS, "other: a", "other: b")
 
 
 def task_of(config: TrainConfig, known: int) -> tuple[TrainingInputs, Tensor]:
     """Returns the inputs of the trainings on the first classes alone, and the target's labels; unknown is ``known``."""
-    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
-    shared = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
+    shared, truth = inputs_of(config)
     domains, classes = shared.domains, shared.domains.train.classes
-    truth = open_labelled(config.target, preprocessing, list(classes), root=config.root, cache="disk").labels.long()
 
     def of_known(labelled: LabelledImages) -> LabelledImages:
         rows = (labelled.labels < known).nonzero().flatten()
@@ -69,19 +59,14 @@ def scores(config: TrainConfig, known: int) -> dict[str, float]:
     """Returns HOS of each model in percent, and its two parts of the adapted one."""
     shared, truth = task_of(config, known)
     representation = plain_representation(shared.domains.train, shared.domains.to_predict)
-    trainings, before = dict(recipe.trainings(config)), BaselineAndAdapted()
-    own = shared.of("source-only")[0]
-    train_task(Task("source-only", trainings["source-only"], shared.domains, own, InMemory()), before, CPU)
-    align(before, shared)
+    training, before = dict(recipe.trainings(config))["adapted"], baselines_of(config, shared)
     found = {name: _hos(each.target, truth) for name, each in before.evidence.items()}
     for classes in ("same", "other"):
-        training = replace(trainings["adapted"], classes=classes)
-        done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
-        inputs = fitted_to_known(shared, done) if classes == "other" else shared
-        own, expected = inputs.of("adapted")[0], inputs.expected
-        train_task(Task("adapted", training, inputs.domains, own, InMemory(), expected=expected), done, CPU)
+        training = replace(training, classes=classes)
+        inputs = fitted_to_known(shared, before) if classes == "other" else shared
+        done = adapted(training, inputs, before)
         found[classes] = _hos(done.evidence["adapted"].target, truth)
-    settings = recipe.make_judge_settings(training, expected)
+    settings = recipe.make_judge_settings(training, inputs.expected)
     judged = judge(done.trained, done.evidence, settings, shared.domains.train.classes, representation)
     found["selected"] = _hos(done.evidence[judged.shipped].target, truth)
     found["other: a"], found["other: b"] = _parts(done.evidence["adapted"].target, truth)
@@ -99,42 +84,12 @@ def _hos(p: Tensor, truth: Tensor) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="data")
-    parser.add_argument("--backbone", default="lite2", choices=sorted(SHORT_NAMES))
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--directions", nargs="+", default=DIRECTIONS)
+    add_arguments(parser)
     parser.add_argument("--pair", nargs=2)
     parser.add_argument("--known", type=int, default=20)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    pairs = [[DOMAINS[letter] for letter in each.split(":")] for each in given.directions]
-    pairs = pairs if given.pair is None else [given.pair, given.pair[::-1]]
-    print(f"| source, target | {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * len(COLUMNS)}")
-    means: list[dict[str, float]] = []
-    for source, target in pairs:
-        of_seeds = []
-        for seed in range(given.seeds):
-            settings = {
-                "source": source,
-                "target": target,
-                "root": given.root,
-                "features": given.views,
-                "steps": given.steps,
-                "seed": seed,
-                "every.evaluate": max(1, given.steps // 6),
-                **SHORT_NAMES[given.backbone],
-            }
-            with contextlib.redirect_stdout(io.StringIO()):
-                of_seeds.append(scores(from_preset("photo-features", **settings), given.known))
-        means.append({name: fmean(each[name] for each in of_seeds) for name in COLUMNS})
-        print(f"| {source}, {target} | {_row(means[-1])} |", flush=True)
-    print(f"| mean | {_row({name: fmean(each[name] for each in means) for name in COLUMNS})} |")
-
-
-def _row(found: dict[str, float]) -> str:
-    return " | ".join(f"{found[name]:.1f}" for name in COLUMNS)
+    pairs = [tuple(given.pair), tuple(given.pair[::-1])] if given.pair else list(map(pair_of, given.directions))
+    print_table(pairs, given, COLUMNS, partial(scores, known=given.known))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""What benchmarks of targets unlike the source share: the data, the models before the adaptation, the table."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.data.sources import open_labelled
+from dalib.engine.results import InMemory
+from dalib.run import recipe
+from dalib.run.domains import open_domains
+from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs
+from dalib.run.photographs import SHORT_NAMES
+from dalib.run.presets import from_preset
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Sequence
+
+    from torch import Tensor
+
+    from dalib.run.config import TrainConfig
+    from dalib.run.pair import TrainingInputs
+
+CPU = torch.device("cpu")
+DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")
+DOMAINS = {"A": "office31/amazon", "W": "office31/webcam", "D": "office31/dslr"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds where the data are, and the recipe."""
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--backbone", default="lite2", choices=sorted(SHORT_NAMES))
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--directions", nargs="+", default=DIRECTIONS)
+
+
+def pair_of(direction: str) -> tuple[str, str]:
+    """Returns source and target of a direction of Office-31, such as A:W."""
+    source, target = direction.split(":")
+    return DOMAINS[source], DOMAINS[target]
+
+
+def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
+    """Returns the inputs of a run's trainings, and the labels of its target, which only measure."""
+    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
+    shared = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
+    classes = list(shared.domains.train.classes)
+    return shared, open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
+
+
+def baselines_of(config: TrainConfig, shared: TrainingInputs) -> BaselineAndAdapted:
+    """Trains the source-only model, and aligns it."""
+    done, own = BaselineAndAdapted(), shared.of("source-only")[0]
+    training = dict(recipe.trainings(config))["source-only"]
+    train_task(Task("source-only", training, shared.domains, own, InMemory()), done, CPU)
+    align(done, shared)
+    return done
+
+
+def adapted(training: TrainConfig, inputs: TrainingInputs, before: BaselineAndAdapted) -> BaselineAndAdapted:
+    """Returns the baselines and an adapted model."""
+    done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
+    own, expected = inputs.of("adapted")[0], inputs.expected
+    train_task(Task("adapted", training, inputs.domains, own, InMemory(), expected=expected), done, CPU)
+    return done
+
+
+def print_table(
+    pairs: Iterable[tuple[str, str]],
+    given: argparse.Namespace,
+    columns: Sequence[str],
+    score: Callable[[TrainConfig], dict[str, float]],
+) -> None:
+    """Prints a row of means over seeds for each source and target, and the mean of all."""
+    torch.set_num_threads(1)
+    print(f"| source, target | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
+    means: list[dict[str, float]] = []
+    for source, target in pairs:
+        of_seeds = []
+        for seed in range(given.seeds):
+            settings = {
+                "source": source,
+                "target": target,
+                "root": given.root,
+                "features": given.views,
+                "steps": given.steps,
+                "seed": seed,
+                "every.evaluate": max(1, given.steps // 6),
+                **SHORT_NAMES[given.backbone],
+            }
+            with contextlib.redirect_stdout(io.StringIO()):
+                of_seeds.append(score(from_preset("photo-features", **settings)))
+        means.append(_mean(of_seeds, columns))
+        print(f"| {source}, {target} | {_row(means[-1])} |", flush=True)
+    print(f"| mean | {_row(_mean(means, columns))} |")
+
+
+def _mean(found: Sequence[dict[str, float]], columns: Sequence[str]) -> dict[str, float]:
+    return {name: fmean(each[name] for each in found) for name in columns}
+
+
+def _row(found: dict[str, float]) -> str:
+    return " | ".join(f"{value:.1f}" for value in found.values())
