@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def uniform_loss(logits: Tensor) -> Tensor:
     r"""Computes the cross-entropy to the uniform distribution less its minimum, mean over images, and in units of it.
 
-    .. math:: \frac1N \sum_i \Big( \frac{-\frac1C \sum_c \log p_{ic}}{\log C} - 1 \Big)
+    .. math:: \frac1N \sum_i \Bigl( \frac{-\frac1C \sum_c \log p_{ic}}{\log C} - 1 \Bigr)
 
     Args:
         logits: (N, C), whose softmax is p; N may be 0, which costs nothing.
