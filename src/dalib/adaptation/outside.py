@@ -51,8 +51,8 @@ class UnknownApart:
 
     .. math:: L = L_{method} + w \, U(f(x_o))
 
-    with U of :func:`uniform_loss` on target images that seem to be of none of the classes, :attr:`Batch.outside`. The
-    method inside does not see these: its consistency, information and class balance are of the others.
+    with U of :func:`uniform_loss` on :attr:`~dalib.core.types.Batch.outside`, target images that seem to be of none of
+    the classes. The method inside does not see these: its consistency, information and class balance are of the others.
 
     Args:
         method: method that it goes with, which trains, predicts and logs as it would alone.
