@@ -3,7 +3,8 @@
 import pytest
 
 from dalib.core.errors import UserError
-from dalib.run.backbones import NamedBackbone, alone, backbones_of, name_of
+from dalib.core.words import as_one
+from dalib.run.backbones import NamedBackbone, alone, backbones_of
 from dalib.run.config import TrainConfig
 from dalib.run.photographs import settings_of_short_name
 
@@ -83,4 +84,4 @@ def test_numbers_that_do_not_go_together_are_refused(settings, message):
 
 
 def test_a_name_to_be_read():
-    assert (name_of("resnet18"), name_of(["resnet18", "resnet26"])) == ("resnet18", "resnet18 + resnet26")
+    assert (as_one("resnet18"), as_one(["resnet18", "resnet26"])) == ("resnet18", "resnet18 + resnet26")

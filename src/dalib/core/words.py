@@ -45,6 +45,15 @@ def likelihood(probability: float) -> str:
     return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
 
 
+def as_one(names: str | Sequence[str]) -> str:
+    """Returns one name, to be read, for one name or several.
+
+    >>> as_one("lite0"), as_one(["lite0", "resnet50"])
+    ('lite0', 'lite0 + resnet50')
+    """
+    return names if isinstance(names, str) else " + ".join(names)
+
+
 def some_of(names: Sequence[str], most: int) -> str:
     """Returns the first names, and how many more there are.
 

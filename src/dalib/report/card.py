@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from dalib.core.words import likelihood
+from dalib.core.words import as_one, likelihood
 from dalib.records.candidates import ADAPTED, ordered
 from dalib.report.comparison import estimate_cell
 from dalib.report.figures import clean, counted, interval, percent, sentence, short
@@ -154,17 +154,12 @@ def _training(records: RunRecords) -> str:
     versions = {"dalib": summary.dalib, "torch": summary.torch}
     found = {
         "Method": summary.method,
-        "Backbone": _as_one(summary.settings.get("backbone")),
+        "Backbone": as_one(summary.settings.get("backbone") or ""),
         "Steps": summary.settings.get("steps"),
         "Trained": summary.started,
         "With": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
     }
     return "\n".join(f"- {name}: {_plain(str(value))}" for name, value in found.items() if value)
-
-
-def _as_one(value: object) -> object:
-    """Returns one name for several values."""
-    return " + ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _named(where: str) -> str:

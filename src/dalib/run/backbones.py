@@ -83,15 +83,6 @@ def alone(config: TrainConfig, backbone: NamedBackbone) -> TrainConfig:
     return replace(config, backbone=backbone.name, weights=backbone.weights, weights_order=backbone.weights_order)
 
 
-def name_of(backbone: object) -> str:
-    """Returns one name for one backbone or several, to be read.
-
-    >>> name_of("lite0"), name_of(["lite0", "resnet50"])
-    ('lite0', 'lite0 + resnet50')
-    """
-    return " + ".join(map(str, backbone)) if isinstance(backbone, list | tuple) else str(backbone)
-
-
 def _check_names(names: list[str]) -> None:
     if not names:
         raise UserError(Setting("backbone", "[]"), ": expected at least one name")

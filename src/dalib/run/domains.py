@@ -12,7 +12,7 @@ from torch import Tensor
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
-from dalib.core.words import UNKNOWN
+from dalib.core.words import UNKNOWN, as_one
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
 from dalib.data.groups import ImagesToGroup, each_alone, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
@@ -51,11 +51,6 @@ SMALL = 2**30
 
 LABELLED_SHARE = 1 / 8
 """Of the labelled images that the adaptation sees, about so many are of the target, where there are a few."""
-
-
-def name_of(source: str | list[str]) -> str:
-    """Returns one name for one source or several."""
-    return source if isinstance(source, str) else " + ".join(source)
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ class DataRequest:
     @property
     def source_name(self) -> str:
         """One name for one source or several."""
-        return name_of(self.source)
+        return as_one(self.source)
 
     def reading(self, on_progress: Callable[[int, int], None] | None = None) -> ReadingOptions:
         """Returns how data are opened."""

@@ -41,6 +41,7 @@ from dalib.core.console import say
 from dalib.core.devices import choose_device, memory_format
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
+from dalib.core.words import as_one
 from dalib.data.depth import LIMIT
 from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
@@ -63,7 +64,7 @@ from dalib.models.joined import JoinedBackbone, inputs_of
 from dalib.models.pretrained import PACKAGES, PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
-from dalib.run.backbones import alone, backbones_of, name_of
+from dalib.run.backbones import alone, backbones_of
 from dalib.run.domains import DataRequest
 from dalib.run.inputs import STORED_FEATURES, Inputs, Views
 from dalib.run.judge import JudgeSettings
@@ -349,7 +350,7 @@ def check_inputs(config: TrainConfig) -> None:
         )
     if len(backbones_of(config)) > 1 and not config.features:
         raise UserError(
-            Setting("backbone", name_of(config.backbone)),
+            Setting("backbone", as_one(config.backbone)),
             ": several backbones are joined by their stored features; expected ",
             Setting("features", 4),
             ", as ",

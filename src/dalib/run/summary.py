@@ -11,8 +11,8 @@ import torch
 
 from dalib._version import __version__
 from dalib.core.devices import describe_device
+from dalib.core.words import as_one
 from dalib.records.summary import Stopped, SummarizedModel, Summary
-from dalib.run.domains import name_of
 from dalib.run.resume import contents_of, fingerprints_of, settings_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def summary_at_start(
     return Summary(
         status="running",
         method=config.method,
-        source=name_of(config.source),
+        source=as_one(config.source),
         target=config.target,
         classes=tuple(domains.train.classes),
         settings=settings_of(config),

@@ -25,6 +25,7 @@ from dalib.core.errors import (
     TrainingDivergedError,
     UserError,
 )
+from dalib.core.words import as_one
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InFolder
@@ -36,7 +37,6 @@ from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
 from dalib.run import recipe
-from dalib.run.domains import name_of
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
@@ -545,7 +545,7 @@ def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
 def _new_run(config: TrainConfig) -> RunFolder:
     """Returns a folder that is named after the time and the domains; runs of one second are numbered."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{slug(name_of(config.source))}-{slug(config.target)}"
+    name = f"{stamp}-{slug(as_one(config.source))}-{slug(config.target)}"
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return RunFolder(next(root for root in (Path("runs") / each for each in names) if not root.exists()))
 
