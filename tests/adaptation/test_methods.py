@@ -229,7 +229,7 @@ def test_the_state_holds_a_teacher_that_is_not_the_student(make):
 
 
 def test_a_batch_has_no_place_for_target_labels():
-    assert [field.name for field in dataclasses.fields(Batch)] == ["source", "labels", "target", "outside"]
+    assert [field.name for field in dataclasses.fields(Batch)] == ["source", "labels", "target", "outside", "hints"]
     with pytest.raises(TypeError, match="target_labels"):
         Batch(torch.zeros(1), torch.zeros(1), (), target_labels=torch.zeros(1))
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -336,3 +336,13 @@ def test_images_apart_are_drawn_by_themselves_half_as_many_and_change_nothing_el
     assert torch.equal(with_them.target[0], without.target[0])
     seen = torch.cat([made["with"].batch_at(step).outside for step in range(10)]).flatten()
     assert sorted(seen.tolist()) == sorted([*range(20, 30)] * 3)
+
+
+def test_a_batch_has_the_hints_of_its_target_images():
+    hints = torch.arange(17.0)[:, None, None].expand(17, 1, 3)
+    batch = stream(views=(plain,)).with_hints(hints).batch_at(2)
+    assert batch.hints.shape == (5, 1, 3)
+    assert torch.equal(batch.hints[:, 0, 0], batch.target[0][:, 0, 0, 0])
+    assert stream().batch_at(0).hints is None
+    with pytest.raises(ValueError, match="hints: expected one for each of the 17"):
+        stream().with_hints(hints[:3])

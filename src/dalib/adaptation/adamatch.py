@@ -23,6 +23,7 @@ from dalib.models.classifier import logits_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dalib.adaptation.hints import Refining
     from dalib.adaptation.inputs import MethodInputs
 
 BATCHES_REMEMBERED = 128  # as many as the authors' code averages the target's predictions over
@@ -127,6 +128,8 @@ class AdaMatch:
         self.label_smoothing = label_smoothing
         self.source_mean, self.target_mean = torch.full((2, num_classes), 1 / num_classes)
         self.batches = 0
+        #: Changes the aligned predictions for the weak view that become pseudo-labels, such as by hints.
+        self.refining: Refining | None = None
         self._logits = StudentPass(student, compile_mode, _AloneAndJoint)
 
     @classmethod
@@ -154,7 +157,10 @@ class AdaMatch:
         with torch.no_grad():
             of_source, of_target = source.softmax(dim=1), weak.softmax(dim=1)
             self._remember(of_source, of_target)
-            confidence, labels = aligned(of_target, self.source_mean, self.target_mean).max(dim=1)
+            wanted = aligned(of_target, self.source_mean, self.target_mean)
+            if self.refining is not None:
+                wanted = self.refining.refined(wanted.clamp_min(1e-12).log(), batch.hints).softmax(dim=1)
+            confidence, labels = wanted.max(dim=1)
             confident = confidence >= self.threshold * mean_over_ranks(of_source.amax(dim=1).mean())
         weight = self.weight * rising_weight(step, self.steps)
         return Losses(

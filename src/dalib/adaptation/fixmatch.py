@@ -16,6 +16,7 @@ from dalib.core.types import Batch, Losses
 if TYPE_CHECKING:
     from torch import nn
 
+    from dalib.adaptation.hints import Refining
     from dalib.adaptation.inputs import MethodInputs
 
 
@@ -83,6 +84,8 @@ class FixMatch:
         self.weight = weight
         self.threshold = threshold
         self.label_smoothing = label_smoothing
+        #: Changes the predictions for the weak view that become pseudo-labels, such as by hints.
+        self.refining: Refining | None = None
         self._logits = StudentPass(student, compile_mode)
 
     @classmethod
@@ -100,7 +103,10 @@ class FixMatch:
 
     def loss(self, batch: Batch, step: int) -> Losses:
         source, strong, weak = self._logits.joint(batch.source, *batch.target)
-        confidence, labels = weak.detach().softmax(dim=1).max(dim=1)
+        wanted = weak.detach()
+        if self.refining is not None:
+            wanted = self.refining.refined(wanted, batch.hints)
+        confidence, labels = wanted.softmax(dim=1).max(dim=1)
         confident = confidence >= self.threshold
         return Losses(
             parts={

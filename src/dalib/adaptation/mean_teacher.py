@@ -23,6 +23,7 @@ from dalib.models.compiled import compiled
 if TYPE_CHECKING:
     from torch import nn
 
+    from dalib.adaptation.hints import Refining
     from dalib.adaptation.inputs import MethodInputs
 
 
@@ -96,6 +97,8 @@ class MeanTeacher:
         self.consistency_weight = consistency_weight
         self.ramp_up_steps = ramp_up_steps
         self.label_smoothing = label_smoothing
+        #: Changes what the teacher predicts for the target, such as by hints.
+        self.refining: Refining | None = None
         self._student_logits = StudentPass(student, compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
 
@@ -119,7 +122,11 @@ class MeanTeacher:
         student_view, teacher_view = batch.target
         (logits,) = self._student_logits(torch.cat([batch.source, student_view]))
         with torch.no_grad():
-            wanted = at_least_float32(self._teacher_logits(torch.cat([batch.source, teacher_view]))).softmax(dim=1)
+            wanted = at_least_float32(self._teacher_logits(torch.cat([batch.source, teacher_view])))
+            if self.refining is not None:
+                count = len(batch.labels)
+                wanted = torch.cat([wanted[:count], self.refining.refined(wanted[count:], batch.hints)])
+            wanted = wanted.softmax(dim=1)
         logits = at_least_float32(logits)
         source = logits[: len(batch.labels)]
         weight = self.consistency_weight * ramp_up(step, self.ramp_up_steps)

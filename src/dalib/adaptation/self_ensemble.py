@@ -41,6 +41,7 @@ from dalib.models.compiled import compiled
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dalib.adaptation.hints import Refining
     from dalib.adaptation.inputs import MethodInputs
 
 __all__ = [
@@ -297,6 +298,8 @@ class SelfEnsemble:
         self.information_weight = information_weight
         self.prototypes = ClassPrototypes(num_classes, share=prototypes) if prototypes else None
         self.label_smoothing = label_smoothing
+        #: Changes what the teacher predicts for the target, such as by hints.
+        self.refining: Refining | None = None
         self._student_logits = StudentPass(student, compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
         self._teacher_both = compiled(partial(logits_and_features_of, self.teacher.module), compile_mode)
@@ -348,11 +351,14 @@ class SelfEnsemble:
         student_view, *teacher_views = batch.target
         source_logits, student_logits = self._student_logits(batch.source, student_view)
         ramp = ramp_up(step, self.ramp_up_steps)
+        wanted = self._target_of(teacher_views)
+        if self.refining is not None:
+            wanted = self.refining.refined(wanted, batch.hints)
         return self_ensemble_objective(
             source_logits,
             batch.labels,
             student_logits,
-            self._target_of(teacher_views),
+            wanted,
             consistency_loss=self.consistency_loss,
             consistency_weight=self.consistency_weight * ramp,
             threshold=self.threshold,

@@ -25,6 +25,9 @@ class Batch:
     """Views of the same B target images, each (B, C, H, W) float32 and augmented independently."""
     outside: Tensor | None = None
     """(A, C, H, W) float32, target images that seem to be of none of the classes, where any are set apart."""
+    hints: Tensor | None = None
+    """(B, K, L) float32, what somebody else thinks of the target images, where there are hints: K tables of
+    probabilities over L classes, of which the first is the hints' own."""
 
     def split(self, count: int) -> tuple[Batch, ...]:
         """Returns ``count`` consecutive batches, as equal as possible; each has at least one image.
@@ -38,9 +41,10 @@ class Batch:
             raise ValueError(f"count: expected 1 to {len(self.labels)}, the images of the batch, got {count}")
         parts = [each.tensor_split(count) for each in (self.source, self.labels, *self.target)]
         outside = [None] * count if self.outside is None else self.outside.tensor_split(count)
+        hints = [None] * count if self.hints is None else self.hints.tensor_split(count)
         return tuple(
-            Batch(source, labels, tuple(views), apart)
-            for apart, source, labels, *views in zip(outside, *parts, strict=True)
+            Batch(source, labels, tuple(views), apart, of_target)
+            for apart, of_target, source, labels, *views in zip(outside, hints, *parts, strict=True)
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,8 +126,21 @@ class TwoDomainStream:
         self.source, self.labels = _place(source, device), labels.to(device)
         self.target = _place(target, device) if views.target else target
         self.outside = outside if outside is not None and len(outside) and views.target else None
+        self.hints: Tensor | None = None
         self.views, self.sampling, self.device = views, sampling, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def with_hints(self, hints: Tensor) -> TwoDomainStream:
+        """Returns the same stream, whose batches also have the rows (K, L) of ``hints`` (N, K, L) of their images.
+
+        Raises:
+            ValueError: not as many rows as the target has.
+        """
+        if len(hints) != len(self.target):
+            raise ValueError(f"hints: expected one for each of the {len(self.target)} target images, got {len(hints)}")
+        stream = copy(self)
+        stream.hints = hints.to(self.device)
+        return stream
 
     @property
     def rank(self) -> int:
@@ -146,8 +160,11 @@ class TwoDomainStream:
     def batch_at(self, step: int) -> Batch:
         source = self._indices("source", step, len(self.source))
         views: list[Tensor] = []
+        hints: Tensor | None = None
         if self.views.target:
-            target = self._rows(self.target, self._indices("target", step, len(self.target)))
+            rows = self._indices("target", step, len(self.target))
+            target = self._rows(self.target, rows)
+            hints = None if self.hints is None else self._rows(self.hints, rows)
             if self.views.common is not None:
                 target = self.views.common(target, self._generator("target", step))
             views = [
@@ -160,6 +177,7 @@ class TwoDomainStream:
             labels=self._rows(self.labels, source),
             target=tuple(views),
             outside=None if self.outside is None else self._outside(self.outside, step),
+            hints=hints,
         )
 
     def _outside(self, rows: Rows, step: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dalib.core.console import TrainingProgress, say
 from dalib.core.errors import CollapsedError
@@ -41,6 +41,18 @@ class Statistics:
     plain: Callable[[Tensor], Tensor]
 
 
+class Revised(Protocol):
+    """A part of a training that is estimated from the predictions for the whole target at each evaluation."""
+
+    def revise(self, beliefs: Tensor) -> dict[str, Any]:
+        """Returns the state of a new estimate, by predictions (M, C) for the evaluated target images."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over an estimate."""
+        ...
+
+
 @dataclass(frozen=True)
 class Rules:
     """Consequences of an evaluation.
@@ -48,11 +60,14 @@ class Rules:
     Attributes:
         assess: method, evidence and step -> the scores to log, and the class shares (C,) to expect from then on; None
             where these stay as they are.
+        revised: what is estimated anew from the predictions for the target, such as the worth of hints; None is
+            nothing.
         score: lines of the metrics up to an evaluation -> how good its weights are; None keeps the last weights.
         collapse: lines up to an evaluation -> a sentence that says why training should stop; empty where it should not.
     """
 
     assess: Callable[[Method, Evidence, int], tuple[dict[str, float], Tensor | None]]
+    revised: Revised | None = None
     score: Callable[[Sequence[Line]], float] | None = None
     collapse: Callable[[Sequence[Line]], str] = lambda lines: ""
 
@@ -209,15 +224,19 @@ class _Decisions:
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Returns the scores of the evaluation after this step; the method expects the new class shares."""
-        scores, prior = self.world.from_first(lambda: self._assess(step))
+        scores, prior, estimate = self.world.from_first(lambda: self._assess(step))
         if prior is not None and self.method.class_prior is not None:
             self.method.class_prior.set_prior(prior)
+        if estimate is not None and self.plan.rules.revised is not None:
+            self.plan.rules.revised.load_state_dict(estimate)
         return scores
 
-    def _assess(self, step: int) -> tuple[dict[str, float], Tensor | None]:
+    def _assess(self, step: int) -> tuple[dict[str, float], Tensor | None, dict[str, Any] | None]:
         evidence = self.plan.evaluator.evidence(self.method.predictor(), self.method.student)
         self.observer.on_evidence(self.plan.name, step, evidence)
-        return self.plan.rules.assess(self.method, evidence, step)
+        scores, prior = self.plan.rules.assess(self.method, evidence, step)
+        revised = self.plan.rules.revised
+        return scores, prior, None if revised is None else revised.revise(evidence.target)
 
     def after_evaluation(self, step: int) -> None:
         """Keeps the weights if they are the best so far.

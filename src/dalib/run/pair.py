@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dalib.adaptation.hints import TrustedHints
 from dalib.augment.stored import Standardized
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
-from dalib.engine.evaluate import representing_rows
+from dalib.engine.evaluate import evaluated_rows, representing_rows
 from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
@@ -52,6 +53,7 @@ class TrainingInputs:
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        hints: (N, C) probabilities, what somebody else thinks of the target's images; None without hints.
     """
 
     domains: Domains
@@ -60,6 +62,7 @@ class TrainingInputs:
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
     expected: ExpectedClasses | ExpectedKnown | None = None
+    hints: Tensor | None = None
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
@@ -140,6 +143,7 @@ class Task:
         weights: what the network starts from instead of the seed's weights, as far as they go.
         statistics: what batch normalisation's statistics are recomputed on in the end.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        hints: what somebody else thinks of the target's images, for the adaptation.
     """
 
     name: str
@@ -151,6 +155,7 @@ class Task:
     weights: Mapping[str, Tensor] | None = None
     statistics: Statistics | None = None
     expected: ExpectedClasses | ExpectedKnown | None = None
+    hints: TrustedHints | None = None
 
 
 @dataclass
@@ -166,6 +171,26 @@ class BaselineAndAdapted:
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
+
+
+def trusted_hints(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrustedHints | None:
+    """Returns the hints of an adaptation with the first estimate of their worth; None where there are none.
+
+    It is made of the predictions of the model that the adaptation starts as. Without a baseline hints are not used
+    before the first evaluation.
+
+    Args:
+        inputs: with the hints.
+        done: with the source-only model and, where there can be one, the aligned model, which hints may be copies of.
+        world: the processes that train together; the first one has the predictions.
+    """
+    if inputs.hints is None:
+        return None
+    given = inputs.hints
+    before = [each.target.float() for name, each in done.evidence.items() if name != "adapted"]
+    before = world.from_first(lambda: before)
+    beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
+    return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)))
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -214,13 +239,20 @@ def train_task(
             weights,
             prior,
             None if task.student is None else task.student(),
+            task.hints,
         ),
         world=world,
     )
     evaluator = recipe.make_evaluator(domains, task.inputs, device)
     evidence = None if before is None else before.evidence
     plan = recipe.make_plan(
-        config, task.name, evaluator, before=evidence, expected=task.expected, statistics=task.statistics
+        config,
+        task.name,
+        evaluator,
+        before=evidence,
+        expected=task.expected,
+        statistics=task.statistics,
+        hints=task.hints,
     )
     trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
     done.trained[task.name] = trained

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from dalib.adaptation.hints import TrustedHints, WithHints
 from dalib.adaptation.outside import UnknownApart
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
@@ -573,11 +574,13 @@ class Initial:
             and a pretrained backbone from ``config.weights``.
         prior: (C,) class shares that the method expects; None is uniform.
         student: the network, where the configuration does not describe it.
+        hints: what somebody else thinks of the target's images; None without hints.
     """
 
     weights: Mapping[str, Tensor] | None = None
     prior: Tensor | None = None
     student: ImageClassifier | None = None
+    hints: TrustedHints | None = None
 
 
 def make_training(
@@ -607,6 +610,8 @@ def make_training(
     method = make_method(config, student, len(source.classes), initial.prior, steps=steps)
     if target.outside is not None:
         method = UnknownApart(method)
+    if initial.hints is not None:
+        method = WithHints(method, initial.hints)
     views = inputs.views
     stream = TwoDomainStream(
         source.images,
@@ -618,6 +623,8 @@ def make_training(
         channels_last=memory_format(device) == torch.channels_last,
         outside=target.outside,
     )
+    if initial.hints is not None:
+        stream = stream.with_hints(initial.hints.hints)
     return Training(
         method,
         make_optimizer(config.optimizer, student),
@@ -649,6 +656,7 @@ def make_plan(
     before: Evidence | None = None,
     expected: ExpectedClasses | ExpectedKnown | None = None,
     statistics: Statistics | None = None,
+    hints: TrustedHints | None = None,
 ) -> Plan:
     """Makes what a training needs beside its steps: evaluation, selection of weights, signs of collapse.
 
@@ -659,6 +667,7 @@ def make_plan(
         before: evidence of the source-only model, where there is one.
         expected: classes that the target seems to have, or its images that seem known, where they may not be all.
         statistics: what batch normalisation's statistics are recomputed on in the end.
+        hints: whose worth is estimated anew at each evaluation.
     """
     assert config.steps is not None
     reference = None if before is None else effective_classes(before.histogram)
@@ -672,6 +681,7 @@ def make_plan(
         reference = min(most if before is None else effective_classes(before.histogram), most)
     rules = Rules(
         assess=assess,
+        revised=hints,
         score=_score_of(config),
         collapse=partial(collapse_sign, reference=reference) if name == "adapted" else lambda lines: "",
     )

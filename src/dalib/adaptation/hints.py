@@ -1,0 +1,116 @@
+"""Hints beside a method with a teacher: what somebody else thinks of target images, trusted as far as it has earned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dalib.adaptation.losses import at_least_float32
+from dalib.judge.annotator import Annotator, fit_annotator
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dalib.core.types import Batch, ClassPrior, Losses, Method
+
+
+class Refining(Protocol):
+    """Changes the teacher's predictions for a batch before the student learns from them."""
+
+    def refined(self, logits: Tensor, hints: Tensor | None) -> Tensor:
+        """Returns logits (B, C) for the teacher's (B, C) and the hints of these images (B, K, C), without gradient."""
+        ...
+
+
+class TrustedHints:
+    r"""Hints for the whole target, and what they are worth: the second teacher.
+
+    .. math:: q'_{ic} \propto q_{ic} \, \ell_{ic}
+
+    with the teacher's probabilities q and the likelihood :math:`\ell` of the image's hint
+    (:class:`dalib.judge.annotator.Annotator`), which is learned from the agreement of all hints with the teacher:
+    hints of noise leave q as it is.
+
+    Args:
+        hints: (N, K, C) probabilities: first the hints, rows of zeros for images without one; then those of the models
+            that hints may be copies of.
+        beliefs: (N, C), probabilities that the first estimate is made of.
+        rows: (M,) int64, the images whose predictions :meth:`revise` is given; None is all.
+
+    Raises:
+        ValueError: another shape.
+    """
+
+    def __init__(self, hints: Tensor, beliefs: Tensor, rows: Tensor | None = None) -> None:
+        if hints.ndim != 3 or hints.shape[1] < 1 or beliefs.shape != (len(hints), hints.shape[2]):
+            raise ValueError(
+                f"hints, beliefs: expected (N, K, C) and (N, C), got {tuple(hints.shape)} and {tuple(beliefs.shape)}"
+            )
+        self.hints = hints
+        self.rows = torch.arange(len(hints)) if rows is None else rows
+        self.annotator = fit_annotator(beliefs, hints[:, 0], hints[:, 1:])
+
+    def revise(self, beliefs: Tensor) -> dict[str, Any]:
+        """Returns the state of a new estimate, by the predictions (M, C) of the teacher as it is now."""
+        hints = self.hints[self.rows]
+        sharpness = self.annotator.sharpness
+        return fit_annotator(beliefs, hints[:, 0], hints[:, 1:], sharpness=sharpness).state_dict()
+
+    def refined(self, logits: Tensor, hints: Tensor | None) -> Tensor:
+        if hints is None:
+            return logits
+        with torch.autocast(logits.device.type, enabled=False):
+            beliefs = at_least_float32(logits).detach().log_softmax(dim=1)
+            return beliefs + self.annotator.log_likelihood(hints[:, 0], hints[:, 1:])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the estimate; the hints themselves are read again."""
+        return self.annotator.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` or :meth:`revise` returned."""
+        self.annotator = Annotator(**state)
+
+
+class WithHints:
+    """A :class:`dalib.core.types.Method` whose teacher is refined by hints, around one that takes them.
+
+    Args:
+        method: method with an attribute ``refining``, through which it passes the predictions that the student learns
+            from, with the batch's hints.
+        hints: the hints.
+
+    Raises:
+        ValueError: a method without such an attribute.
+    """
+
+    def __init__(self, method: Method, hints: TrustedHints) -> None:
+        if not hasattr(method, "refining"):
+            raise ValueError(f"{type(method).__name__} has no teacher that hints could refine")
+        method.refining = hints
+        self.method, self.hints = method, hints
+        self.student = method.student
+        self.target_views = method.target_views
+
+    @property
+    def class_prior(self) -> ClassPrior | None:
+        """The class shares that the method inside expects."""
+        return self.method.class_prior
+
+    def loss(self, batch: Batch, step: int) -> Losses:
+        return self.method.loss(batch, step)
+
+    def after_step(self, step: int) -> None:
+        self.method.after_step(step)
+
+    def predictor(self) -> nn.Module:
+        return self.method.predictor()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self.method.state_dict(), "hints": self.hints.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.method.load_state_dict(state)
+        self.hints.load_state_dict(state["hints"])

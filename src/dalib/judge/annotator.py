@@ -1,0 +1,251 @@
+"""What hints are worth: somebody else's opinion of the target as a noisy annotator, learned from agreement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
+"""Exponents of the hints' probabilities that are tried: those of cosines are nearly uniform, others are too sure."""
+
+SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
+"""How often each is expected to say the true class on purpose, before anything is seen."""
+
+EXPECTED = 0.5
+"""Share of the images by which that expectation weighs."""
+
+SMOOTHING = 4.0
+"""Images of each class that are added to it."""
+
+SHRINKAGE = 10.0
+"""Images of the mean over classes that the trust in a class begins with."""
+
+PENALTY = 2.0
+"""Standard errors by which hints must explain the beliefs better than noise does before they are used at all."""
+
+DOUBT = 0.1
+"""Share of the beliefs that is spread evenly: a network that adapts is surer than it is right."""
+
+ROUNDS = 30
+MOST_IMAGES = 4000
+"""Images by which the sharpness is chosen."""
+
+_TRUSTS = torch.linspace(0, 0.95, 20, dtype=torch.float64)  # never all of it: no hint can rule a class out
+
+
+@dataclass(frozen=True)
+class Annotator:
+    r"""What hints say of the true class: their confusion matrix, and how often they copy a model that is known.
+
+    .. math::
+        \ell_{ic} = \sum_k \frac{h_{ik}}{m_k} \Bigl(\sum_j \rho_j r_{ijk} + \rho_0 \, \theta_{ck}\Bigr)
+
+    with the hint h of image i, the mean hint m, the references r that a hint may have copied, their shares
+    :math:`\rho`, and :math:`\theta_{ck}`, the probability that a hint that is no copy names class k for one of class c.
+    A hint that agrees with what it may have copied says little, and one of noise, whose :math:`\theta_c` are all m,
+    says nothing.
+
+    Attributes:
+        confusion: (C, C), theta.
+        shares: (C,), m.
+        copied: (R,), rho of the references; what is left is that of no copy.
+        trust: (C,) in [0, 0.95], how much of what hints of a class say is believed; ``confusion`` has it already.
+        sharpness: exponent of the hints' probabilities.
+        gain: nats by which an image's hint is explained better than noise would be, on images that were not fitted;
+            at most 0 where hints are not used.
+    """
+
+    confusion: Tensor
+    shares: Tensor
+    copied: Tensor
+    trust: Tensor
+    sharpness: float
+    gain: float
+
+    def log_likelihood(self, hints: Tensor, references: Tensor) -> Tensor:
+        """Computes the logarithm of how likely each hint is for each class, relative to noise.
+
+        Args:
+            hints: (N, C) probabilities; a row of zeros is an image without a hint.
+            references: (N, R, C) probabilities of the models that hints may be copies of.
+
+        Returns:
+            (N, C); 0 for an image without a hint.
+        """
+        ratio = sharpened(hints, self.sharpness) / self.shares.to(hints)
+        copies = _copies(ratio, references) @ self.copied.to(hints)
+        own = (1 - self.copied.sum()).to(hints) * (ratio @ self.confusion.to(hints).T)
+        given = hints.sum(dim=1, keepdim=True) > 0
+        return torch.where(given, (copies[:, None] + own).clamp_min(1e-12).log(), 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all of it, as tensors and numbers."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def sharpened(hints: Tensor, exponent: float) -> Tensor:
+    """Returns rows (N, C) to the power of an exponent, with their sum 1 again; rows of zeros stay."""
+    if exponent == 1:
+        return hints
+    highest = hints.amax(dim=1, keepdim=True)
+    powers = torch.where(highest > 0, hints / highest.clamp_min(1e-30), 0.0) ** exponent
+    return powers / powers.sum(dim=1, keepdim=True).clamp_min(1e-30)
+
+
+def fit_annotator(
+    beliefs: Tensor, hints: Tensor, references: Tensor | None = None, *, sharpness: float | None = None
+) -> Annotator:
+    """Learns what hints are worth from their agreement with beliefs that are right more often than chance.
+
+    Args:
+        beliefs: (N, C) probabilities, such as a teacher's for the whole target.
+        hints: (N, C) probabilities; rows of zeros are images without a hint.
+        references: (N, R, C) probabilities of models that the hints may be copies of, such as the one that the teacher
+            began as; agreement with them is no evidence of a hint's own.
+        sharpness: exponent of the hints' probabilities; None chooses it.
+
+    Source: confusion matrices of several annotators by expectation maximisation are those of Dawid and Skene (1979).
+    Copies, and trust by what is explained of images that were not fitted, are ours.
+
+    >>> truth = torch.arange(300) % 3
+    >>> beliefs = torch.nn.functional.one_hot(truth, 3).double()
+    >>> swapped = fit_annotator(beliefs, beliefs[:, [1, 0, 2]])  # says 1 for 0 and 0 for 1
+    >>> swapped.log_likelihood(torch.tensor([[0.0, 1.0, 0.0]]), torch.zeros(1, 0, 3)).argmax().item()
+    0
+    """
+    given = hints.sum(dim=1) > 0
+    classes = hints.shape[1]
+    if references is None:
+        references = hints.new_zeros(len(hints), 0, classes)
+    count = int(given.sum())
+    if count < 2 * classes:
+        return _uninformative(classes, references.shape[1])
+    beliefs, hints, references = (each[given].double() for each in (beliefs, hints, references))
+    beliefs = (1 - DOUBT) * beliefs + DOUBT / classes
+    references = (references + torch.nn.functional.one_hot(references.argmax(dim=2), classes)) / 2
+    if sharpness is None:
+        sharpness = _best_sharpness(beliefs, hints, references)
+    hints = sharpened(hints, sharpness)
+    excess = _held_back_excess(beliefs, hints, references)
+    found = _fit(beliefs, hints, references)
+    shares, copied = found.shares, found.copied
+    gains = _gains(excess)
+    best = int(gains.mean(dim=0).argmax())
+    gain = gains[:, best].mean().item() - PENALTY * gains[:, best].std().item() / math.sqrt(count)
+    if gain <= 0:
+        trust = torch.zeros_like(shares)
+    else:
+        of_class = (hints.T @ gains + SHRINKAGE * gains.mean(dim=0)) / (hints.sum(dim=0)[:, None] + SHRINKAGE)
+        trust = _TRUSTS[of_class.argmax(dim=1)]
+    return Annotator(trust * found.confusion + (1 - trust) * shares, shares, copied, trust, sharpness, max(gain, 0.0))
+
+
+def _best_sharpness(beliefs: Tensor, hints: Tensor, references: Tensor) -> float:
+    """Returns the exponent with which hints explain beliefs best, on images that were not fitted."""
+    if bool((hints.amax(dim=1) > 1 - 1e-9).all()):  # labels, which no exponent changes
+        return 1.0
+    some = torch.linspace(0, len(hints) - 1, min(len(hints), MOST_IMAGES)).long()
+
+    def gain(exponent: float) -> float:
+        excess = _held_back_excess(beliefs[some], sharpened(hints[some], exponent), references[some])
+        return _gains(excess).mean(dim=0).max().item()
+
+    return max(SHARPNESS, key=gain)
+
+
+def _gains(excess: Tensor) -> Tensor:
+    """Computes log(1 + t e), (N, T), the nats by which each hint is explained better than noise at each trust t."""
+    return (excess[:, None] * _TRUSTS).clamp_min(1e-6 - 1).log1p()
+
+
+def _held_back_excess(beliefs: Tensor, hints: Tensor, references: Tensor) -> Tensor:
+    """Computes how much likelier each hint is than noise, less 1: (N,), by what the other half of the images says."""
+    excess = beliefs.new_zeros(len(beliefs))
+    for half in range(2):
+        here = torch.arange(len(beliefs)) % 2 == half
+        found = _fit(beliefs[~here], hints[~here], references[~here])
+        ratio, own = hints[here] / found.shares, 1 - found.copied.sum()
+        of_class = found.prior * (beliefs[here] / found.believed @ found.teacher.T)
+        of_class = of_class / of_class.sum(dim=1, keepdim=True)
+        noise = _copies(ratio, references[here]) @ found.copied + own * ratio @ found.shares
+        informed = (of_class * (ratio @ found.confusion.T)).sum(dim=1)
+        excess[here] = own * (informed - ratio @ found.shares) / noise
+    return excess
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Two annotators of the same images: confusion matrices (C, C) of hints and teacher, and what they say on average.
+
+    Attributes:
+        confusion, shares: of the hints.
+        copied: (R,), shares of the hints that copy a reference.
+        teacher, believed: of the teacher.
+        prior: (C,), shares of the true classes.
+    """
+
+    confusion: Tensor
+    shares: Tensor
+    copied: Tensor
+    teacher: Tensor
+    believed: Tensor
+    prior: Tensor
+
+
+def _fit(beliefs: Tensor, hints: Tensor, references: Tensor) -> _Fitted:
+    """Fits hints and teacher as two annotators of unknown classes, by expectation maximisation.
+
+    Who of the two is wrong where they disagree in a pattern cannot be seen from them alone. Three things decide: each
+    is expected to mean what it says, the teacher more so; and the true classes to be about equally frequent.
+    """
+    count, classes = hints.shape
+    kinds = references.shape[1]
+    shares, believed = ((each.sum(dim=0) + 1 / classes) / (count + 1) for each in (hints, beliefs))
+    ratio, of_teacher = hints / shares, beliefs / believed
+    copies = _copies(ratio, references)
+    even = torch.full((kinds + 1,), 1.0 / (kinds + 1), dtype=torch.float64)
+    parts, prior = even, torch.full((classes,), 1 / classes, dtype=torch.float64)
+    confusion, teacher = _usual(SKILL_OF_HINTS, shares), _usual(SKILL_OF_TEACHER, believed)
+    for _ in range(ROUNDS):
+        by_teacher = of_teacher @ teacher.T
+        said = prior * by_teacher * ((copies @ parts[1:])[:, None] + parts[0] * (ratio @ confusion.T))
+        evidence = said.sum(dim=1, keepdim=True)
+        before = prior * by_teacher / evidence
+        own = parts[0] * confusion * (before.T @ ratio)
+        copied = parts[1:] * (copies * before.sum(dim=1, keepdim=True)).sum(dim=0)
+        of_class = said / evidence
+        teacher = _smoothed(teacher * ((of_class / by_teacher).T @ of_teacher), SKILL_OF_TEACHER, believed)
+        confusion = _smoothed(own, SKILL_OF_HINTS, shares)
+        parts = torch.cat([own.sum()[None], copied])
+        parts = (parts + SMOOTHING * even) / (parts.sum() + SMOOTHING)
+        prior = (of_class.mean(dim=0) + 1 / classes) / 2
+    return _Fitted(confusion, shares, parts[1:], teacher, believed, prior)
+
+
+def _usual(skill: float, shares: Tensor) -> Tensor:
+    """Returns the confusion matrix (C, C) of an annotator that is equally right for each class, else at random."""
+    return skill * torch.eye(len(shares), dtype=torch.float64) + (1 - skill) * shares
+
+
+def _smoothed(counts: Tensor, skill: float, shares: Tensor) -> Tensor:
+    """Returns the confusion matrix of counts and of so many more images as the usual annotator would have them."""
+    more = SMOOTHING + EXPECTED * counts.sum() / len(shares)
+    return (counts + more * _usual(skill, shares)) / (counts.sum(dim=1, keepdim=True) + more)
+
+
+def _copies(ratio: Tensor, references: Tensor) -> Tensor:
+    """Computes how likely each hint is as a copy of each reference, relative to noise: (N, R)."""
+    return torch.einsum("nk,nrk->nr", ratio, references.to(ratio))
+
+
+def _uninformative(classes: int, references: int) -> Annotator:
+    shares = torch.full((classes,), 1 / classes, dtype=torch.float64)
+    zeros = torch.zeros(classes, dtype=torch.float64)
+    copied = torch.zeros(references, dtype=torch.float64)
+    return Annotator(shares.expand(classes, -1).clone(), shares, copied, zeros, 1.0, 0.0)
