@@ -27,7 +27,7 @@ MAIN: Mapping[str, Sequence[str]] = {
 """The options that most people need, by their names without dashes, under the headings of ``--help``."""
 
 REST: Mapping[str, Sequence[str]] = {
-    "more about images": ("groups", "root", "download", "cache", "strict"),
+    "more about images": ("hints", "groups", "root", "download", "cache", "strict"),
     "more about the network": ("weights_order",),
     "more about the training": (
         "epochs",

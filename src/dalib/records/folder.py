@@ -16,6 +16,7 @@
     predictions.safetensors, images.json
                          what each model says of every target and validation image, and the images' names
     groups.json          with --groups: which of these images belong together
+    hints.json           with --hints: how far they were trusted, by class
     judgement.json       did adaptation help? The evidence that needs no target label
     embedding.json       where images lie in the models' features, to be drawn
     map.jpg              thumbnails of these images, in one picture
@@ -38,9 +39,9 @@ Each JSON file is a record, whose class says what it holds: :class:`~dalib.recor
 :class:`~dalib.records.judgement.Judgement`, :class:`~dalib.records.selection.Selection`,
 :class:`~dalib.records.evaluation.Evaluation`, :class:`~dalib.records.labelled.Labelled`,
 :class:`~dalib.records.pictures.Embedding`, :class:`~dalib.records.images.ImageNames`,
-:class:`~dalib.records.images.ImageGroups`, :class:`~dalib.records.images.LeftOut` and, in a list,
-:class:`~dalib.records.pictures.Sample` and :class:`~dalib.core.files.Unreadable`; a line of metrics.jsonl is a
-:class:`~dalib.records.metrics.MetricsLine`.
+:class:`~dalib.records.images.ImageGroups`, :class:`~dalib.records.hints.Hints`,
+:class:`~dalib.records.images.LeftOut` and, in a list, :class:`~dalib.records.pictures.Sample` and
+:class:`~dalib.core.files.Unreadable`; a line of metrics.jsonl is a :class:`~dalib.records.metrics.MetricsLine`.
 
 NAME, of a model, is "adapted" or "source-only". predictions.safetensors holds target/NAME and validation/NAME, float32
 (N, C), and validation/labels, int64; images.json their names: {"target": [names], "validation": [names]}.
@@ -56,6 +57,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import Unreadable, expanded
 from dalib.records.content import read_list
 from dalib.records.evaluation import Evaluation
+from dalib.records.hints import Hints
 from dalib.records.images import ImageGroups, LeftOut
 from dalib.records.judgement import Judgement
 from dalib.records.labelled import Labelled
@@ -175,6 +177,10 @@ class RunFolder(TrainingFolder):
         return self.root / "groups.json"
 
     @property
+    def hints(self) -> Path:
+        return self.root / "hints.json"
+
+    @property
     def judgement(self) -> Path:
         return self.root / "judgement.json"
 
@@ -287,6 +293,10 @@ class RunFolder(TrainingFolder):
         """Reads groups.json; None where each image counts for itself, as in runs of older versions."""
         return ImageGroups.read(self.groups) if self.groups.is_file() else None
 
+    def read_hints(self) -> Hints | None:
+        """Reads hints.json; None of a run without hints."""
+        return Hints.read(self.hints) if self.hints.is_file() else None
+
     def read_records(self) -> RunRecords:
         """Reads all that the run's small files say.
 
@@ -303,6 +313,7 @@ class RunFolder(TrainingFolder):
             Embedding.read(self.embedding) if self.embedding.is_file() else Embedding(),
             read_list(Sample, samples) if samples.is_file() else (),
             read_list(Unreadable, self.unreadable) if self.unreadable.is_file() else (),
+            self.read_hints(),
         )
 
     def _selection_of_several(self) -> Selection | None:
@@ -320,6 +331,7 @@ class RunRecords:
         judgement: None before training has ended.
         selection: None where nothing tells yet which model is selected, or where there is only one.
         embedding, samples, unreadable: empty where their files are missing.
+        hints: None of a run without hints.
     """
 
     summary: Summary
@@ -330,6 +342,7 @@ class RunRecords:
     embedding: Embedding = field(default_factory=Embedding)
     samples: tuple[Sample, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    hints: Hints | None = None
 
     @property
     def own(self) -> ModelName:

@@ -18,6 +18,7 @@ from dalib.report.charts import kept_step, metrics_of, training_charts
 from dalib.report.comparison import class_estimates, comparison
 from dalib.report.facts import facts
 from dalib.report.figures import clean, counted, duration, interval, percent, sentence, short, signed
+from dalib.report.hints import hints_table
 from dalib.report.histogram import histogram
 from dalib.report.mistakes import mistakes
 from dalib.report.reliability import Diagram, diagram
@@ -129,6 +130,7 @@ def _content(run: RunFolder, records: RunRecords) -> dict[str, Any]:
         "embedding_method": records.embedding.method,
         "classes": classes,
         "histogram": histogram(records),
+        "hints": hints_table(records.hints),
         "views": picture_of(run.views),
         "samples": other_samples(samples),
         "class_samples": class_samples(samples, classes),

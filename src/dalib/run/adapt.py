@@ -84,9 +84,10 @@ def adapt(
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         settings: fields of :class:`dalib.run.config.TrainConfig`, such as ``out="runs/first"``, ``preset="digits"`` or
             ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate`` takes labelled images of
-            any kind. ``kit`` names a file of ``dalib export --format kit`` in place of the source: leave out
-            ``source``. A backbone of timm's without a preset takes the preset photo-features, and so do colour
-            photographs for which no network is named.
+            any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a data frame, or a dictionary
+            of images and classes (:func:`dalib.run.hints.hints_file`). ``kit`` names a file of ``dalib export --format
+            kit`` in place of the source: leave out ``source``. A backbone of timm's without a preset takes the preset
+            photo-features, and so do colour photographs for which no network is named.
 
     Returns:
         The finished run.
@@ -166,8 +167,13 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
             )
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
+        group = isinstance(value, dict) and name != "hints"
+        flat |= {f"{name}.{part}": each for part, each in value.items()} if group else {name: value}
     evaluated = flat.pop("evaluate", None)
+    if flat.get("hints") is not None:
+        from dalib.run.hints import hints_file
+
+        flat["hints"] = hints_file(flat["hints"])
     if kit is not None:
         flat = {**read_header(str(source)).settings, **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read

@@ -23,7 +23,7 @@ MaskedConsistencyConfig: Any = settings_in(MASKED_CONSISTENCY.rpartition(".")[0]
 OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
-PATHS = ("source", "target", "target_labels", "weights", "init", "kit", "root", "evaluate", "prior", "out")
+PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
 """Settings of a run that are paths, or names that stand in their place."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
@@ -242,6 +242,10 @@ class TrainConfig(Checked):
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
             models.
+        hints: what somebody else thinks of some or all target images, such as zero-shot CLIP, an old model or an
+            annotator: a table (CSV, NPZ or Parquet) of the images' names and a probability for each class, or with a
+            column label. The teacher's predictions are mended by them, as far as they agree with it: hints of noise
+            change nothing. For methods with a teacher.
         groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; a
             regular expression with one group, such as "patient_([0-9]+)", whose text images of a group have in common
             in their paths; or auto, near duplicates and, where images look alike by them, patterns of names. The
@@ -332,6 +336,7 @@ class TrainConfig(Checked):
     source: str | list[str] = "fonts"
     target: str = "digits"
     target_labels: str | None = None
+    hints: str | None = None
     groups: str | None = None
     backbone: str | list[str] = "small"
     weights: str | list[str] | None = None

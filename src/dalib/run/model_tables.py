@@ -14,6 +14,7 @@ import torch
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.core.words import meant, some_of
+from dalib.data.spelling import Classes, is_missing
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.scores import SUM_TOLERANCE
 from dalib.run.predict import COLUMNS
@@ -79,7 +80,9 @@ class ProbabilityTable:
         return replace(self, probabilities=probabilities, names=None if names is None else tuple(names), labels=labels)
 
 
-def read_table(place: str | Path, argument: str, classes: Iterable[str] = ()) -> ProbabilityTable:
+def read_table(
+    place: str | Path, argument: str, classes: Iterable[str] = (), *, labels_alone: bool = False
+) -> ProbabilityTable:
     """Reads one table of probabilities.
 
     CSV and Parquet have a column of names and one for each class, or the columns of ``dalib predict``; CSV may be
@@ -90,6 +93,8 @@ def read_table(place: str | Path, argument: str, classes: Iterable[str] = ()) ->
         place: the file.
         argument: the argument that errors name.
         classes: all classes, for a table of ``dalib predict``, which names two an image. Others are added behind them.
+        labels_alone: whether names and a column ``label`` without probabilities will do: each image is surely of one of
+            ``classes``, and rows without a label are left out.
 
     Raises:
         UserError: no such file, another format, names twice, values that are no numbers, NaN, or rows that do not sum
@@ -103,13 +108,11 @@ def read_table(place: str | Path, argument: str, classes: Iterable[str] = ()) ->
     if not path.is_file():
         raise UserError(where, ": expected a file, this is a folder" if path.is_dir() else ": no such file")
     if ending == ".npz":
-        table = _of_npz(path, where)
+        table = _of_npz(path, where, tuple(classes) if labels_alone else ())
     elif ending == ".parquet":
-        columns, rows, numbers = _parquet(path, where)
-        table = _of_columns(columns, rows, numbers, where, tuple(classes))
+        table = _of_columns(*_parquet(path, where), where, tuple(classes), labels_alone=labels_alone)
     else:
-        columns, rows, numbers = _csv(path, argument, where)
-        table = _of_columns(columns, rows, numbers, where, tuple(classes))
+        table = _of_columns(*_csv(path, argument, where), where, tuple(classes), labels_alone=labels_alone)
     return replace(table, probabilities=checked_probabilities(table.probabilities, where, table.names))
 
 
@@ -192,7 +195,13 @@ def common_names(tables: Iterable[ProbabilityTable]) -> tuple[str, ...] | None:
 
 
 def _of_columns(
-    columns: list[str], rows: list[list[Any]], numbers: str, where: Setting, classes: tuple[str, ...]
+    columns: list[str],
+    rows: list[list[Any]],
+    numbers: str,
+    where: Setting,
+    classes: tuple[str, ...],
+    *,
+    labels_alone: bool = False,
 ) -> ProbabilityTable:
     """Returns the table of named columns; ``numbers`` is the decimal mark of numbers that come as text."""
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
@@ -209,6 +218,8 @@ def _of_columns(
             [{name: row[column] for name, column in at.items()} for row in rows], names, labels, numbers, where, classes
         )
     chosen = [number for number in range(len(columns)) if number not in (place, labelled)]
+    if labels_alone and not chosen and labels is not None:
+        return _of_labels(labels, names, classes, where)
     if len(chosen) < 2:
         raise UserError(
             where,
@@ -224,6 +235,26 @@ def _of_columns(
     return ProbabilityTable(
         torch.from_numpy(values), names, tuple(columns[column].strip() for column in chosen), labels
     )
+
+
+def _of_labels(
+    labels: Sequence[Any], names: Sequence[str] | None, classes: tuple[str, ...], where: Setting
+) -> ProbabilityTable:
+    """Returns a table in which each image that has a label is surely of that class."""
+    given = [row for row, label in enumerate(labels) if not is_missing(label) or str(label) in classes]
+    if not given:
+        raise UserError(where, ": no label in it; write the class of each image into the column label")
+    known = Classes(classes)
+    found = [known.find(str(labels[row])) for row in given]
+    if (wrong := next((place for place, each in enumerate(found) if each is None), None)) is not None:
+        label = str(labels[given[wrong]])
+        raise UserError(
+            where,
+            f", row {given[wrong] + 1}: {label!r} is none of the classes{meant(label, classes)}; expected one of "
+            f"{_some(classes)}, or nothing for an image without a label",
+        )
+    certain = torch.nn.functional.one_hot(torch.tensor(found), len(classes)).double()
+    return ProbabilityTable(certain, None if names is None else tuple(names[row] for row in given), classes)
 
 
 def _of_predictions(
@@ -291,8 +322,13 @@ def _parquet(path: Path, where: Setting) -> tuple[list[str], list[list[Any]], st
     return columns, rows, "."
 
 
-def _of_npz(path: Path, where: Setting) -> ProbabilityTable:
+def _of_npz(path: Path, where: Setting, classes_of_labels: tuple[str, ...] = ()) -> ProbabilityTable:
+    """Returns the table in arrays; with ``classes_of_labels`` labels of images that have names will do."""
     arrays = read_arrays(path, where)
+    if classes_of_labels and "probabilities" not in arrays and {"names", "labels"} <= arrays.keys():
+        of_images = tuple(str(each) for each in arrays["names"].tolist())
+        _require_once(of_images, where)
+        return _of_labels(arrays["labels"].tolist(), of_images, classes_of_labels, where)
     if "probabilities" not in arrays:
         wide = [name for name, each in arrays.items() if each.ndim == 2 and each.dtype.kind == "f"]
         if len(wide) != 1:

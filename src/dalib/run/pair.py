@@ -166,11 +166,13 @@ class BaselineAndAdapted:
         trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        hints: those that the adapted model learned from, if any.
     """
 
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
+    hints: TrustedHints | None = None
 
 
 def trusted_hints(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrustedHints | None:
@@ -256,7 +258,7 @@ def train_task(
     )
     trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
     done.trained[task.name] = trained
-    done.expected = task.expected
+    done.expected, done.hints = task.expected, task.hints
     if world.first:
         done.evidence[task.name] = _everything(task.name, trained, task.inputs, evaluator, shown=observer.progress)
 

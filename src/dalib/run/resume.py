@@ -74,6 +74,8 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
         ]
     if config.kit is not None:
         files["kit"] = [Path(config.kit)]
+    if config.hints is not None:
+        files["hints"] = [Path(config.hints)]
     if config.prior not in KINDS:
         files["prior"] = [Path(config.prior)]
     return {setting: _digest_of(paths) for setting, paths in files.items()}

@@ -30,6 +30,7 @@ from dalib.run.config_file import config_text
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
+from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
@@ -41,6 +42,8 @@ from dalib.run.unknown import check_classes, check_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
+
+    from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
@@ -86,12 +89,14 @@ class Data:
         evaluated: name of the labelled set that is measured after training; None measures nothing.
         labelled: its images.
         seconds: how long opening took.
+        hints: (N, C), what somebody else thinks of the target's images; None without hints.
     """
 
     domains: Domains
     evaluated: str | None
     labelled: LabelledImages | None
     seconds: float
+    hints: Tensor | None = None
 
 
 def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> Setup:
@@ -129,7 +134,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     if kit is not None:
         _require_whole(kit, network)
     recipe.make_predictor(network, architecture)
-    make_method(config, network, classes)
+    check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
     request = replace(recipe.make_data_request(config), kit=kit)
     if for_training:
@@ -255,7 +260,10 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
             config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
         )
     first_prior(config.prior, domains.train.labels, classes)
-    data = Data(domains, evaluated, labelled, time.monotonic() - since)
+    hints = None
+    if config.hints is not None:
+        hints = read_hints(config.hints, domains.target.names, config.target, classes)
+    data = Data(domains, evaluated, labelled, time.monotonic() - since, hints)
     return replace(setup, config=config, preprocessing=preprocessing), data
 
 

@@ -37,6 +37,7 @@ from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
 from dalib.run import recipe
+from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
@@ -66,6 +67,7 @@ from dalib.run.pair import (
     take_source_only,
     train_task,
     training_inputs,
+    trusted_hints,
     with_validation_of,
 )
 from dalib.run.presets import check_applied
@@ -309,7 +311,7 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
 
 
 def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
-    return training_inputs(
+    inputs = training_inputs(
         setup.config,
         setup.request,
         setup.preprocessing,
@@ -318,6 +320,7 @@ def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
         start=setup.start,
         world=setup.world,
     )
+    return replace(inputs, hints=data.hints)
 
 
 def _train_models(
@@ -343,7 +346,8 @@ def _train_models(
                 own = inputs
                 if name == "adapted" and config.classes != "same":
                     own = _fitted(config, inputs, models, context.world)
-                task = _task(name, config, run, setup, own)
+                hints = trusted_hints(own, models, context.world) if name == "adapted" else None
+                task = replace(_task(name, config, run, setup, own), hints=hints)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
         except TrainingDivergedError:
             if context.world.first:
@@ -432,6 +436,7 @@ def _judge(
     """Writes predictions, judgement, selection, pictures and the complete summary; returns judgement and summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, models.evidence, domains)
+    classes = domains.train.classes
     learnt_from = neutral = None
     if config.features:  # of a frozen network
         learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
@@ -440,10 +445,14 @@ def _judge(
     settings = recipe.make_judge_settings(config, models.expected)
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
-    judgement = judge(trained, said, settings, domains.train.classes, neutral, learnt_from)
+    judgement = judge(trained, said, settings, classes, neutral, learnt_from)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
     judgement.write(run.judgement)
+    if models.hints is not None:
+        told = hints_record(models.hints, models, classes, neutral)
+        told.write(run.hints)
+        say(told.sentence)
     if config.classes == "other":
         write_rules(run, models.evidence)
     by_user = config.keep == "adapted" and len(models.trained) > 1

@@ -1,0 +1,127 @@
+"""Hints beside the adaptation: simulated ones, right to 60, 75 and 90%, wrong at random or in a pattern.
+
+    python benchmarks/hints.py --root data --backbone lite0 --steps 400 --directions A:W D:A
+    python benchmarks/hints.py --pairs clothes/catalogue:clothes/user_photo steel/xsdd:steel/neu
+
+``indNN`` are labels of which NN% are right and the others any other class; ``patNN`` name the next class where they are
+wrong; ``clsNN`` are right for NN% of the classes and name the next class for each image of the others; ``noise`` is
+drawn at random; ``source-only`` and ``aligned`` are the run's own models given as hints. Labels of the target make the
+simulated hints and measure; they choose nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from worlds import CPU, add_arguments, baselines_of, inputs_of, pair_of
+
+from dalib.engine.evaluate import plain_representation
+from dalib.engine.results import InMemory
+from dalib.run import recipe
+from dalib.run.judge import judge
+from dalib.run.pair import BaselineAndAdapted, Task, train_task, trusted_hints
+from dalib.run.photographs import SHORT_NAMES
+from dalib.run.presets import from_preset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dalib.run.config import TrainConfig
+
+KINDS = ("noise", "ind60", "ind75", "ind90", "pat60", "pat75", "pat90", "cls60", "source-only", "aligned")
+
+
+def simulated(kind: str, truth: Tensor, classes: int, before: BaselineAndAdapted, seed: int) -> Tensor:
+    """Returns hints (N, C) of a kind."""
+    if kind in before.evidence:
+        return before.evidence[kind].target.float()
+    generator = torch.Generator().manual_seed(100 + seed)
+    drawn = torch.rand(len(truth), generator=generator)
+    other = (truth + torch.randint(1, classes, truth.shape, generator=generator)) % classes
+    if kind == "noise":
+        labels = torch.randint(classes, truth.shape, generator=generator)
+    else:
+        share, following = int(kind[3:]) / 100, (truth + 1) % classes
+        labels = {
+            "ind": torch.where(drawn < share, truth, other),
+            "pat": torch.where(drawn < share, truth, following),
+            "cls": torch.where(truth >= round(classes * (1 - share)), truth, following),
+        }[kind[:3]]
+    return torch.nn.functional.one_hot(labels, classes).float()
+
+
+def print_rows(config: TrainConfig, kinds: list[str]) -> None:
+    """Prints what adaptation with each kind of hints comes to, beside what the hints and the adaptation alone have."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        shared, truth = inputs_of(config)
+        before = baselines_of(config, shared)
+    representation = plain_representation(shared.domains.train, shared.domains.to_predict)
+    training, classes = dict(recipe.trainings(config))["adapted"], shared.domains.train.classes
+
+    def selected(hints: Tensor | None) -> tuple[float, float, float]:
+        """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
+        done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
+        with contextlib.redirect_stdout(io.StringIO()):
+            trusted = trusted_hints(replace(shared, hints=hints), before)
+            task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)
+            train_task(task, done, CPU)
+            settings = recipe.make_judge_settings(training)
+            judged = judge(done.trained, done.evidence, settings, classes, representation)
+        trust = 0.0 if trusted is None else trusted.annotator.trust.mean().item()
+        return *(_right(done.evidence[name].target, truth) for name in ("adapted", judged.shipped)), trust
+
+    _, alone, _ = selected(None)
+    names = f"{_short(config.source)}, {_short(config.target)}"
+    own = {name: _right(each.target, truth) for name, each in before.evidence.items()}
+    print(f"| {names} | none | | | {alone:.1f} | | source-only {own['source-only']:.1f} |", flush=True)
+    for kind in kinds:
+        hints = simulated(kind, truth, len(classes), before, config.seed)
+        (adapted, shipped, trust), of_hints = selected(hints), _right(hints, truth)
+        margin = shipped - max(of_hints, alone)
+        print(
+            f"| {names} | {kind} | {of_hints:.1f} | {adapted:.1f} | {shipped:.1f} | {margin:+.1f} | {trust:.2f} |",
+            flush=True,
+        )
+
+
+def _right(p: Tensor, truth: Tensor) -> float:
+    return 100 * (p.argmax(dim=1) == truth).double().mean().item()
+
+
+def _short(place: object) -> str:
+    return "/".join(Path(str(place)).parts[-2:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--pairs", nargs="*", default=[], help="SOURCE:TARGET folders below --root")
+    parser.add_argument("--kinds", nargs="+", default=KINDS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    folders = [tuple(str(Path(given.root, each)) for each in pair.split(":")) for pair in given.pairs]
+    print("| source, target | hints | right | adapted | selected | against the better of both | trust |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for source, target in folders or map(pair_of, given.directions):
+        for seed in range(given.seeds):
+            settings = {
+                "source": source,
+                "target": target,
+                "root": given.root,
+                "features": given.views,
+                "steps": given.steps,
+                "seed": seed,
+                "every.evaluate": max(1, given.steps // 6),
+                **SHORT_NAMES[given.backbone],
+            }
+            print_rows(from_preset("photo-features", **settings), list(given.kinds))
+
+
+if __name__ == "__main__":
+    main()
