@@ -21,7 +21,7 @@ from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import SAMPLED, settings_of_images, settings_of_short_name
+from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
