@@ -196,7 +196,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
         if context.world.first:
-            say_length(setup.config, setup.preprocessing, setup.device, context.world.size)
+            say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
     timing = _timing(setup, data, context)
     setup = _chosen(setup, timing, context)
