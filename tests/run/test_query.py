@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from browser import Browser, find_browser
 from dalib.commands.main import run
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 CLASSES = ["cat", "dog", "=cow"]
 IMAGES = 400
 NAMES = [
