@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ _SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
 def extract_features(
     backbone: Callable[[Tensor], Tensor],
     rows: Rows,
-    views: Sequence[Augment],
+    views: Sequence[Augment] | Mapping[int, Augment],
     *,
     device: torch.device,
     seed: int,
@@ -44,8 +45,8 @@ def extract_features(
         backbone: (B, C, H, W) float32 -> (B, D), in evaluation mode. The last batch is filled up by repetition, so that
             every call is of one shape, as compiled networks like it.
         rows: uint8 images.
-        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its place in
-            the list and the batch.
+        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its number (its
+            place in the list) and the batch; so some of many views, under their numbers, are the same as among all.
         begun: (N, V, D) float16 to write into, and how many of its rows are there, a multiple of ``batch``; new
             memory by default.
         on_batch: called with the number of rows done.
@@ -54,17 +55,18 @@ def extract_features(
     """
     count = len(rows)
     into, start = begun or (None, 0)
+    numbered = views if isinstance(views, Mapping) else dict(enumerate(views))
     with torch.inference_mode():
         for first in range(start, count, batch):
             indices = torch.arange(first, first + batch).clamp_(max=count - 1)
             images = rows[indices].to(device)
-            for number, view in enumerate(views):
+            for place, (number, view) in enumerate(numbered.items()):
                 generator = generator_for(device, seed, "features", number, first)
                 seen = view(images, generator).contiguous(memory_format=torch.channels_last)
                 features = backbone(seen)[: count - first].half().cpu()
                 if into is None:
                     into = torch.empty(count, len(views), features.shape[1], dtype=torch.float16)
-                into[first : first + batch, number] = features
+                into[first : first + batch, place] = features
             if on_batch is not None:
                 on_batch(min(first + batch, count))
     if into is None:
@@ -120,6 +122,21 @@ class FeatureStore:
                 freed += entry.bytes
         return freed
 
+    def kept(self, key: str, shape: tuple[int, int, int]) -> Tensor | None:
+        """Returns the features (N, V, D) of that key; None where not all of them are there."""
+        path, size = self.folder / key / "features.f16", int(np.prod(shape)) * 2
+        if (
+            not path.is_file()
+            or path.stat().st_size != size
+            or _counted(path.with_name("index.json"), shape) < shape[0]
+        ):
+            return None
+        return _mapped(path, shape)
+
+    def sizes(self) -> frozenset[int]:
+        """Lists the sizes in bytes of all stored features; a key whose features have none of them is not there."""
+        return frozenset(each.stat().st_size for each in self.folder.glob("*/features.f16"))
+
     def features(
         self,
         key: str,
@@ -154,7 +171,7 @@ class FeatureStore:
                 f"{place}: cannot keep {size / 2**20:.0f} MiB of features here ({error}); free some space, "
                 "or set DALIB_CACHE to another folder"
             ) from None
-        features = torch.from_file(str(path), shared=True, size=size // 2, dtype=torch.float16).view(shape)
+        features = _mapped(path, shape)
         batches = 0
 
         def on_batch(rows: int) -> None:
@@ -186,6 +203,10 @@ def weights_fingerprint(state: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _mapped(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    return torch.from_file(str(path), shared=True, size=int(np.prod(shape)), dtype=torch.float16).view(shape)
 
 
 def _counted(index: Path, shape: tuple[int, int, int]) -> int:
