@@ -447,14 +447,32 @@ def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, r
         return space.random(whole.images, view, request.features, request.source_name, progress)
 
 
-def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
+def to_features(
+    space: FeatureSpace,
+    domains: Domains,
+    inputs: Inputs,
+    request: DataRequest,
+    enough: Callable[[int], bool] | None = None,
+) -> Domains:
     """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
     The random views are of the whole source, however it is split, so that runs of other seeds find them.
+
+    Args:
+        space: the features.
+        domains: images.
+        inputs: the views.
+        request: the domains' names, and how many views.
+        enough: called before each view with the number of views that are there; True leaves the others out. Views are
+            then computed one after the other, of both domains in turn.
     """
     views, source = inputs.views, request.source_name
+    if enough is not None:
+        request = replace(request, features=_views_in_turn(space, domains, inputs, request, enough))
 
     def random(rows: Rows, view: Augment, domain: str) -> Rows:
+        if enough is not None:
+            return space.random_of_ones(rows, view, request.features, domain)
         with CountedProgress(f"features of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
@@ -469,7 +487,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         validation = replace(validation, images=domains.drawn[1].features)
     else:
         assert whole is not None
-        features = features_of_source(space, whole, views.source, request)
+        features = random(whole.images, views.source, source)
         if len(validation.labels):
             features = _taken(features, whole.training_rows)
             validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
@@ -489,6 +507,32 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         whole=None,
         joined=joined,
     )
+
+
+def _views_in_turn(
+    space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest, enough: Callable[[int], bool]
+) -> int:
+    """Computes random views one after the other until there are enough; returns how many there are.
+
+    Plain views come first: no run does without them.
+    """
+    validation, target = domains.validation.images, domains.target.images
+    images = [(target, inputs.views.student, request.target)]
+    plain = [(target, request.target)]
+    if domains.whole is not None:
+        images.insert(0, (domains.whole.images, inputs.views.source, request.source_name))
+        plain.insert(0, (validation, f"{request.source_name}, validation"))
+    for rows, domain in plain:
+        if len(rows):
+            with CountedProgress(f"features of {domain}, plain") as progress:
+                space.plain(rows, domain, progress)
+    count = 0
+    while not enough(count) and count < request.features:
+        for rows, view, domain in images:
+            with CountedProgress(f"features of {domain}, view {count + 1}") as progress:
+                space.random_one(rows, view, count, domain, progress)
+        count += 1
+    return count
 
 
 def identity_of(domains: Domains) -> str:

@@ -85,6 +85,7 @@ def training_inputs(
     *,
     start: Start | None = None,
     world: World = ALONE,
+    enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
     """Returns what the configuration trains on; features that are not kept are computed, by one process after another.
 
@@ -96,13 +97,14 @@ def training_inputs(
         device: where networks compute.
         start: the models that the run starts from, if it does.
         world: the processes that train together.
+        enough: see :func:`dalib.run.domains.to_features`.
     """
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:
         return TrainingInputs(domains, inputs, device)
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
     with world.in_turn():
-        of_features = to_features(space, domains, inputs, request)
+        of_features = to_features(space, domains, inputs, request, enough)
     standardized = None
     if space.network.standardize:
         rows = of_features.target.images, of_features.to_predict
