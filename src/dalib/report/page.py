@@ -101,7 +101,7 @@ def _cleaned(value: Any) -> Any:
 
 def _breakable(name: str) -> Markup:
     """Returns a name that breaks behind its underscores and strokes, if it has to, rather than within a word."""
-    return Markup(re.sub(r"(?<=[_/])(?=.)", "<wbr>", str(escape(clean(name)))))
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/])(?=.)", clean(name)))
 
 
 def _lines(text: str) -> Markup:
