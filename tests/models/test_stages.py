@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.models.stages import split_at
+from dalib.models.stages import MarkedTail, split_at
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +75,26 @@ def test_a_network_that_does_more_than_call_its_layers_is_refused() -> None:
     backbone = PretrainedBackbone("test_vit", size=32)
     with pytest.raises(ValueError, match="does not call its layers one after the other"):
         split_at(backbone, 1)
+
+
+def test_marked_maps_are_standardised_by_their_own_domain(lite: PretrainedBackbone) -> None:
+    trunk, tail = split_at(lite, 1)
+    means = torch.stack([torch.zeros(tail.out_features), torch.full((tail.out_features,), 2.0)])
+    deviations = torch.stack([torch.ones(tail.out_features), torch.full((tail.out_features,), 4.0)])
+    marked = MarkedTail(tail, means, deviations)
+    with torch.no_grad():
+        maps = trunk(torch.randn(3, 3, 32, 32))
+        features = tail(maps)
+        marks = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1, 1).expand(3, 1, *maps.shape[2:])
+        found = marked(torch.cat([maps, marks], dim=1))
+    torch.testing.assert_close(found[0], features[0])
+    torch.testing.assert_close(found[1:], (features[1:] - 2) / 4)
+    assert marked.state_dict().keys() == tail.state_dict().keys()
+
+
+def test_marked_maps_without_statistics_are_taken_as_they_are(lite: PretrainedBackbone) -> None:
+    trunk, tail = split_at(lite, 1)
+    with torch.no_grad():
+        maps = trunk(torch.randn(2, 3, 32, 32))
+        found = MarkedTail(tail)(torch.cat([maps, torch.full_like(maps[:, :1], 2.0)], dim=1))
+        torch.testing.assert_close(found, tail(maps))

@@ -59,9 +59,42 @@ class Tail(nn.Module):
     def train(self, mode: bool = True) -> Tail:
         """Sets training mode as for any module; batch normalisation stays in evaluation mode."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._NormBase):
-                module.eval()
+        _rest(self)
+        return self
+
+
+class MarkedTail(nn.Module):
+    """A tail whose features are standardised by the statistics of each image's domain.
+
+    Args:
+        tail: maps (N, C, ...) -> features (N, D). Its tensors have the same names here.
+        means, deviations: (K, D), a row for each domain; None leaves features as they are.
+
+    Call it with marked maps (N, C + 1, ...) (:class:`dalib.data.rows.Marked`): the last channel holds the number of the
+    domain. Maps of several domains can then be in one batch, as they are in a training, and the head sees what it is
+    used to. The statistics are no weights, and are not saved.
+    """
+
+    means: Tensor
+    deviations: Tensor
+
+    def __init__(self, tail: Tail, means: Tensor | None = None, deviations: Tensor | None = None) -> None:
+        super().__init__()
+        self.names, self.network, self.out_features = tail.names, tail.network, tail.out_features
+        none = torch.zeros(1, self.out_features), torch.ones(1, self.out_features)
+        self.register_buffer("means", none[0] if means is None else means, persistent=False)
+        self.register_buffer("deviations", none[1] if deviations is None else deviations, persistent=False)
+        self.train(self.training)
+
+    def forward(self, marked: Tensor) -> Tensor:
+        features = _called(self.network, self.names, marked[:, :-1])
+        marks = marked.flatten(1)[:, -1].long().clamp_max(len(self.means) - 1)
+        return (features - self.means[marks]) / self.deviations[marks]
+
+    def train(self, mode: bool = True) -> MarkedTail:
+        """Sets training mode as for any module; batch normalisation stays in evaluation mode."""
+        super().train(mode)
+        _rest(self)
         return self
 
 
@@ -106,6 +139,12 @@ def _called(network: nn.Module, names: Sequence[str], values: Tensor) -> Tensor:
     for name in names:
         values = network.get_submodule(name)(values)
     return values
+
+
+def _rest(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.eval()
 
 
 def _parameters(backbone: PretrainedBackbone, name: str) -> list[str]:
