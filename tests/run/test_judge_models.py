@@ -223,7 +223,7 @@ def test_the_command_prints_the_judgement_and_writes_a_page(tables, capsys):
     command = ["judge", f"old={tables / 'before.csv'}", str(tables / "after.csv"), "--reference", "old"]
     assert run([*command, "--features", str(tables / "features.npz"), "--out", str(page)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("after seems to be better than old, with a probability of over 99%.")
+    assert printed.startswith("after seems to be better than old, with a probability of 99%.")
     assert "No accuracy is estimated" in printed
     assert f"page  {page}" in printed
     text = page.read_text(encoding="utf-8")
