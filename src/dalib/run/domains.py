@@ -476,19 +476,24 @@ def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, r
         return space.random(whole.images, view, request.features, request.source_name, progress)
 
 
-def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
+def to_features(
+    space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest, what: str = "features"
+) -> Domains:
     """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
     The random views are of the whole source, however it is split, so that runs of other seeds find them.
+
+    Args:
+        what: name of what the space computes, in the progress.
     """
     views, source = inputs.views, request.source_name
 
     def random(rows: Rows, view: Augment, domain: str) -> Rows:
-        with CountedProgress(f"features of {domain}") as progress:
+        with CountedProgress(f"{what} of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
     def plain(rows: Rows, domain: str) -> Rows:
-        with CountedProgress(f"features of {domain}, plain") as progress:
+        with CountedProgress(f"{what} of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
     whole, labels = domains.whole, domains.labels
@@ -498,7 +503,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         validation = replace(validation, images=domains.drawn[1].features)
     else:
         assert whole is not None
-        features = features_of_source(space, whole, views.source, request)
+        features = random(whole.images, views.source, source)
         if len(validation.labels):
             features = _taken(features, whole.training_rows)
             validation = replace(validation, images=plain(validation.images, f"{source}, validation"))

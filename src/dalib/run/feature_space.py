@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import math
 import platform
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -54,6 +55,8 @@ class FeatureSpace:
         preprocessing: how rows become its input.
         store: where features are kept.
         device: where the backbone computes.
+        frozen: what computes a feature: the backbone with its pooling, or its trunk (:meth:`of_trunk`).
+        shape: shape of what it computes of an image, (D,) of features.
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
@@ -71,6 +74,19 @@ class FeatureSpace:
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
+        self.frozen: nn.Module = _to_pooled(network)
+        self.shape: tuple[int, ...] = (self.width,)
+
+    def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
+        """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
+        space = FeatureSpace(
+            self.network, self.preprocessing, self.store, self.device, self.plain_views, self.precision
+        )
+        channels, size = self.preprocessing.channels, self.preprocessing.input_size
+        with torch.no_grad():
+            space.shape = tuple(trunk(torch.zeros(1, channels, size, size, device=self.device)).shape[1:])
+        space.frozen = trunk
+        return space
 
     @cached_property
     def batch(self) -> int:
@@ -82,7 +98,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        return kept_fastest(_to_pooled(self.network), shape, self.store.folder, self.precision)
+        return kept_fastest(self.frozen, shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -203,13 +219,22 @@ class FeatureSpace:
                 on_batch=done,
             )
 
-        # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
-        layers = repr((self.network.backbone, self.network.pool_layer))
-        weights = weights_fingerprint(self.network.backbone.state_dict())
-        rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
-        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED, *rounded)
-        shape = (count, len(views), self.width)
+        key, shape = self._key(rows, described, len(views)), (count, len(views), *self.shape)
         return self.store.features(key, shape, extract, source=source)
+
+    def _key(self, rows: Rows, described: str, views: int) -> str:
+        # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
+        pooled = isinstance(self.frozen, torch.nn.Sequential)
+        layers = repr((self.network.backbone, self.network.pool_layer) if pooled else self.frozen)
+        weights = weights_fingerprint((self.network.backbone if pooled else self.frozen).state_dict())
+        rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
+        return features_key(rows, weights, layers, self.preprocessing, described, views, SEED, *rounded)
+
+    def lacking(self, rows: Rows, view: Augment | None = None, count: int = 0) -> int:
+        """Returns the bytes that the disk has to take for :meth:`plain` of these rows, or :meth:`random` of a view."""
+        described, views = (repr(self.plain_views), len(self.plain_views)) if view is None else (repr(view), count)
+        size = 2 * len(rows) * views * math.prod(self.shape)
+        return 0 if self.store.has_place(self._key(rows, described, views), size) else size
 
 
 def precision_named(setting: str) -> Precision:
