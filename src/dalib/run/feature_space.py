@@ -58,6 +58,8 @@ class FeatureSpace:
         preprocessing: how rows become its input.
         store: where features are kept.
         device: where the backbone computes.
+        frozen: what computes a feature: the backbone with its pooling, or its trunk (:meth:`of_trunk`).
+        shape: shape of what it computes of an image, (D,) of features.
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
@@ -75,6 +77,19 @@ class FeatureSpace:
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
+        self.frozen: nn.Module = _to_pooled(network)
+        self.shape: tuple[int, ...] = (self.width,)
+
+    def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
+        """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
+        space = FeatureSpace(
+            self.network, self.preprocessing, self.store, self.device, self.plain_views, self.precision
+        )
+        channels, size = self.preprocessing.channels, self.preprocessing.input_size
+        with torch.no_grad():
+            space.shape = tuple(trunk(torch.zeros(1, channels, size, size, device=self.device)).shape[1:])
+        space.frozen = trunk
+        return space
 
     @cached_property
     def batch(self) -> int:
@@ -86,7 +101,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        return kept_fastest(_to_pooled(self.network), shape, self.store.folder, self.precision)
+        return kept_fastest(self.frozen, shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -168,9 +183,9 @@ class FeatureSpace:
                 into[start:, number] = self._one(rows, view, number, source)[start:, 0]
             on_batch(len(rows))
 
-        shape, described = (len(rows), count, self.width), repr(view)
-        features = self.store.features(self._key(rows, _numbered(view, count), described), shape, copied, source=source)
-        self.store.remove([self._key(rows, {number: view}, described) for number in range(count)])
+        shape, described = (len(rows), count, *self.shape), repr(view)
+        features = self.store.features(self._key(rows, described, count), shape, copied, source=source)
+        self.store.remove([self._key(rows, described, 1, number) for number in range(count)])
         return features
 
     def _one(
@@ -190,9 +205,9 @@ class FeatureSpace:
         """Returns features (N, V, D) that are kept and among whose views this number is; None where none are."""
         sizes = self.store.sizes()
         for count in range(max(2, number + 1), MOST_KEPT + 1):
-            shape = (len(rows), count, self.width)
+            shape = (len(rows), count, *self.shape)
             if 2 * math.prod(shape) in sizes:
-                found = self.store.kept(self._key(rows, _numbered(view, count), repr(view)), shape)
+                found = self.store.kept(self._key(rows, repr(view), count), shape)
                 if found is not None:
                     return found
         return None
@@ -268,20 +283,24 @@ class FeatureSpace:
                 on_batch=done,
             )
 
-        shape = (count, len(views), self.width)
-        return self.store.features(self._key(rows, views, described), shape, extract, source=source)
+        key = self._key(rows, described, len(views), next(iter(views)))
+        return self.store.features(key, (count, len(views), *self.shape), extract, source=source)
 
-    def _key(self, rows: Rows, views: Mapping[int, Augment], described: str) -> str:
-        """Returns the key of the features of these views, which are described as one."""
+    def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
+        """Returns the key of the features of so many views from this number on, which are described as one."""
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
-        layers = repr((self.network.backbone, self.network.pool_layer))
-        weights = weights_fingerprint(self.network.backbone.state_dict())
+        pooled = isinstance(self.frozen, torch.nn.Sequential)
+        layers = repr((self.network.backbone, self.network.pool_layer) if pooled else self.frozen)
+        weights = weights_fingerprint((self.network.backbone if pooled else self.frozen).state_dict())
         rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
-        first = next(iter(views))
-        by_itself = (f"view {first}",) if first else ()  # likewise those of views from the first one
-        return features_key(
-            rows, weights, layers, self.preprocessing, described, len(views), SEED, *rounded, *by_itself
-        )
+        by_itself = (f"view {first}",) if first else ()  # likewise
+        return features_key(rows, weights, layers, self.preprocessing, described, views, SEED, *rounded, *by_itself)
+
+    def lacking(self, rows: Rows, view: Augment | None = None, count: int = 0) -> int:
+        """Returns the bytes that the disk has to take for :meth:`plain` of these rows, or :meth:`random` of a view."""
+        described, views = (repr(self.plain_views), len(self.plain_views)) if view is None else (repr(view), count)
+        size = 2 * len(rows) * views * math.prod(self.shape)
+        return 0 if self.store.has_place(self._key(rows, described, views), size) else size
 
 
 def precision_named(setting: str) -> Precision:

@@ -46,9 +46,11 @@ from dalib.run.pair import (
     BaselineAndAdapted,
     Task,
     align,
+    announce_stages,
     fitted_to_fewer,
     fitted_to_known,
     statistics_for,
+    student_of_stages,
     take_source_only,
     train_task,
     training_inputs,
@@ -184,8 +186,9 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
         if context.world.first:
-            say_length(setup.config, setup.preprocessing, setup.device, context.world.size)
+            say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
+    _announce_stages(setup, data)
     limit = _time_limit(setup, data, context)
     if limit is not None:
         setup = _chosen(setup, limit.planned())
@@ -247,6 +250,18 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
             context.tracking.picture("views", run.views)
 
 
+def _announce_stages(setup: Setup, data: Data) -> None:
+    """Prints what the training of the backbone's last stages takes, if they are trained.
+
+    Raises:
+        UserError: the disk has not the room.
+    """
+    config, domains = setup.config, data.domains
+    if not config.model.trained_stages or not setup.world.first:
+        return
+    announce_stages(config, setup.request, setup.preprocessing, domains, setup.device, setup.start)
+
+
 def _training_inputs(setup: Setup, data: Data, limit: TimeLimit | None) -> TrainingInputs:
     """Returns what the trainings take; with a time limit views are computed one by one, also by a resumed run."""
     enough = None
@@ -279,16 +294,15 @@ def _train_models(
     trainings = recipe.trainings(setup.config)
     for name, config in trainings:
         since = time.monotonic()
-        observer = Observer(
-            lambda: context.requests.signal is not None, partial(context.tracking.log, name), context.on_evidence
-        )
         try:
             with context.requests.at_a_step():
                 own = inputs
                 if name == "adapted" and config.classes != "same":
                     own = _fitted(config, inputs, models, context.world)
-                task = _task(name, config, run, setup, own)
-                train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
+                if name == "adapted" and own.stages is not None:
+                    _train_stages(config, run, setup, own, models, context)
+                else:
+                    _train_one(_task(name, config, run, setup, own), models, context, setup)
         except TrainingDivergedError:
             if context.world.first:
                 replace(summary, status="diverged").write(run.summary)
@@ -297,13 +311,57 @@ def _train_models(
         summary = timed(summary, name, time.monotonic() - since)
         if kit is not None and context.world.first:
             with_validation_of(kit, models, name)
-        if context.world.first and len(trainings) > len(models.trained):
+        if context.world.first and name == "source-only" and len(trainings) > 1:
             summary = timed(summary, "aligned", _align(run, setup, inputs, models))
         made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
         if kit is not None and "adapted" in made:  # its validation predictions are the source-only model's
             made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
         summary = replace(summary, models=made)
     return models, summary
+
+
+def _train_one(task: Task, models: BaselineAndAdapted, context: _Context, setup: Setup) -> None:
+    observer = Observer(
+        lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
+    )
+    train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
+
+
+def _train_stages(
+    config: TrainConfig,
+    run: RunFolder,
+    setup: Setup,
+    inputs: TrainingInputs,
+    models: BaselineAndAdapted,
+    context: _Context,
+) -> None:
+    """Trains the head on the frozen backbone, and from there the backbone's last stages with it: the adapted model."""
+    stages = inputs.stages
+    assert stages is not None
+    _train_one(_task("frozen", config, run, setup, inputs), models, context, setup)
+    start = models.trained.pop("frozen").model
+    models.evidence.pop("frozen", None)
+    own = recipe.of_stages(config)
+    with context.world.in_turn():
+        on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))
+    stored, standardized = stages.stored(), inputs.standardized
+    description = _description(setup, inputs)
+
+    def write_model(to: Path, model: nn.Module) -> None:
+        save_model(to, stages.whole(model, None if standardized is None else standardized.plain), description)
+
+    task = Task(
+        "adapted",
+        own,
+        on_maps.domains,
+        stored,
+        InFolder(run, write_model),
+        student=lambda: stages.student(student_of_stages(config, stages), standardized),
+        weights=start.state_dict(),
+        statistics=statistics_for(own, on_maps, stored.plain),
+        expected=inputs.expected,
+    )
+    _train_one(task, models, context, setup)
 
 
 def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
@@ -348,7 +406,7 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
         inputs.domains,
         own,
         InFolder(_folder_of(name, setup.config, run), write_model),
-        weights=None if setup.start is None else setup.start.weights_for(name),
+        weights=None if setup.start is None else setup.start.weights_for("adapted" if name == "frozen" else name),
         statistics=statistics_for(config, inputs, own.plain),
         expected=inputs.expected,
     )
@@ -361,7 +419,9 @@ def _description(setup: Setup, inputs: TrainingInputs) -> ModelDescription:
 
 
 def _folder_of(name: str, config: TrainConfig, run: RunFolder) -> TrainingFolder:
-    """Returns the folder of a training: the run's root for its own, a folder below it for the baseline."""
+    """Returns the folder of a training: the run's root for its own, a folder below it for what comes before."""
+    if name == "frozen":
+        return run.frozen
     return run if name == recipe.name_of_training(config) else run.source_only
 
 
@@ -441,13 +501,16 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
 
 
 def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
-    trainings = recipe.trainings(config)
+    steps = {name: training.steps or 0 for name, training in recipe.trainings(config)}
+    if config.model.trained_stages:
+        own = {"frozen": steps.pop("adapted"), "adapted": config.stages.steps}
+        steps = {**steps, **own}
     return TrackedRun(
         run.root,
         asdict(config),
-        {name: training.steps or 0 for name, training in trainings},
+        steps,
         resume,
-        {name: last_step(_folder_of(name, config, run).metrics) if resume else 0 for name, _ in trainings},
+        {name: last_step(_folder_of(name, config, run).metrics) if resume else 0 for name in steps},
     )
 
 
