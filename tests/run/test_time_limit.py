@@ -2,9 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
 
+from dalib.commands.main import run
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.run import feature_space
 from dalib.run import time_limit as module
 from dalib.run.pace import LEAST_STEPS, Counts, Pace, Recipe, seconds_of_run
 from dalib.run.presets import from_preset
@@ -104,3 +111,40 @@ def test_features_that_took_all_the_time_leave_the_least(clock, monkeypatch):
 def test_what_is_chosen_is_said(clock, capsys):
     limit_of(10).planned()
     assert "steps a training fit in time_limit=" in capsys.readouterr().out
+
+
+def test_a_run_that_is_stopped_between_two_views_keeps_the_numbers_that_were_planned(tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for domain in ("source", "target"):
+        for number in range(16):
+            path = tmp_path / domain / ("cat", "dog")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    pace = Pace({"source-only": 0.3, "adapted": 0.3}, 0.0, view=0.01, mapped=0.0)
+    monkeypatch.setattr(module, "measure_pace", lambda *_, **__: pace)
+    enough = TimeLimit.enough
+
+    def stopped(limit, views):
+        if views == 2:
+            raise KeyboardInterrupt
+        return enough(limit, views)
+
+    save_file(PretrainedBackbone("test_resnet", size=None).network.state_dict(), tmp_path / "weights.safetensors")
+    domains = ["--source", f"{tmp_path}/source", "--target", f"{tmp_path}/target"]
+    command = [*domains, "--backbone", "test_resnet", "--weights", f"{tmp_path}/weights.safetensors"]
+    command += ["--features", "3", "--batch", "4", "--time", "60", "--out", f"{tmp_path}/run"]
+    monkeypatch.setattr(TimeLimit, "enough", stopped)
+    assert run(["train", *command]) == 130
+    written = (tmp_path / "run" / "config.yaml").read_text()
+    planned = yaml.safe_load(written)
+    assert planned["features"] == 3
+    assert LEAST_STEPS <= planned["steps"] < 100
+    calls = []
+    extract = feature_space.extract_features
+    monkeypatch.setattr(
+        feature_space, "extract_features", lambda *given, **more: calls.append(1) or extract(*given, **more)
+    )
+    assert run(["train", "--resume", f"{tmp_path}/run"]) == 0
+    assert (tmp_path / "run" / "config.yaml").read_text() == written
+    assert len(calls) == 2 * (planned["features"] - 2), "views that are there are not computed again"

@@ -327,7 +327,7 @@ class TrainConfig(Checked):
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
         epochs: number of passes over the larger one of source and target, if steps is not given.
         time_limit: time that the whole run may take, such as 10m, 90s or 1h30m: as many steps, and views of stored
-            features, as fit by a short measurement at the beginning. Where steps or epochs are given, they decide.
+            features, as fit by short measurements on the way. Where steps or epochs are given, they decide.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
