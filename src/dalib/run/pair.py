@@ -100,7 +100,7 @@ def training_inputs(
         device: where networks compute.
         start: the models that the run starts from, if it does.
         world: the processes that train together.
-        enough: see :func:`dalib.run.domains.to_features`.
+        enough: called before each view, see ``dalib.run.domains.to_features``.
     """
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:

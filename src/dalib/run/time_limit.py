@@ -41,7 +41,7 @@ class TimeLimit:
         preprocessing: how rows become the input of a network.
         counts: numbers of images.
         device: where networks compute.
-        since: when the run began, by :func:`time.monotonic`.
+        since: when the run began, by ``time.monotonic``.
         usual: views and steps of the recipe, whose proportion is kept.
         pace: of this machine, as last measured.
         views: views of each image that are there.

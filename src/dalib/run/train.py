@@ -111,7 +111,7 @@ def train(
         allow_changes: resume even if its settings or data are not what they were.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.run.track`.
-        since: when the run's time limit began, by :func:`time.monotonic`; now by default.
+        since: when the run's time limit began, by ``time.monotonic``; now by default.
 
     Raises:
         UserError: bad input, before anything is written; or a disk that is full, or with ``cache='off'`` an image that
