@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dalib.records.folder import RunFolder
     from dalib.run.config import TrainConfig
+    from dalib.run.track import TrackedRun
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +66,39 @@ def configured(place: Path, **settings: Any) -> TrainConfig:
     return from_preset("photo-features", **{**usual, **settings})
 
 
+class Recorder:
+    """A tracker that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, int] = {}
+        self.logged: list[tuple[str, int]] = []
+
+    def begin(self, run: TrackedRun) -> None:
+        self.begun = dict(run.steps)
+
+    def log(self, training: str, step: int, values: object) -> None:
+        self.logged.append((training, step))
+
+    def picture(self, name: str, path: Path) -> None: ...
+
+    def end(self, outcome: object) -> None: ...
+
+
 @pytest.fixture(scope="module")
-def run(place: Path) -> RunFolder:
-    return train(configured(place, out=f"{place}/run"))
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture(scope="module")
+def run(place: Path, recorder: Recorder) -> RunFolder:
+    return train(configured(place, out=f"{place}/run"), trackers=[recorder])
+
+
+def test_the_head_is_trained_first_and_tracked_by_itself(run: RunFolder, recorder: Recorder) -> None:
+    assert recorder.begun == {"source-only": 6, "frozen": 6, "adapted": 6}
+    trained = ("source-only", "frozen", "adapted")
+    assert recorder.logged == [(name, step) for name in trained for step in (2, 3, 4, 6)]
+    assert run.frozen.metrics.is_file()
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

@@ -309,8 +309,8 @@ class TrainConfig(Checked):
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
-            between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
-            or CSV file of classes and shares.
+            between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
+            CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place

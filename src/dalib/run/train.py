@@ -188,7 +188,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         if context.world.first:
             say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
-    _announce_stages(setup, data)
+    context.world.from_first(lambda: _announce_stages(setup, data))
     limit = _time_limit(setup, data, context)
     if limit is not None:
         setup = _chosen(setup, limit.planned())
@@ -257,9 +257,8 @@ def _announce_stages(setup: Setup, data: Data) -> None:
         UserError: the disk has not the room.
     """
     config, domains = setup.config, data.domains
-    if not config.model.trained_stages or not setup.world.first:
-        return
-    announce_stages(config, setup.request, setup.preprocessing, domains, setup.device, setup.start)
+    if config.model.trained_stages:
+        announce_stages(config, setup.request, setup.preprocessing, domains, setup.device, setup.start)
 
 
 def _training_inputs(setup: Setup, data: Data, limit: TimeLimit | None) -> TrainingInputs:
