@@ -21,7 +21,9 @@ DESCRIPTION = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser, "; or a file or folder that dalib export wrote")
-    parser.add_argument("--images", required=True, help="images: a folder, flat or nested, or a list of images")
+    parser.add_argument(
+        "--images", required=True, help="images: a folder, flat or nested, a list of images, or shards (.tar)"
+    )
     parser.add_argument("--out", required=True, help="file to write: CSV, or Parquet if it ends in .parquet")
     add_model(parser)
     add_reading(parser, cache="off")

@@ -25,6 +25,7 @@
     mistakes/            NAME/ for each of them: pictures of some images that a model predicts wrongly
     labelled.json        accuracies estimated from labels of a few target images (`dalib eval --labels`, or a part of
                          --target_labels that was held out)
+    shares.csv           the target's class shares by these labels, which --prior takes
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
                          two of the teacher
     samples/             NNN.png or NNN.jpg, target images, and samples.json: what the models say of each
@@ -204,6 +205,10 @@ class RunFolder(TrainingFolder):
     @property
     def labelled(self) -> Path:
         return self.root / "labelled.json"
+
+    @property
+    def shares(self) -> Path:
+        return self.root / "shares.csv"
 
     @property
     def views(self) -> Path:

@@ -253,11 +253,13 @@ class TrainConfig(Checked):
             photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
             photo-paper (the recipes of Transfer-Learning-Library and of the paper's authors).
         source: labelled images: a folder with one folder of images for each class; a .csv or .jsonl file with path and
-            label; fonts (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
+            label; shards in WebDataset's layout (a .tar file, a pattern such as "train-{000..012}.tar", or a folder
+            of them), with the class in .cls, .json or .txt members or in the folder of the key; fonts (digits drawn
+            from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
             cifar10, stl10, office31/amazon, office31/dslr, office31/webcam. Several sources are given by repeating the
             setting.
-        target: unlabelled images: a folder, flat or nested; a list of images, whose labels are ignored; digits
-            (handwritten digits of scikit-learn); or a named data set.
+        target: unlabelled images: a folder, flat or nested; a list of images or shards, whose labels are ignored;
+            digits (handwritten digits of scikit-learn); or a named data set.
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
@@ -307,8 +309,8 @@ class TrainConfig(Checked):
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
-            between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
-            or CSV file of classes and shares.
+            between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
+            CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -112,6 +112,14 @@ class DataRequest:
 
 
 @dataclass(frozen=True)
+class Listings:
+    """Files of the sources and of the target, listed once for all that asks for them; None for what is no files."""
+
+    sources: tuple[Listing | None, ...]
+    target: Listing | None
+
+
+@dataclass(frozen=True)
 class Domains:
     """The images of a run, the source split into what is trained on and what is kept to validate."""
 
@@ -183,13 +191,18 @@ class WholeSource:
     """(N,) int64, the rows that are trained on."""
 
 
-def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
+def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: Listings | None = None) -> Domains:
     """Reads source and target, and keeps a share of the source for validation.
+
+    Args:
+        request: names of source and target, and how they are opened.
+        preprocessing: how images become rows.
+        listings: their files, where they are listed already: of a million files that takes minutes.
 
     Raises:
         UserError: images or labels that cannot be read or do not fit.
     """
-    sources, only_target = listed(request)
+    sources, only_target = _listed(request, listings)
     of_source, of_target = decide_ranges(request, sources, only_target)
     source = None if request.kit is not None else _images_of_source(request, sources, preprocessing, of_source)
     with CountedProgress(f"reading {request.target}") as progress:
@@ -249,10 +262,10 @@ def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> Sou
     Raises:
         UserError: images or labels that cannot be read or do not fit.
     """
-    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
-    target = None
+    sources = [_with_values(request, each, list_files(request, each, "source")) for each in request.sources]
+    target: str | Listing | None = None
     if request.ranges is None and any(isinstance(each, Listing) and each.whole_numbers for each in sources):
-        target = _listing(request, request.target, "target", labelled=False)
+        target = _with_values(request, request.target, list_files(request, request.target, "target"))
     of_source, _ = decide_ranges(request, sources, target)
     source, groups = _images_of_source(request, sources, preprocessing, of_source), None
     if request.groups is not None:
@@ -364,16 +377,32 @@ def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     return order[kept:].sort().values, order[:kept]
 
 
-def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
+def list_domains(request: DataRequest) -> Listings:
+    """Lists the files of the sources and of the target.
+
+    Raises:
+        UserError: files or labels that are not there or do not fit.
+    """
+    sources = tuple(list_files(request, each, "source") for each in request.sources)
+    return Listings(sources, list_files(request, request.target, "target"))
+
+
+def list_files(request: DataRequest, where: str, argument: Literal["source", "target"]) -> Listing | None:
+    """Lists the files of a source or target; returns None for named sets, and for what is no files."""
+    if where in NAMED:
+        return None
+    return listing_of(where, argument=argument, labelled=argument == "source", root=request.root)
+
+
+def _listed(request: DataRequest, listings: Listings | None) -> tuple[list[str | Listing], str | Listing]:
     """Returns sources and target, as listings where they are files of the user's, with their values beyond 8 bits."""
-    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
-    return sources, _listing(request, request.target, "target", labelled=False)
+    files = list_domains(request) if listings is None else listings
+    sources = [_with_values(request, *each) for each in zip(request.sources, files.sources, strict=True)]
+    return sources, _with_values(request, request.target, files.target)
 
 
-def _listing(request: DataRequest, where: str, argument: str, *, labelled: bool) -> str | Listing:
-    found = None
-    if where not in NAMED:  # of which it is known that they are of 8 bits
-        found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
+def _with_values(request: DataRequest, where: str, found: Listing | None) -> str | Listing:
+    """Returns a listing with its values beyond 8 bits; what is no listing by its name, such as sets of 8 bits."""
     if found is None:
         return where
     with CountedProgress(f"looking at {where}") as progress:

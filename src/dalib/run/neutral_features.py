@@ -16,7 +16,7 @@ from dalib.judge.structure import Representation
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, locate_weights
 from dalib.run.feature_space import SEED, features_folder, images_at_once, kept_fastest
-from dalib.run.photographs import SHORT_NAMES, WEIGHTS_PACKAGE
+from dalib.run.image_defaults import SHORT_NAMES, WEIGHTS_PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
+    from dalib.run.domains import Listings
 
 SHARE = 0.92
 """Share of a time limit that is planned for: what else the machine does varies by some percent."""
@@ -389,13 +390,19 @@ def say_choice(config: TrainConfig, seconds: float) -> None:
     say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
 
 
-def say_length(config: TrainConfig, preprocessing: Preprocessing, device: torch.device, processes: int = 1) -> None:
+def say_length(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    processes: int = 1,
+    listings: Listings | None = None,
+) -> None:
     """Prints, before images are read, how long the whole run takes and which model predicts in the end.
 
     Where source and target are no files, which are read in seconds, it tells only what is to be done; likewise with
     several processes, whose steps wait for each other and cannot be measured by one of them.
     """
-    counts, reading = _counted(config)
+    counts, reading = _counted(config, listings)
     steps = _steps_known(config, counts)
     if config.time_limit is not None and steps is None:
         limit = Setting("time_limit", config.time_limit)
@@ -434,15 +441,20 @@ BUILT_IN = {("fonts", "digits"): Counts(12000, 1200, 1200, 10, 597)}
 """Numbers of images of what is made or bundled here."""
 
 
-def _counted(config: TrainConfig) -> tuple[Counts | None, float]:
+def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
     if (known := BUILT_IN.get((str(config.source), config.target))) is not None:
         return known, 3.0
     if config.kit is not None:  # no image of the source is read
         return None, 0.0
     sources = [config.source] if isinstance(config.source, str) else config.source
-    listings = [listing_of(each, argument="source", labelled=True, root=config.root) for each in sources]
-    target = listing_of(config.target, argument="target", labelled=False, root=config.root)
+    of_sources = known_files.sources if known_files is not None else (None,) * len(sources)
+    listings = [
+        files or listing_of(each, argument="source", labelled=True, root=config.root)
+        for each, files in zip(sources, of_sources, strict=True)
+    ]
+    target = known_files and known_files.target
+    target = target or listing_of(config.target, argument="target", labelled=False, root=config.root)
     if target is None or any(each is None for each in listings):
         return None, 0.0
     found = [each for each in listings if each is not None]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest
+    from dalib.run.domains import DataRequest, Listings
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Setup:
         start: the models of another run to start from.
         world: the processes that train together.
         hub: backbone and weights from the hub, whose names in ``config`` are those of one commit.
+        listings: files of source and target that the check of the data has listed; None on the other ranks, which may
+            see other files.
     """
 
     config: TrainConfig
@@ -71,6 +73,7 @@ class Setup:
     start: Start | None
     world: World
     hub: OfHub | None = None
+    listings: Listings | None = None
 
     @property
     def asked(self) -> TrainConfig:
@@ -134,15 +137,24 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_optimizer(config.optimizer, network)
     _check_stages(config, world, network)
     request = replace(recipe.make_data_request(config), kit=kit)
-    if for_training:
-        labelled = LabelledSet(config.evaluate, others=config.classes == "other")
-        world.from_first(lambda: check_data(request, labelled, prior=config.prior, start=start))
+    listings = _checked_listings(config, request, start, world) if for_training else None
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    return Setup(config, request, preprocessing, device, start, world, hub)
+    return Setup(config, request, preprocessing, device, start, world, hub, listings)
+
+
+def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
+    """Checks the data and returns the files of source and target, on the first rank."""
+    labelled, found = LabelledSet(config.evaluate, others=config.classes == "other"), []
+
+    def check() -> None:
+        found.append(check_data(request, labelled, prior=config.prior, start=start))
+
+    world.from_first(check)
+    return found[0] if found else None
 
 
 def _check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
@@ -293,7 +305,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         say(f"warning: {doubt}")
     since = time.monotonic()
     with world.in_turn():
-        domains = open_domains(setup.request, setup.preprocessing)
+        domains = open_domains(setup.request, setup.preprocessing, setup.listings)
     _require_same_images(world, domains)
     preprocessing = replace(setup.preprocessing, range=domains.range)
     if world.first:
@@ -314,7 +326,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         )
     first_prior(config.prior, domains.train.labels, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since)
-    return replace(setup, config=config, preprocessing=preprocessing), data
+    return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
 
 
 def _require_same_images(world: World, domains: Domains) -> None:

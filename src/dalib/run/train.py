@@ -198,7 +198,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
         if context.world.first:
-            say_length(setup.config, setup.preprocessing, setup.device, context.world.size)
+            say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
     context.world.from_first(lambda: _announce_stages(setup, data))
     timing = _timing(setup, data, context)
