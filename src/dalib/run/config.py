@@ -143,7 +143,7 @@ class StagesConfig(Checked):
     Attributes:
         steps: number of optimiser steps.
         batch: number of source images, and of target images, in a step.
-        lr: base learning rate of the head, which the schedule scales. The stages get a tenth of it.
+        lr: base learning rate of the stages and the head, which the schedule scales.
     """
 
     steps: int = 400

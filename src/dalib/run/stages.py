@@ -168,6 +168,7 @@ class LastStages:
         if standardized is not None:
             of_domain = standardized.source, standardized.target, standardized.plain  # in the order of the marks
             statistics = (torch.stack([each.mean for each in of_domain]), torch.stack([each.std for each in of_domain]))
+        classifier.finetune = False  # a tenth of the head's rate moves the stages too little: benchmarks/RESULTS.md
         classifier.backbone = MarkedTail(copy.deepcopy(self.tail), *statistics)
         return classifier
 
