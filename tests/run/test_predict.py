@@ -22,8 +22,8 @@ from dalib.models.saved import ModelDescription, load_description, save_model, w
 from dalib.records.folder import RunFolder
 from dalib.run import predict as predicting
 from dalib.run import recipe
-from dalib.run.load import load, open_model
-from dalib.run.predict import COLUMNS, predict
+from dalib.run.load import COLUMNS, load, open_model
+from dalib.run.predict import predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
@@ -397,6 +397,27 @@ def table_of(file):
 
 def test_a_model_that_expects_no_other_images_says_nothing_of_them(found, images):
     assert load(found.root)(readable(images)[0]).known is None
+
+
+def test_a_batch_function_gives_the_rows_of_the_table(found, images, whole):
+    """Of paths and of bytes, as object stores give them; what cannot be read has no row, and is named."""
+    expected = list(csv.DictReader(io.StringIO(whole.decode("utf-8"), newline="")))
+    paths, predictor = sorted(images.iterdir()), load(found.root)
+    for given in (paths, [path.read_bytes() for path in paths]):
+        with pytest.warns(UserWarning, match="not an image") as warned:
+            table = predictor.table(given, list(map(str, paths)))
+        assert ["05" in str(warned[0].message), len(warned)] == [True, len(BROKEN)]
+        assert tuple(table) == COLUMNS
+        assert [table[name].tolist() for name in ("path", "class", "runner_up")] == [
+            [row[name] for row in expected] for name in ("path", "class", "runner_up")
+        ]
+        assert [f"{each:.4f}" for each in table["confidence"]] == [row["confidence"] for row in expected]
+    with pytest.raises(UserError, match="not an image"):
+        predictor.table(paths, strict=True)
+    with pytest.raises(ValueError, match="names: expected one for each of the 2 images, got 1"):
+        predictor.table(paths[:2], ["a"])
+    with pytest.warns(UserWarning, match="not an image"):
+        assert {len(column) for column in predictor.table([b"no image"], ["a"]).values()} == {0}
 
 
 STOPPED = """

@@ -37,7 +37,6 @@ import torch
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import RanksLostError, Setting, UserError
 from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
-from dalib.core.words import UNKNOWN
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.given import may_leave_its_folder
@@ -46,7 +45,7 @@ from dalib.data.sources import read_folder
 from dalib.engine.distributed import joined, lost_contact
 from dalib.records.folder import RunFolder
 from dalib.run import recipe
-from dalib.run.load import MANY, chosen_model, identity_of, open_model
+from dalib.run.load import COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, is_number, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,11 +59,6 @@ if TYPE_CHECKING:
     from dalib.models.exported import OpenedModel
     from dalib.models.saved import ModelDescription
     from dalib.run.load import ChosenModel
-
-COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
-
-KNOWN = "known"
-"""A further column, of models that expect images of none of their classes (``--classes other``)."""
 
 ENDINGS = ("", ".csv", ".txt", ".parquet")
 """Of the file to write; a table of commas under another name would not open as what it says that it is."""
@@ -353,24 +347,8 @@ def _batches(source: _Source, done: int, count: int) -> Iterator[Batch]:
             yield begun.pop(0).result()
 
 
-def columns_of(description: ModelDescription) -> tuple[str, ...]:
-    """Returns the columns of a model's predictions."""
-    return COLUMNS if description.known is None else (*COLUMNS, KNOWN)
-
-
 def _lines(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> str:
-    classes, rule, best = description.classes, description.known, probabilities.topk(2, dim=1)
-    rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
-    cells = [
-        [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
-        for name, (first, second), (share, next_share) in rows
-    ]
-    if rule is not None:
-        known = rule.probability_of_known(probabilities).tolist()
-        for row, is_known, probability in zip(cells, rule.are_known(probabilities).tolist(), known, strict=True):
-            row[1] = row[1] if is_known else UNKNOWN
-            row.append(f"{probability:.4f}")
-    return csv_text(cells)
+    return csv_text(cells_of(names, probabilities, description))
 
 
 def _digest_of(what: Sequence[str], source: _Source) -> str:
@@ -563,7 +541,7 @@ def _write_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:
     """The CSV file as Parquet: text, and float32 for the probabilities; a group of rows at a time."""
     arrow, parquet = _pyarrow(out)
     text, number = arrow.string(), arrow.float32()
-    schema = arrow.schema([(name, number if name.endswith(("confidence", KNOWN)) else text) for name in columns])
+    schema = arrow.schema([(name, number if is_number(name) else text) for name in columns])
 
     def group(rows: list[list[str]]) -> Any:
         by_column = zip(*rows, strict=True)
