@@ -188,12 +188,14 @@ def label_of(contents: Contents, ending: str, key: str) -> Any:
     return value if isinstance(value, str | int) else None
 
 
-def open_image(path: Path) -> BufferedReader:
-    """Opens an image file to read its bytes, whether it is a file of its own or in a shard.
+def open_image(path: Path | bytes) -> BufferedReader:
+    """Opens an image file to read its bytes: a file of its own, one in a shard, or the bytes of one in memory.
 
     Raises:
         OSError: no such file, or no such member.
     """
+    if isinstance(path, bytes):
+        return BufferedReader(io.BytesIO(path))
     place = _place_of(path)
     if place is None:
         return path.open("rb")
@@ -201,12 +203,14 @@ def open_image(path: Path) -> BufferedReader:
     return BufferedReader(_Window(shard, span))
 
 
-def state_of(path: Path) -> FileState:
-    """Returns the state of an image file, in a shard or not.
+def state_of(path: Path | bytes) -> FileState:
+    """Returns the state of an image file, of its own, in a shard, or in memory.
 
     Raises:
         OSError: no such file, or no such member.
     """
+    if isinstance(path, bytes):
+        return FileState(True, len(path), 0)
     place = _place_of(path)
     if place is None:
         status = path.stat()
