@@ -1,4 +1,4 @@
-"""What makes whole runs on the built-in example cheap: small maps in their reports, digits that are drawn once, or few."""
+"""What makes whole runs on the built-in example cheap: small maps in reports, digits that are drawn once, or few."""
 
 from functools import cache
 
