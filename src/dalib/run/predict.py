@@ -25,7 +25,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import chain
@@ -110,7 +110,7 @@ def predict(
     images, out = expanded(images), expanded(out)
     _check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
-    with joined(timeout=_LONGEST) as world, ExitStack() as held:
+    with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
         if not world.first:
             held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
 
@@ -124,21 +124,27 @@ def predict(
             of = _digest_of([identity_of(place, model=chosen.model), str(_BATCH), *opened.description.classes], source)
             return _Task(chosen, opened, source, images, strict, of)
 
-        try:
-            return _predict(_on_all(world, prepared), Path(out), world, held)
-        except OSError as error:
-            raise UserError(
-                Setting("out", out),
-                f": {error.filename or out} cannot be written ({error.strerror or error}); make room, or let it ",
-                "be written, and give the same command again, which goes on",
-            ) from error
-        except RuntimeError as error:
-            if world.size == 1 or not lost_contact(error):
-                raise
-            raise RanksLostError(
-                f"rank {world.rank} of {world.size} lost the others, one of them ended or cannot be reached. What that "
-                "one printed says why; give the same command again, which goes on"
-            ) from None
+        return _predict(_on_all(world, prepared), Path(out), world, held)
+
+
+@contextmanager
+def _remedies(out: str, world: World) -> Iterator[None]:
+    """Turns what ends a prediction early into errors that say how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            Setting("out", out),
+            f": {error.filename or out} cannot be written ({error.strerror or error}); make room, or let it ",
+            "be written, and give the same command again, which goes on",
+        ) from error
+    except RuntimeError as error:
+        if world.size == 1 or not lost_contact(error):
+            raise
+        raise RanksLostError(
+            f"rank {world.rank} of {world.size} lost the others, one of them ended or cannot be reached. What that "
+            "one printed says why; give the same command again, which goes on"
+        ) from None
 
 
 @dataclass(frozen=True)
