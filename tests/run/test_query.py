@@ -15,6 +15,7 @@ from browser import Browser, find_browser
 from dalib.commands.main import run
 from dalib.run.prior import read_prior
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 CLASSES = ["cat", "dog", "=cow"]
 IMAGES = 400
 NAMES = [

@@ -12,6 +12,8 @@
                          source-only was judged better
     kept/                with --select: the weights kept so far, and kept.json: their step and why
     source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
+    frozen/              with --model.trained_stages: metrics.jsonl, checkpoints/ and model/ of the adapted model before
+                         the backbone's last stages were trained
     aligned/model/       source-only with the target's normalisation statistics, if there is a source-only model
     predictions.safetensors, images.json
                          what each model says of every target and validation image, and the images' names
@@ -152,6 +154,11 @@ class RunFolder(TrainingFolder):
     @property
     def source_only(self) -> TrainingFolder:
         return TrainingFolder(self.root / "source-only")
+
+    @property
+    def frozen(self) -> TrainingFolder:
+        """Folder of the adapted model with a frozen backbone, from which the last stages are trained, if they are."""
+        return TrainingFolder(self.root / "frozen")
 
     @property
     def aligned(self) -> TrainingFolder:
