@@ -444,7 +444,7 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
 def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
     """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
     with CountedProgress(f"features of {request.source_name}") as progress:
-        return space.random(whole.images, view, request.features, request.source_name, progress)
+        return space.of_source.random(whole.images, view, request.features, request.source_name, progress)
 
 
 def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
@@ -458,7 +458,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         with CountedProgress(f"features of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
-    def plain(rows: Rows, domain: str) -> Rows:
+    def plain(rows: Rows, domain: str, space: FeatureSpace) -> Rows:
         with CountedProgress(f"features of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
@@ -472,7 +472,8 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         features = features_of_source(space, whole, views.source, request)
         if len(validation.labels):
             features = _taken(features, whole.training_rows)
-            validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
+            of_validation = plain(validation.images, f"{source}, validation", space.of_source)
+            validation = replace(validation, images=of_validation)
     train, of_target = replace(train, images=features), random(domains.target.images, views.student, request.target)
     joined = None
     if labels is not None:
@@ -485,7 +486,7 @@ def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: 
         train=train,
         validation=validation,
         target=replace(domains.target, images=of_target),
-        to_predict=plain(domains.target.images, request.target),
+        to_predict=plain(domains.target.images, request.target, space),
         whole=None,
         joined=joined,
     )

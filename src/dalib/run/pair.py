@@ -101,7 +101,12 @@ def training_inputs(
     if not config.features:
         return TrainingInputs(domains, inputs, device)
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    share = config.model.domain_statistics
+    assert share != "auto"  # chosen before
     with world.in_turn():
+        if share:
+            whole = None if domains.whole is None else domains.whole.images
+            space = space.of_domains(whole, domains.target.images, share)
         of_features = to_features(space, domains, inputs, request)
     standardized = None
     if space.network.standardize:
