@@ -33,6 +33,12 @@ def test_a_share_that_cannot_be_is_refused(share, features, backbone, message):
         checked_share(share, backbone, features=features)
 
 
+def test_trained_stages_have_the_pretrained_statistics():
+    assert checked_share("auto", CONVOLUTIONAL, features=4, trained_stages=2) == 0
+    with pytest.raises(UserError, match="stages that are trained on images of both domains"):
+        checked_share(0.3, CONVOLUTIONAL, features=4, trained_stages=2)
+
+
 def test_a_word_that_is_no_share_is_refused():
     with pytest.raises(UserError, match="domain_statistics='much': expected a number or"):
         ModelConfig(domain_statistics="much")

@@ -25,13 +25,16 @@ FAR = 0.27
 Chosen on three families of images; on one of three others it takes a share that harms: benchmarks/RESULTS.md."""
 
 
-def checked_share(share: Share, backbone: nn.Module, *, features: int, images_of_both: bool = True) -> Share:
+def checked_share(
+    share: Share, backbone: nn.Module, *, features: int, trained_stages: int = 0, images_of_both: bool = True
+) -> Share:
     """Returns the share as far as it is known without images: ``auto`` is 0 where there is no choice.
 
     Args:
         share: of the configuration.
         backbone: of its network.
         features: number of stored views; 0 trains the network whole.
+        trained_stages: number of last stages that are trained, whose normalisation is one for both domains.
         images_of_both: whether both domains have images, and not statistics in their place.
 
     Raises:
@@ -39,7 +42,7 @@ def checked_share(share: Share, backbone: nn.Module, *, features: int, images_of
     """
     setting = Setting("model.domain_statistics", share)
     none = Setting("model.domain_statistics", 0)
-    can_be = bool(features) and bool(normalisation_statistics(backbone))
+    can_be = bool(features) and not trained_stages and bool(normalisation_statistics(backbone))
     if share == "auto":
         return "auto" if can_be and images_of_both else 0.0
     if not 0 <= share <= 1:
@@ -52,6 +55,14 @@ def checked_share(share: Share, backbone: nn.Module, *, features: int, images_of
             Setting("features", 4),
             " or more, or ",
             none,
+        )
+    if share and trained_stages:
+        raise UserError(
+            setting,
+            ": stages that are trained on images of both domains normalise them by the same statistics; expected ",
+            none,
+            ", or ",
+            Setting("model.trained_stages", 0),
         )
     if share and not can_be:
         raise UserError(
