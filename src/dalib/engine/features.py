@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from dalib.core.errors import UserError
-from dalib.core.files import read_json, write_json
+from dalib.core.files import put_in_place, read_json, write_json
 from dalib.core.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ class FeatureStore:
 
         KEY/features.f16    (N, V, D) float16, row by row; (N, V, C, h, w) of maps
         KEY/index.json      {"shape": [N, V, D], "done": rows written, "source": text}
+    KEY/tensors.safetensors  in place of features: a few small tensors
 
     ``done`` is written after the rows it counts are on disk.
     """
@@ -190,6 +194,33 @@ class FeatureStore:
         if done < shape[0]:
             extract(features, done, on_batch)
         return features
+
+    def tensors(self, key: str, compute: Callable[[], dict[str, Tensor]], *, source: str) -> dict[str, Tensor]:
+        """Returns the small tensors of that key, such as statistics of images; computes them where they are not kept.
+
+        Args:
+            compute: returns them by their names.
+            source: what they are of, for people.
+
+        Raises:
+            UserError: a disk that is full or a folder that cannot be written.
+        """
+        place = self.folder / key
+        path = place / "tensors.safetensors"
+        with contextlib.suppress(OSError, SafetensorError):  # none yet, or damaged
+            return load_file(path)
+        found = {name: tensor.detach().cpu().clone() for name, tensor in compute().items()}
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            own = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
+            own.write_bytes(save(found))
+            put_in_place(own, path)
+            write_json(place / "index.json", {"shape": [1], "source": source, "done": 1})
+        except OSError as error:
+            raise UserError(
+                f"{place}: cannot keep statistics here ({error}); free some space, or set DALIB_CACHE to another folder"
+            ) from None
+        return found
 
 
 def features_key(rows: Rows, *parts: object) -> str:

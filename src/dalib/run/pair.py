@@ -109,7 +109,12 @@ def training_inputs(
     stages = None
     if config.model.trained_stages:
         stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
+    share = config.model.domain_statistics
+    assert share != "auto"  # chosen before
     with world.in_turn():
+        if share:
+            whole = None if domains.whole is None else domains.whole.images
+            space = space.of_domains(whole, domains.target.images, share)
         of_features = to_features(space, domains, inputs, request, enough)
     standardized = None
     if space.network.standardize:
