@@ -67,7 +67,8 @@ class TrainingInputs:
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
 
-        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone.
+        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone,
+        unless the backbone has a share of each domain's own statistics, which it then has for the target, too.
         """
         space, architecture, standardized = self.space, self.images.architecture, self.standardized
         if space is None:
