@@ -18,7 +18,7 @@ from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
-from dalib.data.rows import SideBySide
+from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
@@ -71,6 +71,7 @@ class FeatureSpace:
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
+        self.share = (0, 1)
 
     @cached_property
     def batch(self) -> int:
@@ -110,6 +111,21 @@ class FeatureSpace:
         return cls(
             network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
         )
+
+    def for_share(self, number: int, among: int) -> FeatureSpace:
+        """Returns a space that computes the part of one of several processes of a machine, and keeps it.
+
+        It gives no features; once all processes are done, this space finds them whole.
+        """
+        shared = copy.copy(self)
+        shared.parts = tuple(part.for_share(number, among) for part in self.parts)
+        shared.share = (number, among)
+        return shared
+
+    def prepare(self) -> None:
+        """Finds the fastest way to call each backbone, which other processes of the machine then find noted."""
+        for each in self.parts or (self,):
+            each._fast  # noqa: B018 - a cached property
 
     def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
@@ -186,7 +202,7 @@ class FeatureSpace:
     ) -> Tensor:
         count = len(rows)
 
-        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+        def extract(into: Tensor, start: int, end: int, on_batch: Callable[[int], None]) -> None:
             def done(number: int) -> None:
                 on_batch(number)
                 if on_progress is not None:
@@ -194,14 +210,17 @@ class FeatureSpace:
 
             extract_features(
                 self._fast,
-                rows,
+                rows if end == count else Selected(rows, torch.arange(end)),
                 views,
                 device=self.device,
                 seed=SEED,
                 batch=self.batch,
-                begun=(into, start),
+                begun=(into[:end], start),
                 on_batch=done,
             )
+
+        def extract_rest(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            extract(into, start, count, on_batch)
 
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
         layers = repr((self.network.backbone, self.network.pool_layer))
@@ -209,7 +228,10 @@ class FeatureSpace:
         rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
         key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED, *rounded)
         shape = (count, len(views), self.width)
-        return self.store.features(key, shape, extract, source=source)
+        if self.share[1] > 1:
+            self.store.extract_share(key, shape, extract, source=source, share=self.share, batch=self.batch)
+            return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
+        return self.store.features(key, shape, extract_rest, source=source)
 
 
 def precision_named(setting: str) -> Precision:

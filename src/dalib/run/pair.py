@@ -17,7 +17,7 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
 from dalib.run import recipe
-from dalib.run.domains import to_features
+from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
 from dalib.run.inputs import StandardizedViews
@@ -86,7 +86,7 @@ def training_inputs(
     start: Start | None = None,
     world: World = ALONE,
 ) -> TrainingInputs:
-    """Returns what the configuration trains on; features that are not kept are computed, by one process after another.
+    """Returns what the configuration trains on; features that are not kept are computed, by all processes of a machine.
 
     Args:
         config: backbone, weights and views.
@@ -101,6 +101,11 @@ def training_inputs(
     if not config.features:
         return TrainingInputs(domains, inputs, device)
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    number, among = world.place_on_machine()
+    if among > 1:
+        with world.in_turn():
+            space.prepare()
+        extract_share(space.for_share(number, among), domains, inputs, request)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request)
     standardized = None

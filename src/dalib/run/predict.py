@@ -25,7 +25,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import chain
@@ -43,6 +43,7 @@ from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.engine.distributed import joined, lost_contact
+from dalib.engine.features import divided
 from dalib.records.folder import RunFolder
 from dalib.run import recipe
 from dalib.run.load import COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, is_number, open_model
@@ -110,7 +111,7 @@ def predict(
     images, out = expanded(images), expanded(out)
     _check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
-    with joined(timeout=_LONGEST) as world, ExitStack() as held:
+    with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
         if not world.first:
             held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
 
@@ -124,21 +125,27 @@ def predict(
             of = _digest_of([identity_of(place, model=chosen.model), str(_BATCH), *opened.description.classes], source)
             return _Task(chosen, opened, source, images, strict, of)
 
-        try:
-            return _predict(_on_all(world, prepared), Path(out), world, held)
-        except OSError as error:
-            raise UserError(
-                Setting("out", out),
-                f": {error.filename or out} cannot be written ({error.strerror or error}); make room, or let it ",
-                "be written, and give the same command again, which goes on",
-            ) from error
-        except RuntimeError as error:
-            if world.size == 1 or not lost_contact(error):
-                raise
-            raise RanksLostError(
-                f"rank {world.rank} of {world.size} lost the others, one of them ended or cannot be reached. What that "
-                "one printed says why; give the same command again, which goes on"
-            ) from None
+        return _predict(_on_all(world, prepared), Path(out), world, held)
+
+
+@contextmanager
+def _remedies(out: str, world: World) -> Iterator[None]:
+    """Turns what ends a prediction early into errors that say how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            Setting("out", out),
+            f": {error.filename or out} cannot be written ({error.strerror or error}); make room, or let it ",
+            "be written, and give the same command again, which goes on",
+        ) from error
+    except RuntimeError as error:
+        if world.size == 1 or not lost_contact(error):
+            raise
+        raise RanksLostError(
+            f"rank {world.rank} of {world.size} lost the others, one of them ended or cannot be reached. What that "
+            "one printed says why; give the same command again, which goes on"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -194,17 +201,6 @@ def _predict(task: _Task, out: Path, world: World, held: ExitStack) -> int:
     return world.from_first(lambda: _finish(task, part, every))
 
 
-def _share(count: int, rank: int, size: int) -> tuple[int, int]:
-    """Returns the first image of a rank and the one behind its last: as many batches for each, to one.
-
-    >>> [_share(5 * 64 + 1, rank, 4) for rank in range(4)]
-    [(0, 128), (128, 192), (192, 320), (320, 321)]
-    """
-    batches = -(-count // _BATCH)
-    first, end = (-(-batches * number // size) * _BATCH for number in (rank, rank + 1))
-    return min(first, count), min(end, count)
-
-
 def _check_table(out: str) -> None:
     """Refuses a table that cannot be written, before images are read."""
     path = Path(out)
@@ -226,7 +222,7 @@ def _check_table(out: str) -> None:
 def _predict_share(task: _Task, part: _Part) -> None:
     """Brings ``part`` to its end."""
     opened, source, images = task.opened, task.source, task.images
-    begins, end = _share(len(source.names), part.rank, part.size)
+    begins, end = divided(len(source.names), part.rank, part.size, _BATCH)
     total = end - begins
     progress = part.begin(images, total)
     try:
