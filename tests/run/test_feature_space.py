@@ -109,6 +109,37 @@ def test_features_are_computed_once_for_what_they_depend_on(images, tmp_path):
     assert calls[1:] == [(5, 5), (4, 4), (5, 5), (5, 5), (5, 5)]
 
 
+@pytest.mark.parametrize("changes", [{}, SEVERAL])
+def test_views_that_are_computed_one_by_one_are_those_of_all(images, tmp_path, changes):
+    view = photo_weak(32, MEAN, STD)
+    growing, whole = (space_of(tmp_path / each, network=network_of(**changes)) for each in ("growing", "whole"))
+    ones = [growing.random_one(images, view, number, "images") for number in range(3)]
+    together = growing.random_of_ones(images, view, 3, "images")
+    (tmp_path / "whole").mkdir()
+    shutil.copy(tmp_path / "growing" / "fastest.json", tmp_path / "whole")  # another way differs in its last bits
+    at_once = whole.random(images, view, 3, "images")
+    assert torch.equal(together, at_once)
+    assert torch.equal(torch.cat(ones, dim=1), at_once)
+
+
+def test_views_that_are_put_together_are_kept_once_and_found_by_runs_with_more_or_fewer(images, tmp_path):
+    calls, view, space = [], photo_weak(32, MEAN, STD), space_of(tmp_path)
+
+    def progress(done, total):
+        calls.append((done, total))
+
+    for number in range(2):
+        space.random_one(images, view, number, "images", progress)
+    both = space.random_of_ones(images, view, 2, "images").clone()
+    assert [each.bytes > 0 and each.complete for each in space.store.entries()] == [True]
+    assert calls == [(5, 5)] * 2
+    assert torch.equal(space.random(images, view, 2, "images", progress), both)
+    more = [space.random_one(images, view, number, "images", progress) for number in range(3)]
+    assert calls == [(5, 5)] * 3, "only the third is new"
+    assert torch.equal(torch.cat(more[:2], dim=1), both)
+    assert torch.equal(space.random_of_ones(images, view, 1, "images"), both[:, :1])
+
+
 def test_another_crop_or_normalisation_makes_other_features(images, tmp_path):
     space_of(tmp_path).plain(images, "images")
     for change in ({"crop": 24}, {"mean": (0.1, 0.1, 0.1)}):

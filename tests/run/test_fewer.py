@@ -17,6 +17,7 @@ from dalib.judge.prior import ShareEstimate
 from dalib.records.folder import RunFolder
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 QUICK = [
     *("--batch", "32", "--steps", "40", "--baseline_steps", "60"),
     *("--every.log", "10", "--every.evaluate", "20", "--every.checkpoint", "20"),

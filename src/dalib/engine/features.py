@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from dalib.core.files import read_json, write_json
 from dalib.core.seeds import generator_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.rows import Rows
 
+_FILE = "features.f16"  # of a key
 _SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
 
 
 def extract_features(
     backbone: Callable[[Tensor], Tensor],
     rows: Rows,
-    views: Sequence[Augment],
+    views: Sequence[Augment] | Mapping[int, Augment],
     *,
     device: torch.device,
     seed: int,
@@ -38,14 +40,14 @@ def extract_features(
     begun: tuple[Tensor, int] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row.
+    """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row; or maps of any shape.
 
     Args:
-        backbone: (B, C, H, W) float32 -> (B, D), in evaluation mode. The last batch is filled up by repetition, so that
-            every call is of one shape, as compiled networks like it.
+        backbone: (B, C, H, W) float32 -> (B, D), or (B, ...) for maps (N, V, ...), in evaluation mode. The last batch
+            is filled up by repetition, so that every call is of one shape, as compiled networks like it.
         rows: uint8 images.
-        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its place in
-            the list and the batch.
+        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its number (its
+            place in the list) and the batch; so some of many views, under their numbers, are the same as among all.
         begun: (N, V, D) float16 to write into, and how many of its rows are there, a multiple of ``batch``; new
             memory by default.
         on_batch: called with the number of rows done.
@@ -54,17 +56,18 @@ def extract_features(
     """
     count = len(rows)
     into, start = begun or (None, 0)
+    numbered = views if isinstance(views, Mapping) else dict(enumerate(views))
     with torch.inference_mode():
         for first in range(start, count, batch):
             indices = torch.arange(first, first + batch).clamp_(max=count - 1)
             images = rows[indices].to(device)
-            for number, view in enumerate(views):
+            for place, (number, view) in enumerate(numbered.items()):
                 generator = generator_for(device, seed, "features", number, first)
                 seen = view(images, generator).contiguous(memory_format=torch.channels_last)
                 features = backbone(seen)[: count - first].half().cpu()
                 if into is None:
-                    into = torch.empty(count, len(views), features.shape[1], dtype=torch.float16)
-                into[first : first + batch, number] = features
+                    into = torch.empty(count, len(views), *features.shape[1:], dtype=torch.float16)
+                into[first : first + batch, place] = features
             if on_batch is not None:
                 on_batch(min(first + batch, count))
     if into is None:
@@ -88,7 +91,7 @@ class FeatureStore:
 
     ::
 
-        KEY/features.f16    (N, V, D) float16, row by row
+        KEY/features.f16    (N, V, D) float16, row by row; (N, V, C, h, w) of maps
         KEY/index.json      {"shape": [N, V, D], "done": rows written, "source": text}
         KEY/rows-FIRST.json {"shape": [N, V, D], "done": row}, while several processes extract: rows from FIRST to done
 
@@ -121,10 +124,30 @@ class FeatureStore:
                 freed += entry.bytes
         return freed
 
+    def kept(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
+        """Returns the features (N, V, D), or maps (N, V, ...), of that key; None where not all of them are there."""
+        path, size = self.folder / key / _FILE, int(np.prod(shape)) * 2
+        if (
+            not path.is_file()
+            or path.stat().st_size != size
+            or _counted(path.with_name("index.json"), shape) < shape[0]
+        ):
+            return None
+        return _mapped(path, shape)
+
+    def sizes(self) -> frozenset[int]:
+        """Lists the sizes in bytes of all stored features; a key whose features have none of them is not there."""
+        return frozenset(each.stat().st_size for each in self.folder.glob(f"*/{_FILE}"))
+
+    def has_place(self, key: str, size: int) -> bool:
+        """Returns whether the disk has room of so many bytes for a key already, as extraction begins by taking it."""
+        path = self.folder / key / _FILE
+        return path.is_file() and path.stat().st_size == size
+
     def features(
         self,
         key: str,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         extract: Callable[[Tensor, int, Callable[[int], None]], object],
         *,
         source: str,
@@ -132,7 +155,7 @@ class FeatureStore:
         """Returns the features of that key; extracts those that are missing.
 
         Args:
-            shape: (N, V, D).
+            shape: (N, V, D), or (N, V, ...) of maps.
             extract: called as ``extract(into, start, on_batch)``, see :func:`extract_features`.
             source: origin of the features, for people.
 
@@ -140,11 +163,11 @@ class FeatureStore:
             UserError: a disk that is full or a folder that cannot be written.
         """
         place = self.folder / key
-        features, done = _mapped(place, shape)
+        features, done = _opened(place, shape)
         note = {"shape": list(shape), "source": source}  # the key stands for everything else
         shares = sorted(place.glob("rows-*.json"))
         if done < shape[0]:
-            extract(features, done, _saving(place / "features.f16", place / "index.json", note, shape[0]))
+            extract(features, done, _saving(place / _FILE, place / "index.json", note, shape[0]))
         elif shares:
             write_json(place / "index.json", {**note, "done": done})
         for each in shares:
@@ -154,7 +177,7 @@ class FeatureStore:
     def extract_share(
         self,
         key: str,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         extract: Callable[[Tensor, int, int, Callable[[int], None]], object],
         *,
         source: str,
@@ -174,7 +197,7 @@ class FeatureStore:
         """
         first, end = divided(shape[0], *share, batch)
         place = self.folder / key
-        features, done = _mapped(place, shape)
+        features, done = _opened(place, shape)
         if done >= end or first == end:
             return
         note = {"shape": list(shape), "source": source}
@@ -183,7 +206,7 @@ class FeatureStore:
         own = place / f"rows-{first}.json"
         start = max(first, done, min(_counted(own, shape), end))
         if start < end:
-            extract(features, start, end, _saving(place / "features.f16", own, note, end))
+            extract(features, start, end, _saving(place / _FILE, own, note, end))
 
 
 def divided(count: int, number: int, among: int, batch: int) -> tuple[int, int]:
@@ -216,7 +239,11 @@ def weights_fingerprint(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _counted(index: Path, shape: tuple[int, int, int]) -> int:
+def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_file(str(path), shared=True, size=int(np.prod(shape)), dtype=torch.float16).view(shape)
+
+
+def _counted(index: Path, shape: tuple[int, ...]) -> int:
     """Returns how many rows are done according to an index of this shape; 0 if it has another or is damaged."""
     try:
         content = read_json(index)
@@ -225,13 +252,13 @@ def _counted(index: Path, shape: tuple[int, int, int]) -> int:
         return 0
 
 
-def _mapped(place: Path, shape: tuple[int, int, int]) -> tuple[Tensor, int]:
+def _opened(place: Path, shape: tuple[int, ...]) -> tuple[Tensor, int]:
     """Returns the features of a folder, which is made if it is not there, and how many rows from the first are done.
 
     Raises:
         UserError: a disk that is full or a folder that cannot be written.
     """
-    path, size, done = place / "features.f16", int(np.prod(shape)) * 2, 0
+    path, size, done = place / _FILE, int(np.prod(shape)) * 2, 0
     try:
         if path.is_file() and path.stat().st_size == size and (place / "index.json").is_file():
             done = _done(place, shape)
@@ -243,10 +270,10 @@ def _mapped(place: Path, shape: tuple[int, int, int]) -> tuple[Tensor, int]:
             f"{place}: cannot keep {size / 2**20:.0f} MiB of features here ({error}); free some space, "
             "or set DALIB_CACHE to another folder"
         ) from None
-    return torch.from_file(str(path), shared=True, size=size // 2, dtype=torch.float16).view(shape), done
+    return _mapped(path, shape), done
 
 
-def _done(place: Path, shape: tuple[int, int, int]) -> int:
+def _done(place: Path, shape: tuple[int, ...]) -> int:
     """Returns how many rows from the first are done, by one process or by several."""
     done = _counted(place / "index.json", shape)
     for first, index in sorted((int(each.stem[5:]), each) for each in place.glob("rows-*.json")):

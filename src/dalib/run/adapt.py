@@ -21,7 +21,7 @@ from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import SAMPLED, settings_of_images, settings_of_short_name
+from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
-    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys())
+    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
         filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
         say(f"note: {filled}")

@@ -115,6 +115,9 @@ class ModelConfig(Checked):
             domain. The saved network keeps the target's statistics. Requires --features or --init.
         frozen_stages: number of stages of a pretrained backbone that are not trained: 0 trains all of it, 1 freezes the
             stem, 2 the stem and the first stage, and so on; -1 freezes all of it.
+        trained_stages: number of last stages of a pretrained backbone that the adaptation trains after a head on stored
+            features. What the stages before give is computed once for --features views of each image, and kept on
+            disk, so that a step costs what the last stages cost. 0 trains the head alone.
         frozen_norms: whether batch normalisation in a pretrained backbone keeps its pretrained statistics. Its scale
             and shift are trained all the same, unless their stage is frozen.
         checkpointing: whether activations are computed a second time in the backward pass instead of being stored: less
@@ -127,8 +130,25 @@ class ModelConfig(Checked):
     dropout: float = 0.0
     standardize: bool = False
     frozen_stages: int = 0
+    trained_stages: int = 0
     frozen_norms: bool = False
     checkpointing: bool = False
+
+
+@with_known_names
+@dataclass(frozen=True)
+class StagesConfig(Checked):
+    """The training of a pretrained backbone's last stages (--model.trained_stages), which follows that of the head.
+
+    Attributes:
+        steps: number of optimiser steps.
+        batch: number of source images, and of target images, in a step.
+        lr: base learning rate of the stages and the head, which the schedule scales.
+    """
+
+    steps: int = 400
+    batch: int = 32
+    lr: float = 1e-3
 
 
 @with_known_names
@@ -289,8 +309,8 @@ class TrainConfig(Checked):
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
-            between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
-            or CSV file of classes and shares.
+            between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
+            CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place
@@ -307,7 +327,7 @@ class TrainConfig(Checked):
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
         epochs: number of passes over the larger one of source and target, if steps is not given.
         time_limit: time that the whole run may take, such as 10m, 90s or 1h30m: as many steps, and views of stored
-            features, as fit by a short measurement at the beginning. Where steps or epochs are given, they decide.
+            features, as fit by short measurements on the way. Where steps or epochs are given, they decide.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
@@ -324,6 +344,7 @@ class TrainConfig(Checked):
         overwrite: whether an existing folder of the run is replaced.
         data: how images become the pixels that the network takes.
         model: the network.
+        stages: the training of the backbone's last stages.
         views: the random augmentations.
         masked_consistency: what goes with any method but source-only.
         optimizer: the optimiser.
@@ -371,6 +392,7 @@ class TrainConfig(Checked):
     overwrite: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    stages: StagesConfig = field(default_factory=StagesConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     masked_consistency: Any = field(default_factory=MaskedConsistencyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import math
 import platform
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +28,7 @@ from dalib.models.joined import JoinedBackbone
 from dalib.run.inputs import feature_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Generator, Tensor, nn
@@ -42,6 +43,9 @@ Precision = Literal["float32", "bfloat16"]
 MOST_COPIED = 2**30
 """Bytes of joined features that are copied into memory; more are put together when they are read."""
 
+MOST_KEPT = 64
+"""Views of an image among which one is looked for."""
+
 _NOTES = "fastest.json"  # in the store's folder: choices that were measured
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
@@ -54,6 +58,8 @@ class FeatureSpace:
         preprocessing: how rows become its input.
         store: where features are kept.
         device: where the backbone computes.
+        frozen: what computes a feature: the backbone with its pooling, or its trunk (:meth:`of_trunk`).
+        shape: shape of what it computes of an image, (D,) of features.
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
@@ -71,7 +77,20 @@ class FeatureSpace:
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
+        self.frozen: nn.Module = _to_pooled(network)
+        self.shape: tuple[int, ...] = (self.width,)
         self.share = (0, 1)
+
+    def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
+        """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
+        space = FeatureSpace(
+            self.network, self.preprocessing, self.store, self.device, self.plain_views, self.precision
+        )
+        channels, size = self.preprocessing.channels, self.preprocessing.input_size
+        with torch.no_grad():
+            space.shape = tuple(trunk(torch.zeros(1, channels, size, size, device=self.device)).shape[1:])
+        space.frozen = trunk
+        return space
 
     @cached_property
     def batch(self) -> int:
@@ -83,7 +102,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        return kept_fastest(_to_pooled(self.network), shape, self.store.folder, self.precision)
+        return kept_fastest(self.frozen, shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -131,7 +150,7 @@ class FeatureSpace:
         """Features (N, V, D) float16 of the views that predictions are made of."""
         if self.parts:
             return self._joined(lambda part, progress: part.plain(rows, source, progress), on_progress)
-        return self._features(rows, self.plain_views, repr(self.plain_views), source, on_progress)
+        return self._features(rows, dict(enumerate(self.plain_views)), repr(self.plain_views), source, on_progress)
 
     def random(
         self,
@@ -146,7 +165,68 @@ class FeatureSpace:
             return self._joined(
                 lambda part, progress: part.random(rows, part.own_view(view), count, source, progress), on_progress
             )
-        return self._features(rows, (view,) * count, repr(view), source, on_progress)
+        return self._features(rows, _numbered(view, count), repr(view), source, on_progress)
+
+    def random_one(
+        self,
+        rows: Rows,
+        view: Augment,
+        number: int,
+        source: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Rows:
+        """Features (N, 1, D) float16 of one random view: the same as that of this number in :meth:`random`.
+
+        It is kept by itself until :meth:`random_of_ones` puts the views together.
+        """
+        if self.parts:
+            return self._joined(
+                lambda part, progress: part.random_one(rows, part.own_view(view), number, source, progress), on_progress
+            )
+        return self._one(rows, view, number, source, on_progress)
+
+    def random_of_ones(self, rows: Rows, view: Augment, count: int, source: str) -> Rows:
+        """Returns what :meth:`random` does, of views that :meth:`random_one` computed; these are not kept twice."""
+        if self.parts:
+            return self._joined(
+                lambda part, _: part.random_of_ones(rows, part.own_view(view), count, source), on_progress=None
+            )
+        if count == 1:
+            return self.random(rows, view, 1, source)
+
+        def copied(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            for number in range(count):
+                into[start:, number] = self._one(rows, view, number, source)[start:, 0]
+            on_batch(len(rows))
+
+        shape, described = (len(rows), count, *self.shape), repr(view)
+        features = self.store.features(self._key(rows, described, count), shape, copied, source=source)
+        self.store.remove([self._key(rows, described, 1, number) for number in range(count)])
+        return features
+
+    def _one(
+        self,
+        rows: Rows,
+        view: Augment,
+        number: int,
+        source: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        whole = self._kept_with(rows, view, number)
+        if whole is not None:
+            return whole[:, number : number + 1]
+        return self._features(rows, {number: view}, repr(view), source, on_progress)
+
+    def _kept_with(self, rows: Rows, view: Augment, number: int) -> Tensor | None:
+        """Returns features (N, V, D) that are kept and among whose views this number is; None where none are."""
+        sizes = self.store.sizes()
+        for count in range(max(2, number + 1), MOST_KEPT + 1):
+            shape = (len(rows), count, *self.shape)
+            if 2 * math.prod(shape) in sizes:
+                found = self.store.kept(self._key(rows, repr(view), count), shape)
+                if found is not None:
+                    return found
+        return None
 
     def own_view(self, view: Augment) -> Augment:
         """Returns a view of the joined backbones as one of them takes it, normalised by its own mean and deviation."""
@@ -195,7 +275,7 @@ class FeatureSpace:
     def _features(
         self,
         rows: Rows,
-        views: Sequence[Augment],
+        views: Mapping[int, Augment],
         described: str,
         source: str,
         on_progress: Callable[[int, int], None] | None,
@@ -222,16 +302,28 @@ class FeatureSpace:
         def extract_rest(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
             extract(into, start, count, on_batch)
 
-        # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
-        layers = repr((self.network.backbone, self.network.pool_layer))
-        weights = weights_fingerprint(self.network.backbone.state_dict())
-        rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
-        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED, *rounded)
-        shape = (count, len(views), self.width)
+        key = self._key(rows, described, len(views), next(iter(views)))
+        shape = (count, len(views), *self.shape)
         if self.share[1] > 1:
             self.store.extract_share(key, shape, extract, source=source, share=self.share, batch=self.batch)
             return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
         return self.store.features(key, shape, extract_rest, source=source)
+
+    def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
+        """Returns the key of the features of so many views from this number on, which are described as one."""
+        # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
+        pooled = isinstance(self.frozen, torch.nn.Sequential)
+        layers = repr((self.network.backbone, self.network.pool_layer) if pooled else self.frozen)
+        weights = weights_fingerprint((self.network.backbone if pooled else self.frozen).state_dict())
+        rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
+        by_itself = (f"view {first}",) if first else ()  # likewise
+        return features_key(rows, weights, layers, self.preprocessing, described, views, SEED, *rounded, *by_itself)
+
+    def lacking(self, rows: Rows, view: Augment | None = None, count: int = 0) -> int:
+        """Returns the bytes that the disk has to take for :meth:`plain` of these rows, or :meth:`random` of a view."""
+        described, views = (repr(self.plain_views), len(self.plain_views)) if view is None else (repr(view), count)
+        size = 2 * len(rows) * views * math.prod(self.shape)
+        return 0 if self.store.has_place(self._key(rows, described, views), size) else size
 
 
 def precision_named(setting: str) -> Precision:
@@ -258,6 +350,11 @@ def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, fol
         folder.mkdir(parents=True, exist_ok=True)
         write_json(note, choices)
     return float(choices[key])
+
+
+def _numbered(view: Augment, count: int) -> dict[int, Augment]:
+    """Returns a random view under the numbers that it is drawn by, from 0."""
+    return dict.fromkeys(range(count), view)
 
 
 def _to_pooled(network: ImageClassifier) -> nn.Module:

@@ -22,6 +22,7 @@ from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, p
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
 from dalib.run.inputs import StandardizedViews
 from dalib.run.prior import KINDS, first_prior
+from dalib.run.stages import LastStages
 from dalib.run.unknown import ExpectedKnown
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class TrainingInputs:
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        stages: the backbone's last stages, if they are trained after the head.
     """
 
     domains: Domains
@@ -60,6 +62,7 @@ class TrainingInputs:
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
     expected: ExpectedClasses | ExpectedKnown | None = None
+    stages: LastStages | None = None
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
@@ -85,6 +88,7 @@ def training_inputs(
     *,
     start: Start | None = None,
     world: World = ALONE,
+    enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
     """Returns what the configuration trains on; features that are not kept are computed, by all processes of a machine.
 
@@ -96,18 +100,22 @@ def training_inputs(
         device: where networks compute.
         start: the models that the run starts from, if it does.
         world: the processes that train together.
+        enough: called before each view, see ``dalib.run.domains.to_features``.
     """
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:
         return TrainingInputs(domains, inputs, device)
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    stages = None
+    if config.model.trained_stages:
+        stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
     number, among = world.place_on_machine()
-    if among > 1:
+    if among > 1 and enough is None:  # else views are computed while there is time
         with world.in_turn():
             space.prepare()
         extract_share(space.for_share(number, among), domains, inputs, request)
     with world.in_turn():
-        of_features = to_features(space, domains, inputs, request)
+        of_features = to_features(space, domains, inputs, request, enough)
     standardized = None
     if space.network.standardize:
         rows = of_features.target.images, of_features.to_predict
@@ -117,7 +125,7 @@ def training_inputs(
         else:
             of_source = Standardized(*(request.kit.weights[f"feature_{each}"].to(device) for each in ("mean", "std")))
         standardized = StandardizedViews(of_source, *of_target)
-    return TrainingInputs(of_features, inputs, device, space, standardized)
+    return TrainingInputs(of_features, inputs, device, space, standardized, stages=stages)
 
 
 def feature_space(
@@ -131,12 +139,41 @@ def feature_space(
     return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
 
 
+def announce_stages(
+    config: TrainConfig,
+    request: DataRequest,
+    preprocessing: Preprocessing,
+    domains: Domains,
+    device: torch.device,
+    start: Start | None,
+) -> None:
+    """Prints what the training of the backbone's last stages takes, before anything is computed.
+
+    Raises:
+        UserError: the disk has not the room for the maps.
+    """
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    inputs = recipe.image_inputs(config, preprocessing)
+    stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
+    own = recipe.of_stages(config)
+    assert own.steps is not None
+    student = stages.student(student_of_stages(config, stages), None)
+    initial = recipe.Initial(student=student)
+    random = stages.random_maps(2 * own.batch)
+    stages.announce(recipe.make_training(own, stages.stored(), *random, device, steps=own.steps, initial=initial))
+
+
+def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
+    """Returns the classifier of stored features that :meth:`LastStages.student` puts the stages in front of."""
+    return recipe.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
+
+
 @dataclass(frozen=True)
 class Task:
     """One training, ready to start.
 
     Attributes:
-        name: adapted or source-only.
+        name: adapted, source-only, or frozen: adapted before the backbone's last stages are trained.
         config: its steps are given.
         domains: the rows; the adaptation trains on ``train_adapted``, the baseline on ``train``.
         inputs: the network, and how rows reach it.
@@ -199,7 +236,7 @@ def train_task(
         StoppedError: stopped between two steps, and saved.
     """
     config, domains = task.config, task.domains
-    source = domains.train_adapted if task.name == "adapted" else domains.train
+    source = domains.train if task.name == "source-only" else domains.train_adapted
     before = done.trained.get("source-only")
     weights = task.weights
     if weights is None and before is not None and config.warm_start:

@@ -36,6 +36,7 @@ from dalib.run.methods import make_method
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.stages import split_network
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest
+    from dalib.run.domains import DataRequest, Listings
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Setup:
         start: the models of another run to start from.
         world: the processes that train together.
         hub: backbone and weights from the hub, whose names in ``config`` are those of one commit.
+        listings: files of source and target that the check of the data has listed; None on the other ranks, which may
+            see other files.
     """
 
     config: TrainConfig
@@ -70,6 +73,7 @@ class Setup:
     start: Start | None
     world: World
     hub: OfHub | None = None
+    listings: Listings | None = None
 
     @property
     def asked(self) -> TrainConfig:
@@ -131,16 +135,82 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
+    _check_stages(config, world, network)
     request = replace(recipe.make_data_request(config), kit=kit)
-    if for_training:
-        labelled = LabelledSet(config.evaluate, others=config.classes == "other")
-        world.from_first(lambda: check_data(request, labelled, prior=config.prior, start=start))
+    listings = _checked_listings(config, request, start, world) if for_training else None
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    return Setup(config, request, preprocessing, device, start, world, hub)
+    return Setup(config, request, preprocessing, device, start, world, hub, listings)
+
+
+def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
+    """Checks the data and returns the files of source and target, on the first rank."""
+    labelled, found = LabelledSet(config.evaluate, others=config.classes == "other"), []
+
+    def check() -> None:
+        found.append(check_data(request, labelled, prior=config.prior, start=start))
+
+    world.from_first(check)
+    return found[0] if found else None
+
+
+def _check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
+    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
+
+    Raises:
+        UserError: the first of these.
+    """
+    count, setting = config.model.trained_stages, Setting("model.trained_stages", config.model.trained_stages)
+    if not count:
+        return
+    if count < 0:
+        raise UserError(setting, ": expected 0 for none, or a number of last stages")
+    if not config.features:
+        raise UserError(
+            setting,
+            ": they are trained after a head on the features of the frozen backbone; expected ",
+            Setting("features", 4),
+            ", as ",
+            Setting("preset", "photo-features"),
+            " has it. A training on whole images has ",
+            Setting("model.frozen_stages"),
+            " instead",
+        )
+    if isinstance(config.backbone, list):
+        raise UserError(
+            setting, ": the stages of one backbone can be trained; expected 0, or one ", Setting("backbone")
+        )
+    if config.kit is not None:
+        raise UserError(
+            setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
+        )
+    if config.method == "source-only":
+        raise UserError(
+            setting,
+            ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",
+            Setting("method"),
+        )
+    if is_open(config):
+        raise UserError(
+            setting,
+            ": ",
+            Setting("time_limit", config.time_limit),
+            " does not plan for what they take; expected ",
+            Setting("steps"),
+            " and ",
+            Setting("stages.steps"),
+            " in its place, whose time is printed at the beginning",
+        )
+    batch, least = config.stages.batch, 2 * world.size * config.accumulate
+    if batch < least or batch % world.size:
+        raise UserError(
+            Setting("stages.batch", batch),
+            f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
+        )
+    split_network(network, count)
 
 
 def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
@@ -235,7 +305,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         say(f"warning: {doubt}")
     since = time.monotonic()
     with world.in_turn():
-        domains = open_domains(setup.request, setup.preprocessing)
+        domains = open_domains(setup.request, setup.preprocessing, setup.listings)
     _require_same_images(world, domains)
     preprocessing = replace(setup.preprocessing, range=domains.range)
     if world.first:
@@ -256,7 +326,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         )
     first_prior(config.prior, domains.train.labels, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since)
-    return replace(setup, config=config, preprocessing=preprocessing), data
+    return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
 
 
 def _require_same_images(world: World, domains: Domains) -> None:
