@@ -12,7 +12,6 @@ from itertools import permutations
 from pathlib import Path
 
 import torch
-from dalib.run.photographs import PHOTOGRAPH_SETTINGS
 from sklearn.linear_model import LogisticRegression
 
 from dalib.data.sources import open_labelled
@@ -24,6 +23,7 @@ from dalib.models.domain_statistics import (
 )
 from dalib.models.inference import fast_inference
 from dalib.run import recipe
+from dalib.run.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.presets import from_preset
 
 SHARES = (0.0, 0.3, 1.0)

@@ -476,6 +476,24 @@ def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, r
         return space.of_source.random(whole.images, view, request.features, request.source_name, progress)
 
 
+def extract_share(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> None:
+    """Computes the part of one process of the features that :func:`to_features` then finds.
+
+    Args:
+        space: see :meth:`dalib.run.feature_space.FeatureSpace.for_share`.
+        domains, inputs, request: as for :func:`to_features`.
+    """
+    if domains.whole is not None:
+        features_of_source(space, domains.whole, inputs.views.source, request)
+        if len(domains.validation.labels):
+            with CountedProgress(f"features of {request.source_name}, validation, plain") as progress:
+                space.of_source.plain(domains.validation.images, f"{request.source_name}, validation", progress)
+    with CountedProgress(f"features of {request.target}") as progress:
+        space.random(domains.target.images, inputs.views.student, request.features, request.target, progress)
+    with CountedProgress(f"features of {request.target}, plain") as progress:
+        space.plain(domains.target.images, request.target, progress)
+
+
 def to_features(
     space: FeatureSpace,
     domains: Domains,

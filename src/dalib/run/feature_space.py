@@ -19,7 +19,7 @@ from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
-from dalib.data.rows import SideBySide
+from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
@@ -90,6 +90,7 @@ class FeatureSpace:
         self.of_source = self if of_source is None else of_source
         self.frozen: nn.Module = _to_pooled(network)
         self.shape: tuple[int, ...] = (self.width,)
+        self.share = (0, 1)
 
     def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
         """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
@@ -197,6 +198,22 @@ class FeatureSpace:
         for number, batch in enumerate(batches, start=1):
             yield self.preprocessing.normalize(batch.to(self.device))
             progress(number, len(batches))
+
+    def for_share(self, number: int, among: int) -> FeatureSpace:
+        """Returns a space that computes the part of one of several processes of a machine, and keeps it.
+
+        It gives no features; once all processes are done, this space finds them whole.
+        """
+        shared = copy.copy(self)
+        shared.parts = tuple(part.for_share(number, among) for part in self.parts)
+        shared.share = (number, among)
+        shared.of_source = shared if self.of_source is self else self.of_source.for_share(number, among)
+        return shared
+
+    def prepare(self) -> None:
+        """Finds the fastest way to call each backbone, which other processes of the machine then find noted."""
+        for each in self.parts or (self, self.of_source):
+            each._fast  # noqa: B018 - a cached property
 
     def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
@@ -334,7 +351,7 @@ class FeatureSpace:
     ) -> Tensor:
         count = len(rows)
 
-        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+        def extract(into: Tensor, start: int, end: int, on_batch: Callable[[int], None]) -> None:
             def done(number: int) -> None:
                 on_batch(number)
                 if on_progress is not None:
@@ -342,17 +359,24 @@ class FeatureSpace:
 
             extract_features(
                 self._fast,
-                rows,
+                rows if end == count else Selected(rows, torch.arange(end)),
                 views,
                 device=self.device,
                 seed=SEED,
                 batch=self.batch,
-                begun=(into, start),
+                begun=(into[:end], start),
                 on_batch=done,
             )
 
+        def extract_rest(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            extract(into, start, count, on_batch)
+
         key = self._key(rows, described, len(views), next(iter(views)))
-        return self.store.features(key, (count, len(views), *self.shape), extract, source=source)
+        shape = (count, len(views), *self.shape)
+        if self.share[1] > 1:
+            self.store.extract_share(key, shape, extract, source=source, share=self.share, batch=self.batch)
+            return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
+        return self.store.features(key, shape, extract_rest, source=source)
 
     def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
         """Returns the key of the features of so many views from this number on, which are described as one."""
