@@ -59,7 +59,7 @@ PresetName = Literal[
     "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
 ]
 StatisticsName = Literal["running", "recomputed"]
-ClassesName = Literal["same", "fewer", "other"]
+ClassesName = Literal["same", "fewer", "other", "auto"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
@@ -318,7 +318,8 @@ class TrainConfig(Checked):
             between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
             CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
-            adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
+            adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
+            source-only and aligned show, but same unless another is at least 90% probable. With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place
             of a uniform prior. With other, images that seem to be of none of the classes are set apart from the
             adaptation, and predictions name such images unknown, at a threshold that is set without labels.

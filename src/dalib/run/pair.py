@@ -19,7 +19,7 @@ from dalib.judge.structure import Representation
 from dalib.run import recipe
 from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
-from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
+from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
 from dalib.run.prior import KINDS, first_prior
 from dalib.run.stages import LastStages
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dalib.engine.evaluate import Evaluator
     from dalib.engine.results import Results
     from dalib.judge.evidence import Evidence
+    from dalib.judge.kinds import TargetKind
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest, Domains
@@ -210,11 +211,17 @@ class BaselineAndAdapted:
         trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        kind: what the target seems to be, where that decided how it was adapted to.
     """
 
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
+    kind: TargetKind | None = None
+
+    def of_classes(self, config: TrainConfig) -> str:
+        """Returns which classes the target was taken to have: same, fewer or other."""
+        return config.classes if self.kind is None else self.kind.believed
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -325,8 +332,7 @@ def fitted_to_fewer(
     Raises:
         UserError: a file of shares that cannot be read or does not fit the classes.
     """
-    train, domains = inputs.domains.train, inputs.domains
-    before = {name: domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
+    train, domains, before = inputs.domains.train, inputs.domains, _before(inputs, done)
     given = None if config.prior in KINDS else Path(config.prior)
     expected = world.from_first(lambda: expected_classes(before, train.labels, train.classes, given))
     drawn = resampled(domains.train_adapted, expected.shares, config.seed)
@@ -334,6 +340,24 @@ def fitted_to_fewer(
     if standardized is not None and domains.joined is None:  # labelled images of the target are scaled for the source's
         standardized = replace(standardized, source=standardization(drawn.images, inputs.device))
     return replace(inputs, domains=replace(domains, joined=drawn), standardized=standardized, expected=expected)
+
+
+def decide_kind(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TargetKind:
+    """Decides what the target seems to be, and adds it to what is done; nothing depends on chance or on time.
+
+    Args:
+        inputs: those of the source-only model.
+        done: with the source-only model and, where there can be one, the aligned model.
+        world: the processes that train together; the first one decides, because it alone has the aligned model.
+    """
+    train, before = inputs.domains.train, _before(inputs, done)
+    done.kind = world.from_first(lambda: target_kind(before, train.labels, len(train.classes)))
+    return done.kind
+
+
+def _before(inputs: TrainingInputs, done: BaselineAndAdapted) -> dict[str, Evidence]:
+    """Returns what the models from before the adaptation say of the evaluated images."""
+    return {name: inputs.domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
 
 
 def fitted_to_known(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrainingInputs:

@@ -35,6 +35,7 @@ from dalib.engine.train import Observer
 from dalib.judge.guard import MIN_IMAGES
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
+from dalib.records.summary import RecordedKind
 from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.judge import judge, write_pictures, write_predictions
@@ -48,6 +49,7 @@ from dalib.run.pair import (
     Task,
     align,
     announce_stages,
+    decide_kind,
     feature_space,
     fitted_to_fewer,
     fitted_to_known,
@@ -379,7 +381,12 @@ def _train_stages(
 
 def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
     """Returns the inputs of an adaptation to a target that is expected to be no mirror of the source's classes."""
-    if config.classes == "fewer":
+    if config.classes == "auto":
+        say(decide_kind(inputs, models, world).in_words())
+    classes = models.of_classes(config)
+    if classes == "same":
+        return inputs
+    if classes == "fewer":
         own = fitted_to_fewer(config, inputs, models, world)
     else:
         own = fitted_to_known(inputs, models, world)
@@ -460,8 +467,11 @@ def _judge(
     judgement = judge(trained, said, settings, domains.train.classes, neutral, learnt_from)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
+    if models.kind is not None:
+        judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
+        summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
     judgement.write(run.judgement)
-    if config.classes == "other":
+    if models.of_classes(config) == "other":
         write_rules(run, models.evidence)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
