@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import platform
 import re
 import time
 from contextlib import contextmanager
@@ -97,6 +98,11 @@ class World:
             dist.broadcast_object_list(message, src=rank, device=torch.device("cpu"))
             said.append(message[0])
         return said
+
+    def place_on_machine(self) -> tuple[int, int]:
+        """Returns the number of this process among those of its machine, and how many these are."""
+        machines = self.from_all(platform.node())
+        return machines[: self.rank].count(machines[self.rank]), machines.count(machines[self.rank])
 
     def any(self, here: bool) -> bool:
         """Returns whether the condition holds on any rank."""

@@ -91,6 +91,45 @@ def mixed_statistics(network: nn.Module, batches: Iterable[Tensor], share: float
     return normalisation_statistics(copied)
 
 
+def distance_of_statistics(own: Mapping[str, Tensor], mixed: Mapping[str, Tensor], share: float) -> float:
+    """Returns how far a domain's statistics are from a network's, in the network's standard deviations.
+
+    Of each channel it is the Wasserstein distance of two Gaussians, ((mean_d - mean_0)^2 + (std_d - std_0)^2)^(1/2) /
+    std_0, at most 5; of a layer the root of the mean square over channels, and of the network the mean over layers.
+
+    Args:
+        own: the network's, as :func:`normalisation_statistics` has them.
+        mixed: as :func:`mixed_statistics` has them, from which the domain's part is taken.
+        share: that they were mixed with, above 0.
+
+    Raises:
+        ValueError: a share outside of (0, 1].
+
+    >>> own = {"0.running_mean": torch.zeros(2), "0.running_var": torch.ones(2)}
+    >>> mixed = {"0.running_mean": torch.tensor([0.0, 0.5]), "0.running_var": torch.ones(2)}
+    >>> round(distance_of_statistics(own, mixed, 0.5), 4)
+    0.7071
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share: expected above 0 and up to 1, got {share}")
+    layers = []
+    for name in (each.removesuffix(".running_mean") for each in own if each.endswith("running_mean")):
+        mean, variance = (own[f"{name}.{kind}"].double().cpu() for kind in ("running_mean", "running_var"))
+        its_mean, its_variance = (
+            before + (mixed[f"{name}.{kind}"].double().cpu() - before) / share
+            for kind, before in (("running_mean", mean), ("running_var", variance))
+        )
+        std = variance.sqrt()
+        squares = (its_mean - mean).square() + (its_variance.clamp_min(0).sqrt() - std).square()
+        relative = squares / std.clamp_min(_LEAST_STD).square()
+        layers.append(relative.clamp_max(_MOST_DEVIATIONS**2).mean().sqrt())
+    return torch.stack(layers).mean().item()
+
+
+_LEAST_STD = 1e-3  # channels that are nearly constant would decide alone
+_MOST_DEVIATIONS = 5.0
+
+
 class _Mixing:
     """Mixes the statistics of what reaches a layer into its own, batch by batch, before it normalises by them."""
 

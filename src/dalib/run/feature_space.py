@@ -15,20 +15,21 @@ import torch
 
 from dalib.augment.stored import Standardized
 from dalib.augment.views import normalized_as
-from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.console import CountedProgress, say
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
-from dalib.data.rows import SideBySide
+from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
+from dalib.models.domain_statistics import mixed_statistics, with_statistics
 from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
 from dalib.models.joined import JoinedBackbone
 from dalib.run.inputs import feature_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Generator, Tensor, nn
@@ -47,6 +48,12 @@ MOST_KEPT = 64
 """Views of an image among which one is looked for."""
 
 _NOTES = "fastest.json"  # in the store's folder: choices that were measured
+
+FEWEST_FOR_STATISTICS, MOST_FOR_STATISTICS = 16, 512
+"""Images of a domain that its own batch-normalisation statistics are computed on."""
+
+STATISTICS_BATCH = 64  # each layer of a batch is normalised by the batch's own mixture; more take more memory
+
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
 
@@ -63,6 +70,8 @@ class FeatureSpace:
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
+        of_source: the space of the source's features, where each domain has batch-normalisation statistics of its own;
+            otherwise this one.
     """
 
     def __init__(
@@ -74,11 +83,14 @@ class FeatureSpace:
         plain_views: tuple[Augment, ...],
         precision: Precision = "float32",
         parts: tuple[FeatureSpace, ...] = (),
+        of_source: FeatureSpace | None = None,
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
+        self.of_source = self if of_source is None else of_source
         self.frozen: nn.Module = _to_pooled(network)
         self.shape: tuple[int, ...] = (self.width,)
+        self.share = (0, 1)
 
     def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
         """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
@@ -129,6 +141,79 @@ class FeatureSpace:
         return cls(
             network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
         )
+
+    def of_domains(self, source: Rows | None, target: Rows, share: float) -> FeatureSpace:
+        """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
+
+        Args:
+            source, target: images. The source may be missing, where its features are not computed.
+            share: of each domain's own statistics, above 0; the rest are the network's.
+        """
+        of_source = None if source is None else self.with_statistics_of(source, share, "source")
+        return self.with_statistics_of(target, share, "target", of_source)
+
+    def with_statistics_of(
+        self, rows: Rows, share: float, domain: str, of_source: FeatureSpace | None = None
+    ) -> FeatureSpace:
+        """Returns the space with a share of the statistics of one domain's images; see :meth:`of_domains`."""
+        network = copy.deepcopy(self.network)
+        network.backbone = with_statistics(network.backbone, self.statistics_of(rows, share, domain))
+        warps = self.plain_views[0].warps if isinstance(self.plain_views[0], _Plain) else None
+        views = 0 if warps is None else len(warps)
+        space = FeatureSpace.of(network, self.preprocessing, self.store.folder, self.device, views, self.precision)
+        space.of_source = space if of_source is None else of_source
+        return space
+
+    def statistics_of(self, rows: Rows, share: float, domain: str) -> dict[str, Tensor]:
+        """Returns the backbone's statistics with a share of those of images (N, C, H, W) mixed in, on the CPU.
+
+        They are of plain views, computed once in float32, and kept: features are keyed by them, and another number of
+        threads would change their last bits.
+
+        Raises:
+            UserError: too few images.
+        """
+        if len(rows) < FEWEST_FOR_STATISTICS:
+            raise UserError(
+                Setting("model.domain_statistics", share),
+                f": the {domain} has {len(rows)} images, too few for statistics of its own; expected at least "
+                f"{FEWEST_FOR_STATISTICS}, or ",
+                Setting("model.domain_statistics", 0),
+            )
+        # shuffled, because each batch is to hold images of all classes
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))[:MOST_FOR_STATISTICS]
+        chosen = rows[order]
+        backbone = self.network.backbone
+        weights = weights_fingerprint(backbone.state_dict())
+        key = features_key(chosen, weights, repr(backbone), self.preprocessing, "domain statistics", share)
+
+        def compute() -> dict[str, Tensor]:
+            batches = torch.tensor_split(chosen, -(-len(chosen) // STATISTICS_BATCH))  # of about equal size
+            with CountedProgress(f"statistics of the {domain}") as progress:
+                return mixed_statistics(backbone, self._normalised(batches, progress), share)
+
+        return self.store.tensors(key, compute, source=f"the {domain}, statistics with share {share:g}")
+
+    def _normalised(self, batches: Sequence[Tensor], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
+        for number, batch in enumerate(batches, start=1):
+            yield self.preprocessing.normalize(batch.to(self.device))
+            progress(number, len(batches))
+
+    def for_share(self, number: int, among: int) -> FeatureSpace:
+        """Returns a space that computes the part of one of several processes of a machine, and keeps it.
+
+        It gives no features; once all processes are done, this space finds them whole.
+        """
+        shared = copy.copy(self)
+        shared.parts = tuple(part.for_share(number, among) for part in self.parts)
+        shared.share = (number, among)
+        shared.of_source = shared if self.of_source is self else self.of_source.for_share(number, among)
+        return shared
+
+    def prepare(self) -> None:
+        """Finds the fastest way to call each backbone, which other processes of the machine then find noted."""
+        for each in self.parts or (self, self.of_source):
+            each._fast  # noqa: B018 - a cached property
 
     def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
@@ -266,7 +351,7 @@ class FeatureSpace:
     ) -> Tensor:
         count = len(rows)
 
-        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+        def extract(into: Tensor, start: int, end: int, on_batch: Callable[[int], None]) -> None:
             def done(number: int) -> None:
                 on_batch(number)
                 if on_progress is not None:
@@ -274,17 +359,24 @@ class FeatureSpace:
 
             extract_features(
                 self._fast,
-                rows,
+                rows if end == count else Selected(rows, torch.arange(end)),
                 views,
                 device=self.device,
                 seed=SEED,
                 batch=self.batch,
-                begun=(into, start),
+                begun=(into[:end], start),
                 on_batch=done,
             )
 
+        def extract_rest(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            extract(into, start, count, on_batch)
+
         key = self._key(rows, described, len(views), next(iter(views)))
-        return self.store.features(key, (count, len(views), *self.shape), extract, source=source)
+        shape = (count, len(views), *self.shape)
+        if self.share[1] > 1:
+            self.store.extract_share(key, shape, extract, source=source, share=self.share, batch=self.batch)
+            return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
+        return self.store.features(key, shape, extract_rest, source=source)
 
     def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
         """Returns the key of the features of so many views from this number on, which are described as one."""

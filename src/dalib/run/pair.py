@@ -17,7 +17,7 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
 from dalib.run import recipe
-from dalib.run.domains import to_features
+from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
@@ -68,7 +68,8 @@ class TrainingInputs:
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
 
-        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone.
+        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone,
+        unless the backbone has a share of each domain's own statistics, which it then has for the target, too.
         """
         space, architecture, standardized = self.space, self.images.architecture, self.standardized
         if space is None:
@@ -91,7 +92,7 @@ def training_inputs(
     world: World = ALONE,
     enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
-    """Returns what the configuration trains on; features that are not kept are computed, by one process after another.
+    """Returns what the configuration trains on; features that are not kept are computed, by all processes of a machine.
 
     Args:
         config: backbone, weights and views.
@@ -110,6 +111,17 @@ def training_inputs(
     stages = None
     if config.model.trained_stages:
         stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
+    share = config.model.domain_statistics
+    assert share != "auto"  # chosen before
+    if share:
+        with world.in_turn():
+            whole = None if domains.whole is None else domains.whole.images
+            space = space.of_domains(whole, domains.target.images, share)
+    number, among = world.place_on_machine()
+    if among > 1 and enough is None:  # else views are computed while there is time
+        with world.in_turn():
+            space.prepare()
+        extract_share(space.for_share(number, among), domains, inputs, request)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request, enough)
     standardized = None

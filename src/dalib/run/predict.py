@@ -43,6 +43,7 @@ from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
 from dalib.engine.distributed import joined, lost_contact
+from dalib.engine.features import divided
 from dalib.records.folder import RunFolder
 from dalib.run import recipe
 from dalib.run.load import COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, is_number, open_model
@@ -200,17 +201,6 @@ def _predict(task: _Task, out: Path, world: World, held: ExitStack) -> int:
     return world.from_first(lambda: _finish(task, part, every))
 
 
-def _share(count: int, rank: int, size: int) -> tuple[int, int]:
-    """Returns the first image of a rank and the one behind its last: as many batches for each, to one.
-
-    >>> [_share(5 * 64 + 1, rank, 4) for rank in range(4)]
-    [(0, 128), (128, 192), (192, 320), (320, 321)]
-    """
-    batches = -(-count // _BATCH)
-    first, end = (-(-batches * number // size) * _BATCH for number in (rank, rank + 1))
-    return min(first, count), min(end, count)
-
-
 def _check_table(out: str) -> None:
     """Refuses a table that cannot be written, before images are read."""
     path = Path(out)
@@ -232,7 +222,7 @@ def _check_table(out: str) -> None:
 def _predict_share(task: _Task, part: _Part) -> None:
     """Brings ``part`` to its end."""
     opened, source, images = task.opened, task.source, task.images
-    begins, end = _share(len(source.names), part.rank, part.size)
+    begins, end = divided(len(source.names), part.rank, part.size, _BATCH)
     total = end - begins
     progress = part.begin(images, total)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -234,10 +234,24 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
             "model.bottleneck_norm": config.model.bottleneck_norm,
         }
     )
+    if config.features and start.domain_statistics:
+        raise UserError(
+            Setting(start.argument, start.run),
+            ": its backbone has statistics of its own target, ",
+            Setting("model.domain_statistics", start.domain_statistics),
+            ", which are not those of this source; expected a run without them, or a kit of that run (`dalib export "
+            f"{start.run} --format kit`), or ",
+            Setting("features", 0),
+        )
     if start.standardize == config.model.standardize:
         return config
     say(f"note: {Setting('model.standardize')} is {str(start.standardize).lower()}, as in {start.run}")
     return replace(config, model=replace(config.model, standardize=start.standardize))
+
+
+def with_share(config: TrainConfig, share: float | Literal["auto"]) -> TrainConfig:
+    """Returns the configuration with another share of the domains' own batch-normalisation statistics."""
+    return replace(config, model=replace(config.model, domain_statistics=share))
 
 
 def make_data_request(config: TrainConfig) -> DataRequest:

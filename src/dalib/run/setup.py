@@ -33,6 +33,7 @@ from dalib.run.feature_space import features_folder, gain_of_rounding
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
+from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
@@ -127,6 +128,14 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     architecture = recipe.image_inputs(config, preprocessing).architecture
     classes = 2 if start is None else len(start.classes)
     network = recipe.make_student(config, architecture, classes)
+    share = checked_share(
+        config.model.domain_statistics,
+        network.backbone,
+        features=config.features,
+        trained_stages=config.model.trained_stages,
+        images_of_both=kit is None,
+    )
+    config = recipe.with_share(config, share)
     if start is not None:
         for weights in start.weights.values():
             recipe.load_first(network, weights)
@@ -239,6 +248,15 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
             ": it holds statistics of a frozen backbone's features; expected ",
             Setting("features", 2),
             " or more",
+        )
+    share = kit.header.settings.get("model.domain_statistics", 0.0)
+    if config.model.domain_statistics != share:
+        raise UserError(
+            setting,
+            ": its statistics are of features with ",
+            Setting("model.domain_statistics", share),
+            "; leave out ",
+            Setting("model.domain_statistics", config.model.domain_statistics),
         )
     for name in ("size", "channels", "crop", "fit"):
         there, here = getattr(own, name), getattr(preprocessing, name)

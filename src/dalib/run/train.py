@@ -42,6 +42,7 @@ from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_representation
+from dalib.run.own_statistics import chosen_share
 from dalib.run.pace import Counts, check_time_limit, is_open, say_length
 from dalib.run.pair import (
     BaselineAndAdapted,
@@ -49,6 +50,7 @@ from dalib.run.pair import (
     align,
     announce_stages,
     decide_kind,
+    feature_space,
     fitted_to_fewer,
     fitted_to_known,
     statistics_for,
@@ -190,6 +192,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         if context.world.first:
             say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
+    setup = _with_share(setup, data)
     context.world.from_first(lambda: _announce_stages(setup, data))
     limit = _time_limit(setup, data, context)
     if limit is not None:
@@ -213,6 +216,17 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     measured = _measure(run, setup, data)
     write_report(run)
     context.tracking.end(_outcome(summary, judgement, measured))
+
+
+def _with_share(setup: Setup, data: Data) -> Setup:
+    """Returns the setup with the share of the domains' statistics that their images choose, where they are to."""
+    if setup.config.model.domain_statistics != "auto":
+        return setup
+    space = feature_space(setup.config, setup.preprocessing, len(data.domains.train.classes), setup.device, setup.start)
+    with setup.world.in_turn():
+        share = chosen_share(space, data.domains)
+    # the run's folder notes what was chosen, and resuming it chooses nothing
+    return replace(setup, config=recipe.with_share(setup.config, setup.world.from_first(lambda: share)))
 
 
 def _time_limit(setup: Setup, data: Data, context: _Context) -> TimeLimit | None:
