@@ -26,7 +26,7 @@ def generator_for(device: torch.device | str, *parts: int | str) -> Generator:
 
 
 def seed_global(seed: int, device: torch.device | str) -> None:
-    """Seeds torch's global generators, of the CPU and of ``device``, as :func:`torch.manual_seed` does.
+    """Seeds torch's global generators, of the CPU and of ``device``, as ``torch.manual_seed`` does.
 
     That function also takes down the caller's stack for devices that were not used yet, half a millisecond each time.
     """

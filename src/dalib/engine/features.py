@@ -97,7 +97,7 @@ class FeatureStore:
         KEY/features.f16    (N, V, D) float16, row by row; (N, V, C, h, w) of maps
         KEY/index.json      {"shape": [N, V, D], "done": rows written, "source": text}
         KEY/rows-FIRST.json {"shape": [N, V, D], "done": row}, while several processes extract: rows from FIRST to done
-    KEY/tensors.safetensors  in place of features: a few small tensors
+        KEY/tensors.safetensors  in place of features: a few small tensors
 
     ``done`` is written after the rows it counts are on disk.
     """

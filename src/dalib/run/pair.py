@@ -172,7 +172,7 @@ def announce_stages(
 
 
 def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
-    """Returns the classifier of stored features that :meth:`LastStages.student` puts the stages in front of."""
+    """Returns the classifier of stored features that ``LastStages.student`` puts the stages in front of."""
     return recipe.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
 
 
