@@ -148,6 +148,7 @@ CONFIGURED = {
         "run.initial_weights",
         "run.summary",
         "run.pace",
+        "run.time_limit",
         "run.checks",
     ),
 }

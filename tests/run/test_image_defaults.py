@@ -58,6 +58,7 @@ def photographs(tmp_path):
 def test_colour_photographs_take_the_pretrained_network(photographs):
     assert photograph_settings(*photographs, []) == PHOTOGRAPH_SETTINGS
     assert photograph_settings(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
+    assert photograph_settings(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
     assert photograph_settings([photographs[0]], photographs[1], []) == PHOTOGRAPH_SETTINGS
 
 

@@ -33,9 +33,11 @@ from dalib.run.feature_space import features_folder, gain_of_rounding
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
+from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.stages import split_network
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
@@ -126,6 +128,14 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     architecture = recipe.image_inputs(config, preprocessing).architecture
     classes = 2 if start is None else len(start.classes)
     network = recipe.make_student(config, architecture, classes)
+    share = checked_share(
+        config.model.domain_statistics,
+        network.backbone,
+        features=config.features,
+        trained_stages=config.model.trained_stages,
+        images_of_both=kit is None,
+    )
+    config = recipe.with_share(config, share)
     if start is not None:
         for weights in start.weights.values():
             recipe.load_first(network, weights)
@@ -134,6 +144,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_predictor(network, architecture)
     make_method(config, network, classes)
     recipe.make_optimizer(config.optimizer, network)
+    _check_stages(config, world, network)
     request = replace(recipe.make_data_request(config), kit=kit)
     listings = _checked_listings(config, request, start, world) if for_training else None
     if config.features and config.feature_precision == "auto":
@@ -153,6 +164,62 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
 
     world.from_first(check)
     return found[0] if found else None
+
+
+def _check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
+    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
+
+    Raises:
+        UserError: the first of these.
+    """
+    count, setting = config.model.trained_stages, Setting("model.trained_stages", config.model.trained_stages)
+    if not count:
+        return
+    if count < 0:
+        raise UserError(setting, ": expected 0 for none, or a number of last stages")
+    if not config.features:
+        raise UserError(
+            setting,
+            ": they are trained after a head on the features of the frozen backbone; expected ",
+            Setting("features", 4),
+            ", as ",
+            Setting("preset", "photo-features"),
+            " has it. A training on whole images has ",
+            Setting("model.frozen_stages"),
+            " instead",
+        )
+    if isinstance(config.backbone, list):
+        raise UserError(
+            setting, ": the stages of one backbone can be trained; expected 0, or one ", Setting("backbone")
+        )
+    if config.kit is not None:
+        raise UserError(
+            setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
+        )
+    if config.method == "source-only":
+        raise UserError(
+            setting,
+            ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",
+            Setting("method"),
+        )
+    if is_open(config):
+        raise UserError(
+            setting,
+            ": ",
+            Setting("time_limit", config.time_limit),
+            " does not plan for what they take; expected ",
+            Setting("steps"),
+            " and ",
+            Setting("stages.steps"),
+            " in its place, whose time is printed at the beginning",
+        )
+    batch, least = config.stages.batch, 2 * world.size * config.accumulate
+    if batch < least or batch % world.size:
+        raise UserError(
+            Setting("stages.batch", batch),
+            f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
+        )
+    split_network(network, count)
 
 
 def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
@@ -181,6 +248,15 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
             ": it holds statistics of a frozen backbone's features; expected ",
             Setting("features", 2),
             " or more",
+        )
+    share = kit.header.settings.get("model.domain_statistics", 0.0)
+    if config.model.domain_statistics != share:
+        raise UserError(
+            setting,
+            ": its statistics are of features with ",
+            Setting("model.domain_statistics", share),
+            "; leave out ",
+            Setting("model.domain_statistics", config.model.domain_statistics),
         )
     for name in ("size", "channels", "crop", "fit"):
         there, here = getattr(own, name), getattr(preprocessing, name)
