@@ -37,7 +37,7 @@ def judgement_of(found):
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("judged") / "good")
+    return train(tmp_path_factory.mktemp("judged") / "good", "--seed", "1")
 
 
 @pytest.fixture(scope="module")
