@@ -13,8 +13,8 @@ from dalib.data.sources import open_labelled
 from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.domains import open_domains
+from dalib.run.image_defaults import SHORT_NAMES
 from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs
-from dalib.run.photographs import SHORT_NAMES
 from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:

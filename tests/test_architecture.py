@@ -128,6 +128,15 @@ def test_only_the_console_prints():
     assert direct == []
 
 
+TESTS = Path(__file__).parent
+WITHOUT_TESTS = {"__init__", "__main__", "_version"}
+
+
+def test_each_module_has_a_file_of_tests():
+    ours = [path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.stem not in WITHOUT_TESTS]
+    assert [str(path) for path in sorted(ours) if not (TESTS / path.parent / f"test_{path.name}").is_file()] == []
+
+
 CONFIGURED = {
     *("run.config", "run.config_file", "run.presets", "run.once_shared", "run.adapt", "run.recipe", "run.methods"),
     *(
@@ -139,6 +148,7 @@ CONFIGURED = {
         "run.initial_weights",
         "run.summary",
         "run.pace",
+        "run.time_limit",
         "run.checks",
     ),
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations, product
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 from tasks import HELD_OUT
 
-from dalib.judge.better import WEIGHTS, Signs, signs_of, vote_ratio, votes_of
+from dalib.judge.better import PRIOR_LOG_ODDS, WEIGHTS, Signs, signs_of, vote_ratio, votes_of
 from dalib.judge.calibrated import Agreements, Calibration, agreements_of, calibrated_estimate, headroom, log_odds
 from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
@@ -31,11 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from dalib.judge.estimate import AccuracyEstimate
+    from dalib.judge.neighbours import Votes
+
 Array = NDArray[np.float64]
 T = TypeVar("T")
 MODELS = ("adapted", "aligned", "source-only")
 BASELINES = MODELS[1:]
-WEIGHTS_OF = ("neighbours", "names", "votes")
+WEIGHTS_OF = ("neighbours", "names", "votes", "aligned")
+SIGNS = WEIGHTS_OF[:-1]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Pair:
     """Two labellings of one target, seen without labels, and the truth.
 
     Attributes:
-        seen: differences of the signs times the trust in the witness, in the order of WEIGHTS_OF.
+        seen: differences of the signs times the trust in the witness, and 1 for aligned beside source-only, of a task
+            that nobody spoilt; in the order of WEIGHTS_OF.
         gain: of the first over the second, in points.
         weight: in the fit; what the study makes itself counts less than what was trained.
     """
@@ -85,9 +90,13 @@ def read(file: Path) -> Recorded:
     witness = said.get("aligned", said["source-only"])
     signs = {name: signs_of(each, witness, compared) for name, each in candidates.items()}
     right = {name: _right(each, truth) for name, each in candidates.items()}
+    good = file.stem.endswith("--good")
     found = [
         Pair(
-            _difference(signs[one], signs[other], vote_ratio(votes_of(candidates[one], candidates[other], compared))),
+            [
+                *_difference(signs[one], signs[other], votes_of(candidates[one], candidates[other], compared)),
+                float(good and (one, other) == BASELINES),
+            ],
             right[one] - right[other],
             weight,
         )
@@ -96,23 +105,23 @@ def read(file: Path) -> Recorded:
     return Recorded(
         name=file.stem,
         family=file.stem.split("--")[0],
-        good=file.stem.endswith("--good"),
+        good=good,
         models=dict(zip(of_models, found, strict=False)),
         pairs=found,
         accuracy={name: right[name] for name in said},
         classes={name: _effective(p) for name, p in said.items()},
         stopped=bool(kept["adapted/stopped"]),
-        agreements=_agreements(kept, said, learnt_from),
+        agreements=_agreements(kept, said, compared, learnt_from),
         literature={name: _literature(kept, name) for name in said},
         others=_others(said, compared, classes),
     )
 
 
 def _structures(kept: dict[str, torch.Tensor], classes: int) -> tuple[Structure, Structure]:
-    """As a run makes them: what models are compared by, and what their accuracy is estimated from.
+    """As a run makes them: what models are compared by, and what the classifiers of the estimate learn from.
 
-    Both are the features of a frozen backbone. Networks from scratch are compared by those of the installed network,
-    and estimated from their own, side by side.
+    Both are the features of a frozen backbone. Networks from scratch are compared by those of the installed network;
+    the classifiers learn from the networks' own, side by side.
     """
     if "neutral/target" not in kept:
         plain = structure_of(Representation(kept["plain/target"], kept["plain/train"], kept["train_labels"]), classes)
@@ -155,9 +164,9 @@ def _spoilt(said: dict[str, torch.Tensor], classes: int) -> dict[str, torch.Tens
     return found
 
 
-def _difference(one: Signs, other: Signs, ratio: float) -> list[float]:
-    first, second = asdict(one), asdict(other)
-    return [one.trust * (ratio if name == "votes" else first[name] - second[name]) for name in WEIGHTS_OF]
+def _difference(one: Signs, other: Signs, votes: Votes) -> list[float]:
+    first, second, ratio = asdict(one), asdict(other), vote_ratio(votes)
+    return [one.trust * (ratio if name == "votes" else first[name] - second[name]) for name in SIGNS]
 
 
 def _right(p: torch.Tensor, truth: torch.Tensor) -> float:
@@ -170,13 +179,14 @@ def _effective(p: torch.Tensor) -> float:
 
 
 def _agreements(
-    kept: dict[str, torch.Tensor], said: dict[str, torch.Tensor], structure: Structure
+    kept: dict[str, torch.Tensor], said: dict[str, torch.Tensor], compared: Structure, learnt_from: Structure
 ) -> dict[str, Agreements]:
-    heads = head_classes(structure)
-    return {
-        name: agreements_of(_proper(kept[f"{name}/validation"]), kept["labels"], _proper(p), structure, heads)
-        for name, p in said.items()
-    }
+    heads, aligned = head_classes(learnt_from), said.get("aligned")
+    found = {}
+    for name, p in said.items():
+        validation, other = _proper(kept[f"{name}/validation"]), None if name == "aligned" else aligned
+        found[name] = agreements_of(validation, kept["labels"], _proper(p), heads, compared, other)
+    return found
 
 
 def _literature(kept: dict[str, torch.Tensor], name: str) -> dict[str, float]:
@@ -210,20 +220,22 @@ def _others(said: dict[str, torch.Tensor], structure: Structure, classes: int) -
     return {score: scores["adapted"][score] - scores["source-only"][score] for score in scores["adapted"]}
 
 
-def fit_weights(tasks: Sequence[Recorded], ridge: float = 0.1) -> Array:
-    """Fits the logistic regression without a constant and with weights of at least 0; (3,)."""
+def fit_weights(tasks: Sequence[Recorded], ridge: float = 1.0) -> Array:
+    """Fits the logistic regression with weights of at least 0, in the order of WEIGHTS_OF; (4,)."""
     pairs = [pair for task in tasks for pair in task.pairs if abs(pair.gain) >= 0.05]
     x = np.array([pair.seen for pair in pairs])
     sign = np.array([1.0 if pair.gain > 0 else -1.0 for pair in pairs])
     # a gain of less than 5 points counts less: which model is better matters less there
     weight = np.array([pair.weight * min(1.0, abs(pair.gain) / 5) for pair in pairs])
     scale = np.sqrt((x**2 * weight[:, None]).sum(axis=0) / weight.sum()) + 1e-9
+    scale[-1] = 1  # what is expected before anything is seen
     x = x / scale
+    penalty = np.array([ridge] * (x.shape[1] - 1) + [0.5])
 
     def loss(b: Array) -> tuple[float, Array]:
         z = sign * (x @ b)
         slope = -sign * weight / (1 + np.exp(z))
-        return float((weight * np.logaddexp(0, -z)).sum() + ridge * (b**2).sum()), x.T @ slope + 2 * ridge * b
+        return float((weight * np.logaddexp(0, -z)).sum() + (penalty * b**2).sum()), x.T @ slope + 2 * penalty * b
 
     found: Array = minimize(loss, np.zeros(x.shape[1]), jac=True, bounds=[(0, None)] * x.shape[1]).x
     return found / scale
@@ -255,45 +267,61 @@ def _chance(weights: Array, pair: Pair) -> float:
     return float(1 / (1 + np.exp(-np.clip(weights @ np.array(pair.seen), -50, 50))))
 
 
-def fit_calibration(tasks: Sequence[Recorded], name: str, ridge: float = 2.0) -> Calibration:
+WITHOUT = {
+    "": (),
+    ", without the aligned model": ("aligned",),
+    ", without untrained features": ("neighbours",),
+    ", without either": ("neighbours", "aligned"),
+}
+"""What a run may lack that estimates are made of."""
+
+
+def fit_calibration(tasks: Sequence[Recorded], kind: str, without: Sequence[str] = ()) -> Calibration:
     """Fits the logit of the accuracy, then half of a 90% interval to what that leaves on tasks that it did not see."""
-    values = _leave_out(tasks, lambda rest: _fit_logit(rest, name, ridge), lambda b, task: _value(b, task, name))
-    left = np.array(
-        [abs(value - task.accuracy[name] / 100) / headroom(value) for value, task in zip(values, tasks, strict=True)]
+    left = []
+    for found, task in zip(estimates(tasks, kind, without, spread=False), tasks, strict=True):
+        left.append(abs(found.value - task.accuracy[kind] / 100) / headroom(found.value))
+    spread = max(0.03, float(np.quantile(left, min(1.0, 0.9 * (1 + 1 / len(left))))))
+    return replace(_fit_logit(tasks, kind, without), spread=spread)
+
+
+def estimates(
+    tasks: Sequence[Recorded], kind: str, without: Sequence[str] = (), *, spread: bool = True
+) -> list[AccuracyEstimate]:
+    """Estimates the accuracy of one kind of model on each task by what was fitted on the other families."""
+    fit = fit_calibration if spread else _fit_logit
+    return _leave_out(
+        tasks,
+        lambda rest: fit(rest, kind, without),
+        lambda found, task: calibrated_estimate(_lacking(task.agreements[kind], without), found),
     )
-    apart = np.array([task.agreements[name].apart for task in tasks])
-    slope = max(0.0, float(np.polyfit(apart, left, 1)[0])) if len(tasks) > 2 else 0.0
-    base = left - 2 * slope * apart
-    spread = max(0.03, float(np.quantile(base, min(1.0, 0.9 * (1 + 1 / len(base))))))
-    return Calibration(*_fit_logit(tasks, name, ridge), spread=spread, disagreement=2 * slope)
 
 
-def _fit_logit(tasks: Sequence[Recorded], name: str, ridge: float) -> tuple[float, float, float, float]:
-    """Ridge regression of the logit of the accuracy, with coefficients of at least 0.
+def _lacking(agreements: Agreements, without: Sequence[str]) -> Agreements:
+    return replace(agreements, **dict.fromkeys(without))
+
+
+def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], ridge: float = 2.0) -> Calibration:
+    """Ridge regression of the logit of the accuracy, with coefficients of at least 0, and an interval of no width.
 
     Each family weighs by the root of its number of tasks.
     """
-    x = np.array([_log_odds(task.agreements[name]) for task in tasks])
-    accuracy = np.array([task.accuracy[name] / 100 for task in tasks])
+    known = [asdict(_lacking(task.agreements[kind], without)) for task in tasks]
+    signs = [name for name, value in known[0].items() if value is not None]
+    x = np.array([[log_odds(each[name]) for name in signs] for each in known])
+    accuracy = np.array([task.accuracy[kind] / 100 for task in tasks])
     y = np.log((accuracy + 0.03) / (1.03 - accuracy))
     families = [task.family for task in tasks]
     weight = np.array([1 / math.sqrt(families.count(each)) for each in families])
     weight /= weight.mean()
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
     z = np.c_[np.ones(len(x)), (x - mean) / deviation] * np.sqrt(weight)[:, None]
-    small = np.sqrt(np.diag([1e-6, ridge, ridge, ridge]))
-    found = lsq_linear(np.r_[z, small], np.r_[y * np.sqrt(weight), np.zeros(4)], bounds=([-np.inf, 0, 0, 0], np.inf)).x
+    small = np.sqrt(np.diag([1e-6, *[ridge] * len(signs)]))
+    least = [-np.inf, *[0] * len(signs)]
+    found = lsq_linear(np.r_[z, small], np.r_[y * np.sqrt(weight), np.zeros(len(small))], bounds=(least, np.inf)).x
     slopes = found[1:] / deviation
-    return float(found[0] - slopes @ mean), float(slopes[0]), float(slopes[1]), float(slopes[2])
-
-
-def _log_odds(found: Agreements) -> list[float]:
-    return [log_odds(each) for each in (found.transport, found.heads, found.neighbours)]
-
-
-def _value(b: tuple[float, float, float, float], task: Recorded, name: str) -> float:
-    logit = b[0] + float(np.dot(b[1:], _log_odds(task.agreements[name])))
-    return min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))
+    coefficients = dict.fromkeys(known[0]) | dict(zip(signs, slopes.tolist(), strict=True))
+    return Calibration(kind, constant=float(found[0] - slopes @ mean), **coefficients, spread=0.0)
 
 
 def _leave_out(
@@ -322,7 +350,7 @@ def tables(out: Path) -> None:
     verdicts = _leave_out(learnt, fit_weights, judged)
     weights = fit_weights(learnt)
     held = [judged(weights, task) for task in kept]
-    as_shipped = np.array([WEIGHTS[name] for name in WEIGHTS_OF])
+    as_shipped = np.array([WEIGHTS.get(name, PRIOR_LOG_ODDS.get(name)) for name in WEIGHTS_OF])
     print(_HEAD_WHICH)
     _which("leave one family out", learnt, verdicts)
     _which("with the weights of dalib.judge.better", learnt, [judged(as_shipped, task) for task in learnt])
@@ -336,14 +364,22 @@ def tables(out: Path) -> None:
     _baselines(learnt)
     _estimated(learnt, kept)
     print("fitted:", dict(zip(WEIGHTS_OF, weights.round(2).tolist(), strict=True)))
-    for name in reversed(MODELS):
-        found = fit_calibration([task for task in learnt if task.good and name in task.agreements], name)
-        print(f"fitted for {name}:", {key: round(value, 3) for key, value in asdict(found).items()})
+    print("fitted calibrations:")
+    for name, without in product(reversed(MODELS), WITHOUT.values()):
+        having = [task for task in learnt if task.good and name in task.agreements]
+        if having and not (name == "aligned" and "aligned" in without):
+            errors = [
+                abs(each.estimate.value - each.truth)
+                for each in _together(having, name, estimates(having, name, without))
+            ]
+            found = replace(fit_calibration(having, name, without), usual_error=round(fmean(errors), 2))
+            print({key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(found).items()})
 
 
 _HEAD_WHICH = (
     "| which model | tasks | share of the gains kept | points below the better model, mean | most | helped, right | "
-    "hurt, right | spoilt models selected |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    "hurt, right | helped, right, with spoilt trainings and cold starts | hurt | spoilt models selected |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
 
@@ -359,7 +395,10 @@ def _collapsed(task: Recorded, baseline: str) -> bool:
 def _which(name: str, tasks: Sequence[Recorded], verdicts: Sequence[Judged]) -> None:
     if not tasks:
         return
-    gained, kept, below, helped, hurt, shipped = 0.0, 0.0, [], [], [], 0
+    gained, kept, below, shipped = 0.0, 0.0, [], 0
+    told: dict[tuple[str, bool], list[bool]] = {
+        (word, good): [] for word in ("helped", "hurt") for good in (True, False)
+    }
     for task, verdict in zip(tasks, verdicts, strict=True):
         gain, selected = verdict.gain(task), task.accuracy[verdict.selected(task)]
         collapsed = _collapsed(task, verdict.baseline)
@@ -370,13 +409,21 @@ def _which(name: str, tasks: Sequence[Recorded], verdicts: Sequence[Judged]) -> 
             kept += max(0.0, selected - task.accuracy["source-only"])
             below.append(most - selected)
         if verdict.chance >= MIN_CERTAINTY and not collapsed:
-            helped.append(gain > 0)
+            told["helped", task.good].append(gain > 0)
         elif verdict.chance <= 1 - MIN_CERTAINTY or collapsed:
-            hurt.append(gain <= 0)
+            told["hurt", task.good].append(gain <= 0)
+    natural, every = (
+        " | ".join(_right_of([right for good in kinds for right in told[word, good]]) for word in ("helped", "hurt"))
+        for kinds in ((True,), (True, False))
+    )
     print(
         f"| {name} | {len(below)} | {100 * kept / max(gained, 1e-9):.1f}% | {fmean(below):.2f} | {max(below):.1f} | "
-        f"{sum(helped)} of {len(helped)} | {sum(hurt)} of {len(hurt)} | {shipped} |"
+        f"{natural} | {every} | {shipped} |"
     )
+
+
+def _right_of(said: Sequence[bool]) -> str:
+    return f"{sum(said)} of {len(said)}"
 
 
 def _calibrated(tasks: Sequence[Recorded], verdicts: Sequence[Judged]) -> None:
@@ -414,21 +461,22 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     )
     good = [task for task in learnt if task.good]
-    rows: dict[str, list[tuple[float, float, float, float, bool, bool]]] = {}
+    rows: dict[str, list[Estimated]] = {}
     for name in reversed(MODELS):
         having = [task for task in good if name in task.agreements]
-        for family in {task.family for task in having}:
-            found = fit_calibration([task for task in having if task.family != family], name)
-            rows.setdefault(f"{name}, leave one family out", []).extend(
-                _row(found, task, name) for task in having if task.family == family
-            )
+        rows[f"{name}, leave one family out"] = _together(having, name, estimates(having, name))
         found = fit_calibration(having, name)
         for family in HELD_OUT:
             chosen = [task for task in kept if task.good and task.family == family and name in task.agreements]
-            rows[f"{name}, {family}, held out until the end"] = [_row(found, task, name) for task in chosen]
+            said = [calibrated_estimate(task.agreements[name], found) for task in chosen]
+            rows[f"{name}, {family}, held out until the end"] = _together(chosen, name, said)
     rows["all, leave one family out"] = [
         row for title, each in rows.items() if title.endswith("leave one family out") for row in each
     ]
+    for name, (lack, without) in product(reversed(MODELS), list(WITHOUT.items())[1:]):
+        having = [task for task in good if name in task.agreements]
+        if having and not (name == "aligned" and "aligned" in without):
+            rows[f"{name}{lack}"] = _together(having, name, estimates(having, name, without))
     for title, each in rows.items():
         if each:
             _print_estimates(title, each)
@@ -443,25 +491,28 @@ def _estimated(learnt: Sequence[Recorded], kept: Sequence[Recorded]) -> None:
     print()
 
 
-def _row(found: Calibration, task: Recorded, name: str) -> tuple[float, float, float, float, bool, bool]:
-    estimate = calibrated_estimate(task.agreements[name], found)
-    truth = task.accuracy[name] / 100
-    return (
-        estimate.value,
-        truth,
-        estimate.low,
-        estimate.high,
-        estimate.reliable,
-        task.accuracy["source-only"] < 60,
-    )
+@dataclass(frozen=True)
+class Estimated:
+    """An estimate beside the truth; whether source-only is right on less than 60% of the images."""
+
+    estimate: AccuracyEstimate
+    truth: float
+    low: bool
 
 
-def _print_estimates(title: str, rows: Sequence[tuple[float, float, float, float, bool, bool]]) -> None:
-    errors = [abs(value - truth) for value, truth, *_ in rows]
-    inside = fmean(low <= truth <= high for _, truth, low, high, _, _ in rows)
-    widths = [high - low for _, _, low, high, _, _ in rows]
-    hard = [high - low for _, _, low, high, _, below in rows if below] or [math.nan]
-    reliable = [error <= 0.05 for error, row in zip(errors, rows, strict=True) if row[4]]
+def _together(tasks: Sequence[Recorded], name: str, said: Sequence[AccuracyEstimate]) -> list[Estimated]:
+    return [
+        Estimated(each, task.accuracy[name] / 100, task.accuracy["source-only"] < 60)
+        for each, task in zip(said, tasks, strict=True)
+    ]
+
+
+def _print_estimates(title: str, rows: Sequence[Estimated]) -> None:
+    errors = [abs(each.estimate.value - each.truth) for each in rows]
+    inside = fmean(each.estimate.low <= each.truth <= each.estimate.high for each in rows)
+    widths = [each.estimate.high - each.estimate.low for each in rows]
+    hard = [width for width, each in zip(widths, rows, strict=True) if each.low] or [math.nan]
+    reliable = [error <= 0.05 for error, each in zip(errors, rows, strict=True) if each.estimate.reliable]
     print(
         f"| {title} | {len(rows)} | {100 * fmean(errors):.1f} | {inside:.0%} | {100 * median(widths):.0f} | "
         f"{100 * median(hard):.0f} | {len(reliable)} | {sum(reliable)} |"

@@ -36,3 +36,17 @@ def finished_run(folders, tmp_path_factory):
 def trained(finished_run, tmp_path_factory):
     """A copy of the run for each file of tests, which may change it."""
     return shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def helped(capsys, monkeypatch):
+    """Returns what a command line that asks for help prints, without a terminal."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def ask(*arguments):
+        with pytest.raises(SystemExit) as left:
+            run(list(arguments))
+        assert left.value.code == 0
+        return capsys.readouterr().out
+
+    return ask

@@ -4,33 +4,14 @@ import argparse
 import re
 
 import pytest
+from help_texts import text_of
 
 from dalib.commands.help import MAIN, REST, TERMS
-from dalib.commands.main import run
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.settings import SettingsParser
 from dalib.records.candidates import CANDIDATES
-from dalib.run.presets import PRESETS
 
 OPTION = re.compile(r"^  (?:-h, )?(--[\w.-]+)", re.MULTILINE)
-
-
-@pytest.fixture
-def helped(capsys, monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-    def ask(*arguments):
-        with pytest.raises(SystemExit) as left:
-            run(list(arguments))
-        assert left.value.code == 0
-        return capsys.readouterr().out
-
-    return ask
-
-
-def text_of(said, option):
-    """What help says of an option, in one line."""
-    return " ".join(re.split(r"\n  -|\n\n", said.split(f"\n  {option} ", 1)[1])[0].split())
 
 
 def test_help_shows_the_options_that_most_people_need_and_help_all_the_rest(helped):
@@ -68,27 +49,6 @@ def test_choices_stand_there_once(helped):
     assert "(as --views.source; default: warp)" in text_of(said, "--views.student")
     assert text_of(said, "--warm_start").startswith("{true,false} whether")
     assert said.count("photo-tllib and") == 1
-
-
-@pytest.mark.parametrize("preset", [None, *PRESETS])
-def test_the_defaults_are_those_of_the_preset_in_force(preset, helped):
-    arguments = [] if preset is None else ["--preset", preset]
-    said = helped("train", *arguments, "--help-all")
-    settings = {"backbone": "small", "batch": 64, **PRESETS.get(preset, {})}
-    for name in ("backbone", "batch", "views.student", "optimizer.lr", "self_ensemble.threshold"):
-        if name in settings:
-            default = settings[name]
-            assert (
-                f"default: {default:g})"
-                if isinstance(default, float)
-                else f"default: {default})" in text_of(said, f"--{name}")
-            )
-    about = "those without a preset" if preset is None else f"The defaults below are those of the preset {preset}."
-    assert about in " ".join(said.split())
-
-
-def test_a_backbone_implies_its_preset_in_the_help_too(helped):
-    assert "those of the preset photo-features." in helped("train", "--help", "--backbone", "lite0")
 
 
 @pytest.mark.parametrize(

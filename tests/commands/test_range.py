@@ -132,7 +132,9 @@ def test_the_range_stays_with_the_model_at_every_door(of_12_bits, tmp_path, caps
     assert [each.label for each in both] == [row["class"] for row in rows]
     monkeypatch.setattr("os.path.expanduser", lambda path: str(path).replace("~", str(new), 1))
     with pytest.warns(UserWarning, match=told):
-        assert predictor("~/beyond.png") == both[0]
+        assert predictor(["~/beyond.png", new / "dim.png"]) == both
+    with pytest.warns(UserWarning, match=told):
+        assert predictor("~/beyond.png").label == both[0].label
     # of 8 bits and of 12, the same picture
     Image.fromarray(noisy(5, 90)).save(tmp_path / "8.png")
     Image.fromarray(twelve(noisy(5, 90))).save(tmp_path / "12.png")

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from dalib.core.seeds import derive_seed, generator_for
+from dalib.core.seeds import derive_seed, generator_for, seed_global
 
 
 def test_a_seed_depends_on_every_part_and_on_their_order_and_kind():
@@ -33,3 +33,11 @@ def test_a_generator_is_a_new_one_with_the_seed_of_its_parts():
     assert first is not second
     assert first.initial_seed() == derive_seed(1, "views", 5)
     assert torch.equal(torch.rand(4, generator=first), torch.rand(4, generator=second))
+
+
+def test_the_global_generator_is_seeded_as_torch_does_it():
+    with torch.random.fork_rng(devices=()):
+        seed_global(7, "cpu")
+        here = torch.rand(3)
+        torch.manual_seed(7)
+        assert torch.equal(here, torch.rand(3))

@@ -11,7 +11,7 @@ from PIL import Image
 from dalib.core.errors import ImageChangedError, UserError
 from dalib.data.decoding import decode
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.rows import Concatenated, Selected, SideBySide, StreamedImages, digests_of
+from dalib.data.rows import Concatenated, Marked, Selected, SideBySide, StreamedImages, digests_of
 from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 
 COLOUR = Preprocessing(size=8, channels=3)
@@ -186,3 +186,20 @@ def test_batches_are_the_same_from_memory_and_from_rows_that_are_no_tensor(tmp_p
             first, second = expected.batch_at(step), other.batch_at(step)
             assert torch.equal(first.source, second.source)
             assert torch.equal(first.target[0], second.target[0])
+
+
+def test_marked_rows_hold_the_number_of_their_domain_in_a_further_channel():
+    maps = torch.randn(4, 2, 3, 5, 5).half()
+    rows = Marked(maps, torch.tensor([0, 0, 1, 2]))
+    found = rows[torch.tensor([3, 0])]
+    assert found.shape == (2, 2, 4, 5, 5)
+    assert found.dtype == torch.float16
+    assert torch.equal(found[:, :, :3], maps[torch.tensor([3, 0])])
+    assert found[:, :, 3].flatten(1).unique(dim=1).flatten().tolist() == [2, 0]
+    assert torch.equal(rows[1], rows[torch.tensor([1])][0])
+    assert len(Concatenated([rows, rows])) == 8
+
+
+def test_marks_that_are_not_one_a_row_are_refused():
+    with pytest.raises(ValueError, match="marks: expected one for each of the 2 rows, got 3"):
+        Marked(torch.zeros(2, 1, 1), torch.zeros(3))

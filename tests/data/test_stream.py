@@ -69,6 +69,12 @@ def test_a_hundred_million_images_cost_no_more_than_a_few():
     assert len(drawn.unique()) > 0.99 * len(drawn)
 
 
+def test_the_order_that_is_kept_is_the_one_that_is_not(monkeypatch):
+    kept = indices_at(3, 50, 20, seed=1)
+    monkeypatch.setattr("dalib.data.stream.MOST_KEPT", 0)
+    assert torch.equal(kept, indices_at(3, 50, 20, seed=1))
+
+
 @pytest.mark.parametrize("size", [0, -1])
 def test_no_images_are_refused(size):
     with pytest.raises(ValueError, match=f"size: .*got {size}"):

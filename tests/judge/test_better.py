@@ -35,6 +35,19 @@ def test_equal_models_have_even_chances_and_exchanged_ones_the_rest():
     assert there + back == pytest.approx(1.0)
 
 
+def test_what_is_expected_beforehand_decides_where_the_images_tell_nothing():
+    one, other = Signs(0.9, 0.2, 0.0), Signs(0.5, 0.25, 0.0)
+    assert probability_better(one, other, Votes(7, 3, 10, 50), prior=2.0) == pytest.approx(1 / (1 + math.exp(-2.0)))
+
+
+def test_a_prior_of_models_is_their_difference(world):
+    structure, labels = world
+    same = [sure(labels)] * 3
+    found = pairwise(same, same[0], structure, priors=[0.0, 1.5, 1.0])
+    assert found[1, 0] == pytest.approx(1 / (1 + math.exp(-1.5)))
+    assert found[2, 1] == pytest.approx(1 / (1 + math.exp(0.5)))
+
+
 @pytest.mark.parametrize("name", ["neighbours", "names"])
 def test_a_better_sign_is_a_larger_probability(name):
     start = Signs(0.5, 0.0, 0.5)

@@ -34,3 +34,8 @@ def test_what_is_known_has_its_name():
     assert found["Training adapted"] == "1 min 30 s"
     assert "Target images" not in found
     assert not any("nobody" in name for name in found)
+
+
+def test_trained_stages_say_what_they_start_from():
+    summary = Summary(settings={"model.trained_stages": 2})
+    assert ("Trained stages", "the last 2 of the backbone, from frozen/model on") in facts(RunRecords(summary))

@@ -34,6 +34,14 @@ def test_the_change_of_each_class_is_in_points():
     assert [(change.before, change.after) for change in found.changes] == [(0.6, 0.9), (0.5, 1.0)]
 
 
+def test_the_change_is_from_the_better_model_without_adaptation_and_names_it():
+    found = mistakes(
+        evaluation(source_only=((6, 4), (5, 5)), aligned=((8, 2), (5, 5)), adapted=((9, 1), (0, 10))),
+    )
+    assert found.baseline == "aligned"
+    assert [change.before for change in found.changes] == [0.8, 0.5]
+
+
 def test_one_model_alone_has_changed_nothing():
     assert mistakes(evaluation(adapted=((9, 1), (0, 10)))).changes == []
 

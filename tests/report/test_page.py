@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MakeRun = Callable[..., RunFolder]
 HOSTILE = "<script>alert('1')</script>\"'&" + "x" * 400 + "\u202e日本語"
-VOID = {"meta", "img", "br", "link", "input"}
+VOID = {"meta", "img", "br", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):

@@ -372,7 +372,8 @@ def test_names_in_a_report_make_no_element_and_no_attribute(tmp_path, number):
     for run in (plain, hostile):
         tags = Tags()
         tags.feed(write_report(run).read_text(encoding="utf-8"))
-        found.append([(tag, sorted(attributes)) for tag, attributes in tags.tags])
+        # long names may break behind their underscores: empty elements of ours, of which plain names have none
+        found.append([(tag, sorted(attributes)) for tag, attributes in tags.tags if (tag, attributes) != ("wbr", {})])
         for tag, attributes in tags.tags:
             assert tag not in {"script", "iframe", "object", "embed", "base", "form"}
             assert not [name for name in attributes if name.startswith("on") or name == "srcdoc"]

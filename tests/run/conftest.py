@@ -1,19 +1,39 @@
-"""What makes whole runs on the built-in example cheap: small maps in their reports, and digits that are drawn once."""
+"""What makes whole runs on the built-in example cheap: small maps in reports, digits that are drawn once, or few."""
 
 from functools import cache
 
 import pytest
 
 from dalib.data import sources
-from dalib.data.digits import render_digits
+from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
 
 drawn = cache(render_digits)
+SHARE = 4
+"""Of so many built-in digits, one is there where few are enough."""
+
+
+def copied(*drawing):
+    return tuple(each.copy() for each in drawn(*drawing))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def cheap_runs():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sheets, "MAPPED", 60)  # images of each domain; t-SNE takes seconds for 500
-        patched.setattr(sources, "render_digits", lambda count, seed: tuple(each.copy() for each in drawn(count, seed)))
+        patched.setattr(sources, "render_digits", copied)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_digits(cheap_runs):
+    """The built-in example with 3000 source images and 300 of the target; all of those that are held out."""
+
+    def few():
+        target, held_out, labels = handwritten_digits()
+        return target[::SHARE], held_out, labels
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sources, "render_digits", lambda count, seed: copied(count // SHARE, seed))
+        patched.setattr(sources, "handwritten_digits", few)
         yield

@@ -6,7 +6,7 @@ from dalib.core.errors import UserError
 from dalib.core.words import as_one
 from dalib.run.backbones import NamedBackbone, alone, backbones_of
 from dalib.run.config import TrainConfig
-from dalib.run.photographs import settings_of_short_name
+from dalib.run.image_defaults import settings_of_short_name
 
 
 def found(**settings):

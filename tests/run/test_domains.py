@@ -156,6 +156,10 @@ def test_a_run_does_not_go_on_with_other_labels_unless_it_is_told_to(folders, tm
 class Space:
     """Features that are shades: of each image and view its mean, and its square."""
 
+    @property
+    def of_source(self):
+        return self
+
     def random(self, rows, view, count, domain, progress):
         shades = rows[torch.arange(len(rows))].float().mean(dim=(1, 2, 3)) / 64
         values = torch.stack([shades, shades.square()], dim=1)

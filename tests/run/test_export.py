@@ -4,117 +4,27 @@ import contextlib
 import csv
 import io
 import json
-import shutil
-import struct
 import subprocess
 import sys
-import zlib
 
-import numpy as np
 import pytest
-import timm
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import dalib
 from dalib.commands.main import run
 from dalib.core.errors import UserError
-from dalib.core.files import write_json
-from dalib.data.preprocessing import Preprocessing
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.models.saved import ModelDescription, save_model
-from dalib.records.folder import RunFolder
 from dalib.run import export as exporting
-from dalib.run import recipe
 from dalib.run.export import export
 from dalib.run.load import open_model
-
-CLASSES = ("blue", "green", 'Größe, "L"')
-PHOTO = {"pretrained": True, "frozen_stages": 0, "frozen_norms": False, "checkpointing": False, "features": True}
-NORMALISED = {"mean": (0.5, 0.4, 0.5), "std": (0.2, 0.25, 0.2)}
-KINDS = {
-    "small": ({"backbone": "small", "bottleneck_dim": 8}, Preprocessing(16, 1, fit="ink")),
-    "small-views": ({"backbone": "digits", "bottleneck_dim": 8, "averaged_views": 3}, Preprocessing(16, 3)),
-    "photo": (
-        {"backbone": "test_resnet", "bottleneck_dim": 16, "standardize": True, "dropout": 0.5, **PHOTO},
-        Preprocessing(37, 3, crop=32, interpolation="bicubic", **NORMALISED),
-    ),
-    "photo-views": (
-        {"backbone": "test_efficientnet", "bottleneck_dim": 16, "averaged_views": 2, "bottleneck_norm": False, **PHOTO},
-        Preprocessing(37, 3, crop=32, fit="stretch", **NORMALISED),
-    ),
-    "photo-plain": (
-        {"backbone": "test_vit", "bottleneck_dim": None, **PHOTO},
-        Preprocessing(32, 1, mean=(0.5,), std=(0.2,)),
-    ),
-    "photo-several": (
-        {
-            "backbone": ["test_efficientnet", "test_resnet"],
-            "inputs": [
-                {"size": 24, "mean": [0.4, 0.4, 0.4], "std": [0.25, 0.2, 0.25]},
-                {"size": 32, "mean": list(NORMALISED["mean"]), "std": list(NORMALISED["std"])},
-            ],
-            "bottleneck_dim": 16,
-            "averaged_views": 2,
-            "standardize": True,
-            **PHOTO,
-        },
-        Preprocessing(37, 3, crop=32, fit="stretch", **NORMALISED),
-    ),
-    "photo-12-bits": (
-        {"backbone": "test_resnet", "bottleneck_dim": None, **PHOTO},
-        Preprocessing(32, 3, range=(0, 4095), **NORMALISED),
-    ),
-}
-
-
-def make_run(folder, kind, classes=CLASSES):
-    """A run with an untrained model whose statistics and probabilities are not those of a fresh network."""
-    settings, preprocessing = KINDS[kind]
-    architecture = {
-        "averaged_views": 0,
-        "channels": preprocessing.channels,
-        "size": preprocessing.input_size,
-        **settings,
-    }
-    torch.manual_seed(0)
-    network = recipe.make_classifier(architecture, len(classes))
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-    torch.nn.init.normal_(network.head.weight, std=1.0)
-    if architecture.get("standardize"):
-        width = len(network.feature_mean)
-        network.set_feature_statistics(torch.randn(width) * 0.1, torch.rand(width) + 0.5)
-    save_model(folder / "model", network, ModelDescription(architecture, classes, preprocessing))
-    (folder / "config.yaml").write_text("")
-    write_json(folder / "summary.json", {"method": "self-ensemble"})
-    return RunFolder.existing(folder)
-
-
-def write_photos(folder, count, size=(44, 36)):
-    rng = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        colours = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
-        colours.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number:03d}.png")
+from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     return {kind: make_run(root / kind, kind) for kind in KINDS}
-
-
-def write_deep_photos(folder, count):
-    """Grey PNGs of 12 bits, which PIL opens as 16."""
-    rng = np.random.default_rng(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        values = rng.integers(0, 4096, (9, 11)).astype(np.uint16).repeat(4, axis=0).repeat(4, axis=1)
-        Image.fromarray(values).save(folder / f"{number:03d}.png")
 
 
 @pytest.fixture(scope="module")
@@ -211,107 +121,6 @@ def test_a_program_opens_with_torch_alone(exported):
         "assert found.shape == (3, 3) and 'blue' in extra['dalib'] and 'dalib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program, str(file)], check=True)
-
-
-ONE_AFTER_ANOTHER = """
-import contextlib, io, json, os, sys, traceback
-for folder, program in json.load(sys.stdin):
-    os.chdir(folder)
-    code, said, told = 0, io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-        try:
-            exec(compile(program, "program", "exec"), {"__name__": "__main__"})
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-            print(stop.code, file=sys.stderr)
-        except BaseException:
-            code = 1
-            traceback.print_exc()
-    print(json.dumps([code, said.getvalue(), told.getvalue()]), flush=True)
-assert "dalib" not in sys.modules
-"""
-"""Runs programs in fresh name spaces of one process, which imports torch and timm once for all of them."""
-
-
-@pytest.fixture(scope="module")
-def by_the_readme(exported, photos, tmp_path_factory):
-    """Returns the exit code, output and errors of the README's program by kind and name of the image."""
-    deep = tmp_path_factory.mktemp("deep")
-    write_deep_photos(deep, 1)
-    write_png_of_16_bits(deep / "colours.png", np.full((4, 5, 3), 2000, ">u2"))
-    grey, colours, photo = deep / "000.png", deep / "colours.png", photos / "003.png"
-    given = {(kind, "photo"): photo for kind in ("photo", "photo-views", "photo-plain", "photo-several")}
-    given |= {("photo-12-bits", "grey"): grey, ("photo-plain", "grey"): grey, ("photo-12-bits", "colours"): colours}
-    programs = []
-    for (kind, _), image in given.items():
-        folder, _ = exported(kind, "hf")
-        program = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-        assert "photo.jpg" in program
-        programs.append((str(folder), program.replace("photo.jpg", str(image))))
-    command = [sys.executable, "-c", ONE_AFTER_ANOTHER]
-    done = subprocess.run(command, input=json.dumps(programs), capture_output=True, text=True, check=True)
-    return {each: (*json.loads(line), given[each]) for each, line in zip(given, done.stdout.splitlines(), strict=True)}
-
-
-@pytest.mark.parametrize(
-    ("kind", "image"),
-    [
-        ("photo", "photo"),
-        ("photo-views", "photo"),
-        ("photo-plain", "photo"),
-        ("photo-several", "photo"),
-        ("photo-12-bits", "grey"),
-    ],
-)
-def test_the_program_in_the_readme_predicts_without_dalib(kind, image, runs, by_the_readme):
-    code, said, told, photo = by_the_readme[kind, image]
-    assert code == 0, told
-    found, expected = json.loads(said), dalib.load(runs[kind].root)(photo).probabilities
-    assert found.keys() == expected.keys()
-    assert [found[name] for name in expected] == pytest.approx(list(expected.values()), abs=1e-5)
-
-
-def test_the_program_in_the_readme_refuses_what_pillow_alone_reads_wrongly(by_the_readme):
-    code, _, told, _ = by_the_readme["photo-plain", "grey"]
-    assert code == 1
-    assert "more than 8 bits, and the model has seen no such image" in told
-    code, _, told, _ = by_the_readme["photo-12-bits", "colours"]
-    assert code == 1
-    assert "colours of 16 bits, of which Pillow reads the upper 8" in told
-
-
-def write_png_of_16_bits(file, values):
-    """PIL writes no colours of 16 bits."""
-    rows = b"".join(b"\0" + row.tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    file.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-            for name, content in chunks
-        )
-    )
-
-
-@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])
-def test_timm_opens_the_folder(kind, runs, exported):
-    import timm
-
-    folder, _ = exported(kind, "hf")
-    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    original, _ = recipe.load_model(runs[kind].root / "model")
-    settings, preprocessing = KINDS[kind]
-    images = torch.rand(2, preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
-    whole = settings["bottleneck_dim"] is None
-    assert whole != (folder / "head.safetensors").is_file()
-    with torch.no_grad():
-        expected = original(images) if whole else getattr(original, "model", original).backbone(images)
-        torch.testing.assert_close(network(images), expected)
-    data = timm.data.resolve_model_data_config(network)
-    assert tuple(data["input_size"]) == (preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
-    assert tuple(data["mean"]) == preprocessing.mean
-    assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
 
 def test_plain_weights_are_the_runs_own(runs, exported):
@@ -418,93 +227,10 @@ def test_a_damaged_file_is_told(name, photos, tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
-def test_a_damaged_folder_is_told(exported, tmp_path):
-    folder = shutil.copytree(exported("photo", "hf")[0], tmp_path / "m")
-    (folder / "head.safetensors").write_bytes(b"no")
-    with pytest.raises(UserError, match="not a whole folder"):
-        open_model(folder)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"architecture": "hf-hub:somebody/model"},
-        {"architecture": "hf_hub:somebody/model"},
-        {"architecture": ["resnet18"]},
-        {"model_args": {"pretrained": True}},
-        {"model_args": {"in_chans": 3, "checkpoint_path": "/etc/hostname"}},
-        {"model_args": {"in_chans": 3, "pretrained_cfg": {"url": "http://localhost/x"}}},
-        {"model_args": {"in_chans": 10**9}},
-        {"model_args": {"in_chans": True}},
-    ],
-)
-def test_a_folder_cannot_make_timm_fetch_or_open_anything(exported, tmp_path, monkeypatch, change):
-    folder = shutil.copytree(exported("photo", "hf")[0], tmp_path / "m")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | change))
-    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
-    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
-        open_model(folder)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"architecture": "test_resnet"},
-        {"architecture": ["hf_hub:somebody/model", "test_resnet"]},
-        {"model_args": [{"in_chans": 3, "checkpoint_path": "/etc/hostname"}, {"in_chans": 3}]},
-    ],
-)
-def test_a_folder_of_several_networks_cannot_either(exported, tmp_path, monkeypatch, change):
-    folder = shutil.copytree(exported("photo-several", "hf")[0], tmp_path / "m")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | change))
-    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
-    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
-        open_model(folder)
-
-
 def test_one_model_has_no_other(exported):
     folder, _ = exported("small", "torch")
     with pytest.raises(UserError, match="leave out model"):
         open_model(folder, model="adapted")
-
-
-# dalib.load
-
-
-def test_three_lines_predict_a_photo(runs, photos):
-    predictor = dalib.load(runs["photo"].root)
-    prediction = predictor(str(photos / "000.png"))
-    assert prediction.label in CLASSES
-    assert prediction.confidence == max(prediction.probabilities.values()) == prediction.probabilities[prediction.label]
-    assert set(prediction.probabilities) == set(CLASSES)
-    assert sum(prediction.probabilities.values()) == pytest.approx(1)
-
-
-def test_a_path_an_image_and_its_pixels_are_one_image(runs, photos):
-    predictor = dalib.load(runs["photo"].root)
-    image = Image.open(photos / "001.png")
-    pixels = np.asarray(image)
-    expected = predictor(photos / "001.png")
-    given = [image, pixels, torch.from_numpy(pixels.copy()).permute(2, 0, 1), pixels / 255]
-    assert [each.label for each in predictor(given)] == [expected.label] * 4
-    assert [each.confidence for each in predictor(given)] == pytest.approx([expected.confidence] * 4, abs=1e-6)
-    assert predictor([]) == []
-
-
-def test_what_is_no_image_is_told(runs, tmp_path):
-    predictor = dalib.load(runs["photo"].root)
-    (tmp_path / "x.png").write_bytes(b"no")
-    for image, expected in ((tmp_path / "x.png", "x.png"), (tmp_path / "none.png", "No such file"), (3, "int")):
-        with pytest.raises(UserError, match=expected):
-            predictor(image)
-
-
-def test_importing_dalib_does_not_import_torch():
-    subprocess.run(
-        [sys.executable, "-c", "import sys, dalib; dalib.load; assert 'torch' not in sys.modules"], check=True
-    )
 
 
 @pytest.mark.parametrize("backbone", ["small", "test_resnet"])

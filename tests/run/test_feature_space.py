@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from dalib.augment.views import photo_weak
+from dalib.core.errors import UserError
 from dalib.core.seeds import generator_for
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Selected, SideBySide
 from dalib.engine.predict import predict_probabilities
 from dalib.models import inference
+from dalib.models.domain_statistics import with_statistics
 from dalib.run import feature_space, recipe
 from dalib.run.feature_space import SEED, FeatureSpace, one_by_one, standardization
 from dalib.run.inputs import StandardizedViews
@@ -107,6 +109,37 @@ def test_features_are_computed_once_for_what_they_depend_on(images, tmp_path):
         next(other.backbone.parameters()).add_(0.1)
     space_of(tmp_path, network=other).plain(images, "images", progress)
     assert calls[1:] == [(5, 5), (4, 4), (5, 5), (5, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("changes", [{}, SEVERAL])
+def test_views_that_are_computed_one_by_one_are_those_of_all(images, tmp_path, changes):
+    view = photo_weak(32, MEAN, STD)
+    growing, whole = (space_of(tmp_path / each, network=network_of(**changes)) for each in ("growing", "whole"))
+    ones = [growing.random_one(images, view, number, "images") for number in range(3)]
+    together = growing.random_of_ones(images, view, 3, "images")
+    (tmp_path / "whole").mkdir()
+    shutil.copy(tmp_path / "growing" / "fastest.json", tmp_path / "whole")  # another way differs in its last bits
+    at_once = whole.random(images, view, 3, "images")
+    assert torch.equal(together, at_once)
+    assert torch.equal(torch.cat(ones, dim=1), at_once)
+
+
+def test_views_that_are_put_together_are_kept_once_and_found_by_runs_with_more_or_fewer(images, tmp_path):
+    calls, view, space = [], photo_weak(32, MEAN, STD), space_of(tmp_path)
+
+    def progress(done, total):
+        calls.append((done, total))
+
+    for number in range(2):
+        space.random_one(images, view, number, "images", progress)
+    both = space.random_of_ones(images, view, 2, "images").clone()
+    assert [each.bytes > 0 and each.complete for each in space.store.entries()] == [True]
+    assert calls == [(5, 5)] * 2
+    assert torch.equal(space.random(images, view, 2, "images", progress), both)
+    more = [space.random_one(images, view, number, "images", progress) for number in range(3)]
+    assert calls == [(5, 5)] * 3, "only the third is new"
+    assert torch.equal(torch.cat(more[:2], dim=1), both)
+    assert torch.equal(space.random_of_ones(images, view, 1, "images"), both[:, :1])
 
 
 def test_another_crop_or_normalisation_makes_other_features(images, tmp_path):
@@ -339,3 +372,53 @@ def test_each_of_several_backbones_computes_in_the_number_type_of_all(images, tm
     found, expected = (space.plain(images, "images")[torch.arange(5)].float() for space in (rounded, exact))
     assert not torch.equal(found, expected)
     assert torch.allclose(found, expected, atol=0.05, rtol=0.05)
+
+
+def domain_of(seed, brightness, count=20):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, brightness, (count, 3, 40, 40), dtype=torch.uint8, generator=generator)
+
+
+def test_each_domain_is_seen_through_its_own_statistics_and_the_target_is_what_is_saved(tmp_path):
+    source, target, plain = domain_of(1, 256), domain_of(2, 90), space_of(tmp_path)
+    space = plain.of_domains(source, target, 0.5)
+    for domain, rows, own in (("source", source, space.of_source), ("target", target, space)):
+        expected = with_statistics(plain.network.backbone, plain.statistics_of(rows, 0.5, domain))
+        with torch.no_grad():
+            seen = plain.network.pool_layer(expected(PREPROCESSING.normalize(rows)))
+        torch.testing.assert_close(own.plain(rows, domain)[:, 0].float(), seen, **HALF)
+    assert not torch.equal(space.plain(target, "target"), plain.plain(target, "target"))  # not read of another key
+    assert not torch.equal(space.of_source.plain(target, "target"), space.plain(target, "target"))
+    whole = space.whole(
+        recipe.make_classifier({**ARCHITECTURE, "backbone": "stored-features", "features_dim": space.width}, 3), None
+    )
+    saved = whole.state_dict()
+    for name, each in plain.statistics_of(target, 0.5, "target").items():
+        assert torch.equal(saved[f"backbone.{name}"], each)
+    assert plain.of_source is plain
+
+
+def test_statistics_are_computed_once_and_of_each_share_anew(tmp_path, monkeypatch):
+    rows, space = domain_of(1, 256), space_of(tmp_path)
+    first = space.statistics_of(rows, 0.5, "source")
+    other = space.statistics_of(rows, 0.25, "source")
+    assert any(not torch.equal(each, other[name]) for name, each in first.items())
+    assert [entry.complete for entry in space.store.entries()] == [True, True]  # dalib cache lists them
+    monkeypatch.setattr(feature_space, "mixed_statistics", None)
+    again = space_of(tmp_path).statistics_of(rows, 0.5, "source")
+    assert all(torch.equal(each, first[name]) for name, each in again.items())
+
+
+def test_joined_backbones_have_the_domains_statistics_each(tmp_path):
+    rows, plain = domain_of(1, 90), space_of(tmp_path, network=network_of(**SEVERAL))
+    space = plain.of_domains(None, rows, 1.0)
+    assert len(space.parts) == 2
+    torch.testing.assert_close(
+        space.plain(rows, "target")[:, 0].float(), pooled(space, PREPROCESSING.normalize(rows)), **HALF
+    )
+    assert not torch.equal(space.plain(rows, "target")[:, 0], plain.plain(rows, "target")[:, 0])
+
+
+def test_too_few_images_have_no_statistics_of_their_own(images, tmp_path):
+    with pytest.raises(UserError, match="the target has 5 images, too few for statistics of its own"):
+        space_of(tmp_path).of_domains(None, images, 0.5)

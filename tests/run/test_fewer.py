@@ -15,8 +15,10 @@ from dalib.data.sources import LabelledImages
 from dalib.judge.evidence import Evidence
 from dalib.judge.prior import ShareEstimate
 from dalib.records.folder import RunFolder
-from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
+from dalib.records.summary import Summary
+from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 QUICK = [
     *("--batch", "32", "--steps", "40", "--baseline_steps", "60"),
     *("--every.log", "10", "--every.evaluate", "20", "--every.checkpoint", "20"),
@@ -129,6 +131,33 @@ def test_shares_in_a_file_replace_the_estimate(four_digits, tmp_path):
     prior = json.loads(found.judgement.read_text())["prior"]
     assert prior["kind"] == str(file)
     assert prior["shares"] == pytest.approx([0.235] * 4 + [0.01] * 6)
+
+
+def test_auto_tells_what_the_target_seems_to_be_and_goes_on_alike(four_digits, tmp_path, capsys):
+    found = train(four_digits, tmp_path / "run", "--classes", "auto")
+    told = capsys.readouterr().out
+    kind = Summary.read(found.summary).target_kind
+    assert kind is not None
+    assert kind.same + kind.fewer + kind.other == pytest.approx(1)
+    assert f"adapted as {kind.believed}" in told
+    judgement = json.loads(found.judgement.read_text())
+    assert judgement["reasons"][-1].endswith(f"adapted as {kind.believed}")
+    assert (judgement["prior"]["kind"] == "fewer") == (kind.believed == "fewer")
+    max(found.checkpoints.iterdir()).unlink()  # as if killed between two checkpoints
+    shutil.rmtree(found.model)
+    assert run(["train", "--resume", str(found.root)]) == 0
+    again = json.loads(found.judgement.read_text())
+    assert (again["models"], again["reasons"]) == (judgement["models"], judgement["reasons"])
+
+
+def test_the_kind_is_that_of_models_from_before_the_adaptation():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(400, 10, generator=generator)
+    nothing = torch.zeros(0, 10), torch.zeros(0, dtype=torch.int64)
+    for there, kind in ((4, "fewer"), (10, "same")):
+        certain = logits + 5 * torch.eye(10)[torch.arange(400) % there]
+        said = {"source-only": Evidence(*nothing, certain.softmax(dim=1))}
+        assert target_kind(said, torch.arange(60) % 10, 10).believed == kind
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from dalib.run.groups import groups_of_target
 from dalib.run.measure import evaluate
 
 BURSTS, OF_ONE = 8, 4
-QUICK = {"steps": 2, "batch": 4, "data": {"size": 16, "validation_share": 0.25}, "baseline_steps": 2, "device": "cpu"}
+QUICK = {
+    "seed": 1,
+    "steps": 2,
+    "batch": 4,
+    "data": {"size": 16, "validation_share": 0.25},
+    "baseline_steps": 2,
+    "device": "cpu",
+}
 
 
 def write_bursts(folder, seed, labelled):

@@ -22,6 +22,7 @@ from dalib.run import measure
 from dalib.run.recipe import make_classifier
 from dalib.run.select import conclude
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
 CLASSES = ("ant", "bee")
 SAYS = {"adapted": 0, "source-only": 1}

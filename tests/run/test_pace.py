@@ -179,7 +179,7 @@ def slow(monkeypatch):
         measured.append(1)
         return Pace({"source-only": 0.4, "adapted": 0.4}, 0.0, 0.0, 0.0)
 
-    monkeypatch.setattr("dalib.run.train.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.time_limit.measure_pace", measure)
     monkeypatch.setattr(module, "measure_pace", measure)
     return measured
 
@@ -195,7 +195,7 @@ def test_a_run_takes_as_many_steps_as_fit_and_writes_them_down(domains, slow, tm
     assert written["time_limit"] == "1m"
     assert LEAST_STEPS <= written["steps"] <= 0.92 * 60 / 0.8
     assert f"{written['steps']} steps a training fit in --time 1m: about a minute from here, as measured" in told
-    assert len(slow) == 1
+    assert len(slow) == 2, "before the features, and before the steps"
     # its configuration makes the same run again, by the numbers that were chosen
     again = ["train", "--config", f"{tmp_path}/run/config.yaml", "--out", str(tmp_path / "again")]
     slow.clear()

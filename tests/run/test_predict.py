@@ -22,8 +22,8 @@ from dalib.models.saved import ModelDescription, load_description, save_model, w
 from dalib.records.folder import RunFolder
 from dalib.run import predict as predicting
 from dalib.run import recipe
-from dalib.run.load import load, open_model
-from dalib.run.predict import COLUMNS, predict
+from dalib.run.load import COLUMNS, load, open_model
+from dalib.run.predict import predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
@@ -397,3 +397,80 @@ def table_of(file):
 
 def test_a_model_that_expects_no_other_images_says_nothing_of_them(found, images):
     assert load(found.root)(readable(images)[0]).known is None
+
+
+def test_a_batch_function_gives_the_rows_of_the_table(found, images, whole):
+    """Of paths and of bytes, as object stores give them; what cannot be read has no row, and is named."""
+    expected = list(csv.DictReader(io.StringIO(whole.decode("utf-8"), newline="")))
+    paths, predictor = sorted(images.iterdir()), load(found.root)
+    for given in (paths, [path.read_bytes() for path in paths]):
+        with pytest.warns(UserWarning, match="not an image") as warned:
+            table = predictor.table(given, list(map(str, paths)))
+        assert ["05" in str(warned[0].message), len(warned)] == [True, len(BROKEN)]
+        assert tuple(table) == COLUMNS
+        assert [table[name].tolist() for name in ("path", "class", "runner_up")] == [
+            [row[name] for row in expected] for name in ("path", "class", "runner_up")
+        ]
+        assert [f"{each:.4f}" for each in table["confidence"]] == [row["confidence"] for row in expected]
+    with pytest.raises(UserError, match="not an image"):
+        predictor.table(paths, strict=True)
+    with pytest.raises(ValueError, match="names: expected one for each of the 2 images, got 1"):
+        predictor.table(paths[:2], ["a"])
+    with pytest.warns(UserWarning, match="not an image"):
+        assert {len(column) for column in predictor.table([b"no image"], ["a"]).values()} == {0}
+
+
+STOPPED = """
+import os, signal, sys
+from dalib.commands.main import run
+from dalib.run import predict as predicting
+
+predicting._BATCH, predicting._KEEP_SECONDS = 4, 0.0
+lines, calls = predicting._lines, []
+
+def counted(*arguments):
+    calls.append(1)
+    if os.environ["RANK"] == sys.argv[1] and len(calls) > 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return lines(*arguments)
+
+predicting._lines = counted
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+def by_two(program, killed, *arguments):
+    """Two processes run a program as torchrun starts them; one of them is killed after two batches."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", program, killed]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=200, env=environment)
+
+
+def test_two_processes_write_what_one_writes_also_after_one_was_killed(found, images, whole, tmp_path):
+    program, out = tmp_path / "stopped.py", tmp_path / "out.csv"
+    program.write_text(STOPPED)
+    command = ("predict", str(found.root), "--images", str(images), "--out", str(out), "--device", "cpu")
+    assert by_two(program, "1", *command).returncode != 0
+    assert not out.exists()
+    second = json.loads((tmp_path / "out.csv.part-2-of-2.json").read_text())
+    assert second["done"] == 2 * BATCH
+    with pytest.raises(UserError, match=r"part-1-of-2.json is what 2 of torchrun's processes left"):
+        predict(found, str(images), str(out))
+    resumed = by_two(program, "none", *command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert out.read_bytes() == whole
+    assert resumed.stdout.count("20 predictions in") == 1
+    assert not [each.name for each in tmp_path.iterdir() if ".part" in each.name]
+
+
+@pytest.mark.slow
+def test_an_error_of_any_process_is_told_and_ends_all(found, images, tmp_path):
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED)
+    where = ("--images", str(images), "--out", str(tmp_path / "out.parquet"), "--device", "cpu")
+    strict = by_two(program, "none", "predict", str(found.root), *where, "--strict")
+    assert strict.returncode == 1  # torchrun's
+    assert "not an image of a format that is read" in strict.stderr
+    missing = by_two(program, "none", "predict", str(found.root), "--images", "nowhere", *where[2:])
+    assert missing.returncode == 1
+    assert missing.stderr.count("no such folder") == 1

@@ -110,6 +110,14 @@ def test_what_can_be_refused_early_is():
         check_prior("nowhere.csv", 0.1)
 
 
+def test_a_run_gives_the_shares_that_its_labels_tell(tmp_path):
+    with pytest.raises(UserError, match=r"it has no shares\.csv, which .*labels='FILE'"):
+        check_prior(str(tmp_path), 0.1)
+    (tmp_path / "shares.csv").write_text("class,share,low,high\ncat,0.75,0.6,0.9\ndog,0.25,0.1,0.4\n")
+    check_prior(str(tmp_path), 0.1)
+    assert first_prior(str(tmp_path), torch.tensor([0, 1]), ["cat", "dog"]).tolist() == [0.75, 0.25]
+
+
 def test_the_shares_reach_a_method_within_another():
     method = SelfEnsemble(nn.Linear(4, 2), 2)
     assert method.class_prior is method.class_balance_loss

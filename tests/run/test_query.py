@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 
 from browser import Browser, find_browser
 from dalib.commands.main import run
+from dalib.run.prior import read_prior
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 CLASSES = ["cat", "dog", "=cow"]
 IMAGES = 400
 NAMES = [
@@ -133,6 +135,19 @@ def test_filled_in_it_tells_accuracies_and_whether_adaptation_helped(a_run, tmp_
     assert "adaptation helped" in told
     assert "from 100 labels of 400 target images" in told
     assert (found / "report.html").is_file()
+
+
+def test_it_writes_class_shares_that_a_prior_takes(a_run, tmp_path, capsys):
+    found, labels, _ = a_run
+    fill_in(query(found, tmp_path / "few.csv", "--n", "100"), labels, tmp_path / "few.csv")
+    capsys.readouterr()
+    shares = evaluate(found, tmp_path / "few.csv")["shares"]
+    assert f"{found}/shares.csv, which --prior {found} takes" in capsys.readouterr().out
+    true = torch.bincount(torch.tensor(labels)).double() / IMAGES
+    for share, each in zip(true.tolist(), shares, strict=True):
+        assert each["low"] <= share <= each["high"]
+        assert each["high"] - each["low"] < 0.2  # a count of 100 labels alone: 0.18
+    assert read_prior(found, CLASSES).tolist() == pytest.approx([each["value"] for each in shares], abs=1e-4)
 
 
 def test_who_stops_early_is_told_what_it_means(a_run, tmp_path, capsys):

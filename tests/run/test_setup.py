@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from dalib.core.errors import UserError
+from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
+from dalib.run import domains, pace
 from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.config_file import content_of
+from dalib.run.pace import say_length
 from dalib.run.setup import (
     begin_folder,
     check_place,
@@ -112,6 +115,23 @@ def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(conf
         resume_folder(run, summary, allow_changes=False)
     resume_folder(run, summary, allow_changes=True)
     assert Summary.read(run.summary).settings["steps"] == 4
+
+
+def test_each_folder_is_listed_once(config, monkeypatch):
+    listed, listing = [], listing_of
+
+    def counted(where, **given):
+        listed.append(Path(where).name)
+        return listing(where, **given)
+
+    for module in (domains, pace):
+        monkeypatch.setattr(module, "listing_of", counted)
+    setup = prepare(config, World())
+    say_length(setup.config, setup.preprocessing, setup.device, 1, setup.listings)
+    setup, data = open_data(setup)
+    assert listed == ["source", "target"]
+    assert len(data.domains.target.names) == 10
+    assert setup.listings is None  # of a million files it would be kept until the end
 
 
 def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):

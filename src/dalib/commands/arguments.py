@@ -17,7 +17,7 @@ from dalib.core.files import expanded, is_url
 from dalib.records.kit import read_header
 from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.photographs import settings_of_images, settings_of_short_name
+from dalib.run.image_defaults import settings_of_images, settings_of_short_name
 from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:

@@ -121,11 +121,16 @@ def _about_key(text: str, parser: ArgumentParser) -> str:
 def _expected(kind: Any, value: str) -> str:
     """Returns which values a type takes, and the value that came in their place.
 
+    >>> _expected(float | Literal["auto"], "much")
+    'expected a number or auto, got much'
     >>> _expected(int | None, "many"), _expected(Literal["mcc", "fixmatch"], "fixmtach")
     ('expected a whole number, got many', 'expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?')
     """
     if get_origin(kind) in (Union, UnionType):  # None is what is there where nothing is given
-        kind = next(each for each in get_args(kind) if each is not type(None))
+        kind, *others = [each for each in get_args(kind) if each is not type(None)]
+        if kind in _KINDS and others and get_origin(others[0]) is Literal:
+            words = " or ".join(map(str, get_args(others[0])))
+            return f"expected {_KINDS[kind]} or {words}, got {value or 'nothing'}"
     if get_origin(kind) is Literal:
         return _one_of(get_args(kind), value)
     return f"expected {_KINDS.get(kind, kind)}, got {value or 'nothing'}"

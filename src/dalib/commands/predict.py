@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from dalib.commands.subcommand import add_loudness, add_model, add_reading, add_run
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
 HELP = "predict a folder of images"
 DESCRIPTION = (
     "Predict the class of each image in a folder, and write a table with path, class, confidence, runner-up and the "
-    "runner-up's confidence. To resume a command that was stopped, give it again."
+    "runner-up's confidence. To resume a command that was stopped, give it again. Under torchrun, the images are "
+    "divided over the processes; the table is the same."
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser, "; or a file or folder that dalib export wrote")
-    parser.add_argument("--images", required=True, help="images: a folder, flat or nested, or a list of images")
+    parser.add_argument(
+        "--images", required=True, help="images: a folder, flat or nested, a list of images, or shards (.tar)"
+    )
     parser.add_argument("--out", required=True, help="file to write: CSV, or Parquet if it ends in .parquet")
     add_model(parser)
     add_reading(parser, cache="off")
@@ -29,9 +33,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(call: Call) -> None:
+    from dalib.engine.distributed import world_of
     from dalib.run.predict import predict
 
     given = call.given
     named = ("model", "device", "strict", "cache")
     count = predict(given["run"], given["images"], given["out"], **{name: given[name] for name in named})
-    say_result(f"{count} predictions in {given['out']}")
+    if world_of(os.environ).first:
+        say_result(f"{count} predictions in {given['out']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(call: Call) -> None:
+    since = time.monotonic()  # torch's import takes seconds of a time limit, too
     from dalib.engine.distributed import world_of
     from dalib.run.train import train
 
@@ -51,7 +53,7 @@ def run(call: Call) -> None:
     config, resume = _train_config(call.given, names_of(call.arguments))
     if not resume:
         _require_both_domains(config, named_in(call.arguments, files))
-    finished = train(config, resume=resume, allow_changes=allow_changes)
+    finished = train(config, resume=resume, allow_changes=allow_changes, since=since)
     if world_of(os.environ).first:
         say_result(f"run     {finished.root}\nreport  {finished.report}")
 

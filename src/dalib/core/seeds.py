@@ -23,3 +23,14 @@ def derive_seed(*parts: int | str) -> int:
 def generator_for(device: torch.device | str, *parts: int | str) -> Generator:
     """Returns a new generator on ``device``, seeded by :func:`derive_seed`."""
     return torch.Generator(device).manual_seed(derive_seed(*parts))
+
+
+def seed_global(seed: int, device: torch.device | str) -> None:
+    """Seeds torch's global generators, of the CPU and of ``device``, as ``torch.manual_seed`` does.
+
+    That function also takes down the caller's stack for devices that were not used yet, half a millisecond each time.
+    """
+    if torch.device(device).type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

@@ -44,6 +44,7 @@ from dalib.core.files import Unreadable, locked, open_to_write, read_at, sync, w
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import WholeNumbers
 from dalib.data.formats import formats
+from dalib.data.shards import open_image, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -164,8 +165,8 @@ def _digest_of_files(listing: Listing, what: object) -> str:
     prefix = os.path.join(listing.root, "")  # noqa: PTH118 - with a separator at its end
     for path in listing.paths:
         try:
-            status = path.stat()
-            state = f"{status.st_size} {status.st_mtime_ns} {os.access(path, os.R_OK)}"
+            found = state_of(path)
+            state = f"{found.size} {found.changed} {found.offset or os.access(path, os.R_OK)}"
         except (OSError, ValueError):
             state = "absent"
         hashed.update(os.fsencode(str(path).removeprefix(prefix)) + b"\0" + state.encode() + b"\0")
@@ -178,9 +179,9 @@ def _digest_of_files(listing: Listing, what: object) -> str:
 def _beginning(path: Path) -> bytes:
     """Returns the first bytes of a file; none if it cannot be read."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could wait for ever
+        if not state_of(path).is_regular:  # opening a pipe could wait for ever
             return b""
-        with path.open("rb") as file:
+        with open_image(path) as file:
             return file.read(_MAX_HASHED_BYTES)
     except (OSError, ValueError):
         return b""

@@ -17,12 +17,12 @@ What decides how a file becomes pixels:
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,10 +44,10 @@ from dalib.data.depth import (
     whole_numbers_of,
 )
 from dalib.data.formats import formats, remedy_for_content
+from dalib.data.shards import open_image, shard_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -64,8 +64,8 @@ class ImageHeader:
     mode: str
 
 
-def read_pixels(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Reads (C, size, size) uint8 from one file.
+def read_pixels(path: Path | bytes, preprocessing: Preprocessing) -> np.ndarray:
+    """Reads (C, size, size) uint8 from one file, or from the bytes of one.
 
     A JPEG of at least twice ``size`` on both sides is decoded at the smallest of 1/8, 1/4 and 1/2 that leaves ``size``
     on both and moves no edge by more than half a final pixel. Photographs of 1600x1200 took 4 to 7 ms so and
@@ -153,9 +153,9 @@ _CHUNK = 1024
 
 def _whole_numbers_in(path: Path) -> WholeNumbers | None:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not state_of(path).is_regular:
             return None
-        with path.open("rb") as file:
+        with open_image(path) as file:
             if not may_exceed_8_bits(file.read(32)):
                 return None
         with _opened(path) as image:
@@ -169,7 +169,7 @@ def _whole_numbers_in(path: Path) -> WholeNumbers | None:
     return None
 
 
-def _to_eight_bits(image: Image.Image, path: Path, black_white: Range | None) -> Image.Image:
+def _to_eight_bits(image: Image.Image, path: Path | bytes, black_white: Range | None) -> Image.Image:
     """Converts an image, whose header is read, to 8 bits: upright and opaque, in a mode that becomes L or RGB
     losslessly.
 
@@ -200,7 +200,7 @@ def _to_eight_bits(image: Image.Image, path: Path, black_white: Range | None) ->
     return opaque(_turned_like(eight, image))
 
 
-def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
+def _colours(image: Image.Image, path: Path | bytes) -> tuple[np.ndarray, bool]:
     """Reads (H, W, 1 or 3) 16-bit numbers, not turned, and whether they are exact: PIL reads the high byte alone.
 
     The low byte is what PIL reads of a file that is opened again as one of the other order of bytes.
@@ -209,7 +209,7 @@ def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
     raw = image.format == "PPM" and image.tile[0][0] == "ppm"  # type: ignore[attr-defined]
     high = np.asarray(image)[..., : 1 if image.mode == "LA" else 3].astype(np.uint16)
     if raw:
-        with path.open("rb") as file:
+        with open_image(path) as file:
             file.seek(offset)
             return np.frombuffer(file.read(2 * high.size), ">u2").reshape(high.shape), True
     if tiles is None:
@@ -351,22 +351,25 @@ def pillow_warnings_as_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | bytes) -> Iterator[Image.Image]:
     """Opens an image and reads its header. It refuses a pipe or a device, because reading it could wait for ever."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
+    state = state_of(path)
+    if not state.is_regular:
         raise ValueError("not a regular file")
-    if not status.st_size:
+    if not state.size:
         raise ValueError("an empty file")
-    try:
-        opened = Image.open(path, formats=formats())
-    except UnidentifiedImageError:
-        with path.open("rb") as file:
-            remedy = remedy_for_content(file.read(16))
-        if remedy:
-            raise ValueError(f"an image in {remedy}") from None
-        raise
-    with opened as image:
+    with ExitStack() as held:
+        # PIL maps a file that it opens itself, and does not close one that it is given
+        alone = isinstance(path, Path) and shard_of(path) is None
+        where = path if alone else held.enter_context(open_image(path))
+        try:
+            image = held.enter_context(Image.open(where, formats=formats()))
+        except UnidentifiedImageError:
+            with open_image(path) as file:
+                remedy = remedy_for_content(file.read(16))
+            if remedy:
+                raise ValueError(f"an image in {remedy}") from None
+            raise
         yield image
 
 

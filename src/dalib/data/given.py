@@ -38,6 +38,7 @@ from dalib.data.decoding import reason
 from dalib.data.formats import image_endings
 from dalib.data.listing import list_images
 from dalib.data.objects import Items, as_bytes, channels_first, items_of, labels_of, numbered, picture_of
+from dalib.data.shards import ENDING
 from dalib.data.tables import LIST_ENDINGS
 
 if TYPE_CHECKING:
@@ -247,8 +248,8 @@ def _expanded(image: Any, argument: str) -> Iterable[Any]:
 
 
 def is_several(path: Path) -> bool:
-    """Returns whether a path is a folder or a list of images, and not one image."""
-    return path.is_dir() or path.suffix.lower() in LIST_ENDINGS
+    """Returns whether a path is a folder, a list or a shard of images, and not one image."""
+    return path.is_dir() or path.suffix.lower() in (*LIST_ENDINGS, ENDING)
 
 
 def are_image_files(places: Iterable[Any]) -> bool:

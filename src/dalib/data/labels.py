@@ -18,6 +18,7 @@ from torch import Tensor
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.core.words import UNKNOWN, meant, with_unknown
+from dalib.data.shards import are_shards
 from dalib.data.spelling import Classes, is_missing, key_of
 from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
@@ -209,7 +210,8 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
     for row, name in enumerate(names):  # names need not be text
         found.setdefault(name.encode(errors="backslashreplace").decode(), row)
         found.setdefault(name.replace(os.sep, "/"), row)  # as lists are written everywhere
-    folder = os.path.dirname(target) if target.lower().endswith(LIST_ENDINGS) else target  # noqa: PTH120 - of text
+    is_file = target.lower().endswith(LIST_ENDINGS) or ("{" in target and are_shards(target))
+    folder = os.path.dirname(target) if is_file else target  # noqa: PTH120 - of text
     for row, name in enumerate(names):
         relative = os.path.relpath(name, folder or ".") if folder else name
         if not relative.startswith(os.pardir):

@@ -1,4 +1,4 @@
-"""Lists of image files, without decoding one: class folders, any folder, or a list in CSV or JSON lines.
+"""Lists of image files, without decoding one: class folders, any folder, shards, or a list in CSV or JSON lines.
 
 A list has the columns ``path`` and, for labelled images, ``label``, the name of the class::
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,15 @@ from dalib.data.folders import (
     require_classes,
 )
 from dalib.data.formats import has_image_signature, image_endings
+from dalib.data.shards import (
+    JSON_FIELDS,
+    LABEL_ENDINGS,
+    expand_shards,
+    label_of,
+    read_contents,
+    refuse_compressed,
+    require_shards,
+)
 from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
 from dalib.data.tables import LIST_ENDINGS, label_in, rows_of, text_of
 
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dalib.data.depth import WholeNumbers
+    from dalib.data.shards import Contents
     from dalib.data.tables import Refuse
 
 
@@ -86,6 +96,8 @@ def list_labelled(
     path = Path(where)
     if _is_list(path):
         return _read_list(path, argument, labelled=True, allow_outside=allow_outside, known=known)
+    if (shards := expand_shards(path)) is not None:
+        return _read_shards(path, shards, argument, labelled=True, known=known)
     _require_folder(path, argument)
     found = _Found()
     folders = class_folders(path, argument=argument)
@@ -151,6 +163,8 @@ def list_images(where: str | Path, *, argument: str, allow_outside: bool = False
     path = Path(where)
     if _is_list(path):
         return _read_list(path, argument, labelled=False, allow_outside=allow_outside)
+    if (shards := expand_shards(path)) is not None:
+        return _read_shards(path, shards, argument, labelled=False)
     _require_folder(path, argument)
     found = _Found()
     paths = tuple(_walk(path, found))
@@ -170,6 +184,8 @@ def list_names(
     if _is_list(path):
         listing = _read_list(path, argument, labelled=False, allow_outside=allow_outside)
         return [str(each) for each in listing.paths], listing.unreadable, listing.notes
+    if (shards := expand_shards(path)) is not None:
+        return _names_in_shards(path, shards, argument)
     _require_folder(path, argument)
     found = _Found()
     names = [str(each) for each in _walk(path, found)]
@@ -270,6 +286,100 @@ def _begins_as_an_image(path: Path, found: _Found) -> bool:
         return False
 
 
+def _read_shards(
+    where: Path, shards: Sequence[Path], argument: str, *, labelled: bool, known: Sequence[str] = ()
+) -> Listing:
+    """Lists the images of shards in the order of the archives; see :mod:`dalib.data.shards`."""
+    contents = _contents_of(where, shards, argument)
+    paths = tuple(each.shard / key for each in contents for key in each.keys)
+    line = describe_unused(where, [lost for each in contents for lost in each.left_out])
+    listing = Listing(
+        str(where),
+        Path(os.path.commonpath([each.parent for each in shards])),
+        paths,
+        unreadable=tuple(lost for each in contents for lost in each.unreadable),
+        left_out=tuple(lost for each in contents for lost in each.left_out),
+        notes=(line,) if line else (),
+    )
+    if not labelled:
+        return listing
+    names, how = _labels_in_shards(where, contents, argument, Classes(known))
+    classes, (labels,) = united([names])
+    note = f"{where}: {len(paths)} images in {len(shards)} shards, classes from {how}"
+    return replace(listing, labels=tuple(labels), classes=classes, notes=(note, *listing.notes))
+
+
+def _contents_of(where: Path, shards: Sequence[Path], argument: str) -> list[Contents]:
+    require_shards(where, shards, argument)
+    contents = [read_contents(each) for each in shards]
+    if not any(each.keys for each in contents):
+        because = next((f" ({lost.path}: {lost.reason})" for each in contents for lost in each.unreadable), "")
+        raise UserError(
+            Setting(argument, where),
+            f": expected images ({', '.join(image_endings())}) in the archive, found none{because}",
+        )
+    return contents
+
+
+def _names_in_shards(
+    where: Path, shards: Sequence[Path], argument: str
+) -> tuple[list[str], tuple[Unreadable, ...], tuple[str, ...]]:
+    listing = _read_shards(where, shards, argument, labelled=False)
+    return [str(each) for each in listing.paths], listing.unreadable, listing.notes
+
+
+def _labels_in_shards(
+    where: Path, contents: Sequence[Contents], argument: str, known: Classes
+) -> tuple[list[str], str]:
+    """Returns the name of each sample's class, and what told it."""
+    for ending in LABEL_ENDINGS:
+        if any(each.labels[ending] for each in contents):
+            found = _labels_by_member(where, contents, argument, ending, known)
+            if found is not None:
+                return found, f"their .{ending} members"
+    flat = next((f"{each.shard}/{key}" for each in contents for key in each.keys if "/" not in key), None)
+    if flat is not None:
+        raise UserError(
+            Setting(argument, where),
+            f": nothing tells the class of {flat}; expected a member {Path(flat).name}.cls, .json (with the field ",
+            f"{' or '.join(JSON_FIELDS)}) or .txt beside the image, or a folder with the class's name in its key",
+        )
+    return [key.split("/")[0] for each in contents for key in each.keys], "the folders in their keys"
+
+
+def _labels_by_member(
+    where: Path, contents: Sequence[Contents], argument: str, ending: str, known: Classes
+) -> list[str] | None:
+    """Returns the class of each sample by its member; None where these are no classes, but captions or other facts."""
+    names: list[str] = []
+    missing = ""
+    for each in contents:
+        for key in each.keys:
+            try:
+                label = label_of(each, ending, key)
+            except ValueError as error:
+                raise UserError(
+                    Setting(argument, where), f": {each.shard}/{key}.{ending} cannot be read ({reason(error)})"
+                ) from error
+            if isinstance(label, int) and not isinstance(label, bool):
+                label = str(label)
+            if isinstance(label, str) and (known.find(label) is not None or not is_missing(label)):
+                names.append(label)
+            else:
+                missing = missing or f"{each.shard}/{key}"
+    if not names or (ending == "txt" and len(names) > _FEW and 2 * len(set(names)) > len(names)):
+        return None
+    if missing:
+        raise UserError(
+            Setting(argument, where),
+            f": the classes are in .{ending} members, and {missing} has none; add it, or leave the sample out",
+        )
+    return names
+
+
+_FEW = 10  # images of which a text each may still be classes
+
+
 def _is_list(path: Path) -> bool:
     return path.suffix.lower() in LIST_ENDINGS and not path.is_dir()
 
@@ -286,8 +396,12 @@ def _where_to_look(root: Path) -> str:
 def _require_folder(root: Path, argument: str) -> None:
     if not root.exists():
         raise UserError(Setting(argument, root), ": no such folder", _where_to_look(root))
+    refuse_compressed(root, argument)
     if not root.is_dir():
-        raise UserError(Setting(argument, root), ": expected a folder, this is a file; a list ends in .csv or .jsonl")
+        raise UserError(
+            Setting(argument, root),
+            ": expected a folder, this is a file; a list ends in .csv or .jsonl, a shard of images in .tar",
+        )
 
 
 def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool, known: Sequence[str] = ()) -> Listing:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dalib.core.errors import Setting, UserError
 from dalib.data.named import NAMED
+from dalib.data.shards import shard_of, state_of
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
 
 if TYPE_CHECKING:
@@ -118,11 +119,13 @@ def _identities(names: Sequence[str]) -> np.ndarray:
     found = []
     for name in names:
         try:
-            status = os.stat(name)  # noqa: PTH116 - there may be millions
+            shard = shard_of(name)
+            status = os.stat(shard or name)  # noqa: PTH116 - there may be millions
+            inside = b"" if shard is None else b" %d" % state_of(Path(name)).offset
         except (OSError, ValueError):
             found.append(b"name " + os.fsencode(name))
         else:
-            found.append(b"%d %d" % (status.st_dev, status.st_ino))
+            found.append(b"%d %d%b" % (status.st_dev, status.st_ino, inside))
     return np.array(found, dtype=bytes)
 
 

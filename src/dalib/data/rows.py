@@ -1,4 +1,4 @@
-"""Images by row number that are no tensor: a selection, two kinds of joining, and files decoded on demand.
+"""Images by row number that are no tensor: a selection, two kinds of joining, marked rows, and files decoded on demand.
 
 Each is a :class:`Rows`: ``len(rows)``, and ``rows[indices]`` for (B,) int64 gives (B, C, H, W) uint8.
 A single number gives (C, H, W).
@@ -105,6 +105,29 @@ class SideBySide:
         if isinstance(indices, int) or not indices.ndim:
             return self[torch.tensor([int(indices)])][0]
         return torch.cat([part[indices] for part in self.parts], dim=-1)
+
+
+class Marked:
+    """Rows of stored maps (N, V, C, ...) that say which domain each is of: a further channel holds its number.
+
+    Raises:
+        ValueError: not a mark for each row.
+    """
+
+    def __init__(self, rows: Rows, marks: Tensor) -> None:
+        if len(marks) != len(rows):
+            raise ValueError(f"marks: expected one for each of the {len(rows)} rows, got {len(marks)}")
+        self.rows, self.marks = rows, marks
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Tensor | int, /) -> Tensor:
+        if isinstance(indices, int) or not indices.ndim:
+            return self[torch.tensor([int(indices)])][0]
+        maps = self.rows[indices]
+        marks = self.marks[indices].to(maps.dtype).view(-1, *[1] * (maps.ndim - 1))
+        return torch.cat([maps, marks.expand_as(maps[:, :, :1])], dim=2)
 
 
 class StreamedImages:

@@ -170,7 +170,8 @@ def open_source(
         where: one of these, or a list of them:
 
             * ``fonts`` (rendered digits) or a named set; a bare name is never a folder, ``./mnist`` is one;
-            * a folder with a folder of images for each class, or a list of files (:mod:`dalib.data.listing`);
+            * a folder with a folder of images for each class, a list of files (:mod:`dalib.data.listing`),
+              or shards (:mod:`dalib.data.shards`);
             * a pair ``(images, labels)`` of arrays or tensors: uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or
               3 channels, and (N,) whole numbers, whose classes are then "0" to "K-1", or names;
             * a map-style data set of torch, of pairs (image, number of the class), with class names in ``.classes`` or
@@ -306,8 +307,8 @@ def open_labelled(
     others: bool = False,
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
-    """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders or
-    a list.
+    """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders,
+    a list or shards.
 
     Labels are positions in the model's ``classes``, matched by name; classes may be missing. For a model of the classes
     that CIFAR-10 and STL-10 share, images of these two that are of another class are left out.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world
     Batches are always full and run across the end of an epoch. With several ranks, the batches of one step together are
     the batch that a single rank would see with ``batch * world``.
 
-    Costs O(batch) time and memory for any size: the shuffled order is a keyed permutation, evaluated where needed.
+    Costs O(batch) time and memory for any size: the shuffled order is a keyed permutation, evaluated where needed. The
+    order of a small domain is evaluated once an epoch and kept.
 
     >>> sorted(indices_at(step=0, size=6, batch=6, seed=0).tolist())
     [0, 1, 2, 3, 4, 5]
@@ -39,8 +41,20 @@ def indices_at(step: int, size: int, batch: int, seed: int, rank: int = 0, world
     indices = np.empty(batch, dtype=np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        indices[here] = permuted(within[here], size, derive_seed(seed, "order", int(epoch)))
+        key = derive_seed(seed, "order", int(epoch))
+        indices[here] = permuted(within[here], size, key) if size > MOST_KEPT else _whole_order(size, key)[within[here]]
     return torch.from_numpy(indices)
+
+
+MOST_KEPT = 1 << 16
+"""Images of a domain whose order of an epoch is kept, half a megabyte."""
+
+
+@lru_cache(maxsize=8)  # of each domain of a training and the next epoch's
+def _whole_order(size: int, key: int) -> np.ndarray:
+    order = permuted(np.arange(size, dtype=np.int64), size, key)
+    order.flags.writeable = False
+    return order
 
 
 def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:

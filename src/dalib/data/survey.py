@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dalib.core.files import Unreadable
 from dalib.data.cache import default_cache_folder, row_bytes, writable_cache_folder
 from dalib.data.decoding import ImageHeader, free_memory, is_constant, read_headers, whole_numbers
+from dalib.data.shards import open_image, state_of
 from dalib.data.spelling import key_of
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def duplicates(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     for name in dict.fromkeys(names):
         path = Path(name)
         try:
-            if path.is_file() and (size := path.stat().st_size):
-                of_size[size].append(name)
+            if (state := state_of(path)).is_regular and state.size:
+                of_size[state.size].append(name)
         except (OSError, ValueError):
             continue
     of_content: defaultdict[bytes, list[str]] = defaultdict(list)
@@ -157,7 +158,7 @@ def duplicates(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
             continue
         for name in same_size:
             try:
-                with Path(name).open("rb") as file:
+                with open_image(Path(name)) as file:
                     of_content[hashlib.file_digest(file, "blake2b").digest()].append(name)
             except OSError:
                 continue
@@ -222,7 +223,7 @@ def _constant(
 def _may_be_constant(path: Path, header: ImageHeader) -> bool:
     pixels = header.width * header.height
     try:
-        size = path.stat().st_size
+        size = state_of(path).size
     except OSError:
         return False
     # JPEG takes a fiftieth of a byte for a pixel of one colour, the others less, and a file without compression at

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import platform
 import re
 import time
 from contextlib import contextmanager
@@ -87,6 +88,22 @@ class World:
                 yield
             self._barrier()
 
+    def from_all(self, here: Said) -> list[Said]:
+        """Returns what each rank says, in the order of the ranks, on all of them."""
+        if self.size == 1:
+            return [here]
+        said: list[Said] = []
+        for rank in range(self.size):  # dist.all_gather_object would take a GPU
+            message = [here]
+            dist.broadcast_object_list(message, src=rank, device=torch.device("cpu"))
+            said.append(message[0])
+        return said
+
+    def place_on_machine(self) -> tuple[int, int]:
+        """Returns the number of this process among those of its machine, and how many these are."""
+        machines = self.from_all(platform.node())
+        return machines[: self.rank].count(machines[self.rank]), machines.count(machines[self.rank])
+
     def any(self, here: bool) -> bool:
         """Returns whether the condition holds on any rank."""
         if self.size == 1:
@@ -111,8 +128,12 @@ ALONE = World()
 
 
 @contextmanager
-def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+def joined(environment: Mapping[str, str] = os.environ, timeout: timedelta = TIMEOUT) -> Iterator[World]:
     """Joins the process group that torchrun or SLURM set up; yields a world of one if neither did.
+
+    Args:
+        environment: variables that name the world.
+        timeout: time that a rank waits for the others.
 
     Raises:
         UserError: an environment that names no world.
@@ -127,7 +148,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=TIMEOUT)
+    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=timeout)
     try:
         yield world
     finally:

@@ -66,6 +66,7 @@ class Evaluator:
         plain_source, plain: rows of either domain -> input of a network, without augmentation.
         device: where networks compute.
         predictor: network -> what predicts of it, such as its mean over stored views.
+        batch: rows that are predicted at once.
     """
 
     validation: LabelledImages
@@ -74,6 +75,7 @@ class Evaluator:
     plain: Callable[[Tensor], Tensor]
     device: torch.device
     predictor: Callable[[nn.Module], nn.Module] = lambda network: network
+    batch: int = 256
 
     def evidence(self, model: nn.Module, student: nn.Module | None = None) -> Evidence:
         """Returns the predictions and features of a model, and the predictions of the student that it is teacher of."""
@@ -81,15 +83,19 @@ class Evaluator:
         if len(rows) > MOST_EVALUATED:
             rows = Selected(rows, evaluated_rows(len(rows)))
         whole, head = self.predictor(model), cast("nn.Module", model.head)
-        target, target_features = predict_with_features(whole, head, rows, self.plain, device=self.device)
+        target, target_features = predict_with_features(
+            whole, head, rows, self.plain, device=self.device, batch=self.batch
+        )
         validation, validation_features = target[:0], target_features[:0]
         if len(self.validation.labels):
             validation, validation_features = predict_with_features(
-                whole, head, self.validation.images, self.plain_source, device=self.device
+                whole, head, self.validation.images, self.plain_source, device=self.device, batch=self.batch
             )
         by_student = None
         if student is not None and student is not model:
-            by_student = predict_probabilities(self.predictor(student), rows, self.plain, device=self.device)
+            by_student = predict_probabilities(
+                self.predictor(student), rows, self.plain, device=self.device, batch=self.batch
+            )
         return Evidence(validation, self.validation.labels, target, by_student, validation_features, target_features)
 
     def all_predictions(
@@ -102,10 +108,17 @@ class Evaluator:
             model: what predicts in the end, such as the mean over warps, on the device of this evaluator.
             on_progress: called with (done, total), for the target and then for the validation images.
         """
-        target = predict_probabilities(model, self.target, self.plain, device=self.device, on_progress=on_progress)
+        target = predict_probabilities(
+            model, self.target, self.plain, device=self.device, batch=self.batch, on_progress=on_progress
+        )
         validation = evidence.validation
         if len(evidence.labels):
             validation = predict_probabilities(
-                model, self.validation.images, self.plain_source, device=self.device, on_progress=on_progress
+                model,
+                self.validation.images,
+                self.plain_source,
+                device=self.device,
+                batch=self.batch,
+                on_progress=on_progress,
             )
         return Evidence(validation, evidence.labels, target)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from dalib.core.errors import UserError
-from dalib.core.files import read_json, write_json
+from dalib.core.files import put_in_place, read_json, write_json
 from dalib.core.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -24,13 +28,14 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.rows import Rows
 
+_FILE = "features.f16"  # of a key
 _SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
 
 
 def extract_features(
     backbone: Callable[[Tensor], Tensor],
     rows: Rows,
-    views: Sequence[Augment],
+    views: Sequence[Augment] | Mapping[int, Augment],
     *,
     device: torch.device,
     seed: int,
@@ -38,14 +43,14 @@ def extract_features(
     begun: tuple[Tensor, int] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row.
+    """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row; or maps of any shape.
 
     Args:
-        backbone: (B, C, H, W) float32 -> (B, D), in evaluation mode. The last batch is filled up by repetition, so that
-            every call is of one shape, as compiled networks like it.
+        backbone: (B, C, H, W) float32 -> (B, D), or (B, ...) for maps (N, V, ...), in evaluation mode. The last batch
+            is filled up by repetition, so that every call is of one shape, as compiled networks like it.
         rows: uint8 images.
-        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its place in
-            the list and the batch.
+        views: each is drawn anew for each image, from a generator of its own that depends on ``seed``, its number (its
+            place in the list) and the batch; so some of many views, under their numbers, are the same as among all.
         begun: (N, V, D) float16 to write into, and how many of its rows are there, a multiple of ``batch``; new
             memory by default.
         on_batch: called with the number of rows done.
@@ -54,17 +59,18 @@ def extract_features(
     """
     count = len(rows)
     into, start = begun or (None, 0)
+    numbered = views if isinstance(views, Mapping) else dict(enumerate(views))
     with torch.inference_mode():
         for first in range(start, count, batch):
             indices = torch.arange(first, first + batch).clamp_(max=count - 1)
             images = rows[indices].to(device)
-            for number, view in enumerate(views):
+            for place, (number, view) in enumerate(numbered.items()):
                 generator = generator_for(device, seed, "features", number, first)
                 seen = view(images, generator).contiguous(memory_format=torch.channels_last)
                 features = backbone(seen)[: count - first].half().cpu()
                 if into is None:
-                    into = torch.empty(count, len(views), features.shape[1], dtype=torch.float16)
-                into[first : first + batch, number] = features
+                    into = torch.empty(count, len(views), *features.shape[1:], dtype=torch.float16)
+                into[first : first + batch, place] = features
             if on_batch is not None:
                 on_batch(min(first + batch, count))
     if into is None:
@@ -88,8 +94,10 @@ class FeatureStore:
 
     ::
 
-        KEY/features.f16    (N, V, D) float16, row by row
+        KEY/features.f16    (N, V, D) float16, row by row; (N, V, C, h, w) of maps
         KEY/index.json      {"shape": [N, V, D], "done": rows written, "source": text}
+        KEY/rows-FIRST.json {"shape": [N, V, D], "done": row}, while several processes extract: rows from FIRST to done
+        KEY/tensors.safetensors  in place of features: a few small tensors
 
     ``done`` is written after the rows it counts are on disk.
     """
@@ -120,10 +128,30 @@ class FeatureStore:
                 freed += entry.bytes
         return freed
 
+    def kept(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
+        """Returns the features (N, V, D), or maps (N, V, ...), of that key; None where not all of them are there."""
+        path, size = self.folder / key / _FILE, int(np.prod(shape)) * 2
+        if (
+            not path.is_file()
+            or path.stat().st_size != size
+            or _counted(path.with_name("index.json"), shape) < shape[0]
+        ):
+            return None
+        return _mapped(path, shape)
+
+    def sizes(self) -> frozenset[int]:
+        """Lists the sizes in bytes of all stored features; a key whose features have none of them is not there."""
+        return frozenset(each.stat().st_size for each in self.folder.glob(f"*/{_FILE}"))
+
+    def has_place(self, key: str, size: int) -> bool:
+        """Returns whether the disk has room of so many bytes for a key already, as extraction begins by taking it."""
+        path = self.folder / key / _FILE
+        return path.is_file() and path.stat().st_size == size
+
     def features(
         self,
         key: str,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         extract: Callable[[Tensor, int, Callable[[int], None]], object],
         *,
         source: str,
@@ -131,7 +159,7 @@ class FeatureStore:
         """Returns the features of that key; extracts those that are missing.
 
         Args:
-            shape: (N, V, D).
+            shape: (N, V, D), or (N, V, ...) of maps.
             extract: called as ``extract(into, start, on_batch)``, see :func:`extract_features`.
             source: origin of the features, for people.
 
@@ -139,34 +167,88 @@ class FeatureStore:
             UserError: a disk that is full or a folder that cannot be written.
         """
         place = self.folder / key
-        path, index = place / "features.f16", place / "index.json"
-        size = int(np.prod(shape)) * 2
+        features, done = _opened(place, shape)
         note = {"shape": list(shape), "source": source}  # the key stands for everything else
-        done = 0
+        shares = sorted(place.glob("rows-*.json"))
+        if done < shape[0]:
+            extract(features, done, _saving(place / _FILE, place / "index.json", note, shape[0]))
+        elif shares:
+            write_json(place / "index.json", {**note, "done": done})
+        for each in shares:
+            each.unlink(missing_ok=True)
+        return features
+
+    def tensors(self, key: str, compute: Callable[[], dict[str, Tensor]], *, source: str) -> dict[str, Tensor]:
+        """Returns the small tensors of that key, such as statistics of images; computes them where they are not kept.
+
+        Args:
+            compute: returns them by their names.
+            source: what they are of, for people.
+
+        Raises:
+            UserError: a disk that is full or a folder that cannot be written.
+        """
+        place = self.folder / key
+        path = place / "tensors.safetensors"
+        with contextlib.suppress(OSError, SafetensorError):  # none yet, or damaged
+            return load_file(path)
+        found = {name: tensor.detach().cpu().clone() for name, tensor in compute().items()}
         try:
-            if path.is_file() and path.stat().st_size == size and index.is_file():
-                done = _counted(index, shape)
             place.mkdir(parents=True, exist_ok=True)
-            if not done:
-                _reserve(path, size)
+            own = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
+            own.write_bytes(save(found))
+            put_in_place(own, path)
+            write_json(place / "index.json", {"shape": [1], "source": source, "done": 1})
         except OSError as error:
             raise UserError(
-                f"{place}: cannot keep {size / 2**20:.0f} MiB of features here ({error}); free some space, "
-                "or set DALIB_CACHE to another folder"
+                f"{place}: cannot keep statistics here ({error}); free some space, or set DALIB_CACHE to another folder"
             ) from None
-        features = torch.from_file(str(path), shared=True, size=size // 2, dtype=torch.float16).view(shape)
-        batches = 0
+        return found
 
-        def on_batch(rows: int) -> None:
-            nonlocal batches
-            batches += 1
-            if rows == shape[0] or batches % _SAVE_EVERY == 0:
-                _flush(path)
-                write_json(index, {**note, "done": rows})
+    def extract_share(
+        self,
+        key: str,
+        shape: tuple[int, ...],
+        extract: Callable[[Tensor, int, int, Callable[[int], None]], object],
+        *,
+        source: str,
+        share: tuple[int, int],
+        batch: int,
+    ) -> None:
+        """Extracts the part of one of several processes of a machine; :meth:`features` then finds what is there.
 
-        if done < shape[0]:
-            extract(features, done, on_batch)
-        return features
+        Args:
+            key, shape, source: as for :meth:`features`.
+            extract: called as ``extract(into, start, end, on_batch)``.
+            share: number of the process, and how many there are.
+            batch: rows that are extracted together, which no two processes divide.
+
+        Raises:
+            UserError: as :meth:`features`.
+        """
+        first, end = divided(shape[0], *share, batch)
+        place = self.folder / key
+        features, done = _opened(place, shape)
+        if done >= end or first == end:
+            return
+        note = {"shape": list(shape), "source": source}
+        if not (place / "index.json").exists():  # else nobody would list or remove it after a kill
+            write_json(place / "index.json", {**note, "done": 0})
+        own = place / f"rows-{first}.json"
+        start = max(first, done, min(_counted(own, shape), end))
+        if start < end:
+            extract(features, start, end, _saving(place / _FILE, own, note, end))
+
+
+def divided(count: int, number: int, among: int, batch: int) -> tuple[int, int]:
+    """Returns the first row of a process and the one behind its last: as many batches for each, to one.
+
+    >>> [divided(5 * 64 + 1, number, 4, 64) for number in range(4)]
+    [(0, 128), (128, 192), (192, 320), (320, 321)]
+    """
+    batches = -(-count // batch)
+    first, end = (-(-batches * each // among) * batch for each in (number, number + 1))
+    return min(first, count), min(end, count)
 
 
 def features_key(rows: Rows, *parts: object) -> str:
@@ -188,13 +270,61 @@ def weights_fingerprint(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _counted(index: Path, shape: tuple[int, int, int]) -> int:
+def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_file(str(path), shared=True, size=int(np.prod(shape)), dtype=torch.float16).view(shape)
+
+
+def _counted(index: Path, shape: tuple[int, ...]) -> int:
     """Returns how many rows are done according to an index of this shape; 0 if it has another or is damaged."""
     try:
         content = read_json(index)
         return int(content["done"]) if content["shape"] == list(shape) else 0
     except (UserError, KeyError, TypeError, ValueError):
         return 0
+
+
+def _opened(place: Path, shape: tuple[int, ...]) -> tuple[Tensor, int]:
+    """Returns the features of a folder, which is made if it is not there, and how many rows from the first are done.
+
+    Raises:
+        UserError: a disk that is full or a folder that cannot be written.
+    """
+    path, size, done = place / _FILE, int(np.prod(shape)) * 2, 0
+    try:
+        if path.is_file() and path.stat().st_size == size and (place / "index.json").is_file():
+            done = _done(place, shape)
+        place.mkdir(parents=True, exist_ok=True)
+        if not done:
+            _reserve(path, size)
+    except OSError as error:
+        raise UserError(
+            f"{place}: cannot keep {size / 2**20:.0f} MiB of features here ({error}); free some space, "
+            "or set DALIB_CACHE to another folder"
+        ) from None
+    return _mapped(path, shape), done
+
+
+def _done(place: Path, shape: tuple[int, ...]) -> int:
+    """Returns how many rows from the first are done, by one process or by several."""
+    done = _counted(place / "index.json", shape)
+    for first, index in sorted((int(each.stem[5:]), each) for each in place.glob("rows-*.json")):
+        if first <= done:
+            done = max(done, _counted(index, shape))
+    return done
+
+
+def _saving(path: Path, index: Path, note: Mapping[str, object], end: int) -> Callable[[int], None]:
+    """Returns what is called with the row that is reached, and now and then brings rows and index to the disk."""
+    batches = 0
+
+    def on_batch(rows: int) -> None:
+        nonlocal batches
+        batches += 1
+        if rows == end or batches % _SAVE_EVERY == 0:
+            _flush(path)
+            write_json(index, {**note, "done": rows})
+
+    return on_batch
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -11,7 +11,7 @@ from torch.amp import GradScaler
 
 from dalib.core.devices import devices_with_generators
 from dalib.core.errors import StoppedError, TrainingDivergedError
-from dalib.core.seeds import derive_seed
+from dalib.core.seeds import derive_seed, seed_global
 from dalib.core.types import Losses
 from dalib.engine.checkpoint import Checkpoint
 from dalib.engine.distributed import average_buffers
@@ -73,7 +73,7 @@ def train_step(training: Training, step: int) -> Losses:
     """
     method, optimizer, stream, accumulate = training.method, training.optimizer, training.stream, training.accumulate
     scaler = training.scaler or GradScaler(stream.device.type, enabled=False)
-    torch.manual_seed(derive_seed(training.seed, "dropout", step, stream.rank))
+    seed_global(derive_seed(training.seed, "dropout", step, stream.rank), stream.device)
     rate = training.schedule(step)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * rate

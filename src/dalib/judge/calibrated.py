@@ -1,10 +1,9 @@
-"""The accuracy on the target without a target label, by three signs whose errors were measured on other data."""
+"""The accuracy on the target without a target label, by signs whose errors were measured on other data."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +15,6 @@ from dalib.judge.scores import as_probabilities
 from dalib.judge.signs import head_agreement, neighbour_agreement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from dalib.judge.structure import Structure
@@ -66,23 +63,21 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
 
 @dataclass(frozen=True)
 class Agreements:
-    """What one model's predictions for the target agree with; each in [0, 1].
+    """What one model's predictions agree with; each in [0, 1], and None where there is nothing to agree with.
 
     Attributes:
         transport: labels in the source's shares (:func:`confidence_transport`).
         heads: classifiers that were trained separately (:func:`dalib.judge.signs.head_agreement`).
-        neighbours: predictions for similar images (:func:`dalib.judge.signs.neighbour_agreement`, at least 0).
+        neighbours: predictions for images that look similar to a network that none of the models trained
+            (:func:`dalib.judge.signs.neighbour_agreement`, at least 0). A model's own features do not serve: training
+            on the target has drawn together whatever it calls one class.
+        aligned: the share of images for which the aligned model names the same class; None for that model itself.
     """
 
     transport: float
     heads: float
-    neighbours: float
-
-    @property
-    def apart(self) -> float:
-        """The largest difference between two of them."""
-        values = self.transport, self.heads, self.neighbours
-        return max(values) - min(values)
+    neighbours: float | None = None
+    aligned: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,30 +85,54 @@ class Calibration:
     """The fit that turns the agreements into an accuracy and an interval, for one kind of model.
 
     Attributes:
-        constant, transport, heads, neighbours: coefficients of the logit of the accuracy; those of the agreements
-            multiply their :func:`log_odds`.
-        spread, disagreement: half of the 90% interval is ``spread`` plus ``disagreement`` times how far the agreements
-            are apart, times :func:`headroom` of the estimate.
+        kind: source-only, aligned or adapted.
+        constant, transport, heads, neighbours, aligned: coefficients of the logit of the accuracy; those of the
+            agreements multiply their :func:`log_odds`, and are None where this agreement was not there for the fit.
+        spread: half of the 90% interval, relative to the :func:`headroom` of the estimate.
         usual_error: the mean absolute error on data that had no part in the fit.
     """
 
+    kind: str
     constant: float
     transport: float
     heads: float
-    neighbours: float
+    neighbours: float | None
+    aligned: float | None
     spread: float
-    disagreement: float
     usual_error: float = math.nan
 
 
-CALIBRATIONS: Mapping[str, Calibration] = MappingProxyType(
-    {
-        "source-only": Calibration(-0.273, 0.06, 0.859, 0.0, spread=0.143, disagreement=0.0, usual_error=0.06),
-        "aligned": Calibration(-0.443, 0.0, 0.568, 0.521, spread=0.163, disagreement=0.0, usual_error=0.08),
-        "adapted": Calibration(-0.261, 0.264, 1.025, 0.0, spread=0.228, disagreement=0.29, usual_error=0.13),
-    }
+CALIBRATIONS: tuple[Calibration, ...] = (
+    Calibration("source-only", -0.349, 0.0, 0.441, 0.0, 0.408, spread=0.116, usual_error=0.06),
+    Calibration("source-only", -0.256, 0.031, 0.843, 0.031, None, spread=0.151, usual_error=0.06),
+    Calibration("source-only", -0.349, 0.0, 0.441, None, 0.408, spread=0.11, usual_error=0.06),
+    Calibration("source-only", -0.273, 0.06, 0.859, None, None, spread=0.143, usual_error=0.06),
+    Calibration("aligned", -0.302, 0.061, 0.445, 0.646, None, spread=0.145, usual_error=0.06),
+    Calibration("aligned", -0.616, 0.0, 1.073, None, None, spread=0.249, usual_error=0.1),
+    Calibration("adapted", -0.964, 0.327, 0.0, 0.559, 0.738, spread=0.161, usual_error=0.07),
+    Calibration("adapted", -0.991, 0.364, 0.548, 0.826, None, spread=0.197, usual_error=0.08),
+    Calibration("adapted", -0.58, 0.26, 0.0, None, 1.086, spread=0.226, usual_error=0.08),
+    Calibration("adapted", -0.261, 0.264, 1.025, None, None, spread=0.29, usual_error=0.12),
 )
-"""Of the models of a run. Fitted by ``benchmarks/judging tables`` on its families of tasks without those held out."""
+"""Of the models of a run, by what they can be compared with. Fitted by ``benchmarks/judging tables`` on its families of
+tasks without those held out."""
+
+
+def calibration_for(kind: str, agreements: Agreements) -> Calibration:
+    """Returns the calibration that was fitted for a kind of model with these agreements.
+
+    Args:
+        kind: source-only, aligned or adapted.
+
+    Raises:
+        ValueError: another kind, or an aligned model that is compared with itself.
+    """
+    for each in CALIBRATIONS:
+        if each.kind == kind and all(
+            (getattr(each, name) is None) == (getattr(agreements, name) is None) for name in ("neighbours", "aligned")
+        ):
+            return each
+    raise ValueError(f"kind: expected one that was calibrated with such agreements, got {kind!r} with {agreements}")
 
 
 def log_odds(value: float) -> float:
@@ -139,46 +158,49 @@ def calibrated_estimate(agreements: Agreements, calibration: Calibration) -> Acc
 
     Args:
         agreements: of the model.
-        calibration: of its kind of model.
+        calibration: of its kind of model, fitted with the same agreements (:func:`calibration_for`).
 
     Misleads: groups of images that got each other's names, if the heads gave them the same names.
     Source: the signs' sources; the form and the coefficients are ours, see docs/judging.md for how often the truth was
     inside on data that had no part in the fit.
     """
-    logit = (
-        calibration.constant
-        + calibration.transport * log_odds(agreements.transport)
-        + calibration.heads * log_odds(agreements.heads)
-        + calibration.neighbours * log_odds(agreements.neighbours)
-    )
+    known = {name: value for name, value in asdict(agreements).items() if value is not None}
+    logit = calibration.constant + sum(getattr(calibration, name) * log_odds(value) for name, value in known.items())
     value = min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))  # so that 0 and 1 can be reached
-    half = headroom(value) * (calibration.spread + calibration.disagreement * agreements.apart)
+    half = headroom(value) * calibration.spread
     return AccuracyEstimate(
         value,
         max(0.0, value - half),
         min(1.0, value + half),
-        "transport, heads and neighbours",
+        ", ".join(known),
         reliable=False,
         reason=f"on other data such estimates were {100 * calibration.usual_error:.0f} points off on average",
     )
 
 
 def agreements_of(
-    validation: Tensor, labels: Tensor, target: Tensor, structure: Structure, heads: Tensor
+    validation: Tensor,
+    labels: Tensor,
+    target: Tensor,
+    heads: Tensor,
+    structure: Structure | None = None,
+    aligned: Tensor | None = None,
 ) -> Agreements:
     """Computes what one model's predictions agree with.
 
     Args:
         validation: (N, C) probabilities of labelled source images that training has not seen.
         labels: (N,) int64, their classes; their shares are expected of the target.
-        target: (M, C) probabilities of the images of the structure.
-        structure: of the features that the models learnt from.
-        heads: (H, M) int64, :func:`dalib.judge.signs.head_classes` of the structure.
+        target: (M, C) probabilities of the target's images.
+        heads: (H, M) int64, :func:`dalib.judge.signs.head_classes` of features in which the classes can be learnt.
+        structure: of the same images, of features that no model has trained; None without any.
+        aligned: (M, C) probabilities of the aligned model; None for that model itself and where there is none.
     """
     calm, predicted = apply_temperature(target, fit_temperature(validation, labels)), target.argmax(dim=1)
     shares = torch.bincount(labels, minlength=target.shape[1]).double()
     return Agreements(
         confidence_transport(calm, shares),
         head_agreement(predicted, heads),
-        max(0.0, neighbour_agreement(predicted, structure)),
+        None if structure is None else max(0.0, neighbour_agreement(predicted, structure)),
+        None if aligned is None else float((aligned.argmax(dim=1) == predicted).double().mean()),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from dalib.judge.better import Signs, pairwise, probability_better, signs_of, votes_of
+from dalib.judge.better import PRIOR_LOG_ODDS, Signs, pairwise, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
 from dalib.judge.structure import Representation, standardized
@@ -136,8 +136,11 @@ class Baseline:
     def best_of(cls, candidates: Mapping[str, Scored], structure: Structure | None) -> Baseline:
         """Chooses one of the baselines without a target label.
 
+        Before any image is seen, the aligned model is expected to be the better one
+        (:data:`dalib.judge.better.PRIOR_LOG_ODDS`).
+
         Args:
-            candidates: by name, at least one; the first is source-only. It is the baseline where nothing tells.
+            candidates: by name, at least one; the first is source-only, and taken where the images are too few.
             structure: of the target; None tells nothing.
         """
         names = list(candidates)
@@ -145,7 +148,7 @@ class Baseline:
         reference = targets[names.index("aligned") if "aligned" in names else 0]
         if structure is None or len(targets[0]) < MIN_IMAGES:
             return cls(names[0], candidates[names[0]], reference)
-        chances = pairwise(targets, reference, structure)
+        chances = pairwise(targets, reference, structure, [PRIOR_LOG_ODDS.get(name, 0.0) for name in names])
         best = int(chances.sum(dim=1).argmax())  # of equal ones the first
         others = {name: float(chances[best, place]) for place, name in enumerate(names) if place != best}
         return cls(names[best], candidates[names[best]], reference, others)

@@ -15,7 +15,7 @@ import torch
 
 from dalib.core.words import likelihood
 from dalib.judge.better import pairwise
-from dalib.judge.calibrated import CALIBRATIONS, agreements_of, calibrated_estimate
+from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import is_at_chance
 from dalib.judge.evidence import Evidence, Scored, effective_classes
 from dalib.judge.guard import (
@@ -255,8 +255,8 @@ def _estimate(
         return None, f"it needs {MIN_VALIDATION} labelled source images, there are {len(evidence.labels)}"
     if structure is None or heads is None or not len(heads):
         return None, "it needs features of the target and of labelled source images"
-    agreements = agreements_of(evidence.validation, evidence.labels, evidence.target, structure, heads)
-    return calibrated_estimate(agreements, CALIBRATIONS["source-only" if reference else "adapted"]), ""
+    agreements = agreements_of(evidence.validation, evidence.labels, evidence.target, heads, structure)
+    return calibrated_estimate(agreements, calibration_for("source-only" if reference else "adapted", agreements)), ""
 
 
 def _verdict(

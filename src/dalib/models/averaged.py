@@ -48,14 +48,14 @@ class AveragedViews(nn.Module):
 
 
 class AveragedFeatures(nn.Module):
-    """:class:`AveragedViews` for a classifier of features: (N, V, D) -> log-probabilities (N, K)."""
+    """:class:`AveragedViews` for stored views, features (N, V, D) or maps (N, V, ...): -> log-probabilities (N, K)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, features: Tensor) -> Tensor:
-        images, views, _ = features.shape
+        images, views = features.shape[:2]
         probabilities = logits_of(self.model, features.flatten(0, 1)).float().softmax(dim=1)
         return probabilities.view(images, views, -1).mean(dim=1).log()
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dalib.models.dropout import Dropout
+
 
 class SmallBackbone(nn.Module):
     """A small network for small images, fast on a CPU: (N, channels, h, w) -> (N, 128).
@@ -35,7 +37,7 @@ class SmallBackbone(nn.Module):
             *_convolution(64, 128, 3),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Dropout(0.5),
+            Dropout(0.5),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ class PaperSmallBackbone(nn.Module):
             *_convolution(64, 64, 3, padding=0),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             nn.Linear(64 * remaining**2, self.out_features),
             nn.ReLU(),
         )
@@ -104,7 +106,7 @@ class DigitsBackbone(nn.Module):
             *_convolution(64, 96, 3),
             *_convolution(96, 96, 3, padding=0),
             nn.Flatten(),
-            nn.Dropout(0.25),
+            Dropout(0.25),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,12 +137,12 @@ class PaperLargeBackbone(nn.Module):
             *_convolution(128, 128, 3),
             *_convolution(128, 128, 3),
             nn.MaxPool2d(2),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             *_convolution(128, 256, 3),
             *_convolution(256, 256, 3),
             *_convolution(256, 256, 3),
             nn.MaxPool2d(2),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             *_convolution(256, 512, 3, padding=0),
             *_convolution(512, 256, 1),
             *_convolution(256, 128, 1),

@@ -7,6 +7,8 @@ from typing import Any, TypedDict, cast
 import torch
 from torch import Tensor, nn
 
+from dalib.models.dropout import Dropout
+
 
 class ParameterGroup(TypedDict):
     """A group of parameters as torch's optimisers take it."""
@@ -91,7 +93,7 @@ class ImageClassifier(nn.Module):
         if standardize:
             self.register_buffer("feature_mean", torch.zeros(width))
             self.register_buffer("feature_std", torch.ones(width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.bottleneck: nn.Module = nn.Identity()
         if bottleneck_dim is not None:
             norm = [nn.BatchNorm1d(bottleneck_dim)] if bottleneck_norm else []

@@ -89,8 +89,9 @@ class PretrainedBackbone(nn.Module):
         checkpointing: compute activations twice, to keep fewer of them: slower, in less memory, with the same
             gradients. Batch normalisation counts each batch once all the same.
 
-    ``.out_features`` is D, measured by a forward pass. ``.input_size`` (C, H, W), ``.mean``, ``.std`` (for values in
-    [0, 1]) and ``.interpolation`` are the preprocessing that timm's weights of that name were trained with.
+    ``.out_features`` is D, measured by a forward pass with an image of ``.shape``, (channels, H, W). ``.input_size``
+    (C, H, W), ``.mean``, ``.std`` (for values in [0, 1]) and ``.interpolation`` are the preprocessing that timm's
+    weights of that name were trained with.
 
     Raises:
         ValueError: a name that timm does not know (the closest ones are named), a size or number of channels that the
@@ -122,7 +123,8 @@ class PretrainedBackbone(nn.Module):
         self.checkpointing = False
         self._momenta: dict[int, float | None] = {}
         height, width = (size, size) if size is not None else tuple(config["input_size"][1:])
-        self.out_features: int = self._width(channels, height, width)
+        self.shape = (channels, height, width)
+        self.out_features: int = self._width(*self.shape)
         if checkpointing:
             self._checkpoint()
 

@@ -12,6 +12,8 @@
                          source-only was judged better
     kept/                with --select: the weights kept so far, and kept.json: their step and why
     source-only/         metrics.jsonl, checkpoints/ and model/ of the baseline, if there is one
+    frozen/              with --model.trained_stages: metrics.jsonl, checkpoints/ and model/ of the adapted model before
+                         the backbone's last stages were trained
     aligned/model/       source-only with the target's normalisation statistics, if there is a source-only model
     predictions.safetensors, images.json
                          what each model says of every target and validation image, and the images' names
@@ -24,6 +26,7 @@
     mistakes/            NAME/ for each of them: pictures of some images that a model predicts wrongly
     labelled.json        accuracies estimated from labels of a few target images (`dalib eval --labels`, or a part of
                          --target_labels that was held out)
+    shares.csv           the target's class shares by these labels, which --prior takes
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
                          two of the teacher
     samples/             NNN.png or NNN.jpg, target images, and samples.json: what the models say of each
@@ -155,6 +158,11 @@ class RunFolder(TrainingFolder):
         return TrainingFolder(self.root / "source-only")
 
     @property
+    def frozen(self) -> TrainingFolder:
+        """Folder of the adapted model with a frozen backbone, from which the last stages are trained, if they are."""
+        return TrainingFolder(self.root / "frozen")
+
+    @property
     def aligned(self) -> TrainingFolder:
         """Folder of the aligned model, which is made of the source-only one without a training."""
         return TrainingFolder(self.root / "aligned")
@@ -203,6 +211,10 @@ class RunFolder(TrainingFolder):
     @property
     def labelled(self) -> Path:
         return self.root / "labelled.json"
+
+    @property
+    def shares(self) -> Path:
+        return self.root / "shares.csv"
 
     @property
     def views(self) -> Path:

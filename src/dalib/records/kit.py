@@ -28,6 +28,9 @@ GROUPS = ("data", "model", "views", "optimizer", "self_ensemble")
 SETTINGS = ("preset", "backbone", "features", "batch", "statistics")
 """Settings of the run that a kit gives to the runs that start from it, and the groups of such settings."""
 
+OF_IMAGES = ("model.trained_stages",)
+"""Settings of these groups that a kit does not give, because they need the source's images."""
+
 
 @dataclass(frozen=True)
 class KitHeader:
@@ -60,12 +63,13 @@ class KitHeader:
 
 
 def may_hold(setting: str) -> bool:
-    """Returns whether a kit may hold a setting: none that names a file.
+    """Returns whether a kit may hold a setting: none that names a file, or needs the source's images.
 
-    >>> may_hold("model.dropout"), may_hold("weights"), may_hold("source")
+    >>> may_hold("model.dropout"), may_hold("weights"), may_hold("model.trained_stages")
     (True, False, False)
     """
-    return setting in SETTINGS or (setting.partition(".")[0] in GROUPS and "." in setting)
+    of_group = setting.partition(".")[0] in GROUPS and "." in setting
+    return setting in SETTINGS or (of_group and setting not in OF_IMAGES)
 
 
 def settings_in_kit(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Labelled(Record):
         unknown: share of the target's images that are of none of the classes, where labels are ``unknown`` or the run
             expects such images.
         open_sets: measures on known and unknown images by the model's name, likewise.
+        shares: share of the target's images that are of each of the run's classes, in this order, among those of any of
+            them; None in older runs.
         groups: number of groups that the labelled images stand in, where some belong together; intervals count these.
         held_out: True where the labels are those of --target_labels that were held out to judge.
     """
@@ -64,6 +66,7 @@ class Labelled(Record):
     unknown: Share | None = field(default=None, metadata=ABSENT)
     open_sets: dict[str, OpenSet] | None = field(default=None, metadata=ABSENT)
     groups: int | None = field(default=None, metadata=ABSENT)
+    shares: tuple[Share, ...] | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
     def __repr__(self) -> str:

@@ -42,6 +42,16 @@ class HubRecord:
 
 
 @dataclass(frozen=True)
+class RecordedKind:
+    """What the target seemed to be, with classes auto: what was believed, and the probability of each."""
+
+    believed: str = "same"
+    same: float = 1.0
+    fewer: float = 0.0
+    other: float = 0.0
+
+
+@dataclass(frozen=True)
 class Summary(Record):
     """Tells what a run was and came to.
 
@@ -64,6 +74,7 @@ class Summary(Record):
         shipped: as the judgement has it.
         kept_step: of the adapted model's weights, without --select last.
         stopped: of a training that collapsed.
+        target_kind: with classes auto, what the target seemed to be.
         changed: share of the target images on which the adapted model and its baseline differ.
     """
 
@@ -91,6 +102,7 @@ class Summary(Record):
     stopped: Stopped | None = field(default=None, metadata=ABSENT)
     changed: float | None = field(default=None, metadata=ABSENT)
     hub: HubRecord | None = field(default=None, metadata=ABSENT)
+    target_kind: RecordedKind | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from dalib.report.figures import duration
 
 if TYPE_CHECKING:
     from dalib.records.folder import RunRecords
+    from dalib.records.summary import Summary
 
 
 def facts(records: RunRecords) -> list[tuple[str, str]]:
@@ -24,6 +25,7 @@ def facts(records: RunRecords) -> list[tuple[str, str]]:
         ("Target", summary.target),
         *((f"{where.capitalize()} fingerprint", summary.fingerprints.get(where, "")) for where in ("source", "target")),
         ("Method", summary.method),
+        ("Trained stages", _trained_stages(summary)),
         ("Classes", f"{len(summary.classes):,}" if summary.classes else ""),
         ("Class prior", prior.kind if prior else ""),
         *((label, f"{summary.counts[key]:,}") for key, label in _COUNTS.items() if key in summary.counts),
@@ -36,6 +38,11 @@ def facts(records: RunRecords) -> list[tuple[str, str]]:
         *((label, duration(summary.seconds[key])) for key, label in _SECONDS.items() if key in summary.seconds),
     ]
     return [(label, value) for label, value in found if value]
+
+
+def _trained_stages(summary: Summary) -> str:
+    count = summary.settings.get("model.trained_stages")  # which older runs lack
+    return f"the last {count} of the backbone, from frozen/model on" if count else ""
 
 
 _COUNTS = {

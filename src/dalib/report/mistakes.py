@@ -75,12 +75,14 @@ class Mistakes:
     Attributes:
         models: from the adapted one to the baseline.
         changes: of the classes; where there are many, of those that changed most.
+        baseline: the model before adaptation in these changes; empty where there is none.
     """
 
     data: str
     classes: Sequence[str]
     models: list[ModelMistakes]
     changes: list[Change]
+    baseline: str
 
     @property
     def few_classes(self) -> bool:
@@ -105,7 +107,9 @@ def mistakes(evaluation: Evaluation) -> Mistakes:
         )
         for each in reversed(ordered(models))
     ]
-    return Mistakes(evaluation.data, classes, found, _changes(classes, models, evaluation.baseline))
+    return Mistakes(
+        evaluation.data, classes, found, _changes(classes, models, evaluation.baseline), evaluation.baseline or ""
+    )
 
 
 def _matrix(classes: Sequence[str], confusion: Counts) -> list[MatrixRow]:

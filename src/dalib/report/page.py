@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,14 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        short=short, percent=percent, interval=interval, signed=signed, duration=duration, counted=counted, lines=_lines
+        short=short,
+        breakable=_breakable,
+        percent=percent,
+        interval=interval,
+        signed=signed,
+        duration=duration,
+        counted=counted,
+        lines=_lines,
     )
     return made
 
@@ -90,6 +98,11 @@ def environment() -> jinja2.Environment:
 def _cleaned(value: Any) -> Any:
     """Returns a value as it stands in a page; HTML was made of such values already."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _breakable(name: str) -> Markup:
+    """Returns a name that breaks behind its underscores and strokes, if it has to, rather than within a word."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/])(?=.)", clean(name)))
 
 
 def _lines(text: str) -> Markup:

@@ -312,12 +312,18 @@ def _principal(points: Array) -> Array:
     return np.asarray(found, dtype=np.float32)
 
 
+MAP_STEPS = 500
+"""Steps of t-SNE: half of scikit-learn's default. From principal components, the map has its shape by then."""
+
+
 def _arranged(components: Array, seed: int) -> Array:
     from sklearn.manifold import TSNE  # here, because it takes a second
 
     start = components[:, :2] / components[:, 0].std() * 1e-4
     perplexity = min(30.0, (len(components) - 1) / 3)
-    projection = TSNE(perplexity=perplexity, init=start, learning_rate="auto", random_state=seed % 2**32)
+    projection = TSNE(
+        perplexity=perplexity, init=start, learning_rate="auto", max_iter=MAP_STEPS, random_state=seed % 2**32
+    )
     # its threads wait for each other so often that, beside other work, several are many times slower than one
     with threadpool_limits(1, user_api="openmp"):
         return np.asarray(projection.fit_transform(components), dtype=np.float32)

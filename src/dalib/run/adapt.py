@@ -21,7 +21,7 @@ from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.photographs import SAMPLED, settings_of_images, settings_of_short_name
+from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
-    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, settings.keys() | flat.keys())
+    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
         filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
         say(f"note: {filled}")
@@ -592,15 +592,15 @@ def _ignore(done: int, total: int) -> None:
 
 
 def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreadable]]:
-    """Returns the image files of folders, list files and single paths, and those that a list names in vain."""
+    """Returns the image files of folders, list files, shards and single paths, and those that a list names in vain."""
+    from dalib.data.given import is_several
     from dalib.data.listing import list_images
-    from dalib.data.tables import LIST_ENDINGS
 
     files: list[Path] = []
     unreadable: list[Unreadable] = []
     for place in places:
         path = Path(expanded(place))
-        if path.is_dir() or path.suffix.lower() in LIST_ENDINGS:
+        if is_several(path):
             listing = list_images(path, argument="images")
             files += listing.paths
             unreadable += listing.unreadable

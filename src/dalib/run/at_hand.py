@@ -25,7 +25,7 @@ from dalib.models.hub import OF_TIMM, PREFIXES, cached_networks
 from dalib.models.inference import fast_inference
 from dalib.models.pretrained import PACKAGES, PretrainedBackbone, licence_of, pretrained_settings
 from dalib.models.weights import locate_weights
-from dalib.run.photographs import SHORT_NAMES
+from dalib.run.image_defaults import SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

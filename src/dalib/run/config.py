@@ -59,7 +59,7 @@ PresetName = Literal[
     "paper-small", "digits", "coloured-characters", "photo-features", "photo", "photo-tllib", "photo-paper"
 ]
 StatisticsName = Literal["running", "recomputed"]
-ClassesName = Literal["same", "fewer", "other"]
+ClassesName = Literal["same", "fewer", "other", "auto"]
 SelectName = Literal["judged", "last", "most-confident"]
 KeepName = Literal["better", "adapted"]
 PrecisionName = Literal["float32", "bfloat16", "float16"]
@@ -113,8 +113,16 @@ class ModelConfig(Checked):
         dropout: probability of dropout before the bottleneck and before the head.
         standardize: whether each feature of the backbone is scaled to mean 0 and standard deviation 1, within each
             domain. The saved network keeps the target's statistics. Requires --features or --init.
+        domain_statistics: share of each domain's own batch-normalisation statistics in the frozen backbone, from one
+            pass over at most 512 of its unlabelled images; the rest are the pretrained ones: 0 takes none, 1 the
+            domain's alone; auto takes 0.3 where the images' statistics are far from the pretrained ones, else 0. It
+            helps where images are unlike those that the backbone was trained on, and harms where they are like them.
+            The saved network keeps the target's statistics. Requires --features.
         frozen_stages: number of stages of a pretrained backbone that are not trained: 0 trains all of it, 1 freezes the
             stem, 2 the stem and the first stage, and so on; -1 freezes all of it.
+        trained_stages: number of last stages of a pretrained backbone that the adaptation trains after a head on stored
+            features. What the stages before give is computed once for --features views of each image, and kept on
+            disk, so that a step costs what the last stages cost. 0 trains the head alone.
         frozen_norms: whether batch normalisation in a pretrained backbone keeps its pretrained statistics. Its scale
             and shift are trained all the same, unless their stage is frozen.
         checkpointing: whether activations are computed a second time in the backward pass instead of being stored: less
@@ -126,9 +134,27 @@ class ModelConfig(Checked):
     bottleneck_norm: bool = True
     dropout: float = 0.0
     standardize: bool = False
+    domain_statistics: float | Literal["auto"] = 0.0
     frozen_stages: int = 0
+    trained_stages: int = 0
     frozen_norms: bool = False
     checkpointing: bool = False
+
+
+@with_known_names
+@dataclass(frozen=True)
+class StagesConfig(Checked):
+    """The training of a pretrained backbone's last stages (--model.trained_stages), which follows that of the head.
+
+    Attributes:
+        steps: number of optimiser steps.
+        batch: number of source images, and of target images, in a step.
+        lr: base learning rate of the stages and the head, which the schedule scales.
+    """
+
+    steps: int = 400
+    batch: int = 32
+    lr: float = 1e-3
 
 
 @with_known_names
@@ -233,11 +259,13 @@ class TrainConfig(Checked):
             photo-features (ours, minutes on a laptop), photo (ours, for a GPU), photo-tllib and
             photo-paper (the recipes of Transfer-Learning-Library and of the paper's authors).
         source: labelled images: a folder with one folder of images for each class; a .csv or .jsonl file with path and
-            label; fonts (digits drawn from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
+            label; shards in WebDataset's layout (a .tar file, a pattern such as "train-{000..012}.tar", or a folder
+            of them), with the class in .cls, .json or .txt members or in the folder of the key; fonts (digits drawn
+            from fonts); or a named data set: mnist, usps, svhn, mnist-m, fashion-mnist,
             cifar10, stl10, office31/amazon, office31/dslr, office31/webcam. Several sources are given by repeating the
             setting.
-        target: unlabelled images: a folder, flat or nested; a list of images, whose labels are ignored; digits
-            (handwritten digits of scikit-learn); or a named data set.
+        target: unlabelled images: a folder, flat or nested; a list of images or shards, whose labels are ignored;
+            digits (handwritten digits of scikit-learn); or a named data set.
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
@@ -291,10 +319,11 @@ class TrainConfig(Checked):
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
             uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
-            between uniform and the shares estimated from the adapted model's predictions at each evaluation; or a JSON
-            or CSV file of classes and shares.
+            between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
+            CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
-            adaptation); or other, all of them and images of none of them (open-set adaptation). With fewer, the
+            adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
+            source-only and aligned show, but same unless another is at least 90% probable. With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place
             of a uniform prior. With other, images that seem to be of none of the classes are set apart from the
             adaptation, and predictions name such images unknown, at a threshold that is set without labels.
@@ -309,7 +338,7 @@ class TrainConfig(Checked):
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
         epochs: number of passes over the larger one of source and target, if steps is not given.
         time_limit: time that the whole run may take, such as 10m, 90s or 1h30m: as many steps, and views of stored
-            features, as fit by a short measurement at the beginning. Where steps or epochs are given, they decide.
+            features, as fit by short measurements on the way. Where steps or epochs are given, they decide.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
@@ -326,6 +355,7 @@ class TrainConfig(Checked):
         overwrite: whether an existing folder of the run is replaced.
         data: how images become the pixels that the network takes.
         model: the network.
+        stages: the training of the backbone's last stages.
         views: the random augmentations.
         masked_consistency: what goes with any method but source-only.
         optimizer: the optimiser.
@@ -374,6 +404,7 @@ class TrainConfig(Checked):
     overwrite: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    stages: StagesConfig = field(default_factory=StagesConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     masked_consistency: Any = field(default_factory=MaskedConsistencyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

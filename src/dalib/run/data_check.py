@@ -13,19 +13,18 @@ from dalib.data.listing import list_labelled
 from dalib.data.named import NAMED, data_root, require_files
 from dalib.data.sources import (
     BUILT_IN_LABELLED,
-    listing_of,
     positions_of_classes,
     refuse_test_set,
     require_two_classes,
 )
 from dalib.data.spelling import united
+from dalib.run.domains import list_domains
 from dalib.run.prior import first_prior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dalib.data.listing import Listing
-    from dalib.run.domains import DataRequest
+    from dalib.run.domains import DataRequest, Listings
     from dalib.run.initial_weights import Start
 
 
@@ -42,8 +41,10 @@ class LabelledSet:
     others: bool = False
 
 
-def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start: Start | None = None) -> None:
+def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start: Start | None = None) -> Listings:
     """Refuses sources, a target, labels, a prior and a labelled set that are not there or do not fit each other.
+
+    Returns the files of source and target, for :func:`dalib.run.domains.open_domains`.
 
     No image is decoded; what only decoding shows is refused when the images are read. Classes of named sets are known
     when these are read, and what depends on them waits until then.
@@ -57,9 +58,13 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
     Raises:
         UserError: the first thing that is wrong.
     """
-    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
+    for argument, names in (("source", request.sources), ("target", [request.target])):
+        for name in [each for each in names if each in NAMED]:
+            refuse_test_set(name, argument)
+            require_files(name, data_root(request.root), argument=argument, download=request.download)
+    files = list_domains(request)
+    sources, target = files.sources, files.target
     found = [each for each in sources if each is not None]
-    target = _listing(request, request.target, "target", labelled=False)
     classes = None if request.kit is None else request.kit.description.classes
     if found and len(found) == len(sources):
         classes, positions = united([each.classes or () for each in found])
@@ -69,10 +74,11 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
         labels = [own[label] for own, each in zip(positions, found, strict=True) for label in each.labels or ()]
         first_prior(prior, torch.tensor(labels), classes)
     if request.target_labels is not None and classes is not None and target is not None:
-        files = [str(path) for path in target.paths]
-        read_target_labels(request.target_labels, files, classes, request.target, argument="target_labels")
+        names = [str(path) for path in target.paths]
+        read_target_labels(request.target_labels, names, classes, request.target, argument="target_labels")
     if labelled.name is not None:
         _check_labelled_set(request, labelled.name, None if labelled.others else classes)
+    return files
 
 
 def _check_labelled_set(request: DataRequest, name: str, classes: Sequence[str] | None) -> None:
@@ -85,12 +91,3 @@ def _check_labelled_set(request: DataRequest, name: str, classes: Sequence[str] 
         listing = list_labelled(name, argument="evaluate", allow_outside=allowed, known=classes or ())
         if classes is not None:
             positions_of_classes(listing.classes or (), classes, "evaluate", name)
-
-
-def _listing(request: DataRequest, name: str, argument: str, *, labelled: bool) -> Listing | None:
-    """Returns the files of a source or a target; None for what is no files of the user's."""
-    if name not in NAMED:
-        return listing_of(name, argument=argument, labelled=labelled, root=request.root)
-    refuse_test_set(name, argument)
-    require_files(name, data_root(request.root), argument=argument, download=request.download)
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -112,6 +112,14 @@ class DataRequest:
 
 
 @dataclass(frozen=True)
+class Listings:
+    """Files of the sources and of the target, listed once for all that asks for them; None for what is no files."""
+
+    sources: tuple[Listing | None, ...]
+    target: Listing | None
+
+
+@dataclass(frozen=True)
 class Domains:
     """The images of a run, the source split into what is trained on and what is kept to validate."""
 
@@ -183,13 +191,18 @@ class WholeSource:
     """(N,) int64, the rows that are trained on."""
 
 
-def open_domains(request: DataRequest, preprocessing: Preprocessing) -> Domains:
+def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: Listings | None = None) -> Domains:
     """Reads source and target, and keeps a share of the source for validation.
+
+    Args:
+        request: names of source and target, and how they are opened.
+        preprocessing: how images become rows.
+        listings: their files, where they are listed already: of a million files that takes minutes.
 
     Raises:
         UserError: images or labels that cannot be read or do not fit.
     """
-    sources, only_target = listed(request)
+    sources, only_target = _listed(request, listings)
     of_source, of_target = decide_ranges(request, sources, only_target)
     source = None if request.kit is not None else _images_of_source(request, sources, preprocessing, of_source)
     with CountedProgress(f"reading {request.target}") as progress:
@@ -249,10 +262,10 @@ def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> Sou
     Raises:
         UserError: images or labels that cannot be read or do not fit.
     """
-    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
-    target = None
+    sources = [_with_values(request, each, list_files(request, each, "source")) for each in request.sources]
+    target: str | Listing | None = None
     if request.ranges is None and any(isinstance(each, Listing) and each.whole_numbers for each in sources):
-        target = _listing(request, request.target, "target", labelled=False)
+        target = _with_values(request, request.target, list_files(request, request.target, "target"))
     of_source, _ = decide_ranges(request, sources, target)
     source, groups = _images_of_source(request, sources, preprocessing, of_source), None
     if request.groups is not None:
@@ -364,16 +377,32 @@ def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     return order[kept:].sort().values, order[:kept]
 
 
-def listed(request: DataRequest) -> tuple[list[str | Listing], str | Listing]:
+def list_domains(request: DataRequest) -> Listings:
+    """Lists the files of the sources and of the target.
+
+    Raises:
+        UserError: files or labels that are not there or do not fit.
+    """
+    sources = tuple(list_files(request, each, "source") for each in request.sources)
+    return Listings(sources, list_files(request, request.target, "target"))
+
+
+def list_files(request: DataRequest, where: str, argument: Literal["source", "target"]) -> Listing | None:
+    """Lists the files of a source or target; returns None for named sets, and for what is no files."""
+    if where in NAMED:
+        return None
+    return listing_of(where, argument=argument, labelled=argument == "source", root=request.root)
+
+
+def _listed(request: DataRequest, listings: Listings | None) -> tuple[list[str | Listing], str | Listing]:
     """Returns sources and target, as listings where they are files of the user's, with their values beyond 8 bits."""
-    sources = [_listing(request, each, "source", labelled=True) for each in request.sources]
-    return sources, _listing(request, request.target, "target", labelled=False)
+    files = list_domains(request) if listings is None else listings
+    sources = [_with_values(request, *each) for each in zip(request.sources, files.sources, strict=True)]
+    return sources, _with_values(request, request.target, files.target)
 
 
-def _listing(request: DataRequest, where: str, argument: str, *, labelled: bool) -> str | Listing:
-    found = None
-    if where not in NAMED:  # of which it is known that they are of 8 bits
-        found = listing_of(where, argument=argument, labelled=labelled, root=request.root)
+def _with_values(request: DataRequest, where: str, found: Listing | None) -> str | Listing:
+    """Returns a listing with its values beyond 8 bits; what is no listing by its name, such as sets of 8 bits."""
     if found is None:
         return where
     with CountedProgress(f"looking at {where}") as progress:
@@ -444,51 +473,112 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
 def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
     """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
     with CountedProgress(f"features of {request.source_name}") as progress:
-        return space.random(whole.images, view, request.features, request.source_name, progress)
+        return space.of_source.random(whole.images, view, request.features, request.source_name, progress)
 
 
-def to_features(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> Domains:
+def extract_share(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> None:
+    """Computes the part of one process of the features that :func:`to_features` then finds.
+
+    Args:
+        space: see :meth:`dalib.run.feature_space.FeatureSpace.for_share`.
+        domains, inputs, request: as for :func:`to_features`.
+    """
+    if domains.whole is not None:
+        features_of_source(space, domains.whole, inputs.views.source, request)
+        if len(domains.validation.labels):
+            with CountedProgress(f"features of {request.source_name}, validation, plain") as progress:
+                space.of_source.plain(domains.validation.images, f"{request.source_name}, validation", progress)
+    with CountedProgress(f"features of {request.target}") as progress:
+        space.random(domains.target.images, inputs.views.student, request.features, request.target, progress)
+    with CountedProgress(f"features of {request.target}, plain") as progress:
+        space.plain(domains.target.images, request.target, progress)
+
+
+def to_features(
+    space: FeatureSpace,
+    domains: Domains,
+    inputs: Inputs,
+    request: DataRequest,
+    enough: Callable[[int], bool] | None = None,
+    what: str = "features",
+) -> Domains:
     """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
 
     The random views are of the whole source, however it is split, so that runs of other seeds find them.
+
+    Args:
+        enough: called before each view with the number of views that are there; True leaves the others out. Views are
+            then computed one after the other, of both domains in turn.
+        what: name of what the space computes, in the progress.
     """
     views, source = inputs.views, request.source_name
+    if enough is not None:
+        request = replace(request, features=_views_in_turn(space, domains, inputs, request, enough))
 
-    def random(rows: Rows, view: Augment, domain: str) -> Rows:
-        with CountedProgress(f"features of {domain}") as progress:
+    def random(rows: Rows, view: Augment, domain: str, space: FeatureSpace) -> Rows:
+        if enough is not None:
+            return space.random_of_ones(rows, view, request.features, domain)
+        with CountedProgress(f"{what} of {domain}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
-    def plain(rows: Rows, domain: str) -> Rows:
-        with CountedProgress(f"features of {domain}, plain") as progress:
+    def plain(rows: Rows, domain: str, space: FeatureSpace) -> Rows:
+        with CountedProgress(f"{what} of {domain}, plain") as progress:
             return space.plain(rows, domain, progress)
 
-    whole, labels = domains.whole, domains.labels
-    train, validation = domains.train, domains.validation
+    labels, validation = domains.labels, domains.validation
     if domains.drawn is not None:
         features: Rows = domains.drawn[0].features
         validation = replace(validation, images=domains.drawn[1].features)
     else:
-        assert whole is not None
-        features = features_of_source(space, whole, views.source, request)
+        assert domains.whole is not None
+        features = random(domains.whole.images, views.source, source, space.of_source)
         if len(validation.labels):
-            features = _taken(features, whole.training_rows)
-            validation = replace(validation, images=plain(validation.images, f"{source}, validation"))
-    train, of_target = replace(train, images=features), random(domains.target.images, views.student, request.target)
+            features = _taken(features, domains.whole.training_rows)
+            of_validation = plain(validation.images, f"{source}, validation", space.of_source)
+            validation = replace(validation, images=of_validation)
+    train = replace(domains.train, images=features)
+    of_target = random(domains.target.images, views.student, request.target, space)
     joined = None
     if labels is not None:
         labelled = of_target[labels.rows]
         if request.standardize:
-            labelled = _as_if_of(features, labelled, of_target)
+            labelled = _as_if_of(train.images, labelled, of_target)
         joined = _joined(train, domains.target, labels, labelled, request.batch)
     return replace(
         domains,
         train=train,
         validation=validation,
         target=replace(domains.target, images=of_target),
-        to_predict=plain(domains.target.images, request.target),
+        to_predict=plain(domains.target.images, request.target, space),
         whole=None,
         joined=joined,
     )
+
+
+def _views_in_turn(
+    space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest, enough: Callable[[int], bool]
+) -> int:
+    """Computes random views one after the other until there are enough; returns how many there are.
+
+    Plain views come first: no run does without them.
+    """
+    validation, target = domains.validation.images, domains.target.images
+    images = [(space, target, inputs.views.student, request.target)]
+    plain = [(space, target, request.target)]
+    if domains.whole is not None:
+        images.insert(0, (space.of_source, domains.whole.images, inputs.views.source, request.source_name))
+        plain.insert(0, (space.of_source, validation, f"{request.source_name}, validation"))
+    for own, rows, domain in plain:
+        if len(rows):
+            with CountedProgress(f"features of {domain}, plain") as progress:
+                own.plain(rows, domain, progress)
+    count = 0
+    while not enough(count) and count < request.features:
+        for own, rows, view, domain in images:
+            with CountedProgress(f"features of {domain}, view {count + 1}") as progress:
+                own.random_one(rows, view, count, domain, progress)
+        count += 1
+    return count
 
 
 def identity_of(domains: Domains) -> str:

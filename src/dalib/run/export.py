@@ -25,6 +25,7 @@ from dalib.core.files import expanded, put_in_place, write_text
 from dalib.data.fingerprint import fingerprint
 from dalib.engine.distributed import ALONE
 from dalib.engine.predict import predict_probabilities
+from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
 from dalib.records.folder import RunFolder
@@ -140,6 +141,11 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         )
     assert opened.whole is not None
     space = feature_space(setup.config, setup.preprocessing, len(train.classes), setup.device, setup.start)
+    share, norms = setup.config.model.domain_statistics, {}
+    assert share != "auto"  # a run's configuration has what was chosen
+    if share:
+        norms = normalisation_statistics(space.network.backbone)
+        space = space.with_statistics_of(opened.whole.images, share, "source")
     view = recipe.make_views(setup.config, setup.preprocessing).source
     features = features_of_source(space, opened.whole, view, setup.request)
     predicted = load_file(run.predictions)
@@ -150,6 +156,7 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         train.labels,
         predicted["validation/source-only"],
         predicted["validation/labels"],
+        norms,
     )
     try:
         header = write_kit(path, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import math
 import platform
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,20 +15,21 @@ import torch
 
 from dalib.augment.stored import Standardized
 from dalib.augment.views import normalized_as
-from dalib.core.console import say
-from dalib.core.errors import UserError
+from dalib.core.console import CountedProgress, say
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
-from dalib.data.rows import SideBySide
+from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
+from dalib.models.domain_statistics import mixed_statistics, with_statistics
 from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
 from dalib.models.joined import JoinedBackbone
 from dalib.run.inputs import feature_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Generator, Tensor, nn
@@ -42,7 +44,16 @@ Precision = Literal["float32", "bfloat16"]
 MOST_COPIED = 2**30
 """Bytes of joined features that are copied into memory; more are put together when they are read."""
 
+MOST_KEPT = 64
+"""Views of an image among which one is looked for."""
+
 _NOTES = "fastest.json"  # in the store's folder: choices that were measured
+
+FEWEST_FOR_STATISTICS, MOST_FOR_STATISTICS = 16, 512
+"""Images of a domain that its own batch-normalisation statistics are computed on."""
+
+STATISTICS_BATCH = 64  # each layer of a batch is normalised by the batch's own mixture; more take more memory
+
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
 
@@ -54,9 +65,13 @@ class FeatureSpace:
         preprocessing: how rows become its input.
         store: where features are kept.
         device: where the backbone computes.
+        frozen: what computes a feature: the backbone with its pooling, or its trunk (:meth:`of_trunk`).
+        shape: shape of what it computes of an image, (D,) of features.
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
+        of_source: the space of the source's features, where each domain has batch-normalisation statistics of its own;
+            otherwise this one.
     """
 
     def __init__(
@@ -68,9 +83,25 @@ class FeatureSpace:
         plain_views: tuple[Augment, ...],
         precision: Precision = "float32",
         parts: tuple[FeatureSpace, ...] = (),
+        of_source: FeatureSpace | None = None,
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
+        self.of_source = self if of_source is None else of_source
+        self.frozen: nn.Module = _to_pooled(network)
+        self.shape: tuple[int, ...] = (self.width,)
+        self.share = (0, 1)
+
+    def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
+        """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
+        space = FeatureSpace(
+            self.network, self.preprocessing, self.store, self.device, self.plain_views, self.precision
+        )
+        channels, size = self.preprocessing.channels, self.preprocessing.input_size
+        with torch.no_grad():
+            space.shape = tuple(trunk(torch.zeros(1, channels, size, size, device=self.device)).shape[1:])
+        space.frozen = trunk
+        return space
 
     @cached_property
     def batch(self) -> int:
@@ -82,7 +113,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        return kept_fastest(_to_pooled(self.network), shape, self.store.folder, self.precision)
+        return kept_fastest(self.frozen, shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -111,11 +142,84 @@ class FeatureSpace:
             network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
         )
 
+    def of_domains(self, source: Rows | None, target: Rows, share: float) -> FeatureSpace:
+        """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
+
+        Args:
+            source, target: images. The source may be missing, where its features are not computed.
+            share: of each domain's own statistics, above 0; the rest are the network's.
+        """
+        of_source = None if source is None else self.with_statistics_of(source, share, "source")
+        return self.with_statistics_of(target, share, "target", of_source)
+
+    def with_statistics_of(
+        self, rows: Rows, share: float, domain: str, of_source: FeatureSpace | None = None
+    ) -> FeatureSpace:
+        """Returns the space with a share of the statistics of one domain's images; see :meth:`of_domains`."""
+        network = copy.deepcopy(self.network)
+        network.backbone = with_statistics(network.backbone, self.statistics_of(rows, share, domain))
+        warps = self.plain_views[0].warps if isinstance(self.plain_views[0], _Plain) else None
+        views = 0 if warps is None else len(warps)
+        space = FeatureSpace.of(network, self.preprocessing, self.store.folder, self.device, views, self.precision)
+        space.of_source = space if of_source is None else of_source
+        return space
+
+    def statistics_of(self, rows: Rows, share: float, domain: str) -> dict[str, Tensor]:
+        """Returns the backbone's statistics with a share of those of images (N, C, H, W) mixed in, on the CPU.
+
+        They are of plain views, computed once in float32, and kept: features are keyed by them, and another number of
+        threads would change their last bits.
+
+        Raises:
+            UserError: too few images.
+        """
+        if len(rows) < FEWEST_FOR_STATISTICS:
+            raise UserError(
+                Setting("model.domain_statistics", share),
+                f": the {domain} has {len(rows)} images, too few for statistics of its own; expected at least "
+                f"{FEWEST_FOR_STATISTICS}, or ",
+                Setting("model.domain_statistics", 0),
+            )
+        # shuffled, because each batch is to hold images of all classes
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))[:MOST_FOR_STATISTICS]
+        chosen = rows[order]
+        backbone = self.network.backbone
+        weights = weights_fingerprint(backbone.state_dict())
+        key = features_key(chosen, weights, repr(backbone), self.preprocessing, "domain statistics", share)
+
+        def compute() -> dict[str, Tensor]:
+            batches = torch.tensor_split(chosen, -(-len(chosen) // STATISTICS_BATCH))  # of about equal size
+            with CountedProgress(f"statistics of the {domain}") as progress:
+                return mixed_statistics(backbone, self._normalised(batches, progress), share)
+
+        return self.store.tensors(key, compute, source=f"the {domain}, statistics with share {share:g}")
+
+    def _normalised(self, batches: Sequence[Tensor], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
+        for number, batch in enumerate(batches, start=1):
+            yield self.preprocessing.normalize(batch.to(self.device))
+            progress(number, len(batches))
+
+    def for_share(self, number: int, among: int) -> FeatureSpace:
+        """Returns a space that computes the part of one of several processes of a machine, and keeps it.
+
+        It gives no features; once all processes are done, this space finds them whole.
+        """
+        shared = copy.copy(self)
+        shared.parts = tuple(part.for_share(number, among) for part in self.parts)
+        shared.share = (number, among)
+        shared.of_source = shared if self.of_source is self else self.of_source.for_share(number, among)
+        return shared
+
+    def prepare(self) -> None:
+        """Finds the fastest way to call each backbone, which other processes of the machine then find noted."""
+        for each in self.parts or (self, self.of_source):
+            each._fast  # noqa: B018 - a cached property
+
     def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
         if self.parts:
             return self._joined(lambda part, progress: part.plain(rows, source, progress), on_progress)
-        return self._features(rows, self.plain_views, repr(self.plain_views), source, on_progress)
+        return self._features(rows, dict(enumerate(self.plain_views)), repr(self.plain_views), source, on_progress)
 
     def random(
         self,
@@ -130,7 +234,68 @@ class FeatureSpace:
             return self._joined(
                 lambda part, progress: part.random(rows, part.own_view(view), count, source, progress), on_progress
             )
-        return self._features(rows, (view,) * count, repr(view), source, on_progress)
+        return self._features(rows, _numbered(view, count), repr(view), source, on_progress)
+
+    def random_one(
+        self,
+        rows: Rows,
+        view: Augment,
+        number: int,
+        source: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Rows:
+        """Features (N, 1, D) float16 of one random view: the same as that of this number in :meth:`random`.
+
+        It is kept by itself until :meth:`random_of_ones` puts the views together.
+        """
+        if self.parts:
+            return self._joined(
+                lambda part, progress: part.random_one(rows, part.own_view(view), number, source, progress), on_progress
+            )
+        return self._one(rows, view, number, source, on_progress)
+
+    def random_of_ones(self, rows: Rows, view: Augment, count: int, source: str) -> Rows:
+        """Returns what :meth:`random` does, of views that :meth:`random_one` computed; these are not kept twice."""
+        if self.parts:
+            return self._joined(
+                lambda part, _: part.random_of_ones(rows, part.own_view(view), count, source), on_progress=None
+            )
+        if count == 1:
+            return self.random(rows, view, 1, source)
+
+        def copied(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            for number in range(count):
+                into[start:, number] = self._one(rows, view, number, source)[start:, 0]
+            on_batch(len(rows))
+
+        shape, described = (len(rows), count, *self.shape), repr(view)
+        features = self.store.features(self._key(rows, described, count), shape, copied, source=source)
+        self.store.remove([self._key(rows, described, 1, number) for number in range(count)])
+        return features
+
+    def _one(
+        self,
+        rows: Rows,
+        view: Augment,
+        number: int,
+        source: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        whole = self._kept_with(rows, view, number)
+        if whole is not None:
+            return whole[:, number : number + 1]
+        return self._features(rows, {number: view}, repr(view), source, on_progress)
+
+    def _kept_with(self, rows: Rows, view: Augment, number: int) -> Tensor | None:
+        """Returns features (N, V, D) that are kept and among whose views this number is; None where none are."""
+        sizes = self.store.sizes()
+        for count in range(max(2, number + 1), MOST_KEPT + 1):
+            shape = (len(rows), count, *self.shape)
+            if 2 * math.prod(shape) in sizes:
+                found = self.store.kept(self._key(rows, repr(view), count), shape)
+                if found is not None:
+                    return found
+        return None
 
     def own_view(self, view: Augment) -> Augment:
         """Returns a view of the joined backbones as one of them takes it, normalised by its own mean and deviation."""
@@ -179,14 +344,14 @@ class FeatureSpace:
     def _features(
         self,
         rows: Rows,
-        views: Sequence[Augment],
+        views: Mapping[int, Augment],
         described: str,
         source: str,
         on_progress: Callable[[int, int], None] | None,
     ) -> Tensor:
         count = len(rows)
 
-        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+        def extract(into: Tensor, start: int, end: int, on_batch: Callable[[int], None]) -> None:
             def done(number: int) -> None:
                 on_batch(number)
                 if on_progress is not None:
@@ -194,22 +359,40 @@ class FeatureSpace:
 
             extract_features(
                 self._fast,
-                rows,
+                rows if end == count else Selected(rows, torch.arange(end)),
                 views,
                 device=self.device,
                 seed=SEED,
                 batch=self.batch,
-                begun=(into, start),
+                begun=(into[:end], start),
                 on_batch=done,
             )
 
+        def extract_rest(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+            extract(into, start, count, on_batch)
+
+        key = self._key(rows, described, len(views), next(iter(views)))
+        shape = (count, len(views), *self.shape)
+        if self.share[1] > 1:
+            self.store.extract_share(key, shape, extract, source=source, share=self.share, batch=self.batch)
+            return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
+        return self.store.features(key, shape, extract_rest, source=source)
+
+    def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
+        """Returns the key of the features of so many views from this number on, which are described as one."""
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
-        layers = repr((self.network.backbone, self.network.pool_layer))
-        weights = weights_fingerprint(self.network.backbone.state_dict())
+        pooled = isinstance(self.frozen, torch.nn.Sequential)
+        layers = repr((self.network.backbone, self.network.pool_layer) if pooled else self.frozen)
+        weights = weights_fingerprint((self.network.backbone if pooled else self.frozen).state_dict())
         rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
-        key = features_key(rows, weights, layers, self.preprocessing, described, len(views), SEED, *rounded)
-        shape = (count, len(views), self.width)
-        return self.store.features(key, shape, extract, source=source)
+        by_itself = (f"view {first}",) if first else ()  # likewise
+        return features_key(rows, weights, layers, self.preprocessing, described, views, SEED, *rounded, *by_itself)
+
+    def lacking(self, rows: Rows, view: Augment | None = None, count: int = 0) -> int:
+        """Returns the bytes that the disk has to take for :meth:`plain` of these rows, or :meth:`random` of a view."""
+        described, views = (repr(self.plain_views), len(self.plain_views)) if view is None else (repr(view), count)
+        size = 2 * len(rows) * views * math.prod(self.shape)
+        return 0 if self.store.has_place(self._key(rows, described, views), size) else size
 
 
 def precision_named(setting: str) -> Precision:
@@ -236,6 +419,11 @@ def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, fol
         folder.mkdir(parents=True, exist_ok=True)
         write_json(note, choices)
     return float(choices[key])
+
+
+def _numbered(view: Augment, count: int) -> dict[int, Augment]:
+    """Returns a random view under the numbers that it is drawn by, from 0."""
+    return dict.fromkeys(range(count), view)
 
 
 def _to_pooled(network: ImageClassifier) -> nn.Module:

@@ -17,6 +17,7 @@ from dalib.core.words import some_of
 from dalib.data.rows import Selected
 from dalib.data.stream import permuted
 from dalib.judge.evidence import effective_classes
+from dalib.judge.kinds import kind_of_target
 from dalib.judge.prior import ShareEstimate, estimate_shares
 from dalib.run.prior import read_prior
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from dalib.data.sources import LabelledImages
     from dalib.judge.evidence import Evidence
+    from dalib.judge.kinds import TargetKind
     from dalib.judge.structure import Representation
 
 UNIFORM_PART = 0.1
@@ -116,8 +118,24 @@ def expected_classes(
     if given is not None:
         shares = read_prior(given, classes)
         return ExpectedClasses.of(ShareEstimate(shares, shares, shares))
-    of_training = torch.bincount(labels, minlength=len(classes)).double()
-    return ExpectedClasses.of(estimate_shares(list(before.values()), of_training / of_training.sum()))
+    return ExpectedClasses.of(_estimated(before, labels, len(classes)))
+
+
+def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> TargetKind:
+    """Returns what the target seems to be, by the models that are there before the adaptation.
+
+    Args:
+        before: what source-only and, where there is one, aligned say of the evaluated images.
+        labels: (N,) int64 of the source images that they were trained on.
+        num_classes: C.
+    """
+    present = ExpectedClasses.of(_estimated(before, labels, num_classes)).present
+    return kind_of_target(int((~present).sum()), num_classes, before.get("aligned", before["source-only"]))
+
+
+def _estimated(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> ShareEstimate:
+    of_training = torch.bincount(labels, minlength=num_classes).double()
+    return estimate_shares(list(before.values()), of_training / of_training.sum())
 
 
 def resampled(source: LabelledImages, shares: Tensor, seed: int) -> LabelledImages:

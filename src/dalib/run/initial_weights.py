@@ -11,7 +11,7 @@ from dalib.engine.distributed import ALONE
 from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, models_of
-from dalib.records.summary import HubRecord
+from dalib.records.summary import HubRecord, Summary
 from dalib.run.backbones import NamedBackbone, alone, backbones_of
 from dalib.run.config import OUR_BACKBONES
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.engine.distributed import World
-    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
 
 
@@ -118,16 +117,21 @@ class Start:
     """Of each training, by its name."""
     argument: str = "init"
     """The setting that names them."""
+    domain_statistics: float = 0.0
+    """Share of their target's batch-normalisation statistics in their backbone."""
 
     @classmethod
     def of(cls, run: str | None) -> Start | None:
         """Returns the models of a run, if one is named."""
         if run is None:
             return None
-        models = models_of(RunFolder.existing(run))
+        folder = RunFolder.existing(run)
+        models = models_of(folder)
         description = load_description(next(iter(models.values())))
         weights = {name: load_tensors(folder) for name, folder in models.items()}
-        return cls(run, description.classes, description.architecture, weights)
+        settings = Summary.read(folder.summary).settings if folder.summary.is_file() else {}
+        share = settings.get("model.domain_statistics", 0.0)
+        return cls(run, description.classes, description.architecture, weights, domain_statistics=share)
 
     def weights_for(self, name: str) -> dict[str, Tensor]:
         """Returns what the training of that name starts from: the model of that name, else the run's own."""

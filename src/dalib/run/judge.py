@@ -13,7 +13,7 @@ from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import reliability_bins
-from dalib.judge.calibrated import CALIBRATIONS, agreements_of, calibrated_estimate
+from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
     estimate_class_accuracy,
@@ -107,7 +107,8 @@ def judge(
         said: what each says of every image.
         classes: C names.
         representation: features that no model has trained, for the comparison. Those of the models, without.
-        learnt_from: features that all models learnt from, for the estimates. Those of the models, without.
+        learnt_from: features that all models learnt from, for the classifiers that estimates compare them with. Those
+            of the models, without.
     """
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
     if (expected := settings.expected) is not None:
@@ -121,7 +122,7 @@ def judge(
     own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
     structure = _structure(representation, own_features, len(classes))
     seen = structure if learnt_from is representation else _structure(learnt_from, own_features, len(classes))
-    estimates = {} if seen is None else _estimates(trained, seen)
+    estimates = {} if seen is None else _estimates(trained, head_classes(seen), structure if representation else None)
     baselines = {model: each for model, each in scored.items() if model != name}
     baseline = Baseline.best_of(baselines, structure) if baselines else None
     most = math.inf if expected is None else expected.most_classes
@@ -129,9 +130,8 @@ def judge(
         baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure, most_classes=most
     )
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
-    compared = [name] if baseline is None else [baseline.name, name]
-    accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
-    verdict = without_chance(verdict, [model for model in at_chance if model in compared], accuracies)
+    compared = {model: trained[model] for model in ([name] if baseline is None else [baseline.name, name])}
+    verdict = _without_chance(verdict, at_chance, compared)
     kept = settings.keep == "adapted" and "adapted" in trained
     shipped = cast("ModelName", "adapted" if kept else verdict.better)
     judgement = Judgement(
@@ -152,6 +152,11 @@ def judge(
     if "adapted" not in trained:
         return judgement
     return replace(judgement, selection=_kept_step(own, settings), prior=_prior(own, said["adapted"], settings))
+
+
+def _without_chance(verdict: Comparison, at_chance: Sequence[str], compared: Mapping[str, Trained]) -> Comparison:
+    accuracies = {model: each.evidence.validation_accuracy for model, each in compared.items()}
+    return without_chance(verdict, [model for model in at_chance if model in compared], accuracies)
 
 
 def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
@@ -184,17 +189,21 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _estimates(trained: Mapping[str, Trained], structure: Structure) -> dict[str, Estimate]:
+def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structure | None) -> dict[str, Estimate]:
     """Returns the estimated accuracy of each model, by the images that judge; none where the source is too small."""
-    heads = head_classes(structure)
     if not len(heads):
         return {}
+    aligned = trained["aligned"].evidence.target if "aligned" in trained else None
     agreements = {
-        name: agreements_of(model.validation, model.labels, model.target, structure, heads)
+        name: agreements_of(
+            model.validation, model.labels, model.target, heads, untrained, None if name == "aligned" else aligned
+        )
         for name, model in ((name, each.evidence) for name, each in trained.items())
         if len(model.labels) >= FEWEST_TO_JUDGE
     }
-    return {name: _recorded(calibrated_estimate(each, CALIBRATIONS[name])) for name, each in agreements.items()}
+    return {
+        name: _recorded(calibrated_estimate(each, calibration_for(name, each))) for name, each in agreements.items()
+    }
 
 
 def _judged(scored: Scored, said: Evidence, signs: Signs | None, estimate: Estimate | None) -> JudgedModel:

@@ -7,7 +7,7 @@ gets the source-only model's probabilities for the validation images; no image o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +199,8 @@ class SourceOfKit:
         labels: (N,) int64, theirs.
         validation: (M, C) the source-only model's probabilities for the validation images.
         validation_labels: (M,) int64.
+        norms: the backbone's pretrained batch-normalisation statistics by their names in it, where the model has those
+            of the run's target: a kit is for other targets.
     """
 
     model: Path
@@ -207,6 +209,7 @@ class SourceOfKit:
     labels: Tensor
     validation: Tensor
     validation_labels: Tensor
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
@@ -227,6 +230,7 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     statistics = ClassStatistics.of(source.features, source.labels, classes)
     known = torch.isin(source.validation_labels, statistics.classes)
     tensors = {f"model/{name}": each for name, each in load_tensors(source.model).items()}
+    tensors |= {f"model/backbone.{name}": each for name, each in source.norms.items()}
     tensors |= {f"statistics/{name}": getattr(statistics, name) for name in _STATISTICS}
     tensors |= {
         "validation/probabilities": source.validation[known].float(),

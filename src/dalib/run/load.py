@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
     from dalib.models.saved import ModelDescription
 
+COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
+
+KNOWN = "known"
+"""A further column, of models that expect images of none of their classes (``--classes other``)."""
+
 MANY = 128
 """Images for which a faster way to compute the same is prepared; for fewer, that takes longer than it saves."""
 
@@ -62,8 +67,9 @@ class Prediction:
 class Predictor:
     """Predicts images; make one with :func:`load`.
 
-    Call it with one image, for a :class:`Prediction`, or with a list of them, for a list. An image is a path, a PIL
-    image, or an array (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the scale [0, 1].
+    Call it with one image, for a :class:`Prediction`, or with a list of them, for a list. An image is a path, the bytes
+    of a file, a PIL image, or an array (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the
+    scale [0, 1].
 
     An image file of whole numbers beyond 8 bits is read with the range that the model was trained with; a UserWarning
     names one with values outside of it.
@@ -75,6 +81,7 @@ class Predictor:
     def __init__(self, model: OpenedModel, name: str = "") -> None:
         self.model = model
         self.classes = model.description.classes
+        self._seen = 0
         self.name = name
         """Which model it is, and who selected it: ``adapted model (selected by measurement on 200 labelled images)``;
         empty for one that is not of a run."""
@@ -85,7 +92,7 @@ class Predictor:
     @overload
     def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
     @overload
-    def __call__(self, images: str | Path | Image.Image | np.ndarray | Tensor) -> Prediction: ...
+    def __call__(self, images: str | Path | bytes | Image.Image | np.ndarray | Tensor) -> Prediction: ...
     def __call__(self, images: Any) -> Prediction | list[Prediction]:
         if not isinstance(images, list | tuple):
             return self([images])[0]
@@ -97,10 +104,53 @@ class Predictor:
             found += [self._prediction(each) for each in self.model.probabilities(torch.from_numpy(rows))]
         return found
 
-    def _pixels(self, image: Any) -> np.ndarray:
+    def table(
+        self, images: Sequence[Any], names: Sequence[str] | None = None, *, strict: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Predicts a batch of images as columns of ``dalib predict``'s table: a batch function for Ray Data and others.
+
+        Args:
+            images: as for a call.
+            names: of the column ``path``; by default the images, which are then paths.
+            strict: refuse an image that cannot be read; by default it has no row, and a UserWarning names it.
+
+        Returns:
+            (N,) arrays by column: texts, and float32 for probabilities of four decimals, as the table has them.
+
+        Raises:
+            UserError: with ``strict``, an image that cannot be read.
+        """
+        names = [str(each) for each in images] if names is None else [str(each) for each in names]
+        if len(names) != len(images):
+            raise ValueError(f"names: expected one for each of the {len(images)} images, got {len(names)}")
+        self._seen += len(images)
+        if self._seen >= MANY:
+            self.model = self.model.for_many()
+        rows, kept = [], []
+        for name, image in zip(names, images, strict=True):
+            try:
+                rows.append(self._pixels(image, name))
+                kept.append(name)
+            except UserError as error:
+                if strict:
+                    raise
+                warnings.warn(str(error), stacklevel=2)
+        description = self.model.description
+        pixels = torch.from_numpy(np.stack(rows)) if rows else None
+        cells = [] if pixels is None else cells_of(kept, self.model.probabilities(pixels), description)
+        columns = zip(*cells, strict=True) if cells else iter([()] * len(columns_of(description)))
+        return {
+            name: np.array(column, np.float32 if is_number(name) else object)
+            for name, column in zip(columns_of(description), columns, strict=True)
+        }
+
+    def _pixels(self, image: Any, name: str | None = None) -> np.ndarray:
         """(C, size, size) uint8."""
         preprocessing = self.model.description.preprocessing
         try:
+            if isinstance(image, bytes):
+                with pillow_warnings_as_errors():
+                    return read_pixels(image, preprocessing)
             if isinstance(image, str | Path):
                 path = Path(expanded(image))
                 _warn_beyond(path, preprocessing.range)
@@ -110,7 +160,7 @@ class Predictor:
                 image = ImageOps.exif_transpose(image)
             return preprocessing.pixels(picture_of(image))
         except Exception as error:  # decoders raise whatever they like
-            what = image if isinstance(image, str | Path) else type(image).__name__
+            what = name or (image if isinstance(image, str | Path) else type(image).__name__)
             raise UserError(f"image {what}: {reason(error)}") from error
 
     def _prediction(self, probabilities: Tensor) -> Prediction:
@@ -122,6 +172,32 @@ class Predictor:
             return Prediction(self.classes[order[0]], values[order[0]], shares)
         label = self.classes[order[0]] if bool(rule.are_known(probabilities[None])) else UNKNOWN
         return Prediction(label, values[order[0]], shares, float(rule.probability_of_known(probabilities[None])))
+
+
+def columns_of(description: ModelDescription) -> tuple[str, ...]:
+    """Returns the columns of a model's predictions."""
+    return COLUMNS if description.known is None else (*COLUMNS, KNOWN)
+
+
+def is_number(column: str) -> bool:
+    """Returns whether a column of predictions holds probabilities, and no text."""
+    return column.endswith(("confidence", KNOWN))
+
+
+def cells_of(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> list[list[str]]:
+    """Returns the rows of a table of predictions as it is written, probabilities (N, C) with four decimals."""
+    classes, rule, best = description.classes, description.known, probabilities.topk(2, dim=1)
+    rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+    cells = [
+        [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
+        for name, (first, second), (share, next_share) in rows
+    ]
+    if rule is not None:
+        known = rule.probability_of_known(probabilities).tolist()
+        for row, is_known, probability in zip(cells, rule.are_known(probabilities).tolist(), known, strict=True):
+            row[1] = row[1] if is_known else UNKNOWN
+            row.append(f"{probability:.4f}")
+    return cells
 
 
 def _warn_beyond(path: Path, black_white: Range | None) -> None:

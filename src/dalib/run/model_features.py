@@ -18,8 +18,8 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run import recipe
 from dalib.run.feature_space import FeatureSpace, features_folder
+from dalib.run.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
-from dalib.run.photographs import PHOTOGRAPH_SETTINGS
 from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:

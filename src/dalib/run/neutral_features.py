@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from dalib.judge.structure import Representation
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, locate_weights
 from dalib.run.feature_space import SEED, features_folder, images_at_once, kept_fastest
-from dalib.run.photographs import SHORT_NAMES, WEIGHTS_PACKAGE
+from dalib.run.image_defaults import SHORT_NAMES, WEIGHTS_PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,27 @@ def neutral_representation(source: LabelledImages, target: Rows, device: torch.d
     )
 
 
+def rows_seen(source: int, target: int) -> int:
+    """Returns how many images :func:`neutral_representation` reads of so many; 0 where there is no network for it."""
+    if find_spec(WEIGHTS_PACKAGE) is None:
+        return 0
+    return len(representing_rows(source, MOST_OF_SOURCE)) + len(evaluated_rows(target))
+
+
+def seconds_of_a_row(pixels: Tensor, device: torch.device) -> float:
+    """Measures how long one image takes, on some rows (N, C, H, W) uint8; 0 where there is no network for them."""
+    if pixels.shape[1] not in (1, 3) or find_spec(WEIGHTS_PACKAGE) is None:
+        return 0.0
+    with torch.random.fork_rng():  # the weights that are loaded take the place of random ones
+        network = _InstalledNetwork.of(device)
+    rows = pixels[: 2 * images_at_once(device)]
+    into = torch.empty(len(rows), 1, network.backbone.out_features, dtype=torch.float16)
+    network.extract(rows, into, 0, lambda done: None)  # warms up
+    since = time.perf_counter()
+    network.extract(rows, into, 0, lambda done: None)
+    return (time.perf_counter() - since) / len(rows)
+
+
 @dataclass(frozen=True)
 class _InstalledNetwork:
     """The pretrained network that is installed with dalib, and where its features are kept for the next run."""
@@ -80,9 +102,10 @@ class _InstalledNetwork:
         """Returns features (N, D) float32 of rows (C, H, W) uint8; those that are kept are not computed again."""
         key = features_key(rows, self.weights, "judgement", PIXELS)
         shape = (len(rows), 1, self.backbone.out_features)
-        return self.store.features(key, shape, partial(self._extract, rows), source=source)[:, 0].float()
+        return self.store.features(key, shape, partial(self.extract, rows), source=source)[:, 0].float()
 
-    def _extract(self, rows: Rows, into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+    def extract(self, rows: Rows, into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+        """Computes the features of rows from number ``start`` on into (N, 1, D) float16."""
         batch = images_at_once(self.device)
         quick = kept_fastest(self.backbone, (batch, 3, PIXELS, PIXELS), self.store.folder)
         extract_features(

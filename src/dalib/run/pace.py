@@ -32,6 +32,7 @@ from dalib.run.feature_space import (
     precision_named,
 )
 from dalib.run.inputs import feature_inputs
+from dalib.run.neutral_features import rows_seen, seconds_of_a_row
 from dalib.run.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
+    from dalib.run.domains import Listings
 
 SHARE = 0.92
 """Share of a time limit that is planned for: what else the machine does varies by some percent."""
@@ -78,6 +80,7 @@ class Counts:
         target: all of them.
         classes: number of classes.
         labelled: images of the labelled set that measures the models in the end.
+        drawn: whether the source's rows are drawn from a kit, so that no backbone sees them.
     """
 
     source: int
@@ -85,6 +88,12 @@ class Counts:
     target: int
     classes: int
     labelled: int = 0
+    drawn: bool = False
+
+    @property
+    def seen(self) -> int:
+        """Images of which a frozen backbone sees random views."""
+        return self.target + (0 if self.drawn else self.source)
 
 
 @dataclass(frozen=True)
@@ -96,16 +105,24 @@ class Pace:
         row: one image, or the stored features of one, through the network that is trained, without augmentation.
         view: one view of an image through the frozen backbone; 0 where no features are stored.
         mapped: the map of a model's features, of the most images that it shows.
+        neutral: one image through the network that the judgement asks; 0 where it asks none.
     """
 
     steps: dict[str, float]
     row: float
     view: float
     mapped: float
+    neutral: float = 0.0
 
 
 def measure_pace(
-    config: TrainConfig, preprocessing: Preprocessing, classes: int, device: torch.device, *, keep: bool = True
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    classes: int,
+    device: torch.device,
+    *,
+    keep: bool = True,
+    known: Pace | None = None,
 ) -> Pace:
     """Measures some steps, predictions, views and a small map, all on random pixels; trains and writes nothing.
 
@@ -115,6 +132,7 @@ def measure_pace(
         classes: number of classes.
         device: where networks compute.
         keep: note the fastest way to call a frozen backbone, for the features that are computed next.
+        known: a pace that was measured before; only the trainings' steps and rows are measured again.
     """
     inputs = recipe.image_inputs(config, preprocessing)
     count = max(2 * config.batch, 64)
@@ -123,7 +141,8 @@ def measure_pace(
     network = recipe.make_student(config, inputs.architecture, classes)
     view = 0.0
     if config.features:
-        view = _seconds_of_a_view(config, preprocessing, network, pixels, device, keep=keep)
+        if known is None:
+            view = _seconds_of_a_view(config, preprocessing, network, pixels, device, keep=keep)
         width = cast("int", network.backbone.out_features)
         inputs = feature_inputs(inputs.architecture, width)
         pixels = torch.rand(count, config.features, width).half()
@@ -145,7 +164,10 @@ def measure_pace(
         plain = partial(predict_probabilities, predictor, pixels[:64], inputs.plain, device=device)
         averaged = max(1, config.model.averaged_views) if not config.features else 1
         row = seconds_of(plain, device, most=0.5) / min(64, count) / averaged
-    return Pace(steps, row, view, _seconds_of_a_map())
+    if known is not None:
+        return replace(known, steps=steps, row=row)
+    asked = config.baseline and keep and not config.features
+    return Pace(steps, row, view, _seconds_of_a_map(), seconds_of_a_row(pixels, device) if asked else 0.0)
 
 
 def _seconds_of_a_view(
@@ -182,15 +204,21 @@ def _see(call: Callable[[Tensor], Tensor], view: Augment, images: Tensor, genera
 
 
 def _seconds_of_a_map() -> float:
-    """Returns the seconds of a whole map, from those of a small one."""
+    """Returns the seconds of a whole map, from those of a small one whose points lie in clusters, as classes do."""
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(_MAPPED_POINTS, 64, generator=generator)
-    labels = torch.zeros(_MAPPED_POINTS // 2, dtype=torch.int64)
-    first, second = features.chunk(2)
+    labels = torch.arange(_MAPPED_POINTS // 2) % 10
+    centres = 2 * torch.randn(10, 64, generator=generator)
+    first, second = (centres[labels] + 0.5 * torch.randn(len(labels), 64, generator=generator) for _ in range(2))
     with tempfile.TemporaryDirectory() as folder:
-        since = time.perf_counter()
-        write_embedding(Path(folder) / "map.json", {"": (first, labels, second, labels)}, 0)
-        seconds = time.perf_counter() - since
+
+        def seconds_with(points: int) -> float:
+            since = time.perf_counter()
+            each = first[:points], labels[:points], second[:points], labels[:points]
+            write_embedding(Path(folder) / "map.json", {"": each}, 0)
+            return time.perf_counter() - since
+
+        seconds_with(_MAPPED_POINTS // 6)  # the first one imports what draws maps
+        seconds = seconds_with(_MAPPED_POINTS)
     return float(seconds * (2 * MAPPED / _MAPPED_POINTS) ** _MAP_GROWTH)
 
 
@@ -212,9 +240,7 @@ def views_of(config: TrainConfig, counts: Counts) -> int:
     if not config.features:
         return 0
     averaged = max(1, config.model.averaged_views)
-    return config.features * (counts.source + counts.target) + averaged * (
-        counts.validation + counts.target + counts.labelled
-    )
+    return config.features * counts.seen + averaged * (counts.validation + counts.target)
 
 
 def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted: bool = False) -> dict[str, float]:
@@ -236,8 +262,10 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
         parts[name] = pace.steps[name] * own.steps + pace.row * rows
     points = min(MAPPED, counts.validation) + min(MAPPED, counts.target)
     share = (points / (2 * MAPPED)) ** _MAP_GROWTH
-    measured = 0 if config.features else counts.labelled * averaged * pace.row
-    parts["judgement"] = len(trainings) * (_BESIDE_MAP * pace.mapped * share + measured) + _REST
+    measured = counts.labelled * averaged * (pace.view if config.features else pace.row)
+    measuring = measured if config.features else len(trainings) * measured  # features serve every model
+    neutral = pace.neutral * rows_seen(counts.source - counts.validation, counts.target) if len(trainings) > 1 else 0
+    parts["judgement"] = len(trainings) * _BESIDE_MAP * pace.mapped * share + neutral + measuring + _REST
     return parts
 
 
@@ -389,13 +417,19 @@ def say_choice(config: TrainConfig, seconds: float) -> None:
     say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
 
 
-def say_length(config: TrainConfig, preprocessing: Preprocessing, device: torch.device, processes: int = 1) -> None:
+def say_length(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    processes: int = 1,
+    listings: Listings | None = None,
+) -> None:
     """Prints, before images are read, how long the whole run takes and which model predicts in the end.
 
     Where source and target are no files, which are read in seconds, it tells only what is to be done; likewise with
     several processes, whose steps wait for each other and cannot be measured by one of them.
     """
-    counts, reading = _counted(config)
+    counts, reading = _counted(config, listings)
     steps = _steps_known(config, counts)
     if config.time_limit is not None and steps is None:
         limit = Setting("time_limit", config.time_limit)
@@ -434,15 +468,20 @@ BUILT_IN = {("fonts", "digits"): Counts(12000, 1200, 1200, 10, 597)}
 """Numbers of images of what is made or bundled here."""
 
 
-def _counted(config: TrainConfig) -> tuple[Counts | None, float]:
+def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
     if (known := BUILT_IN.get((str(config.source), config.target))) is not None:
         return known, 3.0
     if config.kit is not None:  # no image of the source is read
         return None, 0.0
     sources = [config.source] if isinstance(config.source, str) else config.source
-    listings = [listing_of(each, argument="source", labelled=True, root=config.root) for each in sources]
-    target = listing_of(config.target, argument="target", labelled=False, root=config.root)
+    of_sources = known_files.sources if known_files is not None else (None,) * len(sources)
+    listings = [
+        files or listing_of(each, argument="source", labelled=True, root=config.root)
+        for each, files in zip(sources, of_sources, strict=True)
+    ]
+    target = known_files and known_files.target
+    target = target or listing_of(config.target, argument="target", labelled=False, root=config.root)
     if target is None or any(each is None for each in listings):
         return None, 0.0
     found = [each for each in listings if each is not None]

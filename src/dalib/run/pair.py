@@ -18,11 +18,12 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
 from dalib.run import recipe
-from dalib.run.domains import to_features
+from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
-from dalib.run.fewer import ExpectedClasses, expected_classes, resampled
+from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
 from dalib.run.prior import KINDS, first_prior
+from dalib.run.stages import LastStages
 from dalib.run.unknown import ExpectedKnown
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dalib.engine.evaluate import Evaluator
     from dalib.engine.results import Results
     from dalib.judge.evidence import Evidence
+    from dalib.judge.kinds import TargetKind
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest, Domains
@@ -53,7 +55,11 @@ class TrainingInputs:
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+<<<<<<< HEAD
         hints: (N, C) probabilities, what somebody else thinks of the target's images; None without hints.
+=======
+        stages: the backbone's last stages, if they are trained after the head.
+>>>>>>> main
     """
 
     domains: Domains
@@ -62,12 +68,17 @@ class TrainingInputs:
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
     expected: ExpectedClasses | ExpectedKnown | None = None
+<<<<<<< HEAD
     hints: Tensor | None = None
+=======
+    stages: LastStages | None = None
+>>>>>>> main
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
 
-        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone.
+        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone,
+        unless the backbone has a share of each domain's own statistics, which it then has for the target, too.
         """
         space, architecture, standardized = self.space, self.images.architecture, self.standardized
         if space is None:
@@ -88,8 +99,9 @@ def training_inputs(
     *,
     start: Start | None = None,
     world: World = ALONE,
+    enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
-    """Returns what the configuration trains on; features that are not kept are computed, by one process after another.
+    """Returns what the configuration trains on; features that are not kept are computed, by all processes of a machine.
 
     Args:
         config: backbone, weights and views.
@@ -99,13 +111,28 @@ def training_inputs(
         device: where networks compute.
         start: the models that the run starts from, if it does.
         world: the processes that train together.
+        enough: called before each view, see ``dalib.run.domains.to_features``.
     """
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:
         return TrainingInputs(domains, inputs, device)
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    stages = None
+    if config.model.trained_stages:
+        stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
+    share = config.model.domain_statistics
+    assert share != "auto"  # chosen before
+    if share:
+        with world.in_turn():
+            whole = None if domains.whole is None else domains.whole.images
+            space = space.of_domains(whole, domains.target.images, share)
+    number, among = world.place_on_machine()
+    if among > 1 and enough is None:  # else views are computed while there is time
+        with world.in_turn():
+            space.prepare()
+        extract_share(space.for_share(number, among), domains, inputs, request)
     with world.in_turn():
-        of_features = to_features(space, domains, inputs, request)
+        of_features = to_features(space, domains, inputs, request, enough)
     standardized = None
     if space.network.standardize:
         rows = of_features.target.images, of_features.to_predict
@@ -115,7 +142,7 @@ def training_inputs(
         else:
             of_source = Standardized(*(request.kit.weights[f"feature_{each}"].to(device) for each in ("mean", "std")))
         standardized = StandardizedViews(of_source, *of_target)
-    return TrainingInputs(of_features, inputs, device, space, standardized)
+    return TrainingInputs(of_features, inputs, device, space, standardized, stages=stages)
 
 
 def feature_space(
@@ -129,12 +156,41 @@ def feature_space(
     return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
 
 
+def announce_stages(
+    config: TrainConfig,
+    request: DataRequest,
+    preprocessing: Preprocessing,
+    domains: Domains,
+    device: torch.device,
+    start: Start | None,
+) -> None:
+    """Prints what the training of the backbone's last stages takes, before anything is computed.
+
+    Raises:
+        UserError: the disk has not the room for the maps.
+    """
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    inputs = recipe.image_inputs(config, preprocessing)
+    stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
+    own = recipe.of_stages(config)
+    assert own.steps is not None
+    student = stages.student(student_of_stages(config, stages), None)
+    initial = recipe.Initial(student=student)
+    random = stages.random_maps(2 * own.batch)
+    stages.announce(recipe.make_training(own, stages.stored(), *random, device, steps=own.steps, initial=initial))
+
+
+def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
+    """Returns the classifier of stored features that ``LastStages.student`` puts the stages in front of."""
+    return recipe.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
+
+
 @dataclass(frozen=True)
 class Task:
     """One training, ready to start.
 
     Attributes:
-        name: adapted or source-only.
+        name: adapted, source-only, or frozen: adapted before the backbone's last stages are trained.
         config: its steps are given.
         domains: the rows; the adaptation trains on ``train_adapted``, the baseline on ``train``.
         inputs: the network, and how rows reach it.
@@ -166,12 +222,17 @@ class BaselineAndAdapted:
         trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+<<<<<<< HEAD
         hints: those that the adapted model learned from, if any.
+=======
+        kind: what the target seems to be, where that decided how it was adapted to.
+>>>>>>> main
     """
 
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
+<<<<<<< HEAD
     hints: TrustedHints | None = None
 
 
@@ -193,6 +254,13 @@ def trusted_hints(inputs: TrainingInputs, done: BaselineAndAdapted, world: World
     before = world.from_first(lambda: before)
     beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
     return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)))
+=======
+    kind: TargetKind | None = None
+
+    def of_classes(self, config: TrainConfig) -> str:
+        """Returns which classes the target was taken to have: same, fewer or other."""
+        return config.classes if self.kind is None else self.kind.believed
+>>>>>>> main
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -221,7 +289,7 @@ def train_task(
         StoppedError: stopped between two steps, and saved.
     """
     config, domains = task.config, task.domains
-    source = domains.train_adapted if task.name == "adapted" else domains.train
+    source = domains.train if task.name == "source-only" else domains.train_adapted
     before = done.trained.get("source-only")
     weights = task.weights
     if weights is None and before is not None and config.warm_start:
@@ -310,8 +378,7 @@ def fitted_to_fewer(
     Raises:
         UserError: a file of shares that cannot be read or does not fit the classes.
     """
-    train, domains = inputs.domains.train, inputs.domains
-    before = {name: domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
+    train, domains, before = inputs.domains.train, inputs.domains, _before(inputs, done)
     given = None if config.prior in KINDS else Path(config.prior)
     expected = world.from_first(lambda: expected_classes(before, train.labels, train.classes, given))
     drawn = resampled(domains.train_adapted, expected.shares, config.seed)
@@ -319,6 +386,24 @@ def fitted_to_fewer(
     if standardized is not None and domains.joined is None:  # labelled images of the target are scaled for the source's
         standardized = replace(standardized, source=standardization(drawn.images, inputs.device))
     return replace(inputs, domains=replace(domains, joined=drawn), standardized=standardized, expected=expected)
+
+
+def decide_kind(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TargetKind:
+    """Decides what the target seems to be, and adds it to what is done; nothing depends on chance or on time.
+
+    Args:
+        inputs: those of the source-only model.
+        done: with the source-only model and, where there can be one, the aligned model.
+        world: the processes that train together; the first one decides, because it alone has the aligned model.
+    """
+    train, before = inputs.domains.train, _before(inputs, done)
+    done.kind = world.from_first(lambda: target_kind(before, train.labels, len(train.classes)))
+    return done.kind
+
+
+def _before(inputs: TrainingInputs, done: BaselineAndAdapted) -> dict[str, Evidence]:
+    """Returns what the models from before the adaptation say of the evaluated images."""
+    return {name: inputs.domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
 
 
 def fitted_to_known(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrainingInputs:

@@ -1,5 +1,7 @@
 """``dalib predict``: any number of images through a model in constant memory, going on where a kill ended it.
 
+Under torchrun the images are divided over the processes, each of which writes its part; the first one joins the parts.
+
 Rows are written batch by batch to ``OUT.part``; ``OUT.part.json`` says how far they are::
 
     {"of": digest of the images' names and of the model's files, "done": files, "bytes": of OUT.part, "rows": n,
@@ -9,16 +11,23 @@ Rows are written batch by batch to ``OUT.part``; ``OUT.part.json`` says how far 
 The same command again drops what was written after these bytes and goes on after these files, in the same batches, so
 that the result is the one of a command that was never stopped. In the end ``OUT.part`` gets the name of ``OUT``; a
 Parquet file is made of it.
+
+Of N processes, each takes a range of the same batches and writes ``OUT.part-I-of-N`` with a JSON file of its own. The
+parts in their order are what one process writes, to the byte. They are joined by a folder that all processes see.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +35,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.core.console import CountedProgress, say, say_unreadable
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import RanksLostError, Setting, UserError
 from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
-from dalib.core.words import UNKNOWN
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import list_names
 from dalib.data.sources import read_folder
+from dalib.engine.distributed import joined, lost_contact
+from dalib.engine.features import divided
 from dalib.records.folder import RunFolder
-from dalib.run.load import MANY, chosen_model, identity_of, open_model
+from dalib.run import recipe
+from dalib.run.load import COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, is_number, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,19 +56,17 @@ if TYPE_CHECKING:
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.sources import CachePolicy
+    from dalib.engine.distributed import World
     from dalib.models.exported import OpenedModel
     from dalib.models.saved import ModelDescription
-
-COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
-
-KNOWN = "known"
-"""A further column, of models that expect images of none of their classes (``--classes other``)."""
+    from dalib.run.load import ChosenModel
 
 ENDINGS = ("", ".csv", ".txt", ".parquet")
 """Of the file to write; a table of commas under another name would not open as what it says that it is."""
 
 _BATCH = 64  # the first is read before anything is predicted
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
+_LONGEST = timedelta(days=30)  # that a rank whose share is done waits for the others; one that ends is noticed at once
 _EXAMPLES = 5  # of unreadable files
 _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
 
@@ -102,28 +111,94 @@ def predict(
     images, out = expanded(images), expanded(out)
     _check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
-    chosen = chosen_model(place, model)
-    opened = open_model(place, model=chosen.model, device=device)
-    source = _open(images, opened.description.preprocessing, strict, cache)
-    if len(source.names) >= MANY:
-        opened = opened.for_many()
-    of = _digest_of([identity_of(place, model=chosen.model), str(_BATCH), *opened.description.classes], source)
-    part = _Part(Path(out), of, columns_of(opened.description))
+    with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
+        if not world.first:
+            held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
+
+        def prepared() -> _Task:
+            chosen = chosen_model(place, model)
+            where = str(recipe.make_device(device, world)) if world.size > 1 else device
+            opened = open_model(place, model=chosen.model, device=where)
+            source = _open(images, opened.description.preprocessing, strict, cache)
+            if len(source.names) >= MANY:
+                opened = opened.for_many()
+            of = _digest_of([identity_of(place, model=chosen.model), str(_BATCH), *opened.description.classes], source)
+            return _Task(chosen, opened, source, images, strict, of)
+
+        return _predict(_on_all(world, prepared), Path(out), world, held)
+
+
+@contextmanager
+def _remedies(out: str, world: World) -> Iterator[None]:
+    """Turns what ends a prediction early into errors that say how to go on."""
     try:
-        with locked(part.lock, wait=False) as lock:
-            if lock == "busy":
-                raise UserError(
-                    Setting("out", out), ": another process is writing it; wait for it or give another name"
-                )
-            if chosen.in_words:
-                say(f"predicting with the {chosen.in_words}")
-            return _predict_all(opened, source, part, images, strict)
+        yield
     except OSError as error:
         raise UserError(
             Setting("out", out),
-            f": {error.filename or part.rows} cannot be written ({error.strerror or error}); make room, or let it ",
+            f": {error.filename or out} cannot be written ({error.strerror or error}); make room, or let it ",
             "be written, and give the same command again, which goes on",
         ) from error
+    except RuntimeError as error:
+        if world.size == 1 or not lost_contact(error):
+            raise
+        raise RanksLostError(
+            f"rank {world.rank} of {world.size} lost the others, one of them ended or cannot be reached. What that "
+            "one printed says why; give the same command again, which goes on"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is predicted by what."""
+
+    chosen: ChosenModel
+    opened: OpenedModel
+    source: _Source
+    images: str
+    strict: bool
+    of: str
+    """Digest of the images' names and of the model."""
+
+
+def _on_all(world: World, prepared: Callable[[], _Task]) -> _Task:
+    """Prepares on all ranks, first on the first one, which tells errors and leaves what others find on the disk.
+
+    Raises:
+        UserError: bad input, or ranks that see other images or another model than the first one.
+    """
+    first: list[_Task] = []
+
+    def prepare() -> str:
+        first.append(prepared())
+        return first[0].of
+
+    of = world.from_first(prepare)
+    task = first[0] if world.first else prepared()
+    if task.of != of:
+        raise UserError(
+            Setting("images", task.images),
+            f": rank {world.rank} sees other images or another model than the first one; give paths that are the same ",
+            "files on all machines",
+        )
+    return task
+
+
+def _predict(task: _Task, out: Path, world: World, held: ExitStack) -> int:
+    """Predicts this rank's share, joins the parts of all ranks, and returns the number of rows."""
+    part = _Part(out, task.of, columns_of(task.opened.description), world.rank, world.size)
+
+    def begin() -> None:
+        if held.enter_context(locked(part.lock, wait=False)) == "busy":
+            raise UserError(Setting("out", out), ": another process is writing it; wait for it or give another name")
+        part.refuse_other_divisions()
+
+    world.from_first(begin)
+    if task.chosen.in_words:
+        say(f"predicting with the {task.chosen.in_words}")
+    _predict_share(task, part)
+    every = world.from_all(part.progress)
+    return world.from_first(lambda: _finish(task, part, every))
 
 
 def _check_table(out: str) -> None:
@@ -144,14 +219,18 @@ def _check_table(out: str) -> None:
         _pyarrow(out)
 
 
-def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str, strict: bool) -> int:
-    """Brings ``part`` to its end and publishes it; returns the number of its rows."""
-    total = len(source.names)
+def _predict_share(task: _Task, part: _Part) -> None:
+    """Brings ``part`` to its end."""
+    opened, source, images = task.opened, task.source, task.images
+    begins, end = divided(len(source.names), part.rank, part.size, _BATCH)
+    total = end - begins
     progress = part.begin(images, total)
     try:
-        with CountedProgress("predictions") as shown:
-            for rows, names, unreadable, clipped in _batches(source, progress.done):
-                if unreadable and strict:
+        with CountedProgress(
+            "predictions" if part.size == 1 else f"predictions of 1 of {part.size} processes"
+        ) as shown:
+            for rows, names, unreadable, clipped in _batches(source, begins + progress.done, end):
+                if unreadable and task.strict:
                     first = unreadable[0]
                     raise UserError(
                         Setting("images", images),
@@ -167,6 +246,12 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
         raise
     finally:
         part.end()
+
+
+def _finish(task: _Task, part: _Part, every: Sequence[_Progress]) -> int:
+    """Publishes the parts of all ranks, with notes on what could not be read; returns the number of rows."""
+    opened, source, images, total = task.opened, task.source, task.images, len(task.source.names)
+    progress = _total(every)
     black_white = opened.description.preprocessing.range
     if progress.beyond and black_white is not None:
         say(
@@ -176,12 +261,26 @@ def _predict_all(opened: OpenedModel, source: _Source, part: _Part, images: str,
         )
     told = [*(Unreadable(*each) for each in progress.examples), *source.unreadable]
     if not progress.rows:
-        part.remove()
+        part.remove_all()
         example = f" (for instance {told[0].path}: {told[0].reason})" if told else ""
         raise UserError(Setting("images", images), f": none of its {total} images can be read{example}")
     say_unreadable(told[:_EXAMPLES], count=progress.unreadable + len(source.unreadable))
-    part.publish()
+    part.publish([each.bytes for each in every])
     return progress.rows
+
+
+def _total(every: Sequence[_Progress]) -> _Progress:
+    """Returns the progress of all ranks as that of one."""
+    return _Progress(
+        every[0].of,
+        sum(each.done for each in every),
+        sum(each.bytes for each in every),
+        sum(each.rows for each in every),
+        sum(each.unreadable for each in every),
+        [example for each in every for example in each.examples][:_EXAMPLES],
+        sum(each.beyond for each in every),
+        [example for each in every for example in each.examples_beyond][:1],
+    )
 
 
 @dataclass(frozen=True)
@@ -232,9 +331,8 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
     return _Source(every, read, unreadable)
 
 
-def _batches(source: _Source, done: int) -> Iterator[Batch]:
-    """Yields the batches from number ``done`` on; the next one is read while one is used."""
-    count = len(source.names)
+def _batches(source: _Source, done: int, count: int) -> Iterator[Batch]:
+    """Yields the batches from image ``done`` up to ``count``; the next one is read while one is used."""
     firsts = range(done, count, _BATCH)
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
         begun = [pool.submit(source.read, first, min(first + _BATCH, count)) for first in firsts[:1]]
@@ -245,24 +343,8 @@ def _batches(source: _Source, done: int) -> Iterator[Batch]:
             yield begun.pop(0).result()
 
 
-def columns_of(description: ModelDescription) -> tuple[str, ...]:
-    """Returns the columns of a model's predictions."""
-    return COLUMNS if description.known is None else (*COLUMNS, KNOWN)
-
-
 def _lines(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> str:
-    classes, rule, best = description.classes, description.known, probabilities.topk(2, dim=1)
-    rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
-    cells = [
-        [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
-        for name, (first, second), (share, next_share) in rows
-    ]
-    if rule is not None:
-        known = rule.probability_of_known(probabilities).tolist()
-        for row, is_known, probability in zip(cells, rule.are_known(probabilities).tolist(), known, strict=True):
-            row[1] = row[1] if is_known else UNKNOWN
-            row.append(f"{probability:.4f}")
-    return csv_text(cells)
+    return csv_text(cells_of(names, probabilities, description))
 
 
 def _digest_of(what: Sequence[str], source: _Source) -> str:
@@ -289,14 +371,36 @@ class _Progress:
 class _Part:
     """OUT.part and OUT.part.json; :meth:`begin`, :meth:`add` a batch at a time, :meth:`end`, :meth:`publish`."""
 
-    def __init__(self, out: Path, of: str, columns: Sequence[str] = COLUMNS) -> None:
-        self.out, self.columns = out, columns
-        self.rows, self.state, self.lock = (
-            out.with_name(out.name + ending) for ending in (".part", ".part.json", ".part.lock")
-        )
+    def __init__(self, out: Path, of: str, columns: Sequence[str] = COLUMNS, rank: int = 0, size: int = 1) -> None:
+        self.out, self.columns, self.rank, self.size = out, columns, rank, size
+        self.rows, self.state = self._files_of(rank)
+        self.lock = out.with_name(out.name + ".part.lock")
         self.progress = _Progress(of)
         self._file: BinaryIO | None = None
         self._kept = time.monotonic()
+
+    def _files_of(self, rank: int) -> tuple[Path, Path]:
+        """Returns the rows of a rank and the file that says how far they are."""
+        share = "" if self.size == 1 else f"-{rank + 1}-of-{self.size}"
+        rows = self.out.with_name(f"{self.out.name}.part{share}")
+        return rows, rows.with_name(f"{rows.name}.json")
+
+    def refuse_other_divisions(self) -> None:
+        """Refuses to begin beside the parts of another number of processes.
+
+        Raises:
+            UserError: there are such.
+        """
+        own = {self._files_of(rank)[1].name for rank in range(self.size)}
+        others = re.compile(re.escape(self.out.name) + r"\.part(?:-[0-9]+-of-([0-9]+))?\.json")
+        for each in sorted(self.out.absolute().parent.iterdir()):
+            found = others.fullmatch(each.name)
+            if found is not None and each.name not in own:
+                raise UserError(
+                    Setting("out", self.out),
+                    f": {each} is what {found[1] or 1} of torchrun's processes left of it; start as many to go on, or ",
+                    f"remove the files {self.out}.part* to begin anew",
+                )
 
     def begin(self, images: str, count: int) -> _Progress:
         """Open the file, behind what is in it of the same command.
@@ -307,7 +411,8 @@ class _Part:
         before = self._before(images)
         if before is None:
             self._file = self.rows.open("wb")
-            self._write(",".join(self.columns) + "\n")
+            if self.rank == 0:
+                self._write(",".join(self.columns) + "\n")
             self.keep()  # from here on nobody else's command goes on with it
         else:
             self.progress = before
@@ -385,25 +490,54 @@ class _Part:
             self.remove()
 
     def remove(self) -> None:
-        self.rows.unlink(missing_ok=True)
-        self.state.unlink(missing_ok=True)
+        for each in self._files_of(self.rank):
+            each.unlink(missing_ok=True)
 
-    def publish(self) -> None:
-        """Make OUT of it."""
+    def remove_all(self) -> None:
+        for rank in range(self.size):
+            for each in self._files_of(rank):
+                each.unlink(missing_ok=True)
+
+    def publish(self, lengths: Sequence[int]) -> None:
+        """Make OUT of the rows of all ranks; ``lengths`` are their bytes.
+
+        Raises:
+            UserError: parts that are not in this folder.
+        """
+        whole = self.rows if self.size == 1 else self._join(lengths)
         if self.out.suffix.lower() == ".parquet":
             temporary = self.out.with_name(self.out.name + ".tmp")
-            _write_parquet(self.rows, temporary, self.columns)
+            _write_parquet(whole, temporary, self.columns)
             put_in_place(temporary, self.out)
+            whole.unlink(missing_ok=True)
         else:
-            put_in_place(self.rows, self.out)
-        self.remove()
+            put_in_place(whole, self.out)
+        self.remove_all()
+
+    def _join(self, lengths: Sequence[int]) -> Path:
+        """Returns a file of the rows of all ranks, which stay as they are until it is in place."""
+        joined_rows = self.out.with_name(self.out.name + ".part.joined")
+        with joined_rows.open("wb") as whole:
+            for rank, length in enumerate(lengths):
+                rows, _ = self._files_of(rank)
+                if not length:  # a rank without a batch leaves nothing
+                    continue
+                if not rows.is_file() or rows.stat().st_size != length:
+                    raise UserError(
+                        Setting("out", self.out),
+                        f": the part {rows.name} is not here as rank {rank} wrote it; give a folder that all machines ",
+                        "share",
+                    )
+                with rows.open("rb") as part:
+                    shutil.copyfileobj(part, whole)
+        return joined_rows
 
 
 def _write_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:
     """The CSV file as Parquet: text, and float32 for the probabilities; a group of rows at a time."""
     arrow, parquet = _pyarrow(out)
     text, number = arrow.string(), arrow.float32()
-    schema = arrow.schema([(name, number if name.endswith(("confidence", KNOWN)) else text) for name in columns])
+    schema = arrow.schema([(name, number if is_number(name) else text) for name in columns])
 
     def group(rows: list[list[str]]) -> Any:
         by_column = zip(*rows, strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.data.spelling import Classes
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.evidence import quick_scores
@@ -24,12 +24,21 @@ if TYPE_CHECKING:
 
 KINDS = ("uniform", "source", "estimate")
 
+SHARES = "shares.csv"
+"""File in a run's folder, of the class shares that labels of a few target images tell."""
+
+
+def file_of(prior: str | Path) -> Path:
+    """Returns the file of shares that a prior names: itself, or that in the folder of a run."""
+    path = Path(prior)
+    return path / SHARES if path.is_dir() else path
+
 
 def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
     """Returns the shares (C,) float64 at the start of the adaptation; None is uniform, as before an estimate.
 
     Args:
-        kind: uniform, source, estimate, or a file (:func:`read_prior`).
+        kind: uniform, source, estimate, a file (:func:`read_prior`), or the folder of a run with one.
         labels: (N,) int64, the source's.
 
     Raises:
@@ -113,7 +122,14 @@ def check_prior(kind: str, validation_share: float) -> None:
                 Setting("data.validation_share"),
                 " above 0, or another prior",
             )
-    elif not Path(kind).is_file():
+    elif not file_of(kind).is_file():
+        if Path(kind).is_dir():
+            raise UserError(
+                Setting("prior", kind),
+                f": expected the folder of a run whose class shares are known from labels; it has no {SHARES}, which `",
+                Call("dalib.run.query.evaluate_labels", Setting("run", kind), Setting("labels", "FILE")),
+                "` writes",
+            )
         raise UserError(
             Setting("prior", kind), f": expected {', '.join(KINDS)}, or a file of classes and shares; no such file"
         )
@@ -123,11 +139,16 @@ def read_prior(path: Path, classes: Sequence[str]) -> Tensor:
     """Reads the shares (C,) float64 from JSON of class to share, or CSV lines of class and share.
 
     A CSV file may have a header. Shares need not add up to 1, so that counts can be given. Columns may be separated by
-    semicolons, as in some spreadsheets; decimals then have a comma.
+    semicolons, as in some spreadsheets; decimals then have a comma. Further columns are not read.
+
+    Args:
+        path: the file, or the folder of a run with one (:func:`file_of`).
+        classes: C names.
 
     Raises:
         UserError: a file that cannot be read, an unknown or missing class, or a share that is no number of at least 0.
     """
+    path = file_of(path)
     try:
         text = text_of(path, "prior")
     except UserError as error:

@@ -21,6 +21,7 @@ from dalib.data.folders import describe_unused
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose, estimate_difference, estimate_mean
+from dalib.judge.shares import shares_with_labels
 from dalib.judge.unknown import open_set_accuracies
 from dalib.models.saved import load_description
 from dalib.records.candidates import CANDIDATES
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from dalib.records.selection import ModelName
 
 COLUMNS = ("path", "label", "stratum", "population", "weight")
+
+MOST_SHARES = 3
+"""Class shares in a line, the largest."""
 
 FEWEST_FAIR = 10
 """Labels that no model was trained on, to select a model by where the adapted one was trained on the others."""
@@ -230,8 +234,11 @@ def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None =
     result = _as_result(found, file, given, len(names), notes)
     if known:
         result = replace(result, trained_on=known)
+    fitted = predictions if not learnt.any() else {n: p for n, p in predictions.items() if n != "adapted"}
+    result = replace(result, shares=_class_shares(given, fitted or predictions, file, together, len(classes)))
     _say(result, found)
     result.write(run.labelled)
+    _write_shares(run, result, classes)
     if len(predictions) < 2:
         say_result(f"{run.selection().sentence}; it is the only one")
         return result
@@ -355,6 +362,40 @@ def _open_set(predicted: Tensor, sample: _Labels, num_classes: int) -> OpenSet:
     if bool(known.any()):
         of_known = _share(sample.mean(predicted == sample.labels, among=known))
     return open_set_of(of_known, *open_set_accuracies(predicted, sample.labels, num_classes, sample.weights))
+
+
+def _class_shares(
+    given: TargetLabels, predictions: dict[str, Tensor], file: str, together: Integers | None, num_classes: int
+) -> tuple[Share, ...] | None:
+    """Returns the share of each class among the target's images of any of them; None where no label is of one.
+
+    The predictions are those of the model that has most of the labelled images right; none may be trained on these.
+    """
+    strata, population, _ = _design(given, len(next(iter(predictions.values()))), file, _differ(predictions))
+    if not bool((given.labels < num_classes).any()):
+        return None
+    best = max(predictions.values(), key=lambda p: int((p.argmax(dim=1)[given.rows] == given.labels).sum()))
+    if best.shape[1] == num_classes:
+        best = torch.cat([best, torch.zeros_like(best[:, :1])], dim=1)  # the last class is unknown
+    groups = None if together is None else together[given.rows.numpy()]
+    found = shares_with_labels(best, given.rows, given.labels, strata, population, groups)
+    ends = torch.stack([found.shares, found.low, found.high])[:, :num_classes]
+    return tuple(Share(*each) for each in (ends / ends[0].sum()).clamp(max=1).T.tolist())
+
+
+def _write_shares(run: RunFolder, result: Labelled, classes: Sequence[str]) -> None:
+    """Writes the class shares as --prior takes them, and says so."""
+    if result.shares is None:
+        return
+    rows = [
+        [name, *(f"{number:.6g}" for number in (each.value or 0.0, each.low or 0.0, each.high or 0.0))]
+        for name, each in zip(classes, result.shares, strict=True)
+    ]
+    write_text(run.shares, csv_text([("class", "share", "low", "high"), *rows]))
+    most = sorted(zip(classes, result.shares, strict=True), key=lambda each: -(each[1].value or 0.0))
+    shown = [f"{name} {share}" for name, share in most[:MOST_SHARES]]
+    more = f", and {len(classes) - MOST_SHARES} more" if len(classes) > MOST_SHARES else ""
+    say_result(f"class shares {', '.join(shown)}{more}: {run.shares}, which {Setting('prior', run.root)} takes")
 
 
 def _share(estimate: LabelledEstimate) -> Share:

@@ -16,7 +16,7 @@ from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.run.backbones import backbones_of
 from dalib.run.config import ELSEWHERE, by_name
-from dalib.run.prior import KINDS
+from dalib.run.prior import KINDS, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,7 +77,7 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
     if config.hints is not None:
         files["hints"] = [Path(config.hints)]
     if config.prior not in KINDS:
-        files["prior"] = [Path(config.prior)]
+        files["prior"] = [file_of(config.prior)]
     return {setting: _digest_of(paths) for setting, paths in files.items()}
 
 

@@ -34,9 +34,11 @@ from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
+from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.stages import split_network
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest
+    from dalib.run.domains import DataRequest, Listings
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Setup:
         start: the models of another run to start from.
         world: the processes that train together.
         hub: backbone and weights from the hub, whose names in ``config`` are those of one commit.
+        listings: files of source and target that the check of the data has listed; None on the other ranks, which may
+            see other files.
     """
 
     config: TrainConfig
@@ -73,6 +77,7 @@ class Setup:
     start: Start | None
     world: World
     hub: OfHub | None = None
+    listings: Listings | None = None
 
     @property
     def asked(self) -> TrainConfig:
@@ -128,6 +133,14 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     architecture = recipe.image_inputs(config, preprocessing).architecture
     classes = 2 if start is None else len(start.classes)
     network = recipe.make_student(config, architecture, classes)
+    share = checked_share(
+        config.model.domain_statistics,
+        network.backbone,
+        features=config.features,
+        trained_stages=config.model.trained_stages,
+        images_of_both=kit is None,
+    )
+    config = recipe.with_share(config, share)
     if start is not None:
         for weights in start.weights.values():
             recipe.load_first(network, weights)
@@ -136,16 +149,82 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_predictor(network, architecture)
     check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
+    _check_stages(config, world, network)
     request = replace(recipe.make_data_request(config), kit=kit)
-    if for_training:
-        labelled = LabelledSet(config.evaluate, others=config.classes == "other")
-        world.from_first(lambda: check_data(request, labelled, prior=config.prior, start=start))
+    listings = _checked_listings(config, request, start, world) if for_training else None
     if config.features and config.feature_precision == "auto":
         on_cpu = device.type == "cpu"
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    return Setup(config, request, preprocessing, device, start, world, hub)
+    return Setup(config, request, preprocessing, device, start, world, hub, listings)
+
+
+def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
+    """Checks the data and returns the files of source and target, on the first rank."""
+    labelled, found = LabelledSet(config.evaluate, others=config.classes == "other"), []
+
+    def check() -> None:
+        found.append(check_data(request, labelled, prior=config.prior, start=start))
+
+    world.from_first(check)
+    return found[0] if found else None
+
+
+def _check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
+    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
+
+    Raises:
+        UserError: the first of these.
+    """
+    count, setting = config.model.trained_stages, Setting("model.trained_stages", config.model.trained_stages)
+    if not count:
+        return
+    if count < 0:
+        raise UserError(setting, ": expected 0 for none, or a number of last stages")
+    if not config.features:
+        raise UserError(
+            setting,
+            ": they are trained after a head on the features of the frozen backbone; expected ",
+            Setting("features", 4),
+            ", as ",
+            Setting("preset", "photo-features"),
+            " has it. A training on whole images has ",
+            Setting("model.frozen_stages"),
+            " instead",
+        )
+    if isinstance(config.backbone, list):
+        raise UserError(
+            setting, ": the stages of one backbone can be trained; expected 0, or one ", Setting("backbone")
+        )
+    if config.kit is not None:
+        raise UserError(
+            setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
+        )
+    if config.method == "source-only":
+        raise UserError(
+            setting,
+            ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",
+            Setting("method"),
+        )
+    if is_open(config):
+        raise UserError(
+            setting,
+            ": ",
+            Setting("time_limit", config.time_limit),
+            " does not plan for what they take; expected ",
+            Setting("steps"),
+            " and ",
+            Setting("stages.steps"),
+            " in its place, whose time is printed at the beginning",
+        )
+    batch, least = config.stages.batch, 2 * world.size * config.accumulate
+    if batch < least or batch % world.size:
+        raise UserError(
+            Setting("stages.batch", batch),
+            f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
+        )
+    split_network(network, count)
 
 
 def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
@@ -174,6 +253,15 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
             ": it holds statistics of a frozen backbone's features; expected ",
             Setting("features", 2),
             " or more",
+        )
+    share = kit.header.settings.get("model.domain_statistics", 0.0)
+    if config.model.domain_statistics != share:
+        raise UserError(
+            setting,
+            ": its statistics are of features with ",
+            Setting("model.domain_statistics", share),
+            "; leave out ",
+            Setting("model.domain_statistics", config.model.domain_statistics),
         )
     for name in ("size", "channels", "crop", "fit"):
         there, here = getattr(own, name), getattr(preprocessing, name)
@@ -240,7 +328,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         say(f"warning: {doubt}")
     since = time.monotonic()
     with world.in_turn():
-        domains = open_domains(setup.request, setup.preprocessing)
+        domains = open_domains(setup.request, setup.preprocessing, setup.listings)
     _require_same_images(world, domains)
     preprocessing = replace(setup.preprocessing, range=domains.range)
     if world.first:
@@ -260,11 +348,16 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
             config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
         )
     first_prior(config.prior, domains.train.labels, classes)
+<<<<<<< HEAD
     hints = None
     if config.hints is not None:
         hints = read_hints(config.hints, domains.target.names, config.target, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since, hints)
     return replace(setup, config=config, preprocessing=preprocessing), data
+=======
+    data = Data(domains, evaluated, labelled, time.monotonic() - since)
+    return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
+>>>>>>> main
 
 
 def _require_same_images(world: World, domains: Domains) -> None:

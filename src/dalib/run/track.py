@@ -41,7 +41,8 @@ class TrackedRun:
     Attributes:
         folder: the run's; a tracker may write there, under a name of its own.
         config: every setting, nested as in config.yaml, as plain values.
-        steps: of each training, by name, in the order in which they train: source-only, adapted.
+        steps: of each training, by name, in the order in which they train: source-only, adapted; frozen before adapted,
+            where the last stages of a backbone are trained.
         resumed: whether the run goes on from checkpoints.
         logged: the last step of each training that the processes before this one logged; 0 for none. A training goes on
             from its checkpoint, which may be earlier: steps in between come again, with the same values.

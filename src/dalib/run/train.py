@@ -35,6 +35,7 @@ from dalib.engine.train import Observer
 from dalib.judge.guard import MIN_IMAGES
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
+from dalib.records.summary import RecordedKind
 from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.hints import hints_record
@@ -42,28 +43,19 @@ from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_representation
-from dalib.run.pace import (
-    LEAST_STEPS,
-    SHARE,
-    Counts,
-    Recipe,
-    check_time_limit,
-    fitted_to_time,
-    is_open,
-    measure_pace,
-    say_choice,
-    say_length,
-    seconds_of_run,
-    time_limit_of,
-    with_length,
-)
+from dalib.run.own_statistics import chosen_share
+from dalib.run.pace import Counts, check_time_limit, is_open, say_length
 from dalib.run.pair import (
     BaselineAndAdapted,
     Task,
     align,
+    announce_stages,
+    decide_kind,
+    feature_space,
     fitted_to_fewer,
     fitted_to_known,
     statistics_for,
+    student_of_stages,
     take_source_only,
     train_task,
     training_inputs,
@@ -85,6 +77,7 @@ from dalib.run.setup import (
     say_data,
 )
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
+from dalib.run.time_limit import TimeLimit
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 from dalib.run.unknown import write_rules
 
@@ -100,7 +93,6 @@ if TYPE_CHECKING:
     from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.kit import Kit
-    from dalib.run.pace import Pace
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
     from dalib.run.track import Tracker
@@ -113,6 +105,7 @@ def train(
     allow_changes: bool = False,
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
     trackers: Sequence[Tracker] = (),
+    since: float | None = None,
 ) -> RunFolder:
     """Trains as configured, and writes the run's folder: models, metrics, judgement, evaluation, report.
 
@@ -124,6 +117,7 @@ def train(
         allow_changes: resume even if its settings or data are not what they were.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.run.track`.
+        since: when the run's time limit began, by ``time.monotonic``; now by default.
 
     Raises:
         UserError: bad input, before anything is written; or a disk that is full, or with ``cache='off'`` an image that
@@ -132,7 +126,7 @@ def train(
         RunStoppedError: a signal to stop; ``resume`` continues it from there.
         RanksLostError: one of several processes ended; ``resume`` continues the run from its last checkpoints.
     """
-    since = time.monotonic()
+    since = time.monotonic() if since is None else since
     check_applied(config)
     with joined() as world, StopRequests() as requests, ExitStack() as held:
         if not world.first:
@@ -198,19 +192,25 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
         if context.world.first:
-            say_length(setup.config, setup.preprocessing, setup.device, context.world.size)
+            say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
-    timing = _timing(setup, data, context)
-    setup = _chosen(setup, timing, context)
+    setup = _with_share(setup, data)
+    context.world.from_first(lambda: _announce_stages(setup, data))
+    limit = _time_limit(setup, data, context)
+    if limit is not None:
+        setup = _chosen(setup, limit.planned())
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     summary = summary if setup.hub is None else setup.hub.recorded(summary)
     say_data(summary, data.domains)
     _begin(run, setup, data, summary, context)
     since = time.monotonic()
-    inputs = _training_inputs(setup, data)
+    inputs = _training_inputs(setup, data, limit)
     if setup.config.features:
-        setup, summary = _chosen_again(run, setup, timing, summary, context)
         summary = timed(summary, "features", time.monotonic() - since)
+    if limit is not None:
+        setup = _chosen(setup, limit.fitted(setup.config))
+        summary = replace(summary, settings=settings_of(setup.config))
+        rewrite_settings(run, setup.config, summary)
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
@@ -220,18 +220,18 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     context.tracking.end(_outcome(summary, judgement, measured))
 
 
-@dataclass(frozen=True)
-class _Timing:
-    """Inputs of the fit to a time limit: the pace of this machine, and the recipe's own numbers."""
+def _with_share(setup: Setup, data: Data) -> Setup:
+    """Returns the setup with the share of the domains' statistics that their images choose, where they are to."""
+    if setup.config.model.domain_statistics != "auto":
+        return setup
+    space = feature_space(setup.config, setup.preprocessing, len(data.domains.train.classes), setup.device, setup.start)
+    with setup.world.in_turn():
+        share = chosen_share(space, data.domains)
+    # the run's folder notes what was chosen, and resuming it chooses nothing
+    return replace(setup, config=recipe.with_share(setup.config, setup.world.from_first(lambda: share)))
 
-    config: TrainConfig
-    """Before anything was chosen."""
-    pace: Pace
-    counts: Counts
-    usual: Recipe
 
-
-def _timing(setup: Setup, data: Data, context: _Context) -> _Timing | None:
+def _time_limit(setup: Setup, data: Data, context: _Context) -> TimeLimit | None:
     """Returns what decides the length of the trainings; None where the configuration gives it."""
     if not is_open(setup.config):
         return None
@@ -242,56 +242,14 @@ def _timing(setup: Setup, data: Data, context: _Context) -> _Timing | None:
         len(domains.target.names),
         len(domains.train.classes),
         0 if data.labelled is None else len(data.labelled.labels),
+        domains.drawn is not None,
     )
-    measured = partial(measure_pace, setup.config, setup.preprocessing, counts.classes, setup.device)
-    return _Timing(setup.config, context.world.from_first(measured), counts, Recipe.of(setup.config, counts))
+    return TimeLimit.of(setup.config, setup.preprocessing, counts, setup.device, context.since)
 
 
-def _left(config: TrainConfig, context: _Context) -> float:
-    """Returns the seconds of the time limit that are planned for and not over."""
-    return SHARE * (time_limit_of(config) or 0) - (time.monotonic() - context.since)
-
-
-def _chosen(setup: Setup, timing: _Timing | None, context: _Context) -> Setup:
-    """Returns the setup with the numbers of views and steps that fit in the time limit, where that decides.
-
-    Raises:
-        UserError: the limit is too short for anything.
-    """
-    if timing is None:
-        return setup
-    config = context.world.from_first(
-        lambda: fitted_to_time(
-            setup.config, timing.counts, timing.pace, _left(setup.config, context), usual=timing.usual
-        )
-    )
-    say_choice(config, sum(seconds_of_run(config, timing.counts, timing.pace).values()))
-    request = replace(recipe.make_data_request(config), kit=setup.request.kit)
-    return replace(setup, config=config, request=request)
-
-
-def _chosen_again(
-    run: RunFolder, setup: Setup, timing: _Timing | None, summary: Summary, context: _Context
-) -> tuple[Setup, Summary]:
-    """Returns setup and summary with the number of steps that fit in the time that the features left.
-
-    No step is done yet. What is written of the run is kept in line, so that resuming it measures nothing.
-    """
-    if timing is None:
-        return setup, summary
-    left = context.world.from_first(lambda: _left(setup.config, context))
-    plain = replace(timing.config, features=setup.config.features)
-    try:
-        config = fitted_to_time(plain, timing.counts, timing.pace, left, usual=timing.usual, extracted=True)
-    except UserError:  # the features took longer than measured, and are kept: the least is better than nothing
-        config = with_length(plain, setup.config.features, LEAST_STEPS, timing.usual)
-    summary = replace(summary, settings=settings_of(config))
-    if context.world.first:
-        if config.steps != setup.config.steps:
-            seconds = seconds_of_run(config, timing.counts, timing.pace, extracted=True)
-            say_choice(config, sum(seconds.values()))
-        rewrite_settings(run, config, summary)
-    return replace(setup, config=config), summary
+def _chosen(setup: Setup, config: TrainConfig) -> Setup:
+    """Returns the setup with another number of views and steps."""
+    return replace(setup, config=config, request=replace(setup.request, features=config.features))
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
@@ -310,8 +268,28 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
             context.tracking.picture("views", run.views)
 
 
+<<<<<<< HEAD
 def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
     inputs = training_inputs(
+=======
+def _announce_stages(setup: Setup, data: Data) -> None:
+    """Prints what the training of the backbone's last stages takes, if they are trained.
+
+    Raises:
+        UserError: the disk has not the room.
+    """
+    config, domains = setup.config, data.domains
+    if config.model.trained_stages:
+        announce_stages(config, setup.request, setup.preprocessing, domains, setup.device, setup.start)
+
+
+def _training_inputs(setup: Setup, data: Data, limit: TimeLimit | None) -> TrainingInputs:
+    """Returns what the trainings take; with a time limit views are computed one by one, also by a resumed run."""
+    enough = None
+    if setup.config.time_limit is not None:
+        enough = (lambda _: False) if limit is None else limit.enough  # resumed: their number is settled
+    return training_inputs(
+>>>>>>> main
         setup.config,
         setup.request,
         setup.preprocessing,
@@ -319,6 +297,7 @@ def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
         setup.device,
         start=setup.start,
         world=setup.world,
+        enough=enough,
     )
     return replace(inputs, hints=data.hints)
 
@@ -338,17 +317,21 @@ def _train_models(
     trainings = recipe.trainings(setup.config)
     for name, config in trainings:
         since = time.monotonic()
-        observer = Observer(
-            lambda: context.requests.signal is not None, partial(context.tracking.log, name), context.on_evidence
-        )
         try:
             with context.requests.at_a_step():
                 own = inputs
                 if name == "adapted" and config.classes != "same":
                     own = _fitted(config, inputs, models, context.world)
+<<<<<<< HEAD
                 hints = trusted_hints(own, models, context.world) if name == "adapted" else None
                 task = replace(_task(name, config, run, setup, own), hints=hints)
                 train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
+=======
+                if name == "adapted" and own.stages is not None:
+                    _train_stages(config, run, setup, own, models, context)
+                else:
+                    _train_one(_task(name, config, run, setup, own), models, context, setup)
+>>>>>>> main
         except TrainingDivergedError:
             if context.world.first:
                 replace(summary, status="diverged").write(run.summary)
@@ -357,7 +340,7 @@ def _train_models(
         summary = timed(summary, name, time.monotonic() - since)
         if kit is not None and context.world.first:
             with_validation_of(kit, models, name)
-        if context.world.first and len(trainings) > len(models.trained):
+        if context.world.first and name == "source-only" and len(trainings) > 1:
             summary = timed(summary, "aligned", _align(run, setup, inputs, models))
         made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
         if kit is not None and "adapted" in made:  # its validation predictions are the source-only model's
@@ -366,9 +349,58 @@ def _train_models(
     return models, summary
 
 
+def _train_one(task: Task, models: BaselineAndAdapted, context: _Context, setup: Setup) -> None:
+    observer = Observer(
+        lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
+    )
+    train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
+
+
+def _train_stages(
+    config: TrainConfig,
+    run: RunFolder,
+    setup: Setup,
+    inputs: TrainingInputs,
+    models: BaselineAndAdapted,
+    context: _Context,
+) -> None:
+    """Trains the head on the frozen backbone, and from there the backbone's last stages with it: the adapted model."""
+    stages = inputs.stages
+    assert stages is not None
+    _train_one(_task("frozen", config, run, setup, inputs), models, context, setup)
+    start = models.trained.pop("frozen").model
+    models.evidence.pop("frozen", None)
+    own = recipe.of_stages(config)
+    with context.world.in_turn():
+        on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))
+    stored, standardized = stages.stored(), inputs.standardized
+    description = _description(setup, inputs)
+
+    def write_model(to: Path, model: nn.Module) -> None:
+        save_model(to, stages.whole(model, None if standardized is None else standardized.plain), description)
+
+    task = Task(
+        "adapted",
+        own,
+        on_maps.domains,
+        stored,
+        InFolder(run, write_model),
+        student=lambda: stages.student(student_of_stages(config, stages), standardized),
+        weights=start.state_dict(),
+        statistics=statistics_for(own, on_maps, stored.plain),
+        expected=inputs.expected,
+    )
+    _train_one(task, models, context, setup)
+
+
 def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
     """Returns the inputs of an adaptation to a target that is expected to be no mirror of the source's classes."""
-    if config.classes == "fewer":
+    if config.classes == "auto":
+        say(decide_kind(inputs, models, world).in_words())
+    classes = models.of_classes(config)
+    if classes == "same":
+        return inputs
+    if classes == "fewer":
         own = fitted_to_fewer(config, inputs, models, world)
     else:
         own = fitted_to_known(inputs, models, world)
@@ -408,7 +440,7 @@ def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: 
         inputs.domains,
         own,
         InFolder(_folder_of(name, setup.config, run), write_model),
-        weights=None if setup.start is None else setup.start.weights_for(name),
+        weights=None if setup.start is None else setup.start.weights_for("adapted" if name == "frozen" else name),
         statistics=statistics_for(config, inputs, own.plain),
         expected=inputs.expected,
     )
@@ -421,7 +453,9 @@ def _description(setup: Setup, inputs: TrainingInputs) -> ModelDescription:
 
 
 def _folder_of(name: str, config: TrainConfig, run: RunFolder) -> TrainingFolder:
-    """Returns the folder of a training: the run's root for its own, a folder below it for the baseline."""
+    """Returns the folder of a training: the run's root for its own, a folder below it for what comes before."""
+    if name == "frozen":
+        return run.frozen
     return run if name == recipe.name_of_training(config) else run.source_only
 
 
@@ -448,12 +482,19 @@ def _judge(
     judgement = judge(trained, said, settings, classes, neutral, learnt_from)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
+    if models.kind is not None:
+        judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
+        summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
     judgement.write(run.judgement)
+<<<<<<< HEAD
     if models.hints is not None:
         told = hints_record(models.hints, models, classes, neutral)
         told.write(run.hints)
         say(told.sentence)
     if config.classes == "other":
+=======
+    if models.of_classes(config) == "other":
+>>>>>>> main
         write_rules(run, models.evidence)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
@@ -506,13 +547,16 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
 
 
 def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
-    trainings = recipe.trainings(config)
+    steps = {name: training.steps or 0 for name, training in recipe.trainings(config)}
+    if config.model.trained_stages:
+        own = {"frozen": steps.pop("adapted"), "adapted": config.stages.steps}
+        steps = {**steps, **own}
     return TrackedRun(
         run.root,
         asdict(config),
-        {name: training.steps or 0 for name, training in trainings},
+        steps,
         resume,
-        {name: last_step(_folder_of(name, config, run).metrics) if resume else 0 for name, _ in trainings},
+        {name: last_step(_folder_of(name, config, run).metrics) if resume else 0 for name in steps},
     )
 
 

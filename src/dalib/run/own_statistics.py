@@ -1,0 +1,103 @@
+"""Each domain's own batch-normalisation statistics in a frozen backbone: whether they can be, and which share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from dalib.core.console import say
+from dalib.core.errors import Setting, UserError
+from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
+from dalib.run.feature_space import FEWEST_FOR_STATISTICS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dalib.run.domains import Domains
+    from dalib.run.feature_space import FeatureSpace
+
+Share = float | Literal["auto"]
+
+SHARE = 0.3
+"""The share that ``auto`` takes where it takes one."""
+
+FAR = 0.27
+"""Distance of the domains' statistics from the pretrained ones, the mean of both, from which on ``auto`` takes a share.
+Chosen on three families of images; on one of three others it takes a share that harms: benchmarks/RESULTS.md."""
+
+
+def checked_share(
+    share: Share, backbone: nn.Module, *, features: int, trained_stages: int = 0, images_of_both: bool = True
+) -> Share:
+    """Returns the share as far as it is known without images: ``auto`` is 0 where there is no choice.
+
+    Args:
+        share: of the configuration.
+        backbone: of its network.
+        features: number of stored views; 0 trains the network whole.
+        trained_stages: number of last stages that are trained, whose normalisation is one for both domains.
+        images_of_both: whether both domains have images, and not statistics in their place.
+
+    Raises:
+        UserError: a share out of its range, of a network that is trained whole, or without batch normalisation.
+    """
+    setting = Setting("model.domain_statistics", share)
+    none = Setting("model.domain_statistics", 0)
+    can_be = bool(features) and not trained_stages and bool(normalisation_statistics(backbone))
+    if share == "auto":
+        return "auto" if can_be and images_of_both else 0.0
+    if not 0 <= share <= 1:
+        raise UserError(setting, ": expected a share from 0, the pretrained statistics, to 1, each domain's; or auto")
+    if share and not features:
+        raise UserError(
+            setting,
+            ": each domain has statistics of its own where the backbone is frozen and its features are stored; ",
+            "expected ",
+            Setting("features", 4),
+            " or more, or ",
+            none,
+        )
+    if share and trained_stages:
+        raise UserError(
+            setting,
+            ": stages that are trained on images of both domains normalise them by the same statistics; expected ",
+            none,
+            ", or ",
+            Setting("model.trained_stages", 0),
+        )
+    if share and not can_be:
+        raise UserError(
+            setting,
+            ": the backbone has no batch normalisation with stored statistics (vision transformers have none); "
+            "expected ",
+            none,
+            ", or a convolutional network such as ",
+            Setting("backbone", "resnet50"),
+        )
+    return share
+
+
+def chosen_share(space: FeatureSpace, domains: Domains) -> float:
+    """Returns the share that ``auto`` takes for images of two domains, and says it.
+
+    Near the images that the network was pretrained on, a domain's own statistics lose what the classes differ by, for
+    they are of few images; far from them, they take away what the domain as a whole differs by.
+
+    Args:
+        space: of features with the pretrained statistics.
+        domains: images.
+    """
+    assert domains.whole is not None
+    rows = {"source": domains.whole.images, "target": domains.target.images}
+    if min(map(len, rows.values())) < FEWEST_FOR_STATISTICS:
+        return 0.0
+    own = normalisation_statistics(space.network.backbone)
+    distances = [
+        distance_of_statistics(own, space.statistics_of(each, SHARE, domain), SHARE) for domain, each in rows.items()
+    ]
+    distance = sum(distances) / len(distances)
+    share = SHARE if distance >= FAR else 0.0
+    say(
+        f"{Setting('model.domain_statistics', f'{share:g}')}: the images' statistics are {distance:.2f} from those of "
+        f"the pretrained backbone, {'far' if share else 'near'} (the bound is {FAR:g})"
+    )
+    return share

@@ -1,0 +1,187 @@
+"""Folders that timm opens: what is in them, the program in their README, and what is refused."""
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import dalib
+from dalib.core.errors import UserError
+from dalib.run import recipe
+from dalib.run.export import export
+from dalib.run.load import open_model
+from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return {kind: make_run(root / kind, kind) for kind in KINDS if kind.startswith("photo")}
+
+
+@pytest.fixture(scope="module")
+def folders(runs, tmp_path_factory):
+    """The folder of each kind of run."""
+    root = tmp_path_factory.mktemp("exported")
+    for kind, each in runs.items():
+        export(each, "hf", root / kind)
+    return {kind: root / kind for kind in runs}
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, 4)
+    return folder / "003.png"
+
+
+@pytest.mark.parametrize("kind", ["photo", "photo-views", "photo-plain"])
+def test_timm_opens_the_folder(kind, runs, folders):
+    folder = folders[kind]
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    original, _ = recipe.load_model(runs[kind].root / "model")
+    settings, preprocessing = KINDS[kind]
+    images = torch.rand(2, preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
+    whole = settings["bottleneck_dim"] is None
+    assert whole != (folder / "head.safetensors").is_file()
+    with torch.no_grad():
+        expected = original(images) if whole else getattr(original, "model", original).backbone(images)
+        torch.testing.assert_close(network(images), expected)
+    data = timm.data.resolve_model_data_config(network)
+    assert tuple(data["input_size"]) == (preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
+    assert tuple(data["mean"]) == preprocessing.mean
+    assert network.pretrained_cfg["label_names"] == list(CLASSES)
+
+
+ONE_AFTER_ANOTHER = """
+import contextlib, io, json, os, sys, traceback
+for folder, program in json.load(sys.stdin):
+    os.chdir(folder)
+    code, said, told = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        try:
+            exec(compile(program, "program", "exec"), {"__name__": "__main__"})
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+            print(stop.code, file=sys.stderr)
+        except BaseException:
+            code = 1
+            traceback.print_exc()
+    print(json.dumps([code, said.getvalue(), told.getvalue()]), flush=True)
+assert "dalib" not in sys.modules
+"""
+"""Runs programs in fresh name spaces of one process, which imports torch and timm once for all of them."""
+
+
+@pytest.fixture(scope="module")
+def by_the_readme(folders, photo, tmp_path_factory):
+    """Returns the exit code, output and errors of the README's program by kind and name of the image."""
+    deep = tmp_path_factory.mktemp("deep")
+    write_deep_photos(deep, 1)
+    write_png_of_16_bits(deep / "colours.png", np.full((4, 5, 3), 2000, ">u2"))
+    grey, colours = deep / "000.png", deep / "colours.png"
+    given = {(kind, "photo"): photo for kind in ("photo", "photo-views", "photo-plain", "photo-several")}
+    given |= {("photo-12-bits", "grey"): grey, ("photo-plain", "grey"): grey, ("photo-12-bits", "colours"): colours}
+    programs = []
+    for (kind, _), image in given.items():
+        folder = folders[kind]
+        program = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+        assert "photo.jpg" in program
+        programs.append((str(folder), program.replace("photo.jpg", str(image))))
+    command = [sys.executable, "-c", ONE_AFTER_ANOTHER]
+    done = subprocess.run(command, input=json.dumps(programs), capture_output=True, text=True, check=True)
+    return {each: (*json.loads(line), given[each]) for each, line in zip(given, done.stdout.splitlines(), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("photo", "photo"),
+        ("photo-views", "photo"),
+        ("photo-plain", "photo"),
+        ("photo-several", "photo"),
+        ("photo-12-bits", "grey"),
+    ],
+)
+def test_the_program_in_the_readme_predicts_without_dalib(kind, image, runs, by_the_readme):
+    code, said, told, photo = by_the_readme[kind, image]
+    assert code == 0, told
+    found, expected = json.loads(said), dalib.load(runs[kind].root)(photo).probabilities
+    assert found.keys() == expected.keys()
+    assert [found[name] for name in expected] == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+def test_the_program_in_the_readme_refuses_what_pillow_alone_reads_wrongly(by_the_readme):
+    code, _, told, _ = by_the_readme["photo-plain", "grey"]
+    assert code == 1
+    assert "more than 8 bits, and the model has seen no such image" in told
+    code, _, told, _ = by_the_readme["photo-12-bits", "colours"]
+    assert code == 1
+    assert "colours of 16 bits, of which Pillow reads the upper 8" in told
+
+
+def write_png_of_16_bits(file, values):
+    """PIL writes no colours of 16 bits."""
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+            for name, content in chunks
+        )
+    )
+
+
+def test_a_damaged_folder_is_told(folders, tmp_path):
+    folder = shutil.copytree(folders["photo"], tmp_path / "m")
+    (folder / "head.safetensors").write_bytes(b"no")
+    with pytest.raises(UserError, match="not a whole folder"):
+        open_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "hf-hub:somebody/model"},
+        {"architecture": "hf_hub:somebody/model"},
+        {"architecture": ["resnet18"]},
+        {"model_args": {"pretrained": True}},
+        {"model_args": {"in_chans": 3, "checkpoint_path": "/etc/hostname"}},
+        {"model_args": {"in_chans": 3, "pretrained_cfg": {"url": "http://localhost/x"}}},
+        {"model_args": {"in_chans": 10**9}},
+        {"model_args": {"in_chans": True}},
+    ],
+)
+def test_a_folder_cannot_make_timm_fetch_or_open_anything(folders, tmp_path, monkeypatch, change):
+    folder = shutil.copytree(folders["photo"], tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
+    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
+        open_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "test_resnet"},
+        {"architecture": ["hf_hub:somebody/model", "test_resnet"]},
+        {"model_args": [{"in_chans": 3, "checkpoint_path": "/etc/hostname"}, {"in_chans": 3}]},
+    ],
+)
+def test_a_folder_of_several_networks_cannot_either(folders, tmp_path, monkeypatch, change):
+    folder = shutil.copytree(folders["photo-several"], tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
+    with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
+        open_model(folder)
