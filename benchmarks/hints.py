@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from dalib.run.photographs import SHORT_NAMES
 from worlds import CPU, add_arguments, baselines_of, inputs_of, pair_of
 
 from dalib.engine.evaluate import plain_representation
@@ -26,7 +26,6 @@ from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, Task, train_task, trusted_hints
-from dalib.run.photographs import SHORT_NAMES
 from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
         """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
         done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
         with contextlib.redirect_stdout(io.StringIO()):
-            trusted = trusted_hints(replace(shared, hints=hints), before)
+            trusted = trusted_hints(hints, before)
             task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)
             train_task(task, done, CPU)
             settings = recipe.make_judge_settings(training)

@@ -9,9 +9,8 @@ from safetensors.torch import load_file
 
 from dalib.commands.main import run
 from dalib.core.errors import UserError
-from dalib.records.hints import HintedClass, Hints
+from dalib.records.hints import Hints
 from dalib.records.summary import Summary
-from dalib.report.hints import hints_table
 from dalib.run.hints import hints_file, read_hints
 
 NAMES = ("street/a.png", "street/b.png", "street/c.png")
@@ -140,15 +139,3 @@ def test_settings_that_have_no_use_for_hints_are_refused(images, hinted, tmp_pat
     assert said in capsys.readouterr().err
     assert run(arguments(images, tmp_path / "run", "--hints", str(tmp_path / "gone.csv"))) == 2
     assert "no such file" in capsys.readouterr().err
-
-
-def test_the_report_says_it_in_sentences():
-    rows = tuple(HintedClass(f"c{number}", number) for number in range(50))
-    told = Hints(50, 50, gain=0.1, copied={"aligned": 0.9}, better=0.8, classes=rows)
-    table = hints_table(told)
-    assert "mostly what the aligned model says" in table.sentences[0]
-    assert "better than the hints with a probability of 80%" in table.sentences[1]
-    assert (table.rows[0].name, table.left_out) == ("c49", 10)
-    trusted = Hints(2, 2, gain=0.1, right=0.75, classes=(HintedClass("a", 2, 1.0, 0.5, "a"),))
-    assert "were trusted to 50%; about 75% of them seem right" in trusted.sentence
-    assert hints_table(None) is None

@@ -55,11 +55,8 @@ class TrainingInputs:
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
-<<<<<<< HEAD
         hints: (N, C) probabilities, what somebody else thinks of the target's images; None without hints.
-=======
         stages: the backbone's last stages, if they are trained after the head.
->>>>>>> main
     """
 
     domains: Domains
@@ -68,11 +65,8 @@ class TrainingInputs:
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
     expected: ExpectedClasses | ExpectedKnown | None = None
-<<<<<<< HEAD
     hints: Tensor | None = None
-=======
     stages: LastStages | None = None
->>>>>>> main
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
         """Returns the inputs of a training, and what makes a network of images of the one that is trained.
@@ -222,45 +216,38 @@ class BaselineAndAdapted:
         trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         evidence: likewise; only the first process has it.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
-<<<<<<< HEAD
         hints: those that the adapted model learned from, if any.
-=======
         kind: what the target seems to be, where that decided how it was adapted to.
->>>>>>> main
     """
 
     trained: dict[str, Trained] = field(default_factory=dict)
     evidence: dict[str, Evidence] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
-<<<<<<< HEAD
     hints: TrustedHints | None = None
+    kind: TargetKind | None = None
+
+    def of_classes(self, config: TrainConfig) -> str:
+        """Returns which classes the target was taken to have: same, fewer or other."""
+        return config.classes if self.kind is None else self.kind.believed
 
 
-def trusted_hints(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrustedHints | None:
+def trusted_hints(given: Tensor | None, done: BaselineAndAdapted, world: World = ALONE) -> TrustedHints | None:
     """Returns the hints of an adaptation with the first estimate of their worth; None where there are none.
 
     It is made of the predictions of the model that the adaptation starts as. Without a baseline hints are not used
     before the first evaluation.
 
     Args:
-        inputs: with the hints.
+        given: (N, C), the hints; None without any.
         done: with the source-only model and, where there can be one, the aligned model, which hints may be copies of.
         world: the processes that train together; the first one has the predictions.
     """
-    if inputs.hints is None:
+    if given is None:
         return None
-    given = inputs.hints
     before = [each.target.float() for name, each in done.evidence.items() if name != "adapted"]
     before = world.from_first(lambda: before)
     beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
     return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)))
-=======
-    kind: TargetKind | None = None
-
-    def of_classes(self, config: TrainConfig) -> str:
-        """Returns which classes the target was taken to have: same, fewer or other."""
-        return config.classes if self.kind is None else self.kind.believed
->>>>>>> main
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:

@@ -14,11 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-<<<<<<< HEAD
 from dalib.adaptation.hints import TrustedHints, WithHints
-=======
 from dalib.adaptation.methods import group_of
->>>>>>> main
 from dalib.adaptation.outside import UnknownApart
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (

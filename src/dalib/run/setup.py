@@ -348,16 +348,11 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
             config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
         )
     first_prior(config.prior, domains.train.labels, classes)
-<<<<<<< HEAD
     hints = None
     if config.hints is not None:
         hints = read_hints(config.hints, domains.target.names, config.target, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since, hints)
-    return replace(setup, config=config, preprocessing=preprocessing), data
-=======
-    data = Data(domains, evaluated, labelled, time.monotonic() - since)
     return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
->>>>>>> main
 
 
 def _require_same_images(world: World, domains: Domains) -> None:

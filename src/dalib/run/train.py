@@ -268,10 +268,6 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
             context.tracking.picture("views", run.views)
 
 
-<<<<<<< HEAD
-def _training_inputs(setup: Setup, data: Data) -> TrainingInputs:
-    inputs = training_inputs(
-=======
 def _announce_stages(setup: Setup, data: Data) -> None:
     """Prints what the training of the backbone's last stages takes, if they are trained.
 
@@ -288,8 +284,7 @@ def _training_inputs(setup: Setup, data: Data, limit: TimeLimit | None) -> Train
     enough = None
     if setup.config.time_limit is not None:
         enough = (lambda _: False) if limit is None else limit.enough  # resumed: their number is settled
-    return training_inputs(
->>>>>>> main
+    inputs = training_inputs(
         setup.config,
         setup.request,
         setup.preprocessing,
@@ -322,16 +317,10 @@ def _train_models(
                 own = inputs
                 if name == "adapted" and config.classes != "same":
                     own = _fitted(config, inputs, models, context.world)
-<<<<<<< HEAD
-                hints = trusted_hints(own, models, context.world) if name == "adapted" else None
-                task = replace(_task(name, config, run, setup, own), hints=hints)
-                train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
-=======
                 if name == "adapted" and own.stages is not None:
                     _train_stages(config, run, setup, own, models, context)
                 else:
-                    _train_one(_task(name, config, run, setup, own), models, context, setup)
->>>>>>> main
+                    _train_one(_task(name, config, run, setup, own), own, models, context)
         except TrainingDivergedError:
             if context.world.first:
                 replace(summary, status="diverged").write(run.summary)
@@ -349,11 +338,14 @@ def _train_models(
     return models, summary
 
 
-def _train_one(task: Task, models: BaselineAndAdapted, context: _Context, setup: Setup) -> None:
+def _train_one(task: Task, inputs: TrainingInputs, models: BaselineAndAdapted, context: _Context) -> None:
+    """Trains one model; an adaptation learns from hints, where there are some."""
+    if task.name != "source-only":
+        task = replace(task, hints=trusted_hints(inputs.hints, models, context.world))
     observer = Observer(
         lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
     )
-    train_task(task, models, setup.device, resume=context.resume, world=context.world, observer=observer)
+    train_task(task, models, inputs.device, resume=context.resume, world=context.world, observer=observer)
 
 
 def _train_stages(
@@ -367,7 +359,7 @@ def _train_stages(
     """Trains the head on the frozen backbone, and from there the backbone's last stages with it: the adapted model."""
     stages = inputs.stages
     assert stages is not None
-    _train_one(_task("frozen", config, run, setup, inputs), models, context, setup)
+    _train_one(_task("frozen", config, run, setup, inputs), inputs, models, context)
     start = models.trained.pop("frozen").model
     models.evidence.pop("frozen", None)
     own = recipe.of_stages(config)
@@ -390,7 +382,7 @@ def _train_stages(
         statistics=statistics_for(own, on_maps, stored.plain),
         expected=inputs.expected,
     )
-    _train_one(task, models, context, setup)
+    _train_one(task, inputs, models, context)
 
 
 def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
@@ -486,15 +478,11 @@ def _judge(
         judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
         summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
     judgement.write(run.judgement)
-<<<<<<< HEAD
     if models.hints is not None:
         told = hints_record(models.hints, models, classes, neutral)
         told.write(run.hints)
         say(told.sentence)
-    if config.classes == "other":
-=======
     if models.of_classes(config) == "other":
->>>>>>> main
         write_rules(run, models.evidence)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
