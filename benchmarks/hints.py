@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from dalib.run.photographs import SHORT_NAMES
 from worlds import CPU, add_arguments, baselines_of, inputs_of, pair_of
 
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InMemory
 from dalib.run import recipe
+from dalib.run.image_defaults import SHORT_NAMES
 from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, Task, train_task, trusted_hints
 from dalib.run.presets import from_preset

@@ -80,6 +80,23 @@ def test_without_hints_for_its_images_a_batch_is_as_it_was(name):
         assert with_rows_of_zeros.parts[part].item() == pytest.approx(value.item(), rel=1e-4)
 
 
+def test_the_part_of_hints_is_the_cross_entropy_to_refined_predictions_and_absent_without_trust():
+    hints = hints_of()
+    method, batch = made("fixmatch", hints), batch_of(hints.hints[:9])
+    method.student.eval()  # one prediction for one image
+    part = method.loss(batch, 0).parts["hints"]
+    logits = method.student(batch.target[0])
+    wanted = hints.refined(method.student(batch.target[1]), batch.hints).softmax(dim=1)
+    trust = float(hints.annotator.trust[0])
+    by_hand = -(wanted * logits.log_softmax(dim=1)).sum(dim=1).mean() * 0.6 * trust
+    assert part.item() == pytest.approx(by_hand.item(), rel=1e-3)
+    hints.load_state_dict(hints.revise(torch.full((60, CLASSES), 1 / CLASSES)))
+    hints.load_state_dict({**hints.state_dict(), "trust": torch.zeros(CLASSES)})
+    assert "hints" not in method.loss(batch, 0).parts
+    with pytest.raises(ValueError, match="weight"):
+        WithHints(method.method, hints, weight=-1)
+
+
 def test_a_method_without_a_teacher_is_refused():
     with pytest.raises(ValueError, match="Mcc has no teacher"):
         WithHints(Mcc(ImageClassifier(Flat(), CLASSES)), hints_of())

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
+from dalib.core.ranges import check_at_least
+from dalib.core.types import Losses
 from dalib.judge.annotator import Annotator, fit_annotator
+from dalib.models.classifier import logits_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from dalib.core.types import Batch, ClassPrior, Losses, Method
+    from dalib.core.types import Batch, ClassPrior, Method
 
 
 class Refining(Protocol):
@@ -75,22 +79,30 @@ class TrustedHints:
 
 
 class WithHints:
-    """A :class:`dalib.core.types.Method` whose teacher is refined by hints, around one that takes them.
+    r"""A :class:`dalib.core.types.Method` whose teacher is refined by hints, around one that takes them.
+
+    .. math:: L = L_{method}(q') + \frac wN \sum_i t_i \, H(q'_i, f(x_i))
+
+    with the trust :math:`t_i` in the class of the image's hint, which is 0 without one: where hints are trusted the
+    student fits the refined predictions as it fits labels, which a bounded distance of the method's does slowly.
 
     Args:
         method: method with an attribute ``refining``, through which it passes the predictions that the student learns
             from, with the batch's hints.
         hints: the hints.
+        weight: w, at least 0.
 
     Raises:
-        ValueError: a method without such an attribute.
+        ValueError: a method without such an attribute, or a weight below 0.
     """
 
-    def __init__(self, method: Method, hints: TrustedHints) -> None:
+    def __init__(self, method: Method, hints: TrustedHints, *, weight: float = 0.6) -> None:
         if not hasattr(method, "refining"):
             raise ValueError(f"{type(method).__name__} has no teacher that hints could refine")
-        method.refining = hints
-        self.method, self.hints = method, hints
+        check_at_least(0, weight=weight)
+        method.refining = self
+        self.method, self.hints, self.weight = method, hints, weight
+        self._wanted: Tensor | None = None
         self.student = method.student
         self.target_views = method.target_views
 
@@ -99,8 +111,20 @@ class WithHints:
         """The class shares that the method inside expects."""
         return self.method.class_prior
 
+    def refined(self, logits: Tensor, hints: Tensor | None) -> Tensor:
+        self._wanted = self.hints.refined(logits, hints)
+        return self._wanted
+
     def loss(self, batch: Batch, step: int) -> Losses:
-        return self.method.loss(batch, step)
+        losses, trust = self.method.loss(batch, step), self.hints.annotator.trust
+        wanted, self._wanted = self._wanted, None
+        if batch.hints is None or wanted is None or not self.weight or not bool(trust.any()):
+            return losses
+        of_image = batch.hints[:, 0] @ trust.to(batch.hints)
+        # the bare student, as in MaskedConsistency: each parameter's gradient is averaged over processes once
+        logits = at_least_float32(logits_of(self.student, batch.target[0]))
+        apart = F.cross_entropy(logits, wanted.softmax(dim=1), reduction="none")
+        return Losses({**losses.parts, "hints": self.weight * (of_image * apart).mean()}, losses.metrics)
 
     def after_step(self, step: int) -> None:
         self.method.after_step(step)
