@@ -72,7 +72,7 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
             train_task(task, done, CPU)
             settings = recipe.make_judge_settings(training)
             judged = judge(done.trained, done.evidence, settings, classes, representation)
-        trust = 0.0 if trusted is None else trusted.annotator.trust.mean().item()
+        trust = 0.0 if trusted is None else trusted.annotator.worth.mean().item()
         return *(_right(done.evidence[name].target, truth) for name in ("adapted", judged.shipped)), trust
 
     _, alone, _ = selected(None)

@@ -87,12 +87,14 @@ def test_the_part_of_hints_is_the_cross_entropy_to_refined_predictions_and_absen
     part = method.loss(batch, 0).parts["hints"]
     logits = method.student(batch.target[0])
     wanted = hints.refined(method.student(batch.target[1]), batch.hints).softmax(dim=1)
-    trust = float(hints.annotator.trust[0])
+    trust = float(hints.annotator.worth[0])
     by_hand = -(wanted * logits.log_softmax(dim=1)).sum(dim=1).mean() * 0.6 * trust
     assert part.item() == pytest.approx(by_hand.item(), rel=1e-3)
     hints.load_state_dict(hints.revise(torch.full((60, CLASSES), 1 / CLASSES)))
     hints.load_state_dict({**hints.state_dict(), "trust": torch.zeros(CLASSES)})
     assert "hints" not in method.loss(batch, 0).parts
+    same = torch.randn(9, CLASSES)
+    assert torch.equal(hints.refined(same, batch.hints), same)
     with pytest.raises(ValueError, match="weight"):
         WithHints(method.method, hints, weight=-1)
 

@@ -113,6 +113,7 @@ def test_hints_that_are_a_known_model_add_nothing_to_what_it_gave_the_teacher(ma
         assert accuracy(alone, teacher, hints, truth, NO_REFERENCES) < before - 0.05  # what the references are for
         assert accuracy(against, teacher, hints, truth, references) > before - 0.01
         assert float(against.copied) > 0.9
+        assert float(against.worth.max()) < 0.1 < float(alone.worth.max())
 
 
 def test_a_class_that_hints_do_not_know_is_trusted_less(made):

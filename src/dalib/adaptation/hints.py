@@ -63,7 +63,7 @@ class TrustedHints:
         return fit_annotator(beliefs, hints[:, 0], hints[:, 1:], sharpness=sharpness).state_dict()
 
     def refined(self, logits: Tensor, hints: Tensor | None) -> Tensor:
-        if hints is None:
+        if hints is None or not bool(self.annotator.trust.any()):
             return logits
         with torch.autocast(logits.device.type, enabled=False):
             beliefs = at_least_float32(logits).detach().log_softmax(dim=1)
@@ -83,8 +83,9 @@ class WithHints:
 
     .. math:: L = L_{method}(q') + \frac wN \sum_i t_i \, H(q'_i, f(x_i))
 
-    with the trust :math:`t_i` in the class of the image's hint, which is 0 without one: where hints are trusted the
-    student fits the refined predictions as it fits labels, which a bounded distance of the method's does slowly.
+    with the worth :math:`t_i` of an image's hint (:attr:`dalib.judge.annotator.Annotator.worth`), which is 0 without
+    one. Where hints are trusted the student fits the refined predictions as it fits labels, which a bounded distance of
+    the method's does slowly.
 
     Args:
         method: method with an attribute ``refining``, through which it passes the predictions that the student learns
@@ -116,11 +117,11 @@ class WithHints:
         return self._wanted
 
     def loss(self, batch: Batch, step: int) -> Losses:
-        losses, trust = self.method.loss(batch, step), self.hints.annotator.trust
+        losses, worth = self.method.loss(batch, step), self.hints.annotator.worth
         wanted, self._wanted = self._wanted, None
-        if batch.hints is None or wanted is None or not self.weight or not bool(trust.any()):
+        if batch.hints is None or wanted is None or not self.weight or not bool(worth.any()):
             return losses
-        of_image = batch.hints[:, 0] @ trust.to(batch.hints)
+        of_image = batch.hints[:, 0] @ worth.to(batch.hints)
         # the bare student, as in MaskedConsistency: each parameter's gradient is averaged over processes once
         logits = at_least_float32(logits_of(self.student, batch.target[0]))
         apart = F.cross_entropy(logits, wanted.softmax(dim=1), reduction="none")

@@ -37,6 +37,7 @@ SHOWN_METRICS = (
     ("information", "information", "{:.3f}"),
     ("class_confusion", "confusion", "{:.3f}"),
     ("masked", "masked", "{:.3f}"),
+    ("hints", "hints", "{:.3f}"),
     ("mask_rate", "mask", "{:.0%}"),
     ("images_per_second", "images/s", "{:,.0f}"),
 )

@@ -68,6 +68,11 @@ class Annotator:
     sharpness: float
     gain: float
 
+    @property
+    def worth(self) -> Tensor:
+        """(C,) the trust in hints of each class, less the share of hints that are copies and say nothing new."""
+        return self.trust * (1 - self.copied.sum())
+
     def log_likelihood(self, hints: Tensor, references: Tensor) -> Tensor:
         """Computes the logarithm of how likely each hint is for each class, relative to noise.
 

@@ -210,7 +210,7 @@ def hints_record(
     for number, name in enumerate(classes):
         own = named == number
         same = (adapted.argmax(dim=1) == number)[own].double().mean().item() if bool(own.any()) else None
-        trust = annotator.trust[number].item()
+        trust = annotator.worth[number].item()
         hinted.append(HintedClass(name, int(own.sum()), same, trust, classes[meaning[number]] if trust else ""))
     others = [name for name in models.evidence if name != "adapted"]
     return Hints(
