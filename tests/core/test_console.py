@@ -23,6 +23,7 @@ from dalib.core.console import (
 )
 from dalib.core.errors import OutputClosedError, UserError
 from dalib.core.files import Unreadable
+from moved_clock import Clock
 
 
 class Terminal(io.StringIO):
@@ -96,16 +97,6 @@ def test_some_of_many_unreadable_images_are_named(capsys):
     assert "and 995 more" in capsys.readouterr().out
     say_unreadable([])
     assert capsys.readouterr().out == ""
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
 
 
 @pytest.fixture

@@ -17,20 +17,11 @@ from dalib.run.pace import LEAST_STEPS, Counts, Pace, Recipe, seconds_of_run
 from dalib.run.presets import from_preset
 from dalib.run.recipe import make_preprocessing
 from dalib.run.time_limit import TimeLimit
+from moved_clock import Clock
 
 COUNTS = Counts(600, 60, 600, 6)
 PACE = Pace({"source-only": 0.01, "adapted": 0.03}, row=1e-4, view=0.02, mapped=5.0)
 CONFIG = from_preset("photo-features", backbone="resnet18", time_limit="10m")
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
 
 
 @pytest.fixture

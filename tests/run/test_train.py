@@ -19,7 +19,8 @@ from dalib.run.presets import from_preset
 from dalib.run.recipe import check_counts
 from tracked_curves import assert_the_same_curves
 
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dalib"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TWICE = str(Path(__file__).with_name("twice.py"))
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +41,24 @@ def arguments(images: Path, out: Path, steps: int) -> list[str]:
     return ["train", *where, *quick.split(), *often.split()]
 
 
-def launched(*given: str) -> subprocess.Popen:
+def launched(*given: str, program: tuple[str, ...] = ("-m", "dalib")) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*LAUNCH, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*LAUNCH, *program, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
 
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    process = launched(*arguments(images, out, steps=8), "--track", "tensorboard")
+    process = launched(*arguments(images, out, steps=8), "--track", "tensorboard", program=(TWICE,))
     said, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    return out, said, errors
+    assert said.count("the first ended with 0") == 2, errors  # by both processes
+    return out, said, errors, process.returncode
 
 
 def test_two_processes_leave_one_run_and_print_once(trained):
-    out, said, errors = trained
+    out, said, errors, _ = trained
     assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6, 8]
     assert said.count("adapted  8/8") == said.count("report  ") == 1
     assert "Warning" not in errors
@@ -68,7 +69,7 @@ def test_two_processes_leave_one_run_and_print_once(trained):
 
 
 def test_of_several_processes_the_first_one_tracks(trained):
-    out, _, _ = trained
+    out = trained[0]
     files = {
         folder.name: len(list(folder.glob("events*"))) for folder in (out / "tensorboard").iterdir() if folder.is_dir()
     }
@@ -121,10 +122,9 @@ def test_a_process_that_dies_ends_all_in_seconds_with_a_word(images, tmp_path, r
     assert f"rank      : {rank} (local_rank: {rank})\n  exitcode  : -9" in errors  # torchrun's own word
 
 
-def test_an_error_of_the_first_process_is_told_once_and_ends_all(images, trained):
-    process = launched(*arguments(images, trained[0], steps=8))
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 1  # torchrun's
+def test_an_error_of_the_first_process_is_told_once_and_ends_all(trained):
+    _, _, errors, code = trained
+    assert code == 1  # torchrun's
     assert errors.count("there is something already") == 1
     assert "Error:" not in errors.split("Traceback")[0]
 

@@ -37,6 +37,7 @@ from dalib.data.formats import has_image_signature, image_endings
 from dalib.data.shards import (
     JSON_FIELDS,
     LABEL_ENDINGS,
+    are_shards,
     expand_shards,
     label_of,
     read_contents,
@@ -181,11 +182,9 @@ def list_names(
     A path as text takes a quarter of the memory of a :class:`Path`, which tells when there are millions.
     """
     path = Path(where)
-    if _is_list(path):
-        listing = _read_list(path, argument, labelled=False, allow_outside=allow_outside)
+    if _is_list(path) or are_shards(path):
+        listing = list_images(path, argument=argument, allow_outside=allow_outside)
         return [str(each) for each in listing.paths], listing.unreadable, listing.notes
-    if (shards := expand_shards(path)) is not None:
-        return _names_in_shards(path, shards, argument)
     _require_folder(path, argument)
     found = _Found()
     names = [str(each) for each in _walk(path, found)]
@@ -319,13 +318,6 @@ def _contents_of(where: Path, shards: Sequence[Path], argument: str) -> list[Con
             f": expected images ({', '.join(image_endings())}) in the archive, found none{because}",
         )
     return contents
-
-
-def _names_in_shards(
-    where: Path, shards: Sequence[Path], argument: str
-) -> tuple[list[str], tuple[Unreadable, ...], tuple[str, ...]]:
-    listing = _read_shards(where, shards, argument, labelled=False)
-    return [str(each) for each in listing.paths], listing.unreadable, listing.notes
 
 
 def _labels_in_shards(

@@ -121,23 +121,18 @@ class FeatureStore:
 
     def remove(self, keys: Iterable[str]) -> int:
         """Removes the features under these keys; returns the freed bytes."""
-        freed = 0
+        freed, wanted = 0, set(keys)
         for entry in self.entries():
-            if entry.key in set(keys):
+            if entry.key in wanted:
                 shutil.rmtree(self.folder / entry.key)
                 freed += entry.bytes
         return freed
 
     def kept(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
         """Returns the features (N, V, D), or maps (N, V, ...), of that key; None where not all of them are there."""
-        path, size = self.folder / key / _FILE, int(np.prod(shape)) * 2
-        if (
-            not path.is_file()
-            or path.stat().st_size != size
-            or _counted(path.with_name("index.json"), shape) < shape[0]
-        ):
-            return None
-        return _mapped(path, shape)
+        place = self.folder / key
+        there = self.has_place(key, int(np.prod(shape)) * 2) and _counted(place / "index.json", shape) >= shape[0]
+        return _mapped(place / _FILE, shape) if there else None
 
     def sizes(self) -> frozenset[int]:
         """Lists the sizes in bytes of all stored features; a key whose features have none of them is not there."""

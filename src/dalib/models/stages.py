@@ -45,10 +45,13 @@ class Tail(nn.Module):
     """The last stages of a backbone: maps (N, C, h, w) of its trunk -> features (N, out_features).
 
     Batch normalisation rests, in training mode too: it keeps its statistics, and its scale and shift are trained. The
-    names of its tensors are those of the backbone.
+    names of its tensors are those of the backbone. The layers are shared with those that it is made of.
     """
 
-    def __init__(self, layers: Layers, out_features: int) -> None:
+    names: tuple[str, ...]
+    network: nn.Module
+
+    def __init__(self, layers: Layers | Tail, out_features: int) -> None:
         super().__init__()
         self.names, self.network, self.out_features = layers.names, layers.network, out_features
         self.train(self.training)
@@ -63,7 +66,7 @@ class Tail(nn.Module):
         return self
 
 
-class MarkedTail(nn.Module):
+class MarkedTail(Tail):
     """A tail whose features are standardised by the statistics of each image's domain.
 
     Args:
@@ -79,23 +82,15 @@ class MarkedTail(nn.Module):
     deviations: Tensor
 
     def __init__(self, tail: Tail, means: Tensor | None = None, deviations: Tensor | None = None) -> None:
-        super().__init__()
-        self.names, self.network, self.out_features = tail.names, tail.network, tail.out_features
+        super().__init__(tail, tail.out_features)
         none = torch.zeros(1, self.out_features), torch.ones(1, self.out_features)
         self.register_buffer("means", none[0] if means is None else means, persistent=False)
         self.register_buffer("deviations", none[1] if deviations is None else deviations, persistent=False)
-        self.train(self.training)
 
     def forward(self, marked: Tensor) -> Tensor:
-        features = _called(self.network, self.names, marked[:, :-1])
+        features = super().forward(marked[:, :-1])
         marks = marked.flatten(1)[:, -1].long().clamp_max(len(self.means) - 1)
         return (features - self.means[marks]) / self.deviations[marks]
-
-    def train(self, mode: bool = True) -> MarkedTail:
-        """Sets training mode as for any module; batch normalisation stays in evaluation mode."""
-        super().train(mode)
-        _rest(self)
-        return self
 
 
 def split_at(backbone: PretrainedBackbone, trained: int) -> tuple[nn.Module, Tail]:

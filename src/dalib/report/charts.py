@@ -92,7 +92,7 @@ class _Course:
     def scores(self) -> Chart | None:
         return self._chart(
             f"Label-free scores, {self.own}",
-            "Of target images as they are, at each evaluation; 100% is the most there can be. A fall warns; "
+            "Of target images as they are, at each evaluation; 100% is the maximum. A fall warns; "
             "a rise does not prove that answers are right.",
             self._on_target(("mask_rate", "two"), ("agreement", "one"), ("nuclear_norm", "three"), ("corr_c", "four")),
             shares=True,

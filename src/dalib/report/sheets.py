@@ -138,9 +138,9 @@ def _of_each_class(predicted: Tensor, order: Tensor, classes: int) -> Tensor:
     return torch.cat(found) if found else order[:0]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Pictures:
-    """Pictures of some images in a folder, each image once, with what the models predict for them."""
+    """Pictures of some images in a folder, each image once, with what the models predict for them; ``files`` grows."""
 
     folder: Path
     images: Rows

@@ -275,22 +275,22 @@ class TrainConfig(Checked):
             column label. The teacher's predictions are mended by them, as far as they agree with it: hints of noise
             change nothing. For methods with a teacher.
         groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; a
-            regular expression with one group, such as "patient_([0-9]+)", whose text images of a group have in common
-            in their paths; or auto, near duplicates and, where images look alike by them, patterns of names. The
+            regular expression with one group, such as "patient_([0-9]+)", that is searched in the paths: images with
+            the same text belong together; or auto: near duplicates, and patterns of names whose images look alike. The
             validation split keeps groups whole, intervals and tests count groups and not images, and dalib query
             chooses few images of a group. By default: each image counts for itself.
         backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
             paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
-            the weights of a repository of Hugging Face's hub. Several backbones of timm's, given by repeating the
-            setting, see each image in the size and the normalisation of each; their features are joined, which takes
+            the weights of a repository of Hugging Face's hub. Repeat the setting to join the features of several
+            backbones of timm's, each of which sees the image in its own size and normalisation; this takes
             --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
             hf_hub:OWNER/NAME[@REVISION] for others there, which are downloaded and kept. By default: random weights.
-            With --features, either these or --init are required. Of several backbones: those of each, by repeating
-            the setting in the same order; hub stands for all of them.
+            With --features, either these or --init are required. For several backbones, repeat the setting in their
+            order; a single hub stands for all of them.
         weights_order: how the tensors of the weights file are matched with timm's: by name, or, in a file of
-            torch.save, by position. Of several backbones: one for all, or one for each.
+            torch.save, by position. For several backbones: one for all, or one for each.
         features: number of random views of each image whose features are computed once, at least 2; training then uses
             the features and leaves the backbone frozen, which takes minutes instead of hours on a CPU. Student and
             teacher get different views. 0 trains the whole network.

@@ -483,15 +483,10 @@ def extract_share(space: FeatureSpace, domains: Domains, inputs: Inputs, request
         space: see :meth:`dalib.run.feature_space.FeatureSpace.for_share`.
         domains, inputs, request: as for :func:`to_features`.
     """
-    if domains.whole is not None:
-        features_of_source(space, domains.whole, inputs.views.source, request)
-        if len(domains.validation.labels):
-            with CountedProgress(f"features of {request.source_name}, validation, plain") as progress:
-                space.of_source.plain(domains.validation.images, f"{request.source_name}, validation", progress)
-    with CountedProgress(f"features of {request.target}") as progress:
-        space.random(domains.target.images, inputs.views.student, request.features, request.target, progress)
-    with CountedProgress(f"features of {request.target}, plain") as progress:
-        space.plain(domains.target.images, request.target, progress)
+    for own, rows, view, domain in _all_seen(space, domains, inputs, request):
+        with CountedProgress(f"features of {domain}") as progress:
+            own.random(rows, view, request.features, domain, progress)
+    _compute_plain(space, domains, request)
 
 
 def to_features(
@@ -562,23 +557,35 @@ def _views_in_turn(
 
     Plain views come first: no run does without them.
     """
-    validation, target = domains.validation.images, domains.target.images
-    images = [(space, target, inputs.views.student, request.target)]
-    plain = [(space, target, request.target)]
-    if domains.whole is not None:
-        images.insert(0, (space.of_source, domains.whole.images, inputs.views.source, request.source_name))
-        plain.insert(0, (space.of_source, validation, f"{request.source_name}, validation"))
-    for own, rows, domain in plain:
-        if len(rows):
-            with CountedProgress(f"features of {domain}, plain") as progress:
-                own.plain(rows, domain, progress)
+    _compute_plain(space, domains, request)
     count = 0
     while not enough(count) and count < request.features:
-        for own, rows, view, domain in images:
+        for own, rows, view, domain in _all_seen(space, domains, inputs, request):
             with CountedProgress(f"features of {domain}, view {count + 1}") as progress:
                 own.random_one(rows, view, count, domain, progress)
         count += 1
     return count
+
+
+def _all_seen(
+    space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest
+) -> list[tuple[FeatureSpace, Rows, Augment, str]]:
+    """Returns the images of which random views are computed: by which space, by which view, and the domain's name."""
+    of_target = (space, domains.target.images, inputs.views.student, request.target)
+    if domains.whole is None:
+        return [of_target]
+    return [(space.of_source, domains.whole.images, inputs.views.source, request.source_name), of_target]
+
+
+def _compute_plain(space: FeatureSpace, domains: Domains, request: DataRequest) -> None:
+    """Computes the plain views of all images that are predicted, where they are not kept."""
+    plain = [(space, domains.target.images, request.target)]
+    if domains.whole is not None:
+        plain.insert(0, (space.of_source, domains.validation.images, f"{request.source_name}, validation"))
+    for own, rows, domain in plain:
+        if len(rows):
+            with CountedProgress(f"features of {domain}, plain") as progress:
+                own.plain(rows, domain, progress)
 
 
 def identity_of(domains: Domains) -> str:

@@ -65,7 +65,8 @@ class FeatureSpace:
         preprocessing: how rows become its input.
         store: where features are kept.
         device: where the backbone computes.
-        frozen: what computes a feature: the backbone with its pooling, or its trunk (:meth:`of_trunk`).
+        trunk: the part of the backbone whose maps take the place of features (:meth:`of_trunk`); None where features
+            are those of the whole backbone, pooled.
         shape: shape of what it computes of an image, (D,) of features.
         plain_views: what predictions are the mean over.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
@@ -88,7 +89,7 @@ class FeatureSpace:
         self.network, self.preprocessing, self.store = network, preprocessing, store
         self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
         self.of_source = self if of_source is None else of_source
-        self.frozen: nn.Module = _to_pooled(network)
+        self.trunk: nn.Module | None = None
         self.shape: tuple[int, ...] = (self.width,)
         self.share = (0, 1)
 
@@ -100,7 +101,7 @@ class FeatureSpace:
         channels, size = self.preprocessing.channels, self.preprocessing.input_size
         with torch.no_grad():
             space.shape = tuple(trunk(torch.zeros(1, channels, size, size, device=self.device)).shape[1:])
-        space.frozen = trunk
+        space.trunk = trunk
         return space
 
     @cached_property
@@ -113,7 +114,8 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        return kept_fastest(self.frozen, shape, self.store.folder, self.precision)
+        frozen = _to_pooled(self.network) if self.trunk is None else self.trunk
+        return kept_fastest(frozen, shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
@@ -263,14 +265,19 @@ class FeatureSpace:
         if count == 1:
             return self.random(rows, view, 1, source)
 
+        shape, described = (len(rows), count, *self.shape), repr(view)
+        keys = [self._key(rows, described, 1, number) for number in range(count)]  # each reads all rows
+
         def copied(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
-            for number in range(count):
-                into[start:, number] = self._one(rows, view, number, source)[start:, 0]
+            for number, key in enumerate(keys):
+                one = self.store.kept(key, (len(rows), 1, *self.shape))
+                if one is None:
+                    one = self._one(rows, view, number, source)
+                into[start:, number] = one[start:, 0]
             on_batch(len(rows))
 
-        shape, described = (len(rows), count, *self.shape), repr(view)
         features = self.store.features(self._key(rows, described, count), shape, copied, source=source)
-        self.store.remove([self._key(rows, described, 1, number) for number in range(count)])
+        self.store.remove(keys)
         return features
 
     def _one(
@@ -381,9 +388,8 @@ class FeatureSpace:
     def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
         """Returns the key of the features of so many views from this number on, which are described as one."""
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
-        pooled = isinstance(self.frozen, torch.nn.Sequential)
-        layers = repr((self.network.backbone, self.network.pool_layer) if pooled else self.frozen)
-        weights = weights_fingerprint((self.network.backbone if pooled else self.frozen).state_dict())
+        layers = repr((self.network.backbone, self.network.pool_layer) if self.trunk is None else self.trunk)
+        weights = weights_fingerprint((self.network.backbone if self.trunk is None else self.trunk).state_dict())
         rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
         by_itself = (f"view {first}",) if first else ()  # likewise
         return features_key(rows, weights, layers, self.preprocessing, described, views, SEED, *rounded, *by_itself)

@@ -15,6 +15,7 @@ from dalib.data.spelling import Classes
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.evidence import quick_scores
 from dalib.judge.prior import cautious_shares
+from dalib.records.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,14 +25,11 @@ if TYPE_CHECKING:
 
 KINDS = ("uniform", "source", "estimate")
 
-SHARES = "shares.csv"
-"""File in a run's folder, of the class shares that labels of a few target images tell."""
-
 
 def file_of(prior: str | Path) -> Path:
     """Returns the file of shares that a prior names: itself, or that in the folder of a run."""
     path = Path(prior)
-    return path / SHARES if path.is_dir() else path
+    return RunFolder(path).shares if path.is_dir() else path
 
 
 def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
@@ -126,7 +124,8 @@ def check_prior(kind: str, validation_share: float) -> None:
         if Path(kind).is_dir():
             raise UserError(
                 Setting("prior", kind),
-                f": expected the folder of a run whose class shares are known from labels; it has no {SHARES}, which `",
+                ": expected the folder of a run whose class shares are known from labels; it has no "
+                f"{file_of(kind).name}, which `",
                 Call("dalib.run.query.evaluate_labels", Setting("run", kind), Setting("labels", "FILE")),
                 "` writes",
             )
