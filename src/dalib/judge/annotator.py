@@ -1,4 +1,4 @@
-"""What hints are worth: somebody else's opinion of the target as a noisy annotator, learned from agreement."""
+"""The worth of hints: somebody else's opinion of the target as a noisy annotator, learned from agreement."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
 """Exponents of the hints' probabilities that are tried: those of cosines are nearly uniform, others are too sure."""
 
 SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
-"""How often each is expected to say the true class on purpose, before anything is seen."""
+"""Expected share of images for which each names the true class by knowledge, before any image is seen."""
 
 EXPECTED = 0.5
-"""Share of the images by which that expectation weighs."""
+"""Weight of that expectation, as a share of the images."""
 
 SMOOTHING = 4.0
 """Images of each class that are added to it."""
 
 SHRINKAGE = 10.0
-"""Images of the mean over classes that the trust in a class begins with."""
+"""Images by which the trust in a class is drawn to the mean over classes."""
 
 PENALTY = 2.0
 """Standard errors by which hints must explain the beliefs better than noise does before they are used at all."""
@@ -43,7 +43,7 @@ _TRUSTS = torch.linspace(0, 0.95, 20, dtype=torch.float64)  # never all of it: n
 
 @dataclass(frozen=True)
 class Annotator:
-    r"""What hints say of the true class: their confusion matrix, and how often they copy a model that is known.
+    r"""Model of hints given the true class: their confusion matrix, and how often they copy a model that is known.
 
     .. math::
         \ell_{ic} = \sum_k \frac{h_{ik}}{m_k} \Bigl(\sum_j \rho_j r_{ijk} + \rho_0 \, \theta_{ck}\Bigr)
@@ -56,8 +56,8 @@ class Annotator:
     Attributes:
         confusion: (C, C), theta.
         shares: (C,), m.
-        copied: (R,), rho of the references; what is left is that of no copy.
-        trust: (C,) in [0, 0.95], how much of what hints of a class say is believed; ``confusion`` has it already.
+        copied: (R,), rho of the references; the rest of 1 is the share of hints that are no copies.
+        trust: (C,) in [0, 0.95], weight of the hints of each class; ``confusion`` already includes it.
         sharpness: exponent of the hints' probabilities.
         gain: nats by which an image's hint is explained better than noise would be, on images that were not fitted;
             at most 0 where hints are not used.
@@ -123,7 +123,7 @@ def sharpened(hints: Tensor, exponent: float) -> Tensor:
 def fit_annotator(
     beliefs: Tensor, hints: Tensor, references: Tensor | None = None, *, sharpness: float | None = None
 ) -> Annotator:
-    """Learns what hints are worth from their agreement with beliefs that are right more often than chance.
+    """Estimates the worth of hints from their agreement with beliefs that are right more often than chance.
 
     Args:
         beliefs: (N, C) probabilities, such as a teacher's for the whole target.
@@ -203,7 +203,7 @@ def _held_back_excess(beliefs: Tensor, hints: Tensor, references: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Two annotators of the same images: confusion matrices (C, C) of hints and teacher, and what they say on average.
+    """Two annotators of the same images: confusion matrices (C, C) of hints and teacher, and their mean predictions.
 
     Attributes:
         confusion, shares: of the hints.
