@@ -10,6 +10,7 @@ import pytest
 from dalib.core import console
 from dalib.core.console import (
     SILENCE,
+    BytesProgress,
     CountedProgress,
     Loudness,
     TrainingProgress,
@@ -201,10 +202,14 @@ def test_a_command_prints_as_much_as_it_is_asked_to(level, kind, capsys, monkeyp
             progress(1, 1)
         with TrainingProgress("adapted", 100, stream) as training:
             training.line({"step": 1, "loss": 0.5})
+        download = BytesProgress("weights", 2, stream=stream)
+        download.add(2)
+        download.close()
     told = capsys.readouterr()
     assert told.out.split() == [["result"], ["usual", "result"], ["usual", "result", "detail"]][level]
     assert told.err == "error\n"
-    assert ("images" in stream.getvalue()) == (level > Loudness.QUIET)
+    for name in ("images", "weights"):
+        assert (name in stream.getvalue()) == (level > Loudness.QUIET)
     if kind is io.StringIO:
         assert ("loss 0.500" in stream.getvalue()) == (level == Loudness.VERBOSE)
 

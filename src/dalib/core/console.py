@@ -424,7 +424,7 @@ class BytesProgress:
         self._begun, self._closed = begun, False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        if _redraws(self.stream):
+        if _LOUDNESS.get() > Loudness.QUIET and _redraws(self.stream):
             from rich.progress import DownloadColumn, TransferSpeedColumn
 
             self._bar = _bar(self.stream, DownloadColumn(), TransferSpeedColumn(), counted=False)
