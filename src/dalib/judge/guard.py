@@ -299,10 +299,10 @@ def _reasons(
 
 def _votes_sentence(votes: Votes, baseline: str) -> str:
     if not votes.differ:
-        return f"The two models name the same class on each of {votes.count} target images"
+        return f"The adapted model and {baseline} name the same class on each of {votes.count} target images"
     return (
-        f"The two models differ on {votes.differ} of {votes.count} target images; the nearest images on which they "
-        f"agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
+        f"The adapted model and {baseline} differ on {votes.differ} of {votes.count} target images; the nearest images "
+        f"on which they agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
     )
 
 
