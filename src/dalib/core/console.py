@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from dalib.core.errors import OutputClosedError, UserError
 from dalib.core.notebook import NotebookBar, is_notebook
+from dalib.core.parts import parts_that_add_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,19 +29,12 @@ if TYPE_CHECKING:
     from dalib.core.errors import Part
     from dalib.core.files import Unreadable
 
-# In this order, as far as a method has them. Everything else is in metrics.jsonl.
-SHOWN_METRICS = (
-    ("loss", "loss", "{:.3f}"),
-    ("supervised", "supervised", "{:.3f}"),
-    ("consistency", "consistency", "{:.3f}"),
-    ("class_balance", "balance", "{:.3f}"),
-    ("information", "information", "{:.3f}"),
-    ("class_confusion", "confusion", "{:.3f}"),
-    ("masked", "masked", "{:.3f}"),
-    ("hints", "hints", "{:.3f}"),
-    ("mask_rate", "mask", "{:.0%}"),
-    ("images_per_second", "images/s", "{:,.0f}"),
-)
+SHORTER = {"class_balance": "balance", "class_confusion": "confusion"}
+"""Names of loss parts that are long for a line."""
+
+SHOWN_METRICS = (("mask_rate", "mask", "{:.0%}"), ("images_per_second", "images/s", "{:,.0f}"))
+"""What a line shows after the loss and its parts, as far as a method has it. Everything else is in metrics.jsonl."""
+
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
 SECONDS_BETWEEN_LINES = 15.0  # of a download, where there is no terminal
@@ -76,12 +70,14 @@ def loudness(level: Loudness) -> Iterator[None]:
 
 
 def describe(values: dict[str, float]) -> str:
-    """Formats the values worth showing as one line.
+    """Formats the values worth showing as one line; what is 0 is left out.
 
-    >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
-    'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
+    >>> describe({"step": 50, "supervised": 0.4, "class_balance": 0.1, "mask_rate": 0.25, "loss": 0.5})
+    'loss 0.500  supervised 0.400  balance 0.100  mask 25%'
     """
-    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN_METRICS if values.get(key))
+    parts = [(name, SHORTER.get(name, name.replace("_", " ")), "{:.3f}") for name in parts_that_add_up([values])]
+    shown = [("loss", "loss", "{:.3f}"), *parts, *SHOWN_METRICS]
+    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in shown if values.get(key))
 
 
 class Output:
