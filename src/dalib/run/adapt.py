@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, expanded
+from dalib.core.words import largest
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
 from dalib.records.kit import read_header
 from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
+from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
 from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
@@ -297,6 +299,10 @@ class ImagePrediction:
     confidence: float
     probabilities: dict[str, float]
 
+    def __repr__(self) -> str:
+        said = f"label={self.label!r}, confidence={self.confidence:.3f}"
+        return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)})"
+
 
 @dataclass(frozen=True)
 class Predictions(Sequence[ImagePrediction]):
@@ -504,7 +510,9 @@ class Run:
         if not self.folder.judgement.is_file():
             return [*lines, f"status: {summary.status}; no judgement yet"]
         judgement = self.judgement
-        lines.append(f"{judgement.headline}.")
+        verdict = verdict_of(self.folder.read_records(), str(self.path))
+        # of labels where there are some, as in the report
+        lines.append(f"{verdict.headline if verdict.kind == 'measured' else judgement.headline}.")
         selected = self.selected
         measured = next(iter(self.folder.read_evaluations()), None)
         for name, judged in judgement.models.items():
