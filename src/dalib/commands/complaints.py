@@ -80,7 +80,8 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     if message.startswith(_REQUIRED):
         missing = [each.split(".", 1)[-1] for each in message.removeprefix(_REQUIRED).split(", ")]
         missing = [f"--{each}" if f"--{each}" in options else POSITIONAL.get(each, each.upper()) for each in missing]
-        return f"expected {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} missing"
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        return f"expected {names}, which {'is' if len(missing) == 1 else 'are'} missing"
     if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
         name = message.rsplit("'", 2)[1]
         return f"{name}: no such setting{meant(name, [option.lstrip('-') for option in options])}"

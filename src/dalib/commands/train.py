@@ -12,7 +12,7 @@ from dalib.commands.config_file import read_config
 from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.run.config import ELSEWHERE, TrainConfig, by_name
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
         if value != before[name] and (name in named or value != fresh[name])
     }
     if changed := sorted(given_now.keys() - set(ELSEWHERE)):
-        raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
+        flags = ", ".join(str(Setting(name)) for name in changed)
+        raise UserError(f"--resume {resume}: a run resumes with the settings it was started with; leave out {flags}")
     return replace(saved, **{**given_now, "out": str(run.root)}), True
 
 
