@@ -84,7 +84,7 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
 
 
 def say_of_several(message: str | Part) -> None:
-    """Prints to standard error what each of several processes would say, once."""
+    """Prints a message to standard error once, where each of several processes would print it."""
     if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         say(message, sys.stderr)
 

@@ -59,7 +59,7 @@ def run(call: Call) -> None:
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
-    """The configuration, and whether a run goes on with it; ``named`` are the settings on the command line."""
+    """Returns the configuration, and whether a run resumes with it; ``named`` are the settings on the command line."""
     resume: str | None = given.pop("resume")
     config = TrainConfig(**given)
     if resume is None:
@@ -81,7 +81,7 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
 
 
 def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
-    """Refuse one domain alone: the other would be the built-in example's, which nobody means.
+    """Refuses one domain alone: the other would be the built-in example's, which nobody means.
 
     Raises:
         UserError: ``--source`` without ``--target``, or the other way round.

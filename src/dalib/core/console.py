@@ -244,7 +244,7 @@ _SHOWN: ContextVar[TrainingProgress | CountedProgress | None] = ContextVar("show
 
 
 def beat() -> None:
-    """Tells the progress that is shown, if any, that work goes on, so that it prints a line where one is due."""
+    """Reports to the progress that is shown, if any, that work continues, so that it prints a line where one is due."""
     if (progress := _SHOWN.get()) is not None:
         progress.beat()
 
@@ -473,12 +473,12 @@ def say(text: str | Part, file: Any = None) -> None:
 
 
 def say_result(text: str | Part) -> None:
-    """Prints what a command is for on standard output, a quiet one's too; otherwise as :func:`say` does."""
+    """Prints a command's result on standard output, also under --quiet; otherwise as :func:`say` does."""
     _write(text, None)
 
 
 def say_detail(text: str | Part) -> None:
-    """Prints what only those read who asked for every detail; otherwise as :func:`say` does."""
+    """Prints a detail, under --verbose alone; otherwise as :func:`say` does."""
     if _LOUDNESS.get() == Loudness.VERBOSE:
         _write(text, None)
 

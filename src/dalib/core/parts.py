@@ -1,4 +1,4 @@
-"""The loss parts in lines of a training's metrics, whatever its method calls them."""
+"""The loss parts in lines of a training's metrics, under any names."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells one state of an image file from another, whether it is a file of its own or in a shard."""
+    """Identifies the state of an image file, which may be in a shard."""
 
     is_regular: bool
     size: int
@@ -164,7 +164,7 @@ def read_contents(shard: Path) -> Contents:
 
 
 def label_of(contents: Contents, ending: str, key: str) -> Any:
-    """Returns what a member says of a sample's class: a text, or a value of JSON; None if it says nothing.
+    """Returns the class of a sample as its member has it: a text, or a value of JSON; None without one.
 
     Raises:
         ValueError: a member that is too large, or that is not text or JSON.

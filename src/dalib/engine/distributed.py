@@ -89,7 +89,7 @@ class World:
             self._barrier()
 
     def from_all(self, here: Said) -> list[Said]:
-        """Returns what each rank says, in the order of the ranks, on all of them."""
+        """Returns the objects of all ranks, in the order of the ranks, on each of them."""
         if self.size == 1:
             return [here]
         said: list[Said] = []

@@ -1,4 +1,4 @@
-"""What hints are worth: somebody else's opinion of the target as a noisy annotator, learned from agreement."""
+"""The worth of hints: others' opinions of the target as a noisy annotator's, learned from agreement."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TRUSTS = torch.linspace(0, 0.95, 20, dtype=torch.float64)  # never all of it: n
 
 @dataclass(frozen=True)
 class Annotator:
-    r"""What hints say of the true class: their confusion matrix, and how often they copy a model that is known.
+    r"""Confusion matrix of hints, and how often they copy a model that is known.
 
     .. math::
         \ell_{ic} = \sum_k \frac{h_{ik}}{m_k} \Bigl(\sum_j \rho_j r_{ijk} + \rho_0 \, \theta_{ck}\Bigr)

@@ -257,7 +257,7 @@ def _side_by_side(features: Sequence[Tensor]) -> Tensor:
 
 
 def _about(baseline: Baseline) -> tuple[str, ...]:
-    """Returns a sentence that says what the adapted model is compared with, where there are several baselines."""
+    """Returns the sentence that names the model that adapted is compared with, where there are several baselines."""
     if not baseline.others:
         return ()
     than = " and ".join(f"{name} with a probability of {value:.0%}" for name, value in baseline.others.items())

@@ -63,7 +63,7 @@ class TargetKind:
         return "other" if self.other >= CERTAIN else "same"
 
     def in_words(self) -> str:
-        """Returns a sentence that says how probable each is, and what was believed."""
+        """Returns a sentence with the probability of each kind, and the one that is believed."""
         return (
             f"What the target seems to be, before adaptation: the source's classes {self.same:.0%}, fewer of them "
             f"{self.fewer:.0%}, other images too {self.other:.0%}; adapted as {self.believed}"
@@ -106,6 +106,6 @@ def kind_of_target(absent: int, num_classes: int, model: Evidence | None) -> Tar
 
 
 def _tells(model: Evidence, num_classes: int) -> bool:
-    """Returns whether there are images and classes enough to tell of other images by their certainty."""
+    """Returns whether there are enough images and classes to recognise other images by their certainty."""
     enough = len(model.labels) >= FEWEST_VALIDATION and len(model.target) >= FEWEST
     return enough and num_classes >= FEWEST_CLASSES

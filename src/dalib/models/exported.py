@@ -37,7 +37,7 @@ INPUT, OUTPUT = "images", "probabilities"
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model for prediction, from whatever file or folder."""
+    """A model for prediction, from any file or folder that dalib opens."""
 
     description: ModelDescription
     probabilities: Callable[[Tensor], Tensor]

@@ -119,7 +119,7 @@ def fetch_weights(asked: str, network: str) -> HubWeights:
 
 
 def fetch_network(asked: str) -> str:
-    """Returns timm's name of the network in a repository, which its config.json tells.
+    """Returns timm's name of the network in a repository, from its config.json.
 
     Args:
         asked: ``hf_hub:OWNER/NAME``, with or without ``@REVISION``.
@@ -308,7 +308,7 @@ def _named(setting: str, asked: str, network: str) -> _Name:
 
 
 class _Asking:
-    """Asks the hub about one repository, and turns what goes wrong into errors that say what to do."""
+    """Asks the hub about one repository, and turns failures into errors with a remedy."""
 
     def __init__(self, name: _Name, network: str) -> None:
         self.name, self.network = name, network
@@ -385,7 +385,7 @@ class _Asking:
             say(f"note: {self.why}: {self.name.repository} is taken from the cache, revision {path.parent.name}")
 
     def unreachable(self) -> UserError:
-        """Returns what to say where there is neither a network nor a copy."""
+        """Returns the message for a machine with neither a network connection nor a copy."""
         where = f"revision {self.name.revision} of " if self.name.revision else ""
         return self.name.refusal(
             f"{where}{self.name.repository} is not in the cache {_constants().HF_HUB_CACHE}, and the hub "

@@ -256,7 +256,7 @@ class PretrainedBackbone(nn.Module):
 
 
 def _config_of(name: str) -> Any:
-    """Returns what timm says about the pretrained weights of a name; None where it has none."""
+    """Returns timm's settings of a name's pretrained weights; None where it has none."""
     timm = import_timm()
     if not timm.is_model(name):
         raise ValueError(f"unknown network of timm's; {_closest(name, timm.list_models())}")

@@ -1,4 +1,4 @@
-"""The models of a run side by side: what was measured, what is estimated, and what the scores say."""
+"""The models of a run side by side: measured accuracies, estimates, and label-free scores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that say the same kind of thing."""
+    """Rows of the same kind."""
 
     title: str
     rows: list[Row]

@@ -105,7 +105,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
 
 
 def judged(evaluation: Evaluation) -> Verdict:
-    """Returns what one evaluation says.
+    """Returns the verdict of one evaluation.
 
     Both models see the same images, so McNemar's exact test on the images that only one of them gets right decides
     whether a difference is clear. Runs of before that was counted are judged by whether the intervals of the two
@@ -159,7 +159,7 @@ def _of_unknown(evaluation: Evaluation) -> list[str]:
 
 
 def sampled(labelled: Labelled) -> Verdict:
-    """Returns what labels of a few target images say: clear where the interval of the difference leaves out zero."""
+    """Returns the verdict of labels of a few target images; clear where the interval of the difference leaves out 0."""
     unseen = " that training did not see" if labelled.held_out else ""
     where = f"from the labels of {counted(labelled.count, 'target image')}{unseen}"
     models, difference = labelled.models, labelled.difference
@@ -254,7 +254,7 @@ def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected:
 
 
 def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
-    """The model that is not selected, where labels say that it is the better one."""
+    """The model that is better by the labels and yet not selected."""
     better = advice.better(measured.tone)
     if not better:
         return ()
@@ -357,7 +357,7 @@ class _Advice:
     backbone: str
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
-        """Returns the next steps after a judgement without labels: labels first where only they can tell."""
+        """Returns the next steps after a judgement without labels: labels first where only they can decide."""
         outcome = judgement.outcome
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
@@ -383,7 +383,7 @@ class _Advice:
         return self._label("collapsed"), self._measure()
 
     def better(self, tone: Tone) -> str:
-        """The model that labels say is better, where another one is selected; else empty."""
+        """The model that is better by the labels, where another one is selected; else empty."""
         found = {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
         return found if self.selected and found != self.selected else ""
 

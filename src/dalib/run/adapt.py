@@ -466,7 +466,7 @@ class Run:
         evaluate_labels(self.folder, str(file))
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
-        """Chooses target images to label, so that a few labels tell the accuracies; returns the list to fill in."""
+        """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""
         from dalib.run.query import query
 
         query(self.folder, count, str(out), seed=seed)

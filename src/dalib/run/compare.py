@@ -94,7 +94,7 @@ class Compared:
 
 
 def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
-    """Print runs on the same target from the best to the worst, as far as can be told; their paths in that order.
+    """Prints runs on the same target, the best first; returns their paths in that order.
 
     Where all of them were measured on one labelled set (``dalib eval``, ``--evaluate``), the measured accuracy of each
     run's selected model decides; what a named target is measured on by default does not. Else label-free scores do.
@@ -173,7 +173,7 @@ def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
 
 
 def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
-    """Returns what the run was measured on because somebody asked for it."""
+    """Returns the labelled sets that the run was measured on by request."""
     summary = Summary.read(run.summary)
     settings = summary.settings
     by_default = default_evaluation(summary.target) if settings.get("evaluate") is None else None

@@ -1,4 +1,4 @@
-"""A few target labels: which images to label, and what the labels say of a run's models."""
+"""A few target labels: which images to label, and the accuracies that follow from the labels."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
 
 
 def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:
-    """Returns how to label the list and go on; ``given`` are settings that the next command takes as well."""
+    """Returns instructions for labelling the list; ``given`` are settings that the next command takes as well."""
     more = [Setting(name, value) for name, value in given.items()]
     measuring = Call("dalib.run.query.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more)
     return (
@@ -144,7 +144,7 @@ def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
 def _counted(
     picture_of: Callable[[int], Image.Image | None], number: int, total: int, progress: CountedProgress
 ) -> Image.Image | None:
-    """Returns a picture, and tells that it is there."""
+    """Returns a picture, and counts it in the progress."""
     picture = picture_of(number)
     progress(number + 1, total)
     return picture
@@ -168,7 +168,7 @@ def _free_page(out: str) -> Path:
 
 
 def _left_out(run: RunFolder) -> list[str]:
-    """Returns what to tell of files beside the target's images, which no model has predicted."""
+    """Returns the note on files beside the target's images, which no model has predicted."""
     line = describe_unused(Summary.read(run.summary).target, run.read_left_out().target)
     return [line] if line else []
 
@@ -279,7 +279,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
 
 @dataclass(frozen=True)
 class _Estimated:
-    """Holds what labels say of each model, and of the difference of the first two.
+    """Holds the estimates by labels of each model, and of the difference of the first two.
 
     ``differ`` is on how many images these name different classes.
     """
@@ -384,7 +384,7 @@ def _class_shares(
 
 
 def _write_shares(run: RunFolder, result: Labelled, classes: Sequence[str]) -> None:
-    """Writes the class shares as --prior takes them, and says so."""
+    """Writes the class shares as --prior takes them, and prints where."""
     if result.shares is None:
         return
     rows = [
@@ -506,7 +506,7 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
 
 
 def _rules(run: RunFolder) -> dict[str, KnownRule | None]:
-    """Returns by which rule each model tells unknown images; of none where the run has no model any more."""
+    """Returns each model's rule for unknown images; empty where the run has no model any more."""
     try:
         return {name: load_description(folder).known for name, folder in models_of(run).items()}
     except UserError:
@@ -530,7 +530,7 @@ def _differ(predictions: dict[str, Tensor]) -> Tensor:
 
 
 def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple[Tensor, dict[int, int], list[str]]:
-    """The stratum of each labelled image, the size of each stratum, and what to tell of them.
+    """Returns the stratum of each labelled image, the size of each stratum, and notes on them.
 
     A random sample of all is one of the images on which the models differ, and one of the others. How many there are of
     each is known, so that they are taken for strata where each has a label: the accuracies are more precise then, and

@@ -288,7 +288,7 @@ def _require_whole(kit: Kit, network: ImageClassifier) -> None:
 
 
 def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
-    """Measures, once on a machine, whether features are to be computed in bfloat16, and says so if they are."""
+    """Measures, once on a machine, whether features are to be computed in bfloat16, and prints it if they are."""
     gain = gain_of_rounding(network, preprocessing, features_folder())
     if gain > 1:
         say(
