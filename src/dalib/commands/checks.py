@@ -22,7 +22,7 @@ DESCRIPTION = (
     "takes the settings of train; it trains nothing and writes nothing."
 )
 USAGE = "dalib checks --source SOURCE --target TARGET [options]"
-"""In place of eighty options in brackets."""
+"""Replaces argparse's usage, which lists eighty options."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

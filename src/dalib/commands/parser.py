@@ -49,7 +49,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "cache": cache,
     "completion": completion,
 }
-"""In the order of the help."""
+"""The subcommands in the order of the help."""
 
 
 def make_parser(arguments: list[str] | None = None) -> ArgumentParser:

@@ -13,7 +13,7 @@ from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
 from dalib.core.errors import Setting, UserError
-from dalib.run.config import ELSEWHERE, TrainConfig, by_name
+from dalib.run.config import RESUMABLE, TrainConfig, by_name
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -28,7 +28,7 @@ DESCRIPTION = (
 )
 USAGE = """dalib train --source SOURCE --target TARGET [--out RUN] [options]
        dalib train --resume RUN"""
-"""In place of eighty options in brackets."""
+"""Replaces argparse's usage, which lists eighty options."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
         for name, value in by_name(config).items()
         if value != before[name] and (name in named or value != fresh[name])
     }
-    if changed := sorted(given_now.keys() - set(ELSEWHERE)):
+    if changed := sorted(given_now.keys() - set(RESUMABLE)):
         flags = ", ".join(str(Setting(name)) for name in changed)
         raise UserError(f"--resume {resume}: a run resumes with the settings it was started with; leave out {flags}")
     return replace(saved, **{**given_now, "out": str(run.root)}), True

@@ -33,7 +33,7 @@ SHORTER = {"class_balance": "balance", "class_confusion": "confusion"}
 """Names of loss parts that are long for a line."""
 
 SHOWN_METRICS = (("mask_rate", "mask", "{:.0%}"), ("images_per_second", "images/s", "{:,.0f}"))
-"""What a line shows after the loss and its parts, as far as a method has it. Everything else is in metrics.jsonl."""
+"""Metrics that a line shows after the loss and its parts, where a method has them. The others are in metrics.jsonl."""
 
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
@@ -47,13 +47,13 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 
 
 class Loudness(IntEnum):
-    """How much a command prints beside its errors."""
+    """Amount that a command prints beside its errors."""
 
     QUIET = 0
     """Results alone."""
     USUAL = 1
     VERBOSE = 2
-    """Also measurements, choices and every line of the metrics."""
+    """Measurements, choices and every line of the metrics, too."""
 
 
 _LOUDNESS: ContextVar[Loudness] = ContextVar("loudness", default=Loudness.USUAL)

@@ -157,7 +157,7 @@ class ImageChangedError(UserError):
     """An image file that is read again and again is gone, or holds another picture than before."""
 
 
-class ToldElsewhereError(UserError):
+class ReportedByRankZeroError(UserError):
     """An error of the first of several processes, which prints it."""
 
 

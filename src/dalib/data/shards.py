@@ -64,7 +64,7 @@ class Contents:
     keys: list[str] = field(default_factory=list)
     images: list[Span] = field(default_factory=list)
     labels: dict[str, dict[str, Span]] = field(default_factory=lambda: {ending: {} for ending in LABEL_ENDINGS})
-    """By ending and key: the members that may hold a class."""
+    """Members that may hold a class, by ending and key."""
     left_out: list[Unreadable] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
 

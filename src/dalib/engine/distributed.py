@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dalib.core.errors import ToldElsewhereError, UserError
+from dalib.core.errors import ReportedByRankZeroError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +72,7 @@ class World:
         if failed is not None:
             raise failed
         if message[1] is not None:
-            raise ToldElsewhereError(message[1])
+            raise ReportedByRankZeroError(message[1])
         said: Said = message[0]
         return said
 

@@ -15,7 +15,7 @@ SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
 """Exponents of the hints' probabilities that are tried: those of cosines are nearly uniform, others are too sure."""
 
 SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
-"""How often each is expected to say the true class on purpose, before anything is seen."""
+"""Prior means of how often each names the true class on purpose."""
 
 EXPECTED = 0.5
 """Share of the images by which that expectation weighs."""

@@ -34,7 +34,7 @@ ABSENT_SHARE, ABSENT_LEAST, ABSENT_SLOPE = 0.1, 1.5, 2.0
 """Absent classes at which fewer is as probable as not, as a part of all and at least; and how fast that rises."""
 
 TAIL_OFFSET, TAIL_SLOPE = -3.1, -3.2
-"""Of a logistic regression on the tails of certainty, over simulated targets (benchmarks/LOG.md)."""
+"""Coefficients of a logistic regression on the tails of certainty, over simulated targets (benchmarks/LOG.md)."""
 
 
 @dataclass(frozen=True)

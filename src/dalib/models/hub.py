@@ -41,12 +41,12 @@ OF_TIMM = "hub"
 """Stands for the repository that timm names for the network."""
 
 PREFIXES = ("hf_hub:", "hf-hub:")
-"""What the name of another repository begins with; timm writes it both ways."""
+"""Prefixes of the name of another repository; timm writes both."""
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 SECONDS = 10
-"""That the hub has to answer in."""
+"""Seconds within which the hub has to answer."""
 
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -1,4 +1,4 @@
-"""How far a run trusted its hints, for the report."""
+"""The report's part about a run's trust in its hints."""
 
 from __future__ import annotations
 

@@ -420,7 +420,7 @@ def _measure(run: str) -> Step:
 
 
 _OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
-"""Of headlines of older runs: which model is selected may have changed since, and is said in a sentence of its own."""
+"""The ending of older headlines that names the selected model, which may have changed since."""
 
 
 def _selected(judgement: Judgement | None, selection: Selection | None) -> tuple[str, ...]:

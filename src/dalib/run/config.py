@@ -24,14 +24,14 @@ OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
-"""Settings of a run that are paths, or names that stand in their place."""
+"""Settings of a run that are paths, or names of built-in choices."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
 
 NOT_BOTH = ", which stands in for the source; leave out one of them"
 
-ELSEWHERE = ("device", "cache", "root", "download", "track")
-"""Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
+RESUMABLE = ("device", "cache", "root", "download", "track")
+"""Settings that may change on resume: where things are, and nothing that decides a result."""
 
 ViewName = Literal[
     "none",

@@ -34,7 +34,7 @@ SHORT_NAMES = {
 """Backbones whose weights are Python packages, by a short name; only that of lite0 is installed with dalib."""
 
 PHOTOGRAPH_SETTINGS = SHORT_NAMES["lite0"]
-"""What photographs take by default; the backbone implies the preset photo-features."""
+"""Default settings of photographs; the backbone implies the preset photo-features."""
 
 PHOTOGRAPHS_NOTE = (
     "the images are photographs, so that a frozen pretrained network (EfficientNet-Lite0) sees them, and what follows "
@@ -43,7 +43,7 @@ PHOTOGRAPHS_NOTE = (
 """Says what was chosen, and how to change it."""
 
 CHARACTER_SETTINGS = {"preset": "coloured-characters"}
-"""What characters take by default whose target has colours, or pictures behind them."""
+"""Default settings of characters whose target has colours, or pictures behind them."""
 
 CHARACTERS_NOTE = (
     "the source is of small images without colours on plain ground, such as characters, and the target has colours, so "

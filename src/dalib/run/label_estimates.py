@@ -1,4 +1,4 @@
-"""What labels of a few target images say: each model's accuracy, their difference, and class shares."""
+"""Estimates from labels of a few target images: each model's accuracy, their difference, and class shares."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class _Labels:
 
     @property
     def weights(self) -> Tensor:
-        """How many images each labelled one stands for, (n,)."""
+        """Number of images that each labelled one stands for, (n,)."""
         labelled = torch.bincount(self.strata)
         sizes = torch.tensor([self.population[number] for number in self.strata.tolist()])
         return sizes.double() / labelled[self.strata]

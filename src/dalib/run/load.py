@@ -58,7 +58,7 @@ class Prediction:
     confidence: float
     """The probability of the most probable class, given that the image is of one of the classes."""
     probabilities: dict[str, float]
-    """Of each class, the most probable first."""
+    """Probabilities of all classes, the most probable first."""
     known: float | None = None
     """Probability that the image is of one of the classes; below 0.5 its label is ``unknown``. None for a model that
     was not trained for images of other classes (``--classes other``)."""

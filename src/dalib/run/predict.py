@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from dalib.run.load import ChosenModel
 
 ENDINGS = ("", ".csv", ".txt", ".parquet")
-"""Of the file to write; a table of commas under another name would not open as what it says that it is."""
+"""File endings that ``out`` accepts."""
 
 _BATCH = 64  # the first is read before anything is predicted
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
@@ -150,7 +150,7 @@ def _remedies(out: str, world: World) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is predicted by what."""
+    """A prediction's images, model and output."""
 
     chosen: ChosenModel
     opened: OpenedModel
@@ -289,9 +289,9 @@ class _Source:
 
     names: Sequence[str]
     read: Callable[[int, int], Batch]
-    """Those from the first number up to the second."""
+    """Reads the images from the first number up to the second."""
     unreadable: tuple[Unreadable, ...]
-    """What is known already."""
+    """Files that are known to be unreadable."""
 
 
 def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CachePolicy) -> _Source:

@@ -1,4 +1,4 @@
-"""Which target images to label: a list of them, and a page to label them in."""
+"""Chooses target images to label: a list of them, and a page to label them in."""
 
 from __future__ import annotations
 

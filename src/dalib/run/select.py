@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dalib.records.selection import Measurement, SelectedBy
 
 _FILES = ("model.safetensors", "config.json")
-"""Of a model's folder; config.json comes last, as a folder with it counts as a model."""
+"""Files of a model's folder; config.json comes last, because a folder with it counts as a model."""
 
 
 def keep(run: RunFolder | str | Path, model: str) -> Selection:
