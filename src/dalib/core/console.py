@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
     from dalib.core.errors import Part
     from dalib.core.files import Unreadable
@@ -38,6 +39,8 @@ SHOWN_METRICS = (("mask_rate", "mask", "{:.0%}"), ("images_per_second", "images/
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
 SECONDS_BETWEEN_LINES = 15.0  # of a download, where there is no terminal
+
+WIDEST_TABLE = 400  # characters of a line of a table that no terminal breaks
 
 SILENCE = 30.0
 """Seconds without a line, at most, where output is no terminal and work goes on."""
@@ -475,6 +478,15 @@ def say(text: str | Part, file: Any = None) -> None:
 def say_result(text: str | Part) -> None:
     """Prints a command's result on standard output, also under --quiet; otherwise as :func:`say` does."""
     _write(text, None)
+
+
+def say_table(table: Table) -> None:
+    """Prints a table of rich's on standard output, also under --quiet, as wide as it is where that is no terminal."""
+    from rich.console import Console as RichConsole
+
+    where = output()
+    width = None if where.isatty() else WIDEST_TABLE
+    RichConsole(file=cast("IO[str]", where), width=width, highlight=False).print(table)
 
 
 def say_detail(text: str | Part) -> None:

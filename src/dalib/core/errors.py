@@ -195,3 +195,12 @@ class RunStoppedError(_SpelledError, RuntimeError):
     def __init__(self, message: str | Part, signal: int) -> None:
         super().__init__(message)
         self.code = 128 + signal
+
+
+def in_a_line(error: BaseException) -> str:
+    """Returns kind and message of an error in one line of at most 200 characters, for another message.
+
+    >>> in_a_line(ValueError("no"))
+    'ValueError: no'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200].removesuffix(": ")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.core.console import one_line, output, say
+from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
@@ -233,8 +232,7 @@ def _print(best: Sequence[Compared], agreements: dict[str, float], common: Label
                 escape(one_line(model.estimate)),
                 escape(one_line(each.outcome)) if first else "",
             )
-    where = output()
-    Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
+    say_table(table)
 
 
 def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
