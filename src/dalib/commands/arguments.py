@@ -78,7 +78,7 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
         return arguments
     settings, note = settings_of_images(_united(given.source), given.target, names_of(arguments))
     if note and loudness_in(arguments) > Loudness.QUIET:
-        note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        note = note.format(other="--backbone NAME --weights hub", none="--backbone small")
         say_of_several(f"note: {note}")
     return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 

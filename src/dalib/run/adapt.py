@@ -187,7 +187,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
-        filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
+        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"')
         say(f"note: {filled}")
     return _configured({**flat, **chosen})
 
