@@ -310,7 +310,7 @@ class RunFolder(TrainingFolder):
         return Hints.read(self.hints) if self.hints.is_file() else None
 
     def read_records(self) -> RunRecords:
-        """Reads all that the run's small files say.
+        """Reads all small files of the run.
 
         Raises:
             UserError: a file is damaged, or of a newer version.

@@ -24,14 +24,14 @@ OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
-"""Settings of a run that are paths, or names that stand in their place."""
+"""Settings of a run that are paths, or names of built-in choices."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
 
 NOT_BOTH = ", which stands in for the source; leave out one of them"
 
-ELSEWHERE = ("device", "cache", "root", "download", "track")
-"""Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
+RESUMABLE = ("device", "cache", "root", "download", "track")
+"""Settings that may change on resume: where things are, and nothing that decides a result."""
 
 ViewName = Literal[
     "none",
@@ -279,10 +279,11 @@ class TrainConfig(Checked):
             the same text belong together; or auto: near duplicates, and patterns of names whose images look alike. The
             validation split keeps groups whole, intervals and tests count groups and not images, and dalib query
             chooses few images of a group. By default: each image counts for itself.
-        backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
-            paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
+        backbone: network that computes features: lite0, lite1 and lite2 are pretrained ones whose weights are Python
+            packages (that of lite0 is installed with dalib); small and digits are ours, paper-small and paper-large
+            the paper's; any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
             the weights of a repository of Hugging Face's hub. Repeat the setting to join the features of several
-            backbones of timm's, each of which sees the image in its own size and normalisation; this takes
+            pretrained backbones, each of which sees the image in its own size and normalisation; this takes
             --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or

@@ -389,7 +389,7 @@ def decide_kind(inputs: TrainingInputs, done: BaselineAndAdapted, world: World =
 
 
 def _before(inputs: TrainingInputs, done: BaselineAndAdapted) -> dict[str, Evidence]:
-    """Returns what the models from before the adaptation say of the evaluated images."""
+    """Returns the predictions of the models from before the adaptation for the evaluated images."""
     return {name: inputs.domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
 
 

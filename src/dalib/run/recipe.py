@@ -408,8 +408,8 @@ def _check_features(config: TrainConfig) -> None:
             stored,
             ": ",
             Setting("backbone", config.backbone),
-            " is a small network that is to be trained itself; expected one of timm's with pretrained ",
-            Setting("weights"),
+            " is a small network that is to be trained itself; expected a pretrained one, such as ",
+            Setting("backbone", "lite0"),
             ", or ",
             Setting("features", 0),
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
-from dalib.core.errors import Call, Setting, ToldElsewhereError, UserError
+from dalib.core.errors import Call, ReportedByRankZeroError, Setting, UserError
 from dalib.core.files import locked, put_in_place, write_json, write_text
 from dalib.core.words import some_of
 from dalib.data.named import default_evaluation
@@ -288,7 +288,7 @@ def _require_whole(kit: Kit, network: ImageClassifier) -> None:
 
 
 def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
-    """Measures, once on a machine, whether features are to be computed in bfloat16, and says so if they are."""
+    """Measures, once on a machine, whether features are to be computed in bfloat16, and prints it if they are."""
     gain = gain_of_rounding(network, preprocessing, features_folder())
     if gain > 1:
         say(
@@ -367,7 +367,7 @@ def _require_same_images(world: World, domains: Domains) -> None:
             Setting("cache", "disk"),
             ", which decodes once for all",
         )
-        raise UserError(*message) if world.first else ToldElsewhereError(*message)
+        raise UserError(*message) if world.first else ReportedByRankZeroError(*message)
 
 
 def _warnings(domains: Domains) -> tuple[str, ...]:

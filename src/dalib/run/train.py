@@ -253,7 +253,7 @@ def _chosen(setup: Setup, config: TrainConfig) -> Setup:
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
-    """Makes the run's folder or resumes it, and tells the trackers."""
+    """Makes the run's folder or resumes it, and notifies the trackers."""
 
     def begin() -> None:
         if context.resume:
@@ -549,7 +549,7 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
 
 
 def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
-    """Returns what trackers are told of a run that has ended."""
+    """Returns the outcome of a run for the trackers."""
     estimates = {
         name: model.estimate.value  # none where the source has too few validation images
         for name, model in judgement.models.items()
