@@ -37,6 +37,9 @@ FACTORS = 128
 DRAWN_OF_CLASS = 50
 """Feature vectors that are drawn of each class on average, at least."""
 
+REPRESENTING = 1000
+"""Feature vectors that represent the source in the judgement, about as many as it reads images of a source."""
+
 MISSING = (
     "Without the source's images it is not known how well the adapted model still predicts them: its accuracy is "
     "estimated with the source-only model's validation predictions, and there is no distance between the domains"
@@ -115,6 +118,8 @@ class Kit:
         statistics: of the source's features.
         validation: (N, C) the source-only model's probabilities for validation images.
         labels: (N,) int64, theirs.
+        neutral: statistics of the source's features by the network that the judgement asks, where the run's own network
+            is trained as a whole, so that its features favour the models that it became; None without any.
     """
 
     path: str
@@ -124,6 +129,12 @@ class Kit:
     statistics: ClassStatistics
     validation: Tensor
     labels: Tensor
+    neutral: ClassStatistics | None = None
+
+    @property
+    def of_frozen(self) -> bool:
+        """True if the statistics are of a frozen backbone's features; else they are of what the model's head sees."""
+        return bool(self.header.settings.get("features", 0))
 
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""
@@ -135,6 +146,19 @@ class Kit:
     def validating(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the validation images, in the order of their labels."""
         return self._drawn(self.labels, views, seed, "validation", len(self.labels))
+
+    def representing(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Draws what represents the source in the judgement: features (N, D) and labels (N,), in the source's shares.
+
+        N is 0 where the kit has no statistics for it.
+        """
+        if self.neutral is None:
+            return torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
+        known = self.neutral.classes
+        counts = torch.tensor(self.header.counts)[known]
+        numbers = (counts * REPRESENTING / counts.sum()).ceil().long()
+        labels = known.repeat_interleave(numbers)
+        return self.neutral.draw(labels, derive_seed(seed, "kit", "judgement")).float(), labels
 
     def _drawn(self, labels: Tensor, views: int, seed: int, purpose: str, images: int) -> Drawn:
         features = self.statistics.draw(labels, derive_seed(seed, "kit", purpose))
@@ -162,6 +186,9 @@ def open_kit(path: str) -> Kit:
             statistics,
             tensors["validation/probabilities"],
             tensors["validation/labels"],
+            ClassStatistics(*(tensors[f"neutral/{name}"] for name in _STATISTICS))
+            if "neutral/mean" in tensors
+            else None,
         )
         _check_shapes(kit)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -174,18 +201,33 @@ _STATISTICS = ("classes", "mean", "factors", "rest")
 
 def _check_shapes(kit: Kit) -> None:
     statistics, classes = kit.statistics, len(kit.description.classes)
+    for each in (statistics, kit.neutral):
+        if each is not None:
+            _check_statistics(each, classes)
+    if not torch.isin(kit.labels, statistics.classes).all():
+        raise ValueError("statistics: expected positions of the model's classes, for each validation label too")
+    if kit.neutral is not None and not torch.isin(kit.neutral.classes, statistics.classes).all():
+        raise ValueError("neutral: expected classes that the other statistics have")
+    if kit.labels.dtype != torch.int64 or kit.validation.shape != (len(kit.labels), classes):
+        raise ValueError(f"validation: expected {len(kit.labels)} rows of {classes} probabilities")
+    _check_numbers(kit.validation)
+
+
+def _check_statistics(statistics: ClassStatistics, classes: int) -> None:
     known, (count, width) = statistics.classes, statistics.mean.shape
     if known.shape != (count,) or known.dtype != torch.int64 or not known.equal(torch.unique(known)) or count < 2:
         raise ValueError("statistics: expected the positions of two classes or more, ascending")
-    if known[0] < 0 or known[-1] >= classes or not torch.isin(kit.labels, known).all():
-        raise ValueError("statistics: expected positions of the model's classes, for each validation label too")
+    if known[0] < 0 or known[-1] >= classes:
+        raise ValueError("statistics: expected positions of the model's classes")
     if statistics.factors.shape[1:] != (width,) or statistics.rest.shape != (width,):
         raise ValueError(f"statistics: expected {width} features in each part")
-    if kit.labels.dtype != torch.int64 or kit.validation.shape != (len(kit.labels), classes):
-        raise ValueError(f"validation: expected {len(kit.labels)} rows of {classes} probabilities")
-    for each in (statistics.mean, statistics.factors, statistics.rest, kit.validation):
-        if each.dtype != torch.float32 or not each.isfinite().all():
-            raise ValueError("statistics, validation: expected finite numbers, float32")
+    for each in (statistics.mean, statistics.factors, statistics.rest):
+        _check_numbers(each)
+
+
+def _check_numbers(values: Tensor) -> None:
+    if values.dtype != torch.float32 or not values.isfinite().all():
+        raise ValueError("statistics, validation: expected finite numbers, float32")
 
 
 @dataclass(frozen=True)
@@ -201,6 +243,8 @@ class SourceOfKit:
         validation_labels: (M,) int64.
         norms: the backbone's pretrained batch-normalisation statistics by their names in it, where the model has those
             of the run's target: a kit is for other targets.
+        neutral: features (R, D) of some training images by the network that the judgement asks, and their labels (R,);
+            None without any.
     """
 
     model: Path
@@ -210,6 +254,7 @@ class SourceOfKit:
     validation: Tensor
     validation_labels: Tensor
     norms: Mapping[str, Tensor] = field(default_factory=dict)
+    neutral: tuple[Tensor, Tensor] | None = None
 
 
 def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
@@ -221,7 +266,7 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     description = load_description(source.model)
     classes = len(description.classes)
     counts = torch.bincount(source.labels, minlength=classes)
-    if int((counts >= FEWEST_IMAGES).sum()) < 2:
+    if not _enough(source.labels, classes):
         raise UserError(
             Setting("format", "kit"),
             f": a kit holds statistics of classes with at least {FEWEST_IMAGES} training images, and "
@@ -232,6 +277,9 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     tensors = {f"model/{name}": each for name, each in load_tensors(source.model).items()}
     tensors |= {f"model/backbone.{name}": each for name, each in source.norms.items()}
     tensors |= {f"statistics/{name}": getattr(statistics, name) for name in _STATISTICS}
+    if source.neutral is not None and _enough(source.neutral[1], classes):
+        neutral = ClassStatistics.of(source.neutral[0][:, None], source.neutral[1], classes)
+        tensors |= {f"neutral/{name}": getattr(neutral, name) for name in _STATISTICS}
     tensors |= {
         "validation/probabilities": source.validation[known].float(),
         "validation/labels": source.validation_labels[known],
@@ -248,6 +296,11 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     finally:
         temporary.unlink(missing_ok=True)
     return header
+
+
+def _enough(labels: Tensor, classes: int) -> bool:
+    """Returns whether two classes or more have enough images for statistics."""
+    return int((torch.bincount(labels, minlength=classes) >= FEWEST_IMAGES).sum()) >= 2
 
 
 def content_line(header: KitHeader, validation_labels: Tensor) -> str:

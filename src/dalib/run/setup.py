@@ -244,16 +244,9 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
         )
     preset = kit.header.settings.get("preset")
     if config.preset != preset:
-        raise UserError(
-            setting, f": its settings are of the preset {preset}; leave out ", Setting("preset", config.preset)
-        )
-    if not config.features:
-        raise UserError(
-            setting,
-            ": it holds statistics of a frozen backbone's features; expected ",
-            Setting("features", 2),
-            " or more",
-        )
+        whose = "of no preset" if preset is None else f"of the preset {preset}"
+        raise UserError(setting, f": its settings are {whose}; leave out ", Setting("preset", config.preset))
+    _check_training(kit, config, setting)
     share = kit.header.settings.get("model.domain_statistics", 0.0)
     if config.model.domain_statistics != share:
         raise UserError(
@@ -277,9 +270,55 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
     return start, replace(own, range=None)
 
 
+def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
+    """Refuses a training of other features than the kit's statistics are of, or that needs the source's images.
+
+    Raises:
+        UserError: the first of these.
+    """
+    if kit.of_frozen:
+        if not config.features:
+            raise UserError(
+                setting,
+                ": it holds statistics of a frozen backbone's features; expected ",
+                Setting("features", 2),
+                " or more",
+            )
+        return
+    if config.features:
+        raise UserError(
+            setting,
+            ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
+            Setting("features", config.features),
+        )
+    if config.method != "self-ensemble":
+        raise UserError(
+            Setting("method", config.method),
+            ": its batches join images of source and target, and ",
+            setting,
+            ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
+            Setting("method", "self-ensemble"),
+        )
+    if config.target_labels is not None:
+        raise UserError(
+            Setting("target_labels", config.target_labels),
+            ": labelled images join the source's, and ",
+            setting,
+            ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
+            Setting("preset", "photo-features"),
+        )
+    if config.prior == "estimate":
+        raise UserError(
+            Setting("prior", config.prior),
+            ": it is estimated with the adapted model's predictions for source images, which are not in ",
+            setting,
+            "; expected uniform, source, or a file of class shares",
+        )
+
+
 def _require_whole(kit: Kit, network: ImageClassifier) -> None:
     """Refuses a kit whose tensors are not those of its network, before anything is trained."""
-    width = network.backbone.out_features
+    width = network.backbone.out_features if kit.of_frozen else network.features_dim
     if network.state_dict().keys() != kit.weights.keys() or kit.statistics.mean.shape[1] != width:
         raise UserError(
             Setting("kit", kit.path),

@@ -42,7 +42,7 @@ from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
-from dalib.run.neutral_features import neutral_representation
+from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import chosen_share
 from dalib.run.pace import Counts, check_time_limit, is_open, say_length
 from dalib.run.pair import (
@@ -467,7 +467,11 @@ def _judge(
     if config.features:  # of a frozen network
         learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
-        neutral = neutral_representation(domains.train, domains.target.images, setup.device)
+        kit, of_target = setup.request.kit, domains.target.images
+        if kit is None:
+            neutral = neutral_representation(domains.train, of_target, setup.device)
+        else:
+            neutral = neutral_beside(*kit.representing(config.seed), of_target, setup.device)
     settings = recipe.make_judge_settings(config, models.expected)
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
