@@ -40,6 +40,9 @@ DRAWN_OF_CLASS = 50
 REPRESENTING = 1000
 """Feature vectors that represent the source in the judgement, about as many as it reads images of a source."""
 
+LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
+"""Weight of the information and share of the prototypes, at least, in a training of a whole network from a kit."""
+
 MISSING = (
     "Without the source's images it is not known how well the adapted model still predicts them: its accuracy is "
     "estimated with the source-only model's validation predictions, and there is no distance between the domains"
@@ -230,6 +233,28 @@ def _check_numbers(values: Tensor) -> None:
         raise ValueError("statistics, validation: expected finite numbers, float32")
 
 
+def settings_of_whole(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a kit changes of the settings of a run that trained its network as a whole, by dotted names.
+
+    There are no source images to hold the layers below the head: information and prototypes do, as in SHOT, and a rate
+    that was for an adaptation from scratch is a quarter of it, because this one begins at the source-only model.
+
+    >>> shared = {"optimizer": {"lr": 0.004}, "self_ensemble": {"information": 0.2, "prototypes": 0.0}}
+    >>> settings_of_whole({**shared, "warm_start": False})
+    {'self_ensemble.information': 0.2, 'self_ensemble.prototypes': 0.5, 'optimizer.lr': 0.001}
+    >>> settings_of_whole({**shared, "warm_start": True})
+    {'self_ensemble.information': 0.2, 'self_ensemble.prototypes': 0.5}
+    """
+    own = settings["self_ensemble"]
+    changed = {
+        "self_ensemble.information": max(own["information"], LEAST_INFORMATION),
+        "self_ensemble.prototypes": max(own["prototypes"], LEAST_PROTOTYPES),
+    }
+    if not settings["warm_start"]:
+        changed["optimizer.lr"] = settings["optimizer"]["lr"] / 4
+    return changed
+
+
 @dataclass(frozen=True)
 class SourceOfKit:
     """What a kit is written from.
@@ -287,7 +312,10 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     tensors = {name: each.contiguous() for name, each in tensors.items()}
     left_out = [name for name, count in zip(description.classes, counts.tolist(), strict=True) if count < FEWEST_IMAGES]
     kept = [count if count >= FEWEST_IMAGES else 0 for count in counts.tolist()]
-    header = KitHeader(content_of(description), settings_in_kit(source.settings), tuple(kept), tuple(left_out))
+    settings = settings_in_kit(source.settings)
+    if not settings["features"]:
+        settings |= settings_of_whole(source.settings)
+    header = KitHeader(content_of(description), settings, tuple(kept), tuple(left_out))
     header = replace(header, digest=digest_of(save(tensors, {"kit": header.text()})))
     temporary = path.with_name(f".{path.name}.tmp")
     try:
