@@ -215,7 +215,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: L
     groups = None if request.groups is None else _groups(request.groups, request, source, target)
     if source is None:
         assert request.kit is not None
-        part = _of_kit(request.kit, request, preprocessing)
+        part = _of_kit(request.kit.for_target(target.images), request, preprocessing)
     else:
         part = _parted(source, None if groups is None else groups[0], request)
     train = part.train

@@ -20,12 +20,14 @@ from dalib.core.files import expanded, put_in_place
 from dalib.core.seeds import derive_seed
 from dalib.models.saved import content_of, description_of, load_description, load_tensors
 from dalib.records.kit import KitHeader, digest_of, read_header, settings_in_kit
+from dalib.run.kit_settings import settings_of_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
+    from dalib.data.rows import Rows
     from dalib.models.saved import ModelDescription
 
 FEWEST_IMAGES = 10
@@ -40,14 +42,18 @@ DRAWN_OF_CLASS = 50
 REPRESENTING = 1000
 """Feature vectors that represent the source in the judgement, about as many as it reads images of a source."""
 
-LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
-"""Weight of the information and share of the prototypes, at least, in a training of a whole network from a kit."""
-
 MISSING = (
     "Without the source's images it is not known how well the adapted model still predicts them: its accuracy is "
     "estimated with the source-only model's validation predictions, and there is no distance between the domains"
 )
 """What a judgement lacks, in a sentence of it."""
+
+MISSING_OF_MODEL = (
+    "Of the source there is a model alone: without its predictions for validation images accuracies are not estimated, "
+    "and nothing shows how sure it may be, so that the verdict rests on the target's predictions; a kit of the model's "
+    "run has these predictions, and labels of a few target images measure the models"
+)
+"""The same of a run that had a model alone in place of the source."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,10 @@ class ClassStatistics:
     rest: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, labels: Tensor, classes: int) -> ClassStatistics:
-        """Computes the statistics of features (N, V, D) with labels (N,)."""
+    def of(cls, features: Tensor, labels: Tensor, classes: int, fewest: int = FEWEST_IMAGES) -> ClassStatistics:
+        """Computes the statistics of features (N, V, D) with labels (N,), of classes with ``fewest`` images or more."""
         counts = torch.bincount(labels, minlength=classes)
-        kept = (counts >= FEWEST_IMAGES).nonzero().flatten()
+        kept = (counts >= fewest).nonzero().flatten()
         mean = torch.stack([features[labels == each].float().flatten(0, 1).mean(dim=0) for each in kept.tolist()])
         own = torch.isin(labels, kept)
         position = torch.zeros(classes, dtype=torch.int64).scatter(0, kept, torch.arange(len(kept)))
@@ -102,11 +108,13 @@ class Drawn:
         features: (N, V, D) float16; the V views are the same, because statistics are of all views.
         labels: (N,) int64.
         images: how many images they stand for.
+        predicted: whether these are the target's, by the classes that a model alone predicts, or else the source's.
     """
 
     features: Tensor
     labels: Tensor
     images: int
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,8 @@ class Kit:
         labels: (N,) int64, theirs.
         neutral: statistics of the source's features by the network that the judgement asks, where the run's own network
             is trained as a whole, so that its features favour the models that it became; None without any.
+        of_target: makes the statistics of the target's images, where there is a model alone
+            (:mod:`dalib.run.model_alone`); None for a kit, which has them.
     """
 
     path: str
@@ -133,6 +143,16 @@ class Kit:
     validation: Tensor
     labels: Tensor
     neutral: ClassStatistics | None = None
+    of_target: Callable[[Kit, Rows], Kit] | None = None
+
+    def for_target(self, target: Rows) -> Kit:
+        """Returns the kit with the statistics that a training draws from, by the target's images where it has none."""
+        return self if self.of_target is None else self.of_target(self, target)
+
+    @property
+    def missing(self) -> str:
+        """Returns what the judgement of a run from this kit lacks, as a sentence of it."""
+        return MISSING if self.of_target is None else MISSING_OF_MODEL
 
     @property
     def of_frozen(self) -> bool:
@@ -165,7 +185,8 @@ class Kit:
 
     def _drawn(self, labels: Tensor, views: int, seed: int, purpose: str, images: int) -> Drawn:
         features = self.statistics.draw(labels, derive_seed(seed, "kit", purpose))
-        return Drawn(features[:, None].expand(-1, views, -1).contiguous(), labels, images)
+        each_view = features[:, None].expand(-1, views, -1).contiguous()
+        return Drawn(each_view, labels, images, predicted=self.of_target is not None)
 
 
 def open_kit(path: str) -> Kit:
@@ -231,28 +252,6 @@ def _check_statistics(statistics: ClassStatistics, classes: int) -> None:
 def _check_numbers(values: Tensor) -> None:
     if values.dtype != torch.float32 or not values.isfinite().all():
         raise ValueError("statistics, validation: expected finite numbers, float32")
-
-
-def settings_of_whole(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a kit changes of the settings of a run that trained its network as a whole, by dotted names.
-
-    There are no source images to hold the layers below the head: information and prototypes do, as in SHOT, and a rate
-    that was for an adaptation from scratch is a quarter of it, because this one begins at the source-only model.
-
-    >>> shared = {"optimizer": {"lr": 0.004}, "self_ensemble": {"information": 0.2, "prototypes": 0.0}}
-    >>> settings_of_whole({**shared, "warm_start": False})
-    {'self_ensemble.information': 0.2, 'self_ensemble.prototypes': 0.5, 'optimizer.lr': 0.001}
-    >>> settings_of_whole({**shared, "warm_start": True})
-    {'self_ensemble.information': 0.2, 'self_ensemble.prototypes': 0.5}
-    """
-    own = settings["self_ensemble"]
-    changed = {
-        "self_ensemble.information": max(own["information"], LEAST_INFORMATION),
-        "self_ensemble.prototypes": max(own["prototypes"], LEAST_PROTOTYPES),
-    }
-    if not settings["warm_start"]:
-        changed["optimizer.lr"] = settings["optimizer"]["lr"] / 4
-    return changed
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
-from dalib.run.kit import MISSING
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import chosen_share
@@ -477,7 +476,7 @@ def _judge(
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
     judgement = judge(trained, said, settings, classes, neutral, learnt_from)
     if setup.request.kit is not None:
-        judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
+        judgement = replace(judgement, reasons=(*judgement.reasons, setup.request.kit.missing))
     if models.kind is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
         summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
