@@ -14,10 +14,10 @@ import yaml
 from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
-from dalib.records.kit import read_header
 from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
 from dalib.run.image_defaults import settings_of_images, settings_of_short_name
+from dalib.run.kit_settings import settings_of
 from dalib.run.presets import implied_preset
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def _with_kit(arguments: list[str]) -> list[str]:
         return arguments
     if "source" in named:
         raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
-    settings = {name: value for name, value in read_header(given.kit).settings.items() if name not in named}
+    known = {name: value for name, value in vars(first_look(arguments, "--preset", "--features")).items() if value}
+    settings = settings_of(given.kit, {**dict.fromkeys(named), **known})
     return _with(arguments, settings)
 
 

@@ -90,6 +90,11 @@ def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
         if "target" not in named:
             raise UserError(f"--kit {config.kit}: expected --target with it, the images to adapt to")
         return
+    if config.init is not None and "target" in named and "source" not in named:
+        raise UserError(
+            f"--init {config.init}: it is the start of a training with a source; expected --source with it, or, "
+            f"without the source's images, --kit {config.init}"
+        )
     if ("source" in named) != ("target" in named):
         given, missing = ("source", "target") if "source" in named else ("target", "source")
         raise UserError(

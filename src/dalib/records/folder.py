@@ -107,7 +107,7 @@ class RunFolder(TrainingFolder):
             UserError: no such folder, or not a run.
         """
         run = cls(Path(expanded(path)))
-        if _is_exported(run.root):
+        if is_exported(run.root):
             raise UserError(
                 Setting("run", path),
                 ": a model without its run, as `",
@@ -379,7 +379,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
     return models
 
 
-def _is_exported(path: Path) -> bool:
+def is_exported(path: Path) -> bool:
     """Returns whether a path is a model without a run."""
     if path.is_file():
         return path.suffix.lower() in (".onnx", ".pt2")

@@ -17,13 +17,13 @@ from dalib.core.words import largest
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
-from dalib.records.kit import read_header
 from dalib.records.pictures import Sample
 from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
 from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
+from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
         flat["hints"] = hints_file(flat["hints"])
     if kit is not None:
-        flat = {**read_header(str(source)).settings, **flat, "kit": source}
+        flat = {**settings_of(str(source), flat), **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
     target_place = _place_of_target(target, strict)

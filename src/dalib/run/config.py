@@ -298,7 +298,8 @@ class TrainConfig(Checked):
         init: run whose models are the starting point of this run: each model starts from the one of the same name, or
             else from that run's model. Classes and network must be the same. Takes precedence over warm_start.
         kit: file that stands in for the source, written by `dalib export RUN --format kit`: the source-only model and
-            statistics of the source, without an image. Network and preprocessing are those of the kit.
+            statistics of the source, without an image. Network and preprocessing are those of the kit. Or a folder that
+            `dalib export RUN --format torch` wrote: a model alone, whose run has less to judge by.
         cache: where decoded images are stored: disk decodes a folder once for all runs; ram once for each run; off once
             to find unreadable files, and again whenever an image is used, which is slow with --features.
         root: folder of the named data sets. By default: data.

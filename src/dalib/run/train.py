@@ -40,10 +40,9 @@ from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
-from dalib.run.kit import MISSING
 from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
-from dalib.run.neutral_features import neutral_representation
+from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import chosen_share
 from dalib.run.pace import Counts, check_time_limit, is_open, say_length
 from dalib.run.pair import (
@@ -467,13 +466,17 @@ def _judge(
     if config.features:  # of a frozen network
         learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
-        neutral = neutral_representation(domains.train, domains.target.images, setup.device)
+        kit, of_target = setup.request.kit, domains.target.images
+        if kit is None:
+            neutral = neutral_representation(domains.train, of_target, setup.device)
+        else:
+            neutral = neutral_beside(*kit.representing(config.seed), of_target, setup.device)
     settings = recipe.make_judge_settings(config, models.expected)
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
     judgement = judge(trained, said, settings, classes, neutral, learnt_from)
     if setup.request.kit is not None:
-        judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
+        judgement = replace(judgement, reasons=(*judgement.reasons, setup.request.kit.missing))
     if models.kind is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
         summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
