@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.commands.arguments import named_in, names_of
@@ -53,9 +54,22 @@ def run(call: Call) -> None:
     config, resume = _train_config(call.given, names_of(call.arguments))
     if not resume:
         _require_both_domains(config, named_in(call.arguments, files))
+    if isinstance(config.target, dict):
+        _train_several(config, resume=resume, allow_changes=allow_changes)
+        return
     finished = train(config, resume=resume, allow_changes=allow_changes, since=since)
     if world_of(os.environ).first:
         say_result(f"run     {finished.root}\nreport  {finished.report}")
+
+
+def _train_several(config: TrainConfig, *, resume: bool, allow_changes: bool) -> None:
+    from dalib.engine.distributed import world_of
+    from dalib.run.several import Options, print_targets, train_several
+
+    folder = train_several(config, resume=resume, options=Options(allow_changes=allow_changes))
+    if world_of(os.environ).first:
+        print_targets(folder.read())
+        say_result(f"runs    {folder.root}\nreport  {folder.report}")
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
@@ -65,8 +79,10 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
     if resume is None:
         return config, False
     from dalib.records.folder import RunFolder
+    from dalib.records.several import SeveralFolder
 
-    run = RunFolder.existing(resume)
+    several = SeveralFolder(Path(resume))
+    run = several if several.is_one() else RunFolder.existing(resume)
     saved = read_config(run.config)
     before, fresh = by_name(saved), by_name(TrainConfig())
     given_now = {
