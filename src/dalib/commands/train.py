@@ -14,6 +14,7 @@ from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
 from dalib.core.errors import UserError
+from dalib.core.words import as_one
 from dalib.run.config import ELSEWHERE, TrainConfig, by_name
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
         return
     if ("source" in named) != ("target" in named):
         given, missing = ("source", "target") if "source" in named else ("target", "source")
+        value = getattr(config, given)
+        value = as_one(list(value.values()) if isinstance(value, dict) else value)
         raise UserError(
-            f"--{given} {getattr(config, given)}: expected --{missing} with it; the built-in example is --source fonts "
+            f"--{given} {value}: expected --{missing} with it; the built-in example is --source fonts "
             "--target digits, or neither"
         )

@@ -9,9 +9,8 @@ from urllib.parse import quote
 from dalib.core.files import write_text
 from dalib.core.words import likelihood
 from dalib.records.candidates import CANDIDATES
-from dalib.records.several import DONE, Measured, TargetModel
 from dalib.report.comparison import Cell, estimate_cell
-from dalib.report.figures import interval, percent
+from dalib.report.figures import counted, interval, percent
 from dalib.report.page import environment
 from dalib.report.verdict import verdict_of
 
@@ -20,21 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.records.candidates import Candidate
-    from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult
+    from dalib.records.several import SeveralFolder, SeveralTargets, TargetModel, TargetResult
     from dalib.report.verdict import Kind, Tone
-
-
-@dataclass(frozen=True)
-class ComparedCell:
-    """The accuracy of one model on one target.
-
-    Attributes:
-        estimate: without labels.
-        measured: in words; empty without labels.
-    """
-
-    estimate: Cell
-    measured: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +30,7 @@ class ComparedTarget:
     Attributes:
         tone, kind, headline: of the run's report.
         probability: that adaptation helped, in words; empty where it is not known.
-        cells: of the models, in their order.
+        cells: accuracies of the models, in their order.
         link: to the run's report; empty where it has none.
     """
 
@@ -53,7 +39,7 @@ class ComparedTarget:
     kind: Kind
     headline: str
     probability: str
-    cells: tuple[ComparedCell, ...]
+    cells: tuple[Cell, ...]
     link: str
 
 
@@ -67,33 +53,38 @@ def write_comparison(folder: SeveralFolder) -> Path:
     record.write(folder.record)
     models = _models(record)
     targets = [_compared(folder, result, models) for result in record.targets]
+    tones = [each.tone for each in targets]
     page = (
         environment()
         .get_template("several.html")
         .render(
             name=folder.root.name or folder.root.resolve().name,
             source=record.source,
-            headline=headline(record),
-            tone=_tone(targets),
+            headline=headline(tones),
+            tone=_tone(tones),
+            kind=_kinds(targets),
             models=models,
             targets=targets,
-            measured=any(cell.measured for each in targets for cell in each.cells),
+            measured=any(each.kind == "measured" for each in targets),
         )
     )
     write_text(folder.report, page)
     return folder.report
 
 
-def headline(record: SeveralTargets) -> str:
-    """Returns in one sentence on how many targets adaptation helped, as judged without labels."""
-    done = [each for each in record.targets if each.status in DONE]
-    words = {"helped": "helped", "unclear": "is unclear", "hurt": "hurt", "collapsed": "collapsed"}
-    counts = [(word, sum(each.outcome == outcome for each in done)) for outcome, word in words.items()]
-    said = [f"{word} on {count} of {len(record.targets)} targets" for word, count in counts if count]
-    waiting = len(record.targets) - len(done)
+def headline(tones: Sequence[Tone]) -> str:
+    """Returns in one sentence on how many targets adaptation helped: measured where there are labels, else estimated.
+
+    >>> headline(["helped", "hurt", "helped"]), headline(["helped", "unfinished"])
+    ('Adaptation helped on 2 and hurt on 1 of 3 targets', 'Adaptation helped on 1 of 2 targets; 1 not finished')
+    """
+    words = {"helped": "helped on", "hurt": "hurt on", "unclear": "made no clear difference on"}
+    said = [f"{word} {count}" for tone, word in words.items() if (count := tones.count(tone))]
+    unfinished, of_all = tones.count("unfinished"), counted(len(tones), "target")
     if not said:
-        return f"{len(record.targets)} targets, none of them judged" if waiting else "Nothing was adapted"
-    return f"Adaptation {', '.join(said)}" + (f"; {waiting} not finished" if waiting else "")
+        return f"{of_all}, of which {unfinished} are not finished" if unfinished else f"{of_all} without a verdict"
+    listed = " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+    return f"Adaptation {listed} of {of_all}" + (f"; {unfinished} not finished" if unfinished else "")
 
 
 def _models(record: SeveralTargets) -> Sequence[Candidate]:
@@ -101,10 +92,16 @@ def _models(record: SeveralTargets) -> Sequence[Candidate]:
     return [each for each in CANDIDATES if each.name in names] or list(CANDIDATES)
 
 
-def _tone(targets: Sequence[ComparedTarget]) -> Tone:
+def _tone(tones: Sequence[Tone]) -> Tone:
     """Returns the tone of all targets where they have one, else that of what is not clear."""
-    tones = {each.tone for each in targets}
-    return tones.pop() if len(tones) == 1 else "unclear"
+    if "unfinished" in tones:
+        return "unknown"
+    return tones[0] if len({*tones}) == 1 else "unclear"
+
+
+def _kinds(targets: Sequence[ComparedTarget]) -> str:
+    kinds = {each.kind for each in targets} - {"none"}
+    return "measured or estimated" if len(kinds) > 1 else "".join(kinds)
 
 
 def _compared(folder: SeveralFolder, result: TargetResult, models: Sequence[Candidate]) -> ComparedTarget:
@@ -121,11 +118,12 @@ def _compared(folder: SeveralFolder, result: TargetResult, models: Sequence[Cand
     return ComparedTarget(result, tone, kind, said, probability, cells, link)
 
 
-def _cell(model: TargetModel | None) -> ComparedCell:
+def _cell(model: TargetModel | None) -> Cell:
+    """Returns the accuracy of a model: measured where there are labels, with the estimate below it, else estimated."""
     if model is None:
-        return ComparedCell(Cell(), "")
-    return ComparedCell(estimate_cell(model.estimate), "" if model.measured is None else _in_words(model.measured))
-
-
-def _in_words(measured: Measured) -> str:
-    return f"{percent(measured.accuracy)} ({interval(measured.interval)})"
+        return Cell()
+    estimate, measured = estimate_cell(model.estimate), model.measured
+    if measured is None:
+        return estimate
+    below = f"measured; estimated {estimate.value}" if estimate.value != Cell().value else "measured"
+    return Cell(percent(measured.accuracy), f"{interval(measured.interval)}\n{below}")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dalib.core.console import one_line, output, say
+from dalib.core.console import one_line, output, say, say_result
 from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import write_text
 from dalib.core.words import as_one, likelihood
@@ -103,7 +103,8 @@ def _train(
     if is_finished(run):
         _say(world, f"target {name}: finished before, in {run.root}")
         return None
-    _say(world, f"target {name}: {config.target}")
+    if world.first:
+        say_result(f"target {name}: {config.target}")
     begun = run.config.is_file() and run.summary.is_file()
     if begun:
         config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in ELSEWHERE})
@@ -209,14 +210,12 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
                 ", where the runs' pictures would join the images; give a folder elsewhere",
             )
     if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
-        if not config.overwrite or not folder.is_one():
-            raise UserError(
-                Setting("out", folder.root),
-                ": there is something already; give another folder, add ",
-                Setting("overwrite", True),
-                " to replace runs of several targets, or go on with them: ",
-                _resume_call(folder),
-            )
+        what = (Setting("out", folder.root), ": there is something already; give another folder")
+        if not folder.is_one():
+            raise UserError(*what, ", this one is not of several targets")
+        if not config.overwrite:
+            go_on = (", or go on with these targets: ", _resume_call(folder))
+            raise UserError(*what, ", add ", Setting("overwrite", True), " to replace them", *go_on)
         with ExitStack() as held:
             for run in (RunFolder(folder.root), *folder.runs().values()):
                 held.enter_context(claimed(run))
