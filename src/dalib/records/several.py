@@ -22,6 +22,7 @@ from dalib.records.estimate import Estimate  # noqa: TC001 - the hints are read 
 from dalib.records.folder import SEVERAL, RunFolder
 from dalib.records.judgement import Outcome  # noqa: TC001
 from dalib.records.selection import ModelName  # noqa: TC001
+from dalib.records.summary import Summary
 
 OWN_FILES = ("config.yaml", "report.html", "lock", SEVERAL)
 """Names that no target can have."""
@@ -167,7 +168,7 @@ def is_finished(run: RunFolder) -> bool:
     """Returns whether a run has ended with its judgement and its report."""
     if not run.config.is_file() or not run.summary.is_file() or not run.report.is_file():
         return False
-    return run.read_records().summary.status in DONE and run.judgement.is_file()
+    return Summary.read(run.summary).status in DONE and run.judgement.is_file()
 
 
 def _result_of(name: str, target: str, run: RunFolder) -> TargetResult:
