@@ -265,7 +265,8 @@ class TrainConfig(Checked):
             cifar10, stl10, office31/amazon, office31/dslr, office31/webcam. Several sources are given by repeating the
             setting.
         target: unlabelled images: a folder, flat or nested; a list of images or shards, whose labels are ignored;
-            digits (handwritten digits of scikit-learn); or a named data set.
+            digits (handwritten digits of scikit-learn); or a named data set. Several targets, each of which gets a run
+            of its own, are given by repeating the setting, as PLACE or NAME=PLACE; in a file, as names with places.
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
@@ -307,7 +308,7 @@ class TrainConfig(Checked):
         evaluate: labelled target images that measure the models once, after training: a folder with one folder for
             each class, digits-held-out, or a named test set such as usps-test. The model that is clearly better on them
             becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
-            none.
+            none. With several targets, repeat the setting in their order, or give TARGETNAME=PLACE.
         out: the run's folder. By default: a new folder in runs/.
         track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
             mlflow (where MLFLOW_TRACKING_URI says) or wandb.
@@ -367,7 +368,7 @@ class TrainConfig(Checked):
 
     preset: PresetName | None = None
     source: str | list[str] = "fonts"
-    target: str = "digits"
+    target: str | dict[str, str] = "digits"
     target_labels: str | None = None
     hints: str | None = None
     groups: str | None = None
@@ -380,7 +381,7 @@ class TrainConfig(Checked):
     cache: CachePolicy = "disk"
     root: str | None = None
     download: bool = False
-    evaluate: str | None = None
+    evaluate: str | dict[str, str] | None = None
     out: str | None = None
     track: TrackName | None = None
     method: str = "self-ensemble"
@@ -428,12 +429,27 @@ class TrainConfig(Checked):
                 object.__setattr__(self, name, value[0] if len(value) == 1 else list(value))
         for name in PATHS:
             value = getattr(self, name)
+            if isinstance(value, dict):
+                object.__setattr__(self, name, {key: self._path(name, each) for key, each in value.items()})
+                continue
             several = isinstance(value, (list, tuple))
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
         if self.kit is not None and self.source == _usual_source():
             object.__setattr__(self, "source", self.kit)
+
+    @property
+    def one_target(self) -> str:
+        """The target of a single run."""
+        assert isinstance(self.target, str)  # several are divided before (dalib.run.several)
+        return self.target
+
+    @property
+    def one_evaluate(self) -> str | None:
+        """The labelled set of a single run, if it has one."""
+        assert not isinstance(self.evaluate, dict)
+        return self.evaluate
 
     @staticmethod
     def _group(name: str, group: Any, changes: dict[str, Any]) -> Any:
@@ -490,5 +506,6 @@ def by_name(config: TrainConfig) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in asdict(config).items():
-        found |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
+        group = is_dataclass(getattr(config, name))
+        found |= {f"{name}.{part}": each for part, each in value.items()} if group else {name: value}
     return found

@@ -163,7 +163,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
     """Checks the data and returns the files of source and target, on the first rank."""
-    labelled, found = LabelledSet(config.evaluate, others=config.classes == "other"), []
+    labelled, found = LabelledSet(config.one_evaluate, others=config.classes == "other"), []
 
     def check() -> None:
         found.append(check_data(request, labelled, prior=config.prior, start=start))
@@ -410,12 +410,12 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     evaluated, labelled = (None, None)
     if world.first:
         evaluated, labelled = _labelled_set(
-            config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
+            config.one_evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
         )
     first_prior(config.prior, domains.train.labels, classes)
     hints = None
     if config.hints is not None:
-        hints = read_hints(config.hints, domains.target.names, config.target, classes)
+        hints = read_hints(config.hints, domains.target.names, config.one_target, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since, hints)
     return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
 
