@@ -375,7 +375,7 @@ def _with_model_of_sibling(run: RunFolder, setup: Setup, summary: Summary, conte
 def _train_one(task: Task, inputs: TrainingInputs, models: BaselineAndAdapted, context: _Context) -> None:
     """Trains one model; an adaptation learns from hints, where there are some."""
     if task.name != "source-only":
-        task = replace(task, hints=trusted_hints(inputs.hints, models, context.world))
+        task = replace(task, hints=trusted_hints(task.config, inputs, models, context.world))
     observer = Observer(
         lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
     )
@@ -509,7 +509,7 @@ def _judge(
     settings = recipe.make_judge_settings(config, models.expected)
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
-    judgement = judge(trained, said, settings, classes, neutral, learnt_from)
+    judgement = judge(trained, said, settings, classes, neutral, learnt_from, models.hints)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, setup.request.kit.missing))
     if models.kind is not None:
