@@ -198,7 +198,7 @@ def test_equal_models_have_even_chances():
     found = compare(beside_clusters(2, confidence=0.7), beside_clusters(2))
     assert found.probability == 0.5
     assert (found.outcome, found.better) == ("unclear", "adapted")
-    assert "The two models name the same class on each of 200 target images" in found.reasons
+    assert "The adapted model and source-only name the same class on each of 200 target images" in found.reasons
 
 
 def test_groups_that_exchange_names_hurt_however_smooth_they_are():
@@ -230,8 +230,8 @@ def test_without_the_features_of_a_model_nothing_can_be_told():
 def test_the_votes_are_told():
     reasons = compare(beside_clusters(5), beside_clusters(0)).reasons
     assert (
-        "The two models differ on 20 of 200 target images; the nearest images on which they agree support the adapted "
-        "model on 20 of these, source-only on 0"
+        "The adapted model and source-only differ on 20 of 200 target images; the nearest images on which they agree "
+        "support the adapted model on 20 of these, source-only on 0"
     ) in reasons
 
 

@@ -1,4 +1,4 @@
-"""Hints beside a method with a teacher: what somebody else thinks of target images, trusted as far as it has earned."""
+"""Hints beside a method with a teacher: others' opinions of target images, trusted as far as they agree with it."""
 
 from __future__ import annotations
 

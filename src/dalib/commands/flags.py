@@ -19,9 +19,10 @@ POSITIONAL = {"run": "RUN", "models": "TABLE"}
 
 COMMANDS = {
     "dalib.adapt": "train",
+    "dalib.adapt_each": "train",
     "dalib.run.train.train": "train",
     "dalib.run.measure.evaluate": "eval",
-    "dalib.run.query.evaluate_labels": "eval",
+    "dalib.run.label_estimates.evaluate_labels": "eval",
     "dalib.run.query.query": "query",
     "dalib.run.compare.compare_runs": "compare",
     "dalib.run.judge_models.judge_models": "judge",
@@ -29,6 +30,7 @@ COMMANDS = {
     "dalib.run.export.export": "export",
     "dalib.run.select.keep": "keep",
     "dalib.report.page.write_report": "report",
+    "dalib.report.several.write_comparison": "report",
     "dalib.run.checks.checks": "checks",
 }
 """The subcommand that does what a function does."""

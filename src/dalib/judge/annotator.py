@@ -1,4 +1,4 @@
-"""The worth of hints: somebody else's opinion of the target as a noisy annotator, learned from agreement."""
+"""The worth of hints: others' opinions of the target as a noisy annotator's, learned from agreement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
 """Exponents of the hints' probabilities that are tried: those of cosines are nearly uniform, others are too sure."""
 
 SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
-"""Expected share of images for which each names the true class by knowledge, before any image is seen."""
+"""Prior means of how often each names the true class on purpose."""
 
 EXPECTED = 0.5
 """Weight of that expectation, as a share of the images."""
@@ -43,7 +43,7 @@ _TRUSTS = torch.linspace(0, 0.95, 20, dtype=torch.float64)  # never all of it: n
 
 @dataclass(frozen=True)
 class Annotator:
-    r"""Model of hints given the true class: their confusion matrix, and how often they copy a model that is known.
+    r"""Confusion matrix of hints, and how often they copy a model that is known.
 
     .. math::
         \ell_{ic} = \sum_k \frac{h_{ik}}{m_k} \Bigl(\sum_j \rho_j r_{ijk} + \rho_0 \, \theta_{ck}\Bigr)

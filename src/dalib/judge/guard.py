@@ -260,7 +260,7 @@ def _side_by_side(features: Sequence[Tensor]) -> Tensor:
 
 
 def _about(baseline: Baseline) -> tuple[str, ...]:
-    """Returns a sentence that says what the adapted model is compared with, where there are several baselines."""
+    """Returns the sentence that names the model that adapted is compared with, where there are several baselines."""
     if not baseline.others:
         return ()
     than = " and ".join(f"{name} with a probability of {value:.0%}" for name, value in baseline.others.items())
@@ -309,10 +309,10 @@ def _reasons(
 
 def _votes_sentence(votes: Votes, baseline: str) -> str:
     if not votes.differ:
-        return f"The two models name the same class on each of {votes.count} target images"
+        return f"The adapted model and {baseline} name the same class on each of {votes.count} target images"
     return (
-        f"The two models differ on {votes.differ} of {votes.count} target images; the nearest images on which they "
-        f"agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
+        f"The adapted model and {baseline} differ on {votes.differ} of {votes.count} target images; the nearest images "
+        f"on which they agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
     )
 
 

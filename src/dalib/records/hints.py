@@ -1,4 +1,4 @@
-"""``hints.json``: how far a run trusted what somebody else thinks of its target images."""
+"""``hints.json``: how far a run trusted the hints for its target images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hints of a run: read from a table or taken as arrays, and their record in the end."""
+"""Hints of a run: read from a table or taken as arrays, and reported in the end."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def hints_record(
 
 
 def _better(hints: Tensor, adapted: Tensor, classes: Sequence[str], neutral: Representation | None) -> float | None:
-    """Returns the probability that the adapted model is better than hints for every image; None if nothing tells."""
+    """Returns the probability that the adapted model is better than hints for every image; None if it is unknown."""
     rows = evaluated_rows(len(hints))
     if neutral is None or len(rows) < MIN_IMAGES:
         return None

@@ -1,4 +1,4 @@
-"""Judging a run: what its models say is kept, and the two are compared without target labels."""
+"""Judging a run: the predictions of its models are kept, and the models are compared without target labels."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
 def _among(
     expected: ExpectedClasses | ExpectedKnown, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
 ) -> tuple[dict[str, Trained], dict[str, Evidence]]:
-    """Returns the models and what they say, of the expected classes or the images that seem known alone."""
+    """Returns the models and their predictions, of the expected classes or of the images that seem known."""
     return (
         {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
         {name: expected.among(each) for name, each in said.items()},
@@ -288,7 +288,7 @@ def write_pictures(
     seed: int,
     baseline: str | None = None,
 ) -> None:
-    """Writes sample images with what the models say of them, and the map of the models' features.
+    """Writes sample images with the models' predictions, and the map of the models' features.
 
     Args:
         baseline: the model that the adapted one was compared with: samples show these two. The map has the models that
