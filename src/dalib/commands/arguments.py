@@ -14,15 +14,15 @@ import yaml
 from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
-from dalib.records.kit import read_header
 from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
 from dalib.run.image_defaults import settings_of_images, settings_of_short_name
+from dalib.run.kit_settings import settings_of
 from dalib.run.presets import implied_preset
 from dalib.run.targets import named_evaluations, named_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 _OF_BACKBONES = ("--backbone", "--weights", "--weights_order")
@@ -49,7 +49,7 @@ def _with_short_name(arguments: list[str]) -> list[str]:
     """Returns the command line with the whole name and the weights of a backbone that is named in short."""
     given = {name: _united(value) for name, value in vars(first_look(arguments, *_OF_BACKBONES)).items() if value}
     settings = settings_of_short_name(given.get("backbone"), given)
-    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
+    return _with(arguments, settings)
 
 
 def _united(value: str) -> str | list[str]:
@@ -79,13 +79,13 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
         return arguments
     settings, note = settings_of_images(_united(given.source), _places_of(given.target), names_of(arguments))
     if note and loudness_in(arguments) > Loudness.QUIET:
-        note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        note = note.format(other="--backbone NAME --weights hub", none="--backbone small")
         say_of_several(f"note: {note}")
     return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 
 
 def say_of_several(message: str | Part) -> None:
-    """Prints to standard error what each of several processes would say, once."""
+    """Prints a message to standard error once, where each of several processes would print it."""
     if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         say(message, sys.stderr)
 
@@ -268,7 +268,13 @@ def _with_kit(arguments: list[str]) -> list[str]:
         return arguments
     if "source" in named:
         raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
-    settings = {name: value for name, value in read_header(given.kit).settings.items() if name not in named}
+    known = {name: value for name, value in vars(first_look(arguments, "--preset", "--features")).items() if value}
+    settings = settings_of(given.kit, {**dict.fromkeys(named), **known})
+    return _with(arguments, settings)
+
+
+def _with(arguments: list[str], settings: Mapping[str, object]) -> list[str]:
+    """Returns the command line with more settings."""
     return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
 
 

@@ -21,6 +21,8 @@ DESCRIPTION = (
     "Check the installation and the files of --source and --target, and estimate how long training will take. This "
     "takes the settings of train; it trains nothing and writes nothing."
 )
+USAGE = "dalib checks --source SOURCE --target TARGET [options]"
+"""Replaces argparse's usage, which lists eighty options."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

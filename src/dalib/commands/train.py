@@ -13,9 +13,9 @@ from dalib.commands.config_file import read_config
 from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.words import as_one
-from dalib.run.config import ELSEWHERE, TrainConfig, by_name
+from dalib.run.config import RESUMABLE, TrainConfig, by_name
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -30,7 +30,7 @@ DESCRIPTION = (
 )
 USAGE = """dalib train --source SOURCE --target TARGET [--out RUN] [options]
        dalib train --resume RUN"""
-"""In place of eighty options in brackets."""
+"""Replaces argparse's usage, which lists eighty options."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def _train_several(config: TrainConfig, *, resume: bool, allow_changes: bool) ->
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
-    """The configuration, and whether a run goes on with it; ``named`` are the settings on the command line."""
+    """Returns the configuration, and whether a run resumes with it; ``named`` are the settings on the command line."""
     resume: str | None = given.pop("resume")
     config = TrainConfig(**given)
     if resume is None:
@@ -91,13 +91,14 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
         for name, value in by_name(config).items()
         if value != before[name] and (name in named or value != fresh[name])
     }
-    if changed := sorted(given_now.keys() - set(ELSEWHERE)):
-        raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
+    if changed := sorted(given_now.keys() - set(RESUMABLE)):
+        flags = ", ".join(str(Setting(name)) for name in changed)
+        raise UserError(f"--resume {resume}: a run resumes with the settings it was started with; leave out {flags}")
     return replace(saved, **{**given_now, "out": str(run.root)}), True
 
 
 def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
-    """Refuse one domain alone: the other would be the built-in example's, which nobody means.
+    """Refuses one domain alone: the other would be the built-in example's, which nobody means.
 
     Raises:
         UserError: ``--source`` without ``--target``, or the other way round.
@@ -106,6 +107,11 @@ def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
         if "target" not in named:
             raise UserError(f"--kit {config.kit}: expected --target with it, the images to adapt to")
         return
+    if config.init is not None and "target" in named and "source" not in named:
+        raise UserError(
+            f"--init {config.init}: it is the start of a training with a source; expected --source with it, or, "
+            f"without the source's images, --kit {config.init}"
+        )
     if ("source" in named) != ("target" in named):
         given, missing = ("source", "target") if "source" in named else ("target", "source")
         value = getattr(config, given)

@@ -110,7 +110,7 @@ class RunFolder(TrainingFolder):
             UserError: no such folder, or not a run.
         """
         run = cls(Path(expanded(path)))
-        if _is_exported(run.root):
+        if is_exported(run.root):
             raise UserError(
                 Setting("run", path),
                 ": a model without its run, as `",
@@ -320,7 +320,7 @@ class RunFolder(TrainingFolder):
         return Hints.read(self.hints) if self.hints.is_file() else None
 
     def read_records(self) -> RunRecords:
-        """Reads all that the run's small files say.
+        """Reads all small files of the run.
 
         Raises:
             UserError: a file is damaged, or of a newer version.
@@ -389,7 +389,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
     return models
 
 
-def _is_exported(path: Path) -> bool:
+def is_exported(path: Path) -> bool:
     """Returns whether a path is a model without a run."""
     if path.is_file():
         return path.suffix.lower() in (".onnx", ".pt2")

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, expanded
+from dalib.core.words import largest
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
-from dalib.records.kit import read_header
 from dalib.records.pictures import Sample
 from dalib.records.several import SeveralFolder, SeveralTargets
 from dalib.records.summary import Summary
+from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
 from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
+from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -242,7 +244,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
         flat["hints"] = hints_file(flat["hints"])
     if kit is not None:
-        flat = {**read_header(str(source)).settings, **flat, "kit": source}
+        flat = {**settings_of(str(source), flat), **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
     target_place = _place_of_targets(target, strict) if type(target) is dict else _place_of_target(target, strict)
@@ -254,7 +256,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
-        filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
+        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"')
         say(f"note: {filled}")
     return _configured({**flat, **chosen})
 
@@ -371,6 +373,10 @@ class ImagePrediction:
     label: str
     confidence: float
     probabilities: dict[str, float]
+
+    def __repr__(self) -> str:
+        said = f"label={self.label!r}, confidence={self.confidence:.3f}"
+        return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)})"
 
 
 @dataclass(frozen=True)
@@ -535,7 +541,7 @@ class Run:
         evaluate_labels(self.folder, str(file))
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
-        """Chooses target images to label, so that a few labels tell the accuracies; returns the list to fill in."""
+        """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""
         from dalib.run.query import query
 
         query(self.folder, count, str(out), seed=seed)
@@ -579,7 +585,9 @@ class Run:
         if not self.folder.judgement.is_file():
             return [*lines, f"status: {summary.status}; no judgement yet"]
         judgement = self.judgement
-        lines.append(f"{judgement.headline}.")
+        verdict = verdict_of(self.folder.read_records(), str(self.path))
+        # of labels where there are some, as in the report
+        lines.append(f"{verdict.headline if verdict.kind == 'measured' else judgement.headline}.")
         selected = self.selected
         measured = next(iter(self.folder.read_evaluations()), None)
         for name, judged in judgement.models.items():

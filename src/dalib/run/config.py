@@ -24,14 +24,14 @@ OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
-"""Settings of a run that are paths, or names that stand in their place."""
+"""Settings of a run that are paths, or names of built-in choices."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
 
 NOT_BOTH = ", which stands in for the source; leave out one of them"
 
-ELSEWHERE = ("device", "cache", "root", "download", "track")
-"""Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
+RESUMABLE = ("device", "cache", "root", "download", "track")
+"""Settings that may change on resume: where things are, and nothing that decides a result."""
 
 ViewName = Literal[
     "none",
@@ -280,10 +280,11 @@ class TrainConfig(Checked):
             the same text belong together; or auto: near duplicates, and patterns of names whose images look alike. The
             validation split keeps groups whole, intervals and tests count groups and not images, and dalib query
             chooses few images of a group. By default: each image counts for itself.
-        backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
-            paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
+        backbone: network that computes features: lite0, lite1 and lite2 are pretrained ones whose weights are Python
+            packages (that of lite0 is installed with dalib); small and digits are ours, paper-small and paper-large
+            the paper's; any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
             the weights of a repository of Hugging Face's hub. Repeat the setting to join the features of several
-            backbones of timm's, each of which sees the image in its own size and normalisation; this takes
+            pretrained backbones, each of which sees the image in its own size and normalisation; this takes
             --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
@@ -298,7 +299,8 @@ class TrainConfig(Checked):
         init: run whose models are the starting point of this run: each model starts from the one of the same name, or
             else from that run's model. Classes and network must be the same. Takes precedence over warm_start.
         kit: file that stands in for the source, written by `dalib export RUN --format kit`: the source-only model and
-            statistics of the source, without an image. Network and preprocessing are those of the kit.
+            statistics of the source, without an image. Network and preprocessing are those of the kit. Or a folder that
+            `dalib export RUN --format torch` wrote: a model alone, whose run has less to judge by.
         cache: where decoded images are stored: disk decodes a folder once for all runs; ram once for each run; off once
             to find unreadable files, and again whenever an image is used, which is slow with --features.
         root: folder of the named data sets. By default: data.
@@ -319,14 +321,15 @@ class TrainConfig(Checked):
         statistics: batch-normalisation statistics of the adapted model: running, from training, or recomputed on the
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
-            uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
-            between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
-            CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
+            uniform; source, the shares of the source; halfway, the mean of these two; estimate, uniform in the first
+            half of the steps, then the mean of uniform and of the shares estimated from the adapted model's predictions
+            at each evaluation; a JSON or CSV file of classes and shares; or the folder of a run that dalib eval
+            --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
             source-only and aligned show, but same unless another is at least 90% probable. With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place
-            of a uniform prior. With other, images that seem to be of none of the classes are set apart from the
+            of a prior that is no file. With other, images that seem to be of none of the classes are set apart from the
             adaptation, and predictions name such images unknown, at a threshold that is set without labels.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy

@@ -270,7 +270,7 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
 
 
 def in_words(seconds: float) -> str:
-    """Returns a time as a person would say it.
+    """Returns a time in words, such as about 4 minutes.
 
     >>> [in_words(seconds) for seconds in (20, 70, 280, 5400, 9000)]
     ['less than a minute', 'about a minute', 'about 5 minutes', 'about 90 minutes', 'about 2.5 hours']

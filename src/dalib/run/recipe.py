@@ -386,7 +386,7 @@ def check_inputs(config: TrainConfig) -> None:
             Setting("precision", "bfloat16"),
             " for a training on images",
         )
-    elif config.model.standardize and config.init is None:
+    elif config.model.standardize and config.init is None and config.kit is None:
         raise UserError(
             Setting("model.standardize", True),
             ": the mean and standard deviation of features are known where features are trained on (",
@@ -408,8 +408,8 @@ def _check_features(config: TrainConfig) -> None:
             stored,
             ": ",
             Setting("backbone", config.backbone),
-            " is a small network that is to be trained itself; expected one of timm's with pretrained ",
-            Setting("weights"),
+            " is a small network that is to be trained itself; expected a pretrained one, such as ",
+            Setting("backbone", "lite0"),
             ", or ",
             Setting("features", 0),
         )
@@ -475,7 +475,7 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
     """
     backbone = make_backbone(architecture)
     try:
-        return ImageClassifier(
+        classifier = ImageClassifier(
             backbone,
             num_classes,
             architecture["bottleneck_dim"],
@@ -486,6 +486,8 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
         )
     except ValueError as error:
         raise UserError(Setting("model"), f": {error}") from None
+    classifier.takes_head_features = architecture.get("takes_head_features", False)
+    return classifier
 
 
 def make_backbone(architecture: dict[str, Any]) -> nn.Module:

@@ -15,7 +15,8 @@ from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.run.backbones import backbones_of
-from dalib.run.config import ELSEWHERE, by_name
+from dalib.run.config import RESUMABLE, by_name
+from dalib.run.model_alone import files_of
 from dalib.run.prior import KINDS, file_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
 
-_OF_THE_COMMAND = (*ELSEWHERE, "out", "overwrite", "preset", "strict")
+_OF_THE_COMMAND = (*RESUMABLE, "out", "overwrite", "preset", "strict")
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
             models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
         ]
     if config.kit is not None:
-        files["kit"] = [Path(config.kit)]
+        files["kit"] = files_of(config.kit)
     if config.hints is not None:
         files["hints"] = [Path(config.hints)]
     if config.prior not in KINDS:

@@ -25,7 +25,7 @@ from dalib.records.folder import RunFolder
 from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult, is_finished
 from dalib.report.several import write_comparison
 from dalib.run import recipe
-from dalib.run.config import ELSEWHERE
+from dalib.run.config import RESUMABLE
 from dalib.run.config_file import config_text, read_plain_config
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.kit import open_kit
@@ -107,7 +107,7 @@ def _train(
         say_result(f"target {name}: {config.target}")
     begun = run.config.is_file() and run.summary.is_file()
     if begun:
-        config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in ELSEWHERE})
+        config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in RESUMABLE})
     try:
         train(config, resume=begun, sibling=None if first == run else first, **vars(options))
     except TrainingDivergedError as error:

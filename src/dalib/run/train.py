@@ -40,10 +40,9 @@ from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
-from dalib.run.kit import MISSING
 from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
-from dalib.run.neutral_features import neutral_representation
+from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import chosen_share
 from dalib.run.pace import Counts, check_time_limit, is_open, say_length
 from dalib.run.pair import (
@@ -266,7 +265,7 @@ def _chosen(setup: Setup, config: TrainConfig) -> Setup:
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
-    """Makes the run's folder or resumes it, and tells the trackers."""
+    """Makes the run's folder or resumes it, and notifies the trackers."""
 
     def begin() -> None:
         if context.resume:
@@ -377,7 +376,7 @@ def _with_model_of_sibling(run: RunFolder, setup: Setup, summary: Summary, conte
 def _train_one(task: Task, inputs: TrainingInputs, models: BaselineAndAdapted, context: _Context) -> None:
     """Trains one model; an adaptation learns from hints, where there are some."""
     if task.name != "source-only":
-        task = replace(task, hints=trusted_hints(inputs.hints, models, context.world))
+        task = replace(task, hints=trusted_hints(task.config, inputs, models, context.world))
     observer = Observer(
         lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
     )
@@ -503,13 +502,17 @@ def _judge(
     if config.features:  # of a frozen network
         learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
     elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
-        neutral = neutral_representation(domains.train, domains.target.images, setup.device)
+        kit, of_target = setup.request.kit, domains.target.images
+        if kit is None:
+            neutral = neutral_representation(domains.train, of_target, setup.device)
+        else:
+            neutral = neutral_beside(*kit.representing(config.seed), of_target, setup.device)
     settings = recipe.make_judge_settings(config, models.expected)
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
-    judgement = judge(trained, said, settings, classes, neutral, learnt_from)
+    judgement = judge(trained, said, settings, classes, neutral, learnt_from, models.hints)
     if setup.request.kit is not None:
-        judgement = replace(judgement, reasons=(*judgement.reasons, MISSING))
+        judgement = replace(judgement, reasons=(*judgement.reasons, setup.request.kit.missing))
     if models.kind is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
         summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
@@ -585,7 +588,7 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
 
 
 def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
-    """Returns what trackers are told of a run that has ended."""
+    """Returns the outcome of a run for the trackers."""
     estimates = {
         name: model.estimate.value  # none where the source has too few validation images
         for name, model in judgement.models.items()
