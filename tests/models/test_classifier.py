@@ -40,6 +40,23 @@ def test_the_features_are_what_the_head_saw():
     assert features.min() >= 0
 
 
+def test_features_of_the_head_enter_there_where_they_are_taken():
+    classifier = ImageClassifier(backbone(), 5, bottleneck_dim=7)
+    features = torch.randn(4, 7)
+    with pytest.raises(RuntimeError):
+        classifier(features)
+    classifier.takes_head_features = True
+    predictions, seen = classifier(features)
+    torch.testing.assert_close(predictions, classifier.head(features))
+    assert seen is features
+    assert torch.equal(classifier.eval()(features), predictions)
+    predictions.sum().backward()
+    assert [name for name, each in classifier.named_parameters() if each.grad is not None] == [
+        "head.weight",
+        "head.bias",
+    ]
+
+
 def test_it_computes_pool_bottleneck_and_head_in_this_order():
     classifier = ImageClassifier(backbone(), 5, bottleneck_dim=7).eval()
     linear, norm, relu = classifier.bottleneck

@@ -194,8 +194,8 @@ def test_importing_dalib_is_quick_and_shows_what_there_is():
         "import sys, time; since = time.perf_counter(); import dalib; seconds = time.perf_counter() - since\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
         "names = ['ImagePrediction', 'ModelsJudgement', 'Prediction', 'Predictions', 'Predictor', 'Run']\n"
-        "names += ['RunStoppedError', 'TrainConfig', 'UserError', '__version__', 'adapt', 'compare', 'judge_models']\n"
-        "names += ['load', 'open_run']\n"
+        "names += ['RunStoppedError', 'Runs', 'TrainConfig', 'UserError', '__version__', 'adapt', 'adapt_each']\n"
+        "names += ['compare', 'judge_models', 'load', 'open_run', 'open_runs']\n"
         "assert dir(dalib) == sorted(dalib.__all__) == names, dir(dalib)\n"
         "print(seconds)"
     )

@@ -18,10 +18,11 @@ from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.records.kit import digest_of, read_header
 from dalib.run.config import TrainConfig
-from dalib.run.kit import MISSING, ClassStatistics, open_kit
+from dalib.run.kit import MISSING, REPRESENTING, ClassStatistics, open_kit
 from dalib.run.train import train as train_run
 
 COLOURS = {"blue": (70, 70, 180), "green": (70, 170, 80), "rare": (120, 120, 120), "red": (190, 70, 70)}
+LEARNING = ["--model.bottleneck_dim", "8", "--self_ensemble.threshold", "0"]
 QUICK = ["--batch", "8", "--every.log", "2", "--every.evaluate", "4", "--every.checkpoint", "2", "--steps", "4"]
 
 
@@ -39,12 +40,23 @@ def write_domain(folder, counts, shade):
 def place(tmp_path_factory):
     """studio/ with one class of too few images, street/, a run of both, and its kit; studio/ is gone afterwards."""
     root = tmp_path_factory.mktemp("kit")
-    write_domain(root / "studio", (16, 16, 6, 14), 0)
-    write_domain(root / "street", (6, 6, 6, 6), 40)
     torch.manual_seed(0)
     weights = {name: each.contiguous() for name, each in PretrainedBackbone("test_resnet").network.state_dict().items()}
     save_file(weights, root / "weights.safetensors")
-    network = ["--backbone", "test_resnet", "--weights", f"{root}/weights.safetensors", "--data.size", "32"]
+    return place_of(
+        root, ["--backbone", "test_resnet", "--weights", f"{root}/weights.safetensors", "--data.size", "32"]
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same of a network that is trained as a whole."""
+    return place_of(tmp_path_factory.mktemp("whole"), ["--backbone", "digits", "--data.size", "16", *LEARNING])
+
+
+def place_of(root, network):
+    write_domain(root / "studio", (16, 16, 6, 14), 0)
+    write_domain(root / "street", (6, 6, 6, 6), 40)
     domains = ["--source", f"{root}/studio", "--target", f"{root}/street"]
     assert run(["train", *domains, *network, *QUICK, "--out", f"{root}/run"]) == 0
     assert run(["export", f"{root}/run", "--format", "kit", "--out", f"{root}/studio.dalib"]) == 0
@@ -60,6 +72,13 @@ def train(place, out, *more):
 def adapted(place, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     assert train(place, out, *QUICK) == 0
+    return RunFolder.existing(out)
+
+
+@pytest.fixture(scope="module")
+def adapted_whole(whole, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert train(whole, out, *QUICK) == 0
     return RunFolder.existing(out)
 
 
@@ -239,6 +258,94 @@ def test_a_run_resumes_bit_for_bit_and_with_no_other_kit(place, adapted, tmp_pat
 )
 def test_settings_that_do_not_go_with_a_kit_are_refused(place, tmp_path, capsys, more, told):
     assert train(place, tmp_path / "run", *more) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+# of a network that is trained as a whole
+
+
+def test_a_kit_of_a_whole_network_has_statistics_of_what_its_head_sees(whole):
+    kit = open_kit(str(whole / "studio.dalib"))
+    assert not kit.of_frozen
+    assert kit.statistics.mean.shape == (3, 8)
+    assert kit.header.left_out == ("rare",)
+    assert kit.header.settings["self_ensemble.information"] > 0
+    assert kit.header.settings["self_ensemble.prototypes"] > 0
+    assert {name.split("/")[0] for name in load_file(whole / "studio.dalib")} == {
+        "model",
+        "neutral",
+        "statistics",
+        "validation",
+    }
+
+
+def test_the_judgement_gets_drawn_features_of_the_network_that_it_asks(whole):
+    kit = open_kit(str(whole / "studio.dalib"))
+    features, labels = kit.representing(0)
+    assert kit.neutral is not None
+    assert len(features) == len(labels) >= REPRESENTING
+    assert features.shape[1] == kit.neutral.mean.shape[1]
+    shares = torch.bincount(labels, minlength=4) / len(labels)
+    counts = torch.tensor(kit.header.counts)
+    torch.testing.assert_close(shares, counts / counts.sum(), atol=0.01, rtol=0)
+    without = replace(kit, neutral=None).representing(0)
+    assert [len(each) for each in without] == [0, 0]
+
+
+def test_a_run_from_a_whole_network_learns_and_starts_as_the_source_only_model(whole, adapted_whole):
+    assert list(adapted_whole.models()) == ["adapted", "aligned", "source-only"]
+    first = load_file(RunFolder.existing(whole / "run").source_only.model / "model.safetensors")
+    second = load_file(adapted_whole.source_only.model / "model.safetensors")
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    adapted = load_file(adapted_whole.model / "model.safetensors")
+    moved = {name.split(".")[0] for name in first if not torch.equal(first[name], adapted[name])}
+    assert moved == {"backbone", "bottleneck", "head"}
+    own, before = (load_file(each.predictions) for each in (adapted_whole, RunFolder.existing(whole / "run")))
+    torch.testing.assert_close(own["target/source-only"], before["target/source-only"])
+    torch.testing.assert_close(own["target/aligned"], before["target/aligned"])
+
+
+def test_a_run_from_a_whole_network_is_judged_predicts_and_is_measured(whole, adapted_whole, tmp_path):
+    judgement = adapted_whole.read_judgement()
+    assert MISSING in judgement.reasons
+    assert judgement.distance is None
+    kit = open_kit(str(whole / "studio.dalib"))
+    for name in ("source-only", "adapted"):
+        known = load_file(adapted_whole.predictions)[f"validation/{name}"]
+        torch.testing.assert_close(known, kit.validation)
+    assert MISSING in html.unescape(adapted_whole.report.read_text())
+    again = shutil.copytree(adapted_whole.root, tmp_path / "run")
+    assert run(["predict", str(again), "--images", f"{whole}/street", "--out", f"{tmp_path}/a.csv"]) == 0
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 25
+    assert run(["eval", str(again), "--data", f"{whole}/street"]) == 0
+
+
+def test_a_run_from_a_whole_network_resumes_bit_for_bit(adapted_whole, tmp_path):
+    copy = shutil.copytree(adapted_whole.root, tmp_path / "copy")
+    (newest,) = (copy / "checkpoints").glob("*4*")
+    newest.unlink()
+    assert run(["train", "--resume", str(copy)]) == 0
+    first, second = (load_file(each / "model.safetensors") for each in (adapted_whole.model, copy / "model"))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--source", "studio"], "leave out one of them"),
+        (["--backbone", "paper-small"], "--backbone"),
+        (["--features", "2"], "leave out --features"),
+        (["--method", "mcc"], "--method self-ensemble"),
+        (["--prior", "estimate"], "uniform, source"),
+        (["--target_labels", "labels.csv"], "leave them out"),
+        (["--preset", "photo"], "of no preset"),
+    ],
+)
+def test_settings_that_do_not_go_with_a_whole_network_are_refused(whole, tmp_path, capsys, more, told):
+    assert train(whole, tmp_path / "run", *more) == 2
     said = capsys.readouterr().err
     assert told in said
     assert "Traceback" not in said

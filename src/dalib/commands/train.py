@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.commands.arguments import named_in, names_of
@@ -13,6 +14,7 @@ from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import as_one
 from dalib.run.config import RESUMABLE, TrainConfig, by_name
 
 if TYPE_CHECKING:
@@ -53,9 +55,22 @@ def run(call: Call) -> None:
     config, resume = _train_config(call.given, names_of(call.arguments))
     if not resume:
         _require_both_domains(config, named_in(call.arguments, files))
+    if isinstance(config.target, dict):
+        _train_several(config, resume=resume, allow_changes=allow_changes)
+        return
     finished = train(config, resume=resume, allow_changes=allow_changes, since=since)
     if world_of(os.environ).first:
         say_result(f"run     {finished.root}\nreport  {finished.report}")
+
+
+def _train_several(config: TrainConfig, *, resume: bool, allow_changes: bool) -> None:
+    from dalib.engine.distributed import world_of
+    from dalib.run.several import Options, print_targets, train_several
+
+    folder = train_several(config, resume=resume, options=Options(allow_changes=allow_changes))
+    if world_of(os.environ).first:
+        print_targets(folder.read())
+        say_result(f"runs    {folder.root}\nreport  {folder.report}")
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
@@ -65,8 +80,10 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
     if resume is None:
         return config, False
     from dalib.records.folder import RunFolder
+    from dalib.records.several import SeveralFolder
 
-    run = RunFolder.existing(resume)
+    several = SeveralFolder(Path(resume))
+    run = several if several.is_one() else RunFolder.existing(resume)
     saved = read_config(run.config)
     before, fresh = by_name(saved), by_name(TrainConfig())
     given_now = {
@@ -90,9 +107,16 @@ def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
         if "target" not in named:
             raise UserError(f"--kit {config.kit}: expected --target with it, the images to adapt to")
         return
+    if config.init is not None and "target" in named and "source" not in named:
+        raise UserError(
+            f"--init {config.init}: it is the start of a training with a source; expected --source with it, or, "
+            f"without the source's images, --kit {config.init}"
+        )
     if ("source" in named) != ("target" in named):
         given, missing = ("source", "target") if "source" in named else ("target", "source")
+        value = getattr(config, given)
+        value = as_one(list(value.values()) if isinstance(value, dict) else value)
         raise UserError(
-            f"--{given} {getattr(config, given)}: expected --{missing} with it; the built-in example is --source fonts "
+            f"--{given} {value}: expected --{missing} with it; the built-in example is --source fonts "
             "--target digits, or neither"
         )

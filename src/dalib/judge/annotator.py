@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
@@ -84,10 +86,25 @@ class Annotator:
             (N, C); 0 for an image without a hint.
         """
         ratio = sharpened(hints, self.sharpness) / self.shares.to(hints)
-        copies = _copies(ratio, references) @ self.copied.to(hints)
-        own = (1 - self.copied.sum()).to(hints) * (ratio @ self.confusion.to(hints).T)
+        copies, own = self._parts(ratio, references)
         given = hints.sum(dim=1, keepdim=True) > 0
         return torch.where(given, (copies[:, None] + own).clamp_min(1e-12).log(), 0.0)
+
+    def own_share(self, hints: Tensor, references: Tensor, classes: Sequence[Tensor]) -> Tensor:
+        """Computes how probably each hint is its own and no copy, (N,), if the image is of one of some classes.
+
+        Args:
+            hints, references: as for :meth:`log_likelihood`.
+            classes: (N,) int64 each, equally probable classes of the images.
+        """
+        copies, own = self._parts(sharpened(hints, self.sharpness) / self.shares.to(hints), references)
+        own = torch.stack([own.gather(1, each[:, None])[:, 0] for each in classes]).mean(dim=0)
+        return own / (copies + own).clamp_min(1e-12)
+
+    def _parts(self, ratio: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the two parts of the likelihood: as a copy (N,), and as a hint of its own for each class (N, C)."""
+        copies = _copies(ratio, references) @ self.copied.to(ratio)
+        return copies, (1 - self.copied.sum()).to(ratio) * (ratio @ self.confusion.to(ratio).T)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all of it, as tensors and numbers."""

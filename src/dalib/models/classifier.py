@@ -56,6 +56,8 @@ class ImageClassifier(nn.Module):
 
     feature_mean: Tensor
     feature_std: Tensor
+    takes_head_features: bool = False
+    """Whether rows (N, features_dim) in place of images enter at the head, as features that it saw would."""
 
     # each part that may be left out is an argument of its own in the reference
     def __init__(
@@ -101,6 +103,9 @@ class ImageClassifier(nn.Module):
         self.head: nn.Module = nn.Linear(self.features_dim, num_classes) if head is None else head
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if self.takes_head_features and images.ndim == 2:
+            predictions: Tensor = self.head(images)
+            return (predictions, images) if self.training else predictions
         return self.classify(self.pool_layer(self.backbone(images)))
 
     def classify(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:

@@ -71,6 +71,9 @@ from dalib.records.summary import Summary
 if TYPE_CHECKING:
     from dalib.records.selection import ModelName, SelectedBy
 
+SEVERAL = "targets.json"
+"""The file by which the folder of several targets' runs is known (:mod:`dalib.records.several`)."""
+
 
 @dataclass(frozen=True)
 class TrainingFolder:
@@ -107,7 +110,7 @@ class RunFolder(TrainingFolder):
             UserError: no such folder, or not a run.
         """
         run = cls(Path(expanded(path)))
-        if _is_exported(run.root):
+        if is_exported(run.root):
             raise UserError(
                 Setting("run", path),
                 ": a model without its run, as `",
@@ -130,6 +133,13 @@ class RunFolder(TrainingFolder):
                 ": no such folder; give the folder that `",
                 Call("dalib.run.train.train"),
                 "` printed. A training that was killed before its first step has left none: start it again",
+            )
+        if (run.root / SEVERAL).is_file():
+            names = sorted(each.parent.name for each in run.root.glob("*/summary.json"))
+            listed = "none has begun yet" if not names else ", ".join(str(run.root / name) for name in names)
+            raise UserError(
+                Setting("run", path),
+                f": the folder of several targets, each of which has a run in it; give one: {listed}",
             )
         if not run.config.is_file() or not run.summary.is_file():
             raise UserError(
@@ -379,7 +389,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
     return models
 
 
-def _is_exported(path: Path) -> bool:
+def is_exported(path: Path) -> bool:
     """Returns whether a path is a model without a run."""
     if path.is_file():
         return path.suffix.lower() in (".onnx", ".pt2")

@@ -215,7 +215,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: L
     groups = None if request.groups is None else _groups(request.groups, request, source, target)
     if source is None:
         assert request.kit is not None
-        part = _of_kit(request.kit, request, preprocessing)
+        part = _of_kit(request.kit.for_target(target.images), request, preprocessing)
     else:
         part = _parted(source, None if groups is None else groups[0], request)
     train = part.train
@@ -301,7 +301,8 @@ def _parted(source: LabelledImages, groups: Groups | None, request: DataRequest)
 
 def _of_kit(kit: Kit, request: DataRequest, preprocessing: Preprocessing) -> SourceImages:
     """Draws features in place of the source's images, which are black squares without memory of their own."""
-    drawn = kit.training(request.features, request.seed), kit.validating(request.features, request.seed)
+    views = max(1, request.features)
+    drawn = kit.training(views, request.seed), kit.validating(views, request.seed)
     black = torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
 
     def images(labels: Tensor, purpose: str) -> LabelledImages:

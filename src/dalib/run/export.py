@@ -24,7 +24,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, put_in_place, write_text
 from dalib.data.fingerprint import fingerprint
 from dalib.engine.distributed import ALONE
-from dalib.engine.predict import predict_probabilities
+from dalib.engine.predict import predict_probabilities, predict_with_features
 from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.timm_folder import write_timm_folder
@@ -36,6 +36,7 @@ from dalib.run.config_file import read_plain_config
 from dalib.run.domains import features_of_source, open_source_alone
 from dalib.run.kit import SourceOfKit, content_line, write_kit
 from dalib.run.load import chosen_model, model_folder, open_model
+from dalib.run.neutral_features import neutral_source
 from dalib.run.pair import feature_space
 from dalib.run.setup import prepare
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
+    from dalib.data.sources import LabelledImages
+    from dalib.run.domains import SourceImages
+    from dalib.run.setup import Setup
 
 ExportFormat = Literal["onnx", "torch-export", "torch", "hf", "kit"]
 
@@ -123,13 +127,6 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         raise UserError(
             kit, f": {run.root} has no images of the source, it was trained from a kit; pass on {config.kit}"
         )
-    if not config.features:
-        raise UserError(
-            kit,
-            f": {run.root} trained the whole network; a kit holds statistics of a frozen backbone's features, of runs ",
-            "with ",
-            Setting("preset", "photo-features"),
-        )
     folder = model_folder(run, "source-only")
     setup = prepare(config, ALONE, for_training=False)
     opened = open_source_alone(setup.request, setup.preprocessing)
@@ -139,24 +136,23 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         raise UserError(
             kit, f": the images of {setup.request.source_name} are not those that {run.root} was trained on"
         )
-    assert opened.whole is not None
-    space = feature_space(setup.config, setup.preprocessing, len(train.classes), setup.device, setup.start)
-    share, norms = setup.config.model.domain_statistics, {}
-    assert share != "auto"  # a run's configuration has what was chosen
-    if share:
-        norms = normalisation_statistics(space.network.backbone)
-        space = space.with_statistics_of(opened.whole.images, share, "source")
-    view = recipe.make_views(setup.config, setup.preprocessing).source
-    features = features_of_source(space, opened.whole, view, setup.request)
+    neutral = None
+    norms: dict[str, Tensor] = {}
+    if config.features:
+        features, norms = _features_of_frozen(setup, opened)
+    else:
+        features = _features_of_head(folder, train, setup)
+        neutral = neutral_source(train, setup.device)
     predicted = load_file(run.predictions)
     source = SourceOfKit(
         folder,
         asdict(config),
-        features[opened.whole.training_rows],
+        features,
         train.labels,
         predicted["validation/source-only"],
         predicted["validation/labels"],
         norms,
+        neutral,
     )
     try:
         header = write_kit(path, source)
@@ -166,6 +162,32 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         ) from error
     say(content_line(header, source.validation_labels))
     return path
+
+
+def _features_of_frozen(setup: Setup, opened: SourceImages) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns the frozen backbone's features (N, V, D) of the training images, and its pretrained statistics.
+
+    The statistics are of batch normalisation, and there are some only where the run's models have others.
+    """
+    assert opened.whole is not None
+    space = feature_space(setup.config, setup.preprocessing, len(opened.train.classes), setup.device, setup.start)
+    share, norms = setup.config.model.domain_statistics, {}
+    assert share != "auto"  # a run's configuration has what was chosen
+    if share:
+        norms = normalisation_statistics(space.network.backbone)
+        space = space.with_statistics_of(opened.whole.images, share, "source")
+    view = recipe.make_views(setup.config, setup.preprocessing).source
+    features = features_of_source(space, opened.whole, view, setup.request)
+    return features[opened.whole.training_rows], norms
+
+
+def _features_of_head(folder: Path, train: LabelledImages, setup: Setup) -> Tensor:
+    """Returns what the head of a saved network sees of the training images, (N, 1, D), without augmentation."""
+    network, description = recipe.load_classifier(folder)
+    plain, device = description.preprocessing.normalize, setup.device
+    network = network.to(device)
+    _, features = predict_with_features(network, network.head, train.images, plain, device=device)
+    return features[:, None]
 
 
 @dataclass(frozen=True)

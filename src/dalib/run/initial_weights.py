@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.data.spelling import key_of
 from dalib.engine.distributed import ALONE
 from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
 from dalib.models.saved import load_description, load_tensors
-from dalib.records.folder import RunFolder, models_of
+from dalib.records.folder import RunFolder, is_exported, models_of
 from dalib.records.summary import HubRecord, Summary
 from dalib.run.backbones import NamedBackbone, alone, backbones_of
 from dalib.run.config import OUR_BACKBONES
@@ -125,6 +126,13 @@ class Start:
         """Returns the models of a run, if one is named."""
         if run is None:
             return None
+        if is_exported(Path(run)):
+            raise UserError(
+                Setting("init", run),
+                ": a model without its run; expected a run to start from beside a source. Without the source's images, "
+                "adapt from the model: ",
+                Call("dalib.adapt", Setting("kit", run)),
+            )
         folder = RunFolder.existing(run)
         models = models_of(folder)
         description = load_description(next(iter(models.values())))

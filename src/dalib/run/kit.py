@@ -20,12 +20,14 @@ from dalib.core.files import expanded, put_in_place
 from dalib.core.seeds import derive_seed
 from dalib.models.saved import content_of, description_of, load_description, load_tensors
 from dalib.records.kit import KitHeader, digest_of, read_header, settings_in_kit
+from dalib.run.kit_settings import settings_of_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
+    from dalib.data.rows import Rows
     from dalib.models.saved import ModelDescription
 
 FEWEST_IMAGES = 10
@@ -37,11 +39,21 @@ FACTORS = 128
 DRAWN_OF_CLASS = 50
 """Feature vectors that are drawn of each class on average, at least."""
 
+REPRESENTING = 1000
+"""Feature vectors that represent the source in the judgement, about as many as it reads images of a source."""
+
 MISSING = (
     "Without the source's images it is not known how well the adapted model still predicts them: its accuracy is "
     "estimated with the source-only model's validation predictions, and there is no distance between the domains"
 )
 """The sentence about what the judgement of a kit lacks."""
+
+MISSING_OF_MODEL = (
+    "Of the source there is a model alone: without its predictions for validation images accuracies are not estimated, "
+    "and nothing shows how sure it may be, so that the verdict rests on the target's predictions; a kit of the model's "
+    "run has these predictions, and labels of a few target images measure the models"
+)
+"""The same of a run that had a model alone in place of the source."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +73,10 @@ class ClassStatistics:
     rest: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, labels: Tensor, classes: int) -> ClassStatistics:
-        """Computes the statistics of features (N, V, D) with labels (N,)."""
+    def of(cls, features: Tensor, labels: Tensor, classes: int, fewest: int = FEWEST_IMAGES) -> ClassStatistics:
+        """Computes the statistics of features (N, V, D) with labels (N,), of classes with ``fewest`` images or more."""
         counts = torch.bincount(labels, minlength=classes)
-        kept = (counts >= FEWEST_IMAGES).nonzero().flatten()
+        kept = (counts >= fewest).nonzero().flatten()
         mean = torch.stack([features[labels == each].float().flatten(0, 1).mean(dim=0) for each in kept.tolist()])
         own = torch.isin(labels, kept)
         position = torch.zeros(classes, dtype=torch.int64).scatter(0, kept, torch.arange(len(kept)))
@@ -96,11 +108,13 @@ class Drawn:
         features: (N, V, D) float16; the V views are the same, because statistics are of all views.
         labels: (N,) int64.
         images: how many images they stand for.
+        predicted: whether these are the target's, by the classes that a model alone predicts, or else the source's.
     """
 
     features: Tensor
     labels: Tensor
     images: int
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,10 @@ class Kit:
         statistics: of the source's features.
         validation: (N, C) the source-only model's probabilities for validation images.
         labels: (N,) int64, theirs.
+        neutral: statistics of the source's features by the network that the judgement asks, where the run's own network
+            is trained as a whole, so that its features favour the models that it became; None without any.
+        of_target: makes the statistics of the target's images, where there is a model alone
+            (:mod:`dalib.run.model_alone`); None for a kit, which has them.
     """
 
     path: str
@@ -124,6 +142,22 @@ class Kit:
     statistics: ClassStatistics
     validation: Tensor
     labels: Tensor
+    neutral: ClassStatistics | None = None
+    of_target: Callable[[Kit, Rows], Kit] | None = None
+
+    def for_target(self, target: Rows) -> Kit:
+        """Returns the kit with the statistics that a training draws from, by the target's images where it has none."""
+        return self if self.of_target is None else self.of_target(self, target)
+
+    @property
+    def missing(self) -> str:
+        """Returns what the judgement of a run from this kit lacks, as a sentence of it."""
+        return MISSING if self.of_target is None else MISSING_OF_MODEL
+
+    @property
+    def of_frozen(self) -> bool:
+        """True if the statistics are of a frozen backbone's features; else they are of what the model's head sees."""
+        return bool(self.header.settings.get("features", 0))
 
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""
@@ -136,9 +170,23 @@ class Kit:
         """Draws what stands in for the validation images, in the order of their labels."""
         return self._drawn(self.labels, views, seed, "validation", len(self.labels))
 
+    def representing(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Draws what represents the source in the judgement: features (N, D) and labels (N,), in the source's shares.
+
+        N is 0 where the kit has no statistics for it.
+        """
+        if self.neutral is None:
+            return torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
+        known = self.neutral.classes
+        counts = torch.tensor(self.header.counts)[known]
+        numbers = (counts * REPRESENTING / counts.sum()).ceil().long()
+        labels = known.repeat_interleave(numbers)
+        return self.neutral.draw(labels, derive_seed(seed, "kit", "judgement")).float(), labels
+
     def _drawn(self, labels: Tensor, views: int, seed: int, purpose: str, images: int) -> Drawn:
         features = self.statistics.draw(labels, derive_seed(seed, "kit", purpose))
-        return Drawn(features[:, None].expand(-1, views, -1).contiguous(), labels, images)
+        each_view = features[:, None].expand(-1, views, -1).contiguous()
+        return Drawn(each_view, labels, images, predicted=self.of_target is not None)
 
 
 def open_kit(path: str) -> Kit:
@@ -162,6 +210,9 @@ def open_kit(path: str) -> Kit:
             statistics,
             tensors["validation/probabilities"],
             tensors["validation/labels"],
+            ClassStatistics(*(tensors[f"neutral/{name}"] for name in _STATISTICS))
+            if "neutral/mean" in tensors
+            else None,
         )
         _check_shapes(kit)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -174,18 +225,33 @@ _STATISTICS = ("classes", "mean", "factors", "rest")
 
 def _check_shapes(kit: Kit) -> None:
     statistics, classes = kit.statistics, len(kit.description.classes)
+    for each in (statistics, kit.neutral):
+        if each is not None:
+            _check_statistics(each, classes)
+    if not torch.isin(kit.labels, statistics.classes).all():
+        raise ValueError("statistics: expected positions of the model's classes, for each validation label too")
+    if kit.neutral is not None and not torch.isin(kit.neutral.classes, statistics.classes).all():
+        raise ValueError("neutral: expected classes that the other statistics have")
+    if kit.labels.dtype != torch.int64 or kit.validation.shape != (len(kit.labels), classes):
+        raise ValueError(f"validation: expected {len(kit.labels)} rows of {classes} probabilities")
+    _check_numbers(kit.validation)
+
+
+def _check_statistics(statistics: ClassStatistics, classes: int) -> None:
     known, (count, width) = statistics.classes, statistics.mean.shape
     if known.shape != (count,) or known.dtype != torch.int64 or not known.equal(torch.unique(known)) or count < 2:
         raise ValueError("statistics: expected the positions of two classes or more, ascending")
-    if known[0] < 0 or known[-1] >= classes or not torch.isin(kit.labels, known).all():
-        raise ValueError("statistics: expected positions of the model's classes, for each validation label too")
+    if known[0] < 0 or known[-1] >= classes:
+        raise ValueError("statistics: expected positions of the model's classes")
     if statistics.factors.shape[1:] != (width,) or statistics.rest.shape != (width,):
         raise ValueError(f"statistics: expected {width} features in each part")
-    if kit.labels.dtype != torch.int64 or kit.validation.shape != (len(kit.labels), classes):
-        raise ValueError(f"validation: expected {len(kit.labels)} rows of {classes} probabilities")
-    for each in (statistics.mean, statistics.factors, statistics.rest, kit.validation):
-        if each.dtype != torch.float32 or not each.isfinite().all():
-            raise ValueError("statistics, validation: expected finite numbers, float32")
+    for each in (statistics.mean, statistics.factors, statistics.rest):
+        _check_numbers(each)
+
+
+def _check_numbers(values: Tensor) -> None:
+    if values.dtype != torch.float32 or not values.isfinite().all():
+        raise ValueError("statistics, validation: expected finite numbers, float32")
 
 
 @dataclass(frozen=True)
@@ -201,6 +267,8 @@ class SourceOfKit:
         validation_labels: (M,) int64.
         norms: the backbone's pretrained batch-normalisation statistics by their names in it, where the model has those
             of the run's target: a kit is for other targets.
+        neutral: features (R, D) of some training images by the network that the judgement asks, and their labels (R,);
+            None without any.
     """
 
     model: Path
@@ -210,6 +278,7 @@ class SourceOfKit:
     validation: Tensor
     validation_labels: Tensor
     norms: Mapping[str, Tensor] = field(default_factory=dict)
+    neutral: tuple[Tensor, Tensor] | None = None
 
 
 def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
@@ -221,7 +290,7 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     description = load_description(source.model)
     classes = len(description.classes)
     counts = torch.bincount(source.labels, minlength=classes)
-    if int((counts >= FEWEST_IMAGES).sum()) < 2:
+    if not _enough(source.labels, classes):
         raise UserError(
             Setting("format", "kit"),
             f": a kit holds statistics of classes with at least {FEWEST_IMAGES} training images, and "
@@ -232,6 +301,9 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     tensors = {f"model/{name}": each for name, each in load_tensors(source.model).items()}
     tensors |= {f"model/backbone.{name}": each for name, each in source.norms.items()}
     tensors |= {f"statistics/{name}": getattr(statistics, name) for name in _STATISTICS}
+    if source.neutral is not None and _enough(source.neutral[1], classes):
+        neutral = ClassStatistics.of(source.neutral[0][:, None], source.neutral[1], classes)
+        tensors |= {f"neutral/{name}": getattr(neutral, name) for name in _STATISTICS}
     tensors |= {
         "validation/probabilities": source.validation[known].float(),
         "validation/labels": source.validation_labels[known],
@@ -239,7 +311,10 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     tensors = {name: each.contiguous() for name, each in tensors.items()}
     left_out = [name for name, count in zip(description.classes, counts.tolist(), strict=True) if count < FEWEST_IMAGES]
     kept = [count if count >= FEWEST_IMAGES else 0 for count in counts.tolist()]
-    header = KitHeader(content_of(description), settings_in_kit(source.settings), tuple(kept), tuple(left_out))
+    settings = settings_in_kit(source.settings)
+    if not settings["features"]:
+        settings |= settings_of_whole(source.settings)
+    header = KitHeader(content_of(description), settings, tuple(kept), tuple(left_out))
     header = replace(header, digest=digest_of(save(tensors, {"kit": header.text()})))
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -248,6 +323,11 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     finally:
         temporary.unlink(missing_ok=True)
     return header
+
+
+def _enough(labels: Tensor, classes: int) -> bool:
+    """Returns whether two classes or more have enough images for statistics."""
+    return int((torch.bincount(labels, minlength=classes) >= FEWEST_IMAGES).sum()) >= 2
 
 
 def content_line(header: KitHeader, validation_labels: Tensor) -> str:

@@ -49,16 +49,40 @@ def neutral_representation(source: LabelledImages, target: Rows, device: torch.d
     Returns:
         None where the weights are not installed, or images have neither one channel nor three.
     """
-    channels = int(source.images[torch.zeros(1, dtype=torch.int64)].shape[1]) if len(source.labels) else 0
-    if channels not in (1, 3) or find_spec(WEIGHTS_PACKAGE) is None:
+    of_source = neutral_source(source, device)
+    return None if of_source is None else neutral_beside(*of_source, target, device)
+
+
+def neutral_source(source: LabelledImages, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """Returns the features (N, D) of the source images that :func:`neutral_representation` reads, and their labels."""
+    if _channels(source.images) not in (1, 3) or find_spec(WEIGHTS_PACKAGE) is None:
+        return None
+    rows = representing_rows(len(source.labels), MOST_OF_SOURCE)
+    network = _InstalledNetwork.of(device)
+    return network.features(Selected(source.images, rows), "source images, for the judgement"), source.labels[rows]
+
+
+def neutral_beside(source: Tensor, labels: Tensor, target: Rows, device: torch.device) -> Representation | None:
+    """Returns what :func:`neutral_representation` does, for a source whose features are known.
+
+    Args:
+        source: (N, D) features of the source by the same network; another width counts as no features.
+        labels: (N,) int64, theirs.
+        target, device: as there.
+    """
+    if find_spec(WEIGHTS_PACKAGE) is None or _channels(target) not in (1, 3):
         return None
     network = _InstalledNetwork.of(device)
-    of_source, of_target = representing_rows(len(source.labels), MOST_OF_SOURCE), evaluated_rows(len(target))
-    return Representation(
-        network.features(Selected(target, of_target), "target images, for the judgement"),
-        network.features(Selected(source.images, of_source), "source images, for the judgement"),
-        source.labels[of_source],
-    )
+    rows = Selected(target, evaluated_rows(len(target)))
+    of_target = network.features(rows, "target images, for the judgement")
+    if source.shape[1:] != of_target.shape[1:]:
+        source, labels = of_target[:0], labels[:0]
+    return Representation(of_target, source, labels)
+
+
+def _channels(rows: Rows) -> int:
+    """Returns the channels of images; 0 where there are none."""
+    return int(rows[torch.zeros(1, dtype=torch.int64)].shape[1]) if len(rows) else 0
 
 
 def rows_seen(source: int, target: int) -> int:

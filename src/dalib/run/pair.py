@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.adaptation.hints import TrustedHints
-from dalib.augment.stored import Standardized
+from dalib.adaptation.hints import TrustedHints, hold_back
+from dalib.augment.stored import Standardized, StoredView
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.evaluate import evaluated_rows, representing_rows
@@ -109,6 +109,8 @@ def training_inputs(
     """
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:
+        if domains.drawn is not None:
+            domains, inputs = _at_the_head(domains, inputs)
         return TrainingInputs(domains, inputs, device)
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
     stages = None
@@ -137,6 +139,25 @@ def training_inputs(
             of_source = Standardized(*(request.kit.weights[f"feature_{each}"].to(device) for each in ("mean", "std")))
         standardized = StandardizedViews(of_source, *of_target)
     return TrainingInputs(of_features, inputs, device, space, standardized, stages=stages)
+
+
+def _at_the_head(domains: Domains, inputs: Inputs) -> tuple[Domains, Inputs]:
+    """Returns the inputs of a network that is trained as a whole with a kit in place of its source.
+
+    Rows of the source are features that were drawn in place of its head's, and enter there. None validates: what is
+    known of the source's validation images are the source-only model's predictions.
+    """
+    assert domains.drawn is not None
+    train, validation = domains.train, domains.validation
+    none = replace(validation, images=validation.images[torch.arange(0)], labels=validation.labels[:0], names=())
+    return (
+        replace(domains, train=replace(train, images=domains.drawn[0].features), validation=none),
+        replace(
+            inputs,
+            architecture={**inputs.architecture, "takes_head_features": True},
+            views=replace(inputs.views, source=StoredView()),
+        ),
+    )
 
 
 def feature_space(
@@ -231,23 +252,30 @@ class BaselineAndAdapted:
         return config.classes if self.kind is None else self.kind.believed
 
 
-def trusted_hints(given: Tensor | None, done: BaselineAndAdapted, world: World = ALONE) -> TrustedHints | None:
+def trusted_hints(
+    config: TrainConfig, inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE
+) -> TrustedHints | None:
     """Returns the hints of an adaptation with the first estimate of their worth; None where there are none.
 
     It is made of the predictions of the model that the adaptation starts as. Without a baseline hints are not used
-    before the first evaluation.
+    before the first evaluation. Where the adapted model will be compared with a baseline, a tenth of the hints is held
+    back from training, to speak for either.
 
     Args:
-        given: (N, C), the hints; None without any.
+        config: settings of the adaptation.
+        inputs: with the hints, if there are some.
         done: with the source-only model and, where there can be one, the aligned model, which hints may be copies of.
         world: the processes that train together; the first one has the predictions.
     """
-    if given is None:
+    if (given := inputs.hints) is None:
         return None
     before = [each.target.float() for name, each in done.evidence.items() if name != "adapted"]
     before = world.from_first(lambda: before)
     beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
-    return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)))
+    held_back, groups = None, inputs.domains.groups
+    if before and config.keep != "adapted":
+        held_back = hold_back(given, config.seed, None if groups is None else groups.target.numbers)
+    return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)), held_back)
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -329,7 +357,7 @@ def take_source_only(done: BaselineAndAdapted, kit: Kit, config: TrainConfig, in
     """Adds the source-only model of a kit to those that are done, and returns it."""
     own, domains = inputs.of("source-only")[0], inputs.domains
     model = recipe.make_student(config, own.architecture, len(domains.train.classes)).to(inputs.device)
-    recipe.load_first(model, FeatureSpace.without_backbone(kit.weights))
+    recipe.load_first(model, FeatureSpace.without_backbone(kit.weights) if config.features else kit.weights)
     evaluator = recipe.make_evaluator(domains, own, inputs.device)
     trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
     done.trained["source-only"] = trained
@@ -448,9 +476,11 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
         return None
     evaluator = recipe.make_evaluator(inputs.domains, own, inputs.device)
     found, on_source = evaluator.evidence(model), before.evidence
-    evidence = replace(found, validation=on_source.validation, validation_features=on_source.validation_features)
+    everything = _everything("aligned", replace(before, model=model, evidence=found), own, evaluator)
+    known = {"validation": on_source.validation, "labels": on_source.labels}
+    evidence = replace(found, **known, validation_features=on_source.validation_features)
     aligned = replace(before, model=model, evidence=evidence)
-    everything = _everything("aligned", aligned, own, evaluator)
     done.trained["aligned"] = aligned
-    done.evidence["aligned"] = replace(everything, validation=done.evidence["source-only"].validation)
+    everywhere = done.evidence["source-only"]
+    done.evidence["aligned"] = replace(everything, validation=everywhere.validation, labels=everywhere.labels)
     return aligned

@@ -164,8 +164,8 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
         if pixels is not None and pixels < 1:
             raise UserError(Setting(f"data.{setting}", pixels), ": expected at least 1 pixel")
     source = config.source if isinstance(config.source, str) else " ".join(config.source)
-    named = shape_of_pair(source, config.target)
-    digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
+    named = shape_of_pair(source, config.one_target)
+    digits = config.source in BUILT_IN_SOURCES and config.one_target in BUILT_IN_TARGETS
     size, channels = named or ((16, 1) if digits else (64, 3))
     settings: dict[str, Any] = {}
     several = backbones_of(config)
@@ -269,7 +269,7 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         )
     return DataRequest(
         config.source,
-        config.target,
+        config.one_target,
         target_labels=config.target_labels,
         ranges=ranges_given(config),
         validation_share=config.data.validation_share,
@@ -386,7 +386,7 @@ def check_inputs(config: TrainConfig) -> None:
             Setting("precision", "bfloat16"),
             " for a training on images",
         )
-    elif config.model.standardize and config.init is None:
+    elif config.model.standardize and config.init is None and config.kit is None:
         raise UserError(
             Setting("model.standardize", True),
             ": the mean and standard deviation of features are known where features are trained on (",
@@ -475,7 +475,7 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
     """
     backbone = make_backbone(architecture)
     try:
-        return ImageClassifier(
+        classifier = ImageClassifier(
             backbone,
             num_classes,
             architecture["bottleneck_dim"],
@@ -486,6 +486,8 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
         )
     except ValueError as error:
         raise UserError(Setting("model"), f": {error}") from None
+    classifier.takes_head_features = architecture.get("takes_head_features", False)
+    return classifier
 
 
 def make_backbone(architecture: dict[str, Any]) -> nn.Module:

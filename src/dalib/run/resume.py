@@ -16,6 +16,7 @@ from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.run.backbones import backbones_of
 from dalib.run.config import RESUMABLE, by_name
+from dalib.run.model_alone import files_of
 from dalib.run.prior import KINDS, file_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
             models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
         ]
     if config.kit is not None:
-        files["kit"] = [Path(config.kit)]
+        files["kit"] = files_of(config.kit)
     if config.hints is not None:
         files["hints"] = [Path(config.hints)]
     if config.prior not in KINDS:

@@ -32,8 +32,8 @@ from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import features_folder, gain_of_rounding
 from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
-from dalib.run.kit import Kit, open_kit
 from dalib.run.methods import make_method
+from dalib.run.model_alone import open_in_place_of_source
 from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest, Listings
+    from dalib.run.kit import Kit
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     device = recipe.make_device(config.device, world)
     config, hub = fetched(config, world)
     preprocessing = recipe.make_preprocessing(config)
-    kit = None if config.kit is None else open_kit(config.kit)
+    kit = None if config.kit is None else open_in_place_of_source(config.kit, config.features, device)
     if kit is None:
         start = Start.of(config.init)
     else:
@@ -162,7 +163,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
     """Checks the data and returns the files of source and target, on the first rank."""
-    labelled, found = LabelledSet(config.evaluate, others=config.classes == "other"), []
+    labelled, found = LabelledSet(config.one_evaluate, others=config.classes == "other"), []
 
     def check() -> None:
         found.append(check_data(request, labelled, prior=config.prior, start=start))
@@ -243,17 +244,10 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
             setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
         )
     preset = kit.header.settings.get("preset")
-    if config.preset != preset:
-        raise UserError(
-            setting, f": its settings are of the preset {preset}; leave out ", Setting("preset", config.preset)
-        )
-    if not config.features:
-        raise UserError(
-            setting,
-            ": it holds statistics of a frozen backbone's features; expected ",
-            Setting("features", 2),
-            " or more",
-        )
+    if config.preset != preset and kit.of_target is None:
+        whose = "of no preset" if preset is None else f"of the preset {preset}"
+        raise UserError(setting, f": its settings are {whose}; leave out ", Setting("preset", config.preset))
+    _check_training(kit, config, setting)
     share = kit.header.settings.get("model.domain_statistics", 0.0)
     if config.model.domain_statistics != share:
         raise UserError(
@@ -277,10 +271,81 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
     return start, replace(own, range=None)
 
 
+def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
+    """Refuses a training of other features than the kit's statistics are of, or that needs the source's images.
+
+    Raises:
+        UserError: the first of these.
+    """
+    if kit.of_target is not None:
+        _check_model_alone(config, setting)
+    if kit.of_frozen:
+        if not config.features:
+            raise UserError(
+                setting,
+                ": it holds statistics of a frozen backbone's features; expected ",
+                Setting("features", 2),
+                " or more",
+            )
+        return
+    if config.features:
+        raise UserError(
+            setting,
+            ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
+            Setting("features", config.features),
+        )
+    if config.method != "self-ensemble":
+        raise UserError(
+            Setting("method", config.method),
+            ": its batches join images of source and target, and ",
+            setting,
+            ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
+            Setting("method", "self-ensemble"),
+        )
+    if config.target_labels is not None:
+        raise UserError(
+            Setting("target_labels", config.target_labels),
+            ": labelled images join the source's, and ",
+            setting,
+            ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
+            Setting("preset", "photo-features"),
+        )
+    if config.prior == "estimate":
+        raise UserError(
+            Setting("prior", config.prior),
+            ": it is estimated with the adapted model's predictions for source images, which are not in ",
+            setting,
+            "; expected uniform, source, or a file of class shares",
+        )
+
+
+def _check_model_alone(config: TrainConfig, setting: Setting) -> None:
+    """Refuses what takes class shares or predictions of the source, of which there is a model alone.
+
+    Raises:
+        UserError: the first of these.
+    """
+    if config.prior in ("source", "estimate"):
+        raise UserError(
+            Setting("prior", config.prior),
+            ": it takes class shares of the source or predictions for its validation images, and ",
+            setting,
+            " is a model alone; expected uniform, a file of class shares, or a kit",
+        )
+    if config.classes != "same":
+        raise UserError(
+            Setting("classes", config.classes),
+            ": the source's validation images show how far predicted classes are to be trusted, and ",
+            setting,
+            " is a model alone; expected same, or a kit",
+        )
+
+
 def _require_whole(kit: Kit, network: ImageClassifier) -> None:
     """Refuses a kit whose tensors are not those of its network, before anything is trained."""
-    width = network.backbone.out_features
-    if network.state_dict().keys() != kit.weights.keys() or kit.statistics.mean.shape[1] != width:
+    width = network.backbone.out_features if kit.of_frozen else network.features_dim
+    fits = kit.of_target is not None or kit.statistics.mean.shape[1] == width
+    if network.state_dict().keys() != kit.weights.keys() or not fits:
         raise UserError(
             Setting("kit", kit.path),
             ": its tensors do not fit its network; write it anew with `dalib export RUN --format kit`",
@@ -345,12 +410,12 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     evaluated, labelled = (None, None)
     if world.first:
         evaluated, labelled = _labelled_set(
-            config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
+            config.one_evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
         )
     first_prior(config.prior, domains.train.labels, classes)
     hints = None
     if config.hints is not None:
-        hints = read_hints(config.hints, domains.target.names, config.target, classes)
+        hints = read_hints(config.hints, domains.target.names, config.one_target, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since, hints)
     return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
 
@@ -524,10 +589,11 @@ def say_data(summary: Summary, domains: Domains) -> None:
     if domains.drawn is not None:
         count = torch.bincount(domains.train.labels, minlength=len(summary.classes)).tolist()
         if missing := [name for name, number in zip(summary.classes, count, strict=True) if not number]:
-            say(
-                f"note: the kit has no statistics of {some_classes(missing)}, which had too few images: nothing stands "
-                "in for them, and the adapted model may forget them"
-            )
+            if domains.drawn[0].predicted:
+                why = f"the model predicts no target image as {some_classes(missing)}"
+            else:
+                why = f"the kit has no statistics of {some_classes(missing)}, which had too few images"
+            say(f"note: {why}: nothing stands in for them, and the adapted model may forget them")
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
 
 
@@ -535,7 +601,9 @@ def _rows_in_words(domains: Domains) -> str:
     count = len(domains.train.labels)
     if domains.drawn is None:
         return f"{count} images"
-    return f"statistics of {domains.drawn[0].images} images, and {count} feature vectors drawn from them"
+    drawn = domains.drawn[0]
+    whose = "target images by their predicted classes" if drawn.predicted else "images"
+    return f"statistics of {drawn.images} {whose}, and {count} feature vectors drawn from them"
 
 
 def some_classes(names: Sequence[str], most: int = 10) -> str:
