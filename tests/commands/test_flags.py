@@ -26,7 +26,9 @@ ROOT = Path(dalib.__file__).parent
 RESUME = Call("dalib.run.train.train", Setting("out", "my run"), Setting("resume", True))
 AGAIN = Call("dalib.adapt", Setting("resume", Path("my run")))
 KEEP = Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted"))
-LABELS = Call("dalib.run.query.evaluate_labels", Setting("run", Path("a b")), Setting("labels", "to_label.csv"))
+LABELS = Call(
+    "dalib.run.label_estimates.evaluate_labels", Setting("run", Path("a b")), Setting("labels", "to_label.csv")
+)
 EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
 
 
@@ -48,7 +50,7 @@ EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
         (KEEP, "dalib.run.select.keep(run='runs/first', model='adapted')", "dalib keep runs/first adapted"),
         (
             LABELS,
-            "dalib.run.query.evaluate_labels(run='a b', labels='to_label.csv')",
+            "dalib.run.label_estimates.evaluate_labels(run='a b', labels='to_label.csv')",
             "dalib eval 'a b' --labels to_label.csv",
         ),
         (EXPORT, "dalib.run.export.export(format='hf')", "dalib export --format hf"),

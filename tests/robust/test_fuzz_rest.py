@@ -19,7 +19,7 @@ from dalib.run.compare import compare_runs
 from dalib.run.config import TrainConfig
 from dalib.run.config_file import config_text
 from dalib.run.prior import read_prior
-from dalib.run.query import target_predictions
+from dalib.run.target_predictions import target_predictions
 
 BY_COMMAND = 40
 """Of the damaged runs, how many go through the command line, whose parser takes longer than the comparison."""

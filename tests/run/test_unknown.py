@@ -22,8 +22,9 @@ from dalib.records.evaluation import Evaluation
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.images import ImageNames
 from dalib.records.labelled import Labelled
+from dalib.run.label_estimates import evaluate_labels
 from dalib.run.measure import evaluate
-from dalib.run.query import evaluate_labels, query
+from dalib.run.query import query
 from dalib.run.unknown import ExpectedKnown
 
 KNOWN = 6

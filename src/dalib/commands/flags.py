@@ -21,7 +21,7 @@ COMMANDS = {
     "dalib.adapt": "train",
     "dalib.run.train.train": "train",
     "dalib.run.measure.evaluate": "eval",
-    "dalib.run.query.evaluate_labels": "eval",
+    "dalib.run.label_estimates.evaluate_labels": "eval",
     "dalib.run.query.query": "query",
     "dalib.run.compare.compare_runs": "compare",
     "dalib.run.judge_models.judge_models": "judge",

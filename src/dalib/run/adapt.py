@@ -455,7 +455,7 @@ class Run:
 
     def evaluate_labels(self, file: str | Path) -> None:
         """Estimates accuracies from labels of some target images, such as the list of :meth:`query`, filled in."""
-        from dalib.run.query import evaluate_labels
+        from dalib.run.label_estimates import evaluate_labels
 
         evaluate_labels(self.folder, str(file))
 

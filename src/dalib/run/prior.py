@@ -126,7 +126,7 @@ def check_prior(kind: str, validation_share: float) -> None:
                 Setting("prior", kind),
                 ": expected the folder of a run whose class shares are known from labels; it has no "
                 f"{file_of(kind).name}, which `",
-                Call("dalib.run.query.evaluate_labels", Setting("run", kind), Setting("labels", "FILE")),
+                Call("dalib.run.label_estimates.evaluate_labels", Setting("run", kind), Setting("labels", "FILE")),
                 "` writes",
             )
         raise UserError(

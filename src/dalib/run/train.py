@@ -40,6 +40,7 @@ from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
+from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import chosen_share
@@ -62,7 +63,6 @@ from dalib.run.pair import (
     with_validation_of,
 )
 from dalib.run.presets import check_applied
-from dalib.run.query import judge_held_out
 from dalib.run.resume import claimed, settings_of
 from dalib.run.select import conclude
 from dalib.run.setup import (
