@@ -11,6 +11,7 @@ A docstring opens with a verb ("Returns the loss.") or with the thing ("Preproce
 from __future__ import annotations
 
 import ast
+import itertools
 import sys
 from pathlib import Path
 
@@ -44,14 +45,23 @@ def main(arguments: list[str]) -> int:
 
 
 def docstrings(path: Path) -> list[tuple[str, str]]:
-    """Returns place and first line of the docstring of each module, class and function of a file."""
+    """Returns place and first line of the docstring of each module, class, function, constant and field of a file."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text:
-                line = getattr(node, "lineno", 1)
-                found.append((f"{path.relative_to(SOURCES.parents[1]).as_posix()}:{line}", text.splitlines()[0]))
+            texts = [(getattr(node, "lineno", 1), ast.get_docstring(node) or ""), *_of_names(node.body)]
+            place = path.relative_to(SOURCES.parents[1]).as_posix()
+            found += [(f"{place}:{line}", text.splitlines()[0]) for line, text in texts if text]
+    return found
+
+
+def _of_names(body: list[ast.stmt]) -> list[tuple[int, str]]:
+    """Returns line and text of each string that stands under a constant or a field and describes it."""
+    found = []
+    for named, under in itertools.pairwise(body):
+        text = under.value if isinstance(named, ast.Assign | ast.AnnAssign) and isinstance(under, ast.Expr) else None
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            found.append((text.lineno, text.value.strip()))
     return found
 
 

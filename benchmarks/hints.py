@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,11 +68,11 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
         """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
         done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
         with contextlib.redirect_stdout(io.StringIO()):
-            trusted = trusted_hints(hints, before)
+            trusted = trusted_hints(training, replace(shared, hints=hints), before)
             task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)
             train_task(task, done, CPU)
             settings = recipe.make_judge_settings(training)
-            judged = judge(done.trained, done.evidence, settings, classes, representation)
+            judged = judge(done.trained, done.evidence, settings, classes, representation, hints=trusted)
         trust = 0.0 if trusted is None else trusted.annotator.worth.mean().item()
         return *(_right(done.evidence[name].target, truth) for name in ("adapted", judged.shipped)), trust
 

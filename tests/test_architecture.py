@@ -150,6 +150,7 @@ CONFIGURED = {
         "run.pace",
         "run.time_limit",
         "run.checks",
+        "run.several",
     ),
 }
 """Modules of the room run that read the configuration: what makes it, and what makes the objects of a run from it."""

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     from dalib.core.errors import RunStoppedError, UserError
     from dalib.judge.models import ModelsJudgement
-    from dalib.run.adapt import ImagePrediction, Predictions, Run, adapt, compare, open_run
+    from dalib.run.adapt import (
+        ImagePrediction,
+        Predictions,
+        Run,
+        Runs,
+        adapt,
+        adapt_each,
+        compare,
+        open_run,
+        open_runs,
+    )
     from dalib.run.config import TrainConfig
     from dalib.run.judge_models import judge_models
     from dalib.run.load import Prediction, Predictor
@@ -45,14 +55,17 @@ __all__ = [
     "Predictor",
     "Run",
     "RunStoppedError",
+    "Runs",
     "TrainConfig",
     "UserError",
     "__version__",
     "adapt",
+    "adapt_each",
     "compare",
     "judge_models",
     "load",
     "open_run",
+    "open_runs",
 ]
 
 _PLACES = {
@@ -64,11 +77,14 @@ _PLACES = {
     "RunStoppedError": "dalib.core.errors",
     "UserError": "dalib.core.errors",
     "Run": "dalib.run.adapt",
+    "Runs": "dalib.run.adapt",
     "TrainConfig": "dalib.run.config",
     "adapt": "dalib.run.adapt",
+    "adapt_each": "dalib.run.adapt",
     "compare": "dalib.run.adapt",
     "judge_models": "dalib.run.judge_models",
     "open_run": "dalib.run.adapt",
+    "open_runs": "dalib.run.adapt",
 }
 """Modules of the names that are imported when first used, so that importing dalib is quick."""
 

@@ -7,7 +7,7 @@ import torch
 
 from dalib.adaptation.adamatch import AdaMatch
 from dalib.adaptation.fixmatch import FixMatch
-from dalib.adaptation.hints import TrustedHints, WithHints
+from dalib.adaptation.hints import TrustedHints, WithHints, hold_back
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
@@ -133,3 +133,29 @@ def test_parts_of_a_batch_keep_the_hints_of_their_images():
     hints = torch.arange(9.0)[:, None, None].expand(9, 1, CLASSES)
     parts = replace(batch_of(None), hints=hints).split(2)
     assert [part.hints[:, 0, 0].tolist() for part in parts] == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_a_tenth_of_the_hints_is_held_back_by_the_seed_and_whole_groups_alone():
+    hints = torch.eye(CLASSES).repeat(100, 1)
+    hints[:50] = 0
+    held_back = hold_back(hints, seed=0)
+    assert int(held_back.sum()) == 25
+    assert not held_back[:50].any()
+    assert torch.equal(held_back, hold_back(hints, seed=0))
+    assert not torch.equal(held_back, hold_back(hints, seed=1))
+    groups = torch.arange(300) // 6
+    of_groups = hold_back(hints, 0, groups)
+    assert 0 < len(groups[of_groups].unique()) < 6
+    assert not torch.isin(groups[(hints.sum(dim=1) > 0) & ~of_groups], groups[of_groups]).any()
+    assert hold_back(hints[:140], seed=0) is None  # 90 hints
+
+
+def test_nothing_learns_from_hints_that_are_held_back():
+    right = torch.eye(CLASSES).repeat(20, 1)
+    held_back = torch.arange(60) < 30
+    hints = TrustedHints(torch.stack([right, right], dim=1), right, held_back=held_back)
+    assert not hints.hints[:30, 0].any()
+    assert torch.equal(hints.hints[30:, 0], right[30:])
+    assert torch.equal(hints.hints[:, 1], right)
+    assert torch.equal(hints.given, right)
+    assert torch.equal(hints.annotator.confusion, TrustedHints(hints.hints, right).annotator.confusion)

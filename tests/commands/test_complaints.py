@@ -9,7 +9,7 @@ from dalib.commands.main import run
     ("arguments", "told"),
     [
         (["predict", "run", "--images", "x"], "expected --out, which is missing (see dalib predict --help)"),
-        (["export"], "expected RUN and --format and --out, which are missing (see dalib export --help)"),
+        (["export"], "expected RUN, --format and --out, which are missing (see dalib export --help)"),
         (["compare"], "expected RUNS, which is missing"),
     ],
 )

@@ -37,7 +37,7 @@ def test_help_fits_in_80_columns_and_says_everything_once(command, asked, helped
         return
     said = helped(command, asked)
     assert max(map(len, said.splitlines())) < 80
-    for noise in ("type:", "null)", "Optional[", "Literal[", "CONFIG\n", "\\x08"):
+    for noise in ("type:", "null)", "Optional[", "Literal[", "CONFIG\n", "\b"):
         assert noise not in said
     assert said.startswith(f"usage: dalib {command}")
 
@@ -73,3 +73,18 @@ def test_the_listed_options_are_there():
 def test_the_words_explain_each_model_of_a_run():
     assert {f"{each.name} model" for each in CANDIDATES} <= {*TERMS}
     assert not [text for text in TERMS.values() if "these two" in text or "two models" in text]
+
+
+@pytest.mark.parametrize("command", ["train", "checks"])
+def test_the_usage_names_no_list_of_eighty_options(command, helped):
+    usage, _, _ = helped(command, "--help").partition("\n\n")
+    assert usage.startswith(f"usage: dalib {command} --source SOURCE --target TARGET ")
+    assert "--help_all" not in usage
+    assert len(usage.splitlines()) <= 2
+
+
+def test_every_option_stands_under_a_heading_that_says_what_it_is_about(helped):
+    said = helped("train", "--help-all")
+    assert "other options" not in said
+    assert "print all settings" in text_of(said, "--print_config[=flags]")
+    assert "lite0" in text_of(said, "--backbone")

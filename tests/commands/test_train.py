@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_run import QUICK
 
 from dalib.commands.main import run
 from dalib.records.folder import RunFolder
+from several_targets import make_several
 
 
 def test_a_run_on_folders_leaves_everything_in_its_folder(trained):
@@ -52,17 +54,17 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tm
 
 def test_resuming_with_another_configuration_is_refused(trained, capsys):
     assert run(["train", "--resume", str(trained), "--steps", "9"]) == 2
-    assert "leave out steps" in capsys.readouterr().err
+    assert "leave out --steps" in capsys.readouterr().err
 
 
 def test_resuming_refuses_a_default_that_the_run_does_not_have(trained, capsys):
     assert run(["train", "--resume", str(trained), "--batch", "64"]) == 2
-    assert "leave out batch" in capsys.readouterr().err
+    assert "leave out --batch" in capsys.readouterr().err
 
 
 def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
     assert run(["train", "--resume", str(trained), "--every.log", "25"]) == 2
-    assert "leave out every.log" in capsys.readouterr().err
+    assert "leave out --every.log" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -77,3 +79,57 @@ def test_the_built_in_example_reaches_its_bar(tmp_path):
             values.append(models[name]["accuracy"])
     assert np.mean(accuracies["adapted"]) >= 0.95
     assert np.mean(accuracies["adapted"]) > np.mean(accuracies["source-only"])
+
+
+@pytest.fixture
+def several(trained, tmp_path):
+    return make_several(tmp_path / "several", trained, ["street", "night"])
+
+
+def test_several_targets_that_are_finished_are_not_trained_again_but_compared(several, capsys):
+    models = {path: path.stat().st_mtime_ns for path in several.root.glob("*/model/*")}
+    assert run(["train", "--resume", str(several.root)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in several.root.glob("*/model/*")} == models
+    said = capsys.readouterr().out
+    assert said.count("finished before") == 2
+    lines = [line.split() for line in said.splitlines()]
+    assert [line[0] for line in lines if line and line[-1] in ("adapted", "source-only", "aligned")] == [
+        "street",
+        "night",
+    ]
+    assert said.endswith(f"runs    {several.root}\nreport  {several.report}\n")
+
+
+def test_the_report_of_several_targets_is_written_with_those_of_their_runs(several, capsys):
+    for name in ("street", "night"):
+        several.run(name).report.unlink()
+    assert run(["report", str(several.root)]) == 0
+    pages = [several.run("street").report, several.run("night").report, several.report]
+    assert capsys.readouterr().out == "".join(f"report  {page}\n" for page in pages)
+    assert all(page.is_file() for page in pages)
+
+
+def test_commands_of_one_run_refuse_the_folder_of_several_and_name_the_runs(several, folders, capsys):
+    assert run(["predict", str(several.root), "--images", f"{folders}/target", "--out", "x.csv"]) == 2
+    assert f"give one: {several.root / 'night'}, {several.root / 'street'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--target", "{target}", "--target", "{target}"], "it is there twice"),
+        (["--target", "{target}", "--target", "{target}/nested"], "its images would be of both targets"),
+        (["--target", "a/images", "--target", "b/images"], "name them: --target images-1=a/images"),
+        (["--target", "a", "--target", "b", "--evaluate", "c"], "--evaluate: expected one labelled set for each of 2"),
+        (["--target", "a", "--target", "b", "--hints", "c"], "--hints c: they are of one target's images"),
+        (["--target", "a", "--target", "b", "--time", "9m"], "--time 9m: how many steps fit depends on the target"),
+    ],
+)
+def test_several_targets_that_cannot_be_are_refused_before_anything_is_written(
+    folders, tmp_path, capsys, given, message
+):
+    given = [each.format(target=f"{folders}/target") for each in given]
+    out = tmp_path / "several"
+    assert run(["train", "--source", f"{folders}/source", "--out", str(out), *given, *QUICK]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

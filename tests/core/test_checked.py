@@ -20,11 +20,20 @@ class Some(Checked):
     kind: Literal["a", "b"] = "a"
     on: bool = False
     names: str | list[str] = "x"
+    places: str | dict[str, str] = "x"
 
 
 @pytest.mark.parametrize(
     "values",
-    [{"count": 2}, {"share": 1}, {"share": None}, {"kind": "b"}, {"on": True}, {"names": ["a", "b"]}],
+    [
+        {"count": 2},
+        {"share": 1},
+        {"share": None},
+        {"kind": "b"},
+        {"on": True},
+        {"names": ["a", "b"]},
+        {"places": {"a": "b"}},
+    ],
 )
 def test_values_of_their_kind_are_taken(values):
     ((name, value),) = values.items()
@@ -38,6 +47,7 @@ def test_values_of_their_kind_are_taken(values):
         ({"count": True}, "count=True: expected a whole number"),
         ({"share": "1"}, "share='1': expected a number or None"),
         ({"kind": "c"}, "kind='c': expected 'a' or 'b'"),
+        ({"places": {"a": 1}}, "places={'a': 1}: expected a string or a dictionary of names and these"),
         ({"on": 1}, "on=1: expected True or False"),
         ({"names": [1]}, r"names=\[1\]: expected a string or a list of these"),
     ],
@@ -48,6 +58,7 @@ def test_values_of_another_kind_are_refused_by_name(values, expected):
 
 
 def test_paths_become_strings():
+    assert Some(places={"a": Path("b")}).places == {"a": "b"}
     assert Some(names=[Path("a"), "b"]).names == ["a", "b"]
 
 

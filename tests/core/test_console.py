@@ -10,10 +10,12 @@ import pytest
 from dalib.core import console
 from dalib.core.console import (
     SILENCE,
+    BytesProgress,
     CountedProgress,
     Loudness,
     TrainingProgress,
     beat,
+    describe,
     loudness,
     say,
     say_detail,
@@ -73,9 +75,9 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     stream = Terminal()
     with TrainingProgress("adapted", 4, stream) as training:
-        training.line({"step": 4, "loss": 0.5, "masked": 0.25, "class_confusion": 0.125})
+        training.line({"step": 4, "class_confusion": 0.125, "masked": 0.375, "loss": 0.5})
     (line,) = stream.getvalue().splitlines()
-    assert "loss 0.500  confusion 0.125  masked 0.250" in line
+    assert "loss 0.500  confusion 0.125  masked 0.375" in line
 
 
 def test_names_that_are_no_text_are_printed_all_the_same(capsys):
@@ -187,6 +189,11 @@ def test_what_is_brief_is_told_only_if_it_takes_long(clock):
     assert log.getvalue().splitlines()[-1] == "predictions: 5 in 1:40"
 
 
+def test_a_line_shows_each_part_of_the_loss_whatever_the_method_calls_it():
+    values = {"step": 5, "supervised": 1.0, "optimal_transport": 0.5, "source_accuracy": 0.3, "loss": 1.5, "rate": 0.1}
+    assert describe(values) == "loss 1.500  supervised 1.000  optimal transport 0.500"
+
+
 @pytest.mark.parametrize("level", list(Loudness))
 @pytest.mark.parametrize("kind", [Terminal, io.StringIO])
 def test_a_command_prints_as_much_as_it_is_asked_to(level, kind, capsys, monkeypatch):
@@ -201,10 +208,14 @@ def test_a_command_prints_as_much_as_it_is_asked_to(level, kind, capsys, monkeyp
             progress(1, 1)
         with TrainingProgress("adapted", 100, stream) as training:
             training.line({"step": 1, "loss": 0.5})
+        download = BytesProgress("weights", 2, stream=stream)
+        download.add(2)
+        download.close()
     told = capsys.readouterr()
     assert told.out.split() == [["result"], ["usual", "result"], ["usual", "result", "detail"]][level]
     assert told.err == "error\n"
-    assert ("images" in stream.getvalue()) == (level > Loudness.QUIET)
+    for name in ("images", "weights"):
+        assert (name in stream.getvalue()) == (level > Loudness.QUIET)
     if kind is io.StringIO:
         assert ("loss 0.500" in stream.getvalue()) == (level == Loudness.VERBOSE)
 

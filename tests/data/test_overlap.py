@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dalib.core.errors import UserError
-from dalib.data.overlap import overlap_warnings, require_apart, shared_files
+from dalib.data.overlap import overlap_warnings, require_apart, require_targets_apart, shared_files
 
 
 @pytest.fixture
@@ -86,3 +86,17 @@ def test_files_that_are_twice_in_the_source_are_told(folders, labels, expected):
     (told,) = overlap_warnings(["src/cat/a.png", str(Path("link/cat/a.png"))], labels, ["tgt/a.png"])
     assert "warning: 1 image of the source is there twice" in told
     assert expected in told
+
+
+def test_several_targets_are_apart(tmp_path):
+    for place in ("street/north", "night"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "night")
+    street, north, night, link = (str(tmp_path / each) for each in ("street", "street/north", "night", "link"))
+    require_targets_apart([street, night, "mnist"])
+    with pytest.raises(UserError, match=r"night'? \(as|it is there twice \(as"):
+        require_targets_apart([night, link])
+    with pytest.raises(UserError, match="its images would be of both targets"):
+        require_targets_apart([north, street])
+    with pytest.raises(UserError, match="it is there twice"):
+        require_targets_apart(["mnist", "mnist"])

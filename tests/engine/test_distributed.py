@@ -121,7 +121,7 @@ def test_running_statistics_are_averaged_and_the_same_everywhere(ranks):
 def test_what_the_first_rank_says_reaches_all(ranks):
     assert all(rank["said"] == {"by": 0} for rank in ranks)
     assert [rank["failed"] for rank in ranks] == ["UserError: no such thing"] + [
-        "ToldElsewhereError: UserError: no such thing"
+        "ReportedByRankZeroError: UserError: no such thing"
     ] * (len(ranks) - 1)
 
 

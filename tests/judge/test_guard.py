@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from dalib.judge import guard
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.guard import Baseline, collapse_sign, lost_classes
+from dalib.judge.hint_votes import HintVotes
 from dalib.judge.structure import Representation, structure_of
 
 NO_IMAGES = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
@@ -196,7 +198,7 @@ def test_equal_models_have_even_chances():
     found = compare(beside_clusters(2, confidence=0.7), beside_clusters(2))
     assert found.probability == 0.5
     assert (found.outcome, found.better) == ("unclear", "adapted")
-    assert "The two models name the same class on each of 200 target images" in found.reasons
+    assert "The adapted model and source-only name the same class on each of 200 target images" in found.reasons
 
 
 def test_groups_that_exchange_names_hurt_however_smooth_they_are():
@@ -228,8 +230,8 @@ def test_without_the_features_of_a_model_nothing_can_be_told():
 def test_the_votes_are_told():
     reasons = compare(beside_clusters(5), beside_clusters(0)).reasons
     assert (
-        "The two models differ on 20 of 200 target images; the nearest images on which they agree support the adapted "
-        "model on 20 of these, source-only on 0"
+        "The adapted model and source-only differ on 20 of 200 target images; the nearest images on which they agree "
+        "support the adapted model on 20 of these, source-only on 0"
     ) in reasons
 
 
@@ -250,3 +252,21 @@ def test_the_baseline_is_the_one_that_follows_the_images():
 def test_source_only_is_the_baseline_where_nothing_tells():
     scored = {name: Scored.of(seen(sure_of([0, 1])), threshold=0.9) for name in ("source-only", "aligned")}
     assert Baseline.best_of(scored, None).name == "source-only"
+
+
+def test_hints_that_no_training_saw_are_one_more_piece_of_evidence():
+    before, after = seen(sure_of([0, 1, 2, 3])), seen(sure_of([0, 1, 3, 2]))
+    without = compare(before, after).probability
+    speaking = HintVotes(12, 1, (12.0, 1.0), count=20)
+    found = compare(before, after, hints=speaking)
+    odds = found.probability / (1 - found.probability) / (without / (1 - without))
+    assert math.log(odds) == pytest.approx(speaking.log_odds)
+    assert any("Of 20 hints that were held back from training, 12 name" in each for each in found.reasons)
+    ignored = compare(before, after, hints=HintVotes(5, 9, (0.0, 0.0), count=20))
+    assert ignored.probability == without
+
+
+def test_hints_judge_alone_where_there_are_no_features():
+    before, after = seen(sure_of([0, 1, 2, 3])), seen(sure_of([0, 1, 3, 2]))
+    assert compare(before, after, hints=HintVotes(0, 9, (0.0, 9.0), count=9)).better == "source-only"
+    assert compare(before, after, hints=HintVotes(9, 0, (9.0, 0.0), count=9)).probability == pytest.approx(0.9)

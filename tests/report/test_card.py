@@ -50,9 +50,9 @@ def test_a_card_has_counts_verdict_and_how_each_accuracy_was_found(tmp_path: Pat
         "## Intended use",
         "| Source, to train on | 90 | with labels |",
         "| Target | 6 | without labels |",
-        "| adapted | 90.0% | 80.0% to 95.0% | measured on 30 labelled images of photos |",
-        "| adapted | 80.0% | 60.0% to 90.0% | estimated from the labels of 5 target images (stratified) |",
-        "| adapted | 90.0% | 80.0% to 95.0% | estimated without labels by atc |",
+        "| adapted | 90.0% | 80.0% to 95.0% (95%) | measured on 30 labelled images of photos |",
+        "| adapted | 80.0% | 60.0% to 90.0% (95%) | estimated from the labels of 5 target images (stratified) |",
+        "| adapted | 90.0% | 80.0% to 95.0% (90%) | estimated without labels by atc |",
         "Measured with labels.",
         "Open it.",
     ):

@@ -427,7 +427,7 @@ def test_an_estimate_says_that_it_is_one(make_run: MakeRun) -> None:
 
 def test_a_judged_run_has_each_section_in_its_place(make_run: MakeRun) -> None:
     assert Page(judged_run(make_run)).texts("h2") == [
-        "Where the two models differ",
+        "Where source-only and adapted differ",
         "Why, and what to do next",
         "The models side by side",
         "Estimated accuracy by class",
@@ -435,7 +435,7 @@ def test_a_judged_run_has_each_section_in_its_place(make_run: MakeRun) -> None:
         "Map of the features",
         "Predicted classes on the target",
         "Training",
-        "Is confidence accuracy?",
+        "Does confidence match accuracy?",
         "Augmented views",
         "Unreadable files",
         "To repeat this run",
@@ -613,10 +613,10 @@ def differing_run(make_run: MakeRun, kinds: dict[str, int], **settings: Any) -> 
 
 def test_where_the_models_differ_stands_right_under_the_verdict(make_run: MakeRun) -> None:
     page = Page(differing_run(make_run, {"adapted": 12, "source-only": 3}))
-    assert page.texts("h2")[0] == "Where the two models differ"
+    assert page.texts("h2")[0] == "Where source-only and adapted differ"
     assert with_kinds(page) == ["The adapted model is the surer one"]
     assert "They give different classes on 300 of 1,200 target images (25.0%)" in page.text
-    assert "Surest first" in page.text
+    assert "The surest come first" in page.text
     assert page.texts("summary")[0] == "3 more images"
     cards = re.findall(r"<dl>(.*?)</dl>", page.source, flags=re.DOTALL)
     assert len(cards) == 15
@@ -629,7 +629,7 @@ def test_where_the_models_differ_stands_right_under_the_verdict(make_run: MakeRu
 def test_differences_of_older_runs_are_called_drawn_at_random(make_run: MakeRun) -> None:
     page = Page(judged_run(make_run))
     assert "Drawn at random from the images on which the models give different classes." in page.text
-    assert "Surest first" not in page.text
+    assert "The surest come first" not in page.text
 
 
 def test_hostile_names_among_the_differences_are_text(make_run: MakeRun) -> None:

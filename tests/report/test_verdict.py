@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dalib.core.files import quoted
 from dalib.records.estimate import Estimate, OpenSet, Share
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunRecords
@@ -214,7 +215,7 @@ def test_no_probability_contradicts_a_collapse_or_a_model_at_chance(other: dict[
     assert "Can't tell" not in said(found)
 
 
-AGAIN = "dalib train --config CONFIG --backbone NAME --weights FILE --out NEW-FOLDER"
+AGAIN = "dalib train --config CONFIG --backbone NAME --weights hub --out NEW-FOLDER"
 
 
 @pytest.mark.parametrize(
@@ -268,6 +269,16 @@ def test_where_nothing_was_learnt_labels_are_not_asked_for() -> None:
 def test_a_network_from_scratch_is_advised_a_pretrained_backbone(backbone: str, text: str) -> None:
     found = verdict({"settings": {"backbone": backbone}}, judgement=judgement("hurt", "x", "source-only"))
     assert text in found.steps[-1].text
+
+
+def test_the_advice_for_photographs_can_be_typed_and_takes_no_setting_of_a_network_from_scratch() -> None:
+    settings = {"backbone": "small", "source": "my studio", "target": "street"}
+    found = verdict({"settings": settings}, judgement=judgement("hurt", "x", "source-only"))
+    domains = f"--source {quoted('my studio')} --target street"
+    assert found.steps[-1].command == f"dalib train {domains} --backbone lite0 --out NEW-FOLDER"
+    several = {**settings, "source": ["one", "other"]}
+    found = verdict({"settings": several}, judgement=judgement("hurt", "x", "source-only"))
+    assert "--source SOURCE --target street" in found.steps[-1].command
 
 
 def test_a_model_alone_gets_its_estimate_as_headline() -> None:

@@ -15,6 +15,7 @@ import dalib
 from dalib.commands.main import run as command
 from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
+from dalib.report.verdict import verdict_of
 from dalib.run.adapt import Run
 
 QUICK = {
@@ -193,8 +194,8 @@ def test_importing_dalib_is_quick_and_shows_what_there_is():
         "import sys, time; since = time.perf_counter(); import dalib; seconds = time.perf_counter() - since\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
         "names = ['ImagePrediction', 'ModelsJudgement', 'Prediction', 'Predictions', 'Predictor', 'Run']\n"
-        "names += ['RunStoppedError', 'TrainConfig', 'UserError', '__version__', 'adapt', 'compare', 'judge_models']\n"
-        "names += ['load', 'open_run']\n"
+        "names += ['RunStoppedError', 'Runs', 'TrainConfig', 'UserError', '__version__', 'adapt', 'adapt_each']\n"
+        "names += ['compare', 'judge_models', 'load', 'open_run', 'open_runs']\n"
         "assert dir(dalib) == sorted(dalib.__all__) == names, dir(dalib)\n"
         "print(seconds)"
     )
@@ -353,10 +354,14 @@ def test_objects_print_as_something_to_read(trained, images):
     assert "10 images" in page
     assert repr(run.judgement).startswith(f"Judgement: {run.judgement.outcome}\n  {run.judgement.headline}.")
     assert "8 labelled images of" in repr(run.evaluate(images / "labelled"))
+    assert verdict_of(run.folder.read_records(), "").headline in repr(run).splitlines()[1], "measured, as in the report"
     assert "model (selected" in repr(run.folder.selection())
     assert "images: source 22, source validation 2, target 10" in repr(run.summary)
     assert "2 classes" in repr(run.predictor())
-    for each in (run, run.judgement, run.summary, predictions):
+    one = run.predictor()(images / "street/00.png")
+    assert repr(one).startswith(f"Prediction(label='{one.label}', confidence={one.confidence:.3f}, probabilities={{'")
+    assert repr(predictions[0]).startswith(f"ImagePrediction(path={predictions[0].path!r}, label='")
+    for each in (run, run.judgement, run.summary, predictions, one, predictions[0]):
         assert " object at 0x" not in repr(each)
         assert max(map(len, repr(each).splitlines())) < 400
     config = dalib.TrainConfig(source="a", steps=5, data={"size": 8})

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dalib.adaptation import hints
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.records.hints import Hints
@@ -106,6 +107,18 @@ def test_a_run_tells_how_far_it_trusted_hints(hinted):
     assert told.better is None  # not every image has a hint
     assert "How far the hints were trusted" in (folder / "report.html").read_text()
     assert "hints" in Summary.read(folder / "summary.json").contents
+
+
+def test_hints_that_are_held_back_from_training_are_counted_and_none_is_where_adapted_is_kept(
+    images, hinted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(hints, "FEWEST_TO_HOLD_BACK", 5)
+    monkeypatch.setattr(hints, "HELD_BACK_ONE_IN", 3)
+    _, table = hinted
+    for name, keep, expected in (("judged", "better", 3), ("kept", "adapted", 0)):
+        assert run(arguments(images, tmp_path / name, "--hints", str(table), "--keep", keep)) == 0
+        told = Hints.read(tmp_path / name / "hints.json")
+        assert (told.hinted, told.held_back) == (9, expected)
 
 
 def test_a_resumed_run_ends_with_the_same_weights_and_refuses_other_hints(hinted, tmp_path, capsys):

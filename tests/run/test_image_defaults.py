@@ -13,11 +13,14 @@ from dalib.run.image_defaults import (
     CHARACTER_SETTINGS,
     PHOTOGRAPH_SETTINGS,
     character_settings,
-    photograph_settings,
     settings_of_images,
 )
 
 NETWORK = ("backbone", "preset", "config", "init", "resume", "features", "data.size", "views.flip")
+
+
+def settings_taken(source, target, given):
+    return settings_of_images(source, target, given)[0]
 
 
 def write(folder, count, side, *, grey=False):
@@ -56,43 +59,43 @@ def photographs(tmp_path):
 
 
 def test_colour_photographs_take_the_pretrained_network(photographs):
-    assert photograph_settings(*photographs, []) == PHOTOGRAPH_SETTINGS
-    assert photograph_settings(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
-    assert photograph_settings(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
-    assert photograph_settings([photographs[0]], photographs[1], []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
+    assert settings_taken([photographs[0]], photographs[1], []) == PHOTOGRAPH_SETTINGS
 
 
 @pytest.mark.parametrize("given", NETWORK)
 def test_a_network_that_is_named_stays(photographs, given):
-    assert photograph_settings(*photographs, [given]) == {}
+    assert settings_taken(*photographs, [given]) == {}
 
 
 def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
     write_drawings(tmp_path / "drawings" / "a", 3, 120)
-    assert photograph_settings(tmp_path / "drawings", photographs[1], []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(tmp_path / "drawings", photographs[1], []) == PHOTOGRAPH_SETTINGS
     write_drawings(tmp_path / "more", 3, 120)
-    assert photograph_settings(tmp_path / "drawings", tmp_path / "more", []) == {}
+    assert settings_taken(tmp_path / "drawings", tmp_path / "more", []) == {}
 
 
 def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
     for name in ("mill/a", "other"):
         write(tmp_path / name, 3, 120, grey=True)
-    assert photograph_settings(tmp_path / "mill", tmp_path / "other", []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(tmp_path / "mill", tmp_path / "other", []) == PHOTOGRAPH_SETTINGS
 
 
 def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photographs, tmp_path):
     write(tmp_path / "small", 4, 64)
-    assert photograph_settings(photographs[0], tmp_path / "small", []) == {}
-    assert photograph_settings("fonts", "digits", []) == {}
-    assert photograph_settings(photographs[0], tmp_path / "nowhere", []) == {}
+    assert settings_taken(photographs[0], tmp_path / "small", []) == {}
+    assert settings_taken("fonts", "digits", []) == {}
+    assert settings_taken(photographs[0], tmp_path / "nowhere", []) == {}
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jpg").write_bytes(b"no image")
-    assert photograph_settings(photographs[0], tmp_path / "broken", []) == {}
+    assert settings_taken(photographs[0], tmp_path / "broken", []) == {}
 
 
 def test_without_the_weights_nothing_is_chosen(photographs, monkeypatch):
     monkeypatch.setattr("dalib.run.image_defaults.find_spec", lambda name: None)
-    assert photograph_settings(*photographs, []) == {}
+    assert settings_taken(*photographs, []) == {}
 
 
 def test_the_command_line_names_the_choice_and_how_to_change_it(photographs, capsys):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 from safetensors.torch import save_file
 
 from dalib.commands.main import run
 from dalib.run.prior import read_prior
+from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 

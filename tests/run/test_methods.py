@@ -44,6 +44,10 @@ def test_a_method_that_expects_no_shares_says_so():
         make_method(replace(CONFIG, method="fixmatch", prior="source"), Student(), 3)
 
 
+def test_the_shares_of_a_preset_need_no_method_that_expects_any():
+    assert make_method(replace(CONFIG, method="fixmatch", prior="halfway"), Student(), 3).class_prior is None
+
+
 def test_masking_goes_beside_a_method_that_adapts():
     config = changed(CONFIG, ["masked_consistency", "weight"], 1.0, "masked_consistency.weight")
     with pytest.raises(UserError, match=r"masked_consistency\.weight"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dalib.core import console
 from dalib.data.sources import LabelledImages
 from dalib.judge.structure import structure_of
 from dalib.run import neutral_features
@@ -52,6 +53,14 @@ def test_features_that_are_kept_are_not_computed_again(monkeypatch):
     assert torch.equal(first.target, again.target)
     with pytest.raises(pytest.fail.Exception):
         neutral_representation(source(20), images(20, seed=3), CPU)
+
+
+def test_what_takes_long_is_counted(monkeypatch, capsys):
+    neutral_representation(source(20), images(20, seed=4), CPU)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(console, "SILENCE", 0.0)  # as if half a minute had passed
+    neutral_representation(source(20), images(20, seed=5), CPU)
+    assert "features of target images, for the judgement: 20" in capsys.readouterr().out
 
 
 def test_images_of_other_channels_are_not_looked_at():

@@ -8,10 +8,10 @@ import re
 import pytest
 import torch
 from PIL import Image
-from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 
 from browser import Browser, find_browser
 from dalib.commands.main import run
+from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 

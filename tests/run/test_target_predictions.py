@@ -1,10 +1,10 @@
 """What a run keeps of its predictions, and what is said where it is missing or damaged."""
 
 import pytest
-from predicted_run import fill_in, made, query
 from safetensors.torch import save_file
 
 from dalib.commands.main import run
+from predicted_run import fill_in, made, query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 

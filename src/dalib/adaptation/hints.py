@@ -1,4 +1,4 @@
-"""Hints beside a method with a teacher: what somebody else thinks of target images, trusted as far as it has earned."""
+"""Hints beside a method with a teacher: others' opinions of target images, trusted as far as they agree with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
 from dalib.core.ranges import check_at_least
+from dalib.core.seeds import derive_seed
 from dalib.core.types import Losses
+from dalib.data.stream import permuted
 from dalib.judge.annotator import Annotator, fit_annotator
 from dalib.models.classifier import logits_of
 
@@ -42,16 +44,22 @@ class TrustedHints:
             that hints may be copies of.
         beliefs: (N, C), probabilities that the first estimate is made of.
         rows: (M,) int64, the images whose predictions :meth:`revise` is given; None is all.
+        held_back: (N,) bool, the images whose hints nothing learns from, so that they can judge; None is none.
 
     Raises:
         ValueError: another shape.
     """
 
-    def __init__(self, hints: Tensor, beliefs: Tensor, rows: Tensor | None = None) -> None:
+    def __init__(
+        self, hints: Tensor, beliefs: Tensor, rows: Tensor | None = None, held_back: Tensor | None = None
+    ) -> None:
         if hints.ndim != 3 or hints.shape[1] < 1 or beliefs.shape != (len(hints), hints.shape[2]):
             raise ValueError(
                 f"hints, beliefs: expected (N, K, C) and (N, C), got {tuple(hints.shape)} and {tuple(beliefs.shape)}"
             )
+        self.given, self.references, self.held_back = hints[:, 0], hints[:, 1:], held_back
+        if held_back is not None:
+            hints = torch.cat([torch.where(held_back[:, None], 0.0, self.given)[:, None], self.references], dim=1)
         self.hints = hints
         self.rows = torch.arange(len(hints)) if rows is None else rows
         self.annotator = fit_annotator(beliefs, hints[:, 0], hints[:, 1:])
@@ -76,6 +84,34 @@ class TrustedHints:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` or :meth:`revise` returned."""
         self.annotator = Annotator(**state)
+
+
+HELD_BACK_ONE_IN, MOST_HELD_BACK = 10, 60
+"""Share of the hints that is held back, and at most how many images or groups: each is learned less well without."""
+
+FEWEST_TO_HOLD_BACK = 100
+"""Hints; of fewer none is held back, because a tenth of them tells nothing."""
+
+
+def hold_back(hints: Tensor, seed: int, groups: Tensor | None = None) -> Tensor | None:
+    """Draws the hints that the training does not see, which then speak for the better of two models.
+
+    Args:
+        hints: (N, C); rows of zeros are images without a hint.
+        seed: equal seeds hold the same back.
+        groups: (N,) int64, equal for images that belong together, which are held back together.
+
+    Returns:
+        (N,) bool, a tenth of the images with hints, or of their groups, and at most 60; None where there are too few.
+    """
+    given = hints.sum(dim=1) > 0
+    if int(given.sum()) < FEWEST_TO_HOLD_BACK:
+        return None
+    groups = torch.arange(len(hints)) if groups is None else groups
+    units = torch.unique(groups[given])
+    count = min(MOST_HELD_BACK, len(units) // HELD_BACK_ONE_IN)
+    chosen = permuted(torch.arange(count).numpy(), len(units), derive_seed(seed, "hints held back"))
+    return given & torch.isin(groups, units[torch.from_numpy(chosen)])
 
 
 class WithHints:

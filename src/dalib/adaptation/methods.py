@@ -27,7 +27,7 @@ METHODS: Mapping[str, str] = {
 """The name on the command line, and the class."""
 
 MASKED_CONSISTENCY = "dalib.adaptation.masked_consistency.MaskedConsistency"
-"""What goes beside any of them."""
+"""The loss that can be added to any of them."""
 
 
 def group_of(method: str) -> str:

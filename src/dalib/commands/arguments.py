@@ -19,9 +19,10 @@ from dalib.run.config_file import content_of, require_plain
 from dalib.run.image_defaults import settings_of_images, settings_of_short_name
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import implied_preset
+from dalib.run.targets import named_evaluations, named_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 _OF_BACKBONES = ("--backbone", "--weights", "--weights_order")
@@ -37,7 +38,7 @@ def prepared(arguments: list[str]) -> list[str]:
         UserError: a URL in place of a path, or a configuration file that is not plain YAML.
     """
     arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
-    arguments = with_range_joined(with_repeated_united(arguments))
+    arguments = with_targets_named(with_range_joined(with_repeated_united(arguments)))
     for file in _configurations(arguments):
         require_plain(Path(file))
     arguments = _with_short_name(_with_backbone_of_init(_with_kit(arguments)))
@@ -48,7 +49,7 @@ def _with_short_name(arguments: list[str]) -> list[str]:
     """Returns the command line with the whole name and the weights of a backbone that is named in short."""
     given = {name: _united(value) for name, value in vars(first_look(arguments, *_OF_BACKBONES)).items() if value}
     settings = settings_of_short_name(given.get("backbone"), given)
-    return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
+    return _with(arguments, settings)
 
 
 def _united(value: str) -> str | list[str]:
@@ -76,15 +77,15 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
     given = first_look(arguments, "--source", "--target")
     if given.source is None or given.target is None:
         return arguments
-    settings, note = settings_of_images(_united(given.source), given.target, names_of(arguments))
+    settings, note = settings_of_images(_united(given.source), _places_of(given.target), names_of(arguments))
     if note and loudness_in(arguments) > Loudness.QUIET:
-        note = note.format(other="--backbone NAME --weights FILE", none="--backbone small")
+        note = note.format(other="--backbone NAME --weights hub", none="--backbone small")
         say_of_several(f"note: {note}")
     return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 
 
 def say_of_several(message: str | Part) -> None:
-    """Prints to standard error what each of several processes would say, once."""
+    """Prints a message to standard error once, where each of several processes would print it."""
     if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         say(message, sys.stderr)
 
@@ -166,19 +167,51 @@ def with_repeated_united(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def with_targets_named(arguments: list[str]) -> list[str]:
+    """Several ``--target`` become one dictionary by their names, which is what the parser takes; so do ``--evaluate``.
+
+    >>> with_targets_named(["train", "--target", "a", "--target", "night=b", "--evaluate=night=c"])
+    ['train', '--target', '{"a": "a", "night": "b"}', '--evaluate', '{"night": "c"}']
+    """
+    places, rest = _values_of(arguments, "--target")
+    if len(places) < 2:
+        return arguments
+    targets = named_targets(places)
+    evaluated, rest = _values_of(rest, "--evaluate")
+    named = ["--evaluate", json.dumps(named_evaluations(evaluated, targets))] if evaluated else []
+    return [*rest, "--target", json.dumps(targets), *named]
+
+
+def _places_of(target: str) -> str | list[str]:
+    """Returns the places of a target that is given, or of several; see :func:`with_targets_named`."""
+    if not target.startswith("{"):
+        return target
+    try:
+        places = yaml.safe_load(target)
+    except yaml.YAMLError:  # the parser says what is wrong with it
+        return target
+    return [str(each) for each in places.values()] if isinstance(places, dict) else target
+
+
 def _with_united(arguments: list[str], option: str) -> list[str]:
+    values, rest = _values_of(arguments, option)
+    return [*rest, option, json.dumps(values)] if len(values) > 1 else arguments
+
+
+def _values_of(arguments: list[str], option: str) -> tuple[list[str], list[str]]:
+    """Returns the values of an option, and the other arguments; no value where one is missing."""
     values, rest, waiting = [], [], iter(arguments)
     for argument in waiting:
         if argument == option:
             value = next(waiting, None)
             if value is None or value.startswith("--"):
-                return arguments  # the parser says what is missing
+                return [], arguments  # the parser says what is missing
             values.append(value)
         elif argument.startswith(f"{option}="):
             values.append(argument.removeprefix(f"{option}="))
         else:
             rest.append(argument)
-    return [*rest, option, json.dumps(values)] if len(values) > 1 else arguments
+    return values, rest
 
 
 def names_of(arguments: list[str]) -> set[str]:
@@ -237,6 +270,11 @@ def _with_kit(arguments: list[str]) -> list[str]:
         raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
     known = {name: value for name, value in vars(first_look(arguments, "--preset", "--features")).items() if value}
     settings = settings_of(given.kit, {**dict.fromkeys(named), **known})
+    return _with(arguments, settings)
+
+
+def _with(arguments: list[str], settings: Mapping[str, object]) -> list[str]:
+    """Returns the command line with more settings."""
     return [*arguments, *(f"--{name}={_typed(value)}" for name, value in settings.items())]
 
 

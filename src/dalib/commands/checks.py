@@ -21,6 +21,8 @@ DESCRIPTION = (
     "Check the installation and the files of --source and --target, and estimate how long training will take. This "
     "takes the settings of train; it trains nothing and writes nothing."
 )
+USAGE = "dalib checks --source SOURCE --target TARGET [options]"
+"""Replaces argparse's usage, which lists eighty options."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,7 +39,10 @@ def run(call: Call) -> None:
     if call.given.pop("resume") is not None:
         raise UserError("checks: --resume is of train; expected the settings of a run that is not begun")
     named = named_in(call.arguments, call.given.pop("config") or [])
+    config = TrainConfig(**call.given)
+    if isinstance(config.target, dict):
+        raise UserError("--target: checks looks at one target; expected one, give each of several by itself")
 
     from dalib.run.checks import checks
 
-    checks(TrainConfig(**call.given), source="source" in named, target="target" in named)
+    checks(config, source="source" in named, target="target" in named)

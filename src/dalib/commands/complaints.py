@@ -1,4 +1,4 @@
-"""Complaints in words of ours: what the command line's parser says, and what may have been meant."""
+"""The parser's error messages in plain words: the argument, what was expected, what came, and the nearest name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REQUIRED = "the following arguments are required: "
 
 
 class Parser(ArgumentParser):
-    """Says what is wrong in one line, without the usage of fifty options in front of it.
+    """A parser whose errors are one line, without the usage of fifty options in front of it.
 
     jsonargparse's errors have attributes for some of what a message needs: the parser of a subcommand, the chain of
     causes, the argument. The name of a setting and the value that came are in its text alone.
@@ -41,7 +41,7 @@ class Parser(ArgumentParser):
         raise UserError(f"{shortened(complaint(message, ex, about))} (see {about.prog} --help)")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        """Refuses what is none of an argument's choices; argparse's own says so in text alone."""
+        """Refuses a value that is not among an argument's choices; argparse's own error is text alone."""
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.metavar or action.dest
             raise UserError(f"{name}: {_one_of(list(action.choices), str(value))} (see {self.prog} --help)")
@@ -80,7 +80,8 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     if message.startswith(_REQUIRED):
         missing = [each.split(".", 1)[-1] for each in message.removeprefix(_REQUIRED).split(", ")]
         missing = [f"--{each}" if f"--{each}" in options else POSITIONAL.get(each, each.upper()) for each in missing]
-        return f"expected {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} missing"
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        return f"expected {names}, which {'is' if len(missing) == 1 else 'are'} missing"
     if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
         name = message.rsplit("'", 2)[1]
         return f"{name}: no such setting{meant(name, [option.lstrip('-') for option in options])}"
@@ -119,7 +120,7 @@ def _about_key(text: str, parser: ArgumentParser) -> str:
 
 
 def _expected(kind: Any, value: str) -> str:
-    """Returns which values a type takes, and the value that came in their place.
+    """Returns which values a type takes, and the value that came instead.
 
     >>> _expected(float | Literal["auto"], "much")
     'expected a number or auto, got much'

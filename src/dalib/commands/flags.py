@@ -19,6 +19,7 @@ POSITIONAL = {"run": "RUN", "models": "TABLE"}
 
 COMMANDS = {
     "dalib.adapt": "train",
+    "dalib.adapt_each": "train",
     "dalib.run.train.train": "train",
     "dalib.run.measure.evaluate": "eval",
     "dalib.run.label_estimates.evaluate_labels": "eval",
@@ -29,6 +30,7 @@ COMMANDS = {
     "dalib.run.export.export": "export",
     "dalib.run.select.keep": "keep",
     "dalib.report.page.write_report": "report",
+    "dalib.report.several.write_comparison": "report",
     "dalib.run.checks.checks": "checks",
 }
 """The subcommand that does what a function does."""

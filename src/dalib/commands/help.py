@@ -27,7 +27,7 @@ MAIN: Mapping[str, Sequence[str]] = {
 """The options that most people need, by their names without dashes, under the headings of ``--help``."""
 
 REST: Mapping[str, Sequence[str]] = {
-    "more about images": ("hints", "groups", "root", "download", "cache", "strict"),
+    "more about images": ("kit", "hints", "groups", "root", "download", "cache", "strict"),
     "more about the network": ("weights_order",),
     "more about the training": (
         "epochs",
@@ -112,7 +112,8 @@ class HelpFormatter(DefaultHelpFormatter):
         value = "" if action.nargs == 0 else self._format_args(action, action.dest.rsplit(".")[-1].upper())
         if shown.lstrip("-") in SHORT.values():
             value = shown.lstrip("-").upper()
-        return f"{shown} {value}".rstrip()
+        # jsonargparse takes the space away by a backspace, which a file or a pager shows as a character
+        return f"{shown} {value}".replace(" \b", "").rstrip()
 
 
 def choices_of(action: argparse.Action) -> list[str]:

@@ -16,8 +16,8 @@ from dalib.core.console import Loudness, loudness, say, standard_streams
 from dalib.core.errors import (
     OutputClosedError,
     RanksLostError,
+    ReportedByRankZeroError,
     RunStoppedError,
-    ToldElsewhereError,
     TrainingDivergedError,
     UserError,
     spelled,
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
             return _run_and_flush(arguments)
         except OutputClosedError:
             return 141  # as other programs end, which SIGPIPE kills
-        except ToldElsewhereError:
+        except ReportedByRankZeroError:
             return 2
         except (UserError, ArgumentError) as error:
             say(f"dalib: error: {error}", sys.stderr)

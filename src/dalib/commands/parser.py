@@ -49,7 +49,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "cache": cache,
     "completion": completion,
 }
-"""In the order of the help."""
+"""The subcommands in the order of the help."""
 
 
 def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
@@ -72,7 +72,6 @@ def make_parser(arguments: list[str] | None = None) -> ArgumentParser:
     )
     commands = parser.add_subcommands(required=True)
     for name, subcommand in SUBCOMMANDS.items():
-        # without the first line of argparse's own, eighty options in brackets
         kind = SettingsParser if name in ("train", "checks") else Parser
         of_command = kind(description=subcommand.DESCRIPTION, usage=getattr(subcommand, "USAGE", None))
         of_command.prog = f"dalib {name}"

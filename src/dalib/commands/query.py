@@ -1,4 +1,4 @@
-"""``dalib query``: target images to label, so that few labels tell most."""
+"""``dalib query``: chooses the target images whose labels are worth most."""
 
 from __future__ import annotations
 

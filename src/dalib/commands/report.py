@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.commands.subcommand import add_run
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from dalib.commands.subcommand import Call
 
 HELP = "write a run's report again"
-DESCRIPTION = "Write a run's report.html again, from what the run's folder holds now."
+DESCRIPTION = (
+    "Write a run's report.html again, from what the run's folder holds now. The folder of several targets is one, too: "
+    "the report of each is written, and the page that compares them."
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,6 +26,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(call: Call) -> None:
     from dalib.records.folder import RunFolder
+    from dalib.records.several import SeveralFolder
     from dalib.report.page import write_report
+    from dalib.report.several import write_comparison
 
-    say(f"report  {write_report(RunFolder.existing(call.given['run']))}")
+    folder = SeveralFolder(Path(call.given["run"]))
+    if not folder.is_one():
+        say(f"report  {write_report(RunFolder.existing(call.given['run']))}")
+        return
+    for run in folder.runs().values():
+        say(f"report  {write_report(run)}")
+    say(f"report  {write_comparison(folder)}")

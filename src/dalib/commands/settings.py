@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 
+PRINT_CONFIG_HELP = (
+    "print all settings that this command line gives, as a file for --config, and exit; --print_config=skip_default "
+    "prints those alone that are no defaults"
+)
+
+
 class SettingsParser(Parser):
     """Parser of the many settings of a training: its help shows those that most people need.
 
@@ -71,6 +77,8 @@ def add_settings(parser: ArgumentParser) -> None:
     for action in [each for each in parser._actions if each.dest in SHORT]:  # for help and completion
         action.option_strings = [*action.option_strings, f"--{SHORT[action.dest]}"]
         parser._option_string_actions[action.option_strings[-1]] = action
+    printing = next(each for each in parser._actions if each.dest == "print_config")
+    printing.help = PRINT_CONFIG_HELP
     add_download(parser)
     add_strict(parser)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.commands.arguments import named_in, names_of
@@ -12,8 +13,9 @@ from dalib.commands.config_file import read_config
 from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
-from dalib.core.errors import UserError
-from dalib.run.config import ELSEWHERE, TrainConfig, by_name
+from dalib.core.errors import Setting, UserError
+from dalib.core.words import as_one
+from dalib.run.config import RESUMABLE, TrainConfig, by_name
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -28,7 +30,7 @@ DESCRIPTION = (
 )
 USAGE = """dalib train --source SOURCE --target TARGET [--out RUN] [options]
        dalib train --resume RUN"""
-"""In place of eighty options in brackets."""
+"""Replaces argparse's usage, which lists eighty options."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,20 +55,35 @@ def run(call: Call) -> None:
     config, resume = _train_config(call.given, names_of(call.arguments))
     if not resume:
         _require_both_domains(config, named_in(call.arguments, files))
+    if isinstance(config.target, dict):
+        _train_several(config, resume=resume, allow_changes=allow_changes)
+        return
     finished = train(config, resume=resume, allow_changes=allow_changes, since=since)
     if world_of(os.environ).first:
         say_result(f"run     {finished.root}\nreport  {finished.report}")
 
 
+def _train_several(config: TrainConfig, *, resume: bool, allow_changes: bool) -> None:
+    from dalib.engine.distributed import world_of
+    from dalib.run.several import Options, print_targets, train_several
+
+    folder = train_several(config, resume=resume, options=Options(allow_changes=allow_changes))
+    if world_of(os.environ).first:
+        print_targets(folder.read())
+        say_result(f"runs    {folder.root}\nreport  {folder.report}")
+
+
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
-    """The configuration, and whether a run goes on with it; ``named`` are the settings on the command line."""
+    """Returns the configuration, and whether a run resumes with it; ``named`` are the settings on the command line."""
     resume: str | None = given.pop("resume")
     config = TrainConfig(**given)
     if resume is None:
         return config, False
     from dalib.records.folder import RunFolder
+    from dalib.records.several import SeveralFolder
 
-    run = RunFolder.existing(resume)
+    several = SeveralFolder(Path(resume))
+    run = several if several.is_one() else RunFolder.existing(resume)
     saved = read_config(run.config)
     before, fresh = by_name(saved), by_name(TrainConfig())
     given_now = {
@@ -74,13 +91,14 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
         for name, value in by_name(config).items()
         if value != before[name] and (name in named or value != fresh[name])
     }
-    if changed := sorted(given_now.keys() - set(ELSEWHERE)):
-        raise UserError(f"--resume {resume}: a run goes on as it was configured; leave out {', '.join(changed)}")
+    if changed := sorted(given_now.keys() - set(RESUMABLE)):
+        flags = ", ".join(str(Setting(name)) for name in changed)
+        raise UserError(f"--resume {resume}: a run resumes with the settings it was started with; leave out {flags}")
     return replace(saved, **{**given_now, "out": str(run.root)}), True
 
 
 def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
-    """Refuse one domain alone: the other would be the built-in example's, which nobody means.
+    """Refuses one domain alone: the other would be the built-in example's, which nobody means.
 
     Raises:
         UserError: ``--source`` without ``--target``, or the other way round.
@@ -96,7 +114,9 @@ def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
         )
     if ("source" in named) != ("target" in named):
         given, missing = ("source", "target") if "source" in named else ("target", "source")
+        value = getattr(config, given)
+        value = as_one(list(value.values()) if isinstance(value, dict) else value)
         raise UserError(
-            f"--{given} {getattr(config, given)}: expected --{missing} with it; the built-in example is --source fonts "
+            f"--{given} {value}: expected --{missing} with it; the built-in example is --source fonts "
             "--target digits, or neither"
         )

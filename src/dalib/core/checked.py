@@ -72,6 +72,8 @@ def kinds_of(settings: Any) -> dict[str, Any]:
 def _without_paths(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(_without_paths, value))
+    if isinstance(value, dict):
+        return {name: _without_paths(each) for name, each in value.items()}
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -82,6 +84,9 @@ def _is(value: Any, kind: Any) -> bool:
         return any(_is(value, each) for each in get_args(kind))
     if get_origin(kind) is list:
         return isinstance(value, (list, tuple)) and all(_is(each, get_args(kind)[0]) for each in value)
+    if get_origin(kind) is dict:
+        of_name, of_value = get_args(kind)
+        return isinstance(value, dict) and all(_is(name, of_name) and _is(value[name], of_value) for name in value)
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, kind)
@@ -100,6 +105,8 @@ def described(kind: Any) -> str:
         return " or ".join(map(described, get_args(kind)))
     if get_origin(kind) is list:
         return "a list of these"
+    if get_origin(kind) is dict:
+        return "a dictionary of names and these"
     named = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", type(None): "None"}
     article = "an" if kind.__name__[0] in "AEIOU" else "a"
     return named.get(kind, f"{article} {kind.__name__}")

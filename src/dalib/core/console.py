@@ -18,32 +18,29 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from dalib.core.errors import OutputClosedError, UserError
 from dalib.core.notebook import NotebookBar, is_notebook
+from dalib.core.parts import parts_that_add_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
     from dalib.core.errors import Part
     from dalib.core.files import Unreadable
 
-# In this order, as far as a method has them. Everything else is in metrics.jsonl.
-SHOWN_METRICS = (
-    ("loss", "loss", "{:.3f}"),
-    ("supervised", "supervised", "{:.3f}"),
-    ("consistency", "consistency", "{:.3f}"),
-    ("class_balance", "balance", "{:.3f}"),
-    ("information", "information", "{:.3f}"),
-    ("class_confusion", "confusion", "{:.3f}"),
-    ("masked", "masked", "{:.3f}"),
-    ("hints", "hints", "{:.3f}"),
-    ("mask_rate", "mask", "{:.0%}"),
-    ("images_per_second", "images/s", "{:,.0f}"),
-)
+SHORTER = {"class_balance": "balance", "class_confusion": "confusion"}
+"""Names of loss parts that are long for a line."""
+
+SHOWN_METRICS = (("mask_rate", "mask", "{:.0%}"), ("images_per_second", "images/s", "{:,.0f}"))
+"""Metrics that a line shows after the loss and its parts, where a method has them. The others are in metrics.jsonl."""
+
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
 SECONDS_BETWEEN_LINES = 15.0  # of a download, where there is no terminal
+
+WIDEST_TABLE = 400  # characters of a line of a table that no terminal breaks
 
 SILENCE = 30.0
 """Seconds without a line, at most, where output is no terminal and work goes on."""
@@ -53,13 +50,13 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 
 
 class Loudness(IntEnum):
-    """How much a command prints beside its errors."""
+    """Amount that a command prints beside its errors."""
 
     QUIET = 0
     """Results alone."""
     USUAL = 1
     VERBOSE = 2
-    """Also measurements, choices and every line of the metrics."""
+    """Measurements, choices and every line of the metrics, too."""
 
 
 _LOUDNESS: ContextVar[Loudness] = ContextVar("loudness", default=Loudness.USUAL)
@@ -76,12 +73,14 @@ def loudness(level: Loudness) -> Iterator[None]:
 
 
 def describe(values: dict[str, float]) -> str:
-    """Formats the values worth showing as one line.
+    """Formats the values worth showing as one line; what is 0 is left out.
 
-    >>> describe({"step": 50, "loss": 0.5, "supervised": 0.4, "consistency": 0.1, "mask_rate": 0.25})
-    'loss 0.500  supervised 0.400  consistency 0.100  mask 25%'
+    >>> describe({"step": 50, "supervised": 0.4, "class_balance": 0.1, "mask_rate": 0.25, "loss": 0.5})
+    'loss 0.500  supervised 0.400  balance 0.100  mask 25%'
     """
-    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in SHOWN_METRICS if values.get(key))
+    parts = [(name, SHORTER.get(name, name.replace("_", " ")), "{:.3f}") for name in parts_that_add_up([values])]
+    shown = [("loss", "loss", "{:.3f}"), *parts, *SHOWN_METRICS]
+    return "  ".join(f"{label} {form.format(values[key])}" for key, label, form in shown if values.get(key))
 
 
 class Output:
@@ -248,7 +247,7 @@ _SHOWN: ContextVar[TrainingProgress | CountedProgress | None] = ContextVar("show
 
 
 def beat() -> None:
-    """Tells the progress that is shown, if any, that work goes on, so that it prints a line where one is due."""
+    """Reports to the progress that is shown, if any, that work continues, so that it prints a line where one is due."""
     if (progress := _SHOWN.get()) is not None:
         progress.beat()
 
@@ -424,7 +423,7 @@ class BytesProgress:
         self._begun, self._closed = begun, False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        if _redraws(self.stream):
+        if _LOUDNESS.get() > Loudness.QUIET and _redraws(self.stream):
             from rich.progress import DownloadColumn, TransferSpeedColumn
 
             self._bar = _bar(self.stream, DownloadColumn(), TransferSpeedColumn(), counted=False)
@@ -477,12 +476,21 @@ def say(text: str | Part, file: Any = None) -> None:
 
 
 def say_result(text: str | Part) -> None:
-    """Prints what a command is for on standard output, a quiet one's too; otherwise as :func:`say` does."""
+    """Prints a command's result on standard output, also under --quiet; otherwise as :func:`say` does."""
     _write(text, None)
 
 
+def say_table(table: Table) -> None:
+    """Prints a table of rich's on standard output, also under --quiet, as wide as it is where that is no terminal."""
+    from rich.console import Console as RichConsole
+
+    where = output()
+    width = None if where.isatty() else WIDEST_TABLE
+    RichConsole(file=cast("IO[str]", where), width=width, highlight=False).print(table)
+
+
 def say_detail(text: str | Part) -> None:
-    """Prints what only those read who asked for every detail; otherwise as :func:`say` does."""
+    """Prints a detail, under --verbose alone; otherwise as :func:`say` does."""
     if _LOUDNESS.get() == Loudness.VERBOSE:
         _write(text, None)
 

@@ -1,4 +1,4 @@
-"""The errors that are the user's to mend, and messages that name settings in the words of whoever reads them.
+"""Errors that the user can mend, and messages that spell settings as Python or the command line does.
 
 Library code names an argument by its name; how it is spelled is for the front door to say: ``features=4`` in Python,
 ``--features 4`` on the command line. A message is therefore made of parts, and spelled when it is read::
@@ -157,7 +157,7 @@ class ImageChangedError(UserError):
     """An image file that is read again and again is gone, or holds another picture than before."""
 
 
-class ToldElsewhereError(UserError):
+class ReportedByRankZeroError(UserError):
     """An error of the first of several processes, which prints it."""
 
 
@@ -190,8 +190,17 @@ class RanksLostError(_SpelledError, RuntimeError):
 
 
 class RunStoppedError(_SpelledError, RuntimeError):
-    """A run was stopped by a signal; the message says how to go on."""
+    """A run was stopped by a signal; the message has the command that resumes it."""
 
     def __init__(self, message: str | Part, signal: int) -> None:
         super().__init__(message)
         self.code = 128 + signal
+
+
+def in_a_line(error: BaseException) -> str:
+    """Returns kind and message of an error in one line of at most 200 characters, for another message.
+
+    >>> in_a_line(ValueError("no"))
+    'ValueError: no'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200].removesuffix(": ")

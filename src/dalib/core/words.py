@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 UNKNOWN = "unknown"
 """The class of images that are of none of a model's classes, in lists, folders and predictions."""
@@ -61,3 +61,13 @@ def some_of(names: Sequence[str], most: int) -> str:
     'cat, dog and 1 more'
     """
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def largest(probabilities: Mapping[str, float], most: int = 3) -> str:
+    """Returns probabilities as a dictionary to be read: rounded, and the first of many alone.
+
+    >>> largest({"mug": 0.90625, "cup": 0.0625, "pen": 0.03, "car": 0.00125})
+    "{'mug': 0.906, 'cup': 0.062, 'pen': 0.03, ...}"
+    """
+    shown = [f"{name!r}: {round(share, 3)}" for name, share in list(probabilities.items())[:most]]
+    return f"{{{', '.join([*shown, *(['...'] if len(probabilities) > most else [])])}}}"

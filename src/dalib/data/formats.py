@@ -110,7 +110,7 @@ def remedy_for(ending: str) -> str:
 
 
 def remedy_for_content(head: bytes) -> str:
-    """Returns how to make a file readable that begins with these bytes, whatever its ending; empty if unknown."""
+    """Returns how to make a file that begins with these bytes readable; empty if unknown."""
     missing = [each for each in OPTIONAL if each.begins(head) and each not in _available()]
     return f"{missing[0].format}, to read it: {missing[0].remedy}" if missing else ""
 

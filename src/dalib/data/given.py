@@ -81,7 +81,7 @@ def is_given(path: str | Path) -> bool:
 
 
 def may_leave_its_folder(path: str | Path) -> bool:
-    """Returns whether the images of a list may lie anywhere: it was written here, and is nobody else's."""
+    """Returns whether the images of a list may lie anywhere, because dalib wrote the list itself."""
     folder = Path(path).absolute().parent.parent
     return is_given(path) and folder in {each.absolute() / GIVEN for each in _cache_folders()}
 

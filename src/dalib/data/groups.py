@@ -50,7 +50,7 @@ class ImagesToGroup:
 
 @dataclass(frozen=True)
 class Groups:
-    """Which images of a domain belong together.
+    """The groups of a domain's images.
 
     Attributes:
         numbers: (N,) int64, equal for images of one group.

@@ -323,7 +323,7 @@ def _contents_of(where: Path, shards: Sequence[Path], argument: str) -> list[Con
 def _labels_in_shards(
     where: Path, contents: Sequence[Contents], argument: str, known: Classes
 ) -> tuple[list[str], str]:
-    """Returns the name of each sample's class, and what told it."""
+    """Returns the name of each sample's class, and where it was found."""
     for ending in LABEL_ENDINGS:
         if any(each.labels[ending] for each in contents):
             found = _labels_by_member(where, contents, argument, ending, known)

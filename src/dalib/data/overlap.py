@@ -67,6 +67,28 @@ def require_apart(sources: Sequence[str], target: str | None) -> None:
             )
 
 
+def require_targets_apart(targets: Sequence[str]) -> None:
+    """Raises an error for several targets of which two are the same or one holds the other; it follows links.
+
+    Raises:
+        UserError: the first two of these.
+    """
+    for number, target in enumerate(targets):
+        for before in targets[:number]:
+            if _same(before, target):
+                raise UserError(
+                    Setting("target", target), f": it is there twice{_as(before, target)}; give each target once"
+                )
+            for inner, outer in ((target, before), (before, target)):
+                if _lies_in(inner, outer):
+                    raise UserError(
+                        Setting("target", inner),
+                        ": it lies in ",
+                        Setting("target", outer),
+                        ", so its images would be of both targets; give folders that do not hold each other",
+                    )
+
+
 def shared_files(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
     """Returns the names in ``second`` that are files of ``first``, by whatever path or link.
 

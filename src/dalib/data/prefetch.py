@@ -31,7 +31,7 @@ class Stream(Protocol[Made]):
         ...
 
     def batch_at(self, step: int) -> Made:
-        """Returns the batch of one step, which depends on nothing but the step."""
+        """Returns the batch of one step, which depends on the step alone."""
         ...
 
 

@@ -216,7 +216,7 @@ def digests_of(
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> tuple[np.ndarray, Tensor, tuple[Unreadable, ...]]:
-    """Decodes every file once and keeps no pixels: a header does not tell whether the rest can be read.
+    """Decodes every file once and keeps no pixels: a header does not show whether the rest can be read.
 
     Returns:
         (K,) uint64 digests of the pixels of the files that can be read, (K,) int64 their positions, and the others.

@@ -64,14 +64,14 @@ class Contents:
     keys: list[str] = field(default_factory=list)
     images: list[Span] = field(default_factory=list)
     labels: dict[str, dict[str, Span]] = field(default_factory=lambda: {ending: {} for ending in LABEL_ENDINGS})
-    """By ending and key: the members that may hold a class."""
+    """Members that may hold a class, by ending and key."""
     left_out: list[Unreadable] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells one state of an image file from another, whether it is a file of its own or in a shard."""
+    """Identifies the state of an image file, which may be in a shard."""
 
     is_regular: bool
     size: int
@@ -164,7 +164,7 @@ def read_contents(shard: Path) -> Contents:
 
 
 def label_of(contents: Contents, ending: str, key: str) -> Any:
-    """Returns what a member says of a sample's class: a text, or a value of JSON; None if it says nothing.
+    """Returns the class of a sample as its member has it: a text, or a value of JSON; None without one.
 
     Raises:
         ValueError: a member that is too large, or that is not text or JSON.

@@ -159,7 +159,7 @@ PATTERNS: Mapping[str, Callable[[str], str]] = {
     "the first part of their names": lambda name: re.split(r"[ _.-]", _stem(name), maxsplit=1)[0],
     "their folders": _folder,
 }
-"""What may tell in a name which images belong together, by words for it."""
+"""Patterns of names that may show which images belong together, by words for them."""
 
 
 def _pattern_of_names(names: Sequence[str], copies: Tensor, seed: int) -> tuple[str, Tensor] | None:

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dalib.core.errors import ToldElsewhereError, UserError
+from dalib.core.errors import ReportedByRankZeroError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +72,7 @@ class World:
         if failed is not None:
             raise failed
         if message[1] is not None:
-            raise ToldElsewhereError(message[1])
+            raise ReportedByRankZeroError(message[1])
         said: Said = message[0]
         return said
 
@@ -89,7 +89,7 @@ class World:
             self._barrier()
 
     def from_all(self, here: Said) -> list[Said]:
-        """Returns what each rank says, in the order of the ranks, on all of them."""
+        """Returns the objects of all ranks, in the order of the ranks, on each of them."""
         if self.size == 1:
             return [here]
         said: list[Said] = []

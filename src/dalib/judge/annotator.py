@@ -1,4 +1,4 @@
-"""What hints are worth: somebody else's opinion of the target as a noisy annotator, learned from agreement."""
+"""The worth of hints: others' opinions of the target as a noisy annotator's, learned from agreement."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
 """Exponents of the hints' probabilities that are tried: those of cosines are nearly uniform, others are too sure."""
 
 SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
-"""How often each is expected to say the true class on purpose, before anything is seen."""
+"""Prior means of how often each names the true class on purpose."""
 
 EXPECTED = 0.5
 """Share of the images by which that expectation weighs."""
@@ -41,7 +43,7 @@ _TRUSTS = torch.linspace(0, 0.95, 20, dtype=torch.float64)  # never all of it: n
 
 @dataclass(frozen=True)
 class Annotator:
-    r"""What hints say of the true class: their confusion matrix, and how often they copy a model that is known.
+    r"""Confusion matrix of hints, and how often they copy a model that is known.
 
     .. math::
         \ell_{ic} = \sum_k \frac{h_{ik}}{m_k} \Bigl(\sum_j \rho_j r_{ijk} + \rho_0 \, \theta_{ck}\Bigr)
@@ -84,10 +86,25 @@ class Annotator:
             (N, C); 0 for an image without a hint.
         """
         ratio = sharpened(hints, self.sharpness) / self.shares.to(hints)
-        copies = _copies(ratio, references) @ self.copied.to(hints)
-        own = (1 - self.copied.sum()).to(hints) * (ratio @ self.confusion.to(hints).T)
+        copies, own = self._parts(ratio, references)
         given = hints.sum(dim=1, keepdim=True) > 0
         return torch.where(given, (copies[:, None] + own).clamp_min(1e-12).log(), 0.0)
+
+    def own_share(self, hints: Tensor, references: Tensor, classes: Sequence[Tensor]) -> Tensor:
+        """Computes how probably each hint is its own and no copy, (N,), if the image is of one of some classes.
+
+        Args:
+            hints, references: as for :meth:`log_likelihood`.
+            classes: (N,) int64 each, equally probable classes of the images.
+        """
+        copies, own = self._parts(sharpened(hints, self.sharpness) / self.shares.to(hints), references)
+        own = torch.stack([own.gather(1, each[:, None])[:, 0] for each in classes]).mean(dim=0)
+        return own / (copies + own).clamp_min(1e-12)
+
+    def _parts(self, ratio: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the two parts of the likelihood: as a copy (N,), and as a hint of its own for each class (N, C)."""
+        copies = _copies(ratio, references) @ self.copied.to(ratio)
+        return copies, (1 - self.copied.sum()).to(ratio) * (ratio @ self.confusion.to(ratio).T)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all of it, as tensors and numbers."""

@@ -44,8 +44,8 @@ Fitted by ``benchmarks/judging tables`` on its families of tasks without the two
 """
 
 PRIOR_LOG_ODDS: Mapping[str, float] = MappingProxyType({"aligned": 2.0})
-"""What is expected of a kind of model before any image is seen, as log odds that it is better than another kind, which
-has 0. Aligned was better than source-only in 53 of the 57 tasks that it was fitted on, with the weights."""
+"""Prior log odds, before any image is seen, that a kind of model is better than another kind, which has 0. Aligned was
+better than source-only in 53 of the 57 tasks that it was fitted on, with the weights."""
 
 PRIOR_VOTES = 2.5
 """Votes that each model is given before any image votes."""

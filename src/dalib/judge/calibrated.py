@@ -114,8 +114,8 @@ CALIBRATIONS: tuple[Calibration, ...] = (
     Calibration("adapted", -0.58, 0.26, 0.0, None, 1.086, spread=0.226, usual_error=0.08),
     Calibration("adapted", -0.261, 0.264, 1.025, None, None, spread=0.29, usual_error=0.12),
 )
-"""Of the models of a run, by what they can be compared with. Fitted by ``benchmarks/judging tables`` on its families of
-tasks without those held out."""
+"""Calibrations of the models of a run, by what they can be compared with. Fitted by ``benchmarks/judging tables`` on
+its families of tasks without those held out."""
 
 
 def calibration_for(kind: str, agreements: Agreements) -> Calibration:

@@ -132,7 +132,7 @@ def estimate_class_accuracy(
     seed: int = 0,
     groups: Tensor | None = None,
 ) -> list[AccuracyEstimate]:
-    r"""Estimates the recall of each class on the target from what a calibrated model says of its own confusion.
+    r"""Estimates the recall of each class on the target from a calibrated model's own probabilities.
 
     .. math:: E_{dc} = \frac1M \sum_i p^i_d [\hat y^i = c]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.judge.evidence import Evidence, Scored
+    from dalib.judge.hint_votes import HintVotes
     from dalib.judge.neighbours import Votes
     from dalib.judge.structure import Structure
 
@@ -163,6 +164,7 @@ def compare(
     stopped: str = "",
     structure: Structure | None = None,
     most_classes: float = math.inf,
+    hints: HintVotes | None = None,
 ) -> Comparison:
     """Decides which of two models of the same images should be selected, and why.
 
@@ -176,11 +178,11 @@ def compare(
             backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
         most_classes: number of classes that the target seems to have. A baseline that predicts more spreads some images
             over classes that are not there, and an adapted model without them has not collapsed.
+        hints: votes for the adapted model, the first, and the baseline, of hints that neither has learned from.
 
-    A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise
-    :func:`dalib.judge.better.probability_better` decides: the model with the larger probability is selected, and it is
-    said that adaptation helped or hurt where the probability is at least MIN_CERTAINTY. Fewer than 30 images
-    accuse no model.
+    A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise the model
+    with the larger :func:`dalib.judge.better.probability_better` is selected, with hints as its prior, and adaptation
+    is said to have helped or hurt from MIN_CERTAINTY on. Fewer than 30 images accuse no model.
 
     Misleads: as its signs. A class that the target does not have looks lost if the baseline predicted it.
     Source: ours, by the study of benchmarks/judging.
@@ -196,21 +198,22 @@ def compare(
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
     before, now, other = baseline.scored.scores, adapted.scores, baseline.name
     enough = len(adapted.evidence.target) >= MIN_IMAGES
-    probability, signs, votes = 0.5, {}, None
+    expected = 0.0 if hints is None or not enough else hints.log_odds
+    probability, signs, votes = 1 / (1 + math.exp(-expected)), {}, None
     if structure is not None and enough:
         said = {"adapted": adapted.evidence.target, other: baseline.scored.evidence.target}
         signs = {model: signs_of(target, baseline.reference, structure) for model, target in said.items()}
         votes = votes_of(said["adapted"], said[other], structure)
-        probability = probability_better(signs["adapted"], signs[other], votes)
+        probability = probability_better(signs["adapted"], signs[other], votes, prior=expected)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
     in_use = min(before["target_classes"], most_classes)
-    few = now["target_classes"] <= MIN_CLASSES_KEPT * in_use
-    if stopped or (enough and few):
-        why = stopped or (
-            f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
+    if stopped or (enough and now["target_classes"] <= MIN_CLASSES_KEPT * in_use):
+        why = (
+            stopped
+            or f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
-    reasons = _reasons(baseline, adapted, classes, signs, votes) if enough else ()
+    reasons = _reasons(baseline, adapted, classes, signs, votes, hints) if enough else ()
     return found(*_verdict(probability, other), reasons)
 
 
@@ -257,7 +260,7 @@ def _side_by_side(features: Sequence[Tensor]) -> Tensor:
 
 
 def _about(baseline: Baseline) -> tuple[str, ...]:
-    """Returns a sentence that says what the adapted model is compared with, where there are several baselines."""
+    """Returns the sentence that names the model that adapted is compared with, where there are several baselines."""
     if not baseline.others:
         return ()
     than = " and ".join(f"{name} with a probability of {value:.0%}" for name, value in baseline.others.items())
@@ -266,7 +269,12 @@ def _about(baseline: Baseline) -> tuple[str, ...]:
 
 
 def _reasons(
-    baseline: Baseline, after: Scored, classes: Sequence[str], signs: Mapping[str, Signs], votes: Votes | None
+    baseline: Baseline,
+    after: Scored,
+    classes: Sequence[str],
+    signs: Mapping[str, Signs],
+    votes: Votes | None,
+    hints: HintVotes | None,
 ) -> tuple[str, ...]:
     """Returns the reasons for the selection, a sentence each."""
     found, before = list(_about(baseline)), baseline.scored
@@ -283,6 +291,8 @@ def _reasons(
             )
     if votes is not None:
         found.append(_votes_sentence(votes, baseline.name))
+    if hints is not None and hints.first + hints.second:
+        found.append(hints.in_words(baseline.name))
     lost = lost_classes(before.evidence, after.evidence)
     if lost:
         names = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
@@ -299,10 +309,10 @@ def _reasons(
 
 def _votes_sentence(votes: Votes, baseline: str) -> str:
     if not votes.differ:
-        return f"The two models name the same class on each of {votes.count} target images"
+        return f"The adapted model and {baseline} name the same class on each of {votes.count} target images"
     return (
-        f"The two models differ on {votes.differ} of {votes.count} target images; the nearest images on which they "
-        f"agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
+        f"The adapted model and {baseline} differ on {votes.differ} of {votes.count} target images; the nearest images "
+        f"on which they agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
     )
 
 

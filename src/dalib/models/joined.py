@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BackboneInput:
-    """What a backbone sees of an image.
+    """Size and normalisation in which a backbone sees an image.
 
     Attributes:
         size: height and width in pixels.

@@ -1,4 +1,4 @@
-"""Whether an image is of one of a model's classes at all, by how certain its prediction is."""
+"""The rule for images of none of a model's classes, by how certain its prediction is."""
 
 from __future__ import annotations
 

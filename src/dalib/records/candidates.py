@@ -25,7 +25,7 @@ class Candidate:
 
 
 CANDIDATES = (Candidate("source-only", "Source-only"), Candidate("aligned", "Aligned"), Candidate("adapted", "Adapted"))
-"""From the baseline to the model that the method is for."""
+"""The models of a run, from the baseline to the adapted one."""
 
 BASELINE, ADAPTED = CANDIDATES[0].name, CANDIDATES[-1].name
 """Names of the first and the last one: before and after the adaptation."""

@@ -32,7 +32,7 @@ LONGEST_SHOWN = 60
 
 
 class UnexpectedError(ValueError):
-    """A value of another kind than its record has there; the message says where, what was expected and what came."""
+    """A value of another kind than its record has; the message has the place, what was expected and what came."""
 
 
 @dataclass(frozen=True)

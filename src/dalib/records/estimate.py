@@ -36,7 +36,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Share:
-    """A measured share with its 95% interval; None where nothing tells."""
+    """A measured share with its 95% interval; None where nothing was measured."""
 
     value: float | None
     low: float | None

@@ -71,6 +71,9 @@ from dalib.records.summary import Summary
 if TYPE_CHECKING:
     from dalib.records.selection import ModelName, SelectedBy
 
+SEVERAL = "targets.json"
+"""The file by which the folder of several targets' runs is known (:mod:`dalib.records.several`)."""
+
 
 @dataclass(frozen=True)
 class TrainingFolder:
@@ -130,6 +133,13 @@ class RunFolder(TrainingFolder):
                 ": no such folder; give the folder that `",
                 Call("dalib.run.train.train"),
                 "` printed. A training that was killed before its first step has left none: start it again",
+            )
+        if (run.root / SEVERAL).is_file():
+            names = sorted(each.parent.name for each in run.root.glob("*/summary.json"))
+            listed = "none has begun yet" if not names else ", ".join(str(run.root / name) for name in names)
+            raise UserError(
+                Setting("run", path),
+                f": the folder of several targets, each of which has a run in it; give one: {listed}",
             )
         if not run.config.is_file() or not run.summary.is_file():
             raise UserError(
@@ -310,7 +320,7 @@ class RunFolder(TrainingFolder):
         return Hints.read(self.hints) if self.hints.is_file() else None
 
     def read_records(self) -> RunRecords:
-        """Reads all that the run's small files say.
+        """Reads all small files of the run.
 
         Raises:
             UserError: a file is damaged, or of a newer version.

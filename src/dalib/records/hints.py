@@ -1,4 +1,4 @@
-"""``hints.json``: how far a run trusted what somebody else thinks of its target images."""
+"""``hints.json``: how far a run trusted the hints for its target images."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Hints(Record):
     Attributes:
         images: number of target images.
         hinted: number of those that have a hint.
+        held_back: number of hints that nothing learned from, so that they could judge.
         gain: nats by which hints are explained better than noise would be; 0 where they were not used.
         copied: by the names of the run's other models, the share of hints that seem to be copies of them.
         right: share of the hints that seem to be right, estimated without labels.
@@ -43,6 +44,7 @@ class Hints(Record):
 
     images: int
     hinted: int
+    held_back: int = 0
     gain: float = 0.0
     copied: dict[str, float] = field(default_factory=dict)
     right: float | None = field(default=None, metadata=ABSENT)

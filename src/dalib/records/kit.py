@@ -34,7 +34,7 @@ OF_IMAGES = ("model.trained_stages",)
 
 @dataclass(frozen=True)
 class KitHeader:
-    """What a kit says of itself.
+    """The header of a kit.
 
     Attributes:
         description: the model as in the config.json of a saved one.
@@ -108,7 +108,7 @@ def digest_of(content: bytes) -> str:
 
 
 def read_header(path: str | Path) -> KitHeader:
-    """Reads and checks what a kit says of itself; its tensors are not opened.
+    """Reads and checks the header of a kit; its tensors are not opened.
 
     Raises:
         UserError: no such file, no kit, one of a newer format, or one that is damaged or was changed.

@@ -29,7 +29,7 @@ class LabelledValue:
 
 @dataclass(frozen=True)
 class Labelled(Record):
-    """Holds what labels of a few target images tell of a run's models.
+    """Holds the accuracies of a run's models as estimated from labels of a few target images.
 
     Attributes:
         labels: path of the list.

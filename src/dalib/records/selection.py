@@ -119,7 +119,7 @@ class Selection(Record):
 
     @property
     def sentence(self) -> str:
-        """Sentence that says which model is selected, and by whom."""
+        """The sentence that names the selected model and who selected it."""
         return f"The {self.model} model is the selected model of this run ({self.reason})"
 
     @property

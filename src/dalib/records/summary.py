@@ -43,7 +43,7 @@ class HubRecord:
 
 @dataclass(frozen=True)
 class RecordedKind:
-    """What the target seemed to be, with classes auto: what was believed, and the probability of each."""
+    """The kind of target that classes auto believed in, and the probability of each kind."""
 
     believed: str = "same"
     same: float = 1.0

@@ -64,7 +64,7 @@ def accuracy_bars(records: RunRecords) -> AccuracyBars | None:
         note = f"From the labels of {counted(labelled.count, 'target image')}; lines are 95% intervals."
         return _bars("Accuracy on the target", "accuracy", note, labelled.models, records, labelled.labels)
     judged = records.judgement.models if records.judgement else {}
-    note = "Estimated without labels: the interval does not cover every way to be wrong."
+    note = "Estimated without labels; lines are 90% intervals, which do not cover every way to be wrong."
     estimates = {name: each.estimate for name, each in judged.items()}
     return _bars("Estimated accuracy on the target", "estimate", note, estimates, records, "")
 

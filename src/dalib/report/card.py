@@ -123,7 +123,7 @@ def _accuracies(records: RunRecords) -> str:
     if not rows:
         return "Not known: no label of the target was given, and nothing was estimated."
     lines = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join(("| Model | Accuracy | 95% interval | How it was found |", "| --- | ---: | --- | --- |", *lines))
+    return "\n".join(("| Model | Accuracy | Interval | How it was found |", "| --- | ---: | --- | --- |", *lines))
 
 
 def _rows(records: RunRecords) -> list[Row]:
@@ -132,12 +132,12 @@ def _rows(records: RunRecords) -> list[Row]:
         how = f"measured on {counted(evaluation.count, 'labelled image')} of {_named(evaluation.data)}"
         for each in ordered(evaluation.models):
             found = evaluation.models[each.name]
-            rows.append((each.name, percent(found.accuracy), interval(found.interval), how))
+            rows.append((each.name, percent(found.accuracy), f"{interval(found.interval)} (95%)", how))
     if labelled := records.labelled:
         how = f"estimated from the labels of {counted(labelled.count, 'target image')} ({labelled.design})"
         for each in ordered(labelled.models):
             cell = estimate_cell(labelled.models[each.name])
-            rows.append((each.name, cell.value, cell.note, how))
+            rows.append((each.name, cell.value, f"{cell.note} (95%)" if cell.note else "", how))
     judged = records.judgement.models if records.judgement else {}
     for each in ordered(judged):
         estimate = judged[each.name].estimate
@@ -145,7 +145,7 @@ def _rows(records: RunRecords) -> list[Row]:
             cell = estimate_cell(estimate)
             trust = f"; {cell.warning}: {estimate.reason}" if cell.warning else ""
             how = f"estimated without labels by {estimate.method or 'confidence'}{trust}"
-            rows.append((each.name, cell.value, cell.note, _plain(how)))
+            rows.append((each.name, cell.value, f"{cell.note} (90%)" if cell.note else "", _plain(how)))
     return rows
 
 

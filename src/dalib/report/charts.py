@@ -100,8 +100,9 @@ class _Course:
 
     def doubt(self) -> Chart | None:
         return self._chart(
-            f"Doubt and diversity, {self.own}",
-            "In nats. Mean entropy: doubt, lower is better. Mutual information: certain and diverse, higher is better.",
+            f"Uncertainty and diversity, {self.own}",
+            "In nats. Mean entropy: uncertainty, lower is better. Mutual information: confident and diverse, higher is "
+            "better.",
             self._on_target(("mean_entropy", "two"), ("mutual_information", "one")),
         )
 

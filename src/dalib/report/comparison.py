@@ -1,4 +1,4 @@
-"""The models of a run side by side: what was measured, what is estimated, and what the scores say."""
+"""The models of a run side by side: measured accuracies, estimates, and label-free scores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that say the same kind of thing."""
+    """Rows of the same kind."""
 
     title: str
     rows: list[Row]
@@ -106,7 +106,7 @@ def comparison(records: RunRecords) -> Comparison | None:
     names = [model.name for model in models]
     measured = [_measured(evaluation, names, selection) for evaluation in records.evaluations]
     if labelled:
-        note = f"from {counted(labelled.count, 'label')} of {labelled.target:,} images"
+        note = f"from {counted(labelled.count, 'label')} of {labelled.target:,} images; 95% intervals"
         note += _selected_by(selection, "labelled", labelled.labels)
         cells = [estimate_cell(labelled.models.get(name)) for name in names]
         measured.append(Row("Accuracy on the target", note, cells))
@@ -116,7 +116,7 @@ def comparison(records: RunRecords) -> Comparison | None:
         Group("Measured against labels", measured),
         Group(
             "Estimated without target labels",
-            [Row("Accuracy on the target", "an estimate; its interval does not cover every way to be wrong", estimated)]
+            [Row("Accuracy on the target", _OF_ESTIMATES, estimated)]
             if any(cell != Cell() for cell in estimated)
             else [],
         ),
@@ -134,6 +134,7 @@ def comparison(records: RunRecords) -> Comparison | None:
     )
 
 
+_OF_ESTIMATES = "an estimate; its 90% interval does not cover every way to be wrong"
 _VALIDATION = "source_validation_accuracy"
 
 
@@ -146,7 +147,7 @@ def _measured(evaluation: Evaluation, names: Sequence[str], selection: Selection
     found = evaluation.models
     return Row(
         f"Accuracy on {short(evaluation.data, 36)}",
-        counted(evaluation.count, "image") + _selected_by(selection, "evaluation", evaluation.data),
+        f"{counted(evaluation.count, 'image')}; 95% intervals" + _selected_by(selection, "evaluation", evaluation.data),
         [
             Cell(percent(found[name].accuracy), interval(found[name].interval)) if name in found else Cell()
             for name in names

@@ -1,4 +1,4 @@
-"""How far a run trusted its hints, for the report."""
+"""The report's part about a run's trust in its hints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HintsTable:
 
 
 def hints_table(hints: Hints | None) -> HintsTable | None:
-    """Returns what the report tells of hints; None without any."""
+    """Returns the report's part about hints; None without any."""
     if hints is None:
         return None
     rows = sorted(hints.classes, key=lambda each: -each.images)

@@ -1,9 +1,10 @@
-"""The loss parts in the lines of a training's metrics, whatever its method calls them."""
+"""The looks of the loss parts in the report's charts."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
+
+from dalib.core.parts import parts_that_add_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +25,6 @@ LOOKS = {
 def loss_parts(lines: Sequence[MetricsLine]) -> dict[str, str]:
     """Returns the names of the loss parts in their order, with the look of each.
 
-    A line holds the parts first, then the method's metrics. The parts are weighted, so they are told from the metrics
-    by their sum, which is the loss.
-
     Args:
         lines: lines of metrics; a line without ``loss`` shows known parts alone.
 
@@ -35,29 +33,8 @@ def loss_parts(lines: Sequence[MetricsLine]) -> dict[str, str]:
     {'supervised': 'one', 'entropy': 'two'}
     """
     known = [name for name in LOOKS if any(name in line.values for line in lines)]
-    others = [name for name in _that_add_up(lines) if name not in LOOKS]
+    others = [name for name in parts_that_add_up([line.values for line in lines]) if name not in LOOKS]
     free = [look for look in dict.fromkeys(LOOKS.values()) if look not in {LOOKS[name] for name in known}]
     looks = [*free, *dict.fromkeys(LOOKS.values())]
     found = {name: LOOKS[name] for name in known}
     return found | {name: looks[place % len(looks)] for place, name in enumerate(others)}
-
-
-def _that_add_up(lines: Sequence[MetricsLine]) -> list[str]:
-    """Returns the longest row of names at the head of all lines whose values add up to the loss in each."""
-    whole = [line for line in lines if "loss" in line.values]
-    if not whole:
-        return []
-    names = [name for name in whole[0].values if name != "loss"]
-    for count in range(len(names), 0, -1):
-        row = names[:count]
-        if all(_adds_up(line, row) for line in whole):
-            return row
-    return []
-
-
-def _adds_up(line: MetricsLine, names: Sequence[str]) -> bool:
-    values = [line.values[name] for name in names if name in line.values]
-    # values are means of float32 numbers
-    return len(values) == len(names) and math.isclose(
-        math.fsum(values), line.values["loss"], rel_tol=1e-4, abs_tol=1e-5
-    )

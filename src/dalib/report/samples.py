@@ -66,12 +66,14 @@ class Differing:
     """Images on which the models differ.
 
     Attributes:
+        models: names of the models that are compared, in the order of the run.
         first: the first ones to be seen, of each kind as many as there are and have place.
         others: the rest by the model that is surer.
         surest: whether the surest come first; older runs draw them at random.
         count: how many there are in the whole target, in words.
     """
 
+    models: tuple[str, ...]
     first: list[ShownSample]
     others: list[SampleGroup]
     surest: bool
@@ -118,7 +120,7 @@ def differing(groups: Mapping[str, list[ShownSample]], summary: Summary) -> Diff
     count, target = "", summary.counts.get("target")
     if summary.changed is not None and target is not None:
         count = f"{round(summary.changed * target):,} of {target:,} target images ({percent(summary.changed)})"
-    return Differing(first, others, any(each.surer for each in found), count)
+    return Differing(tuple(found[0].models), first, others, any(each.surer for each in found), count)
 
 
 _KINDS = {
@@ -155,7 +157,7 @@ _WRONG = {
     "lost": ("Lost by adaptation", "The {baseline} model is right, the adapted one is not."),
     "both": (
         "Not mended by adaptation",
-        "The {baseline} and the adapted model are both wrong, or no image shows its class clearly.",
+        "The {baseline} and the adapted model are both wrong. Some of these images may not show their class clearly.",
     ),
     "mended": ("Mended by adaptation", "The adapted model is right, the {baseline} one is not."),
     "wrong": ("Wrong", "The surest mistakes of each class."),

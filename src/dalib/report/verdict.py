@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.core.errors import Setting
+from dalib.core.files import quoted
 from dalib.core.words import likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
@@ -24,6 +25,8 @@ from dalib.report.figures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
     from dalib.records.folder import RunRecords
     from dalib.records.judgement import Judgement
@@ -89,7 +92,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     name = selection.model if selection else judgement.shipped if judgement else ""
     baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
     baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
-    advice = _Advice(run, config, name, baseline, str(summary.settings.get("backbone") or ""))
+    advice = _Advice(run, config, name, baseline, summary.settings)
     if summary.status != "done":
         return _not_done(summary, measured, judgement, advice, selected)
     if measured:
@@ -105,7 +108,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
 
 
 def judged(evaluation: Evaluation) -> Verdict:
-    """Returns what one evaluation says.
+    """Returns the verdict of one evaluation.
 
     Both models see the same images, so McNemar's exact test on the images that only one of them gets right decides
     whether a difference is clear. Runs of before that was counted are judged by whether the intervals of the two
@@ -159,7 +162,7 @@ def _of_unknown(evaluation: Evaluation) -> list[str]:
 
 
 def sampled(labelled: Labelled) -> Verdict:
-    """Returns what labels of a few target images say: clear where the interval of the difference leaves out zero."""
+    """Returns the verdict of labels of a few target images; clear where the interval of the difference leaves out 0."""
     unseen = " that training did not see" if labelled.held_out else ""
     where = f"from the labels of {counted(labelled.count, 'target image')}{unseen}"
     models, difference = labelled.models, labelled.difference
@@ -254,7 +257,7 @@ def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected:
 
 
 def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
-    """The model that is not selected, where labels say that it is the better one."""
+    """The model that is better by the labels and yet not selected."""
     better = advice.better(measured.tone)
     if not better:
         return ()
@@ -348,16 +351,16 @@ _SMALL = ("small", "digits", "paper-small", "paper-large")
 
 @dataclass(frozen=True)
 class _Advice:
-    """Next steps for a run; ``selected`` and ``baseline`` name its models."""
+    """Next steps for a run; ``selected`` and ``baseline`` name its models, ``settings`` are those of its training."""
 
     run: str
     config: str
     selected: str
     baseline: str
-    backbone: str
+    settings: Mapping[str, Any]
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
-        """Returns the next steps after a judgement without labels: labels first where only they can tell."""
+        """Returns the next steps after a judgement without labels: labels first where only they can decide."""
         outcome = judgement.outcome
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
@@ -383,7 +386,7 @@ class _Advice:
         return self._label("collapsed"), self._measure()
 
     def better(self, tone: Tone) -> str:
-        """The model that labels say is better, where another one is selected; else empty."""
+        """The model that is better by the labels, where another one is selected; else empty."""
         found = {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
         return found if self.selected and found != self.selected else ""
 
@@ -406,10 +409,16 @@ class _Advice:
         return _measure(self.run)
 
     def _train_again(self) -> Step:
-        text = "Train again with a stronger backbone: it most often raises both models."
-        if self.backbone in _SMALL:
-            text = f"Photographs? Train again with a pretrained backbone, in place of “{self.backbone}”."
-        return Step(text, f"dalib train --config {self.config} --backbone NAME --weights FILE --out NEW-FOLDER")
+        backbone, source, target = (self.settings.get(name) for name in ("backbone", "source", "target"))
+        if backbone not in _SMALL:
+            text = "Train again with a stronger backbone: it most often raises both models."
+            return Step(text, f"dalib train --config {self.config} --backbone NAME --weights hub --out NEW-FOLDER")
+        source, target = (quoted(source) if isinstance(source, str) else "SOURCE"), quoted(target or "TARGET")
+        return Step(
+            f"Photographs? Train again with a pretrained backbone, in place of “{backbone}”.",
+            # without the run's configuration: a frozen backbone takes other settings than one that is trained whole
+            f"dalib train --source {source} --target {target} --backbone lite0 --out NEW-FOLDER",
+        )
 
 
 def _measure(run: str) -> Step:
@@ -420,7 +429,7 @@ def _measure(run: str) -> Step:
 
 
 _OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
-"""Of headlines of older runs: which model is selected may have changed since, and is said in a sentence of its own."""
+"""The ending of older headlines that names the selected model, which may have changed since."""
 
 
 def _selected(judgement: Judgement | None, selection: Selection | None) -> tuple[str, ...]:

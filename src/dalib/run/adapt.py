@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, expanded
+from dalib.core.words import largest
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
 from dalib.records.pictures import Sample
+from dalib.records.several import SeveralFolder, SeveralTargets
 from dalib.records.summary import Summary
+from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
 from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
@@ -98,6 +101,7 @@ def adapt(
     """
     from dalib.run.train import train  # torch takes seconds to import
 
+    _require_one(target)
     put_back = (
         {} if resume is None else {"source": source, "target": target, "evaluate": settings.pop("evaluate", None)}
     )
@@ -109,6 +113,63 @@ def adapt(
         _put_back(config, put_back)
         return Run(train(config, resume=True, trackers=trackers, on_evidence=on_evidence))
     return Run(train(config or _configuration(source, target, settings), trackers=trackers, on_evidence=on_evidence))
+
+
+def adapt_each(
+    source: str | Path | Indexed | None = None,
+    targets: Mapping[str, Any] | None = None,
+    *,
+    config: TrainConfig | None = None,
+    resume: str | Path | None = None,
+    trackers: Sequence[Tracker] = (),
+    on_evidence: Callable[[str, int, Evidence], None] | None = None,
+    **settings: Any,
+) -> Runs:
+    """Adapts to each of several targets by a run of its own; the source's features and model are computed once.
+
+    A dictionary tells several targets apart from one target that is a list of images, and names the folder of each run.
+
+    Args:
+        source: labelled images, as :func:`adapt` takes them.
+        targets: target of each name, as :func:`adapt` takes them: ``{"street": "street/", "night": images}``.
+        config: the whole configuration in place of everything else; its ``target`` is a dictionary of names and places.
+        resume: folder of several targets, to train those that are not finished.
+        trackers: told what happens in each run.
+        on_evidence: called at each evaluation, see :func:`adapt`.
+        settings: as :func:`adapt` has them. ``evaluate`` is a dictionary, of some of the targets' names and labelled
+            images. ``target_labels``, ``hints`` and ``time_limit`` are for one target alone.
+
+    Returns:
+        The finished runs by the names of their targets.
+
+    Raises:
+        UserError: bad input, before anything is trained.
+        TrainingDivergedError: one of the runs diverged; the others are finished.
+        RunStoppedError: Ctrl-C; ``adapt_each(resume=...)`` goes on from there.
+    """
+    from dalib.run.several import Options, train_several  # torch takes seconds to import
+
+    images = [name for name, value in (("source", source), ("targets", targets)) if value is not None]
+    _check_alone({"config": config, "resume": resume}, images + list(settings))
+    options = Options(trackers=trackers, on_evidence=on_evidence)
+    if resume is not None:
+        folder = SeveralFolder.existing(resume)
+        again = read_plain_config(folder.config, out=str(folder.root))
+        return Runs(train_several(again, resume=True, options=options))
+    if config is None:
+        if not isinstance(targets, Mapping) or not targets:
+            raise UserError(f"targets: expected a dictionary of names and targets, got {type(targets).__name__}")
+        config = _configuration(source, dict(targets), settings)
+    return Runs(train_several(config, options=options))
+
+
+def open_runs(path: str | Path) -> Runs:
+    """Opens the folder of several targets' runs.
+
+    Raises:
+        UserError: no such folder, or not one of several targets.
+    """
+    return Runs(SeveralFolder.existing(path))
 
 
 def open_run(path: str | Path) -> Run:
@@ -143,6 +204,14 @@ def compare(*runs: Run | str | Path) -> list[str]:
     return compare_runs([each.folder if isinstance(each, Run) else each for each in runs])
 
 
+def _require_one(target: object) -> None:
+    if type(target) is dict:
+        raise UserError(
+            "target: expected images, or their place, got a dictionary; for several targets, each of which gets a run "
+            "of its own: dalib.adapt_each(source, {name: target})"
+        )
+
+
 def _check_alone(either: Mapping[str, object], others: Sequence[str]) -> None:
     """Raises UserError: two of the arguments that configure a run alone, or one of them and ``others``."""
     given = [name for name, value in either.items() if value is not None]
@@ -167,7 +236,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
             )
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        group = isinstance(value, dict) and name != "hints"
+        group = isinstance(value, dict) and name not in ("hints", "evaluate")
         flat |= {f"{name}.{part}": each for part, each in value.items()} if group else {name: value}
     evaluated = flat.pop("evaluate", None)
     if flat.get("hints") is not None:
@@ -178,14 +247,16 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat = {**settings_of(str(source), flat), **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
-    target_place = _place_of_target(target, strict)
+    target_place = _place_of_targets(target, strict) if type(target) is dict else _place_of_target(target, strict)
     source_place = _Place(source, source) if kit is not None else _place_of_source(source, strict)
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
-        flat["evaluate"] = _place_of_labelled(evaluated, "evaluate", strict).name
+        several = evaluated if isinstance(evaluated, dict) else {"": evaluated}
+        places = {name: _place_of_labelled(each, "evaluate", strict).name for name, each in several.items()}
+        flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
-        filled = note.format(other="backbone=..., weights=...", none='backbone="small"')
+        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"')
         say(f"note: {filled}")
     return _configured({**flat, **chosen})
 
@@ -249,6 +320,12 @@ def _place_of_target(target: Any, strict: bool, argument: str = "target") -> _Pl
         return _kept(keep_unlabelled(target, argument=argument, strict=strict, on_progress=progress))
 
 
+def _place_of_targets(targets: dict[str, Any], strict: bool) -> _Place:
+    places = {name: _place_of_target(each, strict, f"target {name}") for name, each in targets.items()}
+    looked = [[each] if isinstance(each, str | Path) else each for each in (each.looked_at for each in places.values())]
+    return _Place({name: each.name for name, each in places.items()}, [file for files in looked for file in files])
+
+
 def _kept(given: Given) -> _Place:
     say_unreadable(given.unreadable)
     return _Place(str(given.list), given.files[:: max(1, len(given.files) // SAMPLED)])
@@ -296,6 +373,10 @@ class ImagePrediction:
     label: str
     confidence: float
     probabilities: dict[str, float]
+
+    def __repr__(self) -> str:
+        said = f"label={self.label!r}, confidence={self.confidence:.3f}"
+        return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)})"
 
 
 @dataclass(frozen=True)
@@ -460,7 +541,7 @@ class Run:
         evaluate_labels(self.folder, str(file))
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
-        """Chooses target images to label, so that a few labels tell the accuracies; returns the list to fill in."""
+        """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""
         from dalib.run.query import query
 
         query(self.folder, count, str(out), seed=seed)
@@ -504,7 +585,9 @@ class Run:
         if not self.folder.judgement.is_file():
             return [*lines, f"status: {summary.status}; no judgement yet"]
         judgement = self.judgement
-        lines.append(f"{judgement.headline}.")
+        verdict = verdict_of(self.folder.read_records(), str(self.path))
+        # of labels where there are some, as in the report
+        lines.append(f"{verdict.headline if verdict.kind == 'measured' else judgement.headline}.")
         selected = self.selected
         measured = next(iter(self.folder.read_evaluations()), None)
         for name, judged in judgement.models.items():
@@ -542,6 +625,51 @@ class Run:
                 f"src='data:image/{kind};base64,{data}'><figcaption>{answers}</figcaption></figure>"
             )
         return found
+
+
+class Runs(Mapping[str, Run]):
+    """Runs of several targets by their names. Make them with :func:`adapt_each` or :func:`open_runs`.
+
+    Args:
+        folder: the folder that the runs lie in.
+    """
+
+    def __init__(self, folder: SeveralFolder) -> None:
+        self.folder = folder
+
+    def __getitem__(self, name: str) -> Run:
+        return Run(self.folder.runs()[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.folder.runs())
+
+    def __len__(self) -> int:
+        return len(self.folder.runs())
+
+    @property
+    def path(self) -> Path:
+        """The folder of all runs."""
+        return self.folder.root
+
+    @property
+    def targets(self) -> SeveralTargets:
+        """What each run came to, also those that have not begun."""
+        return self.folder.read()
+
+    @property
+    def report(self) -> Path:
+        """The page that compares the targets, written anew."""
+        from dalib.report.several import write_comparison
+
+        return write_comparison(self.folder)
+
+    def __repr__(self) -> str:
+        lines = [f"Runs {self.path}: {_named(self.targets.source)} -> {len(self.targets.targets)} targets"]
+        for each in self.targets.targets:
+            said = each.headline or each.status
+            selected = "" if each.selected is None else f"; selected: {each.selected}"
+            lines.append(f"  {each.name}: {said}{selected}")
+        return "\n".join([*lines, f"report: {self.folder.report}"])
 
 
 def _predicted(images: Any, predictor: Predictor, on_progress: Callable[[int, int], None]) -> Predictions:

@@ -34,7 +34,7 @@ TOGETHER = 32
 """Images that go through a network at once, as when features are extracted."""
 
 SECONDS = 1.5
-"""That a network is measured for, once it is warm."""
+"""Seconds for which a network is measured, once it is warm."""
 
 CPU_INFO = Path("/proc/cpuinfo")
 """File in which Linux names the processor."""

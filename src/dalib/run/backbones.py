@@ -17,7 +17,7 @@ HUB = "hub"
 """Stands for the weights that timm names, of each backbone; the one name of weights that may stand for several."""
 
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")
-"""What the name of a repository begins with, which has weights of its own."""
+"""Prefixes of the name of a repository, which has its own weights."""
 
 
 @dataclass(frozen=True)

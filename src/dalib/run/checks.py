@@ -94,7 +94,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     refused: UserError | None = None
     try:
         sources = [config.source] if isinstance(config.source, str) else config.source
-        require_apart(sources if source else [], config.target if target else None)
+        require_apart(sources if source else [], config.one_target if target else None)
         recipe.check_inputs(config)
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
@@ -119,7 +119,7 @@ def _describe_data(
     of_source, others = _listing_of_sources(config) if source else (None, [])
     of_target: Listing | None = None
     if target:
-        of_target = listing_of(config.target, argument="target", labelled=False, root=config.root)
+        of_target = listing_of(config.one_target, argument="target", labelled=False, root=config.root)
     with CountedProgress("looked at values beyond 8 bits") as progress:
         of_source, of_target = (  # not kept: nothing is written here
             None if each is None else with_whole_numbers(each, "ram", on_progress=progress)
@@ -149,13 +149,13 @@ def _describe_data(
             )
     if target:
         if found.target is None:
-            unlabelled = open_target(config.target, preprocessing, partner=config.source, **where)
+            unlabelled = open_target(config.one_target, preprocessing, partner=config.source, **where)
             targets = len(unlabelled.names)
             say_unreadable(unlabelled.unreadable)
         else:
             targets = found.target.images
             _require_readable({"": targets}, "target", found.target)
-        say(f"target {config.target}: {targets} images, their labels unused if there are any")
+        say(f"target {config.one_target}: {targets} images, their labels unused if there are any")
         _describe_files(found.target)
     _describe_groups(config, preprocessing, of_source, of_target)
     _describe_both(found)
@@ -178,7 +178,7 @@ def _class_counts(
         counts = dict(files.class_counts or {})
         _require_readable(counts, "source", files)
     for other in others:
-        labelled = open_source(other, preprocessing, seed=config.seed, partner=config.target, **reading)
+        labelled = open_source(other, preprocessing, seed=config.seed, partner=config.one_target, **reading)
         every = torch.bincount(labelled.labels, minlength=len(labelled.classes)).tolist()
         shown = {key_of(name): name for name in counts}
         for name, count in zip(labelled.classes, every, strict=True):
@@ -322,7 +322,7 @@ def _describe_groups(
     """
     sources = (config.source,) if isinstance(config.source, str) else tuple(config.source)
     domains: list[ImagesToGroup] = []
-    for what, places, listing in (("source", sources, of_source), ("target", (config.target,), of_target)):
+    for what, places, listing in (("source", sources, of_source), ("target", (config.one_target,), of_target)):
         compared = config.groups in (None, AUTO)
         if listing is None or (config.groups is None and len(listing.paths) > MOST_COMPARED):
             continue

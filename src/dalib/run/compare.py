@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dalib.core.console import one_line, output, say
+from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
@@ -94,7 +93,7 @@ class Compared:
 
 
 def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
-    """Print runs on the same target from the best to the worst, as far as can be told; their paths in that order.
+    """Prints runs on the same target, the best first; returns their paths in that order.
 
     Where all of them were measured on one labelled set (``dalib eval``, ``--evaluate``), the measured accuracy of each
     run's selected model decides; what a named target is measured on by default does not. Else label-free scores do.
@@ -173,7 +172,7 @@ def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
 
 
 def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
-    """Returns what the run was measured on because somebody asked for it."""
+    """Returns the labelled sets that the run was measured on by request."""
     summary = Summary.read(run.summary)
     settings = summary.settings
     by_default = default_evaluation(summary.target) if settings.get("evaluate") is None else None
@@ -233,8 +232,7 @@ def _print(best: Sequence[Compared], agreements: dict[str, float], common: Label
                 escape(one_line(model.estimate)),
                 escape(one_line(each.outcome)) if first else "",
             )
-    where = output()
-    Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
+    say_table(table)
 
 
 def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:

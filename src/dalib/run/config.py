@@ -24,14 +24,14 @@ OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 """Any other name is one of timm's."""
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
-"""Settings of a run that are paths, or names that stand in their place."""
+"""Settings of a run that are paths, or names of built-in choices."""
 
 NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
 
 NOT_BOTH = ", which stands in for the source; leave out one of them"
 
-ELSEWHERE = ("device", "cache", "root", "download", "track")
-"""Settings that a run may go on with another value of: where things are, and nothing that decides a result."""
+RESUMABLE = ("device", "cache", "root", "download", "track")
+"""Settings that may change on resume: where things are, and nothing that decides a result."""
 
 ViewName = Literal[
     "none",
@@ -265,7 +265,8 @@ class TrainConfig(Checked):
             cifar10, stl10, office31/amazon, office31/dslr, office31/webcam. Several sources are given by repeating the
             setting.
         target: unlabelled images: a folder, flat or nested; a list of images or shards, whose labels are ignored;
-            digits (handwritten digits of scikit-learn); or a named data set.
+            digits (handwritten digits of scikit-learn); or a named data set. Several targets, each of which gets a run
+            of its own, are given by repeating the setting, as PLACE or NAME=PLACE; in a file, as names with places.
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
@@ -279,10 +280,11 @@ class TrainConfig(Checked):
             the same text belong together; or auto: near duplicates, and patterns of names whose images look alike. The
             validation split keeps groups whole, intervals and tests count groups and not images, and dalib query
             chooses few images of a group. By default: each image counts for itself.
-        backbone: network that computes features: small and digits are ours, paper-small and paper-large are the
-            paper's, and any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
+        backbone: network that computes features: lite0, lite1 and lite2 are pretrained ones whose weights are Python
+            packages (that of lite0 is installed with dalib); small and digits are ours, paper-small and paper-large
+            the paper's; any other name is one of timm's, such as resnet50, or hf_hub:OWNER/NAME for the network and
             the weights of a repository of Hugging Face's hub. Repeat the setting to join the features of several
-            backbones of timm's, each of which sees the image in its own size and normalisation; this takes
+            pretrained backbones, each of which sees the image in its own size and normalisation; this takes
             --features.
         weights: pretrained weights of a timm backbone: a file (safetensors, or a state dict of torch); package:NAME for
             the weights in an installed Python package; hub for those that timm names on Hugging Face's hub, or
@@ -306,7 +308,7 @@ class TrainConfig(Checked):
         evaluate: labelled target images that measure the models once, after training: a folder with one folder for
             each class, digits-held-out, or a named test set such as usps-test. The model that is clearly better on them
             becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
-            none.
+            none. With several targets, repeat the setting in their order, or give TARGETNAME=PLACE.
         out: the run's folder. By default: a new folder in runs/.
         track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
             mlflow (where MLFLOW_TRACKING_URI says) or wandb.
@@ -319,14 +321,15 @@ class TrainConfig(Checked):
         statistics: batch-normalisation statistics of the adapted model: running, from training, or recomputed on the
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
-            uniform; source, the shares of the source; estimate, uniform in the first half of the steps, then halfway
-            between uniform and the shares estimated from the adapted model's predictions at each evaluation; a JSON or
-            CSV file of classes and shares; or the folder of a run that dalib eval --labels has written shares for.
+            uniform; source, the shares of the source; halfway, the mean of these two; estimate, uniform in the first
+            half of the steps, then the mean of uniform and of the shares estimated from the adapted model's predictions
+            at each evaluation; a JSON or CSV file of classes and shares; or the folder of a run that dalib eval
+            --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
             source-only and aligned show, but same unless another is at least 90% probable. With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place
-            of a uniform prior. With other, images that seem to be of none of the classes are set apart from the
+            of a prior that is no file. With other, images that seem to be of none of the classes are set apart from the
             adaptation, and predictions name such images unknown, at a threshold that is set without labels.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
@@ -365,7 +368,7 @@ class TrainConfig(Checked):
 
     preset: PresetName | None = None
     source: str | list[str] = "fonts"
-    target: str = "digits"
+    target: str | dict[str, str] = "digits"
     target_labels: str | None = None
     hints: str | None = None
     groups: str | None = None
@@ -378,7 +381,7 @@ class TrainConfig(Checked):
     cache: CachePolicy = "disk"
     root: str | None = None
     download: bool = False
-    evaluate: str | None = None
+    evaluate: str | dict[str, str] | None = None
     out: str | None = None
     track: TrackName | None = None
     method: str = "self-ensemble"
@@ -426,12 +429,27 @@ class TrainConfig(Checked):
                 object.__setattr__(self, name, value[0] if len(value) == 1 else list(value))
         for name in PATHS:
             value = getattr(self, name)
+            if isinstance(value, dict):
+                object.__setattr__(self, name, {key: self._path(name, each) for key, each in value.items()})
+                continue
             several = isinstance(value, (list, tuple))
             paths = [self._path(name, each) for each in (value if several else [value]) if each is not None]
             if paths:
                 object.__setattr__(self, name, paths if several else paths[0])
         if self.kit is not None and self.source == _usual_source():
             object.__setattr__(self, "source", self.kit)
+
+    @property
+    def one_target(self) -> str:
+        """The target of a single run."""
+        assert isinstance(self.target, str)  # several are divided before (dalib.run.several)
+        return self.target
+
+    @property
+    def one_evaluate(self) -> str | None:
+        """The labelled set of a single run, if it has one."""
+        assert not isinstance(self.evaluate, dict)
+        return self.evaluate
 
     @staticmethod
     def _group(name: str, group: Any, changes: dict[str, Any]) -> Any:
@@ -488,5 +506,6 @@ def by_name(config: TrainConfig) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in asdict(config).items():
-        found |= {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}
+        group = is_dataclass(getattr(config, name))
+        found |= {f"{name}.{part}": each for part, each in value.items()} if group else {name: value}
     return found

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """What is measured after training.
+    """The labelled set that is measured after training.
 
     Attributes:
         name: of the labelled set; None measures nothing.

@@ -50,7 +50,7 @@ SMALL = 2**30
 """Bytes of images that may be copied in memory; more are read where they are."""
 
 LABELLED_SHARE = 1 / 8
-"""Of the labelled images that the adaptation sees, about so many are of the target, where there are a few."""
+"""Share of the target among the labelled images of the adaptation's batches, where a few target labels are given."""
 
 
 @dataclass(frozen=True)
@@ -126,17 +126,17 @@ class Domains:
     train: LabelledImages
     validation: LabelledImages
     target: UnlabelledImages
-    """What is trained on."""
+    """The target's images to train on."""
     to_predict: Rows
     """The target as predictions see it: the same images, or, of features, the views that predictions average."""
     whole: WholeSource | None = None
-    """Where there are features to be computed."""
+    """The whole source, where features of it are computed."""
     labels: TargetLabels | None = None
-    """Of some of the target's images, where they are given: those to learn from."""
+    """Labels of some target images to learn from, where they are given."""
     held_out: TargetLabels | None = None
-    """Those that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
+    """Labels that no training sees, to judge by; None where there are few (:func:`dalib.data.labels.hold_out`)."""
     joined: LabelledImages | None = None
-    """What the adaptation trains on in place of ``train`` where there are labels: the same, and these images."""
+    """Source and labelled target images, on which the adaptation trains where there are labels of the target."""
     drawn: tuple[Drawn, Drawn] | None = None
     """Features in place of training and validation images, where there is a kit in place of the source."""
     ranges: tuple[Range | None, Range | None] = (None, None)

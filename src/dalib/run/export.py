@@ -257,7 +257,7 @@ def _check_place(path: Path, format: ExportFormat) -> None:
 
 
 def _write(path: Path, format: ExportFormat, folder: Path) -> str:
-    """Writes the model; returns how to use it, where it is a folder that can say so."""
+    """Writes the model; returns instructions for its use, where it is a folder."""
     model, description = recipe.load_classifier(folder)
     if format == "torch":
         path.mkdir()

@@ -93,7 +93,7 @@ class ExpectedClasses:
         return representation
 
     def in_words(self, classes: Sequence[str]) -> str:
-        """Returns a sentence that says which classes seem to be there."""
+        """Returns a sentence that names the classes that seem to be there."""
         there = [name for name, present in zip(classes, self.present.tolist(), strict=True) if present]
         return (
             f"The target seems to have {len(there)} of the source's {len(classes)} classes: "

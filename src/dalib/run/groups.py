@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def groups_of_target(run: RunFolder, names: Sequence[str], definition: str | None = None) -> NDArray[np.int64] | None:
-    """Returns a number (N,) for each target image, equal for those that belong together; None where nothing tells.
+    """Returns a number (N,) for each target image, equal for those that belong together; None without groups.
 
     Args:
         names: N names of the target's images, as the run has them.

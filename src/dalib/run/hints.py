@@ -1,4 +1,4 @@
-"""Hints of a run: read from a table or taken as arrays, and told of in the end."""
+"""Hints of a run: read from a table or taken as arrays, and reported in the end."""
 
 from __future__ import annotations
 
@@ -198,11 +198,11 @@ def hints_record(
         classes: names.
         neutral: representation of the evaluated images by a network that no model trained; None compares nothing.
     """
-    annotator, given = trusted.annotator, trusted.hints[:, 0].double()
+    annotator, given, held_back = trusted.annotator, trusted.given.double(), trusted.held_back
     adapted = models.evidence["adapted"].target.double()
     there = given.sum(dim=1) > 0
     named = torch.where(there, given.argmax(dim=1), -1)
-    likely = adapted.clamp_min(1e-9).log() + annotator.log_likelihood(given, trusted.hints[:, 1:].double())
+    likely = adapted.clamp_min(1e-9).log() + annotator.log_likelihood(given, trusted.references.double())
     of_class = likely.softmax(dim=1)[there]
     right = of_class.gather(1, named[there][:, None]).mean().item() if bool(there.any()) else None
     meaning = (annotator.confusion * adapted.mean(dim=0)[:, None]).argmax(dim=0).tolist()
@@ -216,6 +216,7 @@ def hints_record(
     return Hints(
         images=len(given),
         hinted=int(there.sum()),
+        held_back=0 if held_back is None else int(held_back.sum()),
         gain=annotator.gain,
         copied=dict(zip(others, annotator.copied.tolist(), strict=True)) if annotator.gain else {},
         right=right if annotator.gain else None,
@@ -225,7 +226,7 @@ def hints_record(
 
 
 def _better(hints: Tensor, adapted: Tensor, classes: Sequence[str], neutral: Representation | None) -> float | None:
-    """Returns the probability that the adapted model is better than hints for every image; None if nothing tells."""
+    """Returns the probability that the adapted model is better than hints for every image; None if it is unknown."""
     rows = evaluated_rows(len(hints))
     if neutral is None or len(rows) < MIN_IMAGES:
         return None

@@ -34,7 +34,7 @@ SHORT_NAMES = {
 """Backbones whose weights are Python packages, by a short name; only that of lite0 is installed with dalib."""
 
 PHOTOGRAPH_SETTINGS = SHORT_NAMES["lite0"]
-"""What photographs take by default; the backbone implies the preset photo-features."""
+"""Default settings of photographs; the backbone implies the preset photo-features."""
 
 PHOTOGRAPHS_NOTE = (
     "the images are photographs, so that a frozen pretrained network (EfficientNet-Lite0) sees them, and what follows "
@@ -43,7 +43,7 @@ PHOTOGRAPHS_NOTE = (
 """Says what was chosen, and how to change it."""
 
 CHARACTER_SETTINGS = {"preset": "coloured-characters"}
-"""What characters take by default whose target has colours, or pictures behind them."""
+"""Default settings of characters whose target has colours, or pictures behind them."""
 
 CHARACTERS_NOTE = (
     "the source is of small images without colours on plain ground, such as characters, and the target has colours, so "
@@ -148,11 +148,17 @@ def settings_of_images(
 ) -> tuple[dict[str, str], str]:
     """Returns the settings that the images take by default, and the note that says so; both empty for most images.
 
-    Photographs without the weights' package have no settings, and the note names it.
+    Both domains of photographs hold files of at least 96 pixels, and one of them colours or the grey tones of a
+    photograph. Without the weights' package they have no settings, and the note names it. Characters in colour are
+    those of :func:`character_settings`.
 
     Args:
-        source, target, given: as :func:`photograph_settings` has them. The note has the places ``{other}`` and
-            ``{none}`` for how to name another network.
+        source, target: as they are given, or some of their files; of other things than folders and image files nothing
+            is looked at.
+        given: names of the settings that the user gives, those of groups with a dot.
+
+    Returns:
+        The settings, and a note with the places ``{other}`` and ``{none}`` for how to name another network.
     """
     names = set(given)
     source, target = _places(source), _places(target)
@@ -173,28 +179,12 @@ def character_settings(
     the target coloured; or they are named sets of which this is known.
 
     Args:
-        source, target, given: as :func:`photograph_settings` has them.
+        source, target, given: as :func:`settings_of_images` has them.
     """
     if _is_chosen(given):
         return {}
     plain = _are_small(source, PLAIN_SETS, lambda images: not _are_photographs(images))
     return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
-
-
-def photograph_settings(
-    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
-) -> dict[str, str]:
-    """Returns the settings that photographs take by default; empty for other images, or where a network is chosen.
-
-    Both domains have to hold files of at least 96 pixels, and one of them colours or the grey tones of a photograph.
-
-    Args:
-        source, target: as they are given, or some of their files; of other things than folders and image files nothing
-            is looked at.
-        given: names of the settings that the user gives, those of groups with a dot.
-    """
-    taken = _are_for_a_network(source, target, given) and find_spec(WEIGHTS_PACKAGE) is not None
-    return dict(PHOTOGRAPH_SETTINGS) if taken else {}
 
 
 def _are_for_a_network(

@@ -115,7 +115,7 @@ class Start:
     classes: tuple[str, ...]
     architecture: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
-    """Of each training, by its name."""
+    """The weights of each training, by its name."""
     argument: str = "init"
     """The setting that names them."""
     domain_statistics: float = 0.0

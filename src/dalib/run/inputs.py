@@ -52,7 +52,7 @@ class Inputs:
     architecture: dict[str, Any]
     views: Views
     plain: Callable[[Tensor], Tensor]
-    """Of the target."""
+    """Preprocessing of the target without augmentation."""
     plain_source: Callable[[Tensor], Tensor]
 
 

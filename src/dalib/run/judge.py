@@ -1,4 +1,4 @@
-"""Judging a run: what its models say is kept, and the two are compared without target labels."""
+"""Judging a run: the predictions of its models are kept, and the models are compared without target labels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import reliability_bins
+from dalib.judge.annotator import fit_annotator
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import is_at_chance, without_chance
 from dalib.judge.estimate import (
@@ -23,6 +24,7 @@ from dalib.judge.estimate import (
 )
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.guard import Baseline, compare, shared_representation
+from dalib.judge.hint_votes import hint_votes
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
 from dalib.records.content import decoded
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.adaptation.hints import TrustedHints
     from dalib.engine.train import Trained
-    from dalib.judge.better import Signs
     from dalib.judge.estimate import AccuracyEstimate
     from dalib.judge.guard import Comparison
+    from dalib.judge.hint_votes import HintVotes
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder
     from dalib.records.selection import ModelName
@@ -99,6 +102,7 @@ def judge(
     classes: Sequence[str],
     representation: Representation | None = None,
     learnt_from: Representation | None = None,
+    hints: TrustedHints | None = None,
 ) -> Judgement:
     """Returns the comparison of the models without target labels.
 
@@ -107,8 +111,8 @@ def judge(
         said: what each says of every image.
         classes: C names.
         representation: features that no model has trained, for the comparison. Those of the models, without.
-        learnt_from: features that all models learnt from, for the classifiers that estimates compare them with. Those
-            of the models, without.
+        learnt_from: likewise, those that all models learnt from, for classifiers that estimates compare them with.
+        hints: those that the adapted model learned from; the ones that were held back from it speak for one model.
     """
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
     if (expected := settings.expected) is not None:
@@ -118,20 +122,22 @@ def judge(
     scored = {  # against the same shares, those that the checkpoints were chosen by
         name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
     }
-    # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
-    own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
-    structure = _structure(representation, own_features, len(classes))
-    seen = structure if learnt_from is representation else _structure(learnt_from, own_features, len(classes))
+    structure, seen = _structures(trained, representation, learnt_from, len(classes))
     estimates = {} if seen is None else _estimates(trained, head_classes(seen), structure if representation else None)
-    baselines = {model: each for model, each in scored.items() if model != name}
-    baseline = Baseline.best_of(baselines, structure) if baselines else None
-    most = math.inf if expected is None else expected.most_classes
+    others = {model: each for model, each in scored.items() if model != name}
+    baseline = Baseline.best_of(others, structure) if others else None
     verdict = compare(
-        baseline, scored[name], name=name, classes=classes, stopped=own.stopped, structure=structure, most_classes=most
+        baseline,
+        scored[name],
+        name=name,
+        classes=classes,
+        stopped=own.stopped,
+        structure=structure,
+        most_classes=math.inf if expected is None else expected.most_classes,
+        hints=None if hints is None or baseline is None else _hint_votes(hints, said, baseline.name),
     )
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
-    compared = {model: trained[model] for model in ([name] if baseline is None else [baseline.name, name])}
-    verdict = _without_chance(verdict, at_chance, compared)
+    verdict = _without_chance(verdict, at_chance, trained, [name] if baseline is None else [baseline.name, name])
     kept = settings.keep == "adapted" and "adapted" in trained
     shipped = cast("ModelName", "adapted" if kept else verdict.better)
     judgement = Judgement(
@@ -139,10 +145,7 @@ def judge(
         outcome=verdict.outcome,
         headline=verdict.headline,
         reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes)),
-        models={
-            model: _judged(each, said[model], verdict.signs.get(model), estimates.get(model))
-            for model, each in scored.items()
-        },
+        models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
         distance=_distance(trained[shipped].evidence),
@@ -154,8 +157,27 @@ def judge(
     return replace(judgement, selection=_kept_step(own, settings), prior=_prior(own, said["adapted"], settings))
 
 
-def _without_chance(verdict: Comparison, at_chance: Sequence[str], compared: Mapping[str, Trained]) -> Comparison:
-    accuracies = {model: each.evidence.validation_accuracy for model, each in compared.items()}
+def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str) -> HintVotes | None:
+    """Returns the votes of the hints that were held back from training; None where none was.
+
+    What hints are worth is estimated anew from the others, with both models for the teacher: by the adapted model alone
+    hints would seem to copy a better baseline.
+    """
+    if hints.held_back is None:
+        return None
+    first, second = (said[name].target.double() for name in ("adapted", baseline))
+    rows, others = hints.held_back.nonzero()[:, 0], hints.hints[hints.rows]
+    beliefs, sharpness = (first + second)[hints.rows] / 2, hints.annotator.sharpness
+    annotator = fit_annotator(beliefs, others[:, 0], others[:, 1:], sharpness=sharpness)
+    given, references, groups = hints.given[rows], hints.references[rows], said["adapted"].target_groups
+    groups = None if groups is None else groups[rows]
+    return hint_votes(first[rows], second[rows], given.double(), references.double(), annotator, groups)
+
+
+def _without_chance(
+    verdict: Comparison, at_chance: Sequence[str], trained: Mapping[str, Trained], compared: Sequence[str]
+) -> Comparison:
+    accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
     return without_chance(verdict, [model for model in at_chance if model in compared], accuracies)
 
 
@@ -168,7 +190,7 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
 def _among(
     expected: ExpectedClasses | ExpectedKnown, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
 ) -> tuple[dict[str, Trained], dict[str, Evidence]]:
-    """Returns the models and what they say, of the expected classes or the images that seem known alone."""
+    """Returns the models and their predictions, of the expected classes or of the images that seem known."""
     return (
         {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
         {name: expected.among(each) for name, each in said.items()},
@@ -206,11 +228,14 @@ def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structu
     }
 
 
-def _judged(scored: Scored, said: Evidence, signs: Signs | None, estimate: Estimate | None) -> JudgedModel:
+def _judged(
+    name: str, scored: Scored, said: Evidence, verdict: Comparison, estimates: Mapping[str, Estimate]
+) -> JudgedModel:
     """Returns what is known of one model; only with an estimate also that of its classes and its calibration.
 
     The estimate of the accuracy is made of the images that judge, the rest of all of the model's predictions.
     """
+    signs, estimate = verdict.signs.get(name), estimates.get(name)
     model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs), estimate)
     if estimate is None:
         return model
@@ -263,7 +288,7 @@ def write_pictures(
     seed: int,
     baseline: str | None = None,
 ) -> None:
-    """Writes sample images with what the models say of them, and the map of the models' features.
+    """Writes sample images with the models' predictions, and the map of the models' features.
 
     Args:
         baseline: the model that the adapted one was compared with: samples show these two. The map has the models that
@@ -288,6 +313,19 @@ def write_pictures(
             evaluated_rows(len(target)),
         )
         write_embedding(run.embedding, features, seed, images)
+
+
+def _structures(
+    trained: Mapping[str, Trained],
+    representation: Representation | None,
+    learnt_from: Representation | None,
+    num_classes: int,
+) -> tuple[Structure | None, Structure | None]:
+    """Returns what the two representations of :func:`judge` show of the target; one object where they are one."""
+    # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
+    own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
+    found = _structure(representation, own_features, num_classes)
+    return found, found if learnt_from is representation else _structure(learnt_from, own_features, num_classes)
 
 
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:

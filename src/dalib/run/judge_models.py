@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dalib.core.console import one_line, output, say, say_result
+from dalib.core.console import one_line, say, say_result, say_table
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, write_text
 from dalib.core.words import likelihood, meant
@@ -32,8 +31,6 @@ from dalib.run.model_tables import (
 )
 
 if TYPE_CHECKING:
-    from typing import IO
-
     from numpy.typing import ArrayLike
     from torch import Tensor
 
@@ -212,8 +209,7 @@ def print_judgement(judgement: ModelsJudgement) -> None:
             *("" if value is None else likelihood(value) for value in pairs),
             escape(each.failed),
         )
-    where = output()
-    Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
+    say_table(table)
     for reason in judgement.reasons:
         say(f"{reason}.")
     for lack in judgement.missing:

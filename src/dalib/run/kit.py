@@ -46,7 +46,7 @@ MISSING = (
     "Without the source's images it is not known how well the adapted model still predicts them: its accuracy is "
     "estimated with the source-only model's validation predictions, and there is no distance between the domains"
 )
-"""What a judgement lacks, in a sentence of it."""
+"""The sentence about what the judgement of a kit lacks."""
 
 MISSING_OF_MODEL = (
     "Of the source there is a model alone: without its predictions for validation images accuracies are not estimated, "
@@ -256,7 +256,7 @@ def _check_numbers(values: Tensor) -> None:
 
 @dataclass(frozen=True)
 class SourceOfKit:
-    """What a kit is written from.
+    """Source-only model and statistics of the source, from which a kit is written.
 
     Attributes:
         model: folder of the source-only model.

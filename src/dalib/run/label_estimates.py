@@ -1,4 +1,4 @@
-"""What labels of a few target images say: each model's accuracy, their difference, and class shares."""
+"""Estimates from labels of a few target images: each model's accuracy, their difference, and class shares."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
 
 @dataclass(frozen=True)
 class _Estimated:
-    """Holds what labels say of each model, and of the difference of the first two.
+    """Holds the estimates by labels of each model, and of the difference of the first two.
 
     ``differ`` is on how many images these name different classes.
     """
@@ -195,7 +195,7 @@ class _Labels:
 
     @property
     def weights(self) -> Tensor:
-        """How many images each labelled one stands for, (n,)."""
+        """Number of images that each labelled one stands for, (n,)."""
         labelled = torch.bincount(self.strata)
         sizes = torch.tensor([self.population[number] for number in self.strata.tolist()])
         return sizes.double() / labelled[self.strata]
@@ -232,7 +232,7 @@ def _class_shares(
 
 
 def _write_shares(run: RunFolder, result: Labelled, classes: Sequence[str]) -> None:
-    """Writes the class shares as --prior takes them, and says so."""
+    """Writes the class shares as --prior takes them, and prints where."""
     if result.shares is None:
         return
     rows = [
@@ -317,7 +317,7 @@ def _decide(run: RunFolder, found: _Estimated, file: str, *, held: bool) -> None
 
 
 def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple[Tensor, dict[int, int], list[str]]:
-    """The stratum of each labelled image, the size of each stratum, and what to tell of them.
+    """Returns the stratum of each labelled image, the size of each stratum, and notes on them.
 
     A random sample of all is one of the images on which the models differ, and one of the others. How many there are of
     each is known, so that they are taken for strata where each has a label: the accuracies are more precise then, and

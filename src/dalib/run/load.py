@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
-from dalib.core.words import UNKNOWN
+from dalib.core.words import UNKNOWN, largest
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.objects import picture_of
@@ -58,10 +58,15 @@ class Prediction:
     confidence: float
     """The probability of the most probable class, given that the image is of one of the classes."""
     probabilities: dict[str, float]
-    """Of each class, the most probable first."""
+    """Probabilities of all classes, the most probable first."""
     known: float | None = None
     """Probability that the image is of one of the classes; below 0.5 its label is ``unknown``. None for a model that
     was not trained for images of other classes (``--classes other``)."""
+
+    def __repr__(self) -> str:
+        known = "" if self.known is None else f", known={self.known:.3f}"
+        most = largest(self.probabilities)
+        return f"Prediction(label={self.label!r}, confidence={self.confidence:.3f}, probabilities={most}{known})"
 
 
 class Predictor:

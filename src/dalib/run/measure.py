@@ -1,4 +1,4 @@
-"""``dalib eval``: the models of a run, measured against labels, which say which of them is selected."""
+"""``dalib eval``: measures the models of a run against labels, which select the better one."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def _paired(one: str, other: str, right: Mapping[str, Tensor], groups: Integers 
 def _measured(
     probabilities: Tensor, labels: Tensor, num_classes: int, groups: Integers | None, *, others: bool = False
 ) -> MeasuredModel:
-    """Returns what the predictions (N, C) of one model come to against the labels (N,).
+    """Returns the measurement of one model's predictions (N, C) against the labels (N,).
 
     Args:
         others: the last class is unknown.
@@ -286,7 +286,7 @@ def _open_set(predicted: Tensor, labels: Tensor, num_classes: int, groups: Integ
 
 
 def open_set_of(of_known: Share, known: float, unknown: float) -> OpenSet:
-    """Returns the record of accuracies that are NaN where no image tells."""
+    """Returns the record of accuracies; those without an image are NaN."""
     a, b = (None if math.isnan(each) else each for each in (known, unknown))
     return OpenSet(of_known, a, b, None if a is None or b is None else harmonic_mean(a, b))
 

@@ -45,7 +45,8 @@ def make_method(
     except ValueError as error:
         raise _about(group, config, error) from None
     adapts = method.target_views > 0
-    if config.prior != "uniform" and adapts and method.class_prior is None:
+    # halfway is what a preset expects, of methods that expect shares
+    if config.prior not in ("uniform", "halfway") and adapts and method.class_prior is None:
         raise UserError(
             Setting("prior", config.prior),
             f": {config.method} expects no class shares; use ",

@@ -36,7 +36,7 @@ ENDINGS = (".npz", ".npy", ".safetensors")
 
 @dataclass(frozen=True)
 class GivenFeatures:
-    """Where the features come from, as the arguments say it."""
+    """Where the features come from, as the arguments name it."""
 
     features: Any
     images: str | Path | None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 
+from dalib.core.console import CountedProgress
 from dalib.data.rows import Selected
 from dalib.engine.evaluate import evaluated_rows, representing_rows
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
@@ -126,7 +126,16 @@ class _InstalledNetwork:
         """Returns features (N, D) float32 of rows (C, H, W) uint8; those that are kept are not computed again."""
         key = features_key(rows, self.weights, "judgement", PIXELS)
         shape = (len(rows), 1, self.backbone.out_features)
-        return self.store.features(key, shape, partial(self.extract, rows), source=source)[:, 0].float()
+        with CountedProgress(f"features of {source}", brief=True) as progress:
+
+            def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
+                def counted(done: int) -> None:
+                    on_batch(done)
+                    progress(done, len(rows))
+
+                self.extract(rows, into, start, counted)
+
+            return self.store.features(key, shape, extract, source=source)[:, 0].float()
 
     def extract(self, rows: Rows, into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
         """Computes the features of rows from number ``start`` on into (N, 1, D) float16."""

@@ -77,7 +77,7 @@ def checked_share(
 
 
 def chosen_share(space: FeatureSpace, domains: Domains) -> float:
-    """Returns the share that ``auto`` takes for images of two domains, and says it.
+    """Returns the share that ``auto`` takes for images of two domains, and prints it.
 
     Near the images that the network was pretrained on, a domain's own statistics lose what the classes differ by, for
     they are of few images; far from them, they take away what the domain as a whole differs by.

@@ -270,7 +270,7 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
 
 
 def in_words(seconds: float) -> str:
-    """Returns a time as a person would say it.
+    """Returns a time in words, such as about 4 minutes.
 
     >>> [in_words(seconds) for seconds in (20, 70, 280, 5400, 9000)]
     ['less than a minute', 'about a minute', 'about 5 minutes', 'about 90 minutes', 'about 2.5 hours']
@@ -470,7 +470,7 @@ BUILT_IN = {("fonts", "digits"): Counts(12000, 1200, 1200, 10, 597)}
 
 def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
-    if (known := BUILT_IN.get((str(config.source), config.target))) is not None:
+    if (known := BUILT_IN.get((str(config.source), config.one_target))) is not None:
         return known, 3.0
     if config.kit is not None:  # no image of the source is read
         return None, 0.0
@@ -481,7 +481,7 @@ def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[
         for each, files in zip(sources, of_sources, strict=True)
     ]
     target = known_files and known_files.target
-    target = target or listing_of(config.target, argument="target", labelled=False, root=config.root)
+    target = target or listing_of(config.one_target, argument="target", labelled=False, root=config.root)
     if target is None or any(each is None for each in listings):
         return None, 0.0
     found = [each for each in listings if each is not None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.adaptation.hints import TrustedHints
+from dalib.adaptation.hints import TrustedHints, hold_back
 from dalib.augment.stored import Standardized, StoredView
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
@@ -252,23 +252,30 @@ class BaselineAndAdapted:
         return config.classes if self.kind is None else self.kind.believed
 
 
-def trusted_hints(given: Tensor | None, done: BaselineAndAdapted, world: World = ALONE) -> TrustedHints | None:
+def trusted_hints(
+    config: TrainConfig, inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE
+) -> TrustedHints | None:
     """Returns the hints of an adaptation with the first estimate of their worth; None where there are none.
 
     It is made of the predictions of the model that the adaptation starts as. Without a baseline hints are not used
-    before the first evaluation.
+    before the first evaluation. Where the adapted model will be compared with a baseline, a tenth of the hints is held
+    back from training, to speak for either.
 
     Args:
-        given: (N, C), the hints; None without any.
+        config: settings of the adaptation.
+        inputs: with the hints, if there are some.
         done: with the source-only model and, where there can be one, the aligned model, which hints may be copies of.
         world: the processes that train together; the first one has the predictions.
     """
-    if given is None:
+    if (given := inputs.hints) is None:
         return None
     before = [each.target.float() for name, each in done.evidence.items() if name != "adapted"]
     before = world.from_first(lambda: before)
     beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
-    return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)))
+    held_back, groups = None, inputs.domains.groups
+    if before and config.keep != "adapted":
+        held_back = hold_back(given, config.seed, None if groups is None else groups.target.numbers)
+    return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)), held_back)
 
 
 def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
@@ -410,7 +417,7 @@ def decide_kind(inputs: TrainingInputs, done: BaselineAndAdapted, world: World =
 
 
 def _before(inputs: TrainingInputs, done: BaselineAndAdapted) -> dict[str, Evidence]:
-    """Returns what the models from before the adaptation say of the evaluated images."""
+    """Returns the predictions of the models from before the adaptation for the evaluated images."""
     return {name: inputs.domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
 
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from dalib.run.load import ChosenModel
 
 ENDINGS = ("", ".csv", ".txt", ".parquet")
-"""Of the file to write; a table of commas under another name would not open as what it says that it is."""
+"""File endings that ``out`` accepts."""
 
 _BATCH = 64  # the first is read before anything is predicted
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
@@ -130,7 +130,7 @@ def predict(
 
 @contextmanager
 def _remedies(out: str, world: World) -> Iterator[None]:
-    """Turns what ends a prediction early into errors that say how to go on."""
+    """Turns what ends a prediction early into errors that say how to resume it."""
     try:
         yield
     except OSError as error:
@@ -150,7 +150,7 @@ def _remedies(out: str, world: World) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is predicted by what."""
+    """A prediction's images, model and output."""
 
     chosen: ChosenModel
     opened: OpenedModel
@@ -162,7 +162,7 @@ class _Task:
 
 
 def _on_all(world: World, prepared: Callable[[], _Task]) -> _Task:
-    """Prepares on all ranks, first on the first one, which tells errors and leaves what others find on the disk.
+    """Prepares on all ranks, first on the first one, which reports errors and leaves on the disk what the others read.
 
     Raises:
         UserError: bad input, or ranks that see other images or another model than the first one.
@@ -289,9 +289,9 @@ class _Source:
 
     names: Sequence[str]
     read: Callable[[int, int], Batch]
-    """Those from the first number up to the second."""
+    """Reads the images from the first number up to the second."""
     unreadable: tuple[Unreadable, ...]
-    """What is known already."""
+    """Files that are known to be unreadable."""
 
 
 def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CachePolicy) -> _Source:
@@ -380,7 +380,7 @@ class _Part:
         self._kept = time.monotonic()
 
     def _files_of(self, rank: int) -> tuple[Path, Path]:
-        """Returns the rows of a rank and the file that says how far they are."""
+        """Returns the rows of a rank and the file that records how many are done."""
         share = "" if self.size == 1 else f"-{rank + 1}-of-{self.size}"
         rows = self.out.with_name(f"{self.out.name}.part{share}")
         return rows, rows.with_name(f"{rows.name}.json")

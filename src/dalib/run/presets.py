@@ -108,6 +108,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "features": 4,
             "steps": 1500,
             "batch": 128,
+            "prior": "halfway",
             "data.fit": "stretch",
             "model.bottleneck_dim": 256,
             "model.dropout": 0.5,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dalib.core.types import Method
     from dalib.judge.evidence import Evidence
 
-KINDS = ("uniform", "source", "estimate")
+KINDS = ("uniform", "source", "halfway", "estimate")
 
 
 def file_of(prior: str | Path) -> Path:
@@ -36,17 +36,24 @@ def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | N
     """Returns the shares (C,) float64 at the start of the adaptation; None is uniform, as before an estimate.
 
     Args:
-        kind: uniform, source, estimate, a file (:func:`read_prior`), or the folder of a run with one.
+        kind: uniform, source, halfway, estimate, a file (:func:`read_prior`), or the folder of a run with one.
         labels: (N,) int64, the source's.
 
     Raises:
         UserError: a file that is not there or does not fit the classes.
+
+    Source of halfway: ours. Where a source has few images of a class, so mostly has the target, and uniform shares call
+    others of its images that class; where they do not, half of the way does little harm (benchmarks/RESULTS.md).
+
+    >>> first_prior("halfway", torch.tensor([0, 0, 0, 1]), ["cat", "dog"])
+    tensor([0.6250, 0.3750], dtype=torch.float64)
     """
     if kind in ("uniform", "estimate"):
         return None
-    if kind == "source":
+    if kind in ("source", "halfway"):
         counts = torch.bincount(labels, minlength=len(classes)).double()
-        return counts / counts.sum()
+        shares = counts / counts.sum()
+        return shares if kind == "source" else (shares + 1 / len(classes)) / 2
     return read_prior(Path(kind), classes)
 
 

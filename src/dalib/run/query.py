@@ -1,4 +1,4 @@
-"""Which target images to label: a list of them, and a page to label them in."""
+"""Chooses target images to label: a list of them, and a page to label them in."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
 
 
 def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:
-    """Returns how to label the list and go on; ``given`` are settings that the next command takes as well."""
+    """Returns instructions for labelling the list; ``given`` are settings that the next command takes as well."""
     more = [Setting(name, value) for name, value in given.items()]
     measuring = Call(
         "dalib.run.label_estimates.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more
@@ -122,7 +122,7 @@ def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
 def _counted(
     picture_of: Callable[[int], Image.Image | None], number: int, total: int, progress: CountedProgress
 ) -> Image.Image | None:
-    """Returns a picture, and tells that it is there."""
+    """Returns a picture, and counts it in the progress."""
     picture = picture_of(number)
     progress(number + 1, total)
     return picture
@@ -146,7 +146,7 @@ def _free_page(out: str) -> Path:
 
 
 def _left_out(run: RunFolder) -> list[str]:
-    """Returns what to tell of files beside the target's images, which no model has predicted."""
+    """Returns the note on files beside the target's images, which no model has predicted."""
     line = describe_unused(Summary.read(run.summary).target, run.read_left_out().target)
     return [line] if line else []
 

@@ -164,8 +164,8 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
         if pixels is not None and pixels < 1:
             raise UserError(Setting(f"data.{setting}", pixels), ": expected at least 1 pixel")
     source = config.source if isinstance(config.source, str) else " ".join(config.source)
-    named = shape_of_pair(source, config.target)
-    digits = config.source in BUILT_IN_SOURCES and config.target in BUILT_IN_TARGETS
+    named = shape_of_pair(source, config.one_target)
+    digits = config.source in BUILT_IN_SOURCES and config.one_target in BUILT_IN_TARGETS
     size, channels = named or ((16, 1) if digits else (64, 3))
     settings: dict[str, Any] = {}
     several = backbones_of(config)
@@ -269,7 +269,7 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         )
     return DataRequest(
         config.source,
-        config.target,
+        config.one_target,
         target_labels=config.target_labels,
         ranges=ranges_given(config),
         validation_share=config.data.validation_share,
@@ -408,8 +408,8 @@ def _check_features(config: TrainConfig) -> None:
             stored,
             ": ",
             Setting("backbone", config.backbone),
-            " is a small network that is to be trained itself; expected one of timm's with pretrained ",
-            Setting("weights"),
+            " is a small network that is to be trained itself; expected a pretrained one, such as ",
+            Setting("backbone", "lite0"),
             ", or ",
             Setting("features", 0),
         )

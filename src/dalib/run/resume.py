@@ -15,7 +15,7 @@ from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.run.backbones import backbones_of
-from dalib.run.config import ELSEWHERE, by_name
+from dalib.run.config import RESUMABLE, by_name
 from dalib.run.model_alone import files_of
 from dalib.run.prior import KINDS, file_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
 
-_OF_THE_COMMAND = (*ELSEWHERE, "out", "overwrite", "preset", "strict")
+_OF_THE_COMMAND = (*RESUMABLE, "out", "overwrite", "preset", "strict")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dalib.records.selection import Measurement, SelectedBy
 
 _FILES = ("model.safetensors", "config.json")
-"""Of a model's folder; config.json comes last, as a folder with it counts as a model."""
+"""Files of a model's folder; config.json comes last, because a folder with it counts as a model."""
 
 
 def keep(run: RunFolder | str | Path, model: str) -> Selection:
@@ -94,7 +94,7 @@ def select(run: RunFolder, selection: Selection) -> None:
 
 
 def decided(selection: Selection, measured: Measurement, run: str) -> tuple[Selection, str]:
-    """Returns the selection after a measurement of both models, and a sentence that says it.
+    """Returns the selection after a measurement of both models, and its sentence.
 
     The better model is selected where the 95% interval of the difference leaves out 0, unless the user has chosen.
 
@@ -129,7 +129,7 @@ def changing(run: RunFolder) -> Iterator[bool]:
 
 
 def settle(run: RunFolder, measured: Measurement, *, held: bool = False) -> str:
-    """Let a measurement decide the run's selection; the sentence that says what came of it.
+    """Lets a measurement decide the run's selection; returns the sentence about the outcome.
 
     Args:
         held: whether the caller holds the run's lock, as a training does.

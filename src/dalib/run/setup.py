@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
-from dalib.core.errors import Call, Setting, ToldElsewhereError, UserError
+from dalib.core.errors import Call, ReportedByRankZeroError, Setting, UserError
 from dalib.core.files import locked, put_in_place, write_json, write_text
 from dalib.core.words import some_of
 from dalib.data.named import default_evaluation
@@ -163,7 +163,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
     """Checks the data and returns the files of source and target, on the first rank."""
-    labelled, found = LabelledSet(config.evaluate, others=config.classes == "other"), []
+    labelled, found = LabelledSet(config.one_evaluate, others=config.classes == "other"), []
 
     def check() -> None:
         found.append(check_data(request, labelled, prior=config.prior, start=start))
@@ -353,7 +353,7 @@ def _require_whole(kit: Kit, network: ImageClassifier) -> None:
 
 
 def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
-    """Measures, once on a machine, whether features are to be computed in bfloat16, and says so if they are."""
+    """Measures, once on a machine, whether features are to be computed in bfloat16, and prints it if they are."""
     gain = gain_of_rounding(network, preprocessing, features_folder())
     if gain > 1:
         say(
@@ -410,12 +410,12 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     evaluated, labelled = (None, None)
     if world.first:
         evaluated, labelled = _labelled_set(
-            config.evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
+            config.one_evaluate, setup.request, preprocessing, classes, others=config.classes == "other"
         )
     first_prior(config.prior, domains.train.labels, classes)
     hints = None
     if config.hints is not None:
-        hints = read_hints(config.hints, domains.target.names, config.target, classes)
+        hints = read_hints(config.hints, domains.target.names, config.one_target, classes)
     data = Data(domains, evaluated, labelled, time.monotonic() - since, hints)
     return replace(setup, config=config, preprocessing=preprocessing, listings=None), data  # of a million files: 1 GB
 
@@ -432,7 +432,7 @@ def _require_same_images(world: World, domains: Domains) -> None:
             Setting("cache", "disk"),
             ", which decodes once for all",
         )
-        raise UserError(*message) if world.first else ToldElsewhereError(*message)
+        raise UserError(*message) if world.first else ReportedByRankZeroError(*message)
 
 
 def _warnings(domains: Domains) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def summary_at_start(
         status="running",
         method=config.method,
         source=as_one(config.source),
-        target=config.target,
+        target=config.one_target,
         classes=tuple(domains.train.classes),
         settings=settings_of(config),
         fingerprints=fingerprints_of(domains) if world.first else {},

@@ -89,7 +89,7 @@ def classes_of(run: RunFolder) -> list[str]:
 
 
 def _rules(run: RunFolder) -> dict[str, KnownRule | None]:
-    """Returns by which rule each model tells unknown images; of none where the run has no model any more."""
+    """Returns each model's rule for unknown images; empty where the run has no model any more."""
     try:
         return {name: load_description(folder).known for name, folder in models_of(run).items()}
     except UserError:

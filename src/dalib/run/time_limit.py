@@ -70,7 +70,7 @@ class TimeLimit:
         return SHARE * (time_limit_of(self.asked) or 0) - (time.monotonic() - self.since)
 
     def planned(self) -> TrainConfig:
-        """Returns the configuration with the views and steps that seem to fit, and says which these are.
+        """Returns the configuration with the views and steps that seem to fit, and prints them.
 
         Raises:
             UserError: the limit is too short for anything.

@@ -1,4 +1,4 @@
-"""Trackers: what happens in a run, told while it goes on to TensorBoard, MLflow, or any service with wandb's calls.
+"""Trackers: a run's metrics and results sent to TensorBoard, MLflow, or any service with wandb's calls.
 
 A tracker is an object with the four methods of :class:`Tracker`. ``dalib train --track tensorboard``,
 ``--track mlflow`` and ``--track wandb`` make one; in Python any number of them go to :func:`dalib.run.adapt.adapt`::
@@ -36,7 +36,7 @@ Outcome = dict[str, str | float]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Holds what a tracker hears when a run begins or goes on.
+    """Holds what a tracker gets when a run begins or is resumed.
 
     Attributes:
         folder: the run's; a tracker may write there, under a name of its own.

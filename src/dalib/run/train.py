@@ -35,7 +35,7 @@ from dalib.engine.train import Observer
 from dalib.judge.guard import MIN_IMAGES
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
-from dalib.records.summary import RecordedKind
+from dalib.records.summary import RecordedKind, Summary
 from dalib.report.page import write_report
 from dalib.run import recipe
 from dalib.run.hints import hints_record
@@ -75,6 +75,7 @@ from dalib.run.setup import (
     rewrite_settings,
     say_data,
 )
+from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.time_limit import TimeLimit
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
@@ -89,7 +90,6 @@ if TYPE_CHECKING:
     from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.folder import TrainingFolder
     from dalib.records.judgement import Judgement
-    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.kit import Kit
     from dalib.run.pair import TrainingInputs
@@ -105,6 +105,7 @@ def train(
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
     trackers: Sequence[Tracker] = (),
     since: float | None = None,
+    sibling: RunFolder | None = None,
 ) -> RunFolder:
     """Trains as configured, and writes the run's folder: models, metrics, judgement, evaluation, report.
 
@@ -117,6 +118,8 @@ def train(
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.run.track`.
         since: when the run's time limit began, by ``time.monotonic``; now by default.
+        sibling: run on the same source, whose source-only model is taken over (:mod:`dalib.run.sibling`) where nothing
+            that it depends on differs.
 
     Raises:
         UserError: bad input, before anything is written; or a disk that is full, or with ``cache='off'`` an image that
@@ -126,6 +129,12 @@ def train(
         RanksLostError: one of several processes ended; ``resume`` continues the run from its last checkpoints.
     """
     since = time.monotonic() if since is None else since
+    if isinstance(config.target, dict):
+        raise UserError(
+            Setting("target"),
+            ": expected one target, got a dictionary; several targets, each of which gets a run of its own, are for ",
+            Call("dalib.adapt_each"),
+        )
     check_applied(config)
     with joined() as world, StopRequests() as requests, ExitStack() as held:
         if not world.first:
@@ -134,7 +143,9 @@ def train(
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
-        context = _Context(resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since)
+        context = _Context(
+            resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, sibling
+        )
         with _remedies(run, world, requests):
             _train(config, run, context)
     return run
@@ -180,6 +191,7 @@ class _Context:
     held: ExitStack
     tracking: Tracking
     since: float
+    sibling: RunFolder | None
 
 
 def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
@@ -252,7 +264,7 @@ def _chosen(setup: Setup, config: TrainConfig) -> Setup:
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
-    """Makes the run's folder or resumes it, and tells the trackers."""
+    """Makes the run's folder or resumes it, and notifies the trackers."""
 
     def begin() -> None:
         if context.resume:
@@ -314,12 +326,15 @@ def _train_models(
         try:
             with context.requests.at_a_step():
                 own = inputs
+                of_training = context
+                if name == "source-only":
+                    of_training = _with_model_of_sibling(run, setup, summary, context)
                 if name == "adapted" and config.classes != "same":
                     own = _fitted(config, inputs, models, context.world)
                 if name == "adapted" and own.stages is not None:
                     _train_stages(config, run, setup, own, models, context)
                 else:
-                    _train_one(_task(name, config, run, setup, own), own, models, context)
+                    _train_one(_task(name, config, run, setup, own), own, models, of_training)
         except TrainingDivergedError:
             if context.world.first:
                 replace(summary, status="diverged").write(run.summary)
@@ -337,10 +352,30 @@ def _train_models(
     return models, summary
 
 
+def _with_model_of_sibling(run: RunFolder, setup: Setup, summary: Summary, context: _Context) -> _Context:
+    """Takes the source-only model over from the sibling, if there is one, so that its training resumes at its end."""
+    sibling = context.sibling
+
+    def taken() -> bool:
+        if sibling is None:
+            return False
+        before = Summary.read(sibling.summary)
+        if found := differences(before, summary):
+            why = "; ".join(found)
+            say(f"source-only is trained for this target, too, and not taken over from {sibling.root}: {why}")
+            return False
+        if not take_over(before, *(_folder_of("source-only", setup.config, each) for each in (sibling, run))):
+            return False
+        say(f"source-only: taken over from {sibling.root}, which was trained on the same source")
+        return True
+
+    return replace(context, resume=True) if context.world.from_first(taken) else context
+
+
 def _train_one(task: Task, inputs: TrainingInputs, models: BaselineAndAdapted, context: _Context) -> None:
     """Trains one model; an adaptation learns from hints, where there are some."""
     if task.name != "source-only":
-        task = replace(task, hints=trusted_hints(inputs.hints, models, context.world))
+        task = replace(task, hints=trusted_hints(task.config, inputs, models, context.world))
     observer = Observer(
         lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
     )
@@ -474,7 +509,7 @@ def _judge(
     settings = recipe.make_judge_settings(config, models.expected)
     trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
     said = {name: domains.grouped(each) for name, each in models.evidence.items()}
-    judgement = judge(trained, said, settings, classes, neutral, learnt_from)
+    judgement = judge(trained, said, settings, classes, neutral, learnt_from, models.hints)
     if setup.request.kit is not None:
         judgement = replace(judgement, reasons=(*judgement.reasons, setup.request.kit.missing))
     if models.kind is not None:
@@ -552,7 +587,7 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
 
 
 def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, MeasuredModel]) -> Outcome:
-    """Returns what trackers are told of a run that has ended."""
+    """Returns the outcome of a run for the trackers."""
     estimates = {
         name: model.estimate.value  # none where the source has too few validation images
         for name, model in judgement.models.items()
@@ -589,7 +624,7 @@ def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
 def _new_run(config: TrainConfig) -> RunFolder:
     """Returns a folder that is named after the time and the domains; runs of one second are numbered."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{slug(as_one(config.source))}-{slug(config.target)}"
+    name = f"{stamp}-{slug(as_one(config.source))}-{slug(config.one_target)}"
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return RunFolder(next(root for root in (Path("runs") / each for each in names) if not root.exists()))
 

@@ -110,7 +110,7 @@ class ExpectedKnown:
         return replace(target, images=taken(known), names=names, outside=taken(unknown) if len(unknown) else None)
 
     def in_words(self, classes: Sequence[str]) -> str:
-        """Returns a sentence that says how many images seem unknown."""
+        """Returns a sentence with the number of images that seem unknown."""
         unknown, count = int((~self.known).sum()), len(self.known)
         return (
             f"{unknown} of the target's {count} images ({unknown / count:.0%}) seem to be of none of the "
@@ -119,7 +119,7 @@ class ExpectedKnown:
 
 
 def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> None:
-    """Gives each saved model of a run the rule that tells unknown images, by what it says of every target image."""
+    """Gives each saved model of a run the rule for unknown images, set by its predictions for every target image."""
     for name, folder in models_of(run).items():
         description = load_description(folder)
         write_description(folder, replace(description, known=rule_of(said[name].target)))

@@ -636,7 +636,7 @@ class _Domains:
 
     source: Any
     labels: NDArray[Any]
-    """Of the source's rows."""
+    """Labels of the source's rows."""
     target: Any
     source_rows: NDArray[np.intp]
     target_rows: NDArray[np.intp]

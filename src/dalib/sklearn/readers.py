@@ -22,7 +22,7 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 16, 64
 """Pixels: images are brought to their own longer side, within these."""
 
 LARGEST_VALUE = 1e16
-"""Of a table as a network sees it: normalisation squares values and sums them, which float32 takes up to 3e38."""
+"""Largest value of a table that a network takes: normalisation sums squares, which float32 holds up to 3e38."""
 
 MIN_ZEROS = 0.8
 """Share of zeros from which a table without negative values is taken for counts of words."""

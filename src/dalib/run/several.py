@@ -1,0 +1,242 @@
+"""Several targets of one source: a run for each, which share features, cache and source-only model, and one page."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dalib.core.console import one_line, output, say, say_result
+from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
+from dalib.core.files import write_text
+from dalib.core.words import as_one, likelihood
+from dalib.data.overlap import require_apart, require_targets_apart
+from dalib.engine.distributed import joined
+from dalib.records.candidates import CANDIDATES
+from dalib.records.folder import RunFolder
+from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult, is_finished
+from dalib.report.several import write_comparison
+from dalib.run import recipe
+from dalib.run.config import RESUMABLE
+from dalib.run.config_file import config_text, read_plain_config
+from dalib.run.data_check import LabelledSet, check_data
+from dalib.run.kit import open_kit
+from dalib.run.measure import slug
+from dalib.run.resume import claimed
+from dalib.run.targets import OF_ONE, check_targets
+from dalib.run.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dalib.core.errors import Part
+    from dalib.engine.distributed import World
+    from dalib.judge.evidence import Evidence
+    from dalib.records.several import TargetModel
+    from dalib.run.config import TrainConfig
+    from dalib.run.track import Tracker
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments of :func:`dalib.run.train.train` besides the configuration, the same for each target."""
+
+    allow_changes: bool = False
+    on_evidence: Callable[[str, int, Evidence], None] | None = None
+    trackers: Sequence[Tracker] = ()
+
+
+def train_several(config: TrainConfig, *, resume: bool = False, options: Options = Options()) -> SeveralFolder:
+    """Trains a run for each target, one after the other, and writes the page that compares them.
+
+    The source-only model is trained by the first run and taken over by the others, where nothing that it depends on
+    differs; decoded images and features are in the cache. Each run is one like any other.
+
+    Args:
+        config: of all runs; ``target`` is a dictionary of names, and so is ``evaluate`` if it is given.
+        resume: train those in ``config.out`` that are not finished.
+        options: see :func:`dalib.run.train.train`.
+
+    Raises:
+        UserError: bad input, before anything is written; see also :func:`dalib.run.train.train`.
+        TrainingDivergedError: in at least one of the runs, after the others.
+        RunStoppedError: a signal to stop; ``resume`` continues from there.
+    """
+    targets = check_targets(config.target, config.evaluate, {name: getattr(config, name) for name in OF_ONE})
+    with joined() as world, ExitStack() as held:
+        folder = SeveralFolder(Path(config.out) if config.out else world.from_first(lambda: _new_folder(config)))
+        runs = {name: run_config(config, name, folder) for name in targets}
+        world.from_first(lambda: _begin(config, runs, folder, held, resume=resume))
+        diverged = {}
+        for name, own in runs.items():
+            error = _train(name, own, folder, world, options)
+            if error is not None:
+                diverged[name] = error
+            if world.first:
+                write_comparison(folder)
+    if diverged:
+        raise TrainingDivergedError(*_of_those(diverged))
+    return folder
+
+
+def run_config(config: TrainConfig, name: str, folder: SeveralFolder) -> TrainConfig:
+    """Returns the configuration of the run of one target, whose folder lies in that of all."""
+    assert isinstance(config.target, dict)
+    evaluate = config.evaluate if isinstance(config.evaluate, dict) else {}
+    out = str(folder.run(name).root)
+    return replace(config, target=config.target[name], evaluate=evaluate.get(name), out=out, overwrite=False)
+
+
+def _train(
+    name: str, config: TrainConfig, folder: SeveralFolder, world: World, options: Options
+) -> TrainingDivergedError | None:
+    """Trains the run of one target, or goes on with it, unless it is finished; returns why it diverged, if it did."""
+    run, first = folder.run(name), folder.run(folder.names()[0])
+    if is_finished(run):
+        _say(world, f"target {name}: finished before, in {run.root}")
+        return None
+    if world.first:
+        say_result(f"target {name}: {config.target}")
+    begun = run.config.is_file() and run.summary.is_file()
+    if begun:
+        config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in RESUMABLE})
+    try:
+        train(config, resume=begun, sibling=None if first == run else first, **vars(options))
+    except TrainingDivergedError as error:
+        _say(world, Message(f"target {name} diverged: ", *error.args))
+        return error
+    except RunStoppedError as error:
+        how = Message(f"stopped at the target {name}; go on with: ", _resume_call(folder))
+        raise RunStoppedError(how, error.code - 128) from None
+    return None
+
+
+def print_targets(record: SeveralTargets) -> None:
+    """Prints what the targets' runs came to, a line for each."""
+    models = [each for each in CANDIDATES if any(each.name in target.models for target in record.targets)]
+    measured = any(model.measured for target in record.targets for model in target.models.values())
+    table = Table(box=None, pad_edge=False)
+    for heading in ("target", "adaptation"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("probability", *(each.name for each in models)):
+        table.add_column(heading, justify="right")
+    table.add_column("selected")
+    for target in record.targets:
+        table.add_row(
+            escape(one_line(target.name)),
+            target.outcome or target.status,
+            "-" if target.probability is None else likelihood(target.probability),
+            *(_in_words(target.models.get(each.name)) for each in models),
+            target.selected or "-",
+        )
+    where = output()
+    Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
+    of_measured = "; measured behind it, where there are labels" if measured else ""
+    say(
+        "adaptation: as judged without labels, with the probability that it helped; then the accuracy of each model, "
+        f"estimated, ? where it is not to be trusted{of_measured}"
+    )
+
+
+def _in_words(model: TargetModel | None) -> str:
+    """Returns the accuracy of a model as it stands in the table."""
+    estimate = None if model is None else model.estimate
+    words = "-" if estimate is None or estimate.value is None else f"{estimate.value:.1%}"
+    words += " ?" if estimate is not None and not estimate.reliable else ""
+    return words if model is None or model.measured is None else f"{words} ({model.measured.accuracy:.1%})"
+
+
+def _say(world: World, text: str | Message) -> None:
+    if world.first:
+        say(text)
+
+
+def _resume_call(folder: SeveralFolder) -> Call:
+    return Call("dalib.adapt_each", Setting("resume", folder.root))
+
+
+def _of_those(diverged: Mapping[str, TrainingDivergedError]) -> list[str | Part]:
+    parts: list[str | Part] = []
+    for name, error in diverged.items():
+        parts += ["; " if parts else "", f"target {name}: ", *error.args]
+    return parts
+
+
+def _begin(
+    config: TrainConfig, runs: Mapping[str, TrainConfig], folder: SeveralFolder, held: ExitStack, *, resume: bool
+) -> None:
+    """Checks all targets before the first is trained, and makes the folder; or takes it to go on with.
+
+    Raises:
+        UserError: a target or a labelled set that is not there or does not fit, or a folder that is not free.
+    """
+    if not resume:
+        require_targets_apart([each.one_target for each in runs.values()])
+        for own in runs.values():
+            _check_data(own)
+        _make_folder(config, runs, folder)
+    held.enter_context(claimed(RunFolder(folder.root)))
+
+
+def _check_data(config: TrainConfig) -> None:
+    """Refuses data of one target that are not there or do not fit; no image is decoded."""
+    kit = None if config.kit is None else open_kit(config.kit)
+    request = replace(recipe.make_data_request(config), kit=kit)
+    require_apart(request.sources, request.target)
+    others = config.classes == "other"
+    check_data(request, LabelledSet(config.one_evaluate, others=others), prior=config.prior)
+
+
+def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: SeveralFolder) -> None:
+    """Makes the folder of all runs, in place of an older one where that is asked for.
+
+    Raises:
+        UserError: there is something already, or it lies among images.
+    """
+    for argument, place in _places(runs):
+        if Path(place).is_dir() and folder.root.resolve().is_relative_to(Path(place).resolve()):
+            raise UserError(
+                Setting("out", folder.root),
+                ": it lies in ",
+                Setting(argument, place),
+                ", where the runs' pictures would join the images; give a folder elsewhere",
+            )
+    if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
+        what = (Setting("out", folder.root), ": there is something already; give another folder")
+        if not folder.is_one():
+            raise UserError(*what, ", this one is not of several targets")
+        if not config.overwrite:
+            go_on = (", or go on with these targets: ", _resume_call(folder))
+            raise UserError(*what, ", add ", Setting("overwrite", True), " to replace them", *go_on)
+        with ExitStack() as held:
+            for run in (RunFolder(folder.root), *folder.runs().values()):
+                held.enter_context(claimed(run))
+        shutil.rmtree(folder.root)
+    write_text(folder.config, config_text(replace(config, out=str(folder.root), overwrite=False)))
+    results = tuple(TargetResult(name, own.one_target) for name, own in runs.items())
+    SeveralTargets(as_one(config.source), results).write(folder.record)
+
+
+def _places(runs: Mapping[str, TrainConfig]) -> list[tuple[str, str]]:
+    configs = list(runs.values())
+    source = configs[0].source
+    return [
+        *(("source", each) for each in ([source] if isinstance(source, str) else source)),
+        *(("target", each.one_target) for each in configs),
+    ]
+
+
+def _new_folder(config: TrainConfig) -> Path:
+    """Returns a folder that is named after the time and the source; those of one second are numbered."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{stamp}-{slug(as_one(config.source))}-{len(config.target)}-targets"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(root for root in (Path("runs") / each for each in names) if not root.exists())

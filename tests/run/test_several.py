@@ -1,0 +1,149 @@
+"""Several targets of one source: a run for each, one source-only training, one page; stopped and resumed."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dalib
+from dalib.core.errors import UserError
+from dalib.records.several import SeveralFolder, SeveralTargets
+from dalib.run.config import TrainConfig
+from dalib.run.several import run_config
+
+QUICK = {"steps": 4, "batch": 4, "data": {"size": 16}, "every": {"log": 2, "evaluate": 2, "checkpoint": 2}}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(8):
+        for name, shade in (("dark", 60), ("light", 190)):
+            for place, brighter in ((f"source/{name}", 0), (f"street/{name}", 15), (f"night/{name}", -30)):
+                path = root / place / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = np.clip(rng.normal(shade + brighter, 30, (16, 16, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(path)
+    return root
+
+
+def arguments(images):
+    return {"evaluate": {"night": images / "night"}, **QUICK}
+
+
+@pytest.fixture(scope="module")
+def stopped(images, tmp_path_factory):
+    """The folder of two targets, stopped in the adaptation to the second; and the message."""
+    out = tmp_path_factory.mktemp("runs") / "several"
+    begun = []
+
+    def stop_in_the_second(name, step, _evidence):
+        begun.append((name, step))
+        if begun.count((name, step)) == 2 and name == "adapted":
+            raise KeyboardInterrupt
+
+    targets = {"street": images / "street", "night": images / "night"}
+    with pytest.raises(dalib.RunStoppedError) as error:
+        dalib.adapt_each(images / "source", targets, out=out, on_evidence=stop_in_the_second, **arguments(images))
+    return out, str(error.value), begun
+
+
+@pytest.fixture(scope="module")
+def resumed(stopped):
+    out, _, _ = stopped
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "street").iterdir()}
+    trained = []
+    runs = dalib.adapt_each(resume=out, on_evidence=lambda *evaluation: trained.append(evaluation[:2]))
+    return runs, before, trained
+
+
+@pytest.fixture(scope="module")
+def alone(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "alone"
+    return dalib.adapt(
+        images / "source", images / "night", out=out, **{**arguments(images), "evaluate": images / "night"}
+    )
+
+
+def test_a_stop_says_how_to_resume_all_targets(stopped):
+    out, message, begun = stopped
+    assert f"stopped at the target night; go on with: dalib.adapt_each(resume={str(out)!r})" in message
+    assert [name for name, _ in begun].count("source-only") == 2  # two evaluations of one training
+    record = SeveralTargets.read(out / "targets.json")
+    assert [(each.name, each.status) for each in record.targets] == [("street", "done"), ("night", "waiting")]
+
+
+def test_resuming_trains_no_finished_target_again(resumed):
+    runs, before, trained = resumed
+    assert {path.name: path.stat().st_mtime_ns for path in (runs.path / "street").iterdir()} == before
+    assert {name for name, _ in trained} == {"adapted"}
+    assert [each.status for each in runs.targets.targets] == ["done", "done"]
+
+
+def test_a_run_of_several_is_to_the_bit_the_run_of_its_target_alone(resumed, alone):
+    runs, _, _ = resumed
+    for file in ("source-only/model/model.safetensors", "model/model.safetensors", "predictions.safetensors"):
+        assert (runs["night"].path / file).read_bytes() == (alone.path / file).read_bytes(), file
+    own, other = ((run.path / "config.yaml").read_text() for run in (runs["night"], alone))
+    assert own.replace(str(runs["night"].path), "OUT") == other.replace(str(alone.path), "OUT")
+
+
+def test_the_runs_are_a_mapping_and_open_again(resumed):
+    runs, _, _ = resumed
+    again = dalib.open_runs(runs.path)
+    assert list(again) == list(runs) == ["street", "night"]
+    assert again["night"].summary == runs["night"].summary
+    assert again.report == runs.path / "report.html"
+    assert "street: " in repr(again)
+    street, night = runs.targets.targets
+    assert street.models["adapted"].measured is None
+    assert night.models["adapted"].measured.count == 16
+
+
+def test_the_folder_of_several_is_no_run_and_says_which_are(resumed, alone):
+    runs, _, _ = resumed
+    with pytest.raises(UserError, match=r"the folder of several targets.*give one: .*night, .*street"):
+        dalib.open_run(runs.path)
+    with pytest.raises(UserError, match=r"targets.json is missing"):
+        dalib.open_runs(alone.path)
+
+
+@pytest.mark.parametrize(
+    ("targets", "out", "message"),
+    [
+        ({"a": "street", "b": "nothing"}, "new", "target=.*nothing.*no such folder"),
+        ({"a": "street", "b": "street"}, "new", "it is there twice"),
+        ({"a": ".", "b": "street"}, "new", "its images would be of both targets"),
+        ({"a": "street", "b": "source"}, "new", "it is the source, too"),
+        ({"a": "street", "b": "night"}, "night/new", "it lies in target=.*night"),
+        ({"a": "street", "b": "night"}, "source", "there is something already|it lies in"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained_or_written(images, tmp_path, targets, out, message):
+    folder = images / out if (images / out.split("/")[0]).exists() else tmp_path / out
+    with pytest.raises(UserError, match=message):
+        dalib.adapt_each(
+            images / "source", {name: images / each for name, each in targets.items()}, out=folder, **QUICK
+        )
+    assert not (folder / "targets.json").exists()
+
+
+def test_what_is_no_folder_of_several_is_never_replaced(images, tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    targets = {"street": images / "street"}
+    with pytest.raises(UserError, match="there is something already"):
+        dalib.adapt_each(images / "source", targets, out=tmp_path, overwrite=True, **QUICK)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_adapt_points_to_adapt_each(images):
+    with pytest.raises(UserError, match=r"for several targets.*dalib.adapt_each\(source, \{name: target\}\)"):
+        dalib.adapt(images / "source", {"street": images / "street"})
+    with pytest.raises(UserError, match="expected a dictionary of names and targets, got list"):
+        dalib.adapt_each(images / "source", [images / "street"])
+
+
+def test_the_configuration_of_a_run_has_one_target_and_its_labelled_set(tmp_path):
+    config = TrainConfig(target={"a": "x", "b": "y"}, evaluate={"b": "z"}, overwrite=True)
+    own = [run_config(config, name, SeveralFolder(tmp_path)) for name in ("a", "b")]
+    assert [(each.target, each.evaluate, each.overwrite) for each in own] == [("x", None, False), ("y", "z", False)]
+    assert own[1].out == str(tmp_path / "b")
