@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import Loudness, loudness, say_result
 from dalib.core.errors import Setting, UserError
+from dalib.core.files import split_name
 from dalib.core.words import meant
 
 if TYPE_CHECKING:
@@ -99,9 +100,8 @@ def _named(tables: Sequence[str], argument: str) -> dict[str, str]:
     """Returns the files by the names of their models: NAME=FILE, or else the file's name without its ending."""
     found: dict[str, str] = {}
     for table in tables:
-        name, parted, file = table.partition("=")
-        if not parted or not name or "/" in name or Path(table).exists():
-            name, file = Path(table).stem, table
+        given, file = split_name(table)
+        name = Path(table).stem if given is None else given
         if name in found:
             raise UserError(
                 Setting(argument, table), f": two models have the name {name!r}; name them, such as other={file}"

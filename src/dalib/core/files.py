@@ -85,6 +85,18 @@ def name_of_path(text: str) -> str:
     return Path(text).resolve().name if any(each in text for each in separators) else text
 
 
+def split_name(text: str) -> tuple[str | None, str]:
+    """Returns name and place of ``NAME=PLACE``; a place alone, which may have a ``=`` in it, has no name.
+
+    >>> split_name("street=images/one"), split_name("images/size=64"), split_name("images/one")
+    (('street', 'images/one'), (None, 'images/size=64'), (None, 'images/one'))
+    """
+    name, parted, place = text.partition("=")
+    if not parted or not name or "/" in name or "\\" in name or Path(text).exists():
+        return None, text
+    return name, place
+
+
 def open_to_write(path: Path) -> int:
     """Opens a file to be read and written at any place, without cutting it; made if it is not there."""
     return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)  # else Windows changes line ends

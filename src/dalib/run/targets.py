@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.errors import ABSENT, Call, Setting, UserError
-from dalib.core.files import name_of_path
+from dalib.core.files import name_of_path, split_name
 from dalib.core.words import meant
 from dalib.records.several import OWN_FILES
 
@@ -21,18 +21,6 @@ OF_ONE = {
     "time_limit": "how many steps fit depends on the target, and the targets would share no source-only model",
 }
 """Settings that several targets do not take, and why."""
-
-
-def split_name(text: str) -> tuple[str | None, str]:
-    """Returns name and place of ``NAME=PLACE``; a place alone, which may have a ``=`` in it, has no name.
-
-    >>> split_name("street=images/one"), split_name("images/size=64"), split_name("images/one")
-    (('street', 'images/one'), (None, 'images/size=64'), (None, 'images/one'))
-    """
-    name, parted, place = text.partition("=")
-    if not parted or not name or "/" in name or "\\" in name or Path(text).exists():
-        return None, text
-    return name, place
 
 
 def named_targets(places: Sequence[str]) -> dict[str, str]:

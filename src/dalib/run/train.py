@@ -202,7 +202,8 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     if not context.resume:
         check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
-        if context.world.first:
+        # with a sibling, features of the source and a baseline are there, which the length would count
+        if context.world.first and context.sibling is None:
             say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
     setup = _with_share(setup, data)
