@@ -89,8 +89,9 @@ def adapt(
             ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate`` takes labelled images of
             any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a data frame, or a dictionary
             of images and classes (:func:`dalib.run.hints.hints_file`). ``kit`` names a file of ``dalib export --format
-            kit`` in place of the source: leave out ``source``. A backbone of timm's without a preset takes the preset
-            photo-features, and so do colour photographs for which no network is named.
+            kit``, or the folder of a model alone, in place of the source: leave out ``source``. A backbone of timm's
+            without a preset takes the preset photo-features, and so do colour photographs for which no network is
+            named.
 
     Returns:
         The finished run.
