@@ -67,6 +67,7 @@ print("true shares:", {digit: f"{share:.0%}" for digit, share in enumerate(true_
 # ``--prior`` takes
 #
 # - ``uniform``, the default;
+# - ``halfway``, the geometric mean of uniform and of the source's shares, the default of ``photo-features``;
 # - ``source``: the source's own shares, if you know that the target has the same;
 # - a file of classes and shares, CSV or JSON. They need not add up to 1, so counts work, too;
 # - ``estimate``: shares estimated from the predictions in the second half of the steps, averaged with uniform ones. It

@@ -321,10 +321,10 @@ class TrainConfig(Checked):
         statistics: batch-normalisation statistics of the adapted model: running, from training, or recomputed on the
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
-            uniform; source, the shares of the source; halfway, the mean of these two; estimate, uniform in the first
-            half of the steps, then the mean of uniform and of the shares estimated from the adapted model's predictions
-            at each evaluation; a JSON or CSV file of classes and shares; or the folder of a run that dalib eval
-            --labels has written shares for.
+            uniform; source, the shares of the source; halfway, the geometric mean of these two; estimate, uniform in
+            the first half of the steps, then the mean of uniform and of the shares estimated from the adapted model's
+            predictions at each evaluation; a JSON or CSV file of classes and shares; or the folder of a run that dalib
+            eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
             source-only and aligned show, but same unless another is at least 90% probable. With fewer, the

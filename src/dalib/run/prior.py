@@ -42,18 +42,19 @@ def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | N
     Raises:
         UserError: a file that is not there or does not fit the classes.
 
-    Source of halfway: ours. Where a source has few images of a class, so mostly has the target, and uniform shares call
-    others of its images that class; where they do not, half of the way does little harm (benchmarks/RESULTS.md).
+    Source of halfway, the geometric mean of the source's and uniform shares: ours. Where a source has few images of a
+    class, so mostly has the target, and uniform shares call others of its images that class; where they do not, half of
+    the way does little harm (benchmarks/RESULTS.md).
 
-    >>> first_prior("halfway", torch.tensor([0, 0, 0, 1]), ["cat", "dog"])
-    tensor([0.6250, 0.3750], dtype=torch.float64)
+    >>> first_prior("halfway", torch.tensor([0, 0, 0, 0, 1]), ["cat", "dog"])
+    tensor([0.6667, 0.3333], dtype=torch.float64)
     """
     if kind in ("uniform", "estimate"):
         return None
     if kind in ("source", "halfway"):
         counts = torch.bincount(labels, minlength=len(classes)).double()
         shares = counts / counts.sum()
-        return shares if kind == "source" else (shares + 1 / len(classes)) / 2
+        return shares if kind == "source" else shares.sqrt() / shares.sqrt().sum()
     return read_prior(Path(kind), classes)
 
 
