@@ -34,6 +34,7 @@ import dalib.engine.checkpoint
 import dalib.models.saved
 import dalib.report.page
 import dalib.run.judge
+import dalib.run.pace
 import dalib.run.train
 from dalib.commands.main import run as dalib_run
 
@@ -314,6 +315,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="faults with this in their name")
     given = parser.parse_args()
     torch.set_num_threads(1)  # a fork has no other threads
+    dalib.run.pace.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
     rows, survived_all = [], True
     with tempfile.TemporaryDirectory(prefix="dalib-faults-") as folder:
         os.environ["DALIB_CACHE"] = f"{folder}/cache"

@@ -7,6 +7,7 @@ import pytest
 from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
+from dalib.run import neutral_features, pace
 
 drawn = cache(render_digits)
 SHARE = 4
@@ -36,4 +37,6 @@ def few_digits(cheap_runs):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sources, "render_digits", lambda count, seed: copied(count // SHARE, seed))
         patched.setattr(sources, "handwritten_digits", few)
+        patched.setattr(neutral_features, "MOST_OF_SOURCE", 200)  # images that the installed network sees
+        patched.setattr(pace, "SHORT", 100)  # steps of a run whose length is not measured: it takes as long as the run
         yield

@@ -384,7 +384,7 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(images, tm
             return cls(2026, 1, 2, 3, 4, 5)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dalib.run.train.datetime.datetime", Stopped)
+    monkeypatch.setattr("dalib.core.files.datetime.datetime", Stopped)
     first, second = (dalib.adapt(images / "studio", images / "street", **QUICK) for _ in range(2))
     assert first.path.name == "20260102-030405-studio-street"
     assert second.path.name == "20260102-030405-studio-street-2"

@@ -143,7 +143,7 @@ def test_a_resumed_run_ends_with_the_same_weights_and_refuses_other_hints(hinted
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--method", "mcc"], "mcc has no teacher that hints could mend"),
+        (["--method", "mcc"], "mcc has no teacher that hints could refine"),
         (["--classes", "other"], "hints name the source's classes alone"),
     ],
 )

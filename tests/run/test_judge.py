@@ -8,11 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dalib.adaptation.hints import TrustedHints, hold_back
 from dalib.commands.main import run
 from dalib.core.errors import UserError
+from dalib.engine.train import Trained
+from dalib.judge.evidence import Evidence
 from dalib.judge.scores import corr_c
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
+from dalib.run.judge import JudgeSettings, judge
 from dalib.run.query import query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -163,3 +167,28 @@ def test_functions_take_a_run_by_its_path(good, tmp_path):
     assert query(good.root, 5, str(tmp_path / "to_label.csv")) == 5
     with pytest.raises(UserError, match="no such folder"):
         write_report(RunFolder.of(tmp_path / "nowhere"))
+
+
+def test_hints_that_were_held_back_speak_for_the_better_model():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(400) % 4
+
+    def labels_right(share):
+        other = (truth + torch.randint(1, 4, truth.shape, generator=generator)) % 4
+        return torch.eye(4)[torch.where(torch.rand(400, generator=generator) < share, truth, other)]
+
+    nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    said = {"source-only": Evidence(*nothing, labels_right(0.5)), "adapted": Evidence(*nothing, labels_right(0.9))}
+    trained = {name: Trained(torch.nn.Identity(), each, 1, 1, "", None) for name, each in said.items()}
+    given = torch.stack([labels_right(0.7), said["source-only"].target], dim=1)
+    settings = JudgeSettings(0.9, "better", "uniform", "last", 1)
+
+    def judged(held_back):
+        hints = TrustedHints(given, said["source-only"].target, held_back=held_back)
+        return judge(trained, said, settings, ("a", "b", "c", "d"), hints=hints)
+
+    with_votes, without = judged(hold_back(given[:, 0], seed=0)), judged(None)
+    assert without.probability == 0.5  # there are no features
+    assert with_votes.probability > 0.85
+    assert "Of 40 hints that were held back from training" in " ".join(with_votes.reasons)
+    assert not any("held back" in each for each in without.reasons)

@@ -93,7 +93,7 @@ def test_the_runs_are_a_mapping_and_open_again(resumed):
     assert list(again) == list(runs) == ["street", "night"]
     assert again["night"].summary == runs["night"].summary
     assert again.report == runs.path / "report.html"
-    assert "street: " in repr(again)
+    assert f"street: {again['street'].verdict}; selected: " in repr(again)
     street, night = runs.targets.targets
     assert street.models["adapted"].measured is None
     assert night.models["adapted"].measured.count == 16

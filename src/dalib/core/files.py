@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
 import io
+import itertools
 import json
 import os
 import re
@@ -202,3 +204,10 @@ def write_text(path: Path, content: str) -> None:
     # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
     temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
     put_in_place(temporary, path)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """Returns a folder that is not there, named after the time and ``name``; those of one second are numbered."""
+    dated = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
+    names = itertools.chain([dated], (f"{dated}-{number}" for number in itertools.count(2)))
+    return next(folder for folder in (parent / each for each in names) if not folder.exists())

@@ -20,13 +20,13 @@ SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
 """Prior means of how often each names the true class on purpose."""
 
 EXPECTED = 0.5
-"""Share of the images by which that expectation weighs."""
+"""Weight of that expectation, as a share of the images."""
 
 SMOOTHING = 4.0
 """Images of each class that are added to it."""
 
 SHRINKAGE = 10.0
-"""Images of the mean over classes that the trust in a class begins with."""
+"""Images by which the trust in a class is drawn to the mean over classes."""
 
 PENALTY = 2.0
 """Standard errors by which hints must explain the beliefs better than noise does before they are used at all."""
@@ -56,8 +56,8 @@ class Annotator:
     Attributes:
         confusion: (C, C), theta.
         shares: (C,), m.
-        copied: (R,), rho of the references; what is left is that of no copy.
-        trust: (C,) in [0, 0.95], how much of what hints of a class say is believed; ``confusion`` has it already.
+        copied: (R,), rho of the references; the rest of 1 is the share of hints that are no copies.
+        trust: (C,) in [0, 0.95], weight of the hints of each class; ``confusion`` already includes it.
         sharpness: exponent of the hints' probabilities.
         gain: nats by which an image's hint is explained better than noise would be, on images that were not fitted;
             at most 0 where hints are not used.
@@ -123,7 +123,7 @@ def sharpened(hints: Tensor, exponent: float) -> Tensor:
 def fit_annotator(
     beliefs: Tensor, hints: Tensor, references: Tensor | None = None, *, sharpness: float | None = None
 ) -> Annotator:
-    """Learns what hints are worth from their agreement with beliefs that are right more often than chance.
+    """Estimates the worth of hints from their agreement with beliefs that are right more often than chance.
 
     Args:
         beliefs: (N, C) probabilities, such as a teacher's for the whole target.
@@ -203,7 +203,7 @@ def _held_back_excess(beliefs: Tensor, hints: Tensor, references: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Two annotators of the same images: confusion matrices (C, C) of hints and teacher, and what they say on average.
+    """Two annotators of the same images: confusion matrices (C, C) of hints and teacher, and their mean predictions.
 
     Attributes:
         confusion, shares: of the hints.

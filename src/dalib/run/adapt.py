@@ -575,6 +575,12 @@ class Run:
     def __repr__(self) -> str:
         return "\n".join(self._lines())
 
+    @property
+    def verdict(self) -> str:
+        """Whether adaptation helped, in a sentence: by labels where there are some, as in the report, else judged."""
+        found = verdict_of(self.folder.read_records(), str(self.path))
+        return found.headline if found.kind == "measured" else self.judgement.headline
+
     def _lines(self) -> list[str]:
         summary = self.summary
         counts = summary.counts
@@ -586,9 +592,7 @@ class Run:
         if not self.folder.judgement.is_file():
             return [*lines, f"status: {summary.status}; no judgement yet"]
         judgement = self.judgement
-        verdict = verdict_of(self.folder.read_records(), str(self.path))
-        # of labels where there are some, as in the report
-        lines.append(f"{verdict.headline if verdict.kind == 'measured' else judgement.headline}.")
+        lines.append(f"{self.verdict}.")
         selected = self.selected
         measured = next(iter(self.folder.read_evaluations()), None)
         for name, judged in judgement.models.items():
@@ -667,7 +671,7 @@ class Runs(Mapping[str, Run]):
     def __repr__(self) -> str:
         lines = [f"Runs {self.path}: {_named(self.targets.source)} -> {len(self.targets.targets)} targets"]
         for each in self.targets.targets:
-            said = each.headline or each.status
+            said = self[each.name].verdict if each.headline else each.status
             selected = "" if each.selected is None else f"; selected: {each.selected}"
             lines.append(f"  {each.name}: {said}{selected}")
         return "\n".join([*lines, f"report: {self.folder.report}"])

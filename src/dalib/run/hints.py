@@ -46,7 +46,7 @@ def check_hints(hints: str | None, method: Method, name: str, classes: str) -> N
         classes: whether the target is expected to have the source's classes.
 
     Raises:
-        UserError: that.
+        UserError: no such table, or a method or classes that hints do not fit.
     """
     if hints is None:
         return
@@ -54,7 +54,7 @@ def check_hints(hints: str | None, method: Method, name: str, classes: str) -> N
     if not hasattr(getattr(method, "method", method), "refining"):
         raise UserError(
             where,
-            f": {name} has no teacher that hints could mend; leave them out, or take ",
+            f": {name} has no teacher that hints could refine; leave them out, or take ",
             Setting("method", "self-ensemble"),
             ", mean-teacher, fixmatch or adamatch",
         )
@@ -94,6 +94,7 @@ def read_hints(where: str | Path, names: Sequence[str], target: str, classes: Se
 
 
 def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target: str, where: Setting) -> list[int]:
+    """Returns the target's row for each row of a table; ``own`` are the table's names, None without any."""
     if own is None:
         if count != len(names):
             raise UserError(
@@ -117,6 +118,7 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
 
 
 def _columns_of(own: Sequence[str] | None, count: int, classes: Sequence[str], where: Setting) -> list[int]:
+    """Returns the class of each column of a table; ``own`` are the columns' names, None without any."""
     if own is None:
         if count != len(classes):
             raise UserError(
@@ -166,6 +168,7 @@ def hints_file(hints: Any) -> str:
 
 
 def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    """Returns a table as the content of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -174,6 +177,7 @@ def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _kept(content: bytes, ending: str, digest: str | None = None) -> str:
+    """Writes a table into the cache under the digest of its content, unless it is there, and returns its path."""
     folder = writable_cache_folder(default_cache_folder(), say) / "hints"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{digest or hashlib.blake2b(content, digest_size=16).hexdigest()}{ending}"
@@ -190,7 +194,7 @@ def hints_record(
     classes: Sequence[str],
     neutral: Representation | None,
 ) -> Hints:
-    """Returns how far hints were trusted.
+    """Returns the record of how far hints were trusted.
 
     Args:
         trusted: hints with the last estimate of their worth.

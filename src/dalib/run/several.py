@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from rich.table import Table
 
 from dalib.core.console import one_line, output, say, say_result
 from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
-from dalib.core.files import write_text
+from dalib.core.files import free_folder, write_text
 from dalib.core.words import as_one, likelihood
 from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.engine.distributed import joined
@@ -236,7 +234,4 @@ def _places(runs: Mapping[str, TrainConfig]) -> list[tuple[str, str]]:
 
 def _new_folder(config: TrainConfig) -> Path:
     """Returns a folder that is named after the time and the source; those of one second are numbered."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{slug(as_one(config.source))}-{len(config.target)}-targets"
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(root for root in (Path("runs") / each for each in names) if not root.exists())
+    return free_folder(Path("runs"), f"{slug(as_one(config.source))}-{len(config.target)}-targets")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import os
 import signal
 import time
@@ -25,6 +23,7 @@ from dalib.core.errors import (
     TrainingDivergedError,
     UserError,
 )
+from dalib.core.files import free_folder
 from dalib.core.words import as_one
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
@@ -624,10 +623,7 @@ def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
 
 def _new_run(config: TrainConfig) -> RunFolder:
     """Returns a folder that is named after the time and the domains; runs of one second are numbered."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{slug(as_one(config.source))}-{slug(config.one_target)}"
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return RunFolder(next(root for root in (Path("runs") / each for each in names) if not root.exists()))
+    return RunFolder(free_folder(Path("runs"), f"{slug(as_one(config.source))}-{slug(config.one_target)}"))
 
 
 def _ignore(name: str, step: int, evidence: Evidence) -> None:
