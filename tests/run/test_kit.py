@@ -273,6 +273,7 @@ def test_a_kit_of_a_whole_network_has_statistics_of_what_its_head_sees(whole):
     assert kit.statistics.mean.shape == (3, 8)
     assert kit.header.left_out == ("rare",)
     assert kit.header.settings["self_ensemble.information"] > 0
+    assert kit.header.settings["data.channels"] == 3  # which the run took from its images
     assert kit.header.settings["self_ensemble.prototypes"] > 0
     assert {name.split("/")[0] for name in load_file(whole / "studio.dalib")} == {
         "model",

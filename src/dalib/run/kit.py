@@ -311,7 +311,9 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
     tensors = {name: each.contiguous() for name, each in tensors.items()}
     left_out = [name for name, count in zip(description.classes, counts.tolist(), strict=True) if count < FEWEST_IMAGES]
     kept = [count if count >= FEWEST_IMAGES else 0 for count in counts.tolist()]
-    settings = settings_in_kit(source.settings)
+    settings, images = settings_in_kit(source.settings), description.preprocessing
+    if images.crop is None:  # else the backbone gives the sizes; here they were the source's, which is not there
+        settings = {"data.size": images.size, "data.channels": images.channels, **settings}
     if not settings["features"]:
         settings |= settings_of_whole(source.settings)
     header = KitHeader(content_of(description), settings, tuple(kept), tuple(left_out))
