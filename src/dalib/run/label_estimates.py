@@ -47,10 +47,10 @@ FEWEST_FAIR = 10
 def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None = None) -> Labelled:
     """Estimates each model's accuracy on the target, and their difference, from labels of a few of its images.
 
-    Predictions are looked up in the run; no image is read. A list from :func:`query` is judged by how it was chosen,
-    any other one as a simple random sample. Where the 95% interval of the difference leaves out 0, the better model
-    becomes the selected one, unless the user has chosen (:func:`dalib.run.select.keep`). Labels that the adaptation
-    was trained on (--target_labels) have no part in that.
+    Predictions are looked up in the run; no image is read. A list from :func:`dalib.run.query.query` is judged by how
+    it was chosen, any other one as a simple random sample. Where the 95% interval of the difference leaves out 0, the
+    better model becomes the selected one, unless the user has chosen (:func:`dalib.run.select.keep`). Labels that the
+    adaptation was trained on (--target_labels) have no part in that.
 
     Args:
         file: the list.
