@@ -2,6 +2,7 @@
 
 import pytest
 
+from dalib.commands.arguments import written
 from dalib.commands.main import run
 
 
@@ -19,3 +20,12 @@ def test_a_url_is_refused_as_it_was_given(arguments, told, capsys):
     assert run(arguments) == 2
     assert told in (line := capsys.readouterr().err)
     assert "expected a path on this machine, got a URL" in line
+
+
+def test_a_place_is_known_as_it_was_written(tmp_path):
+    (tmp_path / "a.yaml").write_text("target: 'night: 1'\nevaluate: 'night: 2'\n")
+    arguments = ["train", "--config", str(tmp_path / "a.yaml"), "--evaluate", "day: 3"]
+    assert {name: written(arguments)[name] for name in ("target", "evaluate")} == {
+        "target": "night: 1",
+        "evaluate": "day: 3",
+    }

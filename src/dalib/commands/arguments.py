@@ -295,6 +295,15 @@ def _with_preset(arguments: list[str]) -> list[str]:
     return [arguments[0], "--preset", preset, *arguments[1:]]
 
 
+def written(arguments: list[str]) -> dict[str, object]:
+    """Returns target and labelled set as the command line has them, or a configuration file that it names."""
+    content: dict[str, object] = {}
+    for file in _configurations(arguments):
+        content |= content_of(Path(file))
+    typed = vars(first_look(arguments, "--target", "--evaluate"))
+    return content | {name: value for name, value in typed.items() if value is not None}
+
+
 def _configurations(arguments: list[str]) -> list[str]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", nargs="?", action="append", default=[])

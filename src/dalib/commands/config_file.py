@@ -9,7 +9,7 @@ from jsonargparse import ArgumentError
 from dalib.commands.complaints import Parser, without_breaks
 from dalib.core.errors import UserError
 from dalib.run.config import TrainConfig
-from dalib.run.config_file import content_of, flat, require_plain
+from dalib.run.config_file import content_of, flat, require_plain, with_places_as_written
 from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def read_config(path: Path) -> TrainConfig:
     parser.add_class_arguments(TrainConfig, as_group=False)
     require_plain(path)
     try:
-        config = TrainConfig(**vars(parser.instantiate(parser.parse_path(str(path)))))
+        settings = vars(parser.instantiate(parser.parse_path(str(path))))
+        config = TrainConfig(**with_places_as_written(settings, content_of(path)))
     except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
     return with_inherited(config, flat(content_of(path)))

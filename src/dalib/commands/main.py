@@ -6,7 +6,7 @@ import sys
 
 from jsonargparse import ArgumentError
 
-from dalib.commands.arguments import loudness_in, prepared, say_of_several
+from dalib.commands.arguments import loudness_in, prepared, say_of_several, written
 from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import FlagSpelling
 from dalib.commands.own_settings import with_own_settings
@@ -22,6 +22,7 @@ from dalib.core.errors import (
     UserError,
     spelled,
 )
+from dalib.run.config_file import with_places_as_written
 
 WORKING = ("train", "eval", "query", "predict", "export", "report")
 """Commands that are for what they write into files, and go on where nobody reads what they print."""
@@ -91,4 +92,4 @@ def _run(arguments: list[str], level: Loudness) -> None:
         raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
     for setting in ("quiet", "verbose"):  # known already
         given.pop(setting, None)
-    SUBCOMMANDS[name].run(Call(given, arguments, parser))
+    SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))

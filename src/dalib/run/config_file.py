@@ -14,6 +14,7 @@ from dalib.run.config import TrainConfig
 from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -78,6 +79,16 @@ def require_plain(path: Path) -> None:
         raise UserError(f"{path}: expected UTF-8 ({error.reason}); save it as UTF-8") from None
     except (OSError, yaml.YAMLError):  # what is wrong with the file is told when it is read
         return
+
+
+def with_places_as_written(settings: dict[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with one target, or one labelled set, whose name YAML takes for several, as it was written.
+
+    >>> with_places_as_written({"target": {"night": "1"}, "seed": 0}, {"target": "night: 1"})
+    {'target': 'night: 1', 'seed': 0}
+    """
+    texts = {name: written.get(name) for name in ("target", "evaluate") if isinstance(settings.get(name), dict)}
+    return {**settings, **{name: text for name, text in texts.items() if isinstance(text, str) and text[:1] != "{"}}
 
 
 def content_of(path: Path) -> dict[str, Any]:
