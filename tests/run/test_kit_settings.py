@@ -44,6 +44,7 @@ def test_a_training_on_features_keeps_the_settings_of_its_preset(model):
         json.dumps({"architecture": {**ARCHITECTURE, "backbone": "resnet18"}, "preprocessing": PREPROCESSING})
     )
     assert "self_ensemble.information" not in settings_of(model, {})
+    assert settings_of(model, {})["prior"] == "uniform"  # the preset's needs the source's shares
     assert settings_of(model, {"preset": "photo"})["self_ensemble.prototypes"] > 0
     assert settings_of(model, {"features": "0"})["self_ensemble.prototypes"] > 0
 

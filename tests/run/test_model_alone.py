@@ -129,6 +129,7 @@ def test_a_model_that_predicts_one_class_is_refused(place):
     [
         (["--classes", "fewer"], "expected same"),
         (["--prior", "source"], "expected uniform"),
+        (["--prior", "halfway"], "expected uniform"),
         (["--method", "mcc"], "--method self-ensemble"),
         (["--source", "studio"], "leave out one of them"),
     ],

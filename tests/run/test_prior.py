@@ -29,6 +29,7 @@ def test_the_kinds():
     assert first_prior("uniform", labels, CLASSES) is None
     assert first_prior("estimate", labels, CLASSES) is None
     assert first_prior("source", labels, CLASSES).tolist() == [0.5, 0.25, 0.25]
+    assert first_prior("source", labels[labels > 0], CLASSES)[0] > 0
     assert first_prior("halfway", labels, CLASSES).tolist() == pytest.approx([0.414214, 0.292893, 0.292893], abs=1e-6)
 
 

@@ -75,7 +75,7 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
     content = read_json(folder / "config.json")
     try:
         architecture, preprocessing = content["architecture"], content["preprocessing"]
-        found = {"backbone": architecture["backbone"]}
+        found = {"backbone": architecture["backbone"], "prior": "uniform"}  # the source's shares are not known
         found |= {f"model.{name}": architecture[name] for name in _OF_ARCHITECTURE if name in architecture}
         found |= {f"data.{name}": preprocessing[name] for name in _OF_PREPROCESSING if preprocessing[name] is not None}
     except (KeyError, TypeError):

@@ -52,7 +52,8 @@ def first_prior(kind: str, labels: Tensor, classes: Sequence[str]) -> Tensor | N
     if kind in ("uniform", "estimate"):
         return None
     if kind in ("source", "halfway"):
-        counts = torch.bincount(labels, minlength=len(classes)).double()
+        # a kit leaves small classes out of its statistics; a share of 0 would forbid them
+        counts = torch.bincount(labels, minlength=len(classes)).double().clamp_min(1)
         shares = counts / counts.sum()
         return shares if kind == "source" else shares.sqrt() / shares.sqrt().sum()
     return read_prior(Path(kind), classes)

@@ -325,7 +325,7 @@ def _check_model_alone(config: TrainConfig, setting: Setting) -> None:
     Raises:
         UserError: the first of these.
     """
-    if config.prior in ("source", "estimate"):
+    if config.prior in ("source", "halfway", "estimate"):
         raise UserError(
             Setting("prior", config.prior),
             ": it takes class shares of the source or predictions for its validation images, and ",
