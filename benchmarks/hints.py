@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from worlds import CPU, add_arguments, baselines_of, inputs_of, pair_of
+from worlds import CPU, add_arguments, baselines_of, config_of, inputs_of, pair_of
 
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InMemory
 from dalib.run import recipe
-from dalib.run.image_defaults import SHORT_NAMES
 from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, Task, train_task, trusted_hints
-from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,17 +108,7 @@ def main() -> None:
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for source, target in folders or map(pair_of, given.directions):
         for seed in range(given.seeds):
-            settings = {
-                "source": source,
-                "target": target,
-                "root": given.root,
-                "features": given.views,
-                "steps": given.steps,
-                "seed": seed,
-                "every.evaluate": max(1, given.steps // 6),
-                **SHORT_NAMES[given.backbone],
-            }
-            print_rows(from_preset("photo-features", **settings), list(given.kinds))
+            print_rows(config_of(source, target, given, seed), list(given.kinds))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,21 @@ def pair_of(direction: str) -> tuple[str, str]:
     return DOMAINS[source], DOMAINS[target]
 
 
+def config_of(source: str, target: str, given: argparse.Namespace, seed: int) -> TrainConfig:
+    """Returns the recipe of a benchmark with these arguments."""
+    settings = {
+        "source": source,
+        "target": target,
+        "root": given.root,
+        "features": given.views,
+        "steps": given.steps,
+        "seed": seed,
+        "every.evaluate": max(1, given.steps // 6),
+        **SHORT_NAMES[given.backbone],
+    }
+    return from_preset("photo-features", **settings)
+
+
 def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
     """Returns the inputs of a run's trainings, and the labels of its target, which only measure."""
     preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
@@ -85,18 +100,8 @@ def print_table(
     for source, target in pairs:
         of_seeds = []
         for seed in range(given.seeds):
-            settings = {
-                "source": source,
-                "target": target,
-                "root": given.root,
-                "features": given.views,
-                "steps": given.steps,
-                "seed": seed,
-                "every.evaluate": max(1, given.steps // 6),
-                **SHORT_NAMES[given.backbone],
-            }
             with contextlib.redirect_stdout(io.StringIO()):
-                of_seeds.append(score(from_preset("photo-features", **settings)))
+                of_seeds.append(score(config_of(source, target, given, seed)))
         means.append(_mean(of_seeds, columns))
         print(f"| {source}, {target} | {_row(means[-1])} |", flush=True)
     print(f"| mean | {_row(_mean(means, columns))} |")
