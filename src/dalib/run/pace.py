@@ -36,7 +36,7 @@ from dalib.run.neutral_features import rows_seen, seconds_of_a_row
 from dalib.run.presets import PRESETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -410,11 +410,21 @@ def check_time_limit(config: TrainConfig, processes: int) -> None:
         )
 
 
-def say_choice(config: TrainConfig, seconds: float) -> None:
-    """Prints what was chosen for the time limit."""
+def say_choice(config: TrainConfig, parts: Mapping[str, float]) -> None:
+    """Prints what was chosen for the time limit, and what the parts of the run take.
+
+    Args:
+        config: with the chosen views and steps.
+        parts: seconds by name, as :func:`seconds_of_run` returns them.
+    """
     views = f"{config.features} views of each image and " if config.features else ""
-    limit = Setting("time_limit", config.time_limit)
+    limit, seconds = Setting("time_limit", config.time_limit), sum(parts.values())
     say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
+    _say_parts(parts)
+
+
+def _say_parts(parts: Mapping[str, float]) -> None:
+    say_detail("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
 
 
 def say_length(
@@ -442,7 +452,7 @@ def say_length(
     pace = measure_pace(config, preprocessing, counts.classes, device)
     parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
     say(f"{in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
-    say_detail("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
+    _say_parts(parts)
 
 
 def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:
