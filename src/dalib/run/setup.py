@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,7 +42,7 @@ from dalib.run.stages import split_network
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import ExitStack
 
     from torch import Tensor
@@ -278,7 +278,7 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
         UserError: the first of these.
     """
     if kit.of_target is not None:
-        _check_model_alone(config, setting)
+        _require_allowed(_BY_MODEL_ALONE, config, setting)
     if kit.of_frozen:
         if not config.features:
             raise UserError(
@@ -294,51 +294,74 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
             ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
             Setting("features", config.features),
         )
-    if config.method != "self-ensemble":
-        raise UserError(
-            Setting("method", config.method),
-            ": its batches join images of source and target, and ",
-            setting,
+    _require_allowed(_BY_WHOLE_NETWORK, config, setting)
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """Values of a setting that go with a kit, and why others do not: a message with the kit's name in its middle."""
+
+    name: str
+    allows: Callable[[Any], bool]
+    before: str
+    after: tuple[str | Setting, ...]
+
+
+_BY_WHOLE_NETWORK = (
+    _Allowed(
+        "method",
+        lambda method: method == "self-ensemble",
+        "its batches join images of source and target, and ",
+        (
             ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
             Setting("method", "self-ensemble"),
-        )
-    if config.target_labels is not None:
-        raise UserError(
-            Setting("target_labels", config.target_labels),
-            ": labelled images join the source's, and ",
-            setting,
+        ),
+    ),
+    _Allowed(
+        "target_labels",
+        lambda labels: labels is None,
+        "labelled images join the source's, and ",
+        (
             ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
             Setting("preset", "photo-features"),
-        )
-    if config.prior == "estimate":
-        raise UserError(
-            Setting("prior", config.prior),
-            ": it is estimated with the adapted model's predictions for source images, which are not in ",
-            setting,
-            "; expected uniform, source, or a file of class shares",
-        )
+        ),
+    ),
+    _Allowed(
+        "prior",
+        lambda prior: prior != "estimate",
+        "it is estimated with the adapted model's predictions for source images, which are not in ",
+        ("; expected uniform, source, or a file of class shares",),
+    ),
+)
+"""A kit of a network that was trained as a whole has no images of the source, and none of its features."""
+
+_BY_MODEL_ALONE = (
+    _Allowed(
+        "prior",
+        lambda prior: prior not in ("source", "halfway", "estimate"),
+        "it takes class shares of the source or predictions for its validation images, and ",
+        (" is a model alone; expected uniform, a file of class shares, or a kit",),
+    ),
+    _Allowed(
+        "classes",
+        lambda classes: classes == "same",
+        "the source's validation images show how far predicted classes are to be trusted, and ",
+        (" is a model alone; expected same, or a kit",),
+    ),
+)
+"""A model alone has no class shares of the source and no predictions for its images."""
 
 
-def _check_model_alone(config: TrainConfig, setting: Setting) -> None:
-    """Refuses what takes class shares or predictions of the source, of which there is a model alone.
+def _require_allowed(settings: Sequence[_Allowed], config: TrainConfig, kit: Setting) -> None:
+    """Refuses the first setting with a value that does not go with the kit.
 
     Raises:
-        UserError: the first of these.
+        UserError: that.
     """
-    if config.prior in ("source", "halfway", "estimate"):
-        raise UserError(
-            Setting("prior", config.prior),
-            ": it takes class shares of the source or predictions for its validation images, and ",
-            setting,
-            " is a model alone; expected uniform, a file of class shares, or a kit",
-        )
-    if config.classes != "same":
-        raise UserError(
-            Setting("classes", config.classes),
-            ": the source's validation images show how far predicted classes are to be trusted, and ",
-            setting,
-            " is a model alone; expected same, or a kit",
-        )
+    for each in settings:
+        value = getattr(config, each.name)
+        if not each.allows(value):
+            raise UserError(Setting(each.name, value), f": {each.before}", kit, *each.after)
 
 
 def _require_whole(kit: Kit, network: ImageClassifier) -> None:
