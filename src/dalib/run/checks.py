@@ -45,6 +45,7 @@ from dalib.run.pace import (
     time_limit_of,
     views_of,
 )
+from dalib.run.settings_check import check_counts, check_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,14 +89,14 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
             )
         )
         return
-    recipe.check_counts(config)
+    check_counts(config)
     config, _ = fetched(config)
     preprocessing = recipe.make_preprocessing(config)
     refused: UserError | None = None
     try:
         sources = [config.source] if isinstance(config.source, str) else config.source
         require_apart(sources if source else [], config.one_target if target else None)
-        recipe.check_inputs(config)
+        check_inputs(config)
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:

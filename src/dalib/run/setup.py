@@ -38,7 +38,7 @@ from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
-from dalib.run.stages import split_network
+from dalib.run.settings_check import check_counts, check_inputs, check_stages
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
@@ -126,11 +126,11 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         start, preprocessing = _start_of_kit(kit, config, preprocessing)
     if start is not None:
         config = recipe.fitted_to(config, start)
-    recipe.check_counts(config, world)
+    check_counts(config, world)
     time_limit_of(config)
     check_prior(config.prior, config.data.validation_share)
     check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
-    recipe.check_inputs(config)
+    check_inputs(config)
     architecture = recipe.image_inputs(config, preprocessing).architecture
     classes = 2 if start is None else len(start.classes)
     network = recipe.make_student(config, architecture, classes)
@@ -150,7 +150,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_predictor(network, architecture)
     check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
-    _check_stages(config, world, network)
+    check_stages(config, world, network)
     request = replace(recipe.make_data_request(config), kit=kit)
     listings = _checked_listings(config, request, start, world) if for_training else None
     if config.features and config.feature_precision == "auto":
@@ -170,62 +170,6 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
 
     world.from_first(check)
     return found[0] if found else None
-
-
-def _check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
-    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
-
-    Raises:
-        UserError: the first of these.
-    """
-    count, setting = config.model.trained_stages, Setting("model.trained_stages", config.model.trained_stages)
-    if not count:
-        return
-    if count < 0:
-        raise UserError(setting, ": expected 0 for none, or a number of last stages")
-    if not config.features:
-        raise UserError(
-            setting,
-            ": they are trained after a head on the features of the frozen backbone; expected ",
-            Setting("features", 4),
-            ", as ",
-            Setting("preset", "photo-features"),
-            " has it. A training on whole images has ",
-            Setting("model.frozen_stages"),
-            " instead",
-        )
-    if isinstance(config.backbone, list):
-        raise UserError(
-            setting, ": the stages of one backbone can be trained; expected 0, or one ", Setting("backbone")
-        )
-    if config.kit is not None:
-        raise UserError(
-            setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
-        )
-    if config.method == "source-only":
-        raise UserError(
-            setting,
-            ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",
-            Setting("method"),
-        )
-    if is_open(config):
-        raise UserError(
-            setting,
-            ": ",
-            Setting("time_limit", config.time_limit),
-            " does not plan for what they take; expected ",
-            Setting("steps"),
-            " and ",
-            Setting("stages.steps"),
-            " in its place, whose time is printed at the beginning",
-        )
-    batch, least = config.stages.batch, 2 * world.size * config.accumulate
-    if batch < least or batch % world.size:
-        raise UserError(
-            Setting("stages.batch", batch),
-            f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
-        )
-    split_network(network, count)
 
 
 def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
