@@ -167,7 +167,7 @@ def measure_pace(
     if known is not None:
         return replace(known, steps=steps, row=row)
     asked = config.baseline and keep and not config.features
-    return Pace(steps, row, view, _seconds_of_a_map(), seconds_of_a_row(pixels, device) if asked else 0.0)
+    return Pace(steps, row, view, seconds_of_a_map(), seconds_of_a_row(pixels, device) if asked else 0.0)
 
 
 def _seconds_of_a_view(
@@ -203,7 +203,7 @@ def _see(call: Callable[[Tensor], Tensor], view: Augment, images: Tensor, genera
     return call(view(images, generator))
 
 
-def _seconds_of_a_map() -> float:
+def seconds_of_a_map() -> float:
     """Returns the seconds of a whole map, from those of a small one whose points lie in clusters, as classes do."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(_MAPPED_POINTS // 2) % 10
