@@ -7,6 +7,7 @@ import platform
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -418,7 +419,7 @@ def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[
         path: where Python looks for modules; by default ``sys.path``.
     """
     if distributions is None:
-        distributions = importlib.metadata.packages_distributions().get("dalib", [])
+        distributions = _installed_owners()
     others = sorted(set(distributions) - {"dalib"})
     sentences = [
         f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
@@ -431,3 +432,9 @@ def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[
                 f"{other} is another package of the name dalib; remove it, or Python may import it instead"
             )
     return sentences
+
+
+@cache
+def _installed_owners() -> tuple[str, ...]:
+    """Returns the installed distributions that own the import name; all that is installed is read, once."""
+    return tuple(importlib.metadata.packages_distributions().get("dalib", []))
