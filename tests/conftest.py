@@ -19,8 +19,19 @@ OF_POSIX = (
 """Words of tests that need what Windows lacks: pipes and links in folders, rights of files, signals to processes."""
 
 
+LONGEST = (
+    *("run/test_export.py", "run/test_resume.py", "sklearn/test_linear.py", "run/test_judge.py"),
+    *("commands/test_photos.py", "sklearn/test_estimator.py"),
+)
+"""Files of tests that take longest. They come first, so that no process is alone with one in the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves out, on Windows, what only a POSIX system can do; the library itself has no such list."""
+    """Puts the longest files first, and leaves out, on Windows, what only a POSIX system can do.
+
+    The library itself has no such list.
+    """
+    items.sort(key=lambda item: not item.nodeid.partition("::")[0].endswith(LONGEST))
     if sys.platform != "win32":
         return
     for item in items:
