@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import random
@@ -37,6 +38,10 @@ import dalib.run.judge
 import dalib.run.pace
 import dalib.run.train
 from dalib.commands.main import run as dalib_run
+from dalib.models.timm_import import import_timm
+
+IMPORTED_ON_USE = ("sklearn.linear_model", "sklearn.manifold", "torch._dynamo", "dalib.adaptation.self_ensemble")
+"""What a run imports when it comes to it, which takes longer than the run does."""
 
 Prepare = Callable[[], None]
 """What is done in a run's process before it begins: where it is to be hit."""
@@ -315,6 +320,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="faults with this in their name")
     given = parser.parse_args()
     torch.set_num_threads(1)  # a fork has no other threads
+    import_timm()
+    for module in IMPORTED_ON_USE:
+        importlib.import_module(module)
     dalib.run.pace.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
     rows, survived_all = [], True
     with tempfile.TemporaryDirectory(prefix="dalib-faults-") as folder:

@@ -1,11 +1,16 @@
 """What all tests share."""
 
 import inspect
+import os
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from dalib.commands import main
+from dalib.commands.arguments import first_look, names_of, preset_in
+from dalib.commands.parser import make_parser
 
 OF_POSIX = (
     *("os.mkfifo", "symlink_to(", ".chmod(", "os.kill(", "send_signal(", "signal.SIG", "SIGKILL", "preexec_fn"),
@@ -14,8 +19,19 @@ OF_POSIX = (
 """Words of tests that need what Windows lacks: pipes and links in folders, rights of files, signals to processes."""
 
 
+LONGEST = (
+    *("run/test_export.py", "run/test_resume.py", "sklearn/test_linear.py", "run/test_judge.py"),
+    *("commands/test_photos.py", "sklearn/test_estimator.py"),
+)
+"""Files of tests that take longest. They come first, so that no process is alone with one in the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves out, on Windows, what only a POSIX system can do; the library itself has no such list."""
+    """Puts the longest files first, and leaves out, on Windows, what only a POSIX system can do.
+
+    The library itself has no such list.
+    """
+    items.sort(key=lambda item: not item.nodeid.partition("::")[0].endswith(LONGEST))
     if sys.platform != "win32":
         return
     for item in items:
@@ -31,6 +47,48 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DALIB_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk():
+    """A run waits for the disk some eighty times, so that it survives a power cut, which no test is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parsers_are_made_once():
+    """Command lines with the same defaults share a parser: to make that of ``train`` takes as long as a small training.
+
+    One that refused a command line, or left with the help, is not used again.
+    """
+    kept = {}
+
+    def kept_parser(arguments=None):
+        given = arguments or []
+        if given[:1] not in (["train"], ["checks"]):
+            return make_parser(arguments)  # in a moment
+        key = tuple(given[:1])
+        if (preset := preset_in(given)) is not None:  # which gives the defaults of what the arguments do not name
+            named = first_look(given, "--preset", "--config")
+            key += (preset, named.preset is None, named.config is None, *sorted(names_of(given)))
+        parser = kept.pop(key, None)
+        if parser is None:
+            parser = make_parser(arguments)
+            parse = parser.parse_args
+
+            def parse_args(arguments):
+                parsed = parse(arguments)
+                kept[key] = parser
+                return parsed
+
+            parser.parse_args = parse_args
+        return parser
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(main, "make_parser", kept_parser)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,7 @@ def test_each_module_has_a_file_of_tests():
 CONFIGURED = {
     *("run.config", "run.config_file", "run.presets", "run.once_shared", "run.adapt", "run.recipe", "run.methods"),
     *(
+        "run.settings_check",
         "run.setup",
         "run.backbones",
         "run.train",

@@ -133,6 +133,14 @@ def test_what_is_so_on_any_rank_is_known_on_all(ranks):
     assert all(rank["any"] == [True, False] for rank in ranks)
 
 
+def test_the_first_rank_prints_and_the_others_are_silent(capsys):
+    for rank in range(3):
+        with World(rank, size=3).first_prints():
+            print("from", rank)
+    print("after")
+    assert capsys.readouterr().out == "from 0\nafter\n"
+
+
 def test_the_first_ranks_model_is_shared(ranks):
     assert all(rank["shared"] == ranks[0]["shared"] for rank in ranks)
 

@@ -1,4 +1,4 @@
-"""What makes whole runs on the built-in example cheap: small maps in reports, digits that are drawn once, or few."""
+"""What makes whole runs on the built-in example cheap: small maps, digits that are drawn once, or few, a brief pace."""
 
 from functools import cache
 
@@ -10,6 +10,7 @@ from dalib.report import sheets
 from dalib.run import neutral_features, pace
 
 drawn = cache(render_digits)
+seconds_of, seconds_of_a_map = pace.seconds_of, cache(pace.seconds_of_a_map)
 SHARE = 4
 """Of so many built-in digits, one is there where few are enough."""
 
@@ -18,11 +19,18 @@ def copied(*drawing):
     return tuple(each.copy() for each in drawn(*drawing))
 
 
+def seconds_of_few(call, device, least=3, most=0.0):
+    """The median time of the fewest calls, where a run would measure for a second."""
+    return seconds_of(call, device, least, most=0.0)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def cheap_runs():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sheets, "MAPPED", 60)  # images of each domain; t-SNE takes seconds for 500
         patched.setattr(sources, "render_digits", copied)
+        patched.setattr(pace, "seconds_of", seconds_of_few)
+        patched.setattr(pace, "seconds_of_a_map", seconds_of_a_map)
         yield
 
 

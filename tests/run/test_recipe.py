@@ -88,12 +88,6 @@ def test_the_baseline_has_its_own_length(root, tmp_path):
     assert steps == [4, 2]
 
 
-@pytest.mark.parametrize("argument", ["--steps", "--epochs", "--baseline_steps"])
-def test_a_length_below_one_is_refused(argument, tmp_path, capsys):
-    assert run(["train", argument, "0", "--out", str(tmp_path / "run")]) == 2
-    assert argument in capsys.readouterr().err
-
-
 def test_the_most_confident_weights_become_the_model(root, tmp_path):
     settings = [
         "--steps",

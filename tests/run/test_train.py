@@ -13,10 +13,6 @@ import pytest
 from PIL import Image
 
 from dalib.commands.main import run
-from dalib.core.errors import UserError
-from dalib.engine.distributed import World
-from dalib.run.presets import from_preset
-from dalib.run.recipe import check_counts
 from tracked_curves import assert_the_same_curves
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -127,12 +123,6 @@ def test_an_error_of_the_first_process_is_told_once_and_ends_all(trained):
     assert code == 1  # torchrun's
     assert errors.count("there is something already") == 1
     assert "Error:" not in errors.split("Traceback")[0]
-
-
-@pytest.mark.parametrize(("batch", "said"), [(9, "multiple of 2"), (2, "at least 2 images for each")])
-def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
-    with pytest.raises(UserError, match=said):
-        check_counts(from_preset("digits", batch=batch), World(size=2))
 
 
 @pytest.mark.parametrize("more", [[], ["--statistics", "recomputed"]])

@@ -31,22 +31,12 @@ def require_apart(sources: Sequence[str], target: str | None) -> None:
         UserError: two sources that are the same or of which one holds the other, or a target that is a source or lies
             in one.
     """
-    for number, source in enumerate(sources):
-        for before in sources[:number]:
-            if _same(before, source):
-                raise UserError(
-                    Setting("source", source),
-                    f": it is there twice{_as(before, source)}, and its images would count twice; give it once",
-                )
-            for inner, outer in ((source, before), (before, source)):
-                if _lies_in(inner, outer):
-                    raise UserError(
-                        Setting("source", inner),
-                        ": it lies in ",
-                        Setting("source", outer),
-                        ", so its images would be there twice, under two classes; give folders that do not hold ",
-                        "each other",
-                    )
+    _require_distinct(
+        "source",
+        sources,
+        twice=", and its images would count twice; give it once",
+        inside="there twice, under two classes",
+    )
     if target is None or _is_name(target):  # a named set may be both, as where a method is tried: it is told
         return
     for source in sources:
@@ -73,19 +63,29 @@ def require_targets_apart(targets: Sequence[str]) -> None:
     Raises:
         UserError: the first two of these.
     """
-    for number, target in enumerate(targets):
-        for before in targets[:number]:
-            if _same(before, target):
-                raise UserError(
-                    Setting("target", target), f": it is there twice{_as(before, target)}; give each target once"
-                )
-            for inner, outer in ((target, before), (before, target)):
+    _require_distinct("target", targets, twice="; give each target once", inside="of both targets")
+
+
+def _require_distinct(argument: str, places: Sequence[str], *, twice: str, inside: str) -> None:
+    """Raises an error for two places that are the same or of which one holds the other.
+
+    Args:
+        argument: whose values the places are.
+        places: names or paths.
+        twice: end of the message about a place that is given twice.
+        inside: what images would be that lie in two of the places.
+    """
+    for number, place in enumerate(places):
+        for before in places[:number]:
+            if _same(before, place):
+                raise UserError(Setting(argument, place), f": it is there twice{_as(before, place)}{twice}")
+            for inner, outer in ((place, before), (before, place)):
                 if _lies_in(inner, outer):
                     raise UserError(
-                        Setting("target", inner),
+                        Setting(argument, inner),
                         ": it lies in ",
-                        Setting("target", outer),
-                        ", so its images would be of both targets; give folders that do not hold each other",
+                        Setting(argument, outer),
+                        f", so its images would be {inside}; give folders that do not hold each other",
                     )
 
 

@@ -10,9 +10,10 @@ import os
 import platform
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -53,6 +54,15 @@ class World:
     @property
     def first(self) -> bool:
         return self.rank == 0
+
+    @contextmanager
+    def first_prints(self) -> Iterator[None]:
+        """Discards what the other ranks print on standard output meanwhile, which is what the first one prints."""
+        if self.first:
+            yield
+            return
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            yield
 
     def from_first(self, say: Callable[[], Said]) -> Said:
         """Calls ``say()`` on the first rank and returns its result on all; an error there is raised everywhere.

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from dalib.judge.groups import Integers, design_effect
+from dalib.judge.groups import SIDE_OF_95, Integers, design_effect
 from dalib.judge.scores import as_validation
 
 
@@ -64,7 +64,7 @@ def accuracy_interval(right: Tensor, groups: Integers | None = None) -> tuple[fl
     correct, count = int(right.sum()), len(right)
     if groups is None or (effect := design_effect(right.double().numpy() - correct / max(1, count), groups)) == 1:
         return wilson_interval(correct, count)
-    share, worth, z = correct / count, count / effect, 1.959964
+    share, worth, z = correct / count, count / effect, SIDE_OF_95
     middle = (share + z**2 / (2 * worth)) / (1 + z**2 / worth)
     half = z / (1 + z**2 / worth) * math.sqrt(share * (1 - share) / worth + (z / (2 * worth)) ** 2)
     return max(0.0, middle - half), min(1.0, middle + half)

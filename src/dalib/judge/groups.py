@@ -18,6 +18,9 @@ from scipy.special import betainc
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+SIDE_OF_95 = 1.959964
+"""Standard deviations on each side of the mean that hold 95% of a normal distribution, for intervals of 95%."""
+
 ALIKE_GROUPS = 2
 """Made-up groups of images that are all alike, which the correlation is estimated with: where few images deviate, as
 when nearly all are right, those that do say little of it. With two, intervals of 95% held the truth in 93 to 100% of

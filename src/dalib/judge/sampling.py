@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from dalib.judge.groups import design_effect, numbered
+from dalib.judge.groups import SIDE_OF_95, design_effect, numbered
 from dalib.judge.scores import as_probabilities
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def estimate_difference(
 
 
 def score_interval(
-    counts: Numbers, sizes: Numbers, weights: Numbers, values: Numbers, z: float = 1.959964
+    counts: Numbers, sizes: Numbers, weights: Numbers, values: Numbers, z: float = SIDE_OF_95
 ) -> tuple[Numbers, Numbers, Numbers]:
     """Computes value and both ends of the interval of :func:`estimate_mean`, for any number of samples at once.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from dalib.judge.groups import design_effect
+from dalib.judge.groups import SIDE_OF_95, design_effect
 from dalib.judge.prior import ShareEstimate
 from dalib.judge.scores import as_probabilities
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 PSEUDO_ERRORS = 0.5
 """Errors added to those seen, for the variance: a class without an error among the labels is not certain."""
-
-Z = 1.959964
 
 
 def shares_with_labels(
@@ -82,7 +80,7 @@ def shares_with_labels(
     error = truth - slope * said
     value = slope * p.mean(axis=0) + (weights[:, None] * error).sum(axis=0)
     spread = np.array([_deviation(each, weights, used, population, groups) for each in error.T])
-    low, high = (np.clip(value + sign * Z * spread, 0, 1) for sign in (-1, 1))
+    low, high = (np.clip(value + sign * SIDE_OF_95 * spread, 0, 1) for sign in (-1, 1))
     shares = _of_what_is_left(value, spread)
     shares /= shares.sum()
     ends = np.minimum(low, shares), np.maximum(high, shares)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from dalib.judge.scores import as_probabilities
@@ -73,6 +72,8 @@ class TwoGroups:
         centre, spread = float(values.mean()), float(values.std())
         if spread < SMALLEST_SPREAD:
             return cls(float(values.min()), 1.0)
+        from sklearn.mixture import GaussianMixture  # here, because it takes a second
+
         mixture = GaussianMixture(2, n_init=3, random_state=0, reg_covar=NARROWEST)
         mixture.fit((values[:, None] - centre) / spread)
         lower, upper = mixture.means_[:, 0].argsort()

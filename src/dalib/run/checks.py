@@ -7,6 +7,7 @@ import platform
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ from dalib.run.pace import (
     time_limit_of,
     views_of,
 )
+from dalib.run.settings_check import check_counts, check_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,14 +90,14 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
             )
         )
         return
-    recipe.check_counts(config)
+    check_counts(config)
     config, _ = fetched(config)
     preprocessing = recipe.make_preprocessing(config)
     refused: UserError | None = None
     try:
         sources = [config.source] if isinstance(config.source, str) else config.source
         require_apart(sources if source else [], config.one_target if target else None)
-        recipe.check_inputs(config)
+        check_inputs(config)
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:
@@ -417,7 +419,7 @@ def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[
         path: where Python looks for modules; by default ``sys.path``.
     """
     if distributions is None:
-        distributions = importlib.metadata.packages_distributions().get("dalib", [])
+        distributions = _installed_owners()
     others = sorted(set(distributions) - {"dalib"})
     sentences = [
         f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
@@ -430,3 +432,9 @@ def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[
                 f"{other} is another package of the name dalib; remove it, or Python may import it instead"
             )
     return sentences
+
+
+@cache
+def _installed_owners() -> tuple[str, ...]:
+    """Returns the installed distributions that own the import name; all that is installed is read, once."""
+    return tuple(importlib.metadata.packages_distributions().get("dalib", []))

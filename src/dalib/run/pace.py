@@ -36,7 +36,7 @@ from dalib.run.neutral_features import rows_seen, seconds_of_a_row
 from dalib.run.presets import PRESETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -167,7 +167,7 @@ def measure_pace(
     if known is not None:
         return replace(known, steps=steps, row=row)
     asked = config.baseline and keep and not config.features
-    return Pace(steps, row, view, _seconds_of_a_map(), seconds_of_a_row(pixels, device) if asked else 0.0)
+    return Pace(steps, row, view, seconds_of_a_map(), seconds_of_a_row(pixels, device) if asked else 0.0)
 
 
 def _seconds_of_a_view(
@@ -203,7 +203,7 @@ def _see(call: Callable[[Tensor], Tensor], view: Augment, images: Tensor, genera
     return call(view(images, generator))
 
 
-def _seconds_of_a_map() -> float:
+def seconds_of_a_map() -> float:
     """Returns the seconds of a whole map, from those of a small one whose points lie in clusters, as classes do."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(_MAPPED_POINTS // 2) % 10
@@ -410,11 +410,21 @@ def check_time_limit(config: TrainConfig, processes: int) -> None:
         )
 
 
-def say_choice(config: TrainConfig, seconds: float) -> None:
-    """Prints what was chosen for the time limit."""
+def say_choice(config: TrainConfig, parts: Mapping[str, float]) -> None:
+    """Prints what was chosen for the time limit, and what the parts of the run take.
+
+    Args:
+        config: with the chosen views and steps.
+        parts: seconds by name, as :func:`seconds_of_run` returns them.
+    """
     views = f"{config.features} views of each image and " if config.features else ""
-    limit = Setting("time_limit", config.time_limit)
+    limit, seconds = Setting("time_limit", config.time_limit), sum(parts.values())
     say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
+    _say_parts(parts)
+
+
+def _say_parts(parts: Mapping[str, float]) -> None:
+    say_detail("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
 
 
 def say_length(
@@ -442,7 +452,7 @@ def say_length(
     pace = measure_pace(config, preprocessing, counts.classes, device)
     parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
     say(f"{in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
-    say_detail("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
+    _say_parts(parts)
 
 
 def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:

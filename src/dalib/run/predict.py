@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import chain
@@ -112,8 +111,7 @@ def predict(
     _check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
     with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
-        if not world.first:
-            held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
+        held.enter_context(world.first_prints())
 
         def prepared() -> _Task:
             chosen = chosen_model(place, model)

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -38,11 +38,11 @@ from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
-from dalib.run.stages import split_network
+from dalib.run.settings_check import check_counts, check_inputs, check_stages
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import ExitStack
 
     from torch import Tensor
@@ -126,11 +126,11 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         start, preprocessing = _start_of_kit(kit, config, preprocessing)
     if start is not None:
         config = recipe.fitted_to(config, start)
-    recipe.check_counts(config, world)
+    check_counts(config, world)
     time_limit_of(config)
     check_prior(config.prior, config.data.validation_share)
     check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
-    recipe.check_inputs(config)
+    check_inputs(config)
     architecture = recipe.image_inputs(config, preprocessing).architecture
     classes = 2 if start is None else len(start.classes)
     network = recipe.make_student(config, architecture, classes)
@@ -150,7 +150,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     recipe.make_predictor(network, architecture)
     check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
-    _check_stages(config, world, network)
+    check_stages(config, world, network)
     request = replace(recipe.make_data_request(config), kit=kit)
     listings = _checked_listings(config, request, start, world) if for_training else None
     if config.features and config.feature_precision == "auto":
@@ -170,62 +170,6 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
 
     world.from_first(check)
     return found[0] if found else None
-
-
-def _check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
-    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
-
-    Raises:
-        UserError: the first of these.
-    """
-    count, setting = config.model.trained_stages, Setting("model.trained_stages", config.model.trained_stages)
-    if not count:
-        return
-    if count < 0:
-        raise UserError(setting, ": expected 0 for none, or a number of last stages")
-    if not config.features:
-        raise UserError(
-            setting,
-            ": they are trained after a head on the features of the frozen backbone; expected ",
-            Setting("features", 4),
-            ", as ",
-            Setting("preset", "photo-features"),
-            " has it. A training on whole images has ",
-            Setting("model.frozen_stages"),
-            " instead",
-        )
-    if isinstance(config.backbone, list):
-        raise UserError(
-            setting, ": the stages of one backbone can be trained; expected 0, or one ", Setting("backbone")
-        )
-    if config.kit is not None:
-        raise UserError(
-            setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
-        )
-    if config.method == "source-only":
-        raise UserError(
-            setting,
-            ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",
-            Setting("method"),
-        )
-    if is_open(config):
-        raise UserError(
-            setting,
-            ": ",
-            Setting("time_limit", config.time_limit),
-            " does not plan for what they take; expected ",
-            Setting("steps"),
-            " and ",
-            Setting("stages.steps"),
-            " in its place, whose time is printed at the beginning",
-        )
-    batch, least = config.stages.batch, 2 * world.size * config.accumulate
-    if batch < least or batch % world.size:
-        raise UserError(
-            Setting("stages.batch", batch),
-            f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
-        )
-    split_network(network, count)
 
 
 def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
@@ -278,7 +222,7 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
         UserError: the first of these.
     """
     if kit.of_target is not None:
-        _check_model_alone(config, setting)
+        _require_allowed(_BY_MODEL_ALONE, config, setting)
     if kit.of_frozen:
         if not config.features:
             raise UserError(
@@ -294,51 +238,74 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
             ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
             Setting("features", config.features),
         )
-    if config.method != "self-ensemble":
-        raise UserError(
-            Setting("method", config.method),
-            ": its batches join images of source and target, and ",
-            setting,
+    _require_allowed(_BY_WHOLE_NETWORK, config, setting)
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """Values of a setting that go with a kit, and why others do not: a message with the kit's name in its middle."""
+
+    name: str
+    allows: Callable[[Any], bool]
+    before: str
+    after: tuple[str | Setting, ...]
+
+
+_BY_WHOLE_NETWORK = (
+    _Allowed(
+        "method",
+        lambda method: method == "self-ensemble",
+        "its batches join images of source and target, and ",
+        (
             ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
             Setting("method", "self-ensemble"),
-        )
-    if config.target_labels is not None:
-        raise UserError(
-            Setting("target_labels", config.target_labels),
-            ": labelled images join the source's, and ",
-            setting,
+        ),
+    ),
+    _Allowed(
+        "target_labels",
+        lambda labels: labels is None,
+        "labelled images join the source's, and ",
+        (
             ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
             Setting("preset", "photo-features"),
-        )
-    if config.prior == "estimate":
-        raise UserError(
-            Setting("prior", config.prior),
-            ": it is estimated with the adapted model's predictions for source images, which are not in ",
-            setting,
-            "; expected uniform, source, or a file of class shares",
-        )
+        ),
+    ),
+    _Allowed(
+        "prior",
+        lambda prior: prior != "estimate",
+        "it is estimated with the adapted model's predictions for source images, which are not in ",
+        ("; expected uniform, source, or a file of class shares",),
+    ),
+)
+"""A kit of a network that was trained as a whole has no images of the source, and none of its features."""
+
+_BY_MODEL_ALONE = (
+    _Allowed(
+        "prior",
+        lambda prior: prior not in ("source", "halfway", "estimate"),
+        "it takes class shares of the source or predictions for its validation images, and ",
+        (" is a model alone; expected uniform, a file of class shares, or a kit",),
+    ),
+    _Allowed(
+        "classes",
+        lambda classes: classes == "same",
+        "the source's validation images show how far predicted classes are to be trusted, and ",
+        (" is a model alone; expected same, or a kit",),
+    ),
+)
+"""A model alone has no class shares of the source and no predictions for its images."""
 
 
-def _check_model_alone(config: TrainConfig, setting: Setting) -> None:
-    """Refuses what takes class shares or predictions of the source, of which there is a model alone.
+def _require_allowed(settings: Sequence[_Allowed], config: TrainConfig, kit: Setting) -> None:
+    """Refuses the first setting with a value that does not go with the kit.
 
     Raises:
-        UserError: the first of these.
+        UserError: that.
     """
-    if config.prior in ("source", "halfway", "estimate"):
-        raise UserError(
-            Setting("prior", config.prior),
-            ": it takes class shares of the source or predictions for its validation images, and ",
-            setting,
-            " is a model alone; expected uniform, a file of class shares, or a kit",
-        )
-    if config.classes != "same":
-        raise UserError(
-            Setting("classes", config.classes),
-            ": the source's validation images show how far predicted classes are to be trusted, and ",
-            setting,
-            " is a model alone; expected same, or a kit",
-        )
+    for each in settings:
+        value = getattr(config, each.name)
+        if not each.allows(value):
+            raise UserError(Setting(each.name, value), f": {each.before}", kit, *each.after)
 
 
 def _require_whole(kit: Kit, network: ImageClassifier) -> None:

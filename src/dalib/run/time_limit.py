@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dalib.core.console import say_detail
 from dalib.core.errors import UserError
 from dalib.run.pace import (
     LEAST_STEPS,
@@ -115,6 +114,4 @@ class TimeLimit:
         return chosen
 
     def _say(self, config: TrainConfig, *, extracted: bool) -> None:
-        parts = seconds_of_run(config, self.counts, self.pace, extracted=extracted)
-        say_choice(config, sum(parts.values()))
-        say_detail("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
+        say_choice(config, seconds_of_run(config, self.counts, self.pace, extracted=extracted))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -136,8 +135,7 @@ def train(
         )
     check_applied(config)
     with joined() as world, StopRequests() as requests, ExitStack() as held:
-        if not world.first:
-            held.enter_context(redirect_stdout(held.enter_context(Path(os.devnull).open("w"))))
+        held.enter_context(world.first_prints())
         run = RunFolder(Path(config.out)) if config.out else world.from_first(lambda: _new_run(config))
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:

@@ -1,0 +1,197 @@
+"""Checks settings that can be refused before data are read: numbers, and settings that do not go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dalib.core.errors import Setting, UserError
+from dalib.core.words import as_one
+from dalib.engine.distributed import ALONE, World
+from dalib.models.pretrained import PACKAGES
+from dalib.models.weights import weights_message
+from dalib.run.backbones import backbones_of
+from dalib.run.pace import is_open
+from dalib.run.recipe import BACKBONES
+from dalib.run.stages import split_network
+
+if TYPE_CHECKING:
+    from dalib.models.classifier import ImageClassifier
+    from dalib.run.config import TrainConfig
+
+
+def check_counts(config: TrainConfig, world: World = ALONE) -> None:
+    """Refuses counts out of their range.
+
+    Raises:
+        UserError: the first of them.
+    """
+    positive = {
+        "steps": 1 if config.steps is None else config.steps,
+        "batch": config.batch,
+        "epochs": 1 if config.epochs is None else config.epochs,
+        "baseline_steps": 1 if config.baseline_steps is None else config.baseline_steps,
+        "accumulate": config.accumulate,
+        "every.log": config.every.log,
+        "every.evaluate": config.every.evaluate,
+        "every.checkpoint": config.every.checkpoint,
+        "stages.steps": config.stages.steps,
+    }
+    for name, value in positive.items():
+        if value < 1:
+            raise UserError(Setting(name, value), ": expected at least 1")
+    if config.batch < 2:
+        raise UserError(Setting("batch", config.batch), ": expected at least 2, batch normalisation needs them")
+    if config.batch % world.size or config.batch // world.size < 2:
+        raise UserError(
+            Setting("batch", config.batch),
+            f": {world.size} processes divide it; expected a multiple of {world.size}, and at least 2 images for each",
+        )
+    batch = config.batch // world.size
+    if batch // config.accumulate < 2:
+        raise UserError(
+            Setting("accumulate", config.accumulate),
+            f": it leaves parts of {batch // config.accumulate} of a batch of {batch}; expected at least 2 images in "
+            "each, batch normalisation needs them",
+        )
+
+
+def check_inputs(config: TrainConfig) -> None:
+    """Refuses settings of backbone, features and views that do not go together.
+
+    Raises:
+        UserError: the first of them.
+    """
+    if config.sync_norms and config.statistics == "recomputed":
+        raise UserError(
+            Setting("sync_norms", True),
+            ": statistics are recomputed by one process alone, where synchronised layers would wait for the others; "
+            "expected ",
+            Setting("statistics", "running"),
+        )
+    if len(backbones_of(config)) > 1 and not config.features:
+        raise UserError(
+            Setting("backbone", as_one(config.backbone)),
+            ": several backbones are joined by their stored features; expected ",
+            Setting("features", 4),
+            ", as ",
+            Setting("preset", "photo-features"),
+            " has it, or one backbone",
+        )
+    if config.features:
+        _check_features(config)
+    elif config.feature_precision == "bfloat16":
+        raise UserError(
+            Setting("feature_precision", "bfloat16"),
+            ": only stored features (",
+            Setting("features", 4),
+            ") are computed in it; expected auto or float32, or ",
+            Setting("precision", "bfloat16"),
+            " for a training on images",
+        )
+    elif config.model.standardize and config.init is None and config.kit is None:
+        raise UserError(
+            Setting("model.standardize", True),
+            ": the mean and standard deviation of features are known where features are trained on (",
+            Setting("features", 4),
+            "), or from a run that did (",
+            Setting("init", "RUN"),
+            "); expected one of these, or false",
+        )
+
+
+def _check_features(config: TrainConfig) -> None:
+    """Refuses settings that do not fit a training on stored features."""
+    stored, views = Setting("features", config.features), config.views
+    if config.features < 2:
+        raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
+    named = backbones_of(config)
+    if named[0].name in BACKBONES:
+        raise UserError(
+            stored,
+            ": ",
+            Setting("backbone", config.backbone),
+            " is a small network that is to be trained itself; expected a pretrained one, such as ",
+            Setting("backbone", "lite0"),
+            ", or ",
+            Setting("features", 0),
+        )
+    lacking = [each.name for each in named if each.weights is None]
+    if config.init is None and config.kit is None and lacking:
+        raise UserError(
+            Setting("weights"),
+            ": there are none, and ",
+            stored,
+            " (of ",
+            Setting("preset", "photo-features"),
+            ", which a backbone of timm's asks for) trains on what a pretrained network sees; "
+            # the remedy of the one that is hardest to get is of use for all
+            f"{weights_message(min(lacking, key=lambda name: name in PACKAGES))}; or ",
+            Setting("init", "RUN"),
+        )
+    if views.student != views.teacher or views.shared_crop:
+        got = Setting("views.shared_crop", True) if views.shared_crop else f"{views.student} and {views.teacher}"
+        raise UserError(
+            stored,
+            ": student and teacher take turns with the same stored views; expected one name for ",
+            Setting("views.student"),
+            " and ",
+            Setting("views.teacher"),
+            " and no shared crop, got ",
+            got,
+        )
+
+
+def check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
+    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
+
+    Raises:
+        UserError: the first of these.
+    """
+    count, setting = config.model.trained_stages, Setting("model.trained_stages", config.model.trained_stages)
+    if not count:
+        return
+    if count < 0:
+        raise UserError(setting, ": expected 0 for none, or a number of last stages")
+    if not config.features:
+        raise UserError(
+            setting,
+            ": they are trained after a head on the features of the frozen backbone; expected ",
+            Setting("features", 4),
+            ", as ",
+            Setting("preset", "photo-features"),
+            " has it. A training on whole images has ",
+            Setting("model.frozen_stages"),
+            " instead",
+        )
+    if isinstance(config.backbone, list):
+        raise UserError(
+            setting, ": the stages of one backbone can be trained; expected 0, or one ", Setting("backbone")
+        )
+    if config.kit is not None:
+        raise UserError(
+            setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
+        )
+    if config.method == "source-only":
+        raise UserError(
+            setting,
+            ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",
+            Setting("method"),
+        )
+    if is_open(config):
+        raise UserError(
+            setting,
+            ": ",
+            Setting("time_limit", config.time_limit),
+            " does not plan for what they take; expected ",
+            Setting("steps"),
+            " and ",
+            Setting("stages.steps"),
+            " in its place, whose time is printed at the beginning",
+        )
+    batch, least = config.stages.batch, 2 * world.size * config.accumulate
+    if batch < least or batch % world.size:
+        raise UserError(
+            Setting("stages.batch", batch),
+            f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
+        )
+    split_network(network, count)

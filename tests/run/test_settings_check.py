@@ -1,0 +1,35 @@
+"""Settings that are refused before data are read."""
+
+import pytest
+
+from dalib.commands.main import run
+from dalib.core.errors import UserError
+from dalib.engine.distributed import World
+from dalib.run.presets import from_preset
+from dalib.run.settings_check import check_counts, check_inputs
+
+
+@pytest.mark.parametrize("argument", ["--steps", "--epochs", "--baseline_steps"])
+def test_a_length_below_one_is_refused(argument, tmp_path, capsys):
+    assert run(["train", argument, "0", "--out", str(tmp_path / "run")]) == 2
+    assert argument in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("batch", "said"), [(9, "multiple of 2"), (2, "at least 2 images for each")])
+def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
+    with pytest.raises(UserError, match=said):
+        check_counts(from_preset("digits", batch=batch), World(size=2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sync_norms": True, "statistics": "recomputed"}, "sync_norms=True: .*; expected statistics='running'"),
+        ({"features": 1}, "features=1: expected at least 2 views of each image"),
+        ({"features": 4}, "features=4: backbone='digits' is a small network .*, or features=0"),
+        ({"model.standardize": True}, "model.standardize=True: the mean .* or from a run that did"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        check_inputs(from_preset("digits", **settings))
