@@ -56,7 +56,7 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "train,eval,"),
+        ([], "subcommand: expected one of train, eval, query, compare, judge, predict, export, keep, report, checks,"),
         (["cache", "fly"], "fly"),
         (["cache", "rm", "nokey"], "nokey: not in the cache"),
         (["eval", "x", "--data", "y", "--cache", "tape"], "--cache"),

@@ -24,3 +24,11 @@ def test_a_list_that_is_there_and_no_images_are_refused(trained, tmp_path, capsy
     assert run(["query", str(trained), "--n", "0", "--out", str(tmp_path / "new.csv")]) == 2
     assert "--n 0: expected at least 1" in capsys.readouterr().err
     assert not (tmp_path / "new.csv").exists()
+
+
+def test_labels_do_not_change_what_the_user_selected(trained, tmp_path, capsys):
+    assert run(["query", str(trained), "--n", "3", "--out", str(tmp_path / "before.csv")]) == 0
+    assert "(selected without target labels); labels can change that" in capsys.readouterr().out
+    assert run(["keep", str(trained), "source-only"]) == 0
+    assert run(["query", str(trained), "--n", "3", "--out", str(tmp_path / "after.csv")]) == 0
+    assert "(selected by the user); labels do not change that" in capsys.readouterr().out

@@ -250,7 +250,7 @@ def test_a_selection_made_since_decides_which_model_is_the_other_one() -> None:
         (0.9, "source-only", ["dalib keep RUN adapted"]),
         (0.7, "adapted", ["dalib keep RUN source-only"]),
         (0.7, "source-only", [AGAIN]),
-        (0.8, "adapted", ["dalib query RUN --n 200 --out to_label.csv", AGAIN]),
+        (0.8, "adapted", ["dalib query RUN --n 200 --out more_to_label.csv", AGAIN]),  # to_label.csv is filled in
     ],
 )
 def test_the_next_steps_after_a_measurement(adapted: float, shipped: str, commands: list[str]) -> None:

@@ -165,7 +165,7 @@ def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_pat
         ({"source": "a", "target": "b", "data": {"sise": 3}}, r"data\.sise: no such setting"),
         ({"source": "a", "target": "b", "preset": "photographs"}, "preset: expected one of"),
         ({"source": "a", "target": "b", "config": dalib.TrainConfig()}, "config: expected alone, got source, target"),
-        ({"resume": "nowhere"}, "no such folder"),
+        ({"resume": "nowhere"}, r"no such folder; give the folder that `dalib\.adapt` printed"),
         ({"source": "nowhere", "target": "b"}, "source='nowhere'"),
     ],
 )

@@ -14,6 +14,7 @@ from dalib.run.image_defaults import (
     PHOTOGRAPH_SETTINGS,
     character_settings,
     settings_of_images,
+    settings_of_preset,
 )
 
 NETWORK = ("backbone", "preset", "config", "init", "resume", "features", "data.size", "views.flip")
@@ -77,6 +78,33 @@ def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
     assert settings_taken(tmp_path / "drawings", tmp_path / "more", []) == {}
 
 
+def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, capsys, monkeypatch):
+    for name in ("ink/a", "pencil"):
+        write_drawings(tmp_path / name, 3, 120)
+    where = ["--source", str(tmp_path / "ink"), "--target", str(tmp_path / "pencil")]
+    assert prepared(["train", *where]) == ["train", *where]
+    assert "no photographs, but drawings" in (told := capsys.readouterr().err)
+    assert "--backbone lite0 trains in minutes" in told
+    assert prepared(["train", *where, "--quiet", "--backbone", "small"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("dalib.run.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
+    assert settings_of_images(tmp_path / "ink", tmp_path / "pencil", []) == ({}, "")
+
+
+def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkeypatch):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    network = [f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items()]
+    asked = ["--preset", "photo-features"]
+    assert prepared(["train", *where, *asked]) == ["train", *where, *asked, *network]
+    assert prepared(["checks", *where, "--preset=photo-features"])[-3:] == network
+    for more in (["--backbone", "resnet50"], ["--init", "runs/first"], ["--features", "0"]):
+        assert prepared(["train", *where, *asked, *more]) == ["train", *where, *asked, *more]
+    assert settings_of_preset({"preset": "photo-features", "backbone": None}) == PHOTOGRAPH_SETTINGS
+    assert settings_of_preset({"preset": "photo"}) == settings_of_preset({}) == {}
+    monkeypatch.setattr("dalib.run.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
+    assert settings_of_preset({"preset": "photo-features"}) == {}
+
+
 def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
     for name in ("mill/a", "other"):
         write(tmp_path / name, 3, 120, grey=True)
@@ -129,6 +157,8 @@ def test_photographs_are_trained_with_no_setting_but_the_two_folders(photographs
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
     run = dalib.adapt(*photographs, out=tmp_path / "run", steps=2, batch=4)
     assert "photographs" in capsys.readouterr().out
+    asked = dalib.adapt(*photographs, out=tmp_path / "asked", steps=2, batch=4, preset="photo-features")
+    assert asked.summary.settings["backbone"] == run.summary.settings["backbone"]
     assert run.summary.settings["backbone"] == "tf_efficientnet_lite0"
     assert run.summary.settings["features"] > 0
     assert len(run.predict(photographs[1])) == 5

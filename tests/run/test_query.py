@@ -79,6 +79,12 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, expected, a_run, tmp_p
     assert error.count("\n") == 1
 
 
+def test_a_folder_of_labelled_images_is_no_list_of_labels(a_run, tmp_path, capsys):
+    (tmp_path / "street" / "cow").mkdir(parents=True)
+    assert run(["eval", str(a_run[0]), "--labels", str(tmp_path / "street")]) == 2
+    assert f"dalib eval {a_run[0]} --data {tmp_path / 'street'}" in capsys.readouterr().err
+
+
 def test_a_query_is_no_test_set(a_run, tmp_path, capsys):
     found, labels, _ = a_run
     fill_in(query(found, tmp_path / "few.csv", "--n", "20"), labels, tmp_path / "few.csv")

@@ -16,7 +16,7 @@ from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.image_defaults import settings_of_images, settings_of_short_name
+from dalib.run.image_defaults import settings_of_images, settings_of_preset, settings_of_short_name
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import implied_preset
 from dalib.run.targets import named_evaluations, named_targets
@@ -41,7 +41,7 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_targets_named(with_range_joined(with_repeated_united(arguments)))
     for file in _configurations(arguments):
         require_plain(Path(file))
-    arguments = _with_short_name(_with_backbone_of_init(_with_kit(arguments)))
+    arguments = _with_network_of_preset(_with_short_name(_with_backbone_of_init(_with_kit(arguments))))
     return _with_preset(_with_settings_of_images(arguments))
 
 
@@ -50,6 +50,14 @@ def _with_short_name(arguments: list[str]) -> list[str]:
     given = {name: _united(value) for name, value in vars(first_look(arguments, *_OF_BACKBONES)).items() if value}
     settings = settings_of_short_name(given.get("backbone"), given)
     return _with(arguments, settings)
+
+
+def _with_network_of_preset(arguments: list[str]) -> list[str]:
+    """Returns the command line with the network of its preset, where it names the preset alone."""
+    if arguments[:1] not in (["train"], ["checks"]):
+        return arguments
+    given = dict.fromkeys(names_of(arguments), True) | vars(first_look(arguments, "--preset"))
+    return _with(arguments, settings_of_preset(given))
 
 
 def _united(value: str) -> str | list[str]:
@@ -79,7 +87,7 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
         return arguments
     settings, note = settings_of_images(_united(given.source), _places_of(given.target), names_of(arguments))
     if note and loudness_in(arguments) > Loudness.QUIET:
-        note = note.format(other="--backbone NAME --weights hub", none="--backbone small")
+        note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
         say_of_several(f"note: {note}")
     return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
 

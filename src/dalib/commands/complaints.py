@@ -23,6 +23,7 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 _KEY = 'Parser key "'
 _UNKNOWN = "unrecognized arguments: "
 _REQUIRED = "the following arguments are required: "
+_NO_SUBCOMMAND = 'expected "subcommand" to be one of '
 
 
 class Parser(ArgumentParser):
@@ -77,6 +78,9 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     if message.startswith(_UNKNOWN):
         first = message.removeprefix(_UNKNOWN).split()[0]
         return without_breaks(message) + (meant(first.split("=")[0], options) if first.startswith("-") else "")
+    if message.startswith(_NO_SUBCOMMAND):
+        action = parser._subcommands_action
+        return f"subcommand: {_one_of([] if action is None else list(action.choices), 'nothing')}"
     if message.startswith(_REQUIRED):
         missing = [each.split(".", 1)[-1] for each in message.removeprefix(_REQUIRED).split(", ")]
         missing = [f"--{each}" if f"--{each}" in options else POSITIONAL.get(each, each.upper()) for each in missing]

@@ -118,7 +118,7 @@ class RunFolder(TrainingFolder):
                 "` writes them; `",
                 Call("dalib.run.predict.predict"),
                 "` and dalib.load take it, this needs the run: give the folder that `",
-                Call("dalib.run.train.train"),
+                Call("dalib.adapt"),
                 "` printed",
             )
         if run.root.suffix == ".dalib" and run.root.is_file():
@@ -131,7 +131,7 @@ class RunFolder(TrainingFolder):
             raise UserError(
                 Setting("run", path),
                 ": no such folder; give the folder that `",
-                Call("dalib.run.train.train"),
+                Call("dalib.adapt"),
                 "` printed. A training that was killed before its first step has left none: start it again",
             )
         if (run.root / SEVERAL).is_file():
@@ -145,7 +145,7 @@ class RunFolder(TrainingFolder):
             raise UserError(
                 Setting("run", path),
                 ": not a run folder, config.yaml or summary.json is missing; give the folder that `",
-                Call("dalib.run.train.train"),
+                Call("dalib.adapt"),
                 "` printed",
             )
         return run

@@ -78,7 +78,8 @@ def headline(tones: Sequence[Tone]) -> str:
     >>> headline(["helped", "hurt", "helped"]), headline(["helped", "unfinished"])
     ('Adaptation helped on 2 and hurt on 1 of 3 targets', 'Adaptation helped on 1 of 2 targets; 1 not finished')
     """
-    words = {"helped": "helped on", "hurt": "hurt on", "unclear": "made no clear difference on"}
+    # not "made no clear difference", which only a measurement could show
+    words = {"helped": "helped on", "hurt": "hurt on", "unclear": "has an unclear effect on"}
     said = [f"{word} {count}" for tone, word in words.items() if (count := tones.count(tone))]
     unfinished, of_all = tones.count("unfinished"), counted(len(tones), "target")
     if not said:

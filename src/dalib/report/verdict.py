@@ -377,8 +377,9 @@ class _Advice:
         if better := self.better(tone):
             return (Step(f"Select the {better} model.", f"dalib keep {self.run} {better}"),)
         if tone == "unclear":
-            more = "Label more target images, until the interval of the difference leaves out 0."
-            return Step(more, f"dalib query {self.run} --n 200 --out to_label.csv"), self._train_again()
+            more = "Label more target images, until the interval of the difference excludes 0."
+            # not to_label.csv, which holds the labels of the first time: the query would refuse it
+            return Step(more, f"dalib query {self.run} --n 200 --out more_to_label.csv"), self._train_again()
         return (self._train_again(),) if tone == "hurt" else ()
 
     def unfinished(self) -> tuple[Step, ...]:

@@ -23,7 +23,7 @@ from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_short_name
+from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_preset, settings_of_short_name
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
@@ -257,14 +257,14 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
-        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"')
+        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"', lite0='backbone="lite0"')
         say(f"note: {filled}")
     return _configured({**flat, **chosen})
 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
-    settings = {**flat, **settings_of_short_name(flat.get("backbone"), flat)}
+    settings = {**flat, **settings_of_preset(flat), **settings_of_short_name(flat.get("backbone"), flat)}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)

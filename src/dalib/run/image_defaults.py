@@ -57,6 +57,12 @@ WEIGHTS_MISSING_NOTE = (
 )
 """Says why photographs do not take the network that they take by default."""
 
+DRAWINGS_NOTE = (
+    "the images are large and no photographs, but drawings or characters, so that a small network is trained from "
+    "scratch, which takes long without a GPU; {lite0} trains in minutes on what a pretrained network sees"
+)
+"""Names the network that photographs take, which is not taken by itself here."""
+
 CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "kit", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
@@ -107,6 +113,25 @@ def settings_of_short_name(backbone: object, given: Mapping[str, object]) -> dic
     return dict(settings)
 
 
+def settings_of_preset(given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the network that the preset photo-features takes where none is named; empty for other presets.
+
+    The preset trains on what a pretrained network sees, and the default network is one that is trained from scratch.
+
+    Args:
+        given: the settings that are given, the preset among them.
+
+    >>> settings_of_preset({"preset": "photo-features"})["backbone"]
+    'tf_efficientnet_lite0'
+    >>> settings_of_preset({"preset": "photo-features", "init": "runs/first"}), settings_of_preset({"preset": "photo"})
+    ({}, {})
+    """
+    named = any(given.get(name) is not None for name in CHOSEN_BY_USER if name != "preset")
+    if given.get("preset") != "photo-features" or named or find_spec(WEIGHTS_PACKAGE) is None:
+        return {}
+    return dict(PHOTOGRAPH_SETTINGS)
+
+
 def _settings_of_several(backbones: list[str], given: Mapping[str, object]) -> dict[str, Any]:
     """Returns the settings of several backbones, some of which have short names.
 
@@ -149,8 +174,9 @@ def settings_of_images(
     """Returns the settings that the images take by default, and the note that says so; both empty for most images.
 
     Both domains of photographs hold files of at least 96 pixels, and one of them colours or the grey tones of a
-    photograph. Without the weights' package they have no settings, and the note names it. Characters in colour are
-    those of :func:`character_settings`.
+    photograph. Without the weights' package they have no settings, and the note names it. Other images of that size
+    have no settings, and the note names the network that photographs take. Characters in colour are those of
+    :func:`character_settings`.
 
     Args:
         source, target: as they are given, or some of their files; of other things than folders and image files nothing
@@ -158,13 +184,15 @@ def settings_of_images(
         given: names of the settings that the user gives, those of groups with a dot.
 
     Returns:
-        The settings, and a note with the places ``{other}`` and ``{none}`` for how to name another network.
+        The settings, and a note with the places ``{other}``, ``{none}`` and ``{lite0}`` for how to name a network.
     """
     names = set(given)
     source, target = _places(source), _places(target)
-    if _are_for_a_network(source, target, names):
+    if large := _of_large_images(source, target, names):
         installed = find_spec(WEIGHTS_PACKAGE) is not None
-        return (dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE) if installed else ({}, WEIGHTS_MISSING_NOTE)
+        if any(map(_are_photographs, large)):
+            return (dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE) if installed else ({}, WEIGHTS_MISSING_NOTE)
+        return {}, DRAWINGS_NOTE if installed else ""
     if settings := character_settings(source, target, names):
         return settings, CHARACTERS_NOTE
     return {}, ""
@@ -187,17 +215,17 @@ def character_settings(
     return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
 
 
-def _are_for_a_network(
+def _of_large_images(
     source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
-) -> bool:
-    """Returns whether the images are photographs and no network is chosen."""
+) -> list[list[_Look]]:
+    """Looks at both domains; returns nothing where their images are small or unknown, or a network is chosen."""
     if _is_chosen(given):
-        return False
+        return []
     domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
     if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
-        return False
-    return any(map(_are_photographs, looked))
+        return []
+    return looked
 
 
 @dataclass(frozen=True)

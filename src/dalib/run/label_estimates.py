@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -28,7 +29,6 @@ from dalib.run.target_predictions import classes_of, configuration_of, target_pr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -63,6 +63,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None =
         UserError: a run without predictions, or a list that does not fit (``data.labels``).
     """
     run, file = RunFolder.of(run), expanded(file)
+    _require_list(run, file)
     names, predictions = target_predictions(run)
     classes = classes_of(run)
     given = read_target_labels(file, names, classes, Summary.read(run.summary).target, argument="labels")
@@ -101,6 +102,17 @@ def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None =
         fair = _estimated(given.taken(~learnt), predictions, file, together, len(classes))
     _decide(run, fair, file, held=False)
     return result
+
+
+def _require_list(run: RunFolder, file: str) -> None:
+    """Raises UserError: a folder, as of labelled images, in place of a list of labels."""
+    if Path(file).is_dir():
+        raise UserError(
+            Setting("labels", file),
+            ": expected a list of some of the target's images, got a folder; to measure on a folder with one folder "
+            "of images for each class: ",
+            Call("dalib.run.measure.evaluate", Setting("run", run.root), Setting("data", file)),
+        )
 
 
 def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelled:

@@ -97,7 +97,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
 
 def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:
     """Returns instructions for labelling the list; ``given`` are settings that the next command takes as well."""
-    more = [Setting(name, value) for name, value in given.items()]
+    more, selection = [Setting(name, value) for name, value in given.items()], run.selection()
     measuring = Call(
         "dalib.run.label_estimates.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more
     )
@@ -106,7 +106,7 @@ def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         f"of none of these classes is {UNKNOWN}.\n"
         f"Keep the other columns. Then: {measuring}\n"
-        f"{run.selection().sentence}; labels can change that"
+        f"{selection.sentence}; labels {'do not' if selection.by == 'user' else 'can'} change that"
     )
 
 
