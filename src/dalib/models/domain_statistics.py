@@ -141,11 +141,13 @@ class _Mixing:
         self.handle = norm.register_forward_pre_hook(self)
 
     def __call__(self, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
-        values = args[0].transpose(0, 1).flatten(1)  # (C, N H W)
-        variance, mean = (each.double() for each in torch.var_mean(values, dim=1, correction=0))
-        self.count += values.shape[1]
-        self.sum += mean * values.shape[1]
-        self.squares += (variance + mean.square()) * values.shape[1]
+        values = args[0]  # (N, C, ...)
+        variance, mean = torch.var_mean(values, dim=[0, *range(2, values.dim())], correction=0)
+        variance, mean = variance.double(), mean.double()
+        count = values.numel() // values.shape[1]
+        self.count += count
+        self.sum += mean * count
+        self.squares += (variance + mean.square()) * count
         self._mix(mean, variance)
 
     def _mix(self, mean: Tensor, variance: Tensor) -> None:

@@ -146,7 +146,10 @@ def _header(about: dict[str, Any], digest: str) -> KitHeader:
     for each in backbone if isinstance(backbone, list) else [backbone]:
         if not isinstance(each, str) or not each.replace(".", "_").isidentifier():
             raise ValueError(f"backbone: expected the name of a network, got {each!r}")
-    if settings.get("backbone", backbone) != backbone:
+    named = settings.get("backbone", backbone)
+    if settings.get("model.domain_statistics") == "joined":  # the network has each of them twice
+        named = 2 * ([named] if isinstance(named, str) else named)
+    if named != backbone:
         raise ValueError(f"backbone: expected {backbone}, got {settings['backbone']!r}")
     counts = tuple(about["counts"])
     if len(counts) != len(description["classes"]) or not all(type(each) is int and each >= 0 for each in counts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dalib.core.errors import Setting, UserError
 from dalib.run.config import OUR_BACKBONES
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 HUB = "hub"
 """Stands for the weights that timm names, of each backbone; the one name of weights that may stand for several."""
+
+JOINED: Final = "joined"
+"""Stands for both kinds of batch-normalisation statistics: pretrained ones, and a share of each domain's."""
 
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")
 """Prefixes of the name of a repository, which has its own weights."""
@@ -76,6 +79,21 @@ def backbones_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
                 f": {each.name} stands there twice; expected different ones, or different weights for each",
             )
     return found
+
+
+def members_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
+    """Returns the backbones whose features stand side by side in the network.
+
+    They are those of the configuration. Where features with pretrained and with each domain's statistics are joined,
+    the same ones follow once more, with the latter. Raises as :func:`backbones_of`.
+    """
+    return backbones_of(config) * (2 if config.model.domain_statistics == JOINED else 1)
+
+
+def names_of(config: TrainConfig) -> str | list[str]:
+    """Returns the names of :func:`members_of` as the description of a network has them: a text for one."""
+    names = [each.name for each in members_of(config)]
+    return names if len(names) > 1 else names[0]
 
 
 def alone(config: TrainConfig, backbone: NamedBackbone) -> TrainConfig:

@@ -115,9 +115,10 @@ class ModelConfig(Checked):
             domain. The saved network keeps the target's statistics. Requires --features or --init.
         domain_statistics: share of each domain's own batch-normalisation statistics in the frozen backbone, from one
             pass over at most 512 of its unlabelled images; the rest are the pretrained ones: 0 takes none, 1 the
-            domain's alone; auto takes 0.3 where the images' statistics are far from the pretrained ones, else 0. It
-            helps where images are unlike those that the backbone was trained on, and harms where they are like them.
-            The saved network keeps the target's statistics. Requires --features.
+            domain's alone. A share helps where images are unlike those that the backbone was trained on, and harms
+            where they are like them; joined takes the features of 0 and of 0.3 side by side, at twice the time; auto
+            takes joined where the statistics of either domain are far from the pretrained ones, else 0. The saved
+            network keeps the target's statistics. Requires --features.
         frozen_stages: number of stages of a pretrained backbone that are not trained: 0 trains all of it, 1 freezes the
             stem, 2 the stem and the first stage, and so on; -1 freezes all of it.
         trained_stages: number of last stages of a pretrained backbone that the adaptation trains after a head on stored
@@ -134,7 +135,7 @@ class ModelConfig(Checked):
     bottleneck_norm: bool = True
     dropout: float = 0.0
     standardize: bool = False
-    domain_statistics: float | Literal["auto"] = 0.0
+    domain_statistics: float | Literal["auto", "joined"] = 0.0
     frozen_stages: int = 0
     trained_stages: int = 0
     frozen_norms: bool = False

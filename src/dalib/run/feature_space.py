@@ -23,7 +23,7 @@ from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
-from dalib.models.domain_statistics import mixed_statistics, with_statistics
+from dalib.models.domain_statistics import mixed_statistics, normalisation_statistics, with_statistics
 from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
 from dalib.models.joined import JoinedBackbone
 from dalib.run.inputs import feature_inputs
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from dalib.run.inputs import Inputs, StandardizedViews
 
 Precision = Literal["float32", "bfloat16"]
+Share = float | Literal["joined"]
+
+SHARE = 0.3
+"""The share of a domain's own batch-normalisation statistics that JOINED takes."""
 
 MOST_COPIED = 2**30
 """Bytes of joined features that are copied into memory; more are put together when they are read."""
@@ -144,33 +148,58 @@ class FeatureSpace:
             network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
         )
 
-    def of_domains(self, source: Rows | None, target: Rows, share: float) -> FeatureSpace:
+    def of_domains(self, source: Rows | None, target: Rows, share: Share) -> FeatureSpace:
         """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
 
         Args:
             source, target: images. The source may be missing, where its features are not computed.
-            share: of each domain's own statistics, above 0; the rest are the network's.
+            share: of each domain's own statistics, above 0; the rest are the network's. JOINED is of a network that
+                has each backbone twice: the second half of them takes SHARE, the first half keeps the network's.
         """
         of_source = None if source is None else self.with_statistics_of(source, share, "source")
         return self.with_statistics_of(target, share, "target", of_source)
 
     def with_statistics_of(
-        self, rows: Rows, share: float, domain: str, of_source: FeatureSpace | None = None
+        self, rows: Rows, share: Share, domain: str, of_source: FeatureSpace | None = None
     ) -> FeatureSpace:
         """Returns the space with a share of the statistics of one domain's images; see :meth:`of_domains`."""
         network = copy.deepcopy(self.network)
-        network.backbone = with_statistics(network.backbone, self.statistics_of(rows, share, domain))
+        if isinstance(share, str):
+            statistics = self._statistics_of_second_half(rows, domain)
+        else:
+            statistics = self.statistics_of(rows, share, domain)
+        network.backbone = with_statistics(network.backbone, statistics)
         warps = self.plain_views[0].warps if isinstance(self.plain_views[0], _Plain) else None
         views = 0 if warps is None else len(warps)
         space = FeatureSpace.of(network, self.preprocessing, self.store.folder, self.device, views, self.precision)
         space.of_source = space if of_source is None else of_source
         return space
 
-    def statistics_of(self, rows: Rows, share: float, domain: str) -> dict[str, Tensor]:
+    def _statistics_of_second_half(self, rows: Rows, domain: str) -> dict[str, Tensor]:
+        """Returns the statistics of joined backbones, the second half of which take SHARE of a domain's."""
+        backbone = self.network.backbone
+        statistics = normalisation_statistics(backbone)
+        for number in range(len(self.parts) // 2, len(self.parts)):
+            part = self.parts[number]
+            own = part.statistics_of(rows, SHARE, domain)
+            joined = [name for name in statistics if name.startswith(f"members.{number}.")]
+            alone = normalisation_statistics(part.network.backbone)  # in the same order, which kept ones are not in
+            statistics |= {name: own[each] for name, each in zip(joined, alone, strict=True)}
+        return statistics
+
+    def statistics_of(
+        self, rows: Rows, share: float, domain: str, most: int = MOST_FOR_STATISTICS
+    ) -> dict[str, Tensor]:
         """Returns the backbone's statistics with a share of those of images (N, C, H, W) mixed in, on the CPU.
 
         They are of plain views, computed once in float32, and kept: features are keyed by them, and another number of
         threads would change their last bits.
+
+        Args:
+            rows: images, in any order.
+            share: of the images' statistics.
+            domain: says whose they are, in errors and in the progress.
+            most: images at most that are taken, at random.
 
         Raises:
             UserError: too few images.
@@ -183,7 +212,7 @@ class FeatureSpace:
                 Setting("model.domain_statistics", 0),
             )
         # shuffled, because each batch is to hold images of all classes
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))[:MOST_FOR_STATISTICS]
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))[:most]
         chosen = rows[order]
         backbone = self.network.backbone
         weights = weights_fingerprint(backbone.state_dict())

@@ -85,6 +85,15 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
             Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "torch")),
             "` wrote",
         ) from None
+    names = found["backbone"]
+    if isinstance(names, list) and len(set(names)) < len(names):
+        raise UserError(
+            Setting("kit", folder),
+            ": its backbone stands there twice, with pretrained statistics and with those of its own target, which are "
+            "not those of this one; expected a kit, which `",
+            Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "kit")),
+            "` writes where the run's source is",
+        )
     preset = given.get("preset") or implied_preset(found["backbone"])
     own, features = asdict(configured(preset, {})), given.get("features")
     if str(own["features"] if features is None else features) == "0":  # a command line's is not parsed yet

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
-from dalib.run.feature_space import FEWEST_FOR_STATISTICS
+from dalib.run.backbones import JOINED
+from dalib.run.feature_space import FEWEST_FOR_STATISTICS, SHARE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from dalib.run.domains import Domains
     from dalib.run.feature_space import FeatureSpace
 
-Share = float | Literal["auto"]
-
-SHARE = 0.3
-"""The share that ``auto`` takes where it takes one."""
+Share = float | Literal["auto", "joined"]
 
 FAR = 0.27
-"""Distance of the domains' statistics from the pretrained ones, the mean of both, from which on ``auto`` takes a share.
-Chosen on three families of images; on one of three others it takes a share that harms: benchmarks/RESULTS.md."""
+"""Distance of either domain's statistics from the pretrained ones from which on ``auto`` joins features of both kinds.
+Chosen on three families of images; it costs time where it is wrong, and little accuracy: benchmarks/RESULTS.md."""
+
+MOST_FOR_DISTANCE = 128
+"""Images of a domain that its distance is measured on."""
 
 
 def checked_share(
@@ -35,7 +36,8 @@ def checked_share(
         backbone: of its network.
         features: number of stored views; 0 trains the network whole.
         trained_stages: number of last stages that are trained, whose normalisation is one for both domains.
-        images_of_both: whether both domains have images, and not statistics in their place.
+        images_of_both: whether the images of both domains choose: neither has statistics in its place, and no other
+            run has chosen.
 
     Raises:
         UserError: a share out of its range, of a network that is trained whole, or without batch normalisation.
@@ -45,8 +47,10 @@ def checked_share(
     can_be = bool(features) and not trained_stages and bool(normalisation_statistics(backbone))
     if share == "auto":
         return "auto" if can_be and images_of_both else 0.0
-    if not 0 <= share <= 1:
-        raise UserError(setting, ": expected a share from 0, the pretrained statistics, to 1, each domain's; or auto")
+    if share != JOINED and not 0 <= float(share) <= 1:
+        raise UserError(
+            setting, ": expected a share from 0, the pretrained statistics, to 1, each domain's; joined, or auto"
+        )
     if share and not features:
         raise UserError(
             setting,
@@ -76,28 +80,32 @@ def checked_share(
     return share
 
 
-def chosen_share(space: FeatureSpace, domains: Domains) -> float:
-    """Returns the share that ``auto`` takes for images of two domains, and prints it.
+def chosen_share(space: FeatureSpace, domains: Domains) -> Share:
+    """Returns the share that ``auto`` takes for images of two domains, 0 or JOINED, and prints it.
 
     Near the images that the network was pretrained on, a domain's own statistics lose what the classes differ by, for
-    they are of few images; far from them, they take away what the domain as a whole differs by.
+    they are of few images; far from them, they take away what the domain as a whole differs by. Which of both weighs
+    more cannot be told without labels; the head that learns from features of both kinds loses little of either.
 
     Args:
         space: of features with the pretrained statistics.
         domains: images.
     """
     assert domains.whole is not None
-    rows = {"source": domains.whole.images, "target": domains.target.images}
-    if min(map(len, rows.values())) < FEWEST_FOR_STATISTICS:
+    images = {"source": domains.whole.images, "target": domains.target.images}
+    if min(map(len, images.values())) < FEWEST_FOR_STATISTICS:
         return 0.0
     own = normalisation_statistics(space.network.backbone)
-    distances = [
-        distance_of_statistics(own, space.statistics_of(each, SHARE, domain), SHARE) for domain, each in rows.items()
-    ]
-    distance = sum(distances) / len(distances)
-    share = SHARE if distance >= FAR else 0.0
-    say(
-        f"{Setting('model.domain_statistics', f'{share:g}')}: the images' statistics are {distance:.2f} from those of "
-        f"the pretrained backbone, {'far' if share else 'near'} (the bound is {FAR:g})"
-    )
+    distances = {
+        domain: distance_of_statistics(own, space.statistics_of(rows, SHARE, domain, MOST_FOR_DISTANCE), SHARE)
+        for domain, rows in images.items()
+    }
+    farthest = max(distances, key=distances.__getitem__)
+    share: Share = JOINED if distances[farthest] >= FAR else 0.0
+    if share == JOINED:
+        say(
+            f"{Setting('model.domain_statistics', JOINED)}: the images of the {farthest} are unlike those that the "
+            f"backbone was trained on (their statistics are {distances[farthest]:.2f} from its own; the bound is "
+            f"{FAR:g}). Features are computed with its statistics and with a share of each domain's, in twice the time"
+        )
     return share

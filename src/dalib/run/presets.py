@@ -115,6 +115,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "model.standardize": True,
             "model.frozen_stages": -1,
             "model.averaged_views": 2,
+            "model.domain_statistics": "auto",
             "views.source": "photo",
             "views.student": "photo",
             "views.teacher": "photo",

@@ -66,7 +66,7 @@ from dalib.models.joined import JoinedBackbone, inputs_of
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
-from dalib.run.backbones import alone, backbones_of
+from dalib.run.backbones import JOINED, alone, backbones_of, members_of, names_of
 from dalib.run.domains import DataRequest
 from dalib.run.inputs import STORED_FEATURES, Inputs, Views
 from dalib.run.judge import JudgeSettings
@@ -227,9 +227,26 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
     Raises:
         UserError: weights of a network of another shape.
     """
+    if start.domain_statistics == JOINED:
+        raise UserError(
+            Setting(start.argument, start.run),
+            ": its backbone stands there twice, with pretrained statistics and with its own target's (",
+            Setting("model.domain_statistics", JOINED),
+            "); expected a run with ",
+            Setting("model.domain_statistics", 0),
+            ", or a kit of that run",
+        )
+    if config.model.domain_statistics == JOINED and start.argument == "init":
+        raise UserError(
+            Setting("model.domain_statistics", JOINED),
+            ": the backbone of the run to start from, ",
+            Setting("init", start.run),
+            ", stands there once; expected ",
+            Setting("model.domain_statistics", 0),
+        )
     start.check_network(
         {
-            "backbone": config.backbone,
+            "backbone": names_of(config),
             "model.bottleneck_dim": config.model.bottleneck_dim,
             "model.bottleneck_norm": config.model.bottleneck_norm,
         }
@@ -249,7 +266,7 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
     return replace(config, model=replace(config.model, standardize=start.standardize))
 
 
-def with_share(config: TrainConfig, share: float | Literal["auto"]) -> TrainConfig:
+def with_share(config: TrainConfig, share: float | Literal["auto", "joined"]) -> TrainConfig:
     """Returns the configuration with another share of the domains' own batch-normalisation statistics."""
     return replace(config, model=replace(config.model, domain_statistics=share))
 
@@ -405,7 +422,7 @@ def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
     """Returns the plain values from which :func:`make_classifier` builds the network again."""
     architecture: dict[str, Any] = {
-        "backbone": config.backbone,
+        "backbone": names_of(config),
         "bottleneck_dim": config.model.bottleneck_dim,
         "averaged_views": config.model.averaged_views,
         "channels": preprocessing.channels,
@@ -414,7 +431,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
         "dropout": config.model.dropout,
         "standardize": config.model.standardize,
     }
-    named = backbones_of(config)
+    named = members_of(config)
     if len(named) > 1:
         own = [make_preprocessing(alone(config, each)) for each in named]
         architecture["inputs"] = [
@@ -622,9 +639,9 @@ def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         student = make_classifier(architecture, num_classes)
-    if config.weights is not None and architecture["backbone"] == config.backbone:
+    if config.weights is not None and architecture["backbone"] == names_of(config):
         members = student.backbone.members if isinstance(student.backbone, JoinedBackbone) else [student.backbone]
-        for member, each in zip(members, backbones_of(config), strict=True):
+        for member, each in zip(members, members_of(config), strict=True):
             assert each.weights is not None
             load_weights(member, each.weights, order=each.weights_order)
     return student

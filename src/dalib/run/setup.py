@@ -34,7 +34,7 @@ from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
 from dalib.run.model_alone import open_in_place_of_source
-from dalib.run.own_statistics import checked_share
+from dalib.run.own_statistics import Share, checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
@@ -123,6 +123,8 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     if kit is None:
         start = Start.of(config.init)
     else:
+        if config.model.domain_statistics == "auto":
+            config = recipe.with_share(config, _share_of(kit))
         start, preprocessing = _start_of_kit(kit, config, preprocessing)
     if start is not None:
         config = recipe.fitted_to(config, start)
@@ -139,7 +141,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         network.backbone,
         features=config.features,
         trained_stages=config.model.trained_stages,
-        images_of_both=kit is None,
+        images_of_both=start is None,
     )
     config = recipe.with_share(config, share)
     if start is not None:
@@ -172,6 +174,12 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
     return found[0] if found else None
 
 
+def _share_of(kit: Kit) -> Share:
+    """Returns the share of its domain's own batch-normalisation statistics that a kit's features are of."""
+    share: Share = kit.header.settings.get("model.domain_statistics", 0.0)
+    return share
+
+
 def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
     """Returns the models to start from, and the preprocessing that they are used to.
 
@@ -192,7 +200,7 @@ def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -
         whose = "of no preset" if preset is None else f"of the preset {preset}"
         raise UserError(setting, f": its settings are {whose}; leave out ", Setting("preset", config.preset))
     _check_training(kit, config, setting)
-    share = kit.header.settings.get("model.domain_statistics", 0.0)
+    share = _share_of(kit)
     if config.model.domain_statistics != share:
         raise UserError(
             setting,

@@ -1,0 +1,149 @@
+"""Features with pretrained and with each domain's batch-normalisation statistics side by side, by command line."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from dalib.commands.config_file import read_config
+from dalib.commands.main import run
+from dalib.models.domain_statistics import normalisation_statistics
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.records.folder import RunFolder
+from dalib.run import own_statistics
+from dalib.run.initial_weights import Start
+
+NAME = "test_resnet"
+QUICK = ["--batch", "8", "--every.evaluate", "4", "--steps", "4", "--features", "2", "--model.averaged_views", "2"]
+JOINED = ["--model.domain_statistics", "joined"]
+
+
+def write_domain(folder, count, shade, rng):
+    for name, colour in {"blue": (70, 70, 180), "red": (190, 70, 70)}.items():
+        for number in range(count):
+            path = folder / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.normal(np.add(colour, shade), 40, (36, 44, 3))
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """here/ and there/ with a folder for each of two colours, and the weights of a network."""
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    write_domain(root / "here", 12, 0, rng)
+    write_domain(root / "there", 9, 40, rng)
+    torch.manual_seed(0)
+    network = PretrainedBackbone(NAME).network
+    save_file({key: each.contiguous() for key, each in network.state_dict().items()}, root / "w.safetensors")
+    return root
+
+
+def arguments(photos, out, *more):
+    where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--out", str(out)]
+    return ["train", *where, "--backbone", NAME, "--weights", f"{photos}/w.safetensors", *QUICK, *more]
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert run(arguments(photos, out, *JOINED, "--evaluate", f"{photos}/there")) == 0
+    return RunFolder.existing(out)
+
+
+@pytest.fixture(scope="module")
+def kit(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("kits") / "studio.dalib"
+    assert run(["export", str(trained.root), "--format", "kit", "--out", str(path)]) == 0
+    return path
+
+
+def test_the_saved_network_has_the_backbone_with_both_statistics(trained, photos):
+    saved, pretrained = (load_file(each) for each in (trained.model / "model.safetensors", photos / "w.safetensors"))
+    statistics = normalisation_statistics(PretrainedBackbone(NAME).network)
+    for key, each in pretrained.items():
+        first, second = (saved[f"backbone.members.{number}.network.{key}"] for number in (0, 1))
+        assert torch.equal(first, each)
+        assert torch.equal(second, each) != (key in statistics)
+    config = read_config(trained.config)
+    assert (config.backbone, config.model.domain_statistics) == (NAME, "joined")
+    assert NAME in trained.report.read_text()
+
+
+def test_prediction_of_images_agrees_with_what_training_predicted_of_features(trained, photos, tmp_path):
+    summary = json.loads(trained.summary.read_text())["models"]
+    for name, model in summary.items():
+        out = tmp_path / f"{name}.csv"
+        asked = ["predict", str(trained.root), "--images", f"{photos}/there", "--out", str(out), "--model", name]
+        assert run(asked) == 0
+        rows = list(csv.DictReader(out.read_text().splitlines()))
+        assert [sum(row["class"] == each for row in rows) for each in ("blue", "red")] == model["target_histogram"]
+        confidence = np.mean([float(row["confidence"]) for row in rows])
+        assert confidence == pytest.approx(model["target_confidence"], abs=2e-3)
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, tmp_path):
+    cut = RunFolder.existing(shutil.copytree(trained.root, tmp_path / "cut"))
+    shutil.rmtree(cut.model)
+    shutil.rmtree(cut.root / "adapted")
+    shutil.rmtree(cut.checkpoints)
+    assert run(["train", "--resume", str(cut.root)]) == 0
+    first, second = (load_file(each.model / "model.safetensors") for each in (trained, cut))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("form", ["torch", "hf", "onnx"])
+def test_each_export_predicts_as_the_run_does(trained, photos, tmp_path, form):
+    if form == "onnx":
+        pytest.importorskip("onnx")
+    made = tmp_path / ("m.onnx" if form == "onnx" else "m")
+    assert run(["export", str(trained.root), "--format", form, "--out", str(made)]) == 0
+    found = []
+    for number, model in enumerate((trained.root, made)):
+        out = tmp_path / f"{number}.csv"
+        assert run(["predict", str(model), "--images", f"{photos}/there", "--out", str(out)]) == 0
+        found.append([float(row["confidence"]) for row in csv.DictReader(out.read_text().splitlines())])
+    assert found[1] == pytest.approx(found[0], abs=2e-3)
+
+
+def test_a_kit_adapts_with_its_own_statistics_and_no_other(kit, trained, photos, tmp_path, capsys):
+    out, asked = tmp_path / "adapted", ["train", "--kit", str(kit), "--target", f"{photos}/there", *QUICK]
+    assert run([*asked, "--out", str(out)]) == 0
+    assert read_config(out / "config.yaml").model.domain_statistics == "joined"
+    first, second = (load_file(each / "source-only/model/model.safetensors") for each in (trained.root, out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert run([*asked, "--model.domain_statistics", "0.3", "--out", str(tmp_path / "no")]) == 2
+    assert "leave out --model.domain_statistics 0.3" in capsys.readouterr().err
+
+
+def test_another_run_cannot_start_from_it(trained, photos, tmp_path, capsys):
+    where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--out", str(tmp_path / "no")]
+    for more in (["--backbone", NAME, *QUICK], ["--preset", "photo", "--backbone", NAME]):
+        assert run(["train", *where, *more, "--init", str(trained.root)]) == 2
+        assert "its backbone stands there twice" in capsys.readouterr().err
+    assert run(["train", *where, "--init", str(trained.root)]) == 2
+    assert "its backbone stands there twice" in capsys.readouterr().err
+
+
+def test_a_model_alone_cannot_stand_in_for_the_source(trained, photos, tmp_path, capsys):
+    assert run(["export", str(trained.root), "--format", "torch", "--out", str(tmp_path / "m")]) == 0
+    where = ["--kit", str(tmp_path / "m"), "--target", f"{photos}/there", "--out", str(tmp_path / "no")]
+    assert run(["train", *where]) == 2
+    assert "its backbone stands there twice" in capsys.readouterr().err
+
+
+def test_auto_joins_where_one_domain_is_far_and_says_so(photos, tmp_path, monkeypatch, capsys):
+    for number, bound in enumerate((0.0, float("inf"))):
+        monkeypatch.setattr(own_statistics, "FAR", bound)
+        out = tmp_path / str(number)
+        assert run(arguments(photos, out, "--baseline", "false", "--model.domain_statistics", "auto")) == 0
+        chosen = read_config(out / "config.yaml").model.domain_statistics
+        assert chosen == ("joined" if bound == 0 else 0)
+        assert ("unlike those that the backbone was trained on" in capsys.readouterr().out) == (bound == 0)
+    assert Start.of(str(tmp_path / "1")).domain_statistics == 0
