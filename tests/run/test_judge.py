@@ -192,3 +192,14 @@ def test_hints_that_were_held_back_speak_for_the_better_model():
     assert with_votes.probability > 0.85
     assert "Of 40 hints that were held back from training" in " ".join(with_votes.reasons)
     assert not any("held back" in each for each in without.reasons)
+
+
+@pytest.mark.parametrize(("count", "said"), [(19, True), (20, False), (0, False)])
+def test_too_few_validation_images_for_an_estimate_are_told(count, said):
+    labels = torch.arange(count) % 2
+    evidence = Evidence(torch.eye(2)[labels], labels, torch.eye(2)[torch.arange(30) % 2])
+    trained = {"source-only": Trained(torch.nn.Identity(), evidence, 1, 1, "", None)}
+    settings = JudgeSettings(0.9, "better", "uniform", "last", 1)
+    reasons = " ".join(judge(trained, {"source-only": evidence}, settings, ("a", "b")).reasons)
+    assert (f"takes 20 validation images of the source, and there are {count}" in reasons) == said
+    assert ("data.validation_share" in reasons) == said

@@ -144,7 +144,7 @@ def judge(
         shipped=shipped,
         outcome=verdict.outcome,
         headline=verdict.headline,
-        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes)),
+        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes), *_about_estimates(own)),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
@@ -209,6 +209,16 @@ def _seen(
 
 def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[str]) -> tuple[str, ...]:
     return () if expected is None else (expected.in_words(classes),)
+
+
+def _about_estimates(model: Trained) -> tuple[str, ...]:
+    """Returns why no accuracy is estimated, where the source's validation images are too few for it."""
+    if not 0 < (count := len(model.evidence.labels)) < FEWEST_TO_JUDGE:
+        return ()
+    return (
+        f"Accuracies are not estimated: that takes {FEWEST_TO_JUDGE} validation images of the source, and there are "
+        f"{count}; give more source images, or a larger {Setting('data.validation_share')}",
+    )
 
 
 def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structure | None) -> dict[str, Estimate]:
