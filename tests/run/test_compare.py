@@ -82,7 +82,9 @@ def test_a_run_that_is_not_judged_is_told(tmp_path, capsys):
     runs = [write_run(tmp_path / name, [0] * 4, 0.9) for name in ("one", "two")]
     (tmp_path / "two" / "judgement.json").unlink()
     assert run(["compare", *runs]) == 2
-    assert "no judgement.json" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no judgement.json" in told
+    assert f"`dalib train --resume {tmp_path / 'two'}` finishes it" in told
 
 
 def measured(root, data, *, count=100, asked=None, **accuracies):

@@ -195,7 +195,12 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
     first = runs[0]
     for run in runs:
         if not run.judgement.is_file():
-            raise UserError(Setting("run", run.root), ": no judgement.json; it is not finished, or of an older version")
+            raise UserError(
+                Setting("run", run.root),
+                ": no judgement.json; it is not finished, or of an older version; `",
+                Call("dalib.adapt", Setting("resume", run.root)),
+                "` finishes it",
+            )
     classes, names = Summary.read(first.summary).classes, ImageNames.read(first.images).target
     for run in runs[1:]:
         others = Summary.read(run.summary).classes, ImageNames.read(run.images).target
