@@ -1,5 +1,7 @@
 """What folders alone tell of data that a run cannot use; tests of a whole preparation are those of dalib.run.setup."""
 
+from dataclasses import replace
+
 import pytest
 
 from dalib.core.errors import UserError
@@ -25,3 +27,25 @@ def test_a_labelled_set_may_have_other_classes_only_where_they_are_expected(requ
 def test_right_data_are_let_pass(request_of, images):
     check_data(request_of(), LabelledSet(None), prior="uniform")
     check_data(request_of(), LabelledSet(str(images / "test")), prior="uniform")
+
+
+@pytest.mark.parametrize(
+    ("folders", "others", "said"),
+    [
+        (("dark", "light", "grey"), False, True),
+        (("dark", "light", "grey"), True, False),
+        (("dark", "light"), False, False),
+        (("monday", "tuesday", "light"), False, False),  # folders of something else than classes
+    ],
+)
+def test_folders_of_other_classes_are_told_where_most_are_named_like_classes(
+    request_of, images, tmp_path, capsys, folders, others, said
+):
+    for folder in folders:
+        (tmp_path / "target" / folder).mkdir(parents=True)
+        for file in (images / "source" / "dark").iterdir():
+            (tmp_path / "target" / folder / file.name).symlink_to(file)
+    request = replace(request_of(), target=str(tmp_path / "target"))
+    check_data(request, LabelledSet(None, others=others), prior="uniform")
+    told = capsys.readouterr().out
+    assert ("lie in folders that are named like no class of the source (grey)" in told) == said

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dalib.core.console import say
+from dalib.core.errors import Setting
 from dalib.data.given import may_leave_its_folder, require_kept
 from dalib.data.labels import read_target_labels
 from dalib.data.listing import list_labelled
@@ -17,7 +19,7 @@ from dalib.data.sources import (
     refuse_test_set,
     require_two_classes,
 )
-from dalib.data.spelling import united
+from dalib.data.spelling import key_of, united
 from dalib.run.domains import list_domains
 from dalib.run.prior import first_prior
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     from dalib.run.domains import DataRequest, Listings
     from dalib.run.initial_weights import Start
+
+MOST_NAMED = 5
+"""Folders at most that a note names."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,31 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
     if request.target_labels is not None and classes is not None and target is not None:
         names = [str(path) for path in target.paths]
         read_target_labels(request.target_labels, names, classes, request.target, argument="target_labels")
+    if classes is not None and target is not None and not labelled.others:
+        _note_other_classes([path.parent.name for path in target.paths], classes)
     if labelled.name is not None:
         _check_labelled_set(request, labelled.name, None if labelled.others else classes)
     return files
+
+
+def _note_other_classes(folders: Sequence[str], classes: Sequence[str]) -> None:
+    """Says which of the target's folders are named unlike any class, where most of them are named like one.
+
+    Args:
+        folders: name of the folder of each image.
+        classes: names of the source's classes.
+    """
+    known = {*map(key_of, classes)}
+    named = dict.fromkeys(folders)
+    others = [name for name in named if name and key_of(name) not in known]
+    if not others or len(named) < 2 * len(others):
+        return
+    count = sum(name in others for name in folders)
+    some = ", ".join([*others[:MOST_NAMED], *(["..."] if len(others) > MOST_NAMED else [])])
+    say(
+        f"note: {count} images of the target lie in folders that are named like no class of the source ({some}); each "
+        f"gets one of the source's classes. If they are none of these: {Setting('classes', 'other')}"
+    )
 
 
 def _check_labelled_set(request: DataRequest, name: str, classes: Sequence[str] | None) -> None:
