@@ -264,8 +264,8 @@ def _about(baseline: Baseline) -> tuple[str, ...]:
     if not baseline.others:
         return ()
     than = " and ".join(f"{name} with a probability of {value:.0%}" for name, value in baseline.others.items())
-    what = ", source-only with the normalisation statistics of the target" if baseline.name == "aligned" else ""
-    return (f"The baseline is the {baseline.name} model{what}, which is better than {than}",)
+    what = " (source-only with the target's normalisation statistics)" if baseline.name == "aligned" else ""
+    return (f"The baseline is the {baseline.name} model{what}; it is better than {than}",)
 
 
 def _reasons(
