@@ -104,14 +104,43 @@ def test_what_is_chosen_is_said(clock, capsys):
     assert "steps a training fit in time_limit=" in capsys.readouterr().out
 
 
-def test_a_run_that_is_stopped_between_two_views_keeps_the_numbers_that_were_planned(tmp_path, monkeypatch):
-    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+def command_of(place, monkeypatch):
+    """Writes two domains of noise and weights; returns the arguments of a run of 60 seconds on them."""
+    monkeypatch.setenv("DALIB_CACHE", str(place / "cache"))
     rng = np.random.default_rng(0)
     for domain in ("source", "target"):
         for number in range(16):
-            path = tmp_path / domain / ("cat", "dog")[number % 2] / f"{number}.png"
+            path = place / domain / ("cat", "dog")[number % 2] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    save_file(PretrainedBackbone("test_resnet", size=None).network.state_dict(), place / "weights.safetensors")
+    command = ["train", "--source", f"{place}/source", "--target", f"{place}/target", "--out", f"{place}/run"]
+    command += ["--backbone", "test_resnet", "--weights", f"{place}/weights.safetensors"]
+    return [*command, "--features", "3", "--batch", "4", "--time", "60"]
+
+
+@pytest.mark.parametrize(("asked", "code"), [("auto", 0), ("joined", 2)])
+def test_joined_statistics_that_the_images_chose_are_given_up_where_time_is_short(
+    tmp_path, monkeypatch, capsys, asked, code
+):
+    def pace_of(config, *_, **__):
+        joined = config.model.domain_statistics == "joined"
+        return Pace({"source-only": 0.3, "adapted": 0.3}, 0.0, view=10.0 if joined else 0.01, mapped=0.0)
+
+    command = command_of(tmp_path, monkeypatch)
+    monkeypatch.setattr(module, "measure_pace", pace_of)
+    assert run([*command, "--model.domain_statistics", asked]) == code
+    told = capsys.readouterr()
+    if asked == "auto":
+        assert "note: --model.domain_statistics 0 all the same" in told.out
+        written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+        assert written["model"]["domain_statistics"] == 0
+    else:
+        assert "too short here" in told.err
+
+
+def test_a_run_that_is_stopped_between_two_views_keeps_the_numbers_that_were_planned(tmp_path, monkeypatch):
+    command = command_of(tmp_path, monkeypatch)
     pace = Pace({"source-only": 0.3, "adapted": 0.3}, 0.0, view=0.01, mapped=0.0)
     monkeypatch.setattr(module, "measure_pace", lambda *_, **__: pace)
     enough = TimeLimit.enough
@@ -121,13 +150,9 @@ def test_a_run_that_is_stopped_between_two_views_keeps_the_numbers_that_were_pla
             raise KeyboardInterrupt
         return enough(limit, views)
 
-    save_file(PretrainedBackbone("test_resnet", size=None).network.state_dict(), tmp_path / "weights.safetensors")
-    domains = ["--source", f"{tmp_path}/source", "--target", f"{tmp_path}/target"]
-    command = [*domains, "--backbone", "test_resnet", "--weights", f"{tmp_path}/weights.safetensors"]
-    command += ["--features", "3", "--batch", "4", "--time", "60", "--out", f"{tmp_path}/run"]
     command += ["--model.domain_statistics", "0"]  # one backbone computes each view once
     monkeypatch.setattr(TimeLimit, "enough", stopped)
-    assert run(["train", *command]) == 130
+    assert run(command) == 130
     written = (tmp_path / "run" / "config.yaml").read_text()
     planned = yaml.safe_load(written)
     assert planned["features"] == 3

@@ -331,6 +331,10 @@ def is_open(config: TrainConfig) -> bool:
     return config.time_limit is not None and config.steps is None and config.epochs is None
 
 
+class TooShortError(UserError):
+    """A time limit that not even the fewest views and steps fit in."""
+
+
 def fitted_to_time(
     config: TrainConfig, counts: Counts, pace: Pace, left: float, *, usual: Recipe, extracted: bool = False
 ) -> TrainConfig:
@@ -343,7 +347,7 @@ def fitted_to_time(
         extracted: whether the features are there already, so that only steps are to be chosen.
 
     Raises:
-        UserError: not even the least fits.
+        TooShortError: not even the least fits.
     """
     choices: Sequence[int] = [config.features]
     if usual.views is not None and not extracted:
@@ -358,7 +362,7 @@ def fitted_to_time(
     limit = time_limit_of(config)
     assert limit is not None
     lacking = (needed - left) / SHARE
-    raise UserError(
+    raise TooShortError(
         Setting("time_limit", config.time_limit),
         f": too short here; with {LEAST_STEPS} steps a training, and each image seen as seldom as can be, the run "
         f"takes {in_words(limit + lacking)}; expected at least ",

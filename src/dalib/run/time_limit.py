@@ -72,7 +72,7 @@ class TimeLimit:
         """Returns the configuration with the views and steps that seem to fit, and prints them.
 
         Raises:
-            UserError: the limit is too short for anything.
+            TooShortError: not even the fewest fit.
         """
         config = fitted_to_time(self.asked, self.counts, self.pace, self.left(), usual=self.usual)
         self._say(config, extracted=False)

@@ -42,7 +42,7 @@ from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import chosen_share
-from dalib.run.pace import Counts, check_time_limit, is_open, say_length
+from dalib.run.pace import Counts, TooShortError, check_time_limit, is_open, say_length
 from dalib.run.pair import (
     BaselineAndAdapted,
     Task,
@@ -203,11 +203,8 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         if context.world.first and context.sibling is None:
             say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
     setup, data = open_data(setup)
-    setup = _with_share(setup, data)
+    setup, limit = _with_length(_with_share(setup, data), setup, data, context)
     context.world.from_first(lambda: _announce_stages(setup, data))
-    limit = _time_limit(setup, data, context)
-    if limit is not None:
-        setup = _chosen(setup, limit.planned())
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     summary = summary if setup.hub is None else setup.hub.recorded(summary)
     say_data(summary, data.domains)
@@ -238,6 +235,27 @@ def _with_share(setup: Setup, data: Data) -> Setup:
         share = chosen_share(space, data.domains)
     # the run's folder notes what was chosen, and resuming it chooses nothing
     return replace(setup, config=recipe.with_share(setup.config, setup.world.from_first(lambda: share)))
+
+
+def _with_length(setup: Setup, asked: Setup, data: Data, context: _Context) -> tuple[Setup, TimeLimit | None]:
+    """Returns the setup with the views and steps that a time limit leaves, and the limit; None where there is none.
+
+    Where the images chose joined features and the limit is too short for them, the setup has plain ones.
+
+    Raises:
+        TooShortError: the limit is too short for anything.
+    """
+    limit = _time_limit(setup, data, context)
+    if limit is None:
+        return setup, None
+    try:
+        return _chosen(setup, limit.planned()), limit
+    except TooShortError:
+        if asked.config.model.domain_statistics != "auto" or not setup.config.model.domain_statistics:
+            raise
+    say(f"note: {Setting('model.domain_statistics', 0)} all the same, for both kinds of features take too long")
+    plain = replace(setup, config=recipe.with_share(setup.config, 0.0))
+    return _with_length(plain, plain, data, context)
 
 
 def _time_limit(setup: Setup, data: Data, context: _Context) -> TimeLimit | None:
