@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from dalib.core.errors import Setting, UserError
 from dalib.run.config import OUR_BACKBONES
@@ -18,6 +18,9 @@ HUB = "hub"
 
 JOINED: Final = "joined"
 """Stands for both kinds of batch-normalisation statistics: pretrained ones, and a share of each domain's."""
+
+Share = float | Literal["joined"]
+"""The share of each domain's own batch-normalisation statistics in a frozen backbone, or JOINED."""
 
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")
 """Prefixes of the name of a repository, which has its own weights."""

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
+    from dalib.run.backbones import Share
     from dalib.run.inputs import Inputs, StandardizedViews
 
 Precision = Literal["float32", "bfloat16"]
-Share = float | Literal["joined"]
 
 SHARE = 0.3
 """The share of a domain's own batch-normalisation statistics that JOINED takes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Call, Setting, UserError
 from dalib.data.spelling import key_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.engine.distributed import World
+    from dalib.run.backbones import Share
     from dalib.run.config import TrainConfig
 
 
@@ -118,7 +119,7 @@ class Start:
     """The weights of each training, by its name."""
     argument: str = "init"
     """The setting that names them."""
-    domain_statistics: float | Literal["joined"] = 0.0
+    domain_statistics: Share = 0.0
     """Share of their target's batch-normalisation statistics in their backbone."""
 
     @classmethod

@@ -13,10 +13,9 @@ from dalib.run.feature_space import FEWEST_FOR_STATISTICS, SHARE
 if TYPE_CHECKING:
     from torch import nn
 
+    from dalib.run.backbones import Share
     from dalib.run.domains import Domains
     from dalib.run.feature_space import FeatureSpace
-
-Share = float | Literal["auto", "joined"]
 
 FAR = 0.27
 """Distance of either domain's statistics from the pretrained ones from which on ``auto`` joins features of both kinds.
@@ -27,8 +26,13 @@ MOST_FOR_DISTANCE = 64
 
 
 def checked_share(
-    share: Share, backbone: nn.Module, *, features: int, trained_stages: int = 0, images_of_both: bool = True
-) -> Share:
+    share: Share | Literal["auto"],
+    backbone: nn.Module,
+    *,
+    features: int,
+    trained_stages: int = 0,
+    images_of_both: bool = True,
+) -> Share | Literal["auto"]:
     """Returns the share as far as it is known without images: ``auto`` is 0 where there is no choice.
 
     Args:

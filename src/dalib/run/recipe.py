@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range
     from dalib.engine.train import Statistics
     from dalib.judge.evidence import Evidence
+    from dalib.run.backbones import Share
     from dalib.run.config import DataConfig, OptimizerConfig, TrainConfig, ViewName
     from dalib.run.domains import Domains
     from dalib.run.fewer import ExpectedClasses
@@ -266,7 +267,7 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
     return replace(config, model=replace(config.model, standardize=start.standardize))
 
 
-def with_share(config: TrainConfig, share: float | Literal["auto", "joined"]) -> TrainConfig:
+def with_share(config: TrainConfig, share: Share | Literal["auto"]) -> TrainConfig:
     """Returns the configuration with another share of the domains' own batch-normalisation statistics."""
     return replace(config, model=replace(config.model, domain_statistics=share))
 

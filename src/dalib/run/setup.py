@@ -34,7 +34,7 @@ from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
 from dalib.run.model_alone import open_in_place_of_source
-from dalib.run.own_statistics import Share, checked_share
+from dalib.run.own_statistics import checked_share
 from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
+    from dalib.run.backbones import Share
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest, Listings
     from dalib.run.kit import Kit
