@@ -14,7 +14,7 @@ from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.domains import open_domains
 from dalib.run.image_defaults import SHORT_NAMES
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs
+from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs, with_chosen_share
 from dalib.run.presets import from_preset
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def config_of(source: str, target: str, given: argparse.Namespace, seed: int) ->
 def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
     """Returns the inputs of a run's trainings, and the labels of its target, which only measure."""
     preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
-    shared = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
+    domains = open_domains(request, preprocessing)
+    config = with_chosen_share(config, preprocessing, domains, CPU)
+    shared = training_inputs(config, request, preprocessing, domains, CPU)
     classes = list(shared.domains.train.classes)
     return shared, open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 

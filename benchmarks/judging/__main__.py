@@ -14,9 +14,10 @@ where the adaptation on features starts.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from record import COLD, SPOILT, record_all
+from record import COLD, PACKAGES, SPOILT, record_all
 from starts import starts
 from tasks import TASKS
 
@@ -28,11 +29,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--spoilt", type=int, default=8, help="so many tasks of photo-features are also spoilt")
     parser.add_argument("--seeds", type=int, default=2, help="of starts")
+    parser.add_argument(
+        "--precision", default="float32", help="in which the frozen backbone computes: float32 or bfloat16"
+    )
     parser.add_argument("--backwards", action="store_true", help="the last task first: for a second process")
     given = parser.parse_args()
     if given.action == "record":
-        good = [(task, "good") for task in TASKS]
-        of_features = [task for task in TASKS if task.network == "lite0"]
+        tasks = [
+            replace(task, settings={"feature_precision": given.precision, **task.settings})
+            if task.network in PACKAGES
+            else task
+            for task in TASKS
+        ]
+        good = [(task, "good") for task in tasks]
+        of_features = [task for task in tasks if task.network == "lite0"]
         spoilt = [(task, recipe) for task in of_features[: given.spoilt] for recipe in SPOILT if recipe != COLD]
         jobs = [*good, *spoilt, *((task, COLD) for task in of_features)]
         record_all(jobs[::-1] if given.backwards else jobs, given.root, given.out)

@@ -27,7 +27,15 @@ from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
 from dalib.run.neutral_features import neutral_representation
-from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task, training_inputs
+from dalib.run.pair import (
+    BaselineAndAdapted,
+    Task,
+    align,
+    statistics_for,
+    train_task,
+    training_inputs,
+    with_chosen_share,
+)
 from dalib.run.presets import changed, from_preset
 
 if TYPE_CHECKING:
@@ -116,8 +124,9 @@ def opened(config: TrainConfig) -> tuple[TrainConfig, Domains, TrainingInputs]:
     preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
     steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
-    config = replace(config, steps=steps, epochs=None)
-    return config, domains, training_inputs(config, request, preprocessing, domains, torch.device("cpu"))
+    device = torch.device("cpu")
+    config = with_chosen_share(replace(config, steps=steps, epochs=None), preprocessing, domains, device)
+    return config, domains, training_inputs(config, request, preprocessing, domains, device)
 
 
 def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:

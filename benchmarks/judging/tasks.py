@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 MOST_OF_DOMAIN = 520
 """Images of a domain; more would make the study longer and hardly steadier."""
+
+OF_PACKAGES = {
+    "clipart": ("colour", "line"),
+    "emoji-groups": ("line", "render", "silhouette"),
+    "furniture": ("line", "render"),
+    "letters": ("display", "hand", "serif"),
+    "materials": ("photo", "racer", "shooter"),
+    "symbols": ("line", "solid"),
+    "things": ("clipart", "flat", "photo"),
+}
+"""Families of drawings, renders, letters and textures from npm and Debian packages, and their domains."""
 
 HELD_OUT = ("clothes", "tiny_objects")
 """Families that no rule was made on: read once, when all was decided."""
@@ -127,6 +139,14 @@ class Task:
         return f"{self.family}--{'--'.join(sides)}--{self.network}"
 
 
+def _directions(family: str, domains: tuple[str, ...]) -> list[tuple[Domain, Domain]]:
+    """Returns all directions between the domains of a family that comes from packages."""
+    return [
+        (Domain(f"packages/{family}/{one}"), Domain(f"packages/{family}/{other}"))
+        for one, other in permutations(domains, 2)
+    ]
+
+
 def _office(name: str, *rest: Any, **more: Any) -> Domain:
     return Domain(f"office31/{name}/images", *rest, **more)
 
@@ -209,6 +229,7 @@ def _tasks() -> list[Task]:
         "clothes": clothes,
         "tiny_objects": tiny,
         "parts": parts,
+        **{family: _directions(family, domains) for family, domains in OF_PACKAGES.items()},
     }
     pretrained = [Task(family, *pair) for family, pairs in lists.items() for pair in pairs]
     pretrained += [Task("office31", *pair, network="lite2") for pair in office[:2]]
@@ -297,7 +318,12 @@ def _files(base: str, root: Path, out: Path) -> dict[str, list[Path]]:
         return _digits(base, root, out)
     if base == "parts":
         return drawn_parts(out / "data" / "parts-all", 90)
-    return {each.name: list(each.glob("*.jpg")) for each in sorted((root / base).iterdir()) if each.is_dir()}
+    kinds = ("*.jpg", "*.png")
+    return {
+        each.name: [file for kind in kinds for file in each.glob(kind)]
+        for each in sorted((root / base).iterdir())
+        if each.is_dir()
+    }
 
 
 def _digits(base: str, root: Path, out: Path) -> dict[str, list[Path]]:

@@ -22,6 +22,7 @@ from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
+from dalib.run.own_statistics import chosen_share
 from dalib.run.prior import KINDS, first_prior
 from dalib.run.stages import LastStages
 from dalib.run.unknown import ExpectedKnown
@@ -169,6 +170,23 @@ def feature_space(
         recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
     precision = precision_named(config.feature_precision)
     return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
+
+
+def with_chosen_share(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    domains: Domains,
+    device: torch.device,
+    start: Start | None = None,
+    world: World = ALONE,
+) -> TrainConfig:
+    """Returns the configuration with the share of the domains' statistics that images choose, if they are to."""
+    if config.model.domain_statistics != "auto":
+        return config
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    with world.in_turn():
+        share = chosen_share(space, domains)
+    return recipe.with_share(config, world.from_first(lambda: share))
 
 
 def announce_stages(

@@ -41,7 +41,6 @@ from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.neutral_features import neutral_beside, neutral_representation
-from dalib.run.own_statistics import chosen_share
 from dalib.run.pace import Counts, TooShortError, check_time_limit, is_open, say_length
 from dalib.run.pair import (
     BaselineAndAdapted,
@@ -49,7 +48,6 @@ from dalib.run.pair import (
     align,
     announce_stages,
     decide_kind,
-    feature_space,
     fitted_to_fewer,
     fitted_to_known,
     statistics_for,
@@ -58,6 +56,7 @@ from dalib.run.pair import (
     train_task,
     training_inputs,
     trusted_hints,
+    with_chosen_share,
     with_validation_of,
 )
 from dalib.run.presets import check_applied
@@ -227,14 +226,9 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
 
 
 def _with_share(setup: Setup, data: Data) -> Setup:
-    """Returns the setup with the share of the domains' statistics that their images choose, where they are to."""
-    if setup.config.model.domain_statistics != "auto":
-        return setup
-    space = feature_space(setup.config, setup.preprocessing, len(data.domains.train.classes), setup.device, setup.start)
-    with setup.world.in_turn():
-        share = chosen_share(space, data.domains)
-    # the run's folder notes what was chosen, and resuming it chooses nothing
-    return replace(setup, config=recipe.with_share(setup.config, setup.world.from_first(lambda: share)))
+    """Returns the setup with the share that the images choose; the folder notes it, and resuming chooses nothing."""
+    config = with_chosen_share(setup.config, setup.preprocessing, data.domains, setup.device, setup.start, setup.world)
+    return replace(setup, config=config)
 
 
 def _with_length(setup: Setup, asked: Setup, data: Data, context: _Context) -> tuple[Setup, TimeLimit | None]:
