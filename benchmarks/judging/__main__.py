@@ -1,14 +1,16 @@
 """The study behind the judgement: what can be seen of two models without target labels, beside the truth.
 
     python benchmarks/judging record --root data --out study
-    python benchmarks/judging tables --out study
+    python benchmarks/judging see --out study
+    python benchmarks/judging tables
     python benchmarks/judging runs --out study
     python benchmarks/judging starts --root data --out study
 
 ``record`` trains each task, some of them spoilt on purpose, and keeps what the models say, and the true labels beside
-it. ``tables`` and ``runs`` read that alone: how often the judgement of a run is right, and how well several rules
-choose among runs and checkpoints. True labels score them and choose nothing inside a training. ``starts`` compares
-where the adaptation on features starts.
+it. ``see`` computes what the judgement sees of each recording, and keeps that as a line of ``seen.jsonl``, which
+``tables`` reads: how often the judgement of a run is right, and what is fitted. ``runs`` reads the recordings: how well
+several rules choose among runs and checkpoints. True labels score them and choose nothing inside a training.
+``starts`` compares where the adaptation on features starts.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from tasks import TASKS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["record", "tables", "runs", "starts"])
+    parser.add_argument("action", choices=["record", "see", "tables", "runs", "starts"])
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("study"))
+    parser.add_argument("--seen", type=Path, default=Path(__file__).with_name("seen.jsonl"))
     parser.add_argument("--spoilt", type=int, default=8, help="so many tasks of photo-features are also spoilt")
+    parser.add_argument("--families", nargs="+", help="to record; all without")
     parser.add_argument("--seeds", type=int, default=2, help="of starts")
     parser.add_argument(
         "--precision", default="float32", help="in which the frozen backbone computes: float32 or bfloat16"
@@ -40,6 +44,7 @@ def main() -> None:
             if task.network in PACKAGES
             else task
             for task in TASKS
+            if given.families is None or task.family in given.families
         ]
         good = [(task, "good") for task in tasks]
         of_features = [task for task in tasks if task.network == "lite0"]
@@ -52,10 +57,14 @@ def main() -> None:
         from runs import runs
 
         runs(given.out)
+    elif given.action == "see":
+        from seen import see
+
+        see(given.out, given.seen)
     else:
         from tables import tables
 
-        tables(given.out)
+        tables(given.seen)
 
 
 if __name__ == "__main__":
