@@ -23,7 +23,13 @@ from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_preset, settings_of_short_name
+from dalib.run.image_defaults import (
+    SAMPLED,
+    require_weights_of_short_names,
+    settings_of_images,
+    settings_of_preset,
+    settings_of_short_name,
+)
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
@@ -264,7 +270,9 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
-    settings = {**flat, **settings_of_preset(flat), **settings_of_short_name(flat.get("backbone"), flat)}
+    of_short_name = settings_of_short_name(flat.get("backbone"), flat)
+    require_weights_of_short_names(flat.get("backbone"), of_short_name)
+    settings = {**flat, **settings_of_preset(flat), **of_short_name}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)
