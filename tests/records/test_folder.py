@@ -48,3 +48,14 @@ def test_a_damaged_record_names_its_file(tmp_path):
     run.unreadable.write_text('[{"path": 3}]')
     with pytest.raises(UserError, match=r"unreadable\.json: expected a text at \[0\]\.path"):
         run.read_records()
+
+
+def test_a_file_in_place_of_a_run_is_told_and_one_of_a_run_names_it(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"x\.png'\)?: a file; expected the folder of a run"):
+        RunFolder.existing(tmp_path / "x.png")
+    write_run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"summary\.json'\)?: a file of a run; expected the run's folder, .*run$"):
+        RunFolder.existing(tmp_path / "run" / "summary.json")
+    with pytest.raises(UserError, match="no such folder"):
+        RunFolder.existing(tmp_path / "none")

@@ -127,6 +127,8 @@ class RunFolder(TrainingFolder):
                 ": a kit, from which a run begins and which does not predict by itself; adapt from it: ",
                 Call("dalib.adapt", Setting("kit", path)),
             )
+        if run.root.is_file():
+            raise _not_a_folder(run.root, path)
         if not run.root.is_dir():
             raise UserError(
                 Setting("run", path),
@@ -394,3 +396,16 @@ def is_exported(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in (".onnx", ".pt2")
     return (path / "model.safetensors").is_file() and not (path / "summary.json").is_file()
+
+
+def _not_a_folder(file: Path, given: str | Path) -> UserError:
+    """Returns the error for a file in place of a run's folder, which names the folder where the file is of a run."""
+    folder = RunFolder(file.parent)
+    if folder.config.is_file() and folder.summary.is_file():
+        return UserError(Setting("run", given), f": a file of a run; expected the run's folder, {folder.root}")
+    return UserError(
+        Setting("run", given),
+        ": a file; expected the folder of a run, which `",
+        Call("dalib.adapt"),
+        "` printed",
+    )
