@@ -45,7 +45,8 @@ class Parser(ArgumentParser):
         """Refuses a value that is not among an argument's choices; argparse's own error is text alone."""
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.metavar or action.dest
-            raise UserError(f"{name}: {_one_of(list(action.choices), str(value))} (see {self.prog} --help)")
+            about = getattr(action, "about_choices", "")  # which one is for what, where the names do not say it
+            raise UserError(f"{name}: {_one_of(list(action.choices), str(value))}{about} (see {self.prog} --help)")
 
     def _subcommand_of(self, message: str, error: Exception | None) -> ArgumentParser:
         """The parser of the subcommand that a message is about, or this one."""
