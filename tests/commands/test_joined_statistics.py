@@ -15,8 +15,11 @@ from dalib.commands.main import run
 from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
+from dalib.run import checks as checking
 from dalib.run import own_statistics
+from dalib.run import train as training
 from dalib.run.initial_weights import Start
+from dalib.run.pace import Pace
 
 NAME = "test_resnet"
 QUICK = ["--batch", "8", "--every.evaluate", "4", "--steps", "4", "--features", "2", "--model.averaged_views", "2"]
@@ -147,3 +150,33 @@ def test_auto_joins_where_one_domain_is_far_and_says_so(photos, tmp_path, monkey
         assert chosen == ("joined" if bound == 0 else 0)
         assert ("unlike those that the backbone was trained on" in capsys.readouterr().out) == (bound == 0)
     assert Start.of(str(tmp_path / "1")).domain_statistics == 0
+
+
+@pytest.mark.parametrize(("bound", "share"), [(0.0, "joined"), (float("inf"), 0.0)])
+def test_the_first_line_counts_what_auto_will_choose_and_the_distance_is_computed_once(
+    bound, share, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(own_statistics, "FAR", bound)
+    foreseen = []
+    monkeypatch.setattr(training, "say_length", lambda config, *more: foreseen.append(config.model.domain_statistics))
+    out = tmp_path / "run"
+    assert run(arguments(photos, out, "--baseline", "false", "--model.domain_statistics", "auto")) == 0
+    assert foreseen == [read_config(out / "config.yaml").model.domain_statistics] == [share]
+    assert capsys.readouterr().out.count("statistics of the target: ") == 1
+
+
+def test_checks_tells_what_auto_will_choose_and_counts_its_time(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    pace = Pace({"adapted": 1.0, "source-only": 1.0}, row=0, view=1.0, mapped=0)
+    monkeypatch.setattr(checking, "measure_pace", lambda *given, **more: pace)
+    asked = ["checks", *arguments(photos, tmp_path / "run", "--model.domain_statistics", "auto")[1:]]
+    lasts = []
+    for bound, said in ((0.0, "--model.domain_statistics joined: the images of the"), (float("inf"), "statistics 0: ")):
+        monkeypatch.setattr(own_statistics, "FAR", bound)
+        assert run(asked) == 0
+        printed = capsys.readouterr().out
+        assert said in printed
+        lasts.append(next(line for line in printed.splitlines() if line.startswith("features: ")))
+    assert lasts[0] != lasts[1]
+    assert not (tmp_path / "cache").exists()
