@@ -59,3 +59,12 @@ def test_a_file_in_place_of_a_run_is_told_and_one_of_a_run_names_it(tmp_path):
         RunFolder.existing(tmp_path / "run" / "summary.json")
     with pytest.raises(UserError, match="no such folder"):
         RunFolder.existing(tmp_path / "none")
+
+
+def test_a_folder_of_runs_names_them(tmp_path):
+    write_run(tmp_path / "runs" / "first")
+    with pytest.raises(UserError, match=r"runs'\)?: a folder with runs in it; give one of them: .*first$"):
+        RunFolder.existing(tmp_path / "runs")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="not a run folder"):
+        RunFolder.existing(tmp_path / "empty")

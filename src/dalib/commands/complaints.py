@@ -78,7 +78,10 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     options = list(parser._option_string_actions)
     if message.startswith(_UNKNOWN):
         first = message.removeprefix(_UNKNOWN).split()[0]
-        return without_breaks(message) + (meant(first.split("=")[0], options) if first.startswith("-") else "")
+        if first.startswith("-"):
+            return without_breaks(message) + meant(first.split("=")[0], options)
+        domains = "; expected --source FOLDER --target FOLDER" if {"--source", "--target"} <= {*options} else ""
+        return without_breaks(message) + domains
     if message.startswith(_NO_SUBCOMMAND):
         action = parser._subcommands_action
         return f"subcommand: {_one_of([] if action is None else list(action.choices), 'nothing')}"

@@ -71,6 +71,8 @@ from dalib.records.summary import Summary
 if TYPE_CHECKING:
     from dalib.records.selection import ModelName, SelectedBy
 
+_MOST_NAMED = 5  # runs in an error
+
 SEVERAL = "targets.json"
 """The file by which the folder of several targets' runs is known (:mod:`dalib.records.several`)."""
 
@@ -144,6 +146,9 @@ class RunFolder(TrainingFolder):
                 f": the folder of several targets, each of which has a run in it; give one: {listed}",
             )
         if not run.config.is_file() or not run.summary.is_file():
+            if inside := sorted(each.parent for each in run.root.glob("*/summary.json")):
+                some = ", ".join(map(str, inside[:_MOST_NAMED])) + (", ..." if len(inside) > _MOST_NAMED else "")
+                raise UserError(Setting("run", path), f": a folder with runs in it; give one of them: {some}")
             raise UserError(
                 Setting("run", path),
                 ": not a run folder, config.yaml or summary.json is missing; give the folder that `",
