@@ -22,3 +22,10 @@ def test_flags_are_not_abbreviated(capsys):
     assert run(["train", "--source", "a", "--target", "b", "--epoch", "1"]) == 2
     assert "--epoch" in (told := capsys.readouterr().err)
     assert "did you mean --epochs?" in told
+
+
+def test_folders_without_their_options_are_told_which(capsys):
+    assert run(["train", "studio", "street"]) == 2
+    assert "unrecognized arguments: studio street; expected --source FOLDER --target FOLDER" in capsys.readouterr().err
+    assert run(["report", "one", "two"]) == 2
+    assert "--source" not in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import pytest
 
 from dalib.commands.main import run
+from dalib.core.errors import UserError
 from dalib.run import export
 
 
@@ -19,3 +20,11 @@ def test_it_exports_the_run_in_the_format(kind, model, trained, monkeypatch, cap
 def test_another_format_is_refused_with_the_nearest_name(trained, capsys):
     assert run(["export", str(trained), "--format", "onx", "--out", "x"]) == 2
     assert "did you mean onnx?" in capsys.readouterr().err
+
+
+def test_a_library_in_place_of_a_format_is_refused_with_the_format_that_it_opens(trained, tmp_path, capsys):
+    assert run(["export", str(trained), "--format", "timm", "--out", "x"]) == 2
+    told = "expected one of onnx, torch-export, torch, hf, kit, got timm; timm opens hf, dalib.load opens torch"
+    assert told in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"^format='timm': expected one of onnx, .*; timm opens hf"):
+        export.export(trained, "timm", tmp_path / "x")

@@ -1,46 +1,41 @@
 """Features with pretrained and with each domain's batch-normalisation statistics side by side, by command line."""
 
 import csv
-import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
 from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
+from dalib.run import checks as checking
 from dalib.run import own_statistics
+from dalib.run import train as training
 from dalib.run.initial_weights import Start
+from dalib.run.pace import Pace
+from noisy_photos import (
+    assert_images_are_predicted_as_features_were,
+    assert_it_resumes_to_the_same_weights,
+    write_domain,
+    write_weights,
+)
 
 NAME = "test_resnet"
 QUICK = ["--batch", "8", "--every.evaluate", "4", "--steps", "4", "--features", "2", "--model.averaged_views", "2"]
 JOINED = ["--model.domain_statistics", "joined"]
 
 
-def write_domain(folder, count, shade, rng):
-    for name, colour in {"blue": (70, 70, 180), "red": (190, 70, 70)}.items():
-        for number in range(count):
-            path = folder / name / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = rng.normal(np.add(colour, shade), 40, (36, 44, 3))
-            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """here/ and there/ with a folder for each of two colours, and the weights of a network."""
     root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    write_domain(root / "here", 12, 0, rng)
-    write_domain(root / "there", 9, 40, rng)
-    torch.manual_seed(0)
-    network = PretrainedBackbone(NAME).network
-    save_file({key: each.contiguous() for key, each in network.state_dict().items()}, root / "w.safetensors")
+    write_domain(root / "here", {"blue": 12, "red": 12}, 0, rng, "png")
+    write_domain(root / "there", {"blue": 9, "red": 9}, 40, rng, "png")
+    write_weights(root / "w.safetensors", NAME)
     return root
 
 
@@ -76,26 +71,11 @@ def test_the_saved_network_has_the_backbone_with_both_statistics(trained, photos
 
 
 def test_prediction_of_images_agrees_with_what_training_predicted_of_features(trained, photos, tmp_path):
-    summary = json.loads(trained.summary.read_text())["models"]
-    for name, model in summary.items():
-        out = tmp_path / f"{name}.csv"
-        asked = ["predict", str(trained.root), "--images", f"{photos}/there", "--out", str(out), "--model", name]
-        assert run(asked) == 0
-        rows = list(csv.DictReader(out.read_text().splitlines()))
-        assert [sum(row["class"] == each for row in rows) for each in ("blue", "red")] == model["target_histogram"]
-        confidence = np.mean([float(row["confidence"]) for row in rows])
-        assert confidence == pytest.approx(model["target_confidence"], abs=2e-3)
+    assert_images_are_predicted_as_features_were(trained, photos / "there", ("blue", "red"), tmp_path)
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, tmp_path):
-    cut = RunFolder.existing(shutil.copytree(trained.root, tmp_path / "cut"))
-    shutil.rmtree(cut.model)
-    shutil.rmtree(cut.root / "adapted")
-    shutil.rmtree(cut.checkpoints)
-    assert run(["train", "--resume", str(cut.root)]) == 0
-    first, second = (load_file(each.model / "model.safetensors") for each in (trained, cut))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_it_resumes_to_the_same_weights(trained, tmp_path)
 
 
 @pytest.mark.parametrize("form", ["torch", "hf", "onnx"])
@@ -147,3 +127,33 @@ def test_auto_joins_where_one_domain_is_far_and_says_so(photos, tmp_path, monkey
         assert chosen == ("joined" if bound == 0 else 0)
         assert ("unlike those that the backbone was trained on" in capsys.readouterr().out) == (bound == 0)
     assert Start.of(str(tmp_path / "1")).domain_statistics == 0
+
+
+@pytest.mark.parametrize(("bound", "share"), [(0.0, "joined"), (float("inf"), 0.0)])
+def test_the_first_line_counts_what_auto_will_choose_and_the_distance_is_computed_once(
+    bound, share, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(own_statistics, "FAR", bound)
+    foreseen = []
+    monkeypatch.setattr(training, "say_length", lambda config, *more: foreseen.append(config.model.domain_statistics))
+    out = tmp_path / "run"
+    assert run(arguments(photos, out, "--baseline", "false", "--model.domain_statistics", "auto")) == 0
+    assert foreseen == [read_config(out / "config.yaml").model.domain_statistics] == [share]
+    assert capsys.readouterr().out.count("statistics of the target: ") == 1
+
+
+def test_checks_tells_what_auto_will_choose_and_counts_its_time(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    pace = Pace({"adapted": 1.0, "source-only": 1.0}, row=0, view=1.0, mapped=0)
+    monkeypatch.setattr(checking, "measure_pace", lambda *given, **more: pace)
+    asked = ["checks", *arguments(photos, tmp_path / "run", "--model.domain_statistics", "auto")[1:]]
+    lasts = []
+    for bound, said in ((0.0, "--model.domain_statistics joined: the images of the"), (float("inf"), "statistics 0: ")):
+        monkeypatch.setattr(own_statistics, "FAR", bound)
+        assert run(asked) == 0
+        printed = capsys.readouterr().out
+        assert said in printed
+        lasts.append(next(line for line in printed.splitlines() if line.startswith("features: ")))
+    assert lasts[0] != lasts[1]
+    assert not (tmp_path / "cache").exists()

@@ -44,6 +44,16 @@ def test_the_command_prints_the_judgement_and_writes_a_page(tables, capsys):
     assert "street/" in text
 
 
+def test_a_page_is_replaced_and_no_other_file(tables, capsys):
+    command = ["judge", str(tables / "before.csv"), str(tables / "after.csv"), "--out", str(tables / "page.html")]
+    assert run(command) == 0
+    assert run(command) == 0
+    (tables / "page.html").write_text("<html><title>mine</title></html>")
+    assert run(command) == 2
+    assert "there is a file already that is not a page of judged models" in capsys.readouterr().err
+    assert (tables / "page.html").read_text() == "<html><title>mine</title></html>"
+
+
 def test_the_command_prints_json_alone(tables, capsys):
     models = [str(tables / "before.csv"), str(tables / "after.csv")]
     assert run(["judge", *models, "--features", str(tables / "features.npz"), "--json"]) == 0

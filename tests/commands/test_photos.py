@@ -7,8 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dalib.commands.arguments import with_repeated_united
 from dalib.commands.config_file import read_config
@@ -16,39 +15,23 @@ from dalib.commands.main import run
 from dalib.data.prefetch import Prefetched
 from dalib.engine import train as training
 from dalib.engine.features import FeatureStore
-from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.run import recipe, setup
 from dalib.run.domains import open_domains
 from dalib.run.feature_space import FeatureSpace, features_folder, standardization
+from noisy_photos import write_domain, write_weights
 
 BACKBONE = "test_resnet"
 QUICK = ["--data.size", "32", "--batch", "8", "--every.log", "2", "--every.evaluate", "4", "--every.checkpoint", "2"]
 QUICK += ["--model.domain_statistics", "0"]  # noise is far from photographs; tests of joined statistics have a file
-COLOURS = {"blue": (70, 70, 180), "green": (70, 170, 80), "red": (190, 70, 70)}
-
-
-def write_domain(folder, count, shade, rng):
-    for name, colour in COLOURS.items():
-        for number in range(count):
-            path = folder / name / f"{number}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = rng.normal(np.add(colour, shade), 40, (36, 44, 3))
-            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=95)
-
-
-def write_weights(path, backbone, seed=0, size=None):
-    torch.manual_seed(seed)
-    network = PretrainedBackbone(backbone, size=size).network
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """here/ and there/ with a folder for each of three colours, their lists, and weights of two networks."""
     root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    write_domain(root / "here", 8, 0, rng)
-    write_domain(root / "there", 6, 40, rng)
+    write_domain(root / "here", dict.fromkeys(CLASSES, 8), 0, rng)
+    write_domain(root / "there", dict.fromkeys(CLASSES, 6), 40, rng)
     for domain in ("here", "there"):
         paths = sorted((root / domain).rglob("*.jpg"))
         rows = [f"{domain}/{path.relative_to(root / domain)},{path.parent.name}" for path in paths]
@@ -86,6 +69,9 @@ def predictions_of(found, photos, out, *more):
     return list(csv.DictReader(out.read_text().splitlines()))
 
 
+CLASSES = ("blue", "green", "red")
+
+
 @pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory):
     return train(photos, tmp_path_factory.mktemp("runs") / "run")
@@ -101,7 +87,7 @@ def test_a_backbone_without_a_preset_is_trained_on_features(trained):
     summary = json.loads(trained.summary.read_text())
     assert summary["status"] == "done"
     assert summary["seconds"].keys() == {"data", "features", "source-only", "aligned", "adapted", "judgement"}
-    assert summary["classes"] == list(COLOURS)
+    assert summary["classes"] == list(CLASSES)
     assert summary["counts"] == {"source": 22, "source_validation": 2, "target": 18, "unreadable": 0}
     assert trained.views.is_file()
     assert "<html" in trained.report.read_text()
@@ -204,7 +190,7 @@ def test_the_saved_network_predicts_of_images_what_its_head_predicted_of_feature
     summary = json.loads(found.summary.read_text())["models"]
     for name, model in summary.items():
         rows = predictions_of(found, photos, tmp_path / "p.csv", "--model", name)
-        assert [sum(row["class"] == each for row in rows) for each in COLOURS] == model["target_histogram"]
+        assert [sum(row["class"] == each for row in rows) for each in CLASSES] == model["target_histogram"]
         confidence = np.mean([float(row["confidence"]) for row in rows])
         assert confidence == pytest.approx(model["target_confidence"], abs=2e-3)
 
@@ -484,12 +470,12 @@ def test_what_a_run_lacks_starts_from_what_it_has(trained, photos, tmp_path):
 
 def test_several_sources_are_one(photos, tmp_path):
     rng = np.random.default_rng(1)
-    write_domain(tmp_path / "more", 2, 10, rng)
+    write_domain(tmp_path / "more", dict.fromkeys(CLASSES, 2), 10, rng)
     shutil.rmtree(tmp_path / "more" / "red")
     found = train(photos, tmp_path / "run", "--source", str(tmp_path / "more"), "--baseline", "false")
     config, summary = read_config(found.config), json.loads(found.summary.read_text())
     assert config.source == [f"{photos}/here", str(tmp_path / "more")]
-    assert summary["classes"] == list(COLOURS)
+    assert summary["classes"] == list(CLASSES)
     assert summary["counts"]["source"] + summary["counts"]["source_validation"] == 28
     assert run(["train", "--config", str(found.config), "--out", str(tmp_path / "again")]) == 0
     assert_same_weights(found.model, tmp_path / "again" / "model")
@@ -506,7 +492,7 @@ def test_lists_of_files_are_what_their_folders_are(trained, photos, tmp_path):
 
 def test_the_folders_of_a_target_teach_nothing(trained, photos, tmp_path):
     """Bit for bit the same weights when its folders have other names, in the same order."""
-    for number, name in enumerate(COLOURS):
+    for number, name in enumerate(CLASSES):
         shutil.copytree(photos / "there" / name, tmp_path / "there" / f"{number}")
     for name in ("here", "weights.safetensors"):
         (tmp_path / name).symlink_to(photos / name)

@@ -1,45 +1,36 @@
 """Several backbones through the command line: their features joined, kept apart, and found again in every form."""
 
-import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import dalib
 from dalib.commands.arguments import prepared
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
-from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
+from noisy_photos import (
+    assert_images_are_predicted_as_features_were,
+    assert_it_resumes_to_the_same_weights,
+    write_domain,
+    write_weights,
+)
 
 LARGE, SMALL = "mobilenetv3_small_050", "test_resnet"  # of 224 and 160 pixels, with means and deviations of their own
 QUICK = ["--batch", "8", "--every.evaluate", "4", "--steps", "4", "--features", "2", "--model.averaged_views", "2"]
-
-
-def write_domain(folder, count, shade, rng):
-    for name, colour in {"blue": (70, 70, 180), "red": (190, 70, 70)}.items():
-        for number in range(count):
-            path = folder / name / f"{number}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = rng.normal(np.add(colour, shade), 40, (36, 44, 3))
-            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=95)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """here/ and there/ with a folder for each of two colours, and the weights of two networks."""
     root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    write_domain(root / "here", 12, 0, rng)
-    write_domain(root / "there", 5, 40, rng)
+    write_domain(root / "here", {"blue": 12, "red": 12}, 0, rng)
+    write_domain(root / "there", {"blue": 5, "red": 5}, 40, rng)
     for name in (LARGE, SMALL):
-        torch.manual_seed(0)
-        network = PretrainedBackbone(name).network
-        save_file({key: each.contiguous() for key, each in network.state_dict().items()}, root / f"{name}.safetensors")
+        write_weights(root / f"{name}.safetensors", name)
     return root
 
 
@@ -71,28 +62,12 @@ def test_the_saved_network_has_the_weights_of_each_backbone(trained, photos):
 
 
 def test_prediction_of_images_agrees_with_what_training_predicted_of_features(trained, photos, tmp_path):
-    summary = json.loads(trained.summary.read_text())["models"]
-    assert list(summary) == ["source-only", "aligned", "adapted"]
-    for name, model in summary.items():
-        out = tmp_path / f"{name}.csv"
-        assert (
-            run(["predict", str(trained.root), "--images", f"{photos}/there", "--out", str(out), "--model", name]) == 0
-        )
-        rows = list(csv.DictReader(out.read_text().splitlines()))
-        assert [sum(row["class"] == each for row in rows) for each in ("blue", "red")] == model["target_histogram"]
-        confidence = np.mean([float(row["confidence"]) for row in rows])
-        assert confidence == pytest.approx(model["target_confidence"], abs=2e-3)
+    assert list(json.loads(trained.summary.read_text())["models"]) == ["source-only", "aligned", "adapted"]
+    assert_images_are_predicted_as_features_were(trained, photos / "there", ("blue", "red"), tmp_path)
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, tmp_path):
-    cut = RunFolder.existing(shutil.copytree(trained.root, tmp_path / "cut"))
-    shutil.rmtree(cut.model)
-    shutil.rmtree(cut.root / "adapted")
-    shutil.rmtree(cut.checkpoints)
-    assert run(["train", "--resume", str(cut.root)]) == 0
-    first, second = (load_file(each.model / "model.safetensors") for each in (trained, cut))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_it_resumes_to_the_same_weights(trained, tmp_path)
 
 
 def test_a_kit_of_several_is_enough_to_adapt_from(trained, photos, tmp_path):

@@ -12,9 +12,9 @@ from PIL import Image
 
 from dalib.commands.main import run as command
 from dalib.core.errors import UserError
+from dalib.core.places import is_given
 from dalib.data.given import (
     MOST_IN_VAIN,
-    is_given,
     keep_labelled,
     keep_unlabelled,
     may_leave_its_folder,

@@ -50,6 +50,15 @@ def test_a_missing_folder_is_looked_for_beside_and_told_where(tmp_path, monkeypa
         images(Path("nowhere/studio"))
 
 
+def test_an_image_in_place_of_a_folder_is_told_from_one_that_is_not_there(tmp_path):
+    draw(tmp_path / "one.png")
+    for listed in (labelled, images, lambda path: list_names(path, argument="images")):
+        with pytest.raises(UserError, match=r"this is a file of one image; give the folder that it is in, or a list"):
+            listed(tmp_path / "one.png")
+        with pytest.raises(UserError, match=r"none\.JPG'\)?: no such file; expected a folder of images"):
+            listed(tmp_path / "none.JPG")
+
+
 def test_class_folders_are_sorted_and_hold_images_at_any_depth(tmp_path):
     for name in ("dog/a.png", "cat/b.png", "cat/deep/er/c.png"):
         draw(tmp_path / name)

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from dalib.core.errors import UserError
-from dalib.data.overlap import overlap_warnings, require_apart, require_targets_apart, shared_files
+from dalib.data.overlap import (
+    copied_files,
+    copy_warnings,
+    overlap_warnings,
+    require_apart,
+    require_targets_apart,
+    shared_files,
+)
 
 
 @pytest.fixture
@@ -86,6 +93,33 @@ def test_files_that_are_twice_in_the_source_are_told(folders, labels, expected):
     (told,) = overlap_warnings(["src/cat/a.png", str(Path("link/cat/a.png"))], labels, ["tgt/a.png"])
     assert "warning: 1 image of the source is there twice" in told
     assert expected in told
+
+
+def test_copies_under_another_name_are_told_with_their_twin(tmp_path):
+    for name, content in (("s/a.png", b"one"), ("s/b.png", b"two"), ("s/c.png", b"longer"), ("s/empty.png", b"")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    for name, content in (("t/1.png", b"two"), ("t/2.png", b"six"), ("t/3.png", b"longest"), ("t/4.png", b"")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    source, target = (sorted(map(str, (tmp_path / each).iterdir())) for each in "st")
+    assert copied_files(source, target) == {str(tmp_path / "t/1.png"): str(tmp_path / "s/b.png")}
+    assert copied_files(["number 1"], ["number 1"]) == {}
+    (told,) = copy_warnings(source, target)
+    assert told.startswith("warning: 1 of 4 images of the target is a copy of the source's, for instance ")
+    assert "b.png = " in told
+    (tmp_path / "t/5.png").symlink_to(tmp_path / "s/a.png")  # that it is of the source is told elsewhere
+    assert copy_warnings(source, [*target, str(tmp_path / "t/5.png")]) == (told.replace(" of 4", " of 5"),)
+    assert copy_warnings(source, target[1:]) == ()
+
+
+def test_many_files_of_one_size_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("dalib.data.overlap.MOST_READ", 3)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).write_bytes(b"same")
+    names = [str(tmp_path / name) for name in ("a", "b", "c", "d")]
+    assert copied_files(names[:2], names[2:]) == {}
+    assert list(copied_files(names[:2], names[2:3])) == names[2:3]
 
 
 def test_several_targets_are_apart(tmp_path):

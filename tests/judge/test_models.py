@@ -56,7 +56,18 @@ def test_equal_models_are_not_told_apart(world):
     found = judge_predictions({"a": said(labels), "b": said(labels)}, CLASSES, structure, "a")
     assert found.outcome == "unclear"
     assert found.probability("a", "b") == 0.5
+    assert found.headline == "Nothing to compare: all models predict the same"
+    assert found.reasons == ("a and b give the same probabilities for every image, as one table given twice would",)
     assert judge_predictions({"a": said(labels), "b": said(labels)}, CLASSES, structure).outcome == "unclear"
+
+
+def test_equal_models_beside_another_are_named(world, three):
+    rough = said(three["rough"].target.argmax(dim=1))
+    for structure in (world[0], None):
+        found = judge_predictions({**three, "again": rough}, CLASSES, structure)
+        assert "rough and again give the same probabilities" in found.reasons[0]
+        assert found.headline != "Nothing to compare: all models predict the same"
+    assert not any("same probabilities" in each for each in judge_predictions(three, CLASSES, world[0]).reasons)
 
 
 def test_without_a_reference_the_best_is_named_and_the_lack_is_told(world, three):

@@ -48,3 +48,23 @@ def test_a_damaged_record_names_its_file(tmp_path):
     run.unreadable.write_text('[{"path": 3}]')
     with pytest.raises(UserError, match=r"unreadable\.json: expected a text at \[0\]\.path"):
         run.read_records()
+
+
+def test_a_file_in_place_of_a_run_is_told_and_one_of_a_run_names_it(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"x\.png'\)?: a file; expected the folder of a run"):
+        RunFolder.existing(tmp_path / "x.png")
+    write_run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"summary\.json'\)?: a file of a run; expected the run's folder, .*run$"):
+        RunFolder.existing(tmp_path / "run" / "summary.json")
+    with pytest.raises(UserError, match="no such folder"):
+        RunFolder.existing(tmp_path / "none")
+
+
+def test_a_folder_of_runs_names_them(tmp_path):
+    write_run(tmp_path / "runs" / "first")
+    with pytest.raises(UserError, match=r"runs'\)?: a folder with runs in it; give one of them: .*first$"):
+        RunFolder.existing(tmp_path / "runs")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="not a run folder"):
+        RunFolder.existing(tmp_path / "empty")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from browser import Browser, find_browser
 from dalib.records.evaluation import Evaluation, MeasuredModel
 from dalib.records.judgement import Judgement
 from dalib.records.several import SeveralTargets
@@ -77,3 +78,20 @@ def test_a_choice_that_was_made_since_shows(folder):
 )
 def test_the_headline_counts_the_verdicts(tones, said):
     assert headline(tones) == said
+
+
+@pytest.mark.slow
+def test_the_page_is_no_wider_than_a_telephone_with_names_that_do_not_break(tmp_path):
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium")
+    folder = make_several(tmp_path / "several", WRITTEN, ["street", "night_" * 15 + "camera"], waiting=["dawn"])
+    replace(folder.read(), source="/a_folder_" + 12 * "and_so_on_").write(folder.record)
+    browser = Browser(path, tmp_path / "profile")
+    try:
+        browser.open(write_comparison(folder).absolute().as_uri(), 390, 844)
+        assert browser.evaluate("document.scrollingElement.scrollWidth") <= 390
+        table = "document.querySelector('.scroll')"
+        assert browser.evaluate(f"{table}.scrollWidth > {table}.clientWidth")  # which scrolls by itself
+    finally:
+        browser.close()

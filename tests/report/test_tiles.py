@@ -29,6 +29,14 @@ def test_sizes_and_seconds_of_the_run():
     assert ", adapted" in seconds.note
 
 
+def test_a_run_with_labels_says_what_they_are_for():
+    models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in (("adapted", 0.9), ("source-only", 0.75))}
+    measured = RunRecords(Summary(counts={"target": 12}), evaluations=(Evaluation("digits", 100, models),))
+    assert tiles(measured)[-1] == Tile("Target images", "12", "labels measure, and train nothing")
+    few = Summary(counts={"target": 1200, "target_labelled": 20, "target_held_out": 10})
+    assert tiles(RunRecords(few))[-1] == Tile("Target images", "1,200", "30 of them with a label")
+
+
 def test_one_training_has_its_seconds_alone():
     (found,) = tiles(RunRecords(Summary(seconds={"source-only": 30.0})))
     assert found.note == ""

@@ -2,6 +2,7 @@
 
 import datetime
 import html
+import re
 import shutil
 import subprocess
 import sys
@@ -213,6 +214,18 @@ def arrays():
     shades = np.repeat([60, 200, 120], [12, 12, 10])
     pixels = np.stack([np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8) for shade in shades])
     return (pixels[:24], ["cup"] * 12 + ["pen"] * 12), pixels[24:]
+
+
+def test_arrays_are_named_with_their_place_once(arrays, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    source, target = arrays
+    run = dalib.adapt(source, target, out=tmp_path / "run", evaluate=source, **QUICK)
+    run.evaluate(source)
+    printed = capsys.readouterr().out + repr(run)
+    assert printed.count(str(tmp_path / "cache")) == 2
+    assert re.search(r"source .*/array-of-24-labelled-images\.csv: .* target .*/array-of-10-images\.csv: ", printed)
+    assert "images of array-of-24-labelled-images (" in printed
+    assert "on array-of-24-labelled-images (" in printed
 
 
 def test_a_run_of_arrays_resumes_and_opens_without_them(arrays, tmp_path, monkeypatch):

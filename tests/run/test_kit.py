@@ -8,41 +8,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save, save_file
 
 import dalib
 from dalib.commands.main import run
 from dalib.core.errors import UserError
-from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.records.kit import digest_of, read_header
 from dalib.run.config import TrainConfig
 from dalib.run.kit import MISSING, REPRESENTING, ClassStatistics, open_kit
 from dalib.run.train import train as train_run
+from noisy_photos import COLOURS, write_domain, write_weights
 
-COLOURS = {"blue": (70, 70, 180), "green": (70, 170, 80), "rare": (120, 120, 120), "red": (190, 70, 70)}
+STUDIO = dict(zip(COLOURS, (16, 16, 6, 14), strict=True))
 LEARNING = ["--model.bottleneck_dim", "8", "--self_ensemble.threshold", "0"]
 QUICK = ["--batch", "8", "--every.log", "2", "--every.evaluate", "4", "--every.checkpoint", "2", "--steps", "4"]
 
 
-def write_domain(folder, counts, shade):
-    rng = np.random.default_rng(0)
-    for (name, colour), count in zip(COLOURS.items(), counts, strict=True):
-        for number in range(count):
-            path = folder / name / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = rng.normal(np.add(colour, shade), 40, (36, 44, 3))
-            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+def write_studio(root, shade=0):
+    write_domain(root / "studio", STUDIO, shade, np.random.default_rng(0), "png")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """studio/ with one class of too few images, street/, a run of both, and its kit; studio/ is gone afterwards."""
     root = tmp_path_factory.mktemp("kit")
-    torch.manual_seed(0)
-    weights = {name: each.contiguous() for name, each in PretrainedBackbone("test_resnet").network.state_dict().items()}
-    save_file(weights, root / "weights.safetensors")
+    write_weights(root / "weights.safetensors", "test_resnet")
     return place_of(
         root, ["--backbone", "test_resnet", "--weights", f"{root}/weights.safetensors", "--data.size", "32"]
     )
@@ -55,8 +46,8 @@ def whole(tmp_path_factory):
 
 
 def place_of(root, network):
-    write_domain(root / "studio", (16, 16, 6, 14), 0)
-    write_domain(root / "street", (6, 6, 6, 6), 40)
+    write_studio(root)
+    write_domain(root / "street", dict.fromkeys(COLOURS, 6), 40, np.random.default_rng(0), "png")
     domains = ["--source", f"{root}/studio", "--target", f"{root}/street"]
     assert run(["train", *domains, *network, *QUICK, "--out", f"{root}/run"]) == 0
     assert run(["export", f"{root}/run", "--format", "kit", "--out", f"{root}/studio.dalib"]) == 0
@@ -109,7 +100,7 @@ def test_a_kit_holds_statistics_and_no_row_of_an_image(place):
 
 
 def test_the_export_says_what_a_kit_holds_and_needs_no_target(place, tmp_path, capsys):
-    write_domain(place / "studio", (16, 16, 6, 14), 0)
+    write_studio(place)
     (place / "street").rename(place / "gone")
     try:
         assert run(["export", f"{place}/run", "--format", "kit", "--out", f"{tmp_path}/again.dalib"]) == 0
@@ -117,7 +108,7 @@ def test_the_export_says_what_a_kit_holds_and_needs_no_target(place, tmp_path, c
         assert "no image and no feature of a single image" in said
         assert "rare" in said
         assert (tmp_path / "again.dalib").read_bytes() == (place / "studio.dalib").read_bytes()
-        write_domain(place / "studio", (16, 16, 6, 14), 5)
+        write_studio(place, 5)
         assert run(["export", f"{place}/run", "--format", "kit", "--out", f"{tmp_path}/other.dalib"]) == 2
         assert "not those that" in capsys.readouterr().err
     finally:

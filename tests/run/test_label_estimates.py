@@ -95,6 +95,14 @@ def test_accuracies_and_difference_fit_where_all_labels_are_where_models_differ(
     assert values[0] - values[1] == pytest.approx(result["difference"]["value"], abs=1e-9)
 
 
+def test_models_that_agree_everywhere_are_said_to_once(a_run, tmp_path, capsys):
+    found, labels, tensors = a_run
+    save_file({name: tensors["target/adapted"].clone() for name in tensors}, found / "predictions.safetensors")
+    fill_in(query(found, tmp_path / "few.csv", "--n", "20"), labels, tmp_path / "few.csv")
+    evaluate(found, tmp_path / "few.csv")
+    assert "difference   none: the models agree on every target image\n" in capsys.readouterr().out
+
+
 def test_a_plain_list_counts_as_a_random_sample_and_says_so(a_run, tmp_path, capsys):
     found, labels, _ = a_run
     rows = [{"path": name} for name in NAMES[100:180]]

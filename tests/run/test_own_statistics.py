@@ -4,12 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from dalib.core.errors import UserError
+from dalib.data.listing import list_images
+from dalib.data.preprocessing import Preprocessing
 from dalib.models.domain_statistics import normalisation_statistics
 from dalib.run.config import ModelConfig
-from dalib.run.own_statistics import FAR, checked_share, chosen_share
+from dalib.run.domains import Listings
+from dalib.run.own_statistics import FAR, checked_share, choice_for_files, chosen_share
 
 CONVOLUTIONAL, TRANSFORMER = nn.Sequential(nn.BatchNorm2d(3)), nn.Sequential(nn.LayerNorm(3))
 
@@ -78,3 +82,32 @@ def test_one_domain_that_is_far_is_enough_to_join(of_source, of_target, expected
 def test_few_images_have_the_pretrained_statistics():
     images = SimpleNamespace(images=torch.full((4,), 9.0))
     assert chosen_share(Space(), SimpleNamespace(whole=images, target=images)) == 0
+
+
+class Kept(Space):
+    """The same for files that are red, as far as their one value says."""
+
+    preprocessing = Preprocessing(4, 3)
+
+    def statistics_of(self, rows, share, domain, most):
+        return super().statistics_of(rows[torch.arange(len(rows))] / 255, share, domain, most)
+
+
+def listed(folder, value, count=20):
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (4, 4), (value,) * 3).save(folder / f"{number:02}.png")
+    return list_images(folder, argument="target")
+
+
+def test_files_tell_before_they_are_read_what_their_rows_choose(tmp_path):
+    near, far = listed(tmp_path / "near", 0), listed(tmp_path / "far", 255)
+    assert choice_for_files(Kept(), Listings((near,), near)).share == 0
+    choice = choice_for_files(Kept(), Listings((near, near), far))
+    assert choice.share == "joined"
+    assert "the images of the target are unlike" in choice.why
+    assert choice_for_files(Kept(), None) is None
+    assert choice_for_files(Kept(), Listings((None,), far)) is None
+    for path in near.paths[3:]:
+        path.write_bytes(b"no picture")
+    assert choice_for_files(Kept(), Listings((near,), far)) is None

@@ -212,16 +212,33 @@ def test_a_part_of_other_images_or_another_model_is_refused_and_kept(change, fou
     assert not out.exists()
 
 
-def test_a_file_that_is_there_is_replaced_at_the_end(found, images, whole, tmp_path, monkeypatch):
+def test_a_table_that_is_there_is_replaced_at_the_end(found, images, whole, tmp_path, monkeypatch):
     out = tmp_path / "p.csv"
-    out.write_text("of yesterday")
+    yesterday = f"{','.join(COLUMNS)}\nof yesterday,a,1.0,b,0.0\n"
+    out.write_text(yesterday)
     with monkeypatch.context() as patched:
         stop_after(patched, 3)
         with pytest.raises(KeyboardInterrupt):
             predict(found, str(images), str(out))
-    assert out.read_text() == "of yesterday"
+    assert out.read_text() == yesterday
     predict(found, str(images), str(out))
     assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["of yesterday", "path,label\na.png,cat\n", "path,class,confidence\n"])
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+def test_a_file_of_something_else_is_not_replaced(found, images, tmp_path, name, content):
+    out = tmp_path / name
+    if out.suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    out.write_text(content)
+    with pytest.raises(UserError, match=rf"{name}'?: there is a file already that is not a table of predictions"):
+        predict(found, str(images), str(out))
+    assert out.read_text() == content
+    out.write_text("")  # as mktemp makes it
+    predict(found, str(images), str(out))
+    predict(found, str(images), str(out))
+    assert left(out) == [name]
 
 
 def test_two_processes_do_not_write_one_file(found, images, tmp_path):

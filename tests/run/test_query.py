@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,7 +131,10 @@ def test_a_page_shows_the_images_and_is_whole_in_itself(tmp_path, capsys):
 def test_without_pictures_there_is_no_page(a_run, tmp_path, capsys):
     query(a_run[0], tmp_path / "few.csv", "--n", "5")
     assert not (tmp_path / "few.html").exists()
-    assert "Look at each image" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Look at each image" in told
+    assert "no page shows the images, because photos/" in told
+    assert f"is not found from {Path.cwd()}" in told
 
 
 def test_a_target_that_is_no_file_is_shown_too(tmp_path):

@@ -16,7 +16,12 @@ from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import expanded, is_url
 from dalib.run.config import NO_URL, NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
-from dalib.run.image_defaults import settings_of_images, settings_of_preset, settings_of_short_name
+from dalib.run.image_defaults import (
+    require_weights_of_short_names,
+    settings_of_images,
+    settings_of_preset,
+    settings_of_short_name,
+)
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import implied_preset
 from dalib.run.targets import named_evaluations, named_targets
@@ -49,6 +54,7 @@ def _with_short_name(arguments: list[str]) -> list[str]:
     """Returns the command line with the whole name and the weights of a backbone that is named in short."""
     given = {name: _united(value) for name, value in vars(first_look(arguments, *_OF_BACKBONES)).items() if value}
     settings = settings_of_short_name(given.get("backbone"), given)
+    require_weights_of_short_names(given.get("backbone"), settings)
     return _with(arguments, settings)
 
 

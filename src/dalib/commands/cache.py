@@ -32,8 +32,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(call: Call) -> None:
+    from dalib.core.places import GIVEN
     from dalib.data.cache import ImageCache
-    from dalib.data.given import GIVEN
     from dalib.engine.features import FeatureStore
     from dalib.run.feature_space import features_folder
 

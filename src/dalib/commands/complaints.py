@@ -45,7 +45,8 @@ class Parser(ArgumentParser):
         """Refuses a value that is not among an argument's choices; argparse's own error is text alone."""
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.metavar or action.dest
-            raise UserError(f"{name}: {_one_of(list(action.choices), str(value))} (see {self.prog} --help)")
+            about = getattr(action, "about_choices", "")  # which one is for what, where the names do not say it
+            raise UserError(f"{name}: {_one_of(list(action.choices), str(value))}{about} (see {self.prog} --help)")
 
     def _subcommand_of(self, message: str, error: Exception | None) -> ArgumentParser:
         """The parser of the subcommand that a message is about, or this one."""
@@ -77,7 +78,10 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     options = list(parser._option_string_actions)
     if message.startswith(_UNKNOWN):
         first = message.removeprefix(_UNKNOWN).split()[0]
-        return without_breaks(message) + (meant(first.split("=")[0], options) if first.startswith("-") else "")
+        if first.startswith("-"):
+            return without_breaks(message) + meant(first.split("=")[0], options)
+        domains = "; expected --source FOLDER --target FOLDER" if {"--source", "--target"} <= {*options} else ""
+        return without_breaks(message) + domains
     if message.startswith(_NO_SUBCOMMAND):
         action = parser._subcommands_action
         return f"subcommand: {_one_of([] if action is None else list(action.choices), 'nothing')}"

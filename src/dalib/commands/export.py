@@ -23,12 +23,13 @@ DESCRIPTION = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument(
+    formats = parser.add_argument(
         "--format",
         required=True,
         choices=["onnx", "torch-export", "torch", "hf", "kit"],
         help="format of the exported model",
     )
+    formats.about_choices = "; timm opens hf, dalib.load opens torch"
     parser.add_argument(
         "--out", required=True, help="file (.onnx, .pt2, or for a kit .dalib) or folder to write; it must not exist yet"
     )

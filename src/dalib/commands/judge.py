@@ -68,7 +68,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--reference", default=None, help="name of the model without adaptation, which the others are compared with"
     )
     parser.add_argument("--classes", nargs="+", default=None, help="names of all classes, where no table has them all")
-    parser.add_argument("--out", default=None, help="HTML page to write")
+    parser.add_argument(
+        "--out",
+        default=None,
+        help="HTML page to write; an earlier page of this kind is replaced, any other file is refused",
+    )
     parser.add_argument("--json", action="store_true", help="print the judgement as JSON and nothing else")
     add_loudness(parser)
 

@@ -26,7 +26,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--images", required=True, help="images: a folder, flat or nested, a list of images, or shards (.tar)"
     )
-    parser.add_argument("--out", required=True, help="file to write: CSV, or Parquet if it ends in .parquet")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="file to write: CSV, or Parquet if it ends in .parquet. An earlier table of predictions is replaced, any "
+        "other file is refused",
+    )
     add_model(parser)
     add_reading(parser, cache="off")
     add_loudness(parser)

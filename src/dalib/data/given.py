@@ -33,6 +33,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, csv_text, expanded, is_url, write_json, write_text
+from dalib.core.places import GIVEN, is_given
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.decoding import reason
 from dalib.data.formats import image_endings
@@ -43,9 +44,6 @@ from dalib.data.tables import LIST_ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-GIVEN = "given"
-"""Folder in the cache."""
 
 MOST_IN_VAIN = 32
 """Images of a data set of which none can be read, before the rest is not tried: a wrong transform spoils all."""
@@ -72,12 +70,6 @@ class Given:
 def is_place(value: object) -> bool:
     """Returns whether a value is a path or a name, and no object to be kept."""
     return isinstance(value, str | os.PathLike)
-
-
-def is_given(path: str | Path) -> bool:
-    """Returns whether a path names a list of images that were given as objects, whether or not it still exists."""
-    parts = Path(path).parts[-3:]
-    return len(parts) == 3 and parts[0] == GIVEN and len(parts[1]) == 32 and parts[2].endswith(".csv")
 
 
 def may_leave_its_folder(path: str | Path) -> bool:

@@ -386,14 +386,22 @@ def _where_to_look(root: Path) -> str:
 
 
 def _require_folder(root: Path, argument: str) -> None:
+    is_image = root.suffix.lower() in image_endings()
+    lists = "a list ends in .csv or .jsonl, a shard of images in .tar"
     if not root.exists():
+        if is_image:
+            raise UserError(Setting(argument, root), f": no such file; expected a folder of images; {lists}")
         raise UserError(Setting(argument, root), ": no such folder", _where_to_look(root))
     refuse_compressed(root, argument)
-    if not root.is_dir():
+    if root.is_dir():
+        return
+    if is_image:
         raise UserError(
             Setting(argument, root),
-            ": expected a folder, this is a file; a list ends in .csv or .jsonl, a shard of images in .tar",
+            ": expected a folder, this is a file of one image; give the folder that it is in, or a list: a .csv with "
+            "the heading path and a line for each image",
         )
+    raise UserError(Setting(argument, root), f": expected a folder, this is a file; {lists}")
 
 
 def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool, known: Sequence[str] = ()) -> Listing:

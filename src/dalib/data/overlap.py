@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 
 from dalib.core.errors import Setting, UserError
 from dalib.data.named import NAMED
-from dalib.data.shards import shard_of, state_of
+from dalib.data.shards import open_image, shard_of, state_of
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
 
 if TYPE_CHECKING:
@@ -101,6 +102,48 @@ def shared_files(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]
     return tuple(second[position] for position in np.flatnonzero(shared).tolist())
 
 
+MOST_READ = 4000
+"""Files that are read to find copies; where more have the size of another one, none are, and checks looks at all."""
+
+
+def copied_files(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
+    """Returns the names in ``second`` whose files have the bytes of a file in ``first``, each with that file's name.
+
+    Only files are read whose size one of the other domain has, which few photographs do; of more than MOST_READ of
+    them, as of uncompressed images, none.
+    """
+    of_size = [_by_size(names) for names in (first, second)]
+    both = of_size[0].keys() & of_size[1].keys()
+    if sum(len(sizes[size]) for sizes in of_size for size in both) > MOST_READ:
+        return {}
+    found: dict[str, str] = {}
+    for size in both:
+        known = {digest: name for name in reversed(of_size[0][size]) if (digest := _digest(name))}
+        found |= {name: known[digest] for name in of_size[1][size] if (digest := _digest(name)) in known}
+    return {name: found[name] for name in second if name in found}
+
+
+def _by_size(names: Sequence[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for name in names:
+        try:
+            state = state_of(Path(name))
+        except (OSError, ValueError):  # of a set that is no files
+            continue
+        if state.is_regular and state.size:
+            found.setdefault(state.size, []).append(name)
+    return found
+
+
+def _digest(name: str) -> bytes:
+    """Returns the digest of a file's bytes; empty where it cannot be read."""
+    try:
+        with open_image(Path(name)) as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    except OSError:
+        return b""
+
+
 def overlap_warnings(source: Sequence[str], labels: Sequence[int], target: Sequence[str]) -> tuple[str, ...]:
     """Returns a warning about source files that are also in the target, and one about files twice in the source.
 
@@ -133,6 +176,20 @@ def _in_both(source: Sequence[str], target: Sequence[str]) -> tuple[str, ...]:
     return (
         f"warning: {len(shared)} of {len(target)} {what} of the source, too, for instance {shared[0]}; an accuracy "
         "measured on them says nothing",
+    )
+
+
+def copy_warnings(source: Sequence[str], target: Sequence[str]) -> tuple[str, ...]:
+    """Returns a warning about files of the target that are copies of the source's, if there are any."""
+    shared = {*shared_files(source, target)}
+    copies = copied_files(source, [name for name in target if name not in shared])
+    if not copies:
+        return ()
+    name, twin = next(iter(copies.items()))
+    what = "is a copy" if len(copies) == 1 else "are copies"
+    return (
+        f"warning: {len(copies)} of {len(target)} images of the target {what} of the source's, for instance "
+        f"{twin} = {name}; an accuracy measured on them says nothing",
     )
 
 

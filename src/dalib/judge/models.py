@@ -160,8 +160,8 @@ def judge_predictions(
         classes: C names.
         structure: what features show of the same images, of a network that none of the models trained; None ranks the
             models by :func:`dalib.judge.scores.corr_c` and gives no probability.
-        reference: name of the model without adaptation. It is the witness of the classes' names
-            (:func:`dalib.judge.signs.names_kept`); without one, the mean prediction of all models is.
+        reference: name of the model without adaptation. It tells whether groups of images have the names of their
+            classes (:func:`dalib.judge.signs.names_kept`); without one, the mean prediction of all models does.
         names: of the images, to list some on which the best two models differ.
 
     A model that predicts few classes in effect, against the reference or else the upper median of all, or is at chance
@@ -187,7 +187,11 @@ def judge_predictions(
         best=order[0],
         outcome=outcome,
         headline=headline,
-        reasons=(*reasons, *(f"{name}: {why}" for name, why in failed.items() if why)),
+        reasons=(
+            *map(_same, _equal(models)),
+            *reasons,
+            *(f"{name}: {why}" for name, why in failed.items() if why),
+        ),
         missing=_missing(structure, reference, ranked, len(witness)),
         models=ranked,
         pairs=pairs,
@@ -195,6 +199,25 @@ def judge_predictions(
         images=len(witness),
         differing=_differing(targets[order[0]], targets[order[1]], classes, names),
     )
+
+
+def _equal(models: Mapping[str, Evidence]) -> list[list[str]]:
+    """Returns the names of models that give the same probabilities, together."""
+    found: list[list[str]] = []
+    for name, each in models.items():
+        for group in found:
+            if torch.allclose(models[group[0]].target, each.target, rtol=0, atol=1e-6):
+                group.append(name)
+                break
+        else:
+            found.append([name])
+    return [group for group in found if len(group) > 1]
+
+
+def _same(names: Sequence[str]) -> str:
+    """Says that models of these names give the same probabilities."""
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{listed} give the same probabilities for every image, as one table given twice would"
 
 
 def _in_order(chances: Tensor, rows: Sequence[int]) -> tuple[tuple[float | None, ...], ...]:
@@ -271,6 +294,8 @@ def _verdict(
     """Returns outcome, headline and reasons."""
     if all("chance" in failed[name] for name in models):
         return "unclear", "Nothing was learnt: no model is better than chance on the source's validation images", ()
+    if any(len(group) == len(models) for group in _equal(models)):
+        return "unclear", "Nothing to compare: all models predict the same", ()
     if reference is not None:
         return _against(reference, models, order, classes, structure, failed)
     first, second = order[:2]
@@ -366,7 +391,10 @@ def _missing(
     if structure is None or images < MIN_IMAGES:
         found.append("The order is that of Corr-C, a weak score of confidence and diversity; it gives no probability.")
     if reference is None:
-        found.append("No reference was named: the mean prediction of all models is the witness of the classes' names.")
+        found.append(
+            "No reference was named: the mean prediction of all models stands in for the model without adaptation, to "
+            "tell whether groups of images are called by the right class."
+        )
     if without := [each.name for each in ranked if each.estimate is None]:
         whys = dict.fromkeys(each.no_estimate for each in ranked if each.estimate is None)
         found.append(f"No accuracy is estimated of {', '.join(without)}: {'; '.join(whys)}.")

@@ -71,6 +71,8 @@ from dalib.records.summary import Summary
 if TYPE_CHECKING:
     from dalib.records.selection import ModelName, SelectedBy
 
+_MOST_NAMED = 5  # runs in an error
+
 SEVERAL = "targets.json"
 """The file by which the folder of several targets' runs is known (:mod:`dalib.records.several`)."""
 
@@ -127,6 +129,8 @@ class RunFolder(TrainingFolder):
                 ": a kit, from which a run begins and which does not predict by itself; adapt from it: ",
                 Call("dalib.adapt", Setting("kit", path)),
             )
+        if run.root.is_file():
+            raise _not_a_folder(run.root, path)
         if not run.root.is_dir():
             raise UserError(
                 Setting("run", path),
@@ -142,6 +146,9 @@ class RunFolder(TrainingFolder):
                 f": the folder of several targets, each of which has a run in it; give one: {listed}",
             )
         if not run.config.is_file() or not run.summary.is_file():
+            if inside := sorted(each.parent for each in run.root.glob("*/summary.json")):
+                some = ", ".join(map(str, inside[:_MOST_NAMED])) + (", ..." if len(inside) > _MOST_NAMED else "")
+                raise UserError(Setting("run", path), f": a folder with runs in it; give one of them: {some}")
             raise UserError(
                 Setting("run", path),
                 ": not a run folder, config.yaml or summary.json is missing; give the folder that `",
@@ -394,3 +401,16 @@ def is_exported(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in (".onnx", ".pt2")
     return (path / "model.safetensors").is_file() and not (path / "summary.json").is_file()
+
+
+def _not_a_folder(file: Path, given: str | Path) -> UserError:
+    """Returns the error for a file in place of a run's folder, which names the folder where the file is of a run."""
+    folder = RunFolder(file.parent)
+    if folder.config.is_file() and folder.summary.is_file():
+        return UserError(Setting("run", given), f": a file of a run; expected the run's folder, {folder.root}")
+    return UserError(
+        Setting("run", given),
+        ": a file; expected the folder of a run, which `",
+        Call("dalib.adapt"),
+        "` printed",
+    )

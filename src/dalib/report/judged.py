@@ -8,6 +8,8 @@ from dalib.core.words import likelihood
 from dalib.report.page import environment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dalib.judge.models import ModelsJudgement
 
 MOST_IN_MATRIX = 12
@@ -34,3 +36,12 @@ def judged_page(judgement: ModelsJudgement, title: str) -> str:
             matrix=bool(judgement.pairs) and len(judgement.models) <= MOST_IN_MATRIX,
         )
     )
+
+
+def is_judged_page(file: Path) -> bool:
+    """Returns whether a file is such a page, as its title says."""
+    with file.open("rb") as opened:
+        return " · dalib judge</title>".encode() in opened.read(_TITLE_WITHIN)
+
+
+_TITLE_WITHIN = 4000  # bytes of a page; the title stands before the style

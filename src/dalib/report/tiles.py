@@ -36,12 +36,20 @@ def tiles(records: RunRecords) -> list[Tile]:
     if summary.changed is not None:
         found.append(Tile("Changed class", percent(summary.changed), "of the target images"))
     if "target" in summary.counts:
-        found.append(Tile("Target images", f"{summary.counts['target']:,}", "without labels"))
+        found.append(Tile("Target images", f"{summary.counts['target']:,}", _labels_in_words(records)))
     seconds = in_order(summary.seconds)
     if seconds:
         parts = ", ".join(_unbroken(f"{name} {duration(each)}") for name, each in seconds.items())
         found.append(Tile("Training time", duration(sum(seconds.values())), parts if len(seconds) > 1 else ""))
     return found
+
+
+def _labels_in_words(records: RunRecords) -> str:
+    """Returns what the labels of the target were used for."""
+    counts = records.summary.counts
+    if labelled := counts.get("target_labelled", 0) + counts.get("target_held_out", 0):
+        return f"{labelled:,} of them with a label"
+    return "labels measure, and train nothing" if records.evaluations or records.labelled else "without labels"
 
 
 def _unbroken(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import Unreadable, expanded
+from dalib.core.places import in_short
 from dalib.core.words import largest
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
@@ -23,7 +24,13 @@ from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
-from dalib.run.image_defaults import SAMPLED, settings_of_images, settings_of_preset, settings_of_short_name
+from dalib.run.image_defaults import (
+    SAMPLED,
+    require_weights_of_short_names,
+    settings_of_images,
+    settings_of_preset,
+    settings_of_short_name,
+)
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
@@ -264,7 +271,9 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
 def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
-    settings = {**flat, **settings_of_preset(flat), **settings_of_short_name(flat.get("backbone"), flat)}
+    of_short_name = settings_of_short_name(flat.get("backbone"), flat)
+    require_weights_of_short_names(flat.get("backbone"), of_short_name)
+    settings = {**flat, **settings_of_preset(flat), **of_short_name}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)
@@ -585,7 +594,7 @@ class Run:
         summary = self.summary
         counts = summary.counts
         lines = [
-            f"Run {self.path}: {_named(summary.source)} -> {_named(summary.target)} ({summary.method}, "
+            f"Run {self.path}: {in_short(summary.source)} -> {in_short(summary.target)} ({summary.method}, "
             f"{counts.get('source', 0)} source and {counts.get('target', 0)} target images, "
             f"{len(summary.classes)} classes)"
         ]
@@ -599,7 +608,7 @@ class Run:
             mark, end = (">", ", selected") if name == selected else (" ", "")
             text = judged.in_words
             if measured is not None and name in measured.models:
-                where = f"{measured.count} labelled images of {_named(measured.data)}"
+                where = f"{measured.count} labelled images of {in_short(measured.data)}"
                 text = f"{measured.models[name].accuracy:.1%} right on {where}"
             lines.append(f"{mark} {name:<12}{text}{end}")
         return [*lines, f"report: {self.folder.report}"]
@@ -669,7 +678,7 @@ class Runs(Mapping[str, Run]):
         return write_comparison(self.folder)
 
     def __repr__(self) -> str:
-        lines = [f"Runs {self.path}: {_named(self.targets.source)} -> {len(self.targets.targets)} targets"]
+        lines = [f"Runs {self.path}: {in_short(self.targets.source)} -> {len(self.targets.targets)} targets"]
         for each in self.targets.targets:
             said = self[each.name].verdict if each.headline else each.status
             selected = "" if each.selected is None else f"; selected: {each.selected}"
@@ -709,15 +718,6 @@ def _images_by_number(images: Any) -> tuple[Sequence[str], Callable[[int], Any],
         return [str(path) for path in paths], paths.__getitem__, unreadable
     items = unlabelled_items(places, "images")
     return numbered(items.name, items.count), items.image, []
-
-
-def _named(places: str) -> str:
-    """Returns sources or a target as a run's first line names them: lists that were kept, without where they are."""
-    if "given" not in places:
-        return places
-    from dalib.data.given import is_given  # torch takes seconds to import
-
-    return " + ".join(Path(each).stem if is_given(each) else each for each in places.split(" + "))
 
 
 def _ignore(done: int, total: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+import tempfile
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,9 @@ from dalib.data.sources import (
 from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey
 from dalib.run import recipe
-from dalib.run.domains import decide_ranges, split
+from dalib.run.domains import Listings, decide_ranges, split
 from dalib.run.initial_weights import fetched
+from dalib.run.own_statistics import checked_share, choice_for_files
 from dalib.run.pace import (
     SHARE,
     Counts,
@@ -46,6 +48,7 @@ from dalib.run.pace import (
     time_limit_of,
     views_of,
 )
+from dalib.run.pair import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
 
 if TYPE_CHECKING:
@@ -103,19 +106,27 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     else:
         for doubt in recipe.doubts(config, preprocessing):
             say_result(f"warning: {doubt}")
-    counts = _describe_data(config, preprocessing, source=source, target=target)
+    found = _describe_data(config, preprocessing, source=source, target=target)
     if refused is not None:
         raise refused
     if source and target:
         if config.classes == "auto":
             say("classes auto: what the target seems to be is said once source-only is trained, before adaptation")
-        _estimate(config, preprocessing, *counts)
+        _estimate(_with_share(config, preprocessing, found), preprocessing, found)
 
 
-def _describe_data(
-    config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool
-) -> tuple[int, int, int]:
-    """Prints the data; returns numbers of source images, classes, target images; 0 for a domain not asked for."""
+@dataclass(frozen=True)
+class _Found:
+    """What the data came to: numbers of images and classes, 0 for a domain not asked for; and the files, if any."""
+
+    images: int
+    classes: int
+    targets: int
+    files: Listings
+
+
+def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool) -> _Found:
+    """Prints the data, and returns what they came to."""
     request = recipe.make_data_request(config)
     where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
     of_source, others = _listing_of_sources(config) if source else (None, [])
@@ -164,7 +175,8 @@ def _describe_data(
     if config.strict:
         _require_all_readable(found)
     decide_ranges(request, [] if of_source is None else [of_source], of_target)
-    return sum(counts.values()), len(counts), targets
+    files = Listings((of_source, *(None for _ in others)), of_target)
+    return _Found(sum(counts.values()), len(counts), targets, files)
 
 
 def _class_counts(
@@ -384,9 +396,28 @@ def _describe_both(found: Survey) -> None:
         )
 
 
-def _estimate(config: TrainConfig, preprocessing: Preprocessing, images: int, classes: int, targets: int) -> None:
+def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> TrainConfig:
+    """Returns the configuration with the share of the domains' statistics that the images choose, and prints it."""
+    if config.model.domain_statistics != "auto" or not config.features or config.init is not None:
+        return config
+    own = replace(config, feature_precision="float32")  # that statistics are computed in
+    device = recipe.make_device(config.device)
+    with tempfile.TemporaryDirectory() as folder:  # nothing is kept here
+        space = feature_space(own, preprocessing, max(2, found.classes), device, None, Path(folder))
+        share = checked_share(
+            "auto", space.network.backbone, features=config.features, trained_stages=config.model.trained_stages
+        )
+        choice = choice_for_files(space, found.files) if share == "auto" else None
+    if choice is None:
+        return recipe.with_share(config, 0.0)
+    say(f"{Setting('model.domain_statistics', choice.share)}: {choice.why}")
+    return recipe.with_share(config, choice.share)
+
+
+def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> None:
     """Measures some steps on random pixels, and prints how long the training would take."""
     device = recipe.make_device(config.device)
+    images, classes, targets = found.images, found.classes, found.targets
     counts = Counts(images, round(images * config.data.validation_share), targets, classes)
     pace = measure_pace(config, preprocessing, classes, device, keep=False)
     limit = time_limit_of(config)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
+from dalib.core.places import in_short
 from dalib.core.seeds import derive_seed
 from dalib.core.words import UNKNOWN, as_one
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
@@ -205,7 +206,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: L
     sources, only_target = _listed(request, listings)
     of_source, of_target = decide_ranges(request, sources, only_target)
     source = None if request.kit is not None else _images_of_source(request, sources, preprocessing, of_source)
-    with CountedProgress(f"reading {request.target}") as progress:
+    with CountedProgress(f"reading {in_short(request.target)}") as progress:
         target = open_target(
             only_target,
             replace(preprocessing, range=of_target),
@@ -279,7 +280,7 @@ def open_source_alone(request: DataRequest, preprocessing: Preprocessing) -> Sou
 def _images_of_source(
     request: DataRequest, sources: list[str | Listing], preprocessing: Preprocessing, range_of_source: Range | None
 ) -> LabelledImages:
-    with CountedProgress(f"reading {request.source_name}") as progress:
+    with CountedProgress(f"reading {in_short(request.source_name)}") as progress:
         return open_source(
             sources,
             replace(preprocessing, range=range_of_source),
@@ -473,7 +474,7 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
 
 def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
     """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
-    with CountedProgress(f"features of {request.source_name}") as progress:
+    with CountedProgress(f"features of {in_short(request.source_name)}") as progress:
         return space.of_source.random(whole.images, view, request.features, request.source_name, progress)
 
 
@@ -485,7 +486,7 @@ def extract_share(space: FeatureSpace, domains: Domains, inputs: Inputs, request
         domains, inputs, request: as for :func:`to_features`.
     """
     for own, rows, view, domain in _all_seen(space, domains, inputs, request):
-        with CountedProgress(f"features of {domain}") as progress:
+        with CountedProgress(f"features of {in_short(domain)}") as progress:
             own.random(rows, view, request.features, domain, progress)
     _compute_plain(space, domains, request)
 
@@ -514,11 +515,11 @@ def to_features(
     def random(rows: Rows, view: Augment, domain: str, space: FeatureSpace) -> Rows:
         if enough is not None:
             return space.random_of_ones(rows, view, request.features, domain)
-        with CountedProgress(f"{what} of {domain}") as progress:
+        with CountedProgress(f"{what} of {in_short(domain)}") as progress:
             return space.random(rows, view, request.features, domain, progress)
 
     def plain(rows: Rows, domain: str, space: FeatureSpace) -> Rows:
-        with CountedProgress(f"{what} of {domain}, plain") as progress:
+        with CountedProgress(f"{what} of {in_short(domain)}, plain") as progress:
             return space.plain(rows, domain, progress)
 
     labels, validation = domains.labels, domains.validation
@@ -530,7 +531,7 @@ def to_features(
         features = random(domains.whole.images, views.source, source, space.of_source)
         if len(validation.labels):
             features = _taken(features, domains.whole.training_rows)
-            of_validation = plain(validation.images, f"{source}, validation", space.of_source)
+            of_validation = plain(validation.images, f"{in_short(source)}, validation", space.of_source)
             validation = replace(validation, images=of_validation)
     train = replace(domains.train, images=features)
     of_target = random(domains.target.images, views.student, request.target, space)
@@ -562,7 +563,7 @@ def _views_in_turn(
     count = 0
     while not enough(count) and count < request.features:
         for own, rows, view, domain in _all_seen(space, domains, inputs, request):
-            with CountedProgress(f"features of {domain}, view {count + 1}") as progress:
+            with CountedProgress(f"features of {in_short(domain)}, view {count + 1}") as progress:
                 own.random_one(rows, view, count, domain, progress)
         count += 1
     return count
@@ -582,10 +583,10 @@ def _compute_plain(space: FeatureSpace, domains: Domains, request: DataRequest) 
     """Computes the plain views of all images that are predicted, where they are not kept."""
     plain = [(space, domains.target.images, request.target)]
     if domains.whole is not None:
-        plain.insert(0, (space.of_source, domains.validation.images, f"{request.source_name}, validation"))
+        plain.insert(0, (space.of_source, domains.validation.images, f"{in_short(request.source_name)}, validation"))
     for own, rows, domain in plain:
         if len(rows):
-            with CountedProgress(f"features of {domain}, plain") as progress:
+            with CountedProgress(f"features of {in_short(domain)}, plain") as progress:
                 own.plain(rows, domain, progress)
 
 

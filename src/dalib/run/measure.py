@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from dalib.core.console import CountedProgress, say, say_result, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, name_of_path
+from dalib.core.places import in_short
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -88,7 +89,7 @@ def evaluate(
         )
     description = load_description(next(iter(models_of(run).values())))
     where = recipe.make_device(device)
-    with CountedProgress(f"reading {data}") as progress:
+    with CountedProgress(f"reading {in_short(data)}") as progress:
         labelled = open_labelled(
             data,
             description.preprocessing,
@@ -117,7 +118,8 @@ def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
         say_result(run.selection().sentence + "; it is the only one")
         return
     if _is_of_source(run, measured.data):
-        say_result(f"{measured.data} is of the run's source and says nothing of the target. {run.selection().sentence}")
+        data = in_short(measured.data)
+        say_result(f"{data} is of the run's source and says nothing of the target. {run.selection().sentence}")
         return
     say_result(settle(run, measured, held=held))
     say_if_optimistic(run, "evaluation", measured.data)
@@ -204,8 +206,8 @@ def measure(
         for name, each in predictions.items()
     }
     for name, each in models.items():
-        low, high = each.interval
-        say_result(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {data} ({low:.1%} to {high:.1%})")
+        ends = " to ".join(f"{end:.1%}" for end in each.interval)
+        say_result(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {in_short(data)} ({ends})")
         if each.open_set is not None:
             say_result(f"{'':12} {each.open_set.in_words()}")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
@@ -300,7 +302,7 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
     architecture = description.architecture
     if not architecture.get("features"):
         predictor = recipe.make_predictor(model, architecture).eval().to(device)
-        with CountedProgress(f"predictions for {source}", brief=True) as progress:
+        with CountedProgress(f"predictions for {in_short(source)}", brief=True) as progress:
             return predict_probabilities(
                 predictor, rows, description.preprocessing.normalize, device=device, on_progress=progress
             )
@@ -309,7 +311,7 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
     inputs = space.inputs(architecture)
     head = recipe.make_classifier(inputs.architecture, len(description.classes))
     head.load_state_dict(space.without_backbone(model.state_dict()))
-    with CountedProgress(f"features of {source}, plain") as progress:
+    with CountedProgress(f"features of {in_short(source)}, plain") as progress:
         features = space.plain(rows, source, progress)
     return predict_probabilities(
         recipe.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib.core.console import CountedProgress
+from dalib.core.places import in_short
 from dalib.data.rows import Selected
 from dalib.engine.evaluate import evaluated_rows, representing_rows
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
@@ -126,7 +127,7 @@ class _InstalledNetwork:
         """Returns features (N, D) float32 of rows (C, H, W) uint8; those that are kept are not computed again."""
         key = features_key(rows, self.weights, "judgement", PIXELS)
         shape = (len(rows), 1, self.backbone.out_features)
-        with CountedProgress(f"features of {source}", brief=True) as progress:
+        with CountedProgress(f"features of {in_short(source)}", brief=True) as progress:
 
             def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
                 def counted(done: int) -> None:

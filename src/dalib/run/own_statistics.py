@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
+from dalib.data.decoding import decode
 from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
 from dalib.run.backbones import JOINED
 from dalib.run.feature_space import FEWEST_FOR_STATISTICS, SHARE
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from torch import Tensor, nn
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.rows import Rows
     from dalib.run.backbones import Share
-    from dalib.run.domains import Domains
+    from dalib.run.domains import Domains, Listings
     from dalib.run.feature_space import FeatureSpace
 
 FAR = 0.27
@@ -84,8 +91,35 @@ def checked_share(
     return share
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What ``auto`` takes for images of two domains.
+
+    Attributes:
+        share: 0 or JOINED.
+        why: the reason, a sentence without its end.
+    """
+
+    share: Share
+    why: str
+
+
 def chosen_share(space: FeatureSpace, domains: Domains) -> Share:
-    """Returns the share that ``auto`` takes for images of two domains, 0 or JOINED, and prints it.
+    """Returns the share that ``auto`` takes for images of two domains, 0 or JOINED, and prints JOINED.
+
+    Args:
+        space: of features with the pretrained statistics.
+        domains: images.
+    """
+    assert domains.whole is not None
+    choice = choice_for(space, {"source": domains.whole.images, "target": domains.target.images})
+    if choice.share == JOINED:
+        say(f"{Setting('model.domain_statistics', JOINED)}: {choice.why}")
+    return choice.share
+
+
+def choice_for(space: FeatureSpace, images: Mapping[str, Rows]) -> Choice:
+    """Returns what ``auto`` takes for images of two domains.
 
     Near the images that the network was pretrained on, a domain's own statistics lose what the classes differ by, for
     they are of few images; far from them, they take away what the domain as a whole differs by. Which of both weighs
@@ -93,23 +127,58 @@ def chosen_share(space: FeatureSpace, domains: Domains) -> Share:
 
     Args:
         space: of features with the pretrained statistics.
-        domains: images.
+        images: of each domain.
     """
-    assert domains.whole is not None
-    images = {"source": domains.whole.images, "target": domains.target.images}
     if min(map(len, images.values())) < FEWEST_FOR_STATISTICS:
-        return 0.0
+        return Choice(0.0, f"a domain of fewer than {FEWEST_FOR_STATISTICS} images has no statistics of its own")
     own = normalisation_statistics(space.network.backbone)
     distances = {
         domain: distance_of_statistics(own, space.statistics_of(rows, SHARE, domain, MOST_FOR_DISTANCE), SHARE)
         for domain, rows in images.items()
     }
     farthest = max(distances, key=distances.__getitem__)
-    share: Share = JOINED if distances[farthest] >= FAR else 0.0
-    if share == JOINED:
-        say(
-            f"{Setting('model.domain_statistics', JOINED)}: the images of the {farthest} are unlike those that the "
-            f"backbone was trained on (their statistics are {distances[farthest]:.2f} from its own; the bound is "
-            f"{FAR:g}). Features are computed with its statistics and with a share of each domain's, in twice the time"
-        )
-    return share
+    distance = f"their statistics are {distances[farthest]:.2f} from its own; the bound is {FAR:g}"
+    if distances[farthest] < FAR:
+        return Choice(0.0, f"the images of both domains are like those that the backbone was trained on ({distance})")
+    return Choice(
+        JOINED,
+        f"the images of the {farthest} are unlike those that the backbone was trained on ({distance}). Features are "
+        "computed with its statistics and with a share of each domain's, in twice the time",
+    )
+
+
+def choice_for_files(space: FeatureSpace, files: Listings | None) -> Choice | None:
+    """Returns what ``auto`` will take, before all images are read; None where that cannot be known.
+
+    The same files are decoded whose rows :func:`choice_for` takes later, so that a space that keeps their statistics
+    computes them once.
+
+    Args:
+        space: of features with the pretrained statistics.
+        files: of source and target.
+    """
+    if files is None or files.target is None or any(each is None for each in files.sources):
+        return None
+    paths = [path for each in files.sources if each is not None for path in each.paths]
+    images = {"source": _Files(paths, space.preprocessing), "target": _Files(files.target.paths, space.preprocessing)}
+    try:
+        return choice_for(space, images)
+    except UserError:  # reading all images says what is wrong, or goes on without some
+        return None
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Image files as rows, decoded when they are asked for."""
+
+    paths: Sequence[Path]
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        rows, _, unreadable = decode([self.paths[index] for index in indices.tolist()], self.preprocessing)
+        if len(rows) < FEWEST_FOR_STATISTICS:
+            raise UserError(f"{unreadable[0].path}: {unreadable[0].reason}")
+        return rows

@@ -24,7 +24,9 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models.inference import fast_inference
 from dalib.report.sheets import MAPPED, write_embedding
 from dalib.run import recipe
+from dalib.run.backbones import JOINED
 from dalib.run.feature_space import (
+    MOST_FOR_STATISTICS,
     FeatureSpace,
     features_folder,
     gain_of_rounding,
@@ -64,6 +66,8 @@ SHORT = 30
 _MAPPED_POINTS, _MAP_GROWTH = 120, 1.3
 _BESIDE_MAP = 1.3
 """Times the map's seconds that a judgement takes with all its other parts."""
+_STATISTICS_VIEWS = 7
+"""Views of an image through the backbone, called in the fastest way, that its part in a domain's statistics takes."""
 _REST = 2.0
 """Seconds of pictures, files and the report."""
 _DECODED = 12
@@ -250,6 +254,11 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
         extracted: whether the features are there already.
     """
     parts = {} if extracted or not config.features else {"features": pace.view * views_of(config, counts)}
+    share = config.model.domain_statistics
+    if parts and share not in (0, "auto"):
+        domains = (counts.target, 0 if counts.drawn else counts.source)
+        image = pace.view * _STATISTICS_VIEWS / (2 if share == JOINED else 1)  # of joined features a view is two
+        parts["features"] += image * sum(min(each, MOST_FOR_STATISTICS) for each in domains)
     trainings = recipe.trainings(config)
     evaluated, averaged = min(counts.target, MOST_EVALUATED), max(1, config.model.averaged_views)
     predicted = (counts.target + counts.validation) * (1 if config.features else averaged)

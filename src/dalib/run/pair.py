@@ -22,7 +22,7 @@ from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
-from dalib.run.own_statistics import chosen_share
+from dalib.run.own_statistics import choice_for_files, chosen_share
 from dalib.run.prior import KINDS, first_prior
 from dalib.run.stages import LastStages
 from dalib.run.unknown import ExpectedKnown
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dalib.judge.kinds import TargetKind
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest, Domains
+    from dalib.run.domains import DataRequest, Domains, Listings
     from dalib.run.initial_weights import Start
     from dalib.run.inputs import Inputs
     from dalib.run.kit import Kit
@@ -162,14 +162,24 @@ def _at_the_head(domains: Domains, inputs: Inputs) -> tuple[Domains, Inputs]:
 
 
 def feature_space(
-    config: TrainConfig, preprocessing: Preprocessing, classes: int, device: torch.device, start: Start | None
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    classes: int,
+    device: torch.device,
+    start: Start | None,
+    folder: Path | None = None,
 ) -> FeatureSpace:
-    """Returns the features of the configuration's frozen backbone, with the weights that it starts from."""
+    """Returns the features of the configuration's frozen backbone, with the weights that it starts from.
+
+    Args:
+        folder: where features are kept; None is the cache.
+    """
     network = recipe.make_student(config, recipe.image_inputs(config, preprocessing).architecture, classes)
     if start is not None:  # one backbone for both trainings, that of the run's own model
         recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
     precision = precision_named(config.feature_precision)
-    return FeatureSpace.of(network, preprocessing, features_folder(), device, config.model.averaged_views, precision)
+    folder = features_folder() if folder is None else folder
+    return FeatureSpace.of(network, preprocessing, folder, device, config.model.averaged_views, precision)
 
 
 def with_chosen_share(
@@ -187,6 +197,16 @@ def with_chosen_share(
     with world.in_turn():
         share = chosen_share(space, domains)
     return recipe.with_share(config, world.from_first(lambda: share))
+
+
+def with_foreseen_share(
+    config: TrainConfig, preprocessing: Preprocessing, files: Listings | None, device: torch.device
+) -> TrainConfig:
+    """Returns the configuration with the share that :func:`with_chosen_share` will take, before images are read."""
+    if config.model.domain_statistics != "auto" or files is None:
+        return config
+    choice = choice_for_files(feature_space(config, preprocessing, 2, device, None), files)
+    return config if choice is None else recipe.with_share(config, choice.share)
 
 
 def announce_stages(

@@ -93,7 +93,8 @@ def predict(
     Args:
         run: a run, its folder, or what ``dalib export`` wrote.
         images: a folder of images, flat or nested, or a list of them.
-        out: a CSV file, or a Parquet file by the ending .parquet; written whole or not at all, in place of one there.
+        out: a CSV file, or a Parquet file by the ending .parquet; written whole or not at all. A table of predictions
+            that is there is replaced in the end, any other file is refused.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It is printed
             which one it is.
         strict: refuse unreadable images; otherwise they are told and have no row.
@@ -215,6 +216,24 @@ def _check_table(out: str) -> None:
         raise UserError(Setting("out", out), ": its folder does not exist; make it first")
     if path.suffix.lower() == ".parquet":
         _pyarrow(out)
+    if path.is_file() and path.stat().st_size and _header_of(path)[: len(COLUMNS)] != COLUMNS:
+        raise UserError(
+            Setting("out", out),
+            ": there is a file already that is not a table of predictions, which alone would be replaced; give another "
+            "name",
+        )
+
+
+def _header_of(table: Path) -> tuple[str, ...]:
+    """Returns the names of a table's columns; empty where it is no such table."""
+    if table.suffix.lower() == ".parquet":
+        arrow, parquet = _pyarrow(table)
+        try:
+            return tuple(parquet.read_schema(table).names)
+        except (arrow.ArrowException, OSError):
+            return ()
+    with table.open("rb") as file:
+        return tuple(file.readline(1000).decode("utf-8", errors="replace").rstrip("\r\n").split(","))
 
 
 def _predict_share(task: _Task, part: _Part) -> None:

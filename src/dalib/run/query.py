@@ -79,7 +79,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
             csv_file=Path(out),
             picture_of=lambda number: _counted(picture_of, number, chosen, progress),
         )
-    for note in _left_out(run):
+    for note in _left_out(run) + ([] if shown else _not_found(listed[0][0])):
         say(note)
     if count > chosen:
         say(f"the target has {chosen} images: all of them are in the list")
@@ -93,6 +93,17 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
     given = {} if groups is None else {"groups": groups}
     say_result(_what_to_do(run, out, f"Open {page} in a browser and choose there, or look" if shown else "Look", given))
     return chosen
+
+
+def _not_found(name: str) -> list[str]:
+    """Returns the note on an image that no page shows because its path begins in another folder than this one."""
+    path = Path(name)
+    if len(path.parts) < 2 or not path.suffix or path.is_absolute() or path.exists():
+        return []
+    return [
+        f"no page shows the images, because {name} is not found from {Path.cwd()}: the run has paths from the folder "
+        "that it was trained in; give the command there"
+    ]
 
 
 def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:

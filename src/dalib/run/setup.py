@@ -16,9 +16,10 @@ import torch
 from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
 from dalib.core.errors import Call, ReportedByRankZeroError, Setting, UserError
 from dalib.core.files import locked, put_in_place, write_json, write_text
+from dalib.core.places import in_short
 from dalib.core.words import some_of
 from dalib.data.named import default_evaluation
-from dalib.data.overlap import overlap_warnings, require_apart
+from dalib.data.overlap import copy_warnings, overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
@@ -414,7 +415,8 @@ def _require_same_images(world: World, domains: Domains) -> None:
 def _warnings(domains: Domains) -> tuple[str, ...]:
     parts = (domains.train, domains.validation)
     names = [name for part in parts for name in part.names]
-    return overlap_warnings(names, torch.cat([part.labels for part in parts]).tolist(), domains.target.names)
+    labels, of_target = torch.cat([part.labels for part in parts]).tolist(), domains.target.names
+    return (*overlap_warnings(names, labels, of_target), *copy_warnings(names, of_target))
 
 
 def _labelled_set(
@@ -430,13 +432,13 @@ def _labelled_set(
     if name is None:
         return None, None
     try:
-        with CountedProgress(f"reading {name}") as progress:
+        with CountedProgress(f"reading {in_short(name)}") as progress:
             options = request.reading(progress)
             return name, open_labelled(name, preprocessing, classes, argument="evaluate", others=others, **options)
     except UserError as error:
         if asked is not None:
             raise
-        say(f"not measured on {name}: {error}")
+        say(f"not measured on {in_short(name)}: {error}")
         return None, None
 
 

@@ -57,6 +57,7 @@ from dalib.run.pair import (
     training_inputs,
     trusted_hints,
     with_chosen_share,
+    with_foreseen_share,
     with_validation_of,
 )
 from dalib.run.presets import check_applied
@@ -198,9 +199,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     if not context.resume:
         check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
-        # with a sibling, features of the source and a baseline are there, which the length would count
-        if context.world.first and context.sibling is None:
-            say_length(setup.config, setup.preprocessing, setup.device, context.world.size, setup.listings)
+        _say_length(setup, context)
     setup, data = open_data(setup)
     setup, limit = _with_length(_with_share(setup, data), setup, data, context)
     context.world.from_first(lambda: _announce_stages(setup, data))
@@ -223,6 +222,17 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     measured = _measure(run, setup, data)
     write_report(run)
     context.tracking.end(_outcome(summary, judgement, measured))
+
+
+def _say_length(setup: Setup, context: _Context) -> None:
+    """Prints how long the run takes, with features of the kinds that its images will choose."""
+    # with a sibling, features of the source and a baseline are there, which the length would count
+    if not context.world.first or context.sibling is not None:
+        return
+    config = setup.config
+    if context.world.size == 1 and not is_open(config):  # else no time is measured
+        config = with_foreseen_share(config, setup.preprocessing, setup.listings, setup.device)
+    say_length(config, setup.preprocessing, setup.device, context.world.size, setup.listings)
 
 
 def _with_share(setup: Setup, data: Data) -> Setup:

@@ -1,0 +1,25 @@
+"""Places of images as they are named in what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GIVEN = "given"
+"""Folder in the cache, of images that were given as objects; see :mod:`dalib.data.given`."""
+
+
+def is_given(path: str | Path) -> bool:
+    """Returns whether a path names a list of images that were given as objects, whether or not it still exists."""
+    parts = Path(path).parts[-3:]
+    return len(parts) == 3 and parts[0] == GIVEN and len(parts[1]) == 32 and parts[2].endswith(".csv")
+
+
+def in_short(places: str) -> str:
+    """Returns sources or a target with images that were given as objects named by what they are, not where they lie.
+
+    >>> in_short("studio/ + /cache/given/0123456789abcdef0123456789abcdef/array-of-30-images.csv")
+    'studio/ + array-of-30-images'
+    """
+    if GIVEN not in places:
+        return places
+    return " + ".join(Path(each).stem if is_given(each) else each for each in places.split(" + "))
