@@ -77,12 +77,12 @@ def mixed_statistics(network: nn.Module, batches: Iterable[Tensor], share: float
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected 0 to 1, got {share}")
-    copied = copy.deepcopy(network).eval()
+    copied = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # faster on a CPU
     norms = [_Mixing(norm, share) for _, norm in _norms(copied)]
     count = 0
     with torch.no_grad():
         for batch in batches:
-            copied(batch)
+            copied(batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch)
             count += len(batch)
     if not count:
         raise ValueError("batches: expected at least one image")
@@ -142,9 +142,9 @@ class _Mixing:
 
     def __call__(self, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         values = args[0]  # (N, C, ...)
-        variance, mean = torch.var_mean(values, dim=[0, *range(2, values.dim())], correction=0)
-        variance, mean = variance.double(), mean.double()
         count = values.numel() // values.shape[1]
+        mean, variance = _moments(values)
+        variance = variance * (count - 1) / count
         self.count += count
         self.sum += mean * count
         self.squares += (variance + mean.square()) * count
@@ -160,6 +160,18 @@ class _Mixing:
         if self.count:
             mean = self.sum / self.count
             self._mix(mean, (self.squares / self.count - mean.square()).clamp_min(0))
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and unbiased variance (C,) of values (N, C, ...), in float64.
+
+    As batch normalisation in training computes them, which takes a third of the time of ``torch.var_mean`` on a CPU.
+    """
+    if values.numel() == values.shape[1]:  # one value, of which batch normalisation makes no statistics
+        return values.double().flatten(), torch.zeros_like(values, dtype=torch.float64).flatten()
+    mean, variance = torch.zeros(2, values.shape[1], dtype=values.dtype, device=values.device)
+    nn.functional.batch_norm(values, mean, variance, training=True, momentum=1.0)
+    return mean.double(), variance.double()
 
 
 def _norms(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:

@@ -66,7 +66,7 @@ SHORT = 30
 _MAPPED_POINTS, _MAP_GROWTH = 120, 1.3
 _BESIDE_MAP = 1.3
 """Times the map's seconds that a judgement takes with all its other parts."""
-_STATISTICS_VIEWS = 7
+_STATISTICS_VIEWS = 5
 """Views of an image through the backbone, called in the fastest way, that its part in a domain's statistics takes."""
 _REST = 2.0
 """Seconds of pictures, files and the report."""
