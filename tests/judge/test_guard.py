@@ -249,6 +249,20 @@ def test_the_baseline_is_the_one_that_follows_the_images():
     assert set(verdict.signs) == {"adapted", "aligned"}
 
 
+@pytest.mark.parametrize(("of_source_only", "told"), [(30, True), (1, False)])
+def test_a_gain_over_source_only_is_told_where_aligned_may_be_as_good(of_source_only, told):
+    evidence = {"source-only": beside_clusters(of_source_only), "aligned": beside_clusters(1)}
+    structure = structure_of(guard.shared_representation(list(evidence.values())), 4)
+    scored = {name: Scored.of(each, threshold=0.9) for name, each in evidence.items()}
+    adapted = Scored.of(beside_clusters(0), threshold=0.9)
+    baseline = Baseline.best_of(scored, structure)
+    found = guard.compare(baseline, adapted, classes=("ant", "bee", "cat", "dog"), structure=structure)
+    assert (baseline.name, found.better, found.outcome) == ("aligned", "adapted", "unclear")
+    assert ("better than source-only with a probability of over 99%" in found.headline) is told
+    assert "an't tell" in found.headline
+    assert f"{found.probability:.0%}" in found.headline
+
+
 def test_source_only_is_the_baseline_where_nothing_tells():
     scored = {name: Scored.of(seen(sure_of([0, 1])), threshold=0.9) for name in ("source-only", "aligned")}
     assert Baseline.best_of(scored, None).name == "source-only"

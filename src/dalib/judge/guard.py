@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from dalib.core.words import likelihood
 from dalib.judge.better import PRIOR_LOG_ODDS, Signs, pairwise, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
@@ -126,12 +127,14 @@ class Baseline:
         scored: its predictions and scores.
         reference: (M, C) probabilities of the witness of the classes' names (:func:`dalib.judge.better.signs_of`).
         others: probability that it is better than each other baseline, by name.
+        source_only: (M, C) probabilities of source-only, where another one is the baseline.
     """
 
     name: str
     scored: Scored
     reference: Tensor
     others: Mapping[str, float] = field(default_factory=dict)
+    source_only: Tensor | None = None
 
     @classmethod
     def best_of(cls, candidates: Mapping[str, Scored], structure: Structure | None) -> Baseline:
@@ -152,7 +155,7 @@ class Baseline:
         chances = pairwise(targets, reference, structure, [PRIOR_LOG_ODDS.get(name, 0.0) for name in names])
         best = int(chances.sum(dim=1).argmax())  # of equal ones the first
         others = {name: float(chances[best, place]) for place, name in enumerate(names) if place != best}
-        return cls(names[best], candidates[names[best]], reference, others)
+        return cls(names[best], candidates[names[best]], reference, others, targets[0] if best else None)
 
 
 def compare(
@@ -214,11 +217,26 @@ def compare(
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
     reasons = _reasons(baseline, adapted, classes, signs, votes, hints) if enough else ()
-    return found(*_verdict(probability, other), reasons)
+    return found(*_verdict(probability, other, _over_source_only(baseline, adapted, structure)), reasons)
 
 
-def _verdict(probability: float, baseline: str) -> tuple[str, Outcome, str]:
-    """Returns the better model, the outcome and the headline, from the probability that the adapted model is better."""
+def _over_source_only(baseline: Baseline, adapted: Scored, structure: Structure | None) -> float:
+    """Returns the probability that adapted is better than source-only, where that is not the baseline; else 0."""
+    if structure is None or baseline.source_only is None:
+        return 0.0
+    chances = pairwise([adapted.evidence.target, baseline.source_only], baseline.reference, structure)
+    return chances[0, 1].item()
+
+
+def _verdict(probability: float, baseline: str, over_source_only: float) -> tuple[str, Outcome, str]:
+    """Returns the better model, the outcome and the headline.
+
+    Args:
+        probability: that the adapted model is better than the baseline.
+        baseline: its name.
+        over_source_only: probability that the adapted model is better than source-only, which may be beyond doubt
+            where its gain over the aligned model is not.
+    """
     if probability <= 1 - MIN_CERTAINTY:
         return (
             baseline,
@@ -232,11 +250,13 @@ def _verdict(probability: float, baseline: str) -> tuple[str, Outcome, str]:
             "helped",
             f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}",
         )
-    return (
-        better,
-        "unclear",
-        f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one",
-    )
+    headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
+    if better == "adapted" and over_source_only >= MIN_CERTAINTY:
+        headline = (
+            f"The adapted model is better than source-only with a probability of {likelihood(over_source_only)}; "
+            f"can't tell whether it is better than {baseline} (with {probability:.0%})"
+        )
+    return better, "unclear", headline
 
 
 def shared_representation(models: Sequence[Evidence]) -> Representation | None:
