@@ -172,15 +172,24 @@ def tables(seen: Path) -> None:
     _estimated(learnt, kept)
     print("fitted:", dict(zip(WEIGHTS_OF, weights.round(2).tolist(), strict=True)))
     print("fitted calibrations:")
-    for name, without in product(reversed(MODELS), WITHOUT.values()):
-        having = [task for task in learnt if task.good and name in task.agreements]
-        if having and not (name == "aligned" and "aligned" in without):
-            errors = [
-                abs(each.estimate.value - each.truth)
-                for each in _together(having, name, estimates(having, name, without))
-            ]
-            found = replace(fit_calibration(having, name, without), usual_error=round(fmean(errors), 2))
-            print({key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(found).items()})
+    for name in reversed(MODELS):
+        _print_calibrations(name, [task for task in learnt if task.good and name in task.agreements])
+
+
+def _print_calibrations(name: str, tasks: Sequence[Recorded]) -> None:
+    """Prints what is fitted for one kind of model; what is missing never narrows an interval."""
+    fitted: dict[tuple[str, ...], Calibration] = {}
+    for without in WITHOUT.values() if tasks else ():
+        if name == "aligned" and "aligned" in without:
+            continue
+        errors = [
+            abs(each.estimate.value - each.truth) for each in _together(tasks, name, estimates(tasks, name, without))
+        ]
+        found = fit_calibration(tasks, name, without)
+        spread = max(found.spread, *(each.spread for less, each in fitted.items() if set(less) < set(without)), 0.0)
+        fitted[without] = replace(found, spread=spread, usual_error=round(fmean(errors), 2))
+        of_it = asdict(fitted[without])
+        print({key: round(value, 3) if isinstance(value, float) else value for key, value in of_it.items()})
 
 
 _HEAD_WHICH = (
