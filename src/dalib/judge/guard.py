@@ -254,7 +254,7 @@ def _verdict(probability: float, baseline: str, over_source_only: float) -> tupl
     if better == "adapted" and over_source_only >= MIN_CERTAINTY:
         headline = (
             f"The adapted model is better than source-only with a probability of {likelihood(over_source_only)}; "
-            f"can't tell whether it is better than {baseline} (with {probability:.0%})"
+            f"can't tell whether it is also better than {baseline} ({probability:.0%})"
         )
     return better, "unclear", headline
 
