@@ -198,6 +198,9 @@ def test_equal_models_have_even_chances():
     found = compare(beside_clusters(2, confidence=0.7), beside_clusters(2))
     assert found.probability == 0.5
     assert (found.outcome, found.better) == ("unclear", "adapted")
+    assert found.headline == (
+        "Can't tell the models apart: adapted and source-only name the same class on every target image"
+    )
     assert "The adapted model and source-only name the same class on each of 200 target images" in found.reasons
 
 

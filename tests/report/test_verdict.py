@@ -191,6 +191,13 @@ def test_an_unclear_judgement_says_that_it_cannot_tell_and_asks_for_labels() -> 
     assert found.steps[0].command == ("dalib query RUN --n 30 --out to_label.csv\ndalib eval RUN --labels to_label.csv")
 
 
+@pytest.mark.parametrize(("differ", "told"), [(0, "to know how good the model is"), (1, "can tell the models apart")])
+def test_labels_are_not_to_tell_models_apart_that_agree_on_every_image(differ: int, told: str) -> None:
+    votes = {"adapted": differ, "aligned": 0, "differ": differ, "count": 90}
+    found = verdict(judgement=replace(judgement("unclear", "Can't tell"), votes=votes, probability=0.5))
+    assert told in found.steps[0].text
+
+
 def test_a_headline_with_its_probability_is_not_told_twice() -> None:
     helped = "Adaptation seems to have helped: the adapted model is better with a probability of 97%"
     found = verdict(judgement=replace(judgement("helped", helped), probability=0.97))

@@ -217,7 +217,10 @@ def compare(
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
     reasons = _reasons(baseline, adapted, classes, signs, votes, hints) if enough else ()
-    return found(*_verdict(probability, other, _over_source_only(baseline, adapted, structure)), reasons)
+    better, outcome, headline = _verdict(probability, other, _over_source_only(baseline, adapted, structure))
+    if outcome == "unclear" and votes is not None and not votes.differ:
+        headline = f"Can't tell the models apart: adapted and {other} name the same class on every target image"
+    return found(better, outcome, headline, reasons)
 
 
 def _over_source_only(baseline: Baseline, adapted: Scored, structure: Structure | None) -> float:

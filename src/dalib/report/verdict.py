@@ -365,7 +365,8 @@ class _Advice:
         outcome = judgement.outcome
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
-        steps = [self._label(outcome), self._measure()]
+        same = judgement.votes is not None and not judgement.votes.get("differ", 1)  # then labels tell of both alike
+        steps = [self._label("alone" if same else outcome), self._measure()]
         if self.selected and outcome in ("helped", "unclear", "hurt"):
             other = self._other()
             steps.append(
