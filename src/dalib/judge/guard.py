@@ -217,48 +217,47 @@ def compare(
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
     reasons = _reasons(baseline, adapted, classes, signs, votes, hints) if enough else ()
-    better, outcome, headline = _verdict(probability, other, _over_source_only(baseline, adapted, structure))
-    if outcome == "unclear" and votes is not None and not votes.differ:
-        headline = f"Can't tell the models apart: adapted and {other} name the same class on every target image"
-    return found(better, outcome, headline, reasons)
+    return found(*_verdict(probability, baseline, adapted, structure, votes), reasons)
 
 
 def _over_source_only(baseline: Baseline, adapted: Scored, structure: Structure | None) -> float:
-    """Returns the probability that adapted is better than source-only, where that is not the baseline; else 0."""
+    """Returns the probability that adapted is better than source-only, where that is not the baseline; else 0.
+
+    It may be beyond doubt where the gain over the aligned model is not.
+    """
     if structure is None or baseline.source_only is None:
         return 0.0
     chances = pairwise([adapted.evidence.target, baseline.source_only], baseline.reference, structure)
     return chances[0, 1].item()
 
 
-def _verdict(probability: float, baseline: str, over_source_only: float) -> tuple[str, Outcome, str]:
-    """Returns the better model, the outcome and the headline.
-
-    Args:
-        probability: that the adapted model is better than the baseline.
-        baseline: its name.
-        over_source_only: probability that the adapted model is better than source-only, which may be beyond doubt
-            where its gain over the aligned model is not.
-    """
+def _verdict(
+    probability: float, baseline: Baseline, adapted: Scored, structure: Structure | None, votes: Votes | None
+) -> tuple[str, Outcome, str]:
+    """Returns the better model, the outcome and the headline, from the probability that the adapted model is better."""
     if probability <= 1 - MIN_CERTAINTY:
         return (
-            baseline,
+            baseline.name,
             "hurt",
             f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}",
         )
-    better = "adapted" if probability >= 0.5 else baseline
+    better = "adapted" if probability >= 0.5 else baseline.name
     if probability >= MIN_CERTAINTY:
         return (
             better,
             "helped",
             f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}",
         )
-    headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
-    if better == "adapted" and over_source_only >= MIN_CERTAINTY:
+    over_source_only = _over_source_only(baseline, adapted, structure)
+    if votes is not None and not votes.differ:
+        headline = f"Can't tell the models apart: adapted and {baseline.name} name the same class on every target image"
+    elif better == "adapted" and over_source_only >= MIN_CERTAINTY:
         headline = (
             f"The adapted model is better than source-only with a probability of {likelihood(over_source_only)}; "
-            f"can't tell whether it is also better than {baseline} ({probability:.0%})"
+            f"can't tell whether it is also better than {baseline.name} ({probability:.0%})"
         )
+    else:
+        headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
     return better, "unclear", headline
 
 
