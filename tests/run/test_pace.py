@@ -122,7 +122,7 @@ def test_the_seconds_of_a_run_are_those_of_its_parts():
     assert parts["features"] == pytest.approx(0.02 * views_of(config, COUNTS))
     assert views_of(config, COUNTS) == 4 * 1200 + 2 * 660
     joined = seconds_of_run(with_share(config, "joined"), COUNTS, replace(PACE, view=0.04))
-    assert joined["features"] == pytest.approx(0.04 * views_of(config, COUNTS) + 0.02 * 7 * 2 * 512)
+    assert joined["features"] == pytest.approx(0.04 * views_of(config, COUNTS) + 0.02 * 5 * 2 * 512)
     # two evaluations, the last one, and all predictions, of 660 rows, or 1260 with the student's
     assert parts["source-only"] == pytest.approx(5 + 1e-4 * 4 * 660)
     assert parts["adapted"] == pytest.approx(15 + 1e-4 * (2 * 1260 + 2 * 660))
