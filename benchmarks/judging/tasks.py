@@ -36,7 +36,7 @@ OF_PACKAGES = {
 """Families of images from npm, PyPI and Debian packages, and their domains."""
 
 HELD_OUT: tuple[str, ...] = ()
-"""Families that no rule was made on: read once, when all was decided. Clothes and tiny objects were before."""
+"""Families that no rule is made on, to be read once, when all is decided; none at present, for all were read."""
 
 
 def edges(image: Image.Image) -> Image.Image:

@@ -112,18 +112,19 @@ def copied_files(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
     Only files are read whose size one of the other domain has, which few photographs do; of more than MOST_READ of
     them, as of uncompressed images, none.
     """
-    of_size = [_by_size(names) for names in (first, second)]
+    of_size = [by_size(names) for names in (first, second)]
     both = of_size[0].keys() & of_size[1].keys()
     if sum(len(sizes[size]) for sizes in of_size for size in both) > MOST_READ:
         return {}
     found: dict[str, str] = {}
     for size in both:
-        known = {digest: name for name in reversed(of_size[0][size]) if (digest := _digest(name))}
-        found |= {name: known[digest] for name in of_size[1][size] if (digest := _digest(name)) in known}
+        known = {digest: name for name in reversed(of_size[0][size]) if (digest := digest_of(name))}
+        found |= {name: known[digest] for name in of_size[1][size] if (digest := digest_of(name)) in known}
     return {name: found[name] for name in second if name in found}
 
 
-def _by_size(names: Sequence[str]) -> dict[int, list[str]]:
+def by_size(names: Sequence[str]) -> dict[int, list[str]]:
+    """Returns the names of files by their size in bytes, in the order given, without empty ones and what is no file."""
     found: dict[int, list[str]] = {}
     for name in names:
         try:
@@ -135,7 +136,7 @@ def _by_size(names: Sequence[str]) -> dict[int, list[str]]:
     return found
 
 
-def _digest(name: str) -> bytes:
+def digest_of(name: str) -> bytes:
     """Returns the digest of a file's bytes; empty where it cannot be read."""
     try:
         with open_image(Path(name)) as file:

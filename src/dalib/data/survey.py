@@ -6,7 +6,6 @@ that are so small that they may be of one colour.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 from dalib.core.files import Unreadable
 from dalib.data.cache import default_cache_folder, row_bytes, writable_cache_folder
 from dalib.data.decoding import ImageHeader, free_memory, is_constant, read_headers, whole_numbers
-from dalib.data.shards import open_image, state_of
+from dalib.data.overlap import by_size, digest_of
+from dalib.data.shards import state_of
 from dalib.data.spelling import key_of
 
 if TYPE_CHECKING:
@@ -144,24 +144,11 @@ def duplicates(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
     Only files of one size are read. Empty ones and ones that cannot be read are in no group.
     """
-    of_size: defaultdict[int, list[str]] = defaultdict(list)
-    for name in dict.fromkeys(names):
-        path = Path(name)
-        try:
-            if (state := state_of(path)).is_regular and state.size:
-                of_size[state.size].append(name)
-        except (OSError, ValueError):
-            continue
     of_content: defaultdict[bytes, list[str]] = defaultdict(list)
-    for same_size in of_size.values():
-        if len(same_size) == 1:
-            continue
-        for name in same_size:
-            try:
-                with open_image(Path(name)) as file:
-                    of_content[hashlib.file_digest(file, "blake2b").digest()].append(name)
-            except OSError:
-                continue
+    for same_size in by_size(list(dict.fromkeys(names))).values():
+        for name in same_size if len(same_size) > 1 else ():
+            if digest := digest_of(name):
+                of_content[digest].append(name)
     order = {name: position for position, name in enumerate(dict.fromkeys(names))}
     groups = [tuple(group) for group in of_content.values() if len(group) > 1]
     return tuple(sorted(groups, key=lambda group: order[group[0]]))
