@@ -248,12 +248,11 @@ def _verdict(
             "helped",
             f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}",
         )
-    over_source_only = _over_source_only(baseline, adapted, structure)
     if votes is not None and not votes.differ:
         headline = f"Can't tell the models apart: adapted and {baseline.name} name the same class on every target image"
-    elif better == "adapted" and over_source_only >= MIN_CERTAINTY:
+    elif better == "adapted" and (chance := _over_source_only(baseline, adapted, structure)) >= MIN_CERTAINTY:
         headline = (
-            f"The adapted model is better than source-only with a probability of {likelihood(over_source_only)}; "
+            f"The adapted model is better than source-only with a probability of {likelihood(chance)}; "
             f"can't tell whether it is also better than {baseline.name} ({probability:.0%})"
         )
     else:
