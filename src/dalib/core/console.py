@@ -402,8 +402,11 @@ class CountedProgress:
         if counted <= 0 or seconds <= 0:
             return ""
         rate = counted / seconds
-        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        return f"{shown}/s, {clock((self._total - self._done) / rate)} left"
+        if rate < 0.1:
+            shown = f"{clock(1 / rate)} each"
+        else:
+            shown = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+        return f"{shown}, {clock((self._total - self._done) / rate)} left"
 
 
 class BytesProgress:

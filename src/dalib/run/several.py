@@ -137,7 +137,7 @@ def print_targets(record: SeveralTargets) -> None:
         )
     where = output()
     Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
-    of_measured = "; measured behind it, where there are labels" if measured else ""
+    of_measured = "; measured in brackets, where there are labels" if measured else ""
     say(
         "adaptation: as judged without labels, with the probability that it helped; then the accuracy of each model, "
         f"estimated, ? where it is not to be trusted{of_measured}"
@@ -146,10 +146,14 @@ def print_targets(record: SeveralTargets) -> None:
 
 def _in_words(model: TargetModel | None) -> str:
     """Returns the accuracy of a model as it stands in the table."""
-    estimate = None if model is None else model.estimate
-    words = "-" if estimate is None or estimate.value is None else f"{estimate.value:.1%}"
-    words += " ?" if estimate is not None and not estimate.reliable else ""
-    return words if model is None or model.measured is None else f"{words} ({model.measured.accuracy:.1%})"
+    if model is None:
+        return "-"
+    words = []
+    if model.estimate is not None and model.estimate.value is not None:
+        words.append(f"{model.estimate.value:.1%}" + ("" if model.estimate.reliable else " ?"))
+    if model.measured is not None:
+        words.append(f"({model.measured.accuracy:.1%})")
+    return " ".join(words) or "-"
 
 
 def _say(world: World, text: str | Message) -> None:
