@@ -44,7 +44,10 @@ def seen(target, right=1.0, count=80):
 
 
 def test_a_good_training_shows_no_sign():
-    assert collapse_sign([line(mask=rate, agreement=rate) for rate in (0.3, 0.6, 0.8, 0.9)], reference=9.5) == ""
+    assert (
+        collapse_sign([line(mask=rate, agreement=rate) for rate in (0.3, 0.6, 0.8, 0.9)], reference=9.5, classes=10)
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_a_good_training_shows_no_sign():
     ],
 )
 def test_each_sign_is_told(course, reference, expected):
-    assert expected in collapse_sign(course, reference)
+    assert expected in collapse_sign(course, reference, classes=10)
 
 
 @pytest.mark.parametrize(
@@ -73,21 +76,22 @@ def test_each_sign_is_told(course, reference, expected):
         [line(9), line(1), line(9)],
         [line(), line(accuracy=0.2), line()],
         [line(), line(accuracy=0.2)],
+        [line(), line(accuracy=0.6), line(accuracy=0.6)],
         [line(mask=0.9, agreement=0.9), line(mask=0.5, agreement=0.5), line(mask=0.9, agreement=0.1)],
     ],
 )
-def test_one_bad_moment_is_no_sign(course):
-    assert collapse_sign(course, reference=9.0) == ""
+def test_one_bad_moment_or_a_price_on_the_source_is_no_sign(course):
+    assert collapse_sign(course, reference=9.0, classes=10) == ""
 
 
 def test_a_training_without_validation_images_or_a_student_is_watched_too():
     course = [{"target_classes": 5.0}, {"target_classes": 1.0}, {"target_classes": 1.0}]
-    assert collapse_sign(course)
+    assert collapse_sign(course, classes=10)
 
 
 def test_a_second_class_that_vanishes_of_two_is_a_collapse():
-    assert collapse_sign([{"target_classes": 1.0}, {"target_classes": 1.0}], reference=1.98)
-    assert not collapse_sign([{"target_classes": 1.4}, {"target_classes": 1.4}], reference=1.98)
+    assert collapse_sign([{"target_classes": 1.0}, {"target_classes": 1.0}], reference=1.98, classes=2)
+    assert not collapse_sign([{"target_classes": 1.4}, {"target_classes": 1.4}], reference=1.98, classes=2)
 
 
 def test_a_collapsed_model_does_not_predict():

@@ -1,6 +1,10 @@
 import math
+from functools import partial
 
-from dalib.judge.selection import ranked, trusted_correlation
+from dalib.judge.selection import ranked
+from dalib.judge.selection import trusted_correlation as trusted_correlation_of
+
+trusted_correlation = partial(trusted_correlation_of, classes=10)
 
 
 def line(correlation, accuracy):
@@ -12,7 +16,11 @@ def test_the_score_is_the_correlation_where_the_source_is_known():
 
 
 def test_a_checkpoint_that_lost_the_source_is_disqualified():
-    assert trusted_correlation([line(0.8, 0.9), {"step": 3}, line(0.9, 0.6)]) == -math.inf
+    assert trusted_correlation([line(0.8, 0.9), {"step": 3}, line(0.9, 0.45)]) == -math.inf
+
+
+def test_a_checkpoint_that_paid_with_the_source_is_not():
+    assert trusted_correlation([line(0.8, 0.97), line(0.9, 0.69)]) == 0.9
 
 
 def test_checkpoints_close_to_the_start_are_not_trusted():

@@ -402,10 +402,8 @@ class CountedProgress:
         if counted <= 0 or seconds <= 0:
             return ""
         rate = counted / seconds
-        if rate < 0.1:
-            shown = f"{clock(1 / rate)} each"
-        else:
-            shown = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+        per_second = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+        shown = per_second if rate >= 0.1 else f"{clock(1 / rate)} each"
         return f"{shown}, {clock((self._total - self._done) / rate)} left"
 
 

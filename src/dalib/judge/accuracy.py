@@ -10,6 +10,9 @@ from torch import Tensor
 from dalib.judge.groups import SIDE_OF_95, Integers, design_effect
 from dalib.judge.scores import as_validation
 
+MAX_FALL = 0.25
+"""A larger loss of accuracy is no accident of few images."""
+
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     """Counts images (C, C) int64 by true class (rows) and predicted class (columns).
@@ -105,3 +108,22 @@ def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str
         }
         for total, correct, count in zip(sums, right, counts, strict=True)
     ]
+
+
+def fallen_to_chance(accuracy: float, best: float, classes: int) -> bool:
+    """Returns whether an accuracy has fallen by more than 25 points, and at least halfway from its best to 1 / C.
+
+    Args:
+        accuracy: a share, on images of which there are about equally many of each class.
+        best: the highest accuracy so far.
+        classes: C, how many there are.
+
+    Misleads: a model that adapts to a far target may forget much of its source and be all the better on the target.
+    Source: our choice. A fall by 25 points alone stopped trainings that had gained, and no other ones
+    (benchmarks/LOG.md); halfway to guessing, half of what the network knew is lost. A smaller fall may be an accident
+    of few images, or of a network that knew little.
+
+    >>> fallen_to_chance(0.65, best=0.95, classes=10), fallen_to_chance(0.65, best=0.95, classes=2)
+    (False, True)
+    """
+    return best - accuracy > MAX_FALL and accuracy <= (best + 1 / classes) / 2

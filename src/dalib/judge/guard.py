@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from dalib.core.words import likelihood
+from dalib.judge.accuracy import MAX_FALL, fallen_to_chance
 from dalib.judge.better import PRIOR_LOG_ODDS, Signs, pairwise, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
@@ -42,31 +43,29 @@ MIN_IMAGES = 30
 MIN_CLASSES_KEPT = 0.55
 """The smallest share of the classes before, counted by :func:`dalib.judge.evidence.effective_classes`."""
 
-MAX_ACCURACY_FALL = 0.25
-"""The largest fall of the accuracy on the source's validation images from its best."""
-
 MIN_MASK_RATE_RISE, MIN_AGREEMENT_FALL = 0.1, 0.2
 """A rise of the mask rate with a fall of the agreement of student and teacher is a sign of collapse."""
 
 
-def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None = None) -> str:
+def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None = None, *, classes: int) -> str:
     """Returns why training should stop, as a sentence; empty where there is no sign of collapse.
 
     Each sign has to hold at two evaluations in a row, because one alone can be a bad moment:
 
     - few classes are predicted for the target, fewer than 55% of what the model from before predicts;
-    - the accuracy on the source's validation images has fallen by more than 25 points;
+    - the accuracy on the source's validation images has fallen from its best halfway to that of guessing;
     - the teacher is sure of more and more images while the student agrees with it on fewer and fewer.
 
     Args:
         course: the scores of :func:`dalib.judge.evidence.quick_scores` at each evaluation so far.
         reference: ``target_classes`` of the model from before, source-only; without, the most that this training had.
+        classes: how many there are.
 
     Misleads: a target that really has few of the classes looks collapsed where there is no reference. A training that
     spreads wrong answers over all classes shows none of the signs.
     Source: ours; an earlier study says how often each is right (benchmarks/RESULTS.md).
 
-    >>> collapse_sign([{"target_classes": 9.5}, {"target_classes": 2.0}, {"target_classes": 1.2}])
+    >>> collapse_sign([{"target_classes": 9.5}, {"target_classes": 2.0}, {"target_classes": 1.2}], classes=10)
     'the target is predicted as 1.2 classes in effect, of 9.5 before'
     """
     if len(course) < 2:
@@ -78,7 +77,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
     name = "source_validation_accuracy"
     if name in now:
         best = max(each[name] for each in course)
-        if all(each[name] < best - MAX_ACCURACY_FALL for each in (before, now)):
+        if all(fallen_to_chance(each[name], best, classes) for each in (before, now)):
             return f"the accuracy on the source's validation images fell from {best:.0%} to {now[name]:.0%}"
     if len(course) > 2 and "target_agreement" in now:
         steps = list(zip(course[-3:-1], course[-2:], strict=True))
@@ -321,7 +320,7 @@ def _reasons(
         more = " and more" if len(lost) > MAX_LISTED_CLASSES else ""
         found.append(f"{number} hardly predicted any more by the adapted model: {names}{more}; look at {them}")
     accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
-    if len(after.evidence.labels) >= MIN_IMAGES and accuracies[0] - accuracies[1] > MAX_ACCURACY_FALL:
+    if len(after.evidence.labels) >= MIN_IMAGES and accuracies[0] - accuracies[1] > MAX_FALL:
         found.append(
             f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
         )

@@ -5,33 +5,30 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from dalib.judge.accuracy import fallen_to_chance
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAX_ACCURACY_LOSS = 0.25
-"""Loss of accuracy on the source's validation images, from the best so far, that disqualifies a checkpoint.
 
-Much, because adapting may cost the source a lot while the target gains: 94% to 83% beside 90% to 98% in the study.
-"""
-
-
-def trusted_correlation(course: Sequence[Mapping[str, float]], after: int = 0) -> float:
+def trusted_correlation(course: Sequence[Mapping[str, float]], *, classes: int, after: int = 0) -> float:
     """Returns the class correlation of a training's last checkpoint, or minus infinity if it is not to be trusted.
 
     Args:
         course: the metrics so far; lines of evaluations have the scores of
             :func:`dalib.judge.evidence.quick_scores`, and the last line is one.
+        classes: how many there are.
         after: checkpoints of up to this step are not trusted. An adaptation that starts from the source-only model is
             still close to it then: its predictions are as even as the source's, which the correlation takes for good.
 
     Returns:
         ``target_corr_c``; minus infinity up to step ``after``, and where the accuracy on the source's validation images
-        is more than 25 points below the best so far.
+        is at least halfway from the best so far to that of guessing (:func:`dalib.judge.accuracy.fallen_to_chance`).
 
     Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers class counts as the prior has them.
     Source: ours, by an earlier study (benchmarks/RESULTS.md): of the scores that cost nothing it has the least regret.
 
-    >>> trusted_correlation([{"target_corr_c": 0.9, "source_validation_accuracy": 0.9}])
+    >>> trusted_correlation([{"target_corr_c": 0.9, "source_validation_accuracy": 0.9}], classes=3)
     0.9
     """
     now, name = course[-1], "source_validation_accuracy"
@@ -39,7 +36,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]], after: int = 0) -
         return -math.inf
     if name in now:
         best = max(line[name] for line in course if name in line)
-        if now[name] < best - MAX_ACCURACY_LOSS:
+        if fallen_to_chance(now[name], best, classes):
             return -math.inf
     return float(now["target_corr_c"])
 
