@@ -145,6 +145,7 @@ CONFIGURED = {
         "run.backbones",
         "run.train",
         "run.pair",
+        "run.models_in_folder",
         "run.resume",
         "run.initial_weights",
         "run.summary",

@@ -26,12 +26,10 @@ from dalib.core.files import free_folder
 from dalib.core.words import as_one
 from dalib.engine.distributed import World, joined, lost_contact
 from dalib.engine.evaluate import plain_representation
-from dalib.engine.results import InFolder
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
 from dalib.engine.train import Observer
 from dalib.judge.guard import MIN_IMAGES
-from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.records.summary import RecordedKind, Summary
 from dalib.report.page import write_report
@@ -40,25 +38,15 @@ from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
+from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.pace import Counts, TooShortError, check_time_limit, is_open, say_length
 from dalib.run.pair import (
     BaselineAndAdapted,
-    Task,
-    align,
     announce_stages,
-    decide_kind,
-    fitted_to_fewer,
-    fitted_to_known,
-    statistics_for,
-    student_of_stages,
-    take_source_only,
-    train_task,
     training_inputs,
-    trusted_hints,
     with_chosen_share,
     with_foreseen_share,
-    with_validation_of,
 )
 from dalib.run.presets import check_applied
 from dalib.run.resume import claimed, settings_of
@@ -82,14 +70,13 @@ from dalib.run.unknown import write_rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from torch import nn
-
     from dalib.judge.evidence import Evidence
+    from dalib.judge.structure import Representation
     from dalib.records.evaluation import Evaluation, MeasuredModel
-    from dalib.records.folder import TrainingFolder
     from dalib.records.judgement import Judgement
+    from dalib.records.summary import SummarizedModel
     from dalib.run.config import TrainConfig
-    from dalib.run.kit import Kit
+    from dalib.run.domains import Domains
     from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Data, Setup
     from dalib.run.track import Tracker
@@ -337,43 +324,46 @@ def _train_models(
         TrainingDivergedError: a loss that is not finite.
         StoppedError: a signal came; the step is saved.
     """
-    models, kit = BaselineAndAdapted(), setup.request.kit
-    if kit is not None:
-        _take_from_kit(kit, run, setup, inputs, models)
+    models = ModelsInFolder(run, setup, inputs, partial(_observer, context))
+    models.take_from_kit()
     trainings = recipe.trainings(setup.config)
     for name, config in trainings:
         since = time.monotonic()
         try:
             with context.requests.at_a_step():
-                own = inputs
-                of_training = context
-                if name == "source-only":
-                    of_training = _with_model_of_sibling(run, setup, summary, context)
-                if name == "adapted" and config.classes != "same":
-                    own = _fitted(config, inputs, models, context.world)
-                if name == "adapted" and own.stages is not None:
-                    _train_stages(config, run, setup, own, models, context)
-                else:
-                    _train_one(_task(name, config, run, setup, own), own, models, of_training)
+                taken = name == "source-only" and _take_from_sibling(run, setup, summary, context)
+                models.train(name, config, resume=context.resume or taken)
         except TrainingDivergedError:
             if context.world.first:
                 replace(summary, status="diverged").write(run.summary)
                 write_report(run)
             raise
         summary = timed(summary, name, time.monotonic() - since)
-        if kit is not None and context.world.first:
-            with_validation_of(kit, models, name)
         if context.world.first and name == "source-only" and len(trainings) > 1:
-            summary = timed(summary, "aligned", _align(run, setup, inputs, models))
-        made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
-        if kit is not None and "adapted" in made:  # its validation predictions are the source-only model's
-            made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
-        summary = replace(summary, models=made)
-    return models, summary
+            since = time.monotonic()
+            models.align()
+            summary = timed(summary, "aligned", time.monotonic() - since)
+        summary = replace(summary, models=_summarized(models.done, from_kit=setup.request.kit is not None))
+    return models.done, summary
 
 
-def _with_model_of_sibling(run: RunFolder, setup: Setup, summary: Summary, context: _Context) -> _Context:
-    """Takes the source-only model over from the sibling, if there is one, so that its training resumes at its end."""
+def _summarized(models: BaselineAndAdapted, *, from_kit: bool) -> dict[str, SummarizedModel]:
+    """Returns the summaries of the models; from a kit, the validation predictions are the source-only model's alone."""
+    made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
+    if from_kit and "adapted" in made:
+        made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
+    return made
+
+
+def _observer(context: _Context, training: str) -> Observer:
+    """Returns the callbacks of a training: a signal stops it, and the trackers have its metrics."""
+    return Observer(
+        lambda: context.requests.signal is not None, partial(context.tracking.log, training), context.on_evidence
+    )
+
+
+def _take_from_sibling(run: RunFolder, setup: Setup, summary: Summary, context: _Context) -> bool:
+    """Takes the source-only model over from the sibling, if there is one; its training then resumes at its end."""
     sibling = context.sibling
 
     def taken() -> bool:
@@ -384,125 +374,12 @@ def _with_model_of_sibling(run: RunFolder, setup: Setup, summary: Summary, conte
             why = "; ".join(found)
             say(f"source-only is trained for this target, too, and not taken over from {sibling.root}: {why}")
             return False
-        if not take_over(before, *(_folder_of("source-only", setup.config, each) for each in (sibling, run))):
+        if not take_over(before, *(training_folder("source-only", setup.config, each) for each in (sibling, run))):
             return False
         say(f"source-only: taken over from {sibling.root}, which was trained on the same source")
         return True
 
-    return replace(context, resume=True) if context.world.from_first(taken) else context
-
-
-def _train_one(task: Task, inputs: TrainingInputs, models: BaselineAndAdapted, context: _Context) -> None:
-    """Trains one model; an adaptation learns from hints, where there are some."""
-    if task.name != "source-only":
-        task = replace(task, hints=trusted_hints(task.config, inputs, models, context.world))
-    observer = Observer(
-        lambda: context.requests.signal is not None, partial(context.tracking.log, task.name), context.on_evidence
-    )
-    train_task(task, models, inputs.device, resume=context.resume, world=context.world, observer=observer)
-
-
-def _train_stages(
-    config: TrainConfig,
-    run: RunFolder,
-    setup: Setup,
-    inputs: TrainingInputs,
-    models: BaselineAndAdapted,
-    context: _Context,
-) -> None:
-    """Trains the head on the frozen backbone, and from there the backbone's last stages with it: the adapted model."""
-    stages = inputs.stages
-    assert stages is not None
-    _train_one(_task("frozen", config, run, setup, inputs), inputs, models, context)
-    start = models.trained.pop("frozen").model
-    models.evidence.pop("frozen", None)
-    own = recipe.of_stages(config)
-    with context.world.in_turn():
-        on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))
-    stored, standardized = stages.stored(), inputs.standardized
-    description = _description(setup, inputs)
-
-    def write_model(to: Path, model: nn.Module) -> None:
-        save_model(to, stages.whole(model, None if standardized is None else standardized.plain), description)
-
-    task = Task(
-        "adapted",
-        own,
-        on_maps.domains,
-        stored,
-        InFolder(run, write_model),
-        student=lambda: stages.student(student_of_stages(config, stages), standardized),
-        weights=start.state_dict(),
-        statistics=statistics_for(own, on_maps, stored.plain),
-        expected=inputs.expected,
-    )
-    _train_one(task, inputs, models, context)
-
-
-def _fitted(config: TrainConfig, inputs: TrainingInputs, models: BaselineAndAdapted, world: World) -> TrainingInputs:
-    """Returns the inputs of an adaptation to a target that is expected to be no mirror of the source's classes."""
-    if config.classes == "auto":
-        say(decide_kind(inputs, models, world).in_words())
-    classes = models.of_classes(config)
-    if classes == "same":
-        return inputs
-    if classes == "fewer":
-        own = fitted_to_fewer(config, inputs, models, world)
-    else:
-        own = fitted_to_known(inputs, models, world)
-    assert own.expected is not None
-    say(own.expected.in_words(own.domains.train.classes))
-    return own
-
-
-def _take_from_kit(kit: Kit, run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> None:
-    """Takes the source-only model from a kit, and makes the aligned one of it."""
-    model = take_source_only(models, kit, setup.config, inputs)
-    if setup.world.first:
-        save_model(run.source_only.model, inputs.of("source-only")[1](model), _description(setup, inputs))
-        _align(run, setup, inputs, models)
-
-
-def _align(run: RunFolder, setup: Setup, inputs: TrainingInputs, models: BaselineAndAdapted) -> float:
-    """Makes and writes the aligned model, where there can be one; returns the seconds."""
-    since = time.monotonic()
-    aligned = align(models, inputs)
-    if aligned is not None:
-        save_model(run.aligned.model, inputs.of("aligned")[1](aligned.model), _description(setup, inputs))
-    return time.monotonic() - since
-
-
-def _task(name: str, config: TrainConfig, run: RunFolder, setup: Setup, inputs: TrainingInputs) -> Task:
-    """Returns a training whose results go into its part of the run's folder."""
-    own, whole = inputs.of(name)
-    description = _description(setup, inputs)
-
-    def write_model(to: Path, model: nn.Module) -> None:
-        save_model(to, whole(model), description)
-
-    return Task(
-        name,
-        config,
-        inputs.domains,
-        own,
-        InFolder(_folder_of(name, setup.config, run), write_model),
-        weights=None if setup.start is None else setup.start.weights_for("adapted" if name == "frozen" else name),
-        statistics=statistics_for(config, inputs, own.plain),
-        expected=inputs.expected,
-    )
-
-
-def _description(setup: Setup, inputs: TrainingInputs) -> ModelDescription:
-    """Returns the description of the run's networks, which are all of one architecture."""
-    architecture = recipe.architecture_of(setup.config, setup.preprocessing)
-    return ModelDescription(architecture, inputs.domains.train.classes, setup.preprocessing)
-
-
-def _folder_of(name: str, config: TrainConfig, run: RunFolder) -> TrainingFolder:
-    """Returns the folder of a training: the run's root for its own, a folder below it for what comes before."""
-    if name == "frozen":
-        return run.frozen
-    return run if name == recipe.name_of_training(config) else run.source_only
+    return context.world.from_first(taken)
 
 
 def _judge(
@@ -513,31 +390,16 @@ def _judge(
     models: BaselineAndAdapted,
     summary: Summary,
 ) -> tuple[Judgement, Summary]:
-    """Writes predictions, judgement, selection, pictures and the complete summary; returns judgement and summary."""
+    """Judges the models, and writes predictions, judgement, selection, pictures and the complete summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, models.evidence, domains)
-    classes = domains.train.classes
-    learnt_from = neutral = None
-    if config.features:  # of a frozen network
-        learnt_from = neutral = plain_representation(inputs.domains.train, inputs.domains.to_predict)
-    elif len(models.trained) > 1 and len(domains.target.names) >= MIN_IMAGES:
-        kit, of_target = setup.request.kit, domains.target.images
-        if kit is None:
-            neutral = neutral_representation(domains.train, of_target, setup.device)
-        else:
-            neutral = neutral_beside(*kit.representing(config.seed), of_target, setup.device)
-    settings = recipe.make_judge_settings(config, models.expected)
-    trained = {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()}
-    said = {name: domains.grouped(each) for name, each in models.evidence.items()}
-    judgement = judge(trained, said, settings, classes, neutral, learnt_from, models.hints)
-    if setup.request.kit is not None:
-        judgement = replace(judgement, reasons=(*judgement.reasons, setup.request.kit.missing))
-    if models.kind is not None:
-        judgement = replace(judgement, reasons=(*judgement.reasons, models.kind.in_words()))
-        summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
+    neutral, learnt_from = _untrained_features(setup, data, inputs, models)
+    judgement = _judgement(setup, domains, models, neutral, learnt_from)
     judgement.write(run.judgement)
+    if models.kind is not None:
+        summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
     if models.hints is not None:
-        told = hints_record(models.hints, models, classes, neutral)
+        told = hints_record(models.hints, models, domains.train.classes, neutral)
         told.write(run.hints)
         say(told.sentence)
     if models.of_classes(config) == "other":
@@ -554,6 +416,46 @@ def _judge(
     if len(models.trained) > 1:
         say_result(run.selection().sentence)
     return judgement, summary
+
+
+def _untrained_features(
+    setup: Setup, data: Data, inputs: TrainingInputs, models: BaselineAndAdapted
+) -> tuple[Representation | None, Representation | None]:
+    """Returns features of both domains that no training has changed, and those of them that all models learnt from.
+
+    A frozen backbone's features are both. Networks that were trained as a whole are judged by another network's.
+    """
+    if setup.config.features:
+        of_backbone = plain_representation(inputs.domains.train, inputs.domains.to_predict)
+        return of_backbone, of_backbone
+    target = data.domains.target
+    if len(models.trained) < 2 or len(target.names) < MIN_IMAGES:
+        return None, None
+    if (kit := setup.request.kit) is not None:
+        return neutral_beside(*kit.representing(setup.config.seed), target.images, setup.device), None
+    return neutral_representation(data.domains.train, target.images, setup.device), None
+
+
+def _judgement(
+    setup: Setup,
+    domains: Domains,
+    models: BaselineAndAdapted,
+    neutral: Representation | None,
+    learnt_from: Representation | None,
+) -> Judgement:
+    """Returns the judgement of the models, with the reasons that are the run's own: its kit, and the kind of target."""
+    judgement = judge(
+        {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()},
+        {name: domains.grouped(each) for name, each in models.evidence.items()},
+        recipe.make_judge_settings(setup.config, models.expected),
+        domains.train.classes,
+        neutral,
+        learnt_from,
+        models.hints,
+    )
+    kit, kind = setup.request.kit, models.kind
+    own = (*(() if kit is None else (kit.missing,)), *(() if kind is None else (kind.in_words(),)))
+    return replace(judgement, reasons=(*judgement.reasons, *own))
 
 
 def _measure(run: RunFolder, setup: Setup, data: Data) -> Mapping[str, MeasuredModel]:
@@ -602,7 +504,7 @@ def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
         asdict(config),
         steps,
         resume,
-        {name: last_step(_folder_of(name, config, run).metrics) if resume else 0 for name in steps},
+        {name: last_step(training_folder(name, config, run).metrics) if resume else 0 for name in steps},
     )
 
 

@@ -1,0 +1,77 @@
+"""The models of a run in its folder: where each one goes, and what it is made from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dalib.engine.distributed import World
+from dalib.engine.train import Observer
+from dalib.records.folder import RunFolder
+from dalib.run import recipe
+from dalib.run.config import EveryConfig, TrainConfig
+from dalib.run.models_in_folder import ModelsInFolder, training_folder
+from dalib.run.pair import training_inputs
+from dalib.run.setup import open_data, prepare
+
+
+@pytest.fixture(scope="module")
+def observed():
+    return []
+
+
+@pytest.fixture(scope="module")
+def made(few_digits, observed, tmp_path_factory):
+    """All models of a short run, and the run's configuration."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    config = TrainConfig(steps=4, batch=16, out=str(out), every=EveryConfig(log=2, evaluate=4, checkpoint=4))
+    setup, data = open_data(prepare(config, World()))
+    inputs = training_inputs(setup.config, setup.request, setup.preprocessing, data.domains, setup.device)
+
+    def observer(training):
+        return Observer(on_line=lambda line: observed.append((training, line["step"])), progress=False)
+
+    models = ModelsInFolder(RunFolder(out), setup, inputs, observer)
+    models.take_from_kit()
+    for name, training in recipe.trainings(setup.config):
+        models.train(name, training, resume=False)
+        if name == "source-only":
+            models.align()
+    return models
+
+
+def test_each_model_is_in_its_place_and_predicts(made):
+    run = made.run
+    folders = {"source-only": run.source_only.model, "aligned": run.aligned.model, "adapted": run.model}
+    assert list(made.done.trained) == ["source-only", "aligned", "adapted"]
+    image = torch.zeros(1, 1, 16, 16)
+    for name, folder in folders.items():
+        model, description = recipe.load_model(folder)
+        assert description.classes == made.inputs.domains.train.classes
+        torch.testing.assert_close(model(image), made.done.trained[name].model.eval()(image))
+
+
+def test_each_training_has_its_own_metrics_and_callbacks(made, observed):
+    assert observed == [("source-only", 2), ("source-only", 4), ("adapted", 2), ("adapted", 4)]
+    assert made.run.metrics.is_file()
+    assert made.run.source_only.metrics.is_file()
+
+
+def test_a_training_that_has_ended_resumes_at_its_end(made, observed):
+    before = len(observed)
+    again = replace(made, done=type(made.done)())
+    name, training = recipe.trainings(made.setup.config)[0]
+    again.train(name, training, resume=True)
+    assert len(observed) == before
+    first, second = (each.done.trained[name].model.state_dict() for each in (made, again))
+    assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
+@pytest.mark.parametrize("method", ["self-ensemble", "source-only"])
+def test_the_root_of_a_run_is_the_folder_of_its_own_training(method):
+    run, config = RunFolder(Path("run")), TrainConfig(method=method)
+    assert training_folder(recipe.name_of_training(config), config, run) is run
+    before = training_folder("source-only", config, run)
+    assert (before is run) == (method == "source-only")
+    assert training_folder("frozen", config, run).root == run.frozen.root
