@@ -31,6 +31,7 @@ from dalib.data.sources import open_labelled
 from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
+from dalib.models.network import make_predictor
 from dalib.run import recipe
 from dalib.run.domains import open_domains
 from dalib.run.presets import from_preset
@@ -85,7 +86,7 @@ def measure(config: TrainConfig, every: int) -> Result:
         model = copy.deepcopy(training.method.predictor())
         if config.statistics == "recomputed":
             recompute_statistics(model, domains.target.images, preprocessing.normalize, device=device)
-        return recipe.make_predictor(model, inputs.architecture).to(device)
+        return make_predictor(model, inputs.architecture).to(device)
 
     before = start_peak_memory()
     measuring = 0.0  # seconds spent on test images, and on models that are not the last

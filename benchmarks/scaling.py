@@ -29,6 +29,7 @@ from dalib.data.preprocessing import Preprocessing
 from dalib.data.stream import indices_at
 from dalib.engine.distributed import joined
 from dalib.engine.fit import Training, train_step
+from dalib.models.network import make_classifier
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 
@@ -88,7 +89,7 @@ def reading(root: Path, count: int, size: int) -> None:
 def messages(backbone: str, classes: int) -> None:
     config = TrainConfig(backbone=backbone)
     architecture = recipe.architecture_of(config, Preprocessing(size=256, channels=3, crop=224))
-    student = recipe.make_classifier({**architecture, "pretrained": True}, classes)
+    student = make_classifier({**architecture, "pretrained": True}, classes)
     method = SelfEnsemble(student, classes, class_balance_weight=0.1)
     weights = sum(each.numel() for each in method.student.parameters() if each.requires_grad)
     buffers = sum(each.numel() for each in method.student.buffers() if each.is_floating_point())
@@ -140,7 +141,7 @@ def one_rank(steps: int = 30) -> None:
     with joined() as world:
         config = TrainConfig(backbone="digits")
         architecture = recipe.architecture_of(config, Preprocessing(size=32, channels=1))
-        student = recipe.make_classifier(architecture, 10).to(memory_format=torch.channels_last)
+        student = make_classifier(architecture, 10).to(memory_format=torch.channels_last)
         method = SelfEnsemble(student, 10, class_balance_weight=0.1)
         optimizer = torch.optim.Adam([{"params": student.parameters(), "initial_lr": 1e-3}])
         images = torch.randn(3, 64, 1, 32, 32)

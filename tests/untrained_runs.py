@@ -6,9 +6,9 @@ from PIL import Image
 
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
-from dalib.run import recipe
 
 CLASSES = ("blue", "green", 'Größe, "L"')
 PHOTO = {"pretrained": True, "frozen_stages": 0, "frozen_norms": False, "checkpointing": False, "features": True}
@@ -59,7 +59,7 @@ def make_run(folder, kind, classes=CLASSES):
         **settings,
     }
     torch.manual_seed(0)
-    network = recipe.make_classifier(architecture, len(classes))
+    network = make_classifier(architecture, len(classes))
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.2)

@@ -23,6 +23,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.engine.predict import predict_with_features
 from dalib.engine.results import InMemory
 from dalib.engine.train import Observer
+from dalib.models.network import make_predictor
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
@@ -176,7 +177,7 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
         trained = done.trained[name]
         kept |= course
         evidence = trained.evidence
-        predictor = recipe.make_predictor(trained.model, inputs.architecture) if config.features else trained.model
+        predictor = make_predictor(trained.model, inputs.architecture) if config.features else trained.model
         _, features = predict_with_features(
             predictor,
             trained.model.head,  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run import recipe
 from dalib.run.predict import predict
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_data" / "predict.py"
@@ -35,7 +35,7 @@ def ray_recipe():
 def model(tmp_path):
     architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
     torch.manual_seed(0)
-    network = recipe.make_classifier(architecture, 3)
+    network = make_classifier(architecture, 3)
     torch.nn.init.normal_(network.head.weight, std=3.0)
     save_model(tmp_path / "model", network, ModelDescription(architecture, ("a", "b", "c"), Preprocessing(8, 3)))
     return tmp_path / "model"

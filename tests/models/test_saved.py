@@ -8,8 +8,8 @@ import torch
 from dalib._version import __version__
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import load_model, make_classifier
 from dalib.models.saved import FORMAT, ModelDescription, load_description, save_model
-from dalib.run.recipe import load_model, make_classifier
 
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
 DESCRIPTION = ModelDescription(ARCHITECTURE, ("cat", "dog", "Bär"), Preprocessing(8, 3))
@@ -51,19 +51,6 @@ def test_a_saved_model_predicts_what_it_did(folder, model):
 def test_preprocessing_comes_back_as_it_was(tmp_path, model, preprocessing):
     save_model(tmp_path / "model", model, ModelDescription(ARCHITECTURE, ("a", "b", "c"), preprocessing))
     assert load_description(tmp_path / "model").preprocessing == preprocessing
-
-
-@pytest.mark.parametrize("bottleneck_dim", [8, None])
-@pytest.mark.parametrize(("backbone", "size"), [("small", 8), ("paper-small", 16), ("paper-large", 12)])
-def test_every_architecture_can_be_built_again(tmp_path, backbone, size, bottleneck_dim):
-    architecture = {"backbone": backbone, "bottleneck_dim": bottleneck_dim, "channels": 1, "size": size}
-    original = make_classifier(architecture, 2)
-    description = ModelDescription(architecture, ("a", "b"), Preprocessing(size, 1))
-    save_model(tmp_path / "model", original, description)
-    loaded, found = load_model(tmp_path / "model")
-    images = torch.randn(2, 1, size, size)
-    torch.testing.assert_close(loaded(images), original.eval()(images))
-    assert found == description
 
 
 def test_the_configuration_says_all_that_is_needed(folder):

@@ -14,7 +14,7 @@ import torch
 
 import dalib
 from dalib.core.errors import UserError
-from dalib.run import recipe
+from dalib.models.network import load_model
 from dalib.run.export import export
 from dalib.run.load import open_model
 from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
@@ -46,7 +46,7 @@ def photo(tmp_path_factory):
 def test_timm_opens_the_folder(kind, runs, folders):
     folder = folders[kind]
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    original, _ = recipe.load_model(runs[kind].root / "model")
+    original, _ = load_model(runs[kind].root / "model")
     settings, preprocessing = KINDS[kind]
     images = torch.rand(2, preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
     whole = settings["bottleneck_dim"] is None

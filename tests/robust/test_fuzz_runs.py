@@ -19,12 +19,12 @@ from dalib.commands import main
 from dalib.commands.config_file import read_config
 from dalib.core.errors import UserError
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
+from dalib.models.network import load_model
 from dalib.models.weights import load_weights
 from dalib.report.page import write_report
 from dalib.run import train
 from dalib.run.config import TrainConfig
 from dalib.run.config_file import config_text
-from dalib.run.recipe import load_model
 
 if TYPE_CHECKING:
     from pathlib import Path

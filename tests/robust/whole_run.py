@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
-from dalib.run.recipe import make_classifier
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,8 @@ from dalib.data.rows import Selected, SideBySide
 from dalib.engine.predict import predict_probabilities
 from dalib.models import inference
 from dalib.models.domain_statistics import with_statistics
-from dalib.run import feature_space, recipe
+from dalib.models.network import make_classifier, make_predictor
+from dalib.run import feature_space
 from dalib.run.feature_space import SEED, FeatureSpace, one_by_one, standardization
 from dalib.run.inputs import StandardizedViews
 
@@ -47,7 +48,7 @@ def images():
 
 def network_of(**changes):
     torch.manual_seed(0)
-    return recipe.make_classifier({**ARCHITECTURE, **changes}, 3).eval()
+    return make_classifier({**ARCHITECTURE, **changes}, 3).eval()
 
 
 def space_of(folder, averaged_views=0, network=None):
@@ -71,7 +72,7 @@ def test_plain_features_to_average_are_of_each_fixed_warp(images, tmp_path):
     space = space_of(tmp_path, averaged_views=3)
     features = space.plain(images, "images")
     assert features.shape == (5, 3, space.width)
-    warps = recipe.make_predictor(space.network, {**ARCHITECTURE, "averaged_views": 3}).warps
+    warps = make_predictor(space.network, {**ARCHITECTURE, "averaged_views": 3}).warps
     for number in range(3):
         expected = pooled(space, warps(PREPROCESSING.normalize(images), number))
         torch.testing.assert_close(features[:, number].float(), expected, **HALF)
@@ -178,11 +179,11 @@ def test_a_head_trained_on_standardised_features_is_the_whole_network_that_has_t
     of_source = standardization(features[:2], CPU)
     inputs = space.inputs(ARCHITECTURE, StandardizedViews(of_source, of_target, of_target))
     torch.manual_seed(1)
-    head = recipe.make_classifier(inputs.architecture, 3).eval()
+    head = make_classifier(inputs.architecture, 3).eval()
     assert not head.standardize
-    predictor = recipe.make_predictor(head, inputs.architecture)
+    predictor = make_predictor(head, inputs.architecture)
     expected = predict_probabilities(predictor, features, inputs.plain, device=CPU)
-    whole = recipe.make_predictor(space.whole(head, of_target), {**ARCHITECTURE, "averaged_views": 2})
+    whole = make_predictor(space.whole(head, of_target), {**ARCHITECTURE, "averaged_views": 2})
     torch.testing.assert_close(
         predict_probabilities(whole, images, PREPROCESSING.normalize, device=CPU), expected, **HALF
     )
@@ -195,10 +196,10 @@ def test_a_head_on_features_as_they_are_standardises_by_its_own_statistics(image
     network = network_of()
     network.set_feature_statistics(torch.full((space.width,), 0.5), torch.full((space.width,), 2.0))
     inputs = space.inputs(ARCHITECTURE)
-    head = recipe.make_classifier(inputs.architecture, 3)
+    head = make_classifier(inputs.architecture, 3)
     head.load_state_dict(space.without_backbone(network.state_dict()))
     features = space.plain(images, "images")
-    got = predict_probabilities(recipe.make_predictor(head, inputs.architecture), features, inputs.plain, device=CPU)
+    got = predict_probabilities(make_predictor(head, inputs.architecture), features, inputs.plain, device=CPU)
     expected = predict_probabilities(network, images, PREPROCESSING.normalize, device=CPU)
     torch.testing.assert_close(got, expected, **HALF)
 
@@ -390,7 +391,7 @@ def test_each_domain_is_seen_through_its_own_statistics_and_the_target_is_what_i
     assert not torch.equal(space.plain(target, "target"), plain.plain(target, "target"))  # not read of another key
     assert not torch.equal(space.of_source.plain(target, "target"), space.plain(target, "target"))
     whole = space.whole(
-        recipe.make_classifier({**ARCHITECTURE, "backbone": "stored-features", "features_dim": space.width}, 3), None
+        make_classifier({**ARCHITECTURE, "backbone": "stored-features", "features_dim": space.width}, 3), None
     )
     saved = whole.state_dict()
     for name, each in plain.statistics_of(target, 0.5, "target").items():

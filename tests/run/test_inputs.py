@@ -3,7 +3,8 @@
 import torch
 
 from dalib.augment.stored import Standardized
-from dalib.run.inputs import STORED_FEATURES, StandardizedViews, Views, feature_inputs
+from dalib.models.network import STORED_FEATURES
+from dalib.run.inputs import StandardizedViews, Views, feature_inputs
 
 FEATURES = torch.arange(24.0).view(2, 3, 4)  # (N, V, D)
 

@@ -15,11 +15,11 @@ import dalib.run.train
 from dalib.commands.main import run
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.records.selection import Measurement
 from dalib.run import measure
-from dalib.run.recipe import make_classifier
 from dalib.run.select import conclude
 
 pytestmark = pytest.mark.usefixtures("few_digits")

@@ -12,9 +12,9 @@ import dalib
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import load_classifier, make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
-from dalib.run import recipe
 from dalib.run.kit import MISSING_OF_MODEL
 from dalib.run.model_alone import files_of, open_in_place_of_source
 
@@ -34,7 +34,7 @@ def tinted(count, size):
 def write_model(folder, **architecture):
     torch.manual_seed(0)
     whole = {**ARCHITECTURE, **architecture}
-    network = recipe.make_classifier(whole, len(CLASSES)).eval()
+    network = make_classifier(whole, len(CLASSES)).eval()
     scale = {"mean": (0.5,) * 3, "std": (0.25,) * 3} if "pretrained" in architecture else {}
     preprocessing = Preprocessing(size=whole["size"], channels=3, fit="crop", **scale)
     with torch.no_grad():  # no class for all images
@@ -65,7 +65,7 @@ def test_statistics_are_of_the_target_by_its_predicted_classes(place):
     assert not len(kit.statistics.classes)
     images = tinted(40, 16)
     own = kit.for_target(images)
-    network, description = recipe.load_classifier(place / "model")
+    network, description = load_classifier(place / "model")
     predicted = network(description.preprocessing.normalize(images)).argmax(dim=1)
     assert own.header.counts == tuple(torch.bincount(predicted, minlength=3).tolist())
     assert own.statistics.mean.shape == (len(predicted.unique()), 8)
@@ -112,7 +112,7 @@ def test_statistics_of_a_frozen_backbone_are_of_what_it_gives(tmp_path):
     kit = open_in_place_of_source(str(tmp_path / "model"), 2, CPU)
     assert kit.of_frozen
     own = kit.for_target(images)
-    whole, description = recipe.load_classifier(tmp_path / "model")
+    whole, description = load_classifier(tmp_path / "model")
     features = whole.pool_layer(whole.backbone(description.preprocessing.normalize(images)))
     shares = torch.tensor(own.header.counts)[own.statistics.classes] / 12
     torch.testing.assert_close(shares @ own.statistics.mean, features.mean(dim=0), atol=1e-4, rtol=1e-4)

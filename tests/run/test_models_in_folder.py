@@ -8,6 +8,7 @@ import torch
 
 from dalib.engine.distributed import World
 from dalib.engine.train import Observer
+from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
 from dalib.run import recipe
 from dalib.run.config import EveryConfig, TrainConfig
@@ -47,7 +48,7 @@ def test_each_model_is_in_its_place_and_predicts(made):
     assert list(made.done.trained) == ["source-only", "aligned", "adapted"]
     image = torch.zeros(1, 1, 16, 16)
     for name, folder in folders.items():
-        model, description = recipe.load_model(folder)
+        model, description = load_model(folder)
         assert description.classes == made.inputs.domains.train.classes
         torch.testing.assert_close(model(image), made.done.trained[name].model.eval()(image))
 

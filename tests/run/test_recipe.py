@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
 from dalib.models.averaged import AveragedViews
+from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
-from dalib.run import recipe
 
 QUICK = ["--batch", "4", "--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
 
@@ -138,7 +138,7 @@ def test_bfloat16_trains_and_keeps_float32_weights(root, tmp_path):
 
 def test_a_model_of_averaged_views_predicts_by_them_wherever_it_is_loaded(root, tmp_path, capsys):
     found = train(root, tmp_path / "run", "--steps", "2", "--model.averaged_views", "3", "--warm_start", "true")
-    model, description = recipe.load_model(found.model)
+    model, description = load_model(found.model)
     assert isinstance(model, AveragedViews)
     assert description.architecture["averaged_views"] == 3
     images = torch.rand(4, 1, 28, 28)

@@ -13,12 +13,12 @@ from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import UserError, spelled
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
 from dalib.records.selection import Measurement, Selection
 from dalib.run import select as selecting
 from dalib.run.load import chosen_model, load
-from dalib.run.recipe import make_classifier
 from dalib.run.select import conclude, decided, keep, select, settle
 
 ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}

@@ -14,8 +14,8 @@ from PIL import Image
 
 import dalib
 from dalib.core.errors import UserError
+from dalib.models.network import load_model
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.run import recipe
 from dalib.run.presets import from_preset
 from dalib.run.train import train
 
@@ -122,7 +122,7 @@ def test_the_adapted_model_has_other_last_stages_and_the_same_trunk(run: RunFold
 
 def test_the_saved_model_predicts_what_the_trained_one_did(run: RunFolder, place: Path) -> None:
     predictions = safetensors.torch.load_file(run.predictions)["target/adapted"]
-    model, description = recipe.load_model(run.model_folders()["adapted"])
+    model, description = load_model(run.model_folders()["adapted"])
     names = json.loads(run.images.read_text())["target"]
     pixels = [np.asarray(Image.open(name).resize((36, 36), Image.Resampling.BICUBIC)) for name in names]
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)

@@ -34,7 +34,7 @@ class ModelDescription:
     """All that is needed to build the network and to prepare its input."""
 
     architecture: dict[str, Any]
-    """Arguments of :func:`dalib.run.recipe.make_classifier`, beside the number of classes."""
+    """Arguments of :func:`dalib.models.network.make_classifier`, beside the number of classes."""
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     known: KnownRule | None = None

@@ -27,6 +27,7 @@ from dalib.engine.distributed import ALONE
 from dalib.engine.predict import predict_probabilities, predict_with_features
 from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
+from dalib.models.network import load_classifier, load_model, make_predictor
 from dalib.models.timm_folder import write_timm_folder
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
@@ -183,7 +184,7 @@ def _features_of_frozen(setup: Setup, opened: SourceImages) -> tuple[Tensor, dic
 
 def _features_of_head(folder: Path, train: LabelledImages, setup: Setup) -> Tensor:
     """Returns what the head of a saved network sees of the training images, (N, 1, D), without augmentation."""
-    network, description = recipe.load_classifier(folder)
+    network, description = load_classifier(folder)
     plain, device = description.preprocessing.normalize, setup.device
     network = network.to(device)
     _, features = predict_with_features(network, network.head, train.images, plain, device=device)
@@ -203,7 +204,7 @@ class _Written:
 def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> _Written:
     """Writes the model, and compares it with PyTorch's on random images."""
     with CountedProgress(f"steps of the export as {format}") as progress:
-        network, description = recipe.load_model(folder)
+        network, description = load_model(folder)
         images = _random_images(_CANDIDATES, description.preprocessing)
         normalize = description.preprocessing.normalize
         expected = predict_probabilities(network, images, normalize, device=torch.device("cpu"))
@@ -261,7 +262,7 @@ def _check_place(path: Path, format: ExportFormat) -> None:
 
 def _write(path: Path, format: ExportFormat, folder: Path) -> str:
     """Writes the model; returns instructions for its use, where it is a folder."""
-    model, description = recipe.load_classifier(folder)
+    model, description = load_classifier(folder)
     if format == "torch":
         path.mkdir()
         for name in ("config.json", "model.safetensors"):
@@ -270,12 +271,12 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> str:
     if format == "hf":
         path.mkdir()
         try:
-            return write_timm_folder(path, model, recipe.make_predictor(model, description.architecture), description)
+            return write_timm_folder(path, model, make_predictor(model, description.architecture), description)
         except ValueError as error:
             raise UserError(
                 Setting("format", "hf"), f": {error}; expected ", Setting("format", "onnx"), ", torch-export or torch"
             ) from None
-    predictor = recipe.make_predictor(ready_to_trace(model, description.preprocessing), description.architecture)
+    predictor = make_predictor(ready_to_trace(model, description.preprocessing), description.architecture)
     try:
         program = traced(predictor.eval(), description.preprocessing)
         (write_onnx if format == "onnx" else write_program)(path, program, description)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
 from dalib.augment.views import View
+from dalib.models.network import STORED_FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from torch import Generator
 
     from dalib.core.types import Augment
-
-STORED_FEATURES = "stored-features"
-"""The name of the backbone of a network that takes stored features."""
 
 
 @dataclass(frozen=True)

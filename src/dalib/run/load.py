@@ -20,6 +20,7 @@ from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, 
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.objects import picture_of
 from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
+from dalib.models.network import load_classifier, make_predictor
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of
 from dalib.run import recipe
@@ -268,7 +269,7 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
         return read_program(place, where)
     if is_timm_folder(place):
         return read_timm_folder(place, where)
-    network, description = recipe.load_classifier(place)
+    network, description = load_classifier(place)
     network, faster = network.to(where), None
     if where.type == "cpu" and description.preprocessing.input_size >= _LARGE:
         faster = partial(_probabilities_by, fastest_classifier, network, description, where)
@@ -283,7 +284,7 @@ def _probabilities_by(
 ) -> Callable[[Tensor], Tensor]:
     """Returns what computes the probabilities of stored images by a classifier, ``changed`` before."""
     preprocessing = description.preprocessing
-    predictor = recipe.make_predictor(changed(model, preprocessing), description.architecture)
+    predictor = make_predictor(changed(model, preprocessing), description.architecture)
     network = PixelsToProbabilities(predictor, preprocessing).eval().to(device)
     # convolutions read it faster; the order of sums changes, and with it the last bits
     network = network.to(memory_format=torch.channels_last)

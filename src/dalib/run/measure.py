@@ -23,6 +23,7 @@ from dalib.judge.accuracy import accuracy_interval, confusion_matrix, reliabilit
 from dalib.judge.estimate import expected_calibration_error
 from dalib.judge.paired import paired_difference_interval, paired_test
 from dalib.judge.unknown import harmonic_mean, open_set_accuracies
+from dalib.models.network import load_classifier, make_classifier, make_predictor
 from dalib.models.saved import load_description
 from dalib.records.candidates import ordered
 from dalib.records.content import decoded
@@ -298,10 +299,10 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
 
     Features are of the precision that the run trained on: those of the target are at hand then.
     """
-    model, description = recipe.load_classifier(folder)
+    model, description = load_classifier(folder)
     architecture = description.architecture
     if not architecture.get("features"):
-        predictor = recipe.make_predictor(model, architecture).eval().to(device)
+        predictor = make_predictor(model, architecture).eval().to(device)
         with CountedProgress(f"predictions for {in_short(source)}", brief=True) as progress:
             return predict_probabilities(
                 predictor, rows, description.preprocessing.normalize, device=device, on_progress=progress
@@ -309,12 +310,12 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
     preprocessing, views = description.preprocessing, architecture["averaged_views"]
     space = FeatureSpace.of(model, preprocessing, features_folder(), device, views, precision)
     inputs = space.inputs(architecture)
-    head = recipe.make_classifier(inputs.architecture, len(description.classes))
+    head = make_classifier(inputs.architecture, len(description.classes))
     head.load_state_dict(space.without_backbone(model.state_dict()))
     with CountedProgress(f"features of {in_short(source)}, plain") as progress:
         features = space.plain(rows, source, progress)
     return predict_probabilities(
-        recipe.make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device
+        make_predictor(head.eval(), inputs.architecture).to(device), features, inputs.plain, device=device
     )
 
 

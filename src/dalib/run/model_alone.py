@@ -16,9 +16,9 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.data.rows import Selected
 from dalib.engine.predict import predict_with_features
+from dalib.models.network import load_classifier
 from dalib.models.saved import content_of, load_tensors
 from dalib.records.kit import KitHeader
-from dalib.run import recipe
 from dalib.run.kit import ClassStatistics, Kit, open_kit
 from dalib.run.kit_settings import folder_of_model
 
@@ -46,7 +46,7 @@ def open_in_place_of_source(place: str, features: int, device: torch.device) -> 
     folder = folder_of_model(place)
     if folder is None:
         return open_kit(place)
-    network, description = recipe.load_classifier(folder)
+    network, description = load_classifier(folder)
     digest = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
     classes = len(description.classes)
     header = KitHeader(content_of(description), {"features": features}, (0,) * classes, (), digest)

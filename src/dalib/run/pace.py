@@ -22,6 +22,7 @@ from dalib.engine.evaluate import MOST_EVALUATED
 from dalib.engine.fit import train_step
 from dalib.engine.predict import predict_probabilities
 from dalib.models.inference import fast_inference
+from dalib.models.network import make_predictor
 from dalib.report.sheets import MAPPED, write_embedding
 from dalib.run import recipe
 from dalib.run.backbones import JOINED
@@ -164,7 +165,7 @@ def measure_pace(
         )
         with torch.random.fork_rng():
             steps[name] = seconds_of(partial(train_step, training, 0), device)
-        predictor = recipe.make_predictor(training.method.predictor(), inputs.architecture).to(device)
+        predictor = make_predictor(training.method.predictor(), inputs.architecture).to(device)
         plain = partial(predict_probabilities, predictor, pixels[:64], inputs.plain, device=device)
         averaged = max(1, config.model.averaged_views) if not config.features else 1
         row = seconds_of(plain, device, most=0.5) / min(64, count) / averaged

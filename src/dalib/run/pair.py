@@ -17,6 +17,7 @@ from dalib.engine.evaluate import evaluated_rows, representing_rows
 from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
+from dalib.models.network import make_predictor
 from dalib.run import recipe
 from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
@@ -386,7 +387,7 @@ def train_task(
 
 def _everything(name: str, trained: Trained, inputs: Inputs, evaluator: Evaluator, *, shown: bool = True) -> Evidence:
     """Returns what a finished model predicts for all images."""
-    predictor = recipe.make_predictor(trained.model, inputs.architecture).to(evaluator.device)
+    predictor = make_predictor(trained.model, inputs.architecture).to(evaluator.device)
     with CountedProgress(f"predictions of {name}", brief=True) as progress:
         return evaluator.all_predictions(trained.evidence, predictor, progress if shown else None)
 

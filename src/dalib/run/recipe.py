@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,26 +58,20 @@ from dalib.engine.train import Plan, Rules
 from dalib.judge.evidence import effective_classes
 from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
-from dalib.models.averaged import AveragedFeatures, AveragedViews
-from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
-from dalib.models.classifier import ImageClassifier
 from dalib.models.hub import settings_in_cache
-from dalib.models.joined import JoinedBackbone, inputs_of
+from dalib.models.joined import JoinedBackbone
+from dalib.models.network import BACKBONES, STORED_FEATURES, known_backbone, make_classifier, make_predictor
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
-from dalib.models.saved import ModelDescription, load_description, load_tensors
 from dalib.models.weights import load_weights, weights_message
 from dalib.run.backbones import JOINED, alone, backbones_of, members_of, names_of
 from dalib.run.domains import DataRequest
-from dalib.run.inputs import STORED_FEATURES, Inputs, Views
+from dalib.run.inputs import Inputs, Views
 from dalib.run.judge import JudgeSettings
 from dalib.run.methods import make_method
 from dalib.run.prior import KINDS, scores_and_prior
 
-Made = TypeVar("Made")
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from torch.optim import Optimizer
 
@@ -85,19 +79,13 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range
     from dalib.engine.train import Statistics
     from dalib.judge.evidence import Evidence
+    from dalib.models.classifier import ImageClassifier
     from dalib.run.backbones import Share
     from dalib.run.config import DataConfig, OptimizerConfig, TrainConfig, ViewName
     from dalib.run.domains import Domains
     from dalib.run.fewer import ExpectedClasses
     from dalib.run.initial_weights import Start
     from dalib.run.unknown import ExpectedKnown
-
-BACKBONES: dict[str, Callable[[int, int], nn.Module]] = {  # those that config.OUR_BACKBONES names
-    "small": lambda channels, size: SmallBackbone(channels, size),
-    "digits": lambda channels, size: DigitsBackbone(channels, size),
-    "paper-small": lambda channels, size: PaperSmallBackbone(channels, size),
-    "paper-large": lambda channels, size: PaperLargeBackbone(channels, size),
-}
 
 OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
     "none": lambda size, flip: (),
@@ -172,7 +160,7 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     if len(several) > 1:  # the images are those of the backbone that sees the most of them
         return max((make_preprocessing(alone(config, each)) for each in several), key=lambda each: each.input_size)
     if (backbone := several[0]).name not in BACKBONES:
-        trained = _of_backbone(backbone.name, pretrained_settings)
+        trained = known_backbone(backbone.name, pretrained_settings)
         trained = settings_in_cache(backbone.weights, backbone.name) or trained
         channels, height = 3, trained.input_size
         crop = data.crop or min(height, data.size or height)
@@ -346,7 +334,7 @@ def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     found = []
     if backbone.weights is None and config.init is None and config.kit is None:
         found.append(weights_message(backbone.name))
-    usual = _of_backbone(backbone.name, pretrained_settings).input_size
+    usual = known_backbone(backbone.name, pretrained_settings).input_size
     times = preprocessing.input_size / usual
     if times > LARGEST:
         found.append(
@@ -360,64 +348,6 @@ def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
     """Returns the inputs of a training on images."""
     plain = preprocessing.normalize
     return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
-
-
-def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
-    """Makes the network that an architecture (:func:`architecture_of`) describes, with fresh weights.
-
-    Raises:
-        UserError: a backbone that is unknown or does not take images of this size.
-    """
-    backbone = make_backbone(architecture)
-    try:
-        classifier = ImageClassifier(
-            backbone,
-            num_classes,
-            architecture["bottleneck_dim"],
-            finetune=architecture.get("pretrained", False),
-            bottleneck_norm=architecture.get("bottleneck_norm", True),
-            dropout=architecture.get("dropout", 0.0),
-            standardize=architecture.get("standardize", False),
-        )
-    except ValueError as error:
-        raise UserError(Setting("model"), f": {error}") from None
-    classifier.takes_head_features = architecture.get("takes_head_features", False)
-    return classifier
-
-
-def make_backbone(architecture: dict[str, Any]) -> nn.Module:
-    """Makes the backbone of an architecture, or several as one; raises as :func:`make_classifier`."""
-    names = architecture["backbone"]
-    if isinstance(names, str):
-        return _of_backbone(names, lambda name: _make_backbone(name, architecture))
-    inputs = inputs_of(architecture)
-    members = [
-        make_backbone({**architecture, "backbone": name, "size": own.size})
-        for name, own in zip(names, inputs, strict=True)
-    ]
-    return JoinedBackbone(cast("list[PretrainedBackbone]", members), inputs)
-
-
-def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
-    if name == STORED_FEATURES:
-        return StoredFeatures(architecture["features_dim"])
-    if name in BACKBONES:
-        return BACKBONES[name](architecture["channels"], architecture["size"])
-    backbone = PretrainedBackbone(
-        name, architecture["channels"], architecture["size"], checkpointing=architecture["checkpointing"]
-    )
-    backbone.freeze_stages("all" if architecture["frozen_stages"] < 0 else architecture["frozen_stages"])
-    backbone.rest_norms(architecture.get("frozen_norms", False))
-    return backbone
-
-
-def _of_backbone(name: str, make: Callable[[str], Made]) -> Made:
-    try:
-        return make(name)
-    except ValueError as error:
-        ours = ", ".join(BACKBONES)
-        several = "; for several backbones, repeat the setting" if "," in name else ""
-        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's{several})") from None
 
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -447,21 +377,6 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[s
             "features": config.features > 0,
         }
     return architecture
-
-
-def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
-    """Returns the network that predicts: the model itself, or its mean over views.
-
-    Raises:
-        UserError: a negative number of views.
-    """
-    if architecture["backbone"] == STORED_FEATURES:
-        return AveragedFeatures(model)
-    count = architecture.get("averaged_views", 0)
-    try:
-        return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
-    except ValueError as error:
-        raise UserError(Setting("model.averaged_views"), f": {error}") from None
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
@@ -719,33 +634,3 @@ def source_only(config: TrainConfig) -> TrainConfig:
         statistics="running",
         masked_consistency=replace(config.masked_consistency, weight=0.0),
     )
-
-
-def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
-    """Returns a saved network, in evaluation mode, and its description.
-
-    Raises:
-        UserError: files that are missing, damaged, or do not fit each other.
-    """
-    description = load_description(folder)
-    try:
-        model = make_classifier(description.architecture, len(description.classes))
-    except UserError as error:
-        raise UserError(
-            f"{folder}: config.json describes a network that this version does not know (", error, ")"
-        ) from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder}: config.json does not describe a network ({type(error).__name__}: {error})"
-        ) from None
-    try:
-        model.load_state_dict(load_tensors(folder))
-    except RuntimeError as error:
-        raise UserError(f"{folder}: the weights do not fit config.json ({error})") from None
-    return model.eval(), description
-
-
-def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
-    """Returns the network that predicts, in evaluation mode, and its description; raises as :func:`load_classifier`."""
-    model, description = load_classifier(folder)
-    return make_predictor(model, description.architecture).eval(), description

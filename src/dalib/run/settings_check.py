@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import as_one
 from dalib.engine.distributed import ALONE, World
+from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
 from dalib.models.weights import weights_message
 from dalib.run.backbones import backbones_of
 from dalib.run.pace import is_open
-from dalib.run.recipe import BACKBONES
 from dalib.run.stages import split_network
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from dalib.core.words import some_of
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
+from dalib.models.network import make_predictor
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
@@ -151,7 +152,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
             recipe.load_first(network, weights)
     if kit is not None:
         _require_whole(kit, network)
-    recipe.make_predictor(network, architecture)
+    make_predictor(network, architecture)
     check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
     check_stages(config, world, network)

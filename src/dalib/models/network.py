@@ -1,0 +1,140 @@
+"""A network from the plain values that describe it: with fresh weights, or as it was saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from dalib.core.errors import Setting, UserError
+from dalib.models.averaged import AveragedFeatures, AveragedViews
+from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
+from dalib.models.classifier import ImageClassifier
+from dalib.models.joined import JoinedBackbone, inputs_of
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.models.saved import ModelDescription, load_description, load_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+Made = TypeVar("Made")
+
+BACKBONES: Mapping[str, Callable[[int, int], nn.Module]] = {  # those that dalib.run.config.OUR_BACKBONES names
+    "small": SmallBackbone,
+    "digits": DigitsBackbone,
+    "paper-small": PaperSmallBackbone,
+    "paper-large": PaperLargeBackbone,
+}
+"""Small networks of channels and size that are trained from random weights; all other names are timm's."""
+
+STORED_FEATURES = "stored-features"
+"""The name of the backbone of a network that takes stored features."""
+
+
+def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+    """Makes the network that an architecture describes, with fresh weights.
+
+    Raises:
+        UserError: a backbone that is unknown or does not take images of this size.
+    """
+    backbone = make_backbone(architecture)
+    try:
+        classifier = ImageClassifier(
+            backbone,
+            num_classes,
+            architecture["bottleneck_dim"],
+            finetune=architecture.get("pretrained", False),
+            bottleneck_norm=architecture.get("bottleneck_norm", True),
+            dropout=architecture.get("dropout", 0.0),
+            standardize=architecture.get("standardize", False),
+        )
+    except ValueError as error:
+        raise UserError(Setting("model"), f": {error}") from None
+    classifier.takes_head_features = architecture.get("takes_head_features", False)
+    return classifier
+
+
+def make_backbone(architecture: dict[str, Any]) -> nn.Module:
+    """Makes the backbone of an architecture, or several as one; raises as :func:`make_classifier`."""
+    names = architecture["backbone"]
+    if isinstance(names, str):
+        return known_backbone(names, lambda name: _make_backbone(name, architecture))
+    inputs = inputs_of(architecture)
+    members = [
+        make_backbone({**architecture, "backbone": name, "size": own.size})
+        for name, own in zip(names, inputs, strict=True)
+    ]
+    return JoinedBackbone(cast("list[PretrainedBackbone]", members), inputs)
+
+
+def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
+    if name == STORED_FEATURES:
+        return StoredFeatures(architecture["features_dim"])
+    if name in BACKBONES:
+        return BACKBONES[name](architecture["channels"], architecture["size"])
+    backbone = PretrainedBackbone(
+        name, architecture["channels"], architecture["size"], checkpointing=architecture["checkpointing"]
+    )
+    backbone.freeze_stages("all" if architecture["frozen_stages"] < 0 else architecture["frozen_stages"])
+    backbone.rest_norms(architecture.get("frozen_norms", False))
+    return backbone
+
+
+def known_backbone(name: str, make: Callable[[str], Made]) -> Made:
+    """Returns what ``make`` makes of a backbone's name.
+
+    Raises:
+        UserError: it raises a ValueError, as for a network that timm does not know.
+    """
+    try:
+        return make(name)
+    except ValueError as error:
+        ours = ", ".join(BACKBONES)
+        several = "; for several backbones, repeat the setting" if "," in name else ""
+        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's{several})") from None
+
+
+def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
+    """Returns the network that predicts: the model itself, or its mean over views.
+
+    Raises:
+        UserError: a negative number of views.
+    """
+    if architecture["backbone"] == STORED_FEATURES:
+        return AveragedFeatures(model)
+    count = architecture.get("averaged_views", 0)
+    try:
+        return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
+    except ValueError as error:
+        raise UserError(Setting("model.averaged_views"), f": {error}") from None
+
+
+def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
+    """Returns a saved network, in evaluation mode, and its description.
+
+    Raises:
+        UserError: files that are missing, damaged, or do not fit each other.
+    """
+    description = load_description(folder)
+    try:
+        model = make_classifier(description.architecture, len(description.classes))
+    except UserError as error:
+        raise UserError(
+            f"{folder}: config.json describes a network that this version does not know (", error, ")"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: config.json does not describe a network ({type(error).__name__}: {error})"
+        ) from None
+    try:
+        model.load_state_dict(load_tensors(folder))
+    except RuntimeError as error:
+        raise UserError(f"{folder}: the weights do not fit config.json ({error})") from None
+    return model.eval(), description
+
+
+def load_model(folder: Path) -> tuple[nn.Module, ModelDescription]:
+    """Returns the network that predicts, in evaluation mode, and its description; raises as :func:`load_classifier`."""
+    model, description = load_classifier(folder)
+    return make_predictor(model, description.architecture).eval(), description
