@@ -23,7 +23,7 @@ from dalib.run.domains import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
-from dalib.run.own_statistics import choice_for_files, chosen_share
+from dalib.run.own_statistics import chosen_share
 from dalib.run.prior import KINDS, first_prior
 from dalib.run.stages import LastStages
 from dalib.run.unknown import ExpectedKnown
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dalib.judge.kinds import TargetKind
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest, Domains, Listings
+    from dalib.run.domains import DataRequest, Domains
     from dalib.run.initial_weights import Start
     from dalib.run.inputs import Inputs
     from dalib.run.kit import Kit
@@ -188,26 +188,26 @@ def with_chosen_share(
     preprocessing: Preprocessing,
     domains: Domains,
     device: torch.device,
-    start: Start | None = None,
+    *,
+    space: FeatureSpace | None = None,
     world: World = ALONE,
 ) -> TrainConfig:
-    """Returns the configuration with the share of the domains' statistics that images choose, if they are to."""
+    """Returns the configuration with the share of the domains' statistics that images choose, if they are to.
+
+    Args:
+        config: backbone and weights.
+        preprocessing: how rows become the input of a network.
+        domains: images.
+        device: where the backbone computes.
+        space: its features, where they are at hand: a backbone takes a second to make.
+        world: the processes that train together.
+    """
     if config.model.domain_statistics != "auto":
         return config
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, None) if space is None else space
     with world.in_turn():
         share = chosen_share(space, domains)
     return recipe.with_share(config, world.from_first(lambda: share))
-
-
-def with_foreseen_share(
-    config: TrainConfig, preprocessing: Preprocessing, files: Listings | None, device: torch.device
-) -> TrainConfig:
-    """Returns the configuration with the share that :func:`with_chosen_share` will take, before images are read."""
-    if config.model.domain_statistics != "auto" or files is None:
-        return config
-    choice = choice_for_files(feature_space(config, preprocessing, 2, device, None), files)
-    return config if choice is None else recipe.with_share(config, choice.share)
 
 
 def announce_stages(

@@ -31,7 +31,7 @@ from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import config_text
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
-from dalib.run.feature_space import features_folder, gain_of_rounding
+from dalib.run.feature_space import FeatureSpace, features_folder, gain_of_rounding, precision_named
 from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
@@ -72,6 +72,8 @@ class Setup:
         hub: backbone and weights from the hub, whose names in ``config`` are those of one commit.
         listings: files of source and target that the check of the data has listed; None on the other ranks, which may
             see other files.
+        space: features of the frozen backbone with its pretrained statistics, where the images are still to choose
+            between these and both kinds; None where there is nothing to choose.
     """
 
     config: TrainConfig
@@ -82,6 +84,7 @@ class Setup:
     world: World
     hub: OfHub | None = None
     listings: Listings | None = None
+    space: FeatureSpace | None = None
 
     @property
     def asked(self) -> TrainConfig:
@@ -163,7 +166,15 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
         # the run's folder notes what was chosen: it goes on with that, also where the other is faster
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    return Setup(config, request, preprocessing, device, start, world, hub, listings)
+    space = _space(config, network, preprocessing, device) if share == "auto" else None
+    return Setup(config, request, preprocessing, device, start, world, hub, listings, space)
+
+
+def _space(
+    config: TrainConfig, network: ImageClassifier, preprocessing: Preprocessing, device: torch.device
+) -> FeatureSpace:
+    views, precision = config.model.averaged_views, precision_named(config.feature_precision)
+    return FeatureSpace.of(network, preprocessing, features_folder(), device, views, precision)
 
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:

@@ -40,13 +40,13 @@ from dalib.run.label_estimates import judge_held_out
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.neutral_features import neutral_beside, neutral_representation
+from dalib.run.own_statistics import choice_for_files
 from dalib.run.pace import Counts, TooShortError, check_time_limit, is_open, say_length
 from dalib.run.pair import (
     BaselineAndAdapted,
     announce_stages,
     training_inputs,
     with_chosen_share,
-    with_foreseen_share,
 )
 from dalib.run.presets import check_applied
 from dalib.run.resume import claimed, settings_of
@@ -217,15 +217,18 @@ def _say_length(setup: Setup, context: _Context) -> None:
     if not context.world.first or context.sibling is not None:
         return
     config = setup.config
-    if context.world.size == 1 and not is_open(config):  # else no time is measured
-        config = with_foreseen_share(config, setup.preprocessing, setup.listings, setup.device)
+    if setup.space is not None and context.world.size == 1 and not is_open(config):  # else no time is measured
+        choice = choice_for_files(setup.space, setup.listings)
+        config = config if choice is None else recipe.with_share(config, choice.share)
     say_length(config, setup.preprocessing, setup.device, context.world.size, setup.listings)
 
 
 def _with_share(setup: Setup, data: Data) -> Setup:
     """Returns the setup with the share that the images choose; the folder notes it, and resuming chooses nothing."""
-    config = with_chosen_share(setup.config, setup.preprocessing, data.domains, setup.device, setup.start, setup.world)
-    return replace(setup, config=config)
+    config = with_chosen_share(
+        setup.config, setup.preprocessing, data.domains, setup.device, space=setup.space, world=setup.world
+    )
+    return replace(setup, config=config, space=None)
 
 
 def _with_length(setup: Setup, asked: Setup, data: Data, context: _Context) -> tuple[Setup, TimeLimit | None]:
