@@ -1,7 +1,6 @@
 """`dalib train --target_labels`: a few labels of the target's own images."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +16,7 @@ from dalib.data.rows import Concatenated
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run import recipe
 from dalib.run.config import DataConfig, TrainConfig
-from dalib.run.domains import open_domains, repetitions, to_features
-from dalib.run.feature_space import standardization
+from dalib.run.domains import open_domains, repetitions
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 SHADES = {"dark": 60, "light": 190}
@@ -148,55 +146,6 @@ def test_a_run_does_not_go_on_with_other_labels_unless_it_is_told_to(folders, tm
         assert run(["train", "--resume", str(tmp_path / "run")]) == 2
         assert f"what --target_labels {labels} labels has changed {expected}" in capsys.readouterr().err
     assert run(["train", "--resume", str(tmp_path / "run"), "--allow_changes"]) == 0
-
-
-# features
-
-
-class Space:
-    """Features that are shades: of each image and view its mean, and its square."""
-
-    @property
-    def of_source(self):
-        return self
-
-    def random(self, rows, view, count, domain, progress):
-        shades = rows[torch.arange(len(rows))].float().mean(dim=(1, 2, 3)) / 64
-        values = torch.stack([shades, shades.square()], dim=1)
-        return (values[:, None] + 0.01 * torch.arange(count)[:, None]).half()
-
-    def plain(self, rows, domain, progress):
-        return self.random(rows, None, 1, domain, progress)
-
-
-def test_as_features_they_are_standardised_as_the_target_is(folders):
-    config = TrainConfig(
-        source=f"{folders}/source",
-        target=f"{folders}/target",
-        target_labels=f"{folders}/few.csv",
-        cache="ram",
-        features=3,
-        batch=8,
-        data=DataConfig(size=16, validation_share=0.25),
-    )
-    preprocessing = Preprocessing(size=16, channels=3)
-    images = open_domains(recipe.make_data_request(config), preprocessing)
-    assert images.train_adapted is images.train, "they are joined as features"
-    inputs = recipe.image_inputs(config, preprocessing)
-    plain = to_features(Space(), images, inputs, recipe.make_data_request(config))
-    standardized = replace(config, model=replace(config.model, standardize=True))
-    found = to_features(Space(), images, inputs, recipe.make_data_request(standardized))
-    count, rows = len(found.train.labels), images.labels.rows
-    of_target = found.target.images[rows]
-    assert torch.equal(plain.train_adapted.images[count : count + 4], of_target)
-    for domains in (plain, found):
-        assert torch.equal(domains.train_adapted.images[:count], domains.train.images)
-        assert domains.train_adapted.labels[count : count + 4].tolist() == [0, 0, 1, 1]
-    by_source, by_target = (
-        standardization(features, torch.device("cpu")) for features in (found.train.images, found.target.images)
-    )
-    seen = by_source(found.train_adapted.images[count : count + 4].float())
-    assert torch.allclose(seen, by_target(of_target.float()), atol=5e-3)
 
 
 def test_training_on_features_takes_them(folders, tmp_path):

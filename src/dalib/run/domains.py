@@ -1,4 +1,4 @@
-"""The images of a run: source and target opened, the source split, and features in place of images where asked for."""
+"""The images of a run: source and target opened, the source split."""
 
 from __future__ import annotations
 
@@ -37,14 +37,11 @@ from dalib.engine.evaluate import evaluated_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dalib.core.types import Augment
     from dalib.data.depth import Range, WholeNumbers
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.judge.evidence import Evidence
-    from dalib.run.feature_space import FeatureSpace
-    from dalib.run.inputs import Inputs
     from dalib.run.kit import Drawn, Kit
 
 SMALL = 2**30
@@ -228,7 +225,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: L
         labels, held_out = hold_out(given, request.seed, None if groups is None else groups[1].numbers)
         labels = _of_classes(labels, len(train.classes), request.target_labels)
         if not request.features:  # else they are joined as features
-            joined = _joined(train, target, labels, _some(target.images, labels.rows), request.batch)
+            joined = join_labelled(train, target, labels, _some(target.images, labels.rows), request.batch)
     return Domains(
         train=train,
         validation=part.validation,
@@ -472,124 +469,6 @@ def repetitions(source: int, labelled: int, batch: int) -> int:
     return max(1, round(share / (1 - share) * source / labelled))
 
 
-def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, request: DataRequest) -> Rows:
-    """Returns the features (N, V, D) of random views of the whole source, in which runs of other seeds find theirs."""
-    with CountedProgress(f"features of {in_short(request.source_name)}") as progress:
-        return space.of_source.random(whole.images, view, request.features, request.source_name, progress)
-
-
-def extract_share(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> None:
-    """Computes the part of one process of the features that :func:`to_features` then finds.
-
-    Args:
-        space: see :meth:`dalib.run.feature_space.FeatureSpace.for_share`.
-        domains, inputs, request: as for :func:`to_features`.
-    """
-    for own, rows, view, domain in _all_seen(space, domains, inputs, request):
-        with CountedProgress(f"features of {in_short(domain)}") as progress:
-            own.random(rows, view, request.features, domain, progress)
-    _compute_plain(space, domains, request)
-
-
-def to_features(
-    space: FeatureSpace,
-    domains: Domains,
-    inputs: Inputs,
-    request: DataRequest,
-    enough: Callable[[int], bool] | None = None,
-    what: str = "features",
-) -> Domains:
-    """Returns the same domains with features in place of images: random views to train on, plain ones to predict.
-
-    The random views are of the whole source, however it is split, so that runs of other seeds find them.
-
-    Args:
-        enough: called before each view with the number of views that are there; True leaves the others out. Views are
-            then computed one after the other, of both domains in turn.
-        what: name of what the space computes, in the progress.
-    """
-    views, source = inputs.views, request.source_name
-    if enough is not None:
-        request = replace(request, features=_views_in_turn(space, domains, inputs, request, enough))
-
-    def random(rows: Rows, view: Augment, domain: str, space: FeatureSpace) -> Rows:
-        if enough is not None:
-            return space.random_of_ones(rows, view, request.features, domain)
-        with CountedProgress(f"{what} of {in_short(domain)}") as progress:
-            return space.random(rows, view, request.features, domain, progress)
-
-    def plain(rows: Rows, domain: str, space: FeatureSpace) -> Rows:
-        with CountedProgress(f"{what} of {in_short(domain)}, plain") as progress:
-            return space.plain(rows, domain, progress)
-
-    labels, validation = domains.labels, domains.validation
-    if domains.drawn is not None:
-        features: Rows = domains.drawn[0].features
-        validation = replace(validation, images=domains.drawn[1].features)
-    else:
-        assert domains.whole is not None
-        features = random(domains.whole.images, views.source, source, space.of_source)
-        if len(validation.labels):
-            features = _taken(features, domains.whole.training_rows)
-            of_validation = plain(validation.images, f"{in_short(source)}, validation", space.of_source)
-            validation = replace(validation, images=of_validation)
-    train = replace(domains.train, images=features)
-    of_target = random(domains.target.images, views.student, request.target, space)
-    joined = None
-    if labels is not None:
-        labelled = of_target[labels.rows]
-        if request.standardize:
-            labelled = _as_if_of(train.images, labelled, of_target)
-        joined = _joined(train, domains.target, labels, labelled, request.batch)
-    return replace(
-        domains,
-        train=train,
-        validation=validation,
-        target=replace(domains.target, images=of_target),
-        to_predict=plain(domains.target.images, request.target, space),
-        whole=None,
-        joined=joined,
-    )
-
-
-def _views_in_turn(
-    space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest, enough: Callable[[int], bool]
-) -> int:
-    """Computes random views one after the other until there are enough; returns how many there are.
-
-    Plain views come first: no run does without them.
-    """
-    _compute_plain(space, domains, request)
-    count = 0
-    while not enough(count) and count < request.features:
-        for own, rows, view, domain in _all_seen(space, domains, inputs, request):
-            with CountedProgress(f"features of {in_short(domain)}, view {count + 1}") as progress:
-                own.random_one(rows, view, count, domain, progress)
-        count += 1
-    return count
-
-
-def _all_seen(
-    space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest
-) -> list[tuple[FeatureSpace, Rows, Augment, str]]:
-    """Returns the images of which random views are computed: by which space, by which view, and the domain's name."""
-    of_target = (space, domains.target.images, inputs.views.student, request.target)
-    if domains.whole is None:
-        return [of_target]
-    return [(space.of_source, domains.whole.images, inputs.views.source, request.source_name), of_target]
-
-
-def _compute_plain(space: FeatureSpace, domains: Domains, request: DataRequest) -> None:
-    """Computes the plain views of all images that are predicted, where they are not kept."""
-    plain = [(space, domains.target.images, request.target)]
-    if domains.whole is not None:
-        plain.insert(0, (space.of_source, domains.validation.images, f"{in_short(request.source_name)}, validation"))
-    for own, rows, domain in plain:
-        if len(rows):
-            with CountedProgress(f"features of {in_short(domain)}, plain") as progress:
-                own.plain(rows, domain, progress)
-
-
 def identity_of(domains: Domains) -> str:
     """Returns a digest of the images' names and the source's labels, in their order, and of the ranges."""
     digest = hashlib.blake2b(domains.train.labels.numpy().tobytes(), digest_size=16)
@@ -599,10 +478,18 @@ def identity_of(domains: Domains) -> str:
     return digest.hexdigest()
 
 
-def _joined(
+def join_labelled(
     train: LabelledImages, target: UnlabelledImages, labels: TargetLabels, images: Rows, batch: int
 ) -> LabelledImages:
-    """Returns the source's images and the labelled ones of the target, these repeated; ``images`` has a row a label."""
+    """Returns the source's images and the labelled ones of the target, these repeated.
+
+    Args:
+        train: of the source.
+        target: all of the target, for the names.
+        labels: n of them.
+        images: n rows, those of the labels.
+        batch: images of each domain a step.
+    """
     times = repetitions(len(train.labels), len(labels.rows), batch)
     again = torch.arange(len(labels.rows)).repeat(times)
     parts = [train.images, Selected(images, again)]
@@ -617,24 +504,16 @@ def _joined(
     )
 
 
-def _as_if_of(source: Rows, labelled: Tensor, target: Rows) -> Tensor:
-    """Returns target features (n, V, D) changed so that the source's standardisation gives what the target's would."""
-    from dalib.run.feature_space import standardization  # it imports the networks, and most runs have no features
-
-    of_source, of_target = (standardization(features, torch.device("cpu")) for features in (source, target))
-    return (of_target(labelled.float()) * of_source.std + of_source.mean).to(labelled.dtype)
-
-
 def _some(rows: Rows, indices: Tensor) -> Rows:
     return rows[indices] if isinstance(rows, Tensor) else Selected(rows, indices)
 
 
 def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
     names = tuple(labelled.names[index] for index in indices.tolist())
-    return replace(labelled, images=_taken(labelled.images, indices), labels=labelled.labels[indices], names=names)
+    return replace(labelled, images=taken(labelled.images, indices), labels=labelled.labels[indices], names=names)
 
 
-def _taken(rows: Rows, indices: Tensor) -> Rows:
+def taken(rows: Rows, indices: Tensor) -> Rows:
     """Returns a copy of these rows where they are small, and a selection otherwise."""
     small = isinstance(rows, Tensor) and rows.nbytes < SMALL
     return rows[indices] if small else Selected(rows, indices)

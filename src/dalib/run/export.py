@@ -34,7 +34,8 @@ from dalib.records.summary import Summary
 from dalib.report.card import model_card
 from dalib.run import recipe
 from dalib.run.config_file import read_plain_config
-from dalib.run.domains import features_of_source, open_source_alone
+from dalib.run.domain_features import features_of_source
+from dalib.run.domains import open_source_alone
 from dalib.run.kit import SourceOfKit, content_line, write_kit
 from dalib.run.load import chosen_model, model_folder, open_model
 from dalib.run.neutral_features import neutral_source

@@ -19,7 +19,7 @@ from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
 from dalib.models.network import make_predictor
 from dalib.run import recipe
-from dalib.run.domains import extract_share, to_features
+from dalib.run.domain_features import extract_share, to_features
 from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
@@ -107,7 +107,7 @@ def training_inputs(
         device: where networks compute.
         start: the models that the run starts from, if it does.
         world: the processes that train together.
-        enough: called before each view, see ``dalib.run.domains.to_features``.
+        enough: called before each view, see ``dalib.run.domain_features.to_features``.
     """
     inputs = recipe.image_inputs(config, preprocessing)
     if not config.features:

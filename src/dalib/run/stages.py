@@ -22,7 +22,7 @@ from dalib.data.rows import Marked
 from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import train_step
 from dalib.models.stages import MarkedTail, split_at
-from dalib.run.domains import to_features
+from dalib.run.domain_features import to_features
 from dalib.run.fewer import ExpectedClasses, resampled
 from dalib.run.inputs import feature_inputs
 from dalib.run.pace import in_words, seconds_of
