@@ -150,6 +150,7 @@ CONFIGURED = {
         "run.initial_weights",
         "run.summary",
         "run.pace",
+        "run.length",
         "run.time_limit",
         "run.checks",
         "run.several",

@@ -2,12 +2,15 @@
 
 from functools import cache
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
-from dalib.run import neutral_features, pace
+from dalib.run import length, neutral_features, pace
+from dalib.run.pace import Pace
 
 drawn = cache(render_digits)
 seconds_of, seconds_of_a_map = pace.seconds_of, cache(pace.seconds_of_a_map)
@@ -46,5 +49,33 @@ def few_digits(cheap_runs):
         patched.setattr(sources, "render_digits", lambda count, seed: copied(count // SHARE, seed))
         patched.setattr(sources, "handwritten_digits", few)
         patched.setattr(neutral_features, "MOST_OF_SOURCE", 200)  # images that the installed network sees
-        patched.setattr(pace, "SHORT", 100)  # steps of a run whose length is not measured: it takes as long as the run
+        patched.setattr(
+            length, "SHORT", 100
+        )  # steps of a run whose length is not measured: it takes as long as the run
         yield
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """Arguments of train for two domains of noise."""
+    rng = np.random.default_rng(0)
+    for domain in ("source", "target"):
+        for number in range(16):
+            path = tmp_path / domain / ("cat", "dog")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+    return ["--source", f"{tmp_path}/source", "--target", f"{tmp_path}/target", "--batch", "4", "--data.size", "12"]
+
+
+@pytest.fixture
+def slow_machine(monkeypatch):
+    """A machine on which some 60 steps fit in a minute."""
+    measured = []
+
+    def measure(*_, **__):
+        measured.append(1)
+        return Pace({"source-only": 0.4, "adapted": 0.4}, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr("dalib.run.time_limit.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.length.measure_pace", measure)
+    return measured

@@ -11,10 +11,10 @@ from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
-from dalib.run import domains, pace
+from dalib.run import domains, length
 from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.config_file import content_of
-from dalib.run.pace import say_length
+from dalib.run.length import say_length
 from dalib.run.setup import (
     begin_folder,
     check_place,
@@ -124,7 +124,7 @@ def test_each_folder_is_listed_once(config, monkeypatch):
         listed.append(Path(where).name)
         return listing(where, **given)
 
-    for module in (domains, pace):
+    for module in (domains, length):
         monkeypatch.setattr(module, "listing_of", counted)
     setup = prepare(config, World())
     say_length(setup.config, setup.preprocessing, setup.device, 1, setup.listings)
@@ -139,7 +139,7 @@ def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):
 
 
 def test_data_are_refused_before_the_pace_is_measured(config, images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dalib.run.pace.measure_pace", pytest.fail)
+    monkeypatch.setattr("dalib.run.length.measure_pace", pytest.fail)
     lone = tmp_path / "lone"
     lone.mkdir()
     (lone / "dark").symlink_to(images / "source" / "dark")

@@ -37,19 +37,10 @@ from dalib.run import recipe
 from dalib.run.domains import Listings, decide_ranges, split
 from dalib.run.initial_weights import fetched
 from dalib.run.own_statistics import checked_share, choice_for_files
-from dalib.run.pace import (
-    SHARE,
-    Counts,
-    Recipe,
-    fitted_to_time,
-    is_open,
-    measure_pace,
-    seconds_of_run,
-    time_limit_of,
-    views_of,
-)
+from dalib.run.pace import Counts, measure_pace, seconds_of_run, views_of
 from dalib.run.pair import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
+from dalib.run.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -422,7 +413,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) 
     pace = measure_pace(config, preprocessing, classes, device, keep=False)
     limit = time_limit_of(config)
     if limit is not None and is_open(config):
-        config = fitted_to_time(config, counts, pace, SHARE * limit, usual=Recipe.of(config, counts))
+        config = fitted_to_time(config, counts, pace, PLANNED_SHARE * limit, usual=Recipe.of(config, counts))
     config = replace(config, steps=recipe.steps_for(config, images, targets), epochs=None)
     parts = seconds_of_run(config, counts, pace)
     if config.features:

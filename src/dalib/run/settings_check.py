@@ -11,8 +11,8 @@ from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
 from dalib.models.weights import weights_message
 from dalib.run.backbones import backbones_of
-from dalib.run.pace import is_open
 from dalib.run.stages import split_network
+from dalib.run.time_limit import is_open
 
 if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier

@@ -37,10 +37,10 @@ from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.methods import make_method
 from dalib.run.model_alone import open_in_place_of_source
 from dalib.run.own_statistics import checked_share
-from dalib.run.pace import is_open, time_limit_of
 from dalib.run.prior import check_prior, first_prior
 from dalib.run.resume import check_unchanged, claimed
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
+from dalib.run.time_limit import is_open, time_limit_of
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:

@@ -3,29 +3,178 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dalib.core.errors import UserError
-from dalib.run.pace import (
-    LEAST_STEPS,
-    SHARE,
-    Recipe,
-    fitted_to_time,
-    measure_pace,
-    say_choice,
-    seconds_of_run,
-    time_limit_of,
-    with_length,
-)
+from dalib.core.console import say
+from dalib.core.errors import Call, Setting, UserError
+from dalib.run import recipe
+from dalib.run.pace import LEAST_STEPS, in_words, measure_pace, say_parts, seconds_of_run
+from dalib.run.presets import PRESETS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import torch
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.run.config import TrainConfig
     from dalib.run.pace import Counts, Pace
+
+PLANNED_SHARE = 0.92
+"""Share of a time limit that is planned for: what else the machine does varies by some percent."""
+
+MOST_TIMES = 10
+"""Times the recipe's steps; more are of no use."""
+
+MOST_VIEWS = 32
+"""Stored views of an image; more are of no use and take much of a disk."""
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
+
+
+def time_limit_of(config: TrainConfig) -> float | None:
+    """Returns the time limit in seconds; None without one.
+
+    Raises:
+        UserError: no time.
+    """
+    limit = config.time_limit
+    if limit is None:
+        return None
+    text = f"{limit}s" if isinstance(limit, int | float) else limit.replace(" ", "")
+    text = f"{text}s" if re.fullmatch(r"[\d.]+", text) else text
+    found = re.findall(r"(\d+(?:\.\d+)?)(h|min|m|s)", text)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
+    if "".join(number + unit for number, unit in found) != text or seconds <= 0:
+        raise UserError(Setting("time_limit", limit), ": expected a time such as 10m, 90s or 1h30m")
+    return seconds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbers that a configuration has where time does not matter.
+
+    Attributes:
+        steps: optimiser steps of the adaptation.
+        views: stored views of an image; None where their number is not to be chosen.
+    """
+
+    steps: int
+    views: int | None
+
+    @classmethod
+    def of(cls, config: TrainConfig, counts: Counts) -> Recipe:
+        """The views are to be chosen where they are as many as the preset has."""
+        preset = {} if config.preset is None else PRESETS[config.preset]
+        views = preset.get("features") if config.features else None
+        own = replace(config, steps=preset.get("steps"), epochs=preset.get("epochs"))
+        steps = recipe.steps_for(own, counts.source - counts.validation, counts.target)
+        return cls(steps, views if views == config.features else None)
+
+
+def is_open(config: TrainConfig) -> bool:
+    """Returns whether the time limit decides how long the trainings are: there is one, and no number of steps."""
+    return config.time_limit is not None and config.steps is None and config.epochs is None
+
+
+class TooShortError(UserError):
+    """A time limit that not even the fewest views and steps fit in."""
+
+
+def fitted_to_time(
+    config: TrainConfig, counts: Counts, pace: Pace, left: float, *, usual: Recipe, extracted: bool = False
+) -> TrainConfig:
+    """Returns the configuration with as many views and steps as fit, in the proportion that the recipe has.
+
+    Args:
+        config: without a number of steps.
+        left: seconds.
+        usual: the views and steps of the recipe; the steps' schedule keeps its proportions.
+        extracted: whether the features are there already, so that only steps are to be chosen.
+
+    Raises:
+        TooShortError: not even the least fits.
+    """
+    choices: Sequence[int] = [config.features]
+    if usual.views is not None and not extracted:
+        choices = range(MOST_VIEWS, 1, -1)
+    for views in choices:
+        steps = _steps_that_fit(replace(config, features=views), counts, pace, left, usual, extracted=extracted)
+        least = usual.steps * views / usual.views if usual.views is not None and len(choices) > 1 else 0
+        if steps >= max(LEAST_STEPS, least if views > 2 else 0):
+            return with_length(config, views, min(steps, MOST_TIMES * usual.steps), usual)
+    shortest = with_length(config, choices[-1], LEAST_STEPS, usual)
+    needed = sum(seconds_of_run(shortest, counts, pace, extracted=extracted).values())
+    limit = time_limit_of(config)
+    assert limit is not None
+    lacking = (needed - left) / PLANNED_SHARE
+    raise TooShortError(
+        Setting("time_limit", config.time_limit),
+        f": too short here; with {LEAST_STEPS} steps a training, and each image seen as seldom as can be, the run "
+        f"takes {in_words(limit + lacking)}; expected at least ",
+        Setting("time_limit", f"{max(1, round((limit + 1.1 * lacking) / 60 + 0.5))}m"),
+        ", or fewer images",
+    )
+
+
+def _steps_that_fit(
+    config: TrainConfig, counts: Counts, pace: Pace, left: float, usual: Recipe, *, extracted: bool
+) -> int:
+    """Returns the largest number of steps that fits; 0 if none does."""
+    low, high = 0, MOST_TIMES * usual.steps + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        own = with_length(config, config.features, middle, usual)
+        if sum(seconds_of_run(own, counts, pace, extracted=extracted).values()) <= left:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def with_length(config: TrainConfig, views: int, steps: int, usual: Recipe) -> TrainConfig:
+    """Returns the configuration with so many views and steps, and all that happens by the step in proportion."""
+    ensemble = config.self_ensemble
+    ramp_up = round(ensemble.ramp_up_steps * steps / usual.steps)
+    often = max(1, min(config.every.evaluate, steps // 4))
+    every = replace(config.every, evaluate=often, checkpoint=min(config.every.checkpoint, often))
+    return replace(
+        config, features=views, steps=steps, self_ensemble=replace(ensemble, ramp_up_steps=ramp_up), every=every
+    )
+
+
+def check_time_limit(config: TrainConfig, processes: int) -> None:
+    """Refuses a time limit that decides the steps of several processes, whose pace one of them cannot measure.
+
+    Raises:
+        UserError: that.
+    """
+    if processes > 1 and is_open(config):
+        raise UserError(
+            Setting("time_limit", config.time_limit),
+            f": the pace is measured by one process, these are {processes}; give ",
+            Setting("steps"),
+            " instead, which `",
+            Call("dalib.run.checks.checks"),
+            "` estimates the time of",
+        )
+
+
+def say_choice(config: TrainConfig, parts: Mapping[str, float]) -> None:
+    """Prints what was chosen for the time limit, and what the parts of the run take.
+
+    Args:
+        config: with the chosen views and steps.
+        parts: seconds by name, as :func:`seconds_of_run` returns them.
+    """
+    views = f"{config.features} views of each image and " if config.features else ""
+    limit, seconds = Setting("time_limit", config.time_limit), sum(parts.values())
+    say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
+    say_parts(parts)
 
 
 @dataclass
@@ -66,7 +215,7 @@ class TimeLimit:
 
     def left(self) -> float:
         """Returns the seconds of the limit that are planned for and not over."""
-        return SHARE * (time_limit_of(self.asked) or 0) - (time.monotonic() - self.since)
+        return PLANNED_SHARE * (time_limit_of(self.asked) or 0) - (time.monotonic() - self.since)
 
     def planned(self) -> TrainConfig:
         """Returns the configuration with the views and steps that seem to fit, and prints them.

@@ -37,11 +37,12 @@ from dalib.run import recipe
 from dalib.run.hints import hints_record
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.label_estimates import judge_held_out
+from dalib.run.length import say_length
 from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import choice_for_files
-from dalib.run.pace import Counts, TooShortError, check_time_limit, is_open, say_length
+from dalib.run.pace import Counts
 from dalib.run.pair import (
     BaselineAndAdapted,
     announce_stages,
@@ -63,7 +64,7 @@ from dalib.run.setup import (
 )
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
-from dalib.run.time_limit import TimeLimit
+from dalib.run.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 from dalib.run.unknown import write_rules
 
