@@ -179,10 +179,11 @@ def judge_predictions(
         chances = pairwise(list(targets.values()), witness, structure)
     worth = [corr_c(each) for each in targets.values()] if chances is None else chances.sum(dim=1).tolist()
     places = {name: place for place, name in enumerate(models)}
-    order = sorted(models, key=lambda name: (bool(failed[name]), -worth[places[name]], places[name]))
+    order = sorted(models, key=lambda name: (failed[name] is not None, -worth[places[name]], places[name]))
     pairs = () if chances is None else _in_order(chances, [places[name] for name in order])
-    ranked = _ranked(models, order, pairs, structure, reference, failed)
-    outcome, headline, reasons = _verdict(models, order, pairs, classes, structure, reference, failed)
+    found = _Ranking(models, tuple(order), pairs, failed, classes, structure, reference)
+    ranked = found.models_in_order()
+    outcome, headline, reasons = found.verdict()
     return ModelsJudgement(
         best=order[0],
         outcome=outcome,
@@ -190,7 +191,7 @@ def judge_predictions(
         reasons=(
             *map(_same, _equal(models)),
             *reasons,
-            *(f"{name}: {why}" for name, why in failed.items() if why),
+            *(f"{name}: {each.why}" for name, each in failed.items() if each is not None),
         ),
         missing=_missing(structure, reference, ranked, len(witness)),
         models=ranked,
@@ -225,36 +226,28 @@ def _in_order(chances: Tensor, rows: Sequence[int]) -> tuple[tuple[float | None,
     return tuple(tuple(None if row == column else float(chances[row, column]) for column in rows) for row in rows)
 
 
-def _ranked(
-    models: Mapping[str, Evidence],
-    order: Sequence[str],
-    pairs: Sequence[Sequence[float | None]],
-    structure: Structure | None,
-    reference: str | None,
-    failed: Mapping[str, str],
-) -> tuple[RankedModel, ...]:
-    """Returns what is known of each model, in this order."""
-    heads = None if structure is None else head_classes(structure)
-    ranked = []
-    for place, name in enumerate(order):
-        evidence = models[name]
-        mean = fmean(each for each in pairs[place] if each is not None) if pairs else None
-        validation = evidence.validation_accuracy if len(evidence.labels) else None
-        estimate, why = _estimate(evidence, structure, heads, reference=name == reference)
-        in_use = effective_classes(evidence.histogram)
-        ranked.append(RankedModel(name, mean, in_use, validation, estimate, why, failed[name]))
-    return tuple(ranked)
+@dataclass(frozen=True)
+class _Failure:
+    """Why a model cannot be the best.
+
+    Attributes:
+        why: in words.
+        at_chance: it is no better than chance on the source; otherwise it collapsed.
+    """
+
+    why: str
+    at_chance: bool
 
 
-def _failures(models: Mapping[str, Evidence], reference: str | None) -> dict[str, str]:
-    """Returns for each model why it cannot be the best; empty where it can."""
+def _failures(models: Mapping[str, Evidence], reference: str | None) -> dict[str, _Failure | None]:
+    """Returns for each model why it cannot be the best; None where it can."""
     in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
     expected = in_use[reference] if reference is not None else sorted(in_use.values())[len(in_use) // 2]
     return {name: _failure(each, expected) for name, each in models.items()}
 
 
-def _failure(evidence: Evidence, expected: float) -> str:
-    """Returns why a model cannot be the best; empty where it can.
+def _failure(evidence: Evidence, expected: float) -> _Failure | None:
+    """Returns why a model cannot be the best; None where it can.
 
     Args:
         evidence: its predictions.
@@ -262,10 +255,12 @@ def _failure(evidence: Evidence, expected: float) -> str:
     """
     in_use = effective_classes(evidence.histogram)
     if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
-        return f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}"
+        return _Failure(f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}", at_chance=False)
     if len(evidence.labels) and is_at_chance(evidence.labels, evidence.validation.argmax(dim=1)):
-        return f"not better than chance, {evidence.validation_accuracy:.1%} right on the source's validation images"
-    return ""
+        accuracy = f"{evidence.validation_accuracy:.1%}"
+        why = f"not better than chance, {accuracy} right on the source's validation images"
+        return _Failure(why, at_chance=True)
+    return None
 
 
 def _estimate(
@@ -282,85 +277,105 @@ def _estimate(
     return calibrated_estimate(agreements, calibration_for("source-only" if reference else "adapted", agreements)), ""
 
 
-def _verdict(
-    models: Mapping[str, Evidence],
-    order: Sequence[str],
-    pairs: Sequence[Sequence[float | None]],
-    classes: Sequence[str],
-    structure: Structure | None,
-    reference: str | None,
-    failed: Mapping[str, str],
-) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
-    """Returns outcome, headline and reasons."""
-    if all("chance" in failed[name] for name in models):
-        return "unclear", "Nothing was learnt: no model is better than chance on the source's validation images", ()
-    if any(len(group) == len(models) for group in _equal(models)):
-        return "unclear", "Nothing to compare: all models predict the same", ()
-    if reference is not None:
-        return _against(reference, models, order, classes, structure, failed)
-    first, second = order[:2]
-    if failed[second]:
-        others = "the other one" if len(order) == 2 else "none of the others"
-        verb = "failed" if len(order) == 2 else "passed the checks"
-        return "best", f"{first} is the best model: {others} {verb}", ()
-    if not pairs:
-        return "unclear", f"Can't tell which model is best: {_why_nothing(models[first])}", ()
-    least = min(
-        chance for chance, name in zip(pairs[0][1:], order[1:], strict=True) if chance is not None and not failed[name]
-    )
-    if least >= MIN_CERTAINTY:
-        headline = f"{first} seems to be the best of {len(order)} models, with a probability of {likelihood(least)}"
-        return "best", f"{headline} against the next", ()
-    chance = likelihood(pairs[0][1] or 0.0)
-    headline = f"Can't tell which model is best: {first} is better than {second} with a probability of {chance}"
-    return "unclear", headline, ()
+@dataclass(frozen=True)
+class _Ranking:
+    """Models from the best to the worst, and what they are compared by.
 
+    Attributes:
+        models: their predictions by name.
+        order: names from the best to the worst.
+        pairs: as :attr:`ModelsJudgement.pairs` has them.
+        failed: why a model cannot be the best.
+        classes, structure, reference: as for :func:`judge_predictions`.
+    """
 
-def _against(
-    reference: str,
-    models: Mapping[str, Evidence],
-    order: Sequence[str],
-    classes: Sequence[str],
-    structure: Structure | None,
-    failed: Mapping[str, str],
-) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
-    """Compares the best of the other models with the reference, as a run compares its adapted model."""
-    best = next(name for name in order if name != reference)
-    before, after = (
-        Scored(models[name], {"target_classes": effective_classes(models[name].histogram)})
-        for name in (reference, best)
-    )
-    found = compare(Baseline(reference, before, before.evidence.target), after, classes=classes, structure=structure)
-    reasons = _reasons(models, best, reference, classes)
-    if found.signs:
-        one, other = found.signs["adapted"], found.signs[reference]
-        agreement = (
-            "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance is "
-            f"{one.neighbours:.2f} for {best}, {other.neighbours:.2f} for {reference} (1 is best)"
+    models: Mapping[str, Evidence]
+    order: tuple[str, ...]
+    pairs: tuple[tuple[float | None, ...], ...]
+    failed: Mapping[str, _Failure | None]
+    classes: Sequence[str]
+    structure: Structure | None
+    reference: str | None
+
+    def models_in_order(self) -> tuple[RankedModel, ...]:
+        """Returns what is known of each model, from the best to the worst."""
+        heads = None if self.structure is None else head_classes(self.structure)
+        ranked = []
+        for place, name in enumerate(self.order):
+            evidence, failure = self.models[name], self.failed[name]
+            mean = fmean(each for each in self.pairs[place] if each is not None) if self.pairs else None
+            validation = evidence.validation_accuracy if len(evidence.labels) else None
+            estimate, why = _estimate(evidence, self.structure, heads, reference=name == self.reference)
+            in_use = effective_classes(evidence.histogram)
+            failed = "" if failure is None else failure.why
+            ranked.append(RankedModel(name, mean, in_use, validation, estimate, why, failed))
+        return tuple(ranked)
+
+    def verdict(self) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
+        """Returns outcome, headline and reasons."""
+        if all(each is not None and each.at_chance for each in self.failed.values()):
+            return "unclear", "Nothing was learnt: no model is better than chance on the source's validation images", ()
+        if any(len(group) == len(self.models) for group in _equal(self.models)):
+            return "unclear", "Nothing to compare: all models predict the same", ()
+        if self.reference is not None:
+            return self._against(self.reference)
+        first, second = self.order[:2]
+        if self.failed[second] is not None:
+            others = "the other one failed" if len(self.order) == 2 else "none of the others passed the checks"
+            return "best", f"{first} is the best model: {others}", ()
+        if not self.pairs:
+            return "unclear", f"Can't tell which model is best: {_why_nothing(self.models[first])}", ()
+        chances = dict(zip(self.order[1:], self.pairs[0][1:], strict=True))
+        least = min(chance for name, chance in chances.items() if chance is not None and self.failed[name] is None)
+        if least >= MIN_CERTAINTY:
+            headline = (
+                f"{first} seems to be the best of {len(self.order)} models, with a probability of {likelihood(least)} "
+                "against the next"
+            )
+            return "best", headline, ()
+        chance = likelihood(self.pairs[0][1] or 0.0)
+        headline = f"Can't tell which model is best: {first} is better than {second} with a probability of {chance}"
+        return "unclear", headline, ()
+
+    def _against(self, reference: str) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
+        """Compares the best of the other models with the reference, as a run compares its adapted model."""
+        best = next(name for name in self.order if name != reference)
+        before, after = (
+            Scored(self.models[name], {"target_classes": effective_classes(self.models[name].histogram)})
+            for name in (reference, best)
         )
-        reasons = (agreement, *reasons)
-    if found.outcome == "collapsed":
-        return "collapsed", f"{best} collapsed; {reference} is the better model", reasons
-    if failed[best]:
-        return "hurt", f"{best} is {failed[best]}; {reference} is the better model", reasons
-    if failed[reference]:
-        return "unclear", f"{reference} learnt nothing, so that there is nothing to compare {best} with", reasons
-    if structure is None or len(after.evidence.target) < MIN_IMAGES:
-        return (
-            "unclear",
-            f"Can't tell whether {best} is better than {reference}: {_why_nothing(after.evidence)}",
-            reasons,
+        found = compare(
+            Baseline(reference, before, before.evidence.target), after, classes=self.classes, structure=self.structure
         )
-    chance = 0.5 if found.probability is None else found.probability
-    if found.outcome == "helped":
-        headline = f"{best} seems to be better than {reference}, with a probability of {likelihood(chance)}"
-    elif found.outcome == "hurt":
-        headline = f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
-    else:
-        headline = (
-            f"Can't tell whether {best} is better than {reference}: with a probability of {likelihood(chance)} it is"
-        )
-    return "unclear" if found.outcome == "alone" else found.outcome, headline, reasons
+        reasons = _reasons(self.models, best, reference, self.classes)
+        if found.signs:
+            one, other = found.signs["adapted"], found.signs[reference]
+            agreement = (
+                "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance "
+                f"is {one.neighbours:.2f} for {best}, {other.neighbours:.2f} for {reference} (1 is best)"
+            )
+            reasons = (agreement, *reasons)
+        if found.outcome == "collapsed":
+            return "collapsed", f"{best} collapsed; {reference} is the better model", reasons
+        if (failure := self.failed[best]) is not None:
+            return "hurt", f"{best} is {failure.why}; {reference} is the better model", reasons
+        if self.failed[reference] is not None:
+            return "unclear", f"{reference} learnt nothing, so that there is nothing to compare {best} with", reasons
+        if self.structure is None or len(after.evidence.target) < MIN_IMAGES:
+            return (
+                "unclear",
+                f"Can't tell whether {best} is better than {reference}: {_why_nothing(after.evidence)}",
+                reasons,
+            )
+        chance = 0.5 if found.probability is None else found.probability
+        if found.outcome == "helped":
+            headline = f"{best} seems to be better than {reference}, with a probability of {likelihood(chance)}"
+        elif found.outcome == "hurt":
+            headline = f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
+        else:
+            told = likelihood(chance)
+            headline = f"Can't tell whether {best} is better than {reference}: with a probability of {told} it is"
+        return "unclear" if found.outcome == "alone" else found.outcome, headline, reasons
 
 
 def _reasons(models: Mapping[str, Evidence], best: str, reference: str, classes: Sequence[str]) -> tuple[str, ...]:
