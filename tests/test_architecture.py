@@ -142,6 +142,7 @@ CONFIGURED = {
     *(
         "run.settings_check",
         "run.setup",
+        "run.kit_start",
         "run.backbones",
         "run.train",
         "run.pair",

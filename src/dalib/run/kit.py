@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from dalib.data.rows import Rows
     from dalib.models.saved import ModelDescription
+    from dalib.run.backbones import Share
 
 FEWEST_IMAGES = 10
 """Images of a class from which its mean is written; that of fewer would be close to the features of an image."""
@@ -158,6 +159,12 @@ class Kit:
     def of_frozen(self) -> bool:
         """True if the statistics are of a frozen backbone's features; else they are of what the model's head sees."""
         return bool(self.header.settings.get("features", 0))
+
+    @property
+    def domain_statistics(self) -> Share:
+        """Share of its domain's own batch-normalisation statistics in the backbone that the features are of."""
+        share: Share = self.header.settings.get("model.domain_statistics", 0.0)
+        return share
 
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,13 +27,13 @@ from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
-from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import config_text
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.feature_space import FeatureSpace, features_folder, gain_of_rounding, precision_named
 from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
+from dalib.run.kit_start import require_whole, start_of_kit
 from dalib.run.methods import make_method
 from dalib.run.model_alone import open_in_place_of_source
 from dalib.run.own_statistics import checked_share
@@ -44,7 +44,7 @@ from dalib.run.time_limit import is_open, time_limit_of
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
 
     from torch import Tensor
@@ -52,10 +52,8 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.backbones import Share
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest, Listings
-    from dalib.run.kit import Kit
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,8 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         start = Start.of(config.init)
     else:
         if config.model.domain_statistics == "auto":
-            config = recipe.with_share(config, _share_of(kit))
-        start, preprocessing = _start_of_kit(kit, config, preprocessing)
+            config = recipe.with_share(config, kit.domain_statistics)
+        start, preprocessing = start_of_kit(kit, config, preprocessing)
     if start is not None:
         config = recipe.fitted_to(config, start)
     check_counts(config, world)
@@ -154,7 +152,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         for weights in start.weights.values():
             recipe.load_first(network, weights)
     if kit is not None:
-        _require_whole(kit, network)
+        require_whole(kit, network)
     make_predictor(network, architecture)
     check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
@@ -186,159 +184,6 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
 
     world.from_first(check)
     return found[0] if found else None
-
-
-def _share_of(kit: Kit) -> Share:
-    """Returns the share of its domain's own batch-normalisation statistics that a kit's features are of."""
-    share: Share = kit.header.settings.get("model.domain_statistics", 0.0)
-    return share
-
-
-def _start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
-    """Returns the models to start from, and the preprocessing that they are used to.
-
-    Raises:
-        UserError: settings that do not go with a kit, or that are of another network or preprocessing.
-    """
-    own, setting = kit.description.preprocessing, Setting("kit", kit.path)
-    if config.source != config.kit:
-        raise UserError(Setting("source", config.source), ": expected no source with ", setting, NOT_BOTH)
-    if config.init is not None:
-        raise UserError(setting, ": it holds the model to start from; leave out ", Setting("init", config.init))
-    if config.method == "source-only":
-        raise UserError(
-            setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
-        )
-    preset = kit.header.settings.get("preset")
-    if config.preset != preset and kit.of_target is None:
-        whose = "of no preset" if preset is None else f"of the preset {preset}"
-        raise UserError(setting, f": its settings are {whose}; leave out ", Setting("preset", config.preset))
-    _check_training(kit, config, setting)
-    share = _share_of(kit)
-    if config.model.domain_statistics != share:
-        raise UserError(
-            setting,
-            ": its statistics are of features with ",
-            Setting("model.domain_statistics", share),
-            "; leave out ",
-            Setting("model.domain_statistics", config.model.domain_statistics),
-        )
-    for name in ("size", "channels", "crop", "fit"):
-        there, here = getattr(own, name), getattr(preprocessing, name)
-        if there != here:
-            raise UserError(
-                setting,
-                f": its images have {name} {there}, these settings give {here}; leave out ",
-                Setting(f"data.{name}"),
-            )
-    start = Start(
-        kit.path, kit.description.classes, kit.description.architecture, {"source-only": dict(kit.weights)}, "kit"
-    )
-    return start, replace(own, range=None)
-
-
-def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
-    """Refuses a training of other features than the kit's statistics are of, or that needs the source's images.
-
-    Raises:
-        UserError: the first of these.
-    """
-    if kit.of_target is not None:
-        _require_allowed(_BY_MODEL_ALONE, config, setting)
-    if kit.of_frozen:
-        if not config.features:
-            raise UserError(
-                setting,
-                ": it holds statistics of a frozen backbone's features; expected ",
-                Setting("features", 2),
-                " or more",
-            )
-        return
-    if config.features:
-        raise UserError(
-            setting,
-            ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
-            Setting("features", config.features),
-        )
-    _require_allowed(_BY_WHOLE_NETWORK, config, setting)
-
-
-@dataclass(frozen=True)
-class _Allowed:
-    """Values of a setting that go with a kit, and why others do not: a message with the kit's name in its middle."""
-
-    name: str
-    allows: Callable[[Any], bool]
-    before: str
-    after: tuple[str | Setting, ...]
-
-
-_BY_WHOLE_NETWORK = (
-    _Allowed(
-        "method",
-        lambda method: method == "self-ensemble",
-        "its batches join images of source and target, and ",
-        (
-            ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
-            Setting("method", "self-ensemble"),
-        ),
-    ),
-    _Allowed(
-        "target_labels",
-        lambda labels: labels is None,
-        "labelled images join the source's, and ",
-        (
-            ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
-            Setting("preset", "photo-features"),
-        ),
-    ),
-    _Allowed(
-        "prior",
-        lambda prior: prior != "estimate",
-        "it is estimated with the adapted model's predictions for source images, which are not in ",
-        ("; expected uniform, source, or a file of class shares",),
-    ),
-)
-"""A kit of a network that was trained as a whole has no images of the source, and none of its features."""
-
-_BY_MODEL_ALONE = (
-    _Allowed(
-        "prior",
-        lambda prior: prior not in ("source", "halfway", "estimate"),
-        "it takes class shares of the source or predictions for its validation images, and ",
-        (" is a model alone; expected uniform, a file of class shares, or a kit",),
-    ),
-    _Allowed(
-        "classes",
-        lambda classes: classes == "same",
-        "the source's validation images show how far predicted classes are to be trusted, and ",
-        (" is a model alone; expected same, or a kit",),
-    ),
-)
-"""A model alone has no class shares of the source and no predictions for its images."""
-
-
-def _require_allowed(settings: Sequence[_Allowed], config: TrainConfig, kit: Setting) -> None:
-    """Refuses the first setting with a value that does not go with the kit.
-
-    Raises:
-        UserError: that.
-    """
-    for each in settings:
-        value = getattr(config, each.name)
-        if not each.allows(value):
-            raise UserError(Setting(each.name, value), f": {each.before}", kit, *each.after)
-
-
-def _require_whole(kit: Kit, network: ImageClassifier) -> None:
-    """Refuses a kit whose tensors are not those of its network, before anything is trained."""
-    width = network.backbone.out_features if kit.of_frozen else network.features_dim
-    fits = kit.of_target is not None or kit.statistics.mean.shape[1] == width
-    if network.state_dict().keys() != kit.weights.keys() or not fits:
-        raise UserError(
-            Setting("kit", kit.path),
-            ": its tensors do not fit its network; write it anew with `dalib export RUN --format kit`",
-        )
 
 
 def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
