@@ -18,7 +18,8 @@ from dalib.engine.features import FeatureStore
 from dalib.records.folder import RunFolder
 from dalib.run import recipe, setup
 from dalib.run.domains import open_domains
-from dalib.run.feature_space import FeatureSpace, features_folder, standardization
+from dalib.run.fastest import features_folder
+from dalib.run.feature_space import FeatureSpace, standardization
 from noisy_photos import write_domain, write_weights
 
 BACKBONE = "test_resnet"

@@ -162,14 +162,14 @@ def test_several_processes_extract_what_one_does_also_after_a_kill(tmp_path):
         extract(into, start, 10, on_batch)
 
     for number in (2, 0):
-        store.extract_share("k", SHAPE, extract, source="here", share=(number, 3), batch=4)
-    store.extract_share("k", SHAPE, extract, source="here", share=(0, 3), batch=4)
+        store.extract_part("k", SHAPE, extract, source="here", process=(number, 3), batch=4)
+    store.extract_part("k", SHAPE, extract, source="here", process=(0, 3), batch=4)
     assert calls == [(8, 10), (0, 4)]
     assert not store.entries()[0].complete
     assert torch.equal(store.features("k", SHAPE, rest, source="here"), whole)
     assert calls[2:] == [(4, 10)]
     for number in range(3):
-        store.extract_share("other", SHAPE, extract, source="here", share=(number, 3), batch=4)
+        store.extract_part("other", SHAPE, extract, source="here", process=(number, 3), batch=4)
     assert torch.equal(store.features("other", SHAPE, rest, source="here"), whole)
     assert calls[3:] == [(0, 4), (4, 8), (8, 10)]
     assert all(each.complete for each in store.entries())

@@ -10,7 +10,7 @@ from PIL import Image
 from dalib.data.preprocessing import Preprocessing
 from dalib.run import recipe
 from dalib.run.config import DataConfig, TrainConfig
-from dalib.run.domain_features import extract_share, features_of_source, to_features
+from dalib.run.domain_features import extract_part, features_of_source, to_features
 from dalib.run.domains import open_domains
 from dalib.run.feature_space import standardization
 
@@ -113,7 +113,7 @@ def test_views_in_turn_end_where_there_are_enough_and_begin_with_the_plain_ones(
 def test_each_process_computes_its_share_of_all_that_is_needed(folders):
     config, images, inputs = opened(folders)
     here, all_of_it = Space(), Space()
-    extract_share(here, images, inputs, recipe.make_data_request(config))
+    extract_part(here, images, inputs, recipe.make_data_request(config))
     to_features(all_of_it, images, inputs, recipe.make_data_request(config))
     assert sorted(here.asked, key=str) == sorted(all_of_it.asked, key=str)
 

@@ -297,21 +297,6 @@ def test_features_in_bfloat16_made_again_are_the_same_to_the_bit(images, tmp_pat
     assert torch.equal(again.random(images, view, 2, "images"), features)
 
 
-def test_the_gain_of_bfloat16_is_measured_once(monkeypatch, tmp_path):
-    asked = []
-
-    def measured(model, shape):
-        asked.append(shape)
-        return 1.7
-
-    monkeypatch.setattr(feature_space, "gain_of_bfloat16", measured)
-    for _ in range(2):
-        assert feature_space.gain_of_rounding(network_of(), PREPROCESSING, tmp_path) == 1.7
-    assert asked == [(8, 3, 32, 32)]
-    assert feature_space.gain_of_rounding(network_of(), PREPROCESSING) == 1.7  # measured anew without a folder
-    assert len(asked) == 2
-
-
 def test_features_of_several_backbones_are_those_of_the_whole_network(images, tmp_path):
     space = space_of(tmp_path, averaged_views=2, network=network_of(**SEVERAL))
     features = space.plain(images, "images")

@@ -200,14 +200,14 @@ class FeatureStore:
             ) from None
         return found
 
-    def extract_share(
+    def extract_part(
         self,
         key: str,
         shape: tuple[int, ...],
         extract: Callable[[Tensor, int, int, Callable[[int], None]], object],
         *,
         source: str,
-        share: tuple[int, int],
+        process: tuple[int, int],
         batch: int,
     ) -> None:
         """Extracts the part of one of several processes of a machine; :meth:`features` then finds what is there.
@@ -215,13 +215,13 @@ class FeatureStore:
         Args:
             key, shape, source: as for :meth:`features`.
             extract: called as ``extract(into, start, end, on_batch)``.
-            share: number of the process, and how many there are.
+            process: its number, and how many there are.
             batch: rows that are extracted together, which no two processes divide.
 
         Raises:
             UserError: as :meth:`features`.
         """
-        first, end = divided(shape[0], *share, batch)
+        first, end = divided(shape[0], *process, batch)
         place = self.folder / key
         features, done = _opened(place, shape)
         if done >= end or first == end:

@@ -84,11 +84,11 @@ def features_of_source(space: FeatureSpace, whole: WholeSource, view: Augment, r
         return space.of_source.random(whole.images, view, request.features, request.source_name, progress)
 
 
-def extract_share(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> None:
+def extract_part(space: FeatureSpace, domains: Domains, inputs: Inputs, request: DataRequest) -> None:
     """Computes the part of one process of the features that :func:`to_features` then finds.
 
     Args:
-        space: see :meth:`dalib.run.feature_space.FeatureSpace.for_share`.
+        space: see :meth:`dalib.run.feature_space.FeatureSpace.for_process`.
         domains, inputs, request: as for :func:`to_features`.
     """
     seen = _seen(space, domains, inputs, request)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import hashlib
 import math
-import platform
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from dalib.augment.stored import Standardized
 from dalib.augment.views import normalized_as
-from dalib.core.console import CountedProgress, say
+from dalib.core.console import CountedProgress
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import read_json, write_json
-from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
 from dalib.models.classifier import ImageClassifier
 from dalib.models.domain_statistics import mixed_statistics, normalisation_statistics, with_statistics
-from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
 from dalib.models.joined import JoinedBackbone
+from dalib.run.fastest import images_at_once, kept_fastest, to_pooled
 from dalib.run.inputs import feature_inputs
 
 if TYPE_CHECKING:
@@ -37,12 +32,12 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
+    from dalib.models.inference import FastInference
     from dalib.run.backbones import Share
+    from dalib.run.fastest import Precision
     from dalib.run.inputs import Inputs, StandardizedViews
 
-Precision = Literal["float32", "bfloat16"]
-
-SHARE = 0.3
+JOINED_SHARE = 0.3
 """The share of a domain's own batch-normalisation statistics that JOINED takes."""
 
 MOST_COPIED = 2**30
@@ -50,8 +45,6 @@ MOST_COPIED = 2**30
 
 MOST_KEPT = 64
 """Views of an image among which one is looked for."""
-
-_NOTES = "fastest.json"  # in the store's folder: choices that were measured
 
 FEWEST_FOR_STATISTICS, MOST_FOR_STATISTICS = 16, 512
 """Images of a domain that its own batch-normalisation statistics are computed on."""
@@ -77,6 +70,7 @@ class FeatureSpace:
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
         of_source: the space of the source's features, where each domain has batch-normalisation statistics of its own;
             otherwise this one.
+        process: number of the process whose part of the features it computes, and how many there are.
     """
 
     def __init__(
@@ -95,7 +89,7 @@ class FeatureSpace:
         self.of_source = self if of_source is None else of_source
         self.trunk: nn.Module | None = None
         self.shape: tuple[int, ...] = (self.width,)
-        self.share = (0, 1)
+        self.process = (0, 1)
 
     def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
         """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
@@ -118,7 +112,7 @@ class FeatureSpace:
         """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
         size, channels = self.preprocessing.input_size, self.preprocessing.channels
         shape = (self.batch, channels, size, size)
-        frozen = _to_pooled(self.network) if self.trunk is None else self.trunk
+        frozen = to_pooled(self.network) if self.trunk is None else self.trunk
         return kept_fastest(frozen, shape, self.store.folder, self.precision)
 
     def compute(self, inputs: Tensor) -> Tensor:
@@ -154,7 +148,7 @@ class FeatureSpace:
         Args:
             source, target: images. The source may be missing, where its features are not computed.
             share: of each domain's own statistics, above 0; the rest are the network's. JOINED is of a network that
-                has each backbone twice: the second half of them takes SHARE, the first half keeps the network's.
+                has each backbone twice: the second half of them takes JOINED_SHARE, the first half keeps the network's.
         """
         of_source = None if source is None else self.with_statistics_of(source, share, "source")
         return self.with_statistics_of(target, share, "target", of_source)
@@ -176,12 +170,12 @@ class FeatureSpace:
         return space
 
     def _statistics_of_second_half(self, rows: Rows, domain: str) -> dict[str, Tensor]:
-        """Returns the statistics of joined backbones, the second half of which take SHARE of a domain's."""
+        """Returns the statistics of joined backbones, the second half of which take JOINED_SHARE of a domain's."""
         backbone = self.network.backbone
         statistics = normalisation_statistics(backbone)
         for number in range(len(self.parts) // 2, len(self.parts)):
             part = self.parts[number]
-            own = part.statistics_of(rows, SHARE, domain)
+            own = part.statistics_of(rows, JOINED_SHARE, domain)
             joined = [name for name in statistics if name.startswith(f"members.{number}.")]
             alone = normalisation_statistics(part.network.backbone)  # in the same order, which kept ones are not in
             statistics |= {name: own[each] for name, each in zip(joined, alone, strict=True)}
@@ -232,16 +226,16 @@ class FeatureSpace:
             done += len(batch)
             progress(done, total)
 
-    def for_share(self, number: int, among: int) -> FeatureSpace:
+    def for_process(self, number: int, among: int) -> FeatureSpace:
         """Returns a space that computes the part of one of several processes of a machine, and keeps it.
 
         It gives no features; once all processes are done, this space finds them whole.
         """
-        shared = copy.copy(self)
-        shared.parts = tuple(part.for_share(number, among) for part in self.parts)
-        shared.share = (number, among)
-        shared.of_source = shared if self.of_source is self else self.of_source.for_share(number, among)
-        return shared
+        own = copy.copy(self)
+        own.parts = tuple(part.for_process(number, among) for part in self.parts)
+        own.process = (number, among)
+        own.of_source = own if self.of_source is self else self.of_source.for_process(number, among)
+        return own
 
     def prepare(self) -> None:
         """Finds the fastest way to call each backbone, which other processes of the machine then find noted."""
@@ -411,8 +405,8 @@ class FeatureSpace:
 
         key = self._key(rows, described, len(views), next(iter(views)))
         shape = (count, len(views), *self.shape)
-        if self.share[1] > 1:
-            self.store.extract_share(key, shape, extract, source=source, share=self.share, batch=self.batch)
+        if self.process[1] > 1:
+            self.store.extract_part(key, shape, extract, source=source, process=self.process, batch=self.batch)
             return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
         return self.store.features(key, shape, extract_rest, source=source)
 
@@ -432,79 +426,9 @@ class FeatureSpace:
         return 0 if self.store.has_place(self._key(rows, described, views), size) else size
 
 
-def precision_named(setting: str) -> Precision:
-    """Returns the number type of a run's features; where none was chosen, it is float32."""
-    return "bfloat16" if setting == "bfloat16" else "float32"
-
-
-def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, folder: Path | None = None) -> float:
-    """Returns how many times as fast a CPU computes features in bfloat16; 1 where float32 is to be kept.
-
-    Args:
-        network: its backbone is measured, on the CPU.
-        preprocessing: gives the size of its input.
-        folder: where features are kept, and with them what was measured: once on a machine. None measures anew.
-    """
-    size, cpu = preprocessing.input_size, torch.device("cpu")
-    model, shape = _to_pooled(network).eval(), (images_at_once(cpu), preprocessing.channels, size, size)
-    if folder is None:
-        return gain_of_bfloat16(model, shape)
-    note, key = folder / _NOTES, _key_of(model, shape, "gain of bfloat16")
-    choices = _noted(note)
-    if key not in choices:
-        choices[key] = round(gain_of_bfloat16(model, shape), 2)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(note, choices)
-    return float(choices[key])
-
-
 def _numbered(view: Augment, count: int) -> dict[int, Augment]:
     """Returns a random view under the numbers that it is drawn by, from 0."""
     return dict.fromkeys(range(count), view)
-
-
-def _to_pooled(network: ImageClassifier) -> nn.Module:
-    return torch.nn.Sequential(network.backbone, network.pool_layer)
-
-
-def fastest_classifier(network: ImageClassifier, preprocessing: Preprocessing) -> ImageClassifier:
-    """Returns a classifier for prediction on a CPU whose backbone is called as where features are computed.
-
-    It shares what follows the backbone with ``network``; its logits are the same to the rounding of float32.
-    """
-    size, device = preprocessing.input_size, torch.device("cpu")
-    shape = (images_at_once(device), preprocessing.channels, size, size)
-    fast = _Called(kept_fastest(_to_pooled(network), shape, features_folder()), network.backbone.out_features)
-    return copy.deepcopy(network, {id(network.backbone): fast, id(network.pool_layer): torch.nn.Identity()}).eval()
-
-
-class _Called(torch.nn.Module):
-    """A function of images in a backbone's place."""
-
-    def __init__(self, call: Callable[[Tensor], Tensor], out_features: Any) -> None:
-        super().__init__()
-        self.call, self.out_features = call, out_features
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.call(images)
-
-
-def kept_fastest(
-    model: nn.Module, shape: tuple[int, int, int, int], folder: Path, precision: Precision = "float32"
-) -> FastInference:
-    """Returns the fastest way to call a network, measured once on a machine and kept in a file of the folder.
-
-    Two ways differ in their last bits; features that are made again are the same to the bit.
-    """
-    note, key = folder / _NOTES, _key_of(model, shape, *(() if precision == "float32" else (precision,)))
-    choices = _noted(note)
-    known = choices.get(key)
-    way = None if known is None else (known["variant"], known["chunk"])
-    fast = fast_inference(model, shape, known=way, bfloat16=precision == "bfloat16")
-    if known is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
-    return fast
 
 
 def _separate(network: ImageClassifier, preprocessing: Preprocessing) -> list[tuple[ImageClassifier, Preprocessing]]:
@@ -521,19 +445,6 @@ def _separate(network: ImageClassifier, preprocessing: Preprocessing) -> list[tu
     ]
 
 
-def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> str:
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads(), *more))
-    return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
-
-
-def _noted(note: Path) -> dict[str, Any]:
-    choices: dict[str, Any] = {}
-    with contextlib.suppress(UserError):  # none yet, or damaged: measured anew
-        choices = read_json(note)
-    return choices
-
-
 @dataclass(frozen=True)
 class _Plain:
     """Normalised, and seen through one of the fixed warps if there are any."""
@@ -548,16 +459,6 @@ class _Plain:
 
     def __repr__(self) -> str:  # names the features on disk, beside the preprocessing; no address in memory
         return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
-
-
-def images_at_once(device: torch.device) -> int:
-    """Returns how many images a backbone takes at once; on a CPU, fresh memory for more costs more than it saves."""
-    return 8 if device.type == "cpu" else 64
-
-
-def features_folder() -> Path:
-    """Returns the folder where features are kept."""
-    return writable_cache_folder(default_cache_folder(), say) / "features"
 
 
 def standardization(features: Rows, device: torch.device) -> Standardized:

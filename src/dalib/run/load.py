@@ -24,7 +24,7 @@ from dalib.models.network import load_classifier, make_predictor
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of
 from dalib.run import recipe
-from dalib.run.feature_space import fastest_classifier, images_at_once
+from dalib.run.fastest import fastest_classifier, images_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -34,7 +34,8 @@ from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_mistakes
 from dalib.run import recipe
-from dalib.run.feature_space import FeatureSpace, Precision, features_folder, precision_named
+from dalib.run.fastest import Precision, features_folder, precision_named
+from dalib.run.feature_space import FeatureSpace
 from dalib.run.groups import groups_of_labelled
 from dalib.run.select import settle
 

@@ -17,7 +17,8 @@ from dalib.data.sources import open_labelled, read_folder
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run import recipe
-from dalib.run.feature_space import FeatureSpace, features_folder
+from dalib.run.fastest import features_folder
+from dalib.run.feature_space import FeatureSpace
 from dalib.run.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
 from dalib.run.presets import from_preset

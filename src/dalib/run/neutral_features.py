@@ -17,7 +17,8 @@ from dalib.engine.features import FeatureStore, extract_features, features_key, 
 from dalib.judge.structure import Representation
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, locate_weights
-from dalib.run.feature_space import SEED, features_folder, images_at_once, kept_fastest
+from dalib.run.fastest import features_folder, images_at_once, kept_fastest
+from dalib.run.feature_space import SEED
 from dalib.run.image_defaults import SHORT_NAMES, WEIGHTS_PACKAGE
 
 if TYPE_CHECKING:

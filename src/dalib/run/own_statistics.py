@@ -10,7 +10,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.data.decoding import decode
 from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
 from dalib.run.backbones import JOINED
-from dalib.run.feature_space import FEWEST_FOR_STATISTICS, SHARE
+from dalib.run.feature_space import FEWEST_FOR_STATISTICS, JOINED_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,7 +133,9 @@ def choice_for(space: FeatureSpace, images: Mapping[str, Rows]) -> Choice:
         return Choice(0.0, f"a domain of fewer than {FEWEST_FOR_STATISTICS} images has no statistics of its own")
     own = normalisation_statistics(space.network.backbone)
     distances = {
-        domain: distance_of_statistics(own, space.statistics_of(rows, SHARE, domain, MOST_FOR_DISTANCE), SHARE)
+        domain: distance_of_statistics(
+            own, space.statistics_of(rows, JOINED_SHARE, domain, MOST_FOR_DISTANCE), JOINED_SHARE
+        )
         for domain, rows in images.items()
     }
     farthest = max(distances, key=distances.__getitem__)

@@ -23,14 +23,8 @@ from dalib.models.network import make_predictor
 from dalib.report.sheets import MAPPED, write_embedding
 from dalib.run import recipe
 from dalib.run.backbones import JOINED
-from dalib.run.feature_space import (
-    MOST_FOR_STATISTICS,
-    FeatureSpace,
-    features_folder,
-    gain_of_rounding,
-    images_at_once,
-    precision_named,
-)
+from dalib.run.fastest import features_folder, gain_of_rounding, images_at_once, precision_named
+from dalib.run.feature_space import MOST_FOR_STATISTICS, FeatureSpace
 from dalib.run.inputs import feature_inputs
 from dalib.run.neutral_features import rows_seen, seconds_of_a_row
 

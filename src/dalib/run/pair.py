@@ -19,8 +19,9 @@ from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.judge.structure import Representation
 from dalib.models.network import make_predictor
 from dalib.run import recipe
-from dalib.run.domain_features import extract_share, to_features
-from dalib.run.feature_space import FeatureSpace, features_folder, one_by_one, precision_named, standardization
+from dalib.run.domain_features import extract_part, to_features
+from dalib.run.fastest import features_folder, precision_named
+from dalib.run.feature_space import FeatureSpace, one_by_one, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
 from dalib.run.inputs import StandardizedViews
 from dalib.run.own_statistics import chosen_share
@@ -128,7 +129,7 @@ def training_inputs(
     if among > 1 and enough is None:  # else views are computed while there is time
         with world.in_turn():
             space.prepare()
-        extract_share(space.for_share(number, among), domains, inputs, request)
+        extract_part(space.for_process(number, among), domains, inputs, request)
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request, enough)
     standardized = None

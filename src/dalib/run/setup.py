@@ -30,7 +30,8 @@ from dalib.run import recipe
 from dalib.run.config_file import config_text
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
-from dalib.run.feature_space import FeatureSpace, features_folder, gain_of_rounding, precision_named
+from dalib.run.fastest import features_folder, gain_of_rounding, precision_named
+from dalib.run.feature_space import FeatureSpace
 from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit_start import require_whole, start_of_kit

@@ -1,0 +1,127 @@
+"""The fastest way to call a frozen network, measured once on a machine and noted beside the features.
+
+Two ways differ in their last bits: features that are made again in the noted way are the same to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import platform
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from dalib.core.console import say
+from dalib.core.errors import UserError
+from dalib.core.files import read_json, write_json
+from dalib.data.cache import default_cache_folder, writable_cache_folder
+from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.models.classifier import ImageClassifier
+
+Precision = Literal["float32", "bfloat16"]
+
+_NOTES = "fastest.json"  # in the folder of the features
+
+
+def images_at_once(device: torch.device) -> int:
+    """Returns how many images a backbone takes at once; on a CPU, fresh memory for more costs more than it saves."""
+    return 8 if device.type == "cpu" else 64
+
+
+def features_folder() -> Path:
+    """Returns the folder where features are kept."""
+    return writable_cache_folder(default_cache_folder(), say) / "features"
+
+
+def precision_named(setting: str) -> Precision:
+    """Returns the number type of a run's features; where none was chosen, it is float32."""
+    return "bfloat16" if setting == "bfloat16" else "float32"
+
+
+def to_pooled(network: ImageClassifier) -> nn.Module:
+    """Returns the part of a classifier that is called fast: its backbone with the pooling behind it."""
+    return torch.nn.Sequential(network.backbone, network.pool_layer)
+
+
+def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, folder: Path | None = None) -> float:
+    """Returns how many times as fast a CPU computes features in bfloat16; 1 where float32 is to be kept.
+
+    Args:
+        network: its backbone is measured, on the CPU.
+        preprocessing: gives the size of its input.
+        folder: where features are kept, and with them what was measured: once on a machine. None measures anew.
+    """
+    size, cpu = preprocessing.input_size, torch.device("cpu")
+    model, shape = to_pooled(network).eval(), (images_at_once(cpu), preprocessing.channels, size, size)
+    if folder is None:
+        return gain_of_bfloat16(model, shape)
+    note, key = folder / _NOTES, _key_of(model, shape, "gain of bfloat16")
+    choices = _noted(note)
+    if key not in choices:
+        choices[key] = round(gain_of_bfloat16(model, shape), 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(note, choices)
+    return float(choices[key])
+
+
+def fastest_classifier(network: ImageClassifier, preprocessing: Preprocessing) -> ImageClassifier:
+    """Returns a classifier for prediction on a CPU whose backbone is called as where features are computed.
+
+    What follows the backbone is a copy of that of ``network``; logits are the same to the rounding of float32.
+    """
+    size, device = preprocessing.input_size, torch.device("cpu")
+    shape = (images_at_once(device), preprocessing.channels, size, size)
+    fast = _Called(kept_fastest(to_pooled(network), shape, features_folder()), network.backbone.out_features)
+    return copy.deepcopy(network, {id(network.backbone): fast, id(network.pool_layer): torch.nn.Identity()}).eval()
+
+
+class _Called(torch.nn.Module):
+    """A function of images in a backbone's place."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor], out_features: Any) -> None:
+        super().__init__()
+        self.call, self.out_features = call, out_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.call(images)
+
+
+def kept_fastest(
+    model: nn.Module, shape: tuple[int, int, int, int], folder: Path, precision: Precision = "float32"
+) -> FastInference:
+    """Returns the fastest way to call a network, measured once on a machine and kept in a file of the folder.
+
+    Two ways differ in their last bits; features that are made again are the same to the bit.
+    """
+    note, key = folder / _NOTES, _key_of(model, shape, *(() if precision == "float32" else (precision,)))
+    choices = _noted(note)
+    known = choices.get(key)
+    way = None if known is None else (known["variant"], known["chunk"])
+    fast = fast_inference(model, shape, known=way, bfloat16=precision == "bfloat16")
+    if known is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
+    return fast
+
+
+def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> str:
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads(), *more))
+    return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+
+
+def _noted(note: Path) -> dict[str, Any]:
+    choices: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # none yet, or damaged: measured anew
+        choices = read_json(note)
+    return choices
