@@ -12,7 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dalib.core.files import locked, name_of_path, open_to_write, put_in_place, quoted, read_at, write_at, write_text
+from dalib.core import files
+from dalib.core.files import (
+    locked,
+    name_of_path,
+    open_to_write,
+    put_in_place,
+    quoted,
+    read_at,
+    read_json,
+    write_at,
+    write_json,
+    write_text,
+)
 
 HOLD = """
 import sys, time
@@ -111,6 +123,21 @@ def test_files_are_synced_where_only_files_that_may_be_written_can_be(tmp_path, 
 def test_text_has_the_same_line_ends_on_every_system(tmp_path):
     write_text(tmp_path / "a.txt", "one\ntwo\n")
     assert (tmp_path / "a.txt").read_bytes() == b"one\ntwo\n"
+
+
+def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
+    path, this_process = tmp_path / "index.json", os.getpid()
+
+    def late(temporary, to):
+        monkeypatch.undo()
+        monkeypatch.setattr(os, "getpid", lambda: this_process + 1)
+        write_json(path, {"by": "the other"})
+        put_in_place(temporary, to)
+
+    monkeypatch.setattr(files, "put_in_place", late)
+    write_json(path, {"by": "this"})
+    assert read_json(path) == {"by": "this"}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_name_of_a_path_is_found_by_either_separator(monkeypatch):

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from dalib.commands.main import run
+from dalib.models.pretrained import PretrainedBackbone
 from tracked_curves import assert_the_same_curves
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -62,6 +65,17 @@ def test_two_processes_leave_one_run_and_print_once(trained):
     assert summary["status"] == "done"
     assert summary["device"].endswith("2 processes")
     assert not list(out.parent.glob(".run*"))  # nothing half made is left
+
+
+def test_several_processes_compute_the_features_of_a_frozen_backbone(images, tmp_path):
+    torch.manual_seed(0)
+    save_file(PretrainedBackbone("test_efficientnet", size=32).network.state_dict(), tmp_path / "w.safetensors")
+    frozen = f"--backbone test_efficientnet --weights {tmp_path}/w.safetensors --features 2 --data.crop 16"
+    process = launched(*arguments(images, tmp_path / "run", steps=4), *frozen.split())
+    said, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert f"features of {images}/source" in said
 
 
 def test_of_several_processes_the_first_one_tracks(trained):

@@ -200,7 +200,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, content: str) -> None:
     """Writes a text file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # another process may write the same file
     # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
     temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
     put_in_place(temporary, path)
