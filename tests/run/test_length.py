@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 
 from dalib.commands.main import run
 from dalib.run.config import TrainConfig
@@ -28,3 +29,15 @@ def test_several_processes_are_told_the_plan_without_a_time(capsys, monkeypatch)
     config = TrainConfig(steps=100)
     say_length(config, make_preprocessing(config), torch.device("cpu"), 2)
     assert "predicts in the end" in capsys.readouterr().out
+
+
+def test_an_epoch_is_of_the_images_to_train_on_as_in_the_run(noise, slow_machine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dalib.run.length.SHORT", 0)
+    steps = []
+    monkeypatch.setattr("dalib.run.length.seconds_of_run", lambda config, *given: steps.append(config.steps) or {})
+    epochs = ["--epochs", "4", "--baseline", "false", "--data.validation_share", "0.5"]
+    for path in sorted((tmp_path / "target").rglob("*.png"))[4:]:
+        path.unlink()
+    assert run(["train", *noise, *epochs, "--out", str(tmp_path / "run")]) == 0
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert steps == [written["steps"]]

@@ -414,7 +414,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) 
     limit = time_limit_of(config)
     if limit is not None and is_open(config):
         config = fitted_to_time(config, counts, pace, PLANNED_SHARE * limit, usual=Recipe.of(config, counts))
-    config = replace(config, steps=recipe.steps_for(config, images, targets), epochs=None)
+    config = replace(config, steps=recipe.steps_for(config, counts.training, targets), epochs=None)
     parts = seconds_of_run(config, counts, pace)
     if config.features:
         views = views_of(config, counts)

@@ -59,7 +59,8 @@ def say_length(
 def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:
     if is_open(config) or (counts is None and config.steps is None and config.epochs is not None):
         return None
-    return recipe.steps_for(config, 0, 0) if counts is None else recipe.steps_for(config, counts.source, counts.target)
+    source, target = (0, 0) if counts is None else (counts.training, counts.target)
+    return recipe.steps_for(config, source, target)
 
 
 def _plan(config: TrainConfig) -> str:

@@ -71,6 +71,11 @@ class Counts:
     drawn: bool = False
 
     @property
+    def training(self) -> int:
+        """Source images to train on."""
+        return self.source - self.validation
+
+    @property
     def seen(self) -> int:
         """Images of which a frozen backbone sees random views."""
         return self.target + (0 if self.drawn else self.source)
@@ -249,7 +254,7 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
     share = (points / (2 * MAPPED)) ** _MAP_GROWTH
     measured = counts.labelled * averaged * (pace.view if config.features else pace.row)
     measuring = measured if config.features else len(trainings) * measured  # features serve every model
-    neutral = pace.neutral * rows_seen(counts.source - counts.validation, counts.target) if len(trainings) > 1 else 0
+    neutral = pace.neutral * rows_seen(counts.training, counts.target) if len(trainings) > 1 else 0
     parts["judgement"] = len(trainings) * _BESIDE_MAP * pace.mapped * share + neutral + measuring + _REST
     return parts
 

@@ -72,7 +72,7 @@ class Recipe:
         preset = {} if config.preset is None else PRESETS[config.preset]
         views = preset.get("features") if config.features else None
         own = replace(config, steps=preset.get("steps"), epochs=preset.get("epochs"))
-        steps = recipe.steps_for(own, counts.source - counts.validation, counts.target)
+        steps = recipe.steps_for(own, counts.training, counts.target)
         return cls(steps, views if views == config.features else None)
 
 
