@@ -80,3 +80,9 @@ def test_a_plain_representation_is_the_mean_over_the_views():
     torch.testing.assert_close(found.target, target.half().float().mean(dim=1))
     torch.testing.assert_close(found.source, source.half().float().mean(dim=1))
     assert torch.equal(found.labels, torch.arange(5) % 2)
+
+
+def test_a_plain_representation_may_be_of_chosen_rows():
+    source, target = torch.randn(5, 2, 3), torch.randn(9000, 2, 3)
+    found = plain_representation(labelled(source), target, torch.arange(9000).flip(0))
+    torch.testing.assert_close(found.target, target.mean(dim=1).flip(0))

@@ -41,19 +41,27 @@ def _drawn(count: int, most: int, seed: int) -> Tensor:
     return torch.from_numpy(drawn).sort().values
 
 
-def plain_representation(source: LabelledImages, target: Rows) -> Representation:
-    """Returns the features of a frozen backbone, which no training of the run has changed, for the judgement.
+def plain_representation(source: LabelledImages, target: Rows, rows: Tensor | None = None) -> Representation:
+    """Returns the features of a frozen backbone, which no training of the run has changed, each the mean over views.
 
     Args:
-        source: features (N, V, D) of the training images, with their labels; the mean over the views is taken.
-        target: features (N, V, D) of plain images.
+        source: features (N, V, D) of the training images, with their labels.
+        target: features (M, V, D) of plain images.
+        rows: which of the target's; None is those that are evaluated.
     """
-    rows = representing_rows(len(source.labels))
+    rows, of_source = evaluated_rows(len(target)) if rows is None else rows, representing_rows(len(source.labels))
     return Representation(
-        target[evaluated_rows(len(target))].float().mean(dim=1),
-        source.images[rows].float().mean(dim=1),
-        source.labels[rows],
+        torch.cat(
+            [_mean_over_views(target[part]) for part in torch.split(rows, 4096)]
+        ),  # mapped files are read in parts
+        _mean_over_views(source.images[of_source]),
+        source.labels[of_source],
     )
+
+
+def _mean_over_views(features: Tensor) -> Tensor:
+    """(N, V, D) -> (N, D) float32."""
+    return features.float().mean(dim=1)
 
 
 @dataclass(frozen=True)

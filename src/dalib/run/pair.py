@@ -13,10 +13,9 @@ from dalib.adaptation.hints import TrustedHints, hold_back
 from dalib.augment.stored import Standardized, StoredView
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
-from dalib.engine.evaluate import evaluated_rows, representing_rows
+from dalib.engine.evaluate import evaluated_rows, plain_representation
 from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
-from dalib.judge.structure import Representation
 from dalib.models.network import make_predictor
 from dalib.run import recipe
 from dalib.run.domain_features import extract_part, to_features
@@ -475,19 +474,13 @@ def fitted_to_known(inputs: TrainingInputs, done: BaselineAndAdapted, world: Wor
 
     def expected_known() -> ExpectedKnown:
         before = {name: evidence for name, evidence in done.evidence.items() if name != "adapted"}
-        return ExpectedKnown.of(before, None if inputs.space is None else _representation(inputs.domains))
+        target, every = inputs.domains.to_predict, torch.arange(len(inputs.domains.to_predict))
+        features = None if inputs.space is None else plain_representation(inputs.domains.train, target, every)
+        return ExpectedKnown.of(before, features)
 
     expected = world.from_first(expected_known)
     domains = replace(inputs.domains, target=expected.apart(inputs.domains.target))
     return replace(inputs, domains=domains, expected=expected)
-
-
-def _representation(domains: Domains) -> Representation:
-    """Returns the stored features of every target image, and of source images, each the mean over its views."""
-    train, target = domains.train, domains.to_predict
-    rows = representing_rows(len(train.labels))
-    parts = [target[part].float().mean(dim=1) for part in torch.split(torch.arange(len(target)), 4096)]
-    return Representation(torch.cat(parts), train.images[rows].float().mean(dim=1), train.labels[rows])
 
 
 def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
