@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.run.config import TrainConfig
-    from dalib.run.pair import TrainingInputs
+    from dalib.run.shared_inputs import TrainingInputs
 
 TEN = [
     "back_pack",

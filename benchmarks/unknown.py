@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from dalib.data.sources import LabelledImages
     from dalib.run.config import TrainConfig
-    from dalib.run.pair import TrainingInputs
+    from dalib.run.shared_inputs import TrainingInputs
 
 MODELS = ("source-only", "aligned", "same", "other", "selected")
 COLUMNS = (*MODELS, "other: a", "other: b")

@@ -14,8 +14,9 @@ from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.domains import open_domains
 from dalib.run.image_defaults import SHORT_NAMES
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs, with_chosen_share
+from dalib.run.pair import BaselineAndAdapted, Task, align, train_task
 from dalib.run.presets import from_preset
+from dalib.run.shared_inputs import training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.run.config import TrainConfig
-    from dalib.run.pair import TrainingInputs
+    from dalib.run.shared_inputs import TrainingInputs
 
 CPU = torch.device("cpu")
 DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")

@@ -146,6 +146,7 @@ CONFIGURED = {
         "run.backbones",
         "run.train",
         "run.pair",
+        "run.shared_inputs",
         "run.models_in_folder",
         "run.resume",
         "run.initial_weights",

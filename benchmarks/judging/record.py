@@ -28,23 +28,16 @@ from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
 from dalib.run.neutral_features import neutral_representation
-from dalib.run.pair import (
-    BaselineAndAdapted,
-    Task,
-    align,
-    statistics_for,
-    train_task,
-    training_inputs,
-    with_chosen_share,
-)
+from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task
 from dalib.run.presets import changed, from_preset
+from dalib.run.shared_inputs import training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.judge.evidence import Evidence
     from dalib.run.domains import Domains
-    from dalib.run.pair import TrainingInputs
+    from dalib.run.shared_inputs import TrainingInputs
 
 RUN = f"run-{os.getpid()}"
 """Each of several processes that record trains in a folder of its own."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dalib.augment.stored import Standardized
-    from dalib.run.pair import TrainingInputs
+    from dalib.run.shared_inputs import TrainingInputs
 
 CPU = torch.device("cpu")
 COLUMNS = ("source-only", "aligned", "scratch, views", "scratch, plain", "warm, views", "warm, plain")

@@ -13,8 +13,8 @@ from dalib.records.folder import RunFolder
 from dalib.run import recipe
 from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
-from dalib.run.pair import training_inputs
 from dalib.run.setup import open_data, prepare
+from dalib.run.shared_inputs import training_inputs
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task, training_inputs
+from dalib.run.pair import BaselineAndAdapted, Task, align, train_task
 from dalib.run.presets import changed
+from dalib.run.shared_inputs import training_inputs
 
 CPU = torch.device("cpu")
 

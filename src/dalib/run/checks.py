@@ -38,8 +38,8 @@ from dalib.run.domains import Listings, decide_ranges, split
 from dalib.run.initial_weights import fetched
 from dalib.run.own_statistics import checked_share, choice_for_files
 from dalib.run.pace import Counts, measure_pace, seconds_of_run, views_of
-from dalib.run.pair import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
+from dalib.run.shared_inputs import feature_space
 from dalib.run.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
 
 if TYPE_CHECKING:

@@ -39,8 +39,8 @@ from dalib.run.domains import open_source_alone
 from dalib.run.kit import SourceOfKit, content_line, write_kit
 from dalib.run.load import chosen_model, model_folder, open_model
 from dalib.run.neutral_features import neutral_source
-from dalib.run.pair import feature_space
 from dalib.run.setup import prepare
+from dalib.run.shared_inputs import feature_space
 
 if TYPE_CHECKING:
     from torch import Tensor

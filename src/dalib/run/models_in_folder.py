@@ -17,12 +17,12 @@ from dalib.run.pair import (
     fitted_to_fewer,
     fitted_to_known,
     statistics_for,
-    student_of_stages,
     take_source_only,
     train_task,
     trusted_hints,
     with_validation_of,
 )
+from dalib.run.shared_inputs import student_of_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from dalib.engine.train import Observer
     from dalib.records.folder import RunFolder, TrainingFolder
     from dalib.run.config import TrainConfig
-    from dalib.run.pair import TrainingInputs
     from dalib.run.setup import Setup
+    from dalib.run.shared_inputs import TrainingInputs
     from dalib.run.stages import LastStages
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib.adaptation.hints import TrustedHints, hold_back
-from dalib.augment.stored import Standardized, StoredView
 from dalib.core.console import CountedProgress
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.evaluate import evaluated_rows, plain_representation
@@ -18,14 +17,9 @@ from dalib.engine.predict import recompute_statistics
 from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.models.network import make_predictor
 from dalib.run import recipe
-from dalib.run.domain_features import extract_part, to_features
-from dalib.run.fastest import features_folder, precision_named
 from dalib.run.feature_space import FeatureSpace, one_by_one, standardization
 from dalib.run.fewer import ExpectedClasses, expected_classes, resampled, target_kind
-from dalib.run.inputs import StandardizedViews
-from dalib.run.own_statistics import chosen_share
 from dalib.run.prior import KINDS, first_prior
-from dalib.run.stages import LastStages
 from dalib.run.unknown import ExpectedKnown
 
 if TYPE_CHECKING:
@@ -33,210 +27,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from dalib.data.preprocessing import Preprocessing
     from dalib.engine.evaluate import Evaluator
     from dalib.engine.results import Results
     from dalib.judge.evidence import Evidence
     from dalib.judge.kinds import TargetKind
     from dalib.models.classifier import ImageClassifier
     from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest, Domains
-    from dalib.run.initial_weights import Start
+    from dalib.run.domains import Domains
     from dalib.run.inputs import Inputs
     from dalib.run.kit import Kit
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """Data and preprocessing shared by a run's trainings: images, or features of a frozen backbone in their place.
-
-    Attributes:
-        domains: their rows.
-        images: how images reach a network.
-        device: where networks compute.
-        space: the features, if the rows are features.
-        standardized: how features are standardised for the target, if they are.
-        expected: classes that the target seems to have, or its images that seem known, where they are not all.
-        hints: (N, C) probabilities, what somebody else thinks of the target's images; None without hints.
-        stages: the backbone's last stages, if they are trained after the head.
-    """
-
-    domains: Domains
-    images: Inputs
-    device: torch.device
-    space: FeatureSpace | None = None
-    standardized: StandardizedViews | None = None
-    expected: ExpectedClasses | ExpectedKnown | None = None
-    hints: Tensor | None = None
-    stages: LastStages | None = None
-
-    def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
-        """Returns the inputs of a training, and what makes a network of images of the one that is trained.
-
-        The aligned and the adapted network are standardised for the target; the source-only one knows the source alone,
-        unless the backbone has a share of each domain's own statistics, which it then has for the target, too.
-        """
-        space, architecture, standardized = self.space, self.images.architecture, self.standardized
-        if space is None:
-            return self.images, lambda network: network
-        if standardized is None:
-            return space.inputs(architecture), lambda head: space.whole(head, None)
-        if name == "source-only":
-            standardized = StandardizedViews(*[standardized.source] * 3)
-        return space.inputs(architecture, standardized), lambda head: space.whole(head, standardized.plain)
-
-
-def training_inputs(
-    config: TrainConfig,
-    request: DataRequest,
-    preprocessing: Preprocessing,
-    domains: Domains,
-    device: torch.device,
-    *,
-    start: Start | None = None,
-    world: World = ALONE,
-    enough: Callable[[int], bool] | None = None,
-) -> TrainingInputs:
-    """Returns what the configuration trains on; features that are not kept are computed, by all processes of a machine.
-
-    Args:
-        config: backbone, weights and views.
-        request: the domains' names, and how many views.
-        preprocessing: how rows become the input of a network.
-        domains: images.
-        device: where networks compute.
-        start: the models that the run starts from, if it does.
-        world: the processes that train together.
-        enough: called before each view, see ``dalib.run.domain_features.to_features``.
-    """
-    inputs = recipe.image_inputs(config, preprocessing)
-    if not config.features:
-        if domains.drawn is not None:
-            domains, inputs = _at_the_head(domains, inputs)
-        return TrainingInputs(domains, inputs, device)
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
-    stages = None
-    if config.model.trained_stages:
-        stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
-    share = config.model.domain_statistics
-    assert share != "auto"  # chosen before
-    if share:
-        with world.in_turn():
-            whole = None if domains.whole is None else domains.whole.images
-            space = space.of_domains(whole, domains.target.images, share)
-    number, among = world.place_on_machine()
-    if among > 1 and enough is None:  # else views are computed while there is time
-        with world.in_turn():
-            space.prepare()
-        extract_part(space.for_process(number, among), domains, inputs, request)
-    with world.in_turn():
-        of_features = to_features(space, domains, inputs, request, enough)
-    standardized = None
-    if space.network.standardize:
-        rows = of_features.target.images, of_features.to_predict
-        of_target = [standardization(each, device) for each in rows]
-        if request.kit is None:
-            of_source = standardization(of_features.train.images, device)
-        else:
-            of_source = Standardized(*(request.kit.weights[f"feature_{each}"].to(device) for each in ("mean", "std")))
-        standardized = StandardizedViews(of_source, *of_target)
-    return TrainingInputs(of_features, inputs, device, space, standardized, stages=stages)
-
-
-def _at_the_head(domains: Domains, inputs: Inputs) -> tuple[Domains, Inputs]:
-    """Returns the inputs of a network that is trained as a whole with a kit in place of its source.
-
-    Rows of the source are features that were drawn in place of its head's, and enter there. None validates: what is
-    known of the source's validation images are the source-only model's predictions.
-    """
-    assert domains.drawn is not None
-    train, validation = domains.train, domains.validation
-    none = replace(validation, images=validation.images[torch.arange(0)], labels=validation.labels[:0], names=())
-    return (
-        replace(domains, train=replace(train, images=domains.drawn[0].features), validation=none),
-        replace(
-            inputs,
-            architecture={**inputs.architecture, "takes_head_features": True},
-            views=replace(inputs.views, source=StoredView()),
-        ),
-    )
-
-
-def feature_space(
-    config: TrainConfig,
-    preprocessing: Preprocessing,
-    classes: int,
-    device: torch.device,
-    start: Start | None,
-    folder: Path | None = None,
-) -> FeatureSpace:
-    """Returns the features of the configuration's frozen backbone, with the weights that it starts from.
-
-    Args:
-        folder: where features are kept; None is the cache.
-    """
-    network = recipe.make_student(config, recipe.image_inputs(config, preprocessing).architecture, classes)
-    if start is not None:  # one backbone for both trainings, that of the run's own model
-        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    precision = precision_named(config.feature_precision)
-    folder = features_folder() if folder is None else folder
-    return FeatureSpace.of(network, preprocessing, folder, device, config.model.averaged_views, precision)
-
-
-def with_chosen_share(
-    config: TrainConfig,
-    preprocessing: Preprocessing,
-    domains: Domains,
-    device: torch.device,
-    *,
-    space: FeatureSpace | None = None,
-    world: World = ALONE,
-) -> TrainConfig:
-    """Returns the configuration with the share of the domains' statistics that images choose, if they are to.
-
-    Args:
-        config: backbone and weights.
-        preprocessing: how rows become the input of a network.
-        domains: images.
-        device: where the backbone computes.
-        space: its features, where they are at hand: a backbone takes a second to make.
-        world: the processes that train together.
-    """
-    if config.model.domain_statistics != "auto":
-        return config
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, None) if space is None else space
-    with world.in_turn():
-        share = chosen_share(space, domains)
-    return recipe.with_share(config, world.from_first(lambda: share))
-
-
-def announce_stages(
-    config: TrainConfig,
-    request: DataRequest,
-    preprocessing: Preprocessing,
-    domains: Domains,
-    device: torch.device,
-    start: Start | None,
-) -> None:
-    """Prints what the training of the backbone's last stages takes, before anything is computed.
-
-    Raises:
-        UserError: the disk has not the room for the maps.
-    """
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
-    inputs = recipe.image_inputs(config, preprocessing)
-    stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
-    own = recipe.of_stages(config)
-    assert own.steps is not None
-    student = stages.student(student_of_stages(config, stages), None)
-    initial = recipe.Initial(student=student)
-    random = stages.random_maps(2 * own.batch)
-    stages.announce(recipe.make_training(own, stages.stored(), *random, device, steps=own.steps, initial=initial))
-
-
-def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
-    """Returns the classifier of stored features that ``LastStages.student`` puts the stages in front of."""
-    return recipe.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
+    from dalib.run.shared_inputs import TrainingInputs
 
 
 @dataclass(frozen=True)

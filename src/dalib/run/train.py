@@ -43,12 +43,6 @@ from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import choice_for_files
 from dalib.run.pace import Counts
-from dalib.run.pair import (
-    BaselineAndAdapted,
-    announce_stages,
-    training_inputs,
-    with_chosen_share,
-)
 from dalib.run.presets import check_applied
 from dalib.run.resume import claimed, settings_of
 from dalib.run.select import conclude
@@ -62,6 +56,7 @@ from dalib.run.setup import (
     rewrite_settings,
     say_data,
 )
+from dalib.run.shared_inputs import announce_stages, training_inputs, with_chosen_share
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
@@ -78,8 +73,9 @@ if TYPE_CHECKING:
     from dalib.records.summary import SummarizedModel
     from dalib.run.config import TrainConfig
     from dalib.run.domains import Domains
-    from dalib.run.pair import TrainingInputs
+    from dalib.run.pair import BaselineAndAdapted
     from dalib.run.setup import Data, Setup
+    from dalib.run.shared_inputs import TrainingInputs
     from dalib.run.track import Tracker
 
 
