@@ -65,7 +65,8 @@ class FeatureSpace:
         trunk: the part of the backbone whose maps take the place of features (:meth:`of_trunk`); None where features
             are those of the whole backbone, pooled.
         shape: shape of what it computes of an image, (D,) of features.
-        plain_views: what predictions are the mean over.
+        averaged_views: number of fixed warps of each image that predictions are the mean over; 0 is the plain image.
+        plain_views: these views.
         precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
         of_source: the space of the source's features, where each domain has batch-normalisation statistics of its own;
@@ -79,14 +80,15 @@ class FeatureSpace:
         preprocessing: Preprocessing,
         store: FeatureStore,
         device: torch.device,
-        plain_views: tuple[Augment, ...],
+        averaged_views: int,
         precision: Precision = "float32",
         parts: tuple[FeatureSpace, ...] = (),
-        of_source: FeatureSpace | None = None,
     ) -> None:
         self.network, self.preprocessing, self.store = network, preprocessing, store
-        self.device, self.plain_views, self.precision, self.parts = device, plain_views, precision, parts
-        self.of_source = self if of_source is None else of_source
+        self.device, self.averaged_views, self.precision, self.parts = device, averaged_views, precision, parts
+        warps = FixedWarps(averaged_views, flip=True).to(device) if averaged_views else None
+        self.plain_views = tuple(_Plain(preprocessing.normalize, warps, each) for each in range(averaged_views or 1))
+        self.of_source = self
         self.trunk: nn.Module | None = None
         self.shape: tuple[int, ...] = (self.width,)
         self.process = (0, 1)
@@ -94,7 +96,7 @@ class FeatureSpace:
     def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
         """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
         space = FeatureSpace(
-            self.network, self.preprocessing, self.store, self.device, self.plain_views, self.precision
+            self.network, self.preprocessing, self.store, self.device, self.averaged_views, self.precision
         )
         channels, size = self.preprocessing.channels, self.preprocessing.input_size
         with torch.no_grad():
@@ -129,18 +131,17 @@ class FeatureSpace:
         averaged_views: int,
         precision: Precision = "float32",
     ) -> FeatureSpace:
-        """Predictions are of plain images, or the mean over so many fixed warps."""
-        views: list[Augment] = [_Plain(preprocessing.normalize)]
-        if averaged_views:
-            warps = FixedWarps(averaged_views, flip=True).to(device)
-            views = [_Plain(preprocessing.normalize, warps, number) for number in range(averaged_views)]
+        """Returns the space of a network, and of each of several joined backbones; arguments as the attributes.
+
+        Args:
+            folder: where features are kept.
+        """
         parts = tuple(
             cls.of(each, own, folder, device, averaged_views, precision)
             for each, own in _separate(network, preprocessing)
         )
-        return cls(
-            network.to(device).eval(), preprocessing, FeatureStore(folder), device, tuple(views), precision, parts
-        )
+        store = FeatureStore(folder)
+        return cls(network.to(device).eval(), preprocessing, store, device, averaged_views, precision, parts)
 
     def of_domains(self, source: Rows | None, target: Rows, share: Share) -> FeatureSpace:
         """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
@@ -163,9 +164,9 @@ class FeatureSpace:
         else:
             statistics = self.statistics_of(rows, share, domain)
         network.backbone = with_statistics(network.backbone, statistics)
-        warps = self.plain_views[0].warps if isinstance(self.plain_views[0], _Plain) else None
-        views = 0 if warps is None else len(warps)
-        space = FeatureSpace.of(network, self.preprocessing, self.store.folder, self.device, views, self.precision)
+        space = FeatureSpace.of(
+            network, self.preprocessing, self.store.folder, self.device, self.averaged_views, self.precision
+        )
         space.of_source = space if of_source is None else of_source
         return space
 
