@@ -1,9 +1,12 @@
 """`dalib.load`: a model, from wherever it was left, as a function of images."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -51,6 +54,54 @@ def test_what_is_no_image_is_told(photo_run, tmp_path):
     for image, expected in ((tmp_path / "x.png", "x.png"), (tmp_path / "none.png", "No such file"), (3, "int")):
         with pytest.raises(UserError, match=expected):
             predictor(image)
+
+
+def test_a_batch_a_series_and_an_array_of_paths_are_lists(photo_run, photos):
+    predictor = dalib.load(photo_run)
+    paths = [str(photos / name) for name in ("000.png", "001.png")]
+    expected = predictor(paths)
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    batches = [pixels, pixels / 255, torch.from_numpy(pixels).permute(0, 3, 1, 2)]
+    for several in (*batches, pd.Series(paths, index=[7, 3]), np.array(paths), np.array(paths, dtype=object)):
+        predictions = predictor(several)
+        assert [each.label for each in predictions] == [each.label for each in expected]
+        assert [each.confidence for each in predictions] == pytest.approx(
+            [each.confidence for each in expected], abs=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (None, "expected a path, the bytes of a file, a PIL image, an array or a tensor, got NoneType; .* in a list"),
+        (iter(["a.png"]), "got list_iterator; give several images in a list"),
+        (np.zeros((3, 8, 8), np.uint8), r"got \(3, 8, 8\); an array is \(H, W, C\), a tensor \(C, H, W\)"),
+        (np.full((8, 8), 255.0), "divide values up to 255 by 255"),
+        (np.zeros((8, 8), np.int64), "got int64; convert values from 0 to 255 to uint8"),
+        (np.full((2, 8, 8, 3), 255.0), "images: .* image 0 has 255 to 255"),
+    ],
+)
+def test_what_a_predictor_refuses_names_a_remedy(photo_run, images, message):
+    with pytest.raises(UserError, match=message):
+        dalib.load(photo_run)(images)
+
+
+def test_a_folder_is_no_image(photo_run, photos):
+    with pytest.raises(UserError, match="a folder; give the paths of its images in a list"):
+        dalib.load(photo_run)(photos)
+
+
+def test_a_pickled_predictor_opens_the_same_model_again(tmp_path, photos, monkeypatch):
+    run = make_run(tmp_path / "photo", "photo").root
+    monkeypatch.chdir(tmp_path)
+    predictor = dalib.load("photo", model="adapted")
+    pickled = pickle.dumps(predictor)
+    assert len(pickled) < max(run.rglob("*.safetensors"), key=lambda each: each.stat().st_size).stat().st_size
+    monkeypatch.chdir(photos)
+    again = pickle.loads(pickled)
+    assert (again.name, again.classes) == (predictor.name, predictor.classes)
+    assert again("000.png") == predictor("000.png")
+    assert copy.deepcopy(predictor)("001.png") == predictor("001.png")
 
 
 def test_importing_dalib_does_not_import_torch():

@@ -116,6 +116,32 @@ def _part(item: Any, position: int, names: Sequence[str]) -> Any:
     return None if position else item
 
 
+def one_by_one(images: Any, argument: str) -> list[Any] | None:
+    """Returns several images as a list: of a list, a series of pandas, an array of objects or texts, or a batch.
+
+    Args:
+        images: a batch is (N, H, W, C) or (N, C, H, W), an array or a tensor, uint8 or floats on the scale [0, 1].
+        argument: name in errors.
+
+    Returns:
+        None for anything else, which may be one image.
+
+    Raises:
+        UserError: a batch of another shape or scale.
+    """
+    if isinstance(images, list | tuple):
+        return list(images)
+    if hasattr(images, "to_numpy") and getattr(images, "ndim", 0) == 1:  # whatever its index is
+        return list(images.to_numpy())
+    if not isinstance(images, np.ndarray | Tensor):
+        return None
+    if images.ndim == 4 and images.dtype != object:
+        return [*channels_first(as_bytes(images, argument), argument).transpose(0, 2, 3, 1)]
+    if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "OU":
+        return images.tolist()
+    return None
+
+
 def picture_of(image: Any) -> Image.Image:
     """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image.
 
@@ -135,16 +161,18 @@ def picture_of(image: Any) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise ValueError(f"expected an image of 1 or 3 channels, got {tuple(image.shape)}")
+        raise ValueError(
+            f"expected an image of 1 or 3 channels, got {tuple(image.shape)}; an array is (H, W, C), a tensor (C, H, W)"
+        )
     if array.dtype.kind == "f":
         if not (array.min() >= 0 and array.max() <= 1):
             raise ValueError(
                 f"expected floats on the scale [0, 1], got {array.min():g} to {array.max():g}; "
-                "leave normalisation out of the data set's transform"
+                "leave normalisation out of the data set's transform, or divide values up to 255 by 255"
             )
         array = np.rint(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ValueError(f"expected uint8 or floats, got {array.dtype}")
+        raise ValueError(f"expected uint8 or floats, got {array.dtype}; convert values from 0 to 255 to uint8")
     return Image.fromarray(array)
 
 

@@ -18,7 +18,7 @@ from dalib.core.files import expanded
 from dalib.core.words import UNKNOWN, largest
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
-from dalib.data.objects import picture_of
+from dalib.data.objects import one_by_one, picture_of
 from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx, read_program
 from dalib.models.network import load_classifier, make_predictor
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
@@ -73,21 +73,25 @@ class Prediction:
 class Predictor:
     """Predicts images; make one with :func:`load`.
 
-    Call it with one image, for a :class:`Prediction`, or with a list of them, for a list. An image is a path, the bytes
-    of a file, a PIL image, or an array (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the
-    scale [0, 1].
+    Call it with one image, for a :class:`Prediction`, or with several, for a list: a list of images, a series of
+    pandas, or a batch (N, H, W, C) or (N, C, H, W). An image is a path, the bytes of a file, a PIL image, or an array
+    (H, W) or (H, W, C) or a tensor (H, W) or (C, H, W), uint8 or floats on the scale [0, 1].
 
     An image file of whole numbers beyond 8 bits is read with the range that the model was trained with; a UserWarning
     names one with values outside of it.
+
+    A pickle of what :func:`load` gives holds no weights but the place of the model, and opens it again from there, so
+    that other processes of this machine can have it.
 
     Raises:
         UserError: an image that cannot be read.
     """
 
-    def __init__(self, model: OpenedModel, name: str = "") -> None:
+    def __init__(self, model: OpenedModel, name: str = "", *, place: ModelPlace | None = None) -> None:
         self.model = model
         self.classes = model.description.classes
         self._seen = 0
+        self._place = place
         self.name = name
         """Which model it is, and who selected it: ``adapted model (selected by measurement on 200 labelled images)``;
         empty for one that is not of a run."""
@@ -95,13 +99,29 @@ class Predictor:
     def __repr__(self) -> str:
         return f"<Predictor: {self.name or 'model'}, {len(self.classes)} classes>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what computes is made of closures and of a session of ONNX Runtime, which no pickle can hold
+        state = dict(vars(self))
+        if self._place is not None:
+            del state["model"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._place is not None:
+            self.model = open_model(self._place.path, device=self._place.device)
+
     @overload
     def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
     @overload
-    def __call__(self, images: str | Path | bytes | Image.Image | np.ndarray | Tensor) -> Prediction: ...
+    def __call__(self, images: str | Path | bytes | Image.Image) -> Prediction: ...
+    @overload
+    def __call__(self, images: np.ndarray | Tensor) -> Prediction | list[Prediction]: ...
     def __call__(self, images: Any) -> Prediction | list[Prediction]:
-        if not isinstance(images, list | tuple):
+        several = one_by_one(images, "images")
+        if several is None:
             return self([images])[0]
+        images = several
         if len(images) >= MANY:
             self.model = self.model.for_many()
         found: list[Prediction] = []
@@ -159,11 +179,18 @@ class Predictor:
                     return read_pixels(image, preprocessing)
             if isinstance(image, str | Path):
                 path = Path(expanded(image))
+                if path.is_dir():
+                    raise ValueError("a folder; give the paths of its images in a list")
                 _warn_beyond(path, preprocessing.range)
                 with pillow_warnings_as_errors():
                     return read_pixels(path, preprocessing)
             if isinstance(image, Image.Image):
                 image = ImageOps.exif_transpose(image)
+            elif not isinstance(image, np.ndarray | torch.Tensor):
+                raise ValueError(
+                    "expected a path, the bytes of a file, a PIL image, an array or a tensor, "
+                    f"got {type(image).__name__}; give several images in a list"
+                )
             return preprocessing.pixels(picture_of(image))
         except Exception as error:  # decoders raise whatever they like
             what = name or (image if isinstance(image, str | Path) else type(image).__name__)
@@ -224,7 +251,18 @@ def load(path: str | Path, *, model: str | None = None, device: str = "auto") ->
         UserError: no such model, or files that are damaged.
     """
     chosen = chosen_model(path, model)
-    return Predictor(open_model(path, model=chosen.model, device=device), chosen.in_words)
+    opened = open_model(path, model=chosen.model, device=device)
+    # of the model and not of its run: another model may be selected before a pickle is opened
+    place = ModelPlace(_place_of(Path(expanded(path)), chosen.model).absolute(), device)
+    return Predictor(opened, chosen.in_words, place=place)
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where one model lies, and the device that it was asked for."""
+
+    path: Path
+    device: str
 
 
 @dataclass(frozen=True)
