@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -200,6 +201,30 @@ def test_files_stay_where_they_are(tmp_path):
     assert keep_labelled((paths, LABELS)).list == given.list
     assert keep_unlabelled([tmp_path / "anywhere"]).files == keep_unlabelled(paths).files == tuple(paths)
     assert open_labelled(str(given.list), COLOUR, ("ant", "cat", "dog")).names == opened.names
+
+
+def test_frames_and_series_are_read_by_their_rows_whatever_their_index_is(tmp_path):
+    paths = [str(tmp_path / f"{name}.png") for name in "abcd"]
+    for path, pixels in zip(paths, PIXELS, strict=False):
+        Image.fromarray(pixels).save(path)
+    frame = pd.DataFrame({"path": paths, "label": LABELS[:4], "site": 1}).sort_values("path", ascending=False)[:3]
+    expected = [Path(path) for path in paths[:0:-1]]
+    for labelled in (frame, (frame["path"], frame["label"]), (frame["path"].to_numpy(), frame["label"])):
+        given = keep_labelled(labelled)
+        assert list(given.files) == expected
+        rows = list(csv.DictReader(given.list.read_text(encoding="utf-8").splitlines()))
+        assert [row["label"] for row in rows] == ["ant", "cat", "dog"]
+    for unlabelled in (frame, frame["path"], frame["path"].to_numpy()):
+        assert list(keep_unlabelled(unlabelled).files) == expected
+
+
+def test_a_frame_with_other_columns_is_refused_by_their_names():
+    frame = pd.DataFrame({"file": ["a.png"], "class": ["cat"]})
+    message = "source='DataFrame': expected the columns 'path', 'label', once each, got 'file', 'class'; rename"
+    with pytest.raises(UserError, match=message):
+        keep_labelled(frame)
+    with pytest.raises(UserError, match=r"target='DataFrame': .* or give the column of paths"):
+        keep_unlabelled(frame)
 
 
 def test_only_lists_that_were_written_here_may_leave_their_folder(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dalib.core.errors import UserError
 from dalib.data.objects import as_bytes, channels_first, items_of, kind_of, labels_of, numbered, picture_of, some_names
@@ -26,6 +26,29 @@ def test_a_data_set_of_pairs_of_dictionaries_and_of_images_alone():
 
 def test_the_classes_of_a_subset_are_those_of_the_whole():
     assert items_of(Subset(Pairs([("image", 1), ("other", 0)]), [1]), "source").classes == ("cat", "dog")
+
+
+def test_the_classes_of_joined_data_sets_are_those_of_each():
+    pairs = Pairs([("image", 1)])
+    assert items_of(ConcatDataset([pairs, Subset(pairs, [0])]), "source").classes == ("cat", "dog")
+    assert items_of(ConcatDataset([pairs, ["image"]]), "source").classes is None
+    others = Pairs([("image", 1)])
+    others.classes = ("dog", "cat")
+    joined = ConcatDataset([pairs, others])
+    with pytest.raises(
+        UserError, match="different classes, 'cat', 'dog' and 'dog', 'cat', so that one number means two"
+    ):
+        items_of(joined, "source")
+    assert items_of(joined, "target", labelled=False).count == 2
+
+
+def test_a_dictionary_without_an_image_or_a_label_is_told_by_its_entries():
+    with pytest.raises(ValueError, match="expected an entry image or img or pixel_values, got 'x', 'y'"):
+        items_of(Pairs([{"x": "image", "y": 1}]), "source").image(0)
+    items = items_of(Pairs([{"img": "image", "target": 1}]), "source")
+    items.image(0)
+    message = "images alone; its items hold 'img', 'target', and a label is called label"
+    assert message in str(items.no_labels("source"))
 
 
 def test_without_labels_none_is_read():
@@ -64,6 +87,8 @@ def test_columns_are_found_by_their_kinds():
         ),
         (3, "expected a folder, a list, .* got int"),
         ({}, "got dict"),
+        (iter(["a.png"]), r"got list_iterator; give it as a list: list\(...\)"),
+        (DataLoader(["image"]), "got DataLoader; give its data set: loader.dataset"),
     ],
 )
 def test_other_things_are_refused(dataset, message):

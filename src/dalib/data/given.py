@@ -38,7 +38,17 @@ from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.decoding import reason
 from dalib.data.formats import image_endings
 from dalib.data.listing import list_images
-from dalib.data.objects import Items, as_bytes, channels_first, items_of, labels_of, numbered, picture_of
+from dalib.data.objects import (
+    Items,
+    as_bytes,
+    channels_first,
+    columns_of_frame,
+    items_of,
+    labels_of,
+    listed,
+    numbered,
+    picture_of,
+)
 from dalib.data.shards import ENDING
 from dalib.data.tables import LIST_ENDINGS
 
@@ -102,8 +112,9 @@ def keep_labelled(
     """Keeps labelled images that are objects.
 
     Args:
-        data: ``(images, labels)``, where images are an array, a tensor or a list, a list of pairs (image or path,
-            label), or a data set as :func:`dalib.data.sources.open_source` takes it.
+        data: ``(images, labels)``, where images are an array, a tensor, a list or a series, a list of pairs (image or
+            path, label), a data frame with the columns path and label, or a data set as
+            :func:`dalib.data.sources.open_source` takes it.
         argument: name in errors.
         strict: refuse items that are no images, which are left out otherwise.
         on_progress: called with (done, total).
@@ -124,7 +135,8 @@ def keep_unlabelled(
     """Keeps images that are objects, without labels: those that are given with them are not read, or dropped.
 
     Args:
-        data: an array, a tensor, a list of images, paths or folders, a data set, or what :func:`keep_labelled` takes.
+        data: an array, a tensor, a list or series of images, paths or folders, a data frame with the column path, a
+            data set, or what :func:`keep_labelled` takes.
         argument, strict, on_progress: see :func:`keep_labelled`.
 
     Raises:
@@ -146,11 +158,14 @@ def _is_source(value: Any) -> bool:
 
 
 def _labelled_items(data: Any, argument: str) -> Items:
+    columns = columns_of_frame(data, ("path", "label"), argument)
+    if columns is not None:
+        data = (columns[0], columns[1])
     if _is_pair_of_sequences(data):
         images, labels = data
         sequence = _sequence_of(images, argument)
         numbers, classes = labels_of(labels, None, len(sequence), argument)
-        return _items([*zip(sequence, (classes[each] for each in numbers.tolist()), strict=True)], images)
+        return _items([*zip(sequence, (classes[each] for each in numbers.tolist()), strict=True)], sequence)
     if isinstance(data, np.ndarray | Tensor):
         raise UserError(Setting(argument), ": images without labels; give a pair (images, labels)")
     if isinstance(data, list | tuple):
@@ -175,6 +190,11 @@ def unlabelled_items(data: Any, argument: str) -> Items:
     """
     if _is_pair_of_sequences(data):
         data = data[0]
+    columns = columns_of_frame(data, ("path",), argument)
+    if columns is not None:
+        data = columns[0]
+    one_row = listed(data)
+    data = data if one_row is None else one_row
     if isinstance(data, np.ndarray | Tensor):
         return _items([(each, None) for each in _sequence_of(data, argument)], data)
     if isinstance(data, list | tuple):
@@ -219,13 +239,14 @@ def _described(item: Any) -> str:
 
 def _sequence_of(images: Any, argument: str) -> Sequence[Any]:
     """Returns images one by one: of an array (N, ...), each as (H, W) or (H, W, C) uint8."""
-    if isinstance(images, np.ndarray | Tensor):
+    several = listed(images)
+    if several is None and isinstance(images, np.ndarray | Tensor):
         pixels = channels_first(as_bytes(images, argument), argument)
         return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)  # type: ignore[return-value]
-    if isinstance(images, list | tuple):
-        if not images:
+    if several is not None:
+        if not several:
             raise UserError(Setting(argument), ": expected at least one image, got none")
-        return [Path(expanded(each)) if is_place(each) else each for each in images]
+        return [Path(expanded(each)) if is_place(each) else each for each in several]
     raise UserError(
         Setting(argument), f": expected images as an array, a tensor or a list, got {type(images).__name__}"
     )
@@ -406,7 +427,7 @@ def _require_some(
 
 def _names_of_labels(labels: list[Any], items: Items, argument: str) -> list[str]:
     if all(label is None for label in labels):
-        raise UserError(Setting(argument, items.name), ": expected pairs (image, label), got images alone")
+        raise items.no_labels(argument)
     numbers, classes = labels_of([_plain(label) for label in labels], items.classes, len(labels), argument)
     return [classes[number] for number in numbers.tolist()]
 

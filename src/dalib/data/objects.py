@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,21 +26,30 @@ class Items:
     Attributes:
         name: of what the images came in, for messages and for images without a name.
         again: whether items are the same and cheap when they are read again; those of a data set may be drawn.
+        entries: names of what the last item held that was a dictionary.
     """
 
     def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
         self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
         self.name, self.count, self.again = type(dataset).__name__, len(dataset), False
+        self.entries: tuple[str, ...] = ()
         self._labels: dict[int, Any] = {}
 
     def image(self, position: int) -> Any:
         item = self.dataset[position]
+        if isinstance(item, Mapping):
+            self.entries = tuple(map(str, item))
         self._labels[position] = self._label(item)
         return self._image(item)
 
     def label(self, position: int) -> Any:
         """Returns the label of an item whose image was read; None if it has none."""
         return self._labels[position]
+
+    def no_labels(self, argument: str) -> UserError:
+        """Returns the error of images without any label."""
+        entries = f"; its items hold {some_names(self.entries)}, and a label is called label" if self.entries else ""
+        return UserError(Setting(argument, self.name), f": expected pairs (image, label), got images alone{entries}")
 
 
 def items_of(dataset: Any, argument: str, *, labelled: bool = True) -> Items:
@@ -58,14 +68,14 @@ def items_of(dataset: Any, argument: str, *, labelled: bool = True) -> Items:
         raise UserError(
             Setting(argument),
             ": expected a folder, a list, a named set, arrays or a data set with a length and items by number, ",
-            f"got {kind_of(dataset)}",
+            f"got {kind_of(dataset)}{_remedy(dataset)}",
         )
     if hasattr(dataset, "features") and hasattr(dataset, "column_names"):
         return _items_of_columns(dataset, argument, labelled=labelled)
-    classes = _class_names(dataset)
+    classes = _class_names(dataset, argument) if labelled else None
     return Items(
         dataset,
-        lambda item: _part(item, 0, ("image", "img", "pixel_values")),
+        _image_in,
         lambda item: _part(item, 1, ("label", "labels")) if labelled else None,
         tuple(map(str, classes)) if isinstance(classes, list | tuple) and classes else None,
     )
@@ -100,11 +110,41 @@ def _items_of_columns(dataset: Any, argument: str, *, labelled: bool) -> Items:
     )
 
 
-def _class_names(dataset: Any) -> Any:
-    """Returns the names of a data set's classes; those of a subset are of the whole."""
+def _class_names(dataset: Any, argument: str) -> Any:
+    """Returns the names of a data set's classes; those of a subset are of the whole, those of joined ones of each.
+
+    Raises:
+        UserError: joined data sets of different classes: number 0 would be two of them.
+    """
     while not hasattr(dataset, "classes") and hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         dataset = dataset.dataset
-    return getattr(dataset, "classes", None)
+    if hasattr(dataset, "classes") or not isinstance(getattr(dataset, "datasets", None), list | tuple):
+        return getattr(dataset, "classes", None)
+    parts = [_class_names(each, argument) for each in dataset.datasets]
+    if any(part is None for part in parts):
+        return None
+    other = next((part for part in parts if list(part) != list(parts[0])), None)
+    if other is not None:
+        raise UserError(
+            Setting(argument, type(dataset).__name__),
+            f": its data sets have different classes, {some_names(parts[0])} and {some_names(other)}, so that one ",
+            "number means two of them; give data sets of the same classes, or each as a source of its own in a list",
+        )
+    return parts[0]
+
+
+def _remedy(thing: Any) -> str:
+    """Returns how to give what has no length or no items by number."""
+    if hasattr(thing, "__next__"):
+        return "; give it as a list: list(...)"
+    return "; give its data set: loader.dataset" if hasattr(thing, "dataset") else ""
+
+
+def _image_in(item: Any) -> Any:
+    names = ("image", "img", "pixel_values")
+    if isinstance(item, Mapping) and not any(name in item for name in names):
+        raise ValueError(f"expected an entry {' or '.join(names)}, got {some_names(list(map(str, item)))}")
+    return _part(item, 0, names)
 
 
 def _part(item: Any, position: int, names: Sequence[str]) -> Any:
@@ -116,8 +156,38 @@ def _part(item: Any, position: int, names: Sequence[str]) -> Any:
     return None if position else item
 
 
+def listed(values: Any) -> list[Any] | None:
+    """Returns a list, a series of pandas or an array of paths as a list; None for anything else."""
+    if isinstance(values, list | tuple):
+        return list(values)
+    if isinstance(values, np.ndarray):
+        paths = values.ndim == 1 and all(isinstance(each, str | os.PathLike) for each in values)
+        return values.tolist() if paths else None
+    # a series is counted by its index, which filtering and sorting leave with gaps and out of order
+    return list(values.to_numpy()) if hasattr(values, "to_numpy") and getattr(values, "ndim", 0) == 1 else None
+
+
+def columns_of_frame(data: Any, names: Sequence[str], argument: str) -> list[list[Any]] | None:
+    """Returns columns of a data frame as lists; None for anything else.
+
+    Raises:
+        UserError: a frame without these columns.
+    """
+    if isinstance(data, np.ndarray | Tensor) or not (hasattr(data, "columns") and len(getattr(data, "shape", ())) == 2):
+        return None
+    found = list(data.columns)
+    if any(found.count(name) != 1 for name in names):
+        instead = "the column of paths" if len(names) == 1 else "(frame[column of paths], frame[column of labels])"
+        raise UserError(
+            Setting(argument, type(data).__name__),
+            f": expected the columns {some_names(names)}, once each, got {some_names(list(map(str, found)))}; rename ",
+            f"columns, or give {instead}",
+        )
+    return [list(data[name]) for name in names]
+
+
 def one_by_one(images: Any, argument: str) -> list[Any] | None:
-    """Returns several images as a list: of a list, a series of pandas, an array of objects or texts, or a batch.
+    """Returns several images as a list: of a list, a series of pandas, an array of paths, or a batch.
 
     Args:
         images: a batch is (N, H, W, C) or (N, C, H, W), an array or a tensor, uint8 or floats on the scale [0, 1].
@@ -129,17 +199,9 @@ def one_by_one(images: Any, argument: str) -> list[Any] | None:
     Raises:
         UserError: a batch of another shape or scale.
     """
-    if isinstance(images, list | tuple):
-        return list(images)
-    if hasattr(images, "to_numpy") and getattr(images, "ndim", 0) == 1:  # whatever its index is
-        return list(images.to_numpy())
-    if not isinstance(images, np.ndarray | Tensor):
-        return None
-    if images.ndim == 4 and images.dtype != object:
+    if isinstance(images, np.ndarray | Tensor) and images.ndim == 4 and images.dtype != object:
         return [*channels_first(as_bytes(images, argument), argument).transpose(0, 2, 3, 1)]
-    if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "OU":
-        return images.tolist()
-    return None
+    return listed(images)
 
 
 def picture_of(image: Any) -> Image.Image:

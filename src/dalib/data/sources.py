@@ -630,7 +630,7 @@ def _open_object(where: Any, reading: Reading) -> LabelledImages:
     images, kept, unreadable = _rows_of_items(items, reading)
     labels = [items.label(position) for position in kept.tolist()]
     if all(label is None for label in labels):
-        raise UserError(Setting(reading.argument, items.name), ": expected pairs (image, label), got images alone")
+        raise items.no_labels(reading.argument)
     numbers, classes = labels_of(labels, items.classes, len(labels), reading.argument)
     _require_every_class(numbers, classes, f"{Setting(reading.argument, items.name)}")
     every = numbered(items.name, items.count)

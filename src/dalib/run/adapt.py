@@ -81,9 +81,9 @@ def adapt(
 
             * a folder with a folder of images for each class, list file, or name of a data set; or several of these;
             * a pair ``(images, labels)``. Images are an array or a tensor (N, H, W), (N, H, W, C) or (N, C, H, W) with
-              1 or 3 channels, uint8 or floats from 0 to 1, or a list. Labels are numbers or names of classes;
+              1 or 3 channels, uint8 or floats from 0 to 1, or a list or series. Labels are numbers or names of classes;
             * a list of pairs ``(image, label)``; an image is a path, a PIL image, an array or a tensor;
-            * a map-style data set of torch, of such pairs, with class names in ``.classes`` or none;
+            * a data frame of path and label, or a map-style data set of torch, class names in ``.classes`` or none;
             * a data set of Hugging Face's ``datasets`` with a column of images and one of labels.
         target: folder of images, list file, or name of a data set; or images as objects as for the source, or a list of
             paths. Labels are neither needed nor used.
