@@ -2,7 +2,7 @@
 
 import pytest
 
-from dalib.core.words import meant
+from dalib.core.words import meant, meant_setting
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,12 @@ def test_nothing_is_offered_where_none_is_near(value):
 def test_a_name_is_offered_as_it_is_written():
     assert meant("mug", ["Bottle", "MUG"]) == "; did you mean MUG?"
     assert meant("mug", iter(())) == ""
+
+
+def test_a_setting_of_a_group_is_offered_by_its_own_name():
+    names = ["--root", "--optimizer.lr", "--data.size", "--a.weight", "--b.weight", "--c.weight", "--d.weight"]
+    assert meant_setting("--lr", names) == "; did you mean --optimizer.lr?"
+    assert meant_setting("--learning_rate", names) == "; did you mean --optimizer.lr?"
+    assert meant_setting("--weight", names) == "; did you mean --a.weight or --b.weight or --c.weight?"
+    assert meant_setting("--rot", names) == "; did you mean --root?"
+    assert meant_setting("--zebra", names) == ""

@@ -296,6 +296,11 @@ def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path
         ({"steps": "many"}, "steps='many': expected a whole number"),
         ({"data": {"size": "large"}}, r"data\.size='large': expected a whole number"),
         ({"data": {"sise": 8}}, r"data\.sise: no such setting; did you mean data\.size\?"),
+        ({"lr": 0.1}, r"^lr: no such setting; did you mean stages\.lr or optimizer\.lr\?$"),
+        ({"colour": 3}, r"^colour: no such setting; dalib\.run\.config\.TrainConfig lists them$"),
+        ({"optimizer": {"learning_rate": 1}}, r"^optimizer\.learning_rate: no such setting; optimizer has name, lr,"),
+        ({"optimizer": 0.1}, r"^optimizer=0\.1: expected an OptimizerConfig or a dictionary; optimizer has name, lr,"),
+        ({"prior": {"cat": 0.5}}, "^prior.cat: no such setting; prior is no group of settings, expected a string$"),
         ({"evaluate": np.zeros((3, 8, 8))}, "evaluate: images without labels"),
     ],
 )

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from dalib.commands.flags import POSITIONAL
 from dalib.commands.help import HelpFormatter
 from dalib.core.errors import UserError
-from dalib.core.words import meant
+from dalib.core.words import meant, meant_setting
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +79,7 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     if message.startswith(_UNKNOWN):
         first = message.removeprefix(_UNKNOWN).split()[0]
         if first.startswith("-"):
-            return without_breaks(message) + meant(first.split("=")[0], options)
+            return without_breaks(message) + meant_setting(first.split("=")[0], options)
         domains = "; expected --source FOLDER --target FOLDER" if {"--source", "--target"} <= {*options} else ""
         return without_breaks(message) + domains
     if message.startswith(_NO_SUBCOMMAND):
@@ -92,7 +92,7 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
         return f"expected {names}, which {'is' if len(missing) == 1 else 'are'} missing"
     if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
         name = message.rsplit("'", 2)[1]
-        return f"{name}: no such setting{meant(name, [option.lstrip('-') for option in options])}"
+        return f"{name}: no such setting{meant_setting(name, [option.lstrip('-') for option in options])}"
     about_keys = [each for each in _with_causes(error) if str(each).startswith(_KEY)]
     if about_keys:
         return _about_key(str(about_keys[-1]), parser)
@@ -117,6 +117,9 @@ def _about_key(text: str, parser: ArgumentParser) -> str:
     """A value that does not fit: what the setting takes is the parser's to know, the value is in the text."""
     key, _, rest = text.removeprefix(_KEY).partition('"')
     said = without_breaks(rest.lstrip(":"))
+    own = [each for each in parser._option_string_actions if each.startswith(f"--{key}.")]
+    if own and "Unable to load config" in said:  # jsonargparse takes a file here
+        return f"--{key}: a group of settings, expected one of them, such as {' or '.join(own[:2])}"
     for before in ("Given value:", "Got value:"):
         _, found, value = said.partition(before)
         kind = next(

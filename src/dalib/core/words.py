@@ -34,6 +34,22 @@ def meant(value: str, names: Iterable[str]) -> str:
     return f"; did you mean {lower[near[0]]}?" if near else ""
 
 
+def meant_setting(value: str, names: Iterable[str]) -> str:
+    """Returns the settings of groups that have this name, else the nearest name, as a question; empty if none is near.
+
+    >>> meant_setting("--lr", ["--root", "--optimizer.lr"]), meant_setting("image_size", ["steps", "data.size"])
+    ('; did you mean --optimizer.lr?', '; did you mean data.size?')
+    """
+    names = list(names)
+    part = value.lstrip("-").lower()
+    same = [name for name in names if name.lower().endswith(f".{_ELSEWHERE.get(part, part)}")]
+    return f"; did you mean {' or '.join(same[:3])}?" if same else meant(value, names)
+
+
+_ELSEWHERE = {"learning_rate": "lr", "img_size": "size", "image_size": "size"}
+"""What other programs call settings of groups."""
+
+
 def likelihood(probability: float) -> str:
     """A probability in whole percent, which an estimate never has exactly 0 or 1 of.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
-from dalib.core.checked import Checked, with_known_names
+from dalib.core.checked import Checked, described, with_known_names
 from dalib.core.errors import UserError
 from dalib.core.files import expanded, is_url
 
@@ -423,6 +423,8 @@ class TrainConfig(Checked):
             value = getattr(self, group.name)
             if isinstance(value, dict) and group.default_factory is not MISSING:
                 object.__setattr__(self, group.name, self._group(group.name, group.default_factory(), value))
+            elif group.default_factory is not MISSING and not is_dataclass(value):
+                self._refuse_as_group(group.name, group.default_factory(), value)
         super().__post_init__()
         for name in ("backbone", "weights", "weights_order"):
             value = getattr(self, name)
@@ -463,6 +465,12 @@ class TrainConfig(Checked):
             return replace(group, **changes)
         except UserError as error:  # a group knows its own names alone
             raise UserError(f"{name}.{error}") from None
+
+    @staticmethod
+    def _refuse_as_group(name: str, group: Any, value: object) -> None:
+        if is_dataclass(group):
+            listed = ", ".join(setting.name for setting in fields(group))
+            raise UserError(f"{name}={value!r}: expected {described(type(group))} or a dictionary; {name} has {listed}")
 
     def __repr__(self) -> str:
         """Returns the call that makes this configuration: what differs from the defaults."""

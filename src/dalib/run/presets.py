@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass, replace
-from difflib import get_close_matches
+from dataclasses import fields, is_dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dalib.core.checked import described, kinds_of
 from dalib.core.errors import UserError
+from dalib.core.words import meant, meant_setting
 from dalib.run.config import OUR_BACKBONES, TrainConfig, by_name
 from dalib.run.once_shared import with_inherited
 
@@ -304,6 +305,21 @@ def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
     }
 
 
+def _not_known(config: Any, path: list[str], setting: str) -> str:
+    """Returns what is wrong with a setting of which ``config`` has no field ``path[0]``."""
+    group = ".".join(setting.split(".")[: -len(path)])
+    if not is_dataclass(config):
+        kind = described(kinds_of(TrainConfig)[group]) if group in kinds_of(TrainConfig) else "one value"
+        return f"{setting}: no such setting; {group} is no group of settings, expected {kind}"
+    if group:
+        own = [each.name for each in fields(config)]
+        # by the name within the group: all that begins with the group's name is near to each other
+        near = meant(path[0], own).replace("mean ", f"mean {group}.") or f"; {group} has {', '.join(own)}"
+        return f"{setting}: no such setting{near}"
+    near = meant_setting(setting, by_name(TrainConfig())) or "; dalib.run.config.TrainConfig lists them"
+    return f"{setting}: no such setting{near}"
+
+
 def changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
     """Returns the configuration with another value of a setting, given by its name and by the parts of its name.
 
@@ -312,9 +328,7 @@ def changed(config: Any, path: list[str], value: Any, setting: str) -> Any:
     """
     name, *rest = path
     if not is_dataclass(config) or not hasattr(config, name):
-        near = get_close_matches(setting, by_name(TrainConfig()), n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"{setting}: no such setting; {meant}dalib.run.config.TrainConfig lists them")
+        raise ValueError(_not_known(config, path, setting))
     if rest:
         value = changed(getattr(config, name), rest, value, setting)
     try:
