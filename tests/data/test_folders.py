@@ -122,7 +122,7 @@ def test_everything_that_is_not_used_is_counted_in_one_line_and_listed(tmp_path,
     monkeypatch.setattr("dalib.data.listing.image_endings", lambda: (".png",))
     listing = list_labelled(tmp_path, argument="source")
     loose, line = listing.notes
-    assert "1 images beside the class folders" in loose
+    assert "1 image beside the class folders" in loose
     assert line == (
         f"{tmp_path}: not used, by their endings: .heic 2 (to read them: pip install pillow-heif), none 1, .md 1, "
         ".txt 1; 1 hidden"

@@ -77,7 +77,7 @@ def test_images_beside_the_class_folders_are_noted(tmp_path):
     draw(tmp_path / "cat" / "a.png")
     draw(tmp_path / "loose.png")
     (note,) = labelled(tmp_path).notes
-    assert "1 images beside the class folders are not used" in note
+    assert "1 image beside the class folders is not used" in note
 
 
 def test_a_folder_without_labels_is_read_flat_or_nested(tmp_path):
@@ -399,7 +399,7 @@ def test_an_image_without_an_ending_beside_the_class_folders_is_called_one(tmp_p
     reasons = {Path(each.path).name: each.reason for each in found.left_out}
     assert reasons["loose"] == "beside the class folders"
     assert reasons["text"] == "without an ending, and no image by its first bytes"
-    assert any("1 images beside the class folders" in note for note in found.notes)
+    assert any("1 image beside the class folders" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("pair", [("caf\u00e9.png", "cafe\u0301.png"), ("a.png", "a.png ")])

@@ -279,6 +279,11 @@ def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
         open_labelled(str(two_classes(tmp_path)), GREY, ("bird", "cat"))
 
 
+def test_a_class_that_is_spelled_otherwise_is_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(UserError, match=r"Rename or remove them \('dog'; did you mean Dog\?\)$"):
+        open_labelled(str(two_classes(tmp_path)), GREY, ("Dog", "cat"))
+
+
 def test_held_out_digits_are_refused_for_a_model_of_other_classes():
     with pytest.raises(UserError, match=r"^data='digits-held-out': .*'cat', 'dog'"):
         open_labelled("digits-held-out", GREY, ("cat", "dog"))

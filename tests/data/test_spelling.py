@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, united
+from dalib.data.spelling import Classes, FilesAsSpelled, is_missing, key_of, spelled_alike, united
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -13,6 +13,16 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC",
 def test_a_name_is_compared_composed_and_without_spaces_at_its_ends():
     assert key_of(COMPOSED) == key_of(DECOMPOSED) == key_of(f" {DECOMPOSED}\t") == COMPOSED
     assert key_of("two  words ") == "two  words"
+
+
+def test_names_that_differ_in_case_punctuation_or_a_plural_are_alike():
+    names = ["Disc", "Alarm-Clock", "cones", "pen", "a", "C++", "1.50", "glass"]
+    others = ["disc", "alarm clocks", "cone", "pen", "A", "C", "150", "gloss"]
+    assert spelled_alike(names, others) == [("Disc", "disc"), ("Alarm-Clock", "alarm clocks"), ("cones", "cone")]
+    assert spelled_alike(["Disc", "box", "disc", "DISCS"], ["Disc", "box", "disc", "DISCS"]) == [
+        ("disc", "Disc"),
+        ("DISCS", "Disc"),
+    ]
 
 
 AS_TEXT = ("nan", "NaN", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "<NA>", "#N/A", "", " ", " nan ")

@@ -226,11 +226,12 @@ def _told(files: tuple[File, ...], *, labelled: bool) -> tuple[str, ...]:
     endings = Counter(file.ending or "none" for file in outside if not file.is_hidden and not file.is_candidate)
     hidden = sum(file.is_hidden and file.ending in READ for file in outside)
     loose = sum(labelled and file.is_candidate and len(file.parts) == 1 for file in files)
+    beside = f"image{'s' if loose > 1 else ''} beside the class folders {'are' if loose > 1 else 'is'}"
     folders = Counter(PurePosixPath(path).name for path in {file.junk for file in files if file.junk})
     return (
         *(f"{ending} {count}" for ending, count in endings.items()),
         *([f"{hidden} hidden"] if hidden else []),
-        *([f"{loose} images beside the class folders are not used"] if loose else []),
+        *([f"{loose} {beside} not used"] if loose else []),
         *(f"{name} {count} (" for name, count in folders.items()),
     )
 

@@ -83,6 +83,14 @@ def test_two_folders_are_described(folders, cache, capsys):
     assert not cache.exists(), "looking keeps nothing"
 
 
+def test_a_class_that_the_target_spells_otherwise_is_not_taken_for_a_missing_one(folders, cache, capsys):
+    (folders / "source" / "dog").rename(folders / "source" / "Foxes")
+    (folders / "target" / "fox").rename(folders / "target" / "foxes")
+    out = printed(capsys, "--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL)
+    assert "warning: 'Foxes' of the source is 'foxes' in the target; to measure on the target's folders, give" in out
+    assert "--classes" not in out
+
+
 def test_lengths_are_those_of_training(folders, cache, capsys):
     arguments = ["--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL]
     out = printed(capsys, *arguments, "--steps", "30", "--baseline_steps", "20")

@@ -49,3 +49,26 @@ def test_folders_of_other_classes_are_told_where_most_are_named_like_classes(
     check_data(request, LabelledSet(None, others=others), prior="uniform")
     told = capsys.readouterr().out
     assert ("lie in folders that are named like no class of the source (grey)" in told) == said
+
+
+@pytest.mark.parametrize(("folder", "said"), [("Dark", True), ("darker", False)])
+def test_classes_of_two_sources_that_differ_in_spelling_alone_are_told(
+    request_of, images, tmp_path, capsys, folder, said
+):
+    for name, like in ((folder, "dark"), ("light", "light")):
+        (tmp_path / "second" / name).mkdir(parents=True)
+        for file in (images / "source" / like).iterdir():
+            (tmp_path / "second" / name / file.name).symlink_to(file)
+    request = replace(request_of(), source=[str(images / "source"), str(tmp_path / "second")])
+    check_data(request, LabelledSet(None), prior="uniform")
+    told = "of the source's classes, 'Dark' and 'dark' differ in spelling alone and are trained as several"
+    assert (told in capsys.readouterr().out) == said
+
+
+def test_a_folder_of_the_target_that_is_spelled_otherwise_is_no_other_class(request_of, images, tmp_path, capsys):
+    for folder in ("dark", "Light"):
+        (tmp_path / folder).mkdir()
+        for file in (images / "source" / "dark").iterdir():
+            (tmp_path / folder / file.name).symlink_to(file)
+    check_data(replace(request_of(), target=str(tmp_path)), LabelledSet(None), prior="uniform")
+    assert "named like no class" not in capsys.readouterr().out

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from dalib.core.errors import OutputClosedError, UserError
 from dalib.core.notebook import NotebookBar, is_notebook
 from dalib.core.parts import parts_that_add_up
+from dalib.core.words import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -514,6 +515,15 @@ def visible(text: str) -> str:
 def one_line(name: str) -> str:
     """Returns a name made :func:`visible`, to be part of a line."""
     return visible(name).replace("\n", "\\n")
+
+
+def some_classes(names: Sequence[str], most: int = 10) -> str:
+    """Returns the first names, each in one line, those with a comma in quotes, and how many more there are.
+
+    >>> some_classes(["cat", "dog, small", "owl"], most=2)
+    'cat, "dog, small" and 1 more'
+    """
+    return some_of([f'"{name}"' if "," in name else name for name in map(one_line, names)], most)
 
 
 def say_unreadable(unreadable: Sequence[Unreadable], *, count: int | None = None) -> None:

@@ -126,7 +126,8 @@ def list_labelled(
             )
         paths += images
         labels += [label] * len(images)
-    notes = [f"{path}: {loose} images beside the class folders are not used"] if loose else []
+    beside = "1 image beside the class folders is" if loose == 1 else f"{loose} images beside the class folders are"
+    notes = [f"{path}: {beside} not used"] if loose else []
     for label, name in enumerate(classes):
         same = [folder.name for position, folder in zip(positions, folders, strict=True) if position == label]
         if len(same) > 1:

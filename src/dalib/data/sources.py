@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
-from dalib.core.words import with_unknown
+from dalib.core.words import meant, with_unknown
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, reason, require_memory, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
@@ -362,10 +362,11 @@ def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument:
     known = Classes(classes)
     unknown = [name for name in names if known.find(name) is None]
     if unknown:
+        near = next((f" ({name!r}{nearest})" for name in unknown if (nearest := meant(name, classes))), "")
         raise UserError(
             Setting(argument, where),
             f": the model does not know the class folders {some_names(unknown)}; it was trained on ",
-            f"{some_names(classes)}. Rename or remove them",
+            f"{some_names(classes)}. Rename or remove them{near}",
         )
     return [position for name in names if (position := known.find(name)) is not None]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Case matters for the words: "none" is a class in several published sets, "None" is how Python writes no value.
 _MISSING_AS_WRITTEN = frozenset(("", "None", "NA", "NaT"))
+_FEWEST_LETTERS = 3
 _MISSING_IN_ANY_CASE = frozenset(("nan", "-nan", "n/a", "#n/a", "#na", "<na>", "null"))
 
 
@@ -26,6 +27,26 @@ def key_of(name: str) -> str:
     True
     """
     return name.strip() if name.isascii() else unicodedata.normalize("NFC", name).strip()
+
+
+def spelled_alike(names: Iterable[str], others: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns pairs of two names, one of each, that differ in case, punctuation, spaces or a plural alone.
+
+    Names of fewer than three letters are never alike: ``a`` and ``A`` are two characters.
+
+    >>> spelled_alike(["Disc", "alarm-clocks", "pen", "cup"], ["disc", "alarm clock", "cup"])
+    [('Disc', 'disc'), ('alarm-clocks', 'alarm clock')]
+    """
+    by_letters: dict[str, str] = {}
+    for other in others:
+        by_letters.setdefault(_letters_of(other), other)
+    pairs = [(name, by_letters.get(_letters_of(name), name)) for name in names]
+    return [(name, other) for name, other in pairs if key_of(name) != key_of(other)]
+
+
+def _letters_of(name: str) -> str:
+    kept = "".join(letter for letter in key_of(name).casefold() if letter.isalnum())
+    return kept.removesuffix("s") if sum(map(str.isalpha, kept)) >= _FEWEST_LETTERS else name
 
 
 def is_missing(label: object) -> bool:

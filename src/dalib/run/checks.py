@@ -31,7 +31,7 @@ from dalib.data.sources import (
     open_target,
     with_whole_numbers,
 )
-from dalib.data.spelling import key_of, united
+from dalib.data.spelling import key_of, spelled_alike, united
 from dalib.data.survey import survey
 from dalib.run import recipe
 from dalib.run.domains import Listings, decide_ranges, split
@@ -307,8 +307,8 @@ def _describe_files(domain: DomainSurvey | None) -> None:
         say(f"  more than 8 bits in {len(numbers)} images: minimum {low}, maximum {high}")
     if domain.constant:
         count = len(domain.constant)
-        what = "images are" if count > 1 else "image is"
-        say_result(f"  warning: {count} {what} of one colour and show nothing, for instance {domain.constant[0]}")
+        what = "images are of one colour and show" if count > 1 else "image is of one colour and shows"
+        say_result(f"  warning: {count} {what} nothing, for instance {domain.constant[0]}")
     for note in domain.notes:
         say(f"  {note}")
     if domain.duplicates:
@@ -360,9 +360,17 @@ def _cut(found: Groups, config: TrainConfig) -> int:
 
 
 def _describe_both(found: Survey) -> None:
+    alike = spelled_alike(found.only_in_source, found.only_in_target)
+    if alike:
+        pairs = some_of([f"{name!r} of the source is {other!r} in the target" for name, other in alike], MOST)
+        say_result(f"warning: {pairs}; to measure on the target's folders, give them the source's names")
+    only_in_source, only_in_target = (
+        [name for name in names if all(name not in pair for pair in alike)]
+        for names in (found.only_in_source, found.only_in_target)
+    )
     for names, where, other, classes in (
-        (found.only_in_source, "source", "target", "fewer"),
-        (found.only_in_target, "target", "source", "other"),
+        (only_in_source, "source", "target", "fewer"),
+        (only_in_target, "target", "source", "other"),
     ):
         if names:
             say_result(

@@ -9,6 +9,7 @@ import torch
 
 from dalib.core.console import say
 from dalib.core.errors import Setting
+from dalib.core.words import some_of
 from dalib.data.given import may_leave_its_folder, require_kept
 from dalib.data.labels import read_target_labels
 from dalib.data.listing import list_labelled
@@ -19,7 +20,7 @@ from dalib.data.sources import (
     refuse_test_set,
     require_two_classes,
 )
-from dalib.data.spelling import key_of, united
+from dalib.data.spelling import key_of, spelled_alike, united
 from dalib.run.domains import list_domains
 from dalib.run.prior import first_prior
 
@@ -74,6 +75,7 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
     if found and len(found) == len(sources):
         classes, positions = united([each.classes or () for each in found])
         require_two_classes(classes, request.source)
+        _note_alike(classes)
         if start is not None:
             start.check_classes(classes)
         labels = [own[label] for own, each in zip(positions, found, strict=True) for label in each.labels or ()]
@@ -88,6 +90,16 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
     return files
 
 
+def _note_alike(classes: Sequence[str]) -> None:
+    """Says which classes differ in spelling alone, as folders of two people or two places often do."""
+    if alike := spelled_alike(classes, classes):
+        some = some_of([f"{other!r} and {name!r}" for name, other in alike], MOST_NAMED)
+        say(
+            f"note: of the source's classes, {some} differ in spelling alone and are trained as several; if they are "
+            "one class, give them one name"
+        )
+
+
 def _note_other_classes(folders: Sequence[str], classes: Sequence[str]) -> None:
     """Says which of the target's folders are named unlike any class, where most of them are named like one.
 
@@ -97,7 +109,8 @@ def _note_other_classes(folders: Sequence[str], classes: Sequence[str]) -> None:
     """
     known = {*map(key_of, classes)}
     named = dict.fromkeys(folders)
-    others = [name for name in named if name and key_of(name) not in known]
+    alike = {name for name, _ in spelled_alike(named, classes)}
+    others = [name for name in named if name and key_of(name) not in known and name not in alike]
     if not others or len(named) < 2 * len(others):
         return
     count = sum(name in others for name in folders)

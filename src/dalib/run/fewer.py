@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dalib.core.console import some_classes
 from dalib.core.seeds import derive_seed
-from dalib.core.words import some_of
 from dalib.data.rows import Selected
 from dalib.data.stream import permuted
 from dalib.judge.evidence import effective_classes
@@ -97,7 +97,7 @@ class ExpectedClasses:
         there = [name for name, present in zip(classes, self.present.tolist(), strict=True) if present]
         return (
             f"The target seems to have {len(there)} of the source's {len(classes)} classes: "
-            f"{some_of(there, MAX_LISTED)}; the others weigh little in the adaptation"
+            f"{some_classes(there, MAX_LISTED)}; the others weigh little in the adaptation"
         )
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.console import CountedProgress, say, say_result
+from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
-from dalib.core.words import UNKNOWN, some_of
+from dalib.core.words import UNKNOWN
 from dalib.data.folders import describe_unused
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose
@@ -112,8 +112,9 @@ def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -
     measuring = Call(
         "dalib.run.label_estimates.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more
     )
+    classes = some_classes(classes_of(run), MOST_NAMED)
     return (
-        f"{look} at each image and write its class into the column label: {some_of(classes_of(run), MOST_NAMED)}.\n"
+        f"{look} at each image and write its class into the column label: {classes}.\n"
         "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
         f"of none of these classes is {UNKNOWN}.\n"
         f"Keep the other columns. Then: {measuring}\n"

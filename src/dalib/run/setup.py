@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.console import CountedProgress, clock, one_line, say, say_unreadable
+from dalib.core.console import CountedProgress, clock, say, say_unreadable, some_classes
 from dalib.core.errors import Call, ReportedByRankZeroError, Setting, UserError
 from dalib.core.files import locked, put_in_place, write_json, write_text
 from dalib.core.places import in_short
-from dalib.core.words import some_of
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings, require_apart
 from dalib.data.sources import LabelledImages, open_labelled
@@ -440,12 +439,3 @@ def _rows_in_words(domains: Domains) -> str:
     drawn = domains.drawn[0]
     whose = "target images by their predicted classes" if drawn.predicted else "images"
     return f"statistics of {drawn.images} {whose}, and {count} feature vectors drawn from them"
-
-
-def some_classes(names: Sequence[str], most: int = 10) -> str:
-    """Returns the first names, each in one line, and how many more there are.
-
-    >>> some_classes(["cat", "dog", "owl"], most=2)
-    'cat, dog and 1 more'
-    """
-    return some_of([*map(one_line, names)], most)
