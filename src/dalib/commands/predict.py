@@ -1,4 +1,4 @@
-"""``dalib predict``: a table of predictions for a folder of images."""
+"""``dalib predict``: a table of predictions for images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dalib.commands.subcommand import Call
 
-HELP = "predict a folder of images"
+HELP = "predict images"
 DESCRIPTION = (
     "Predict the class of each image in a folder, and write a table with path, class, confidence, runner-up and the "
     "runner-up's confidence. To resume a command that was stopped, give it again. Under torchrun, the images are "
@@ -24,7 +24,9 @@ DESCRIPTION = (
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser, "; or a file or folder that dalib export wrote")
     parser.add_argument(
-        "--images", required=True, help="images: a folder, flat or nested, a list of images, or shards (.tar)"
+        "--images",
+        required=True,
+        help="images: a folder, flat or nested, a list of images, shards (.tar), or one image",
     )
     parser.add_argument(
         "--out",
@@ -45,4 +47,4 @@ def run(call: Call) -> None:
     named = ("model", "device", "strict", "cache")
     count = predict(given["run"], given["images"], given["out"], **{name: given[name] for name in named})
     if world_of(os.environ).first:
-        say_result(f"{count} predictions in {given['out']}")
+        say_result(f"{count} prediction{'' if count == 1 else 's'} in {given['out']}")

@@ -195,6 +195,11 @@ def list_names(
     return names, tuple(found.unreadable), (line,) if line else ()
 
 
+def is_image_file(path: Path) -> bool:
+    """Returns whether a path is one file of an image, by its ending."""
+    return path.suffix.lower() in image_endings() and path.is_file()
+
+
 def _no_image(path: Path, argument: str, found: _Found) -> UserError:
     because = f" ({found.unreadable[0].path}: {found.unreadable[0].reason})" if found.unreadable else ""
     because += f"; {line}" if (line := describe_unused(path, found.left_out)) else ""

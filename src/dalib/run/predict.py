@@ -39,7 +39,7 @@ from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_plac
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.given import may_leave_its_folder
-from dalib.data.listing import list_names
+from dalib.data.listing import is_image_file, list_names
 from dalib.data.sources import read_folder
 from dalib.engine.distributed import joined, lost_contact
 from dalib.engine.features import divided
@@ -92,7 +92,7 @@ def predict(
 
     Args:
         run: a run, its folder, or what ``dalib export`` wrote.
-        images: a folder of images, flat or nested, or a list of them.
+        images: a folder of images, flat or nested, a list of them, or one image.
         out: a CSV file, or a Parquet file by the ending .parquet; written whole or not at all. A table of predictions
             that is there is replaced in the end, any other file is refused.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It is printed
@@ -312,7 +312,8 @@ class _Source:
 
 
 def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CachePolicy) -> _Source:
-    if cache != "off":
+    alone = is_image_file(Path(images))
+    if cache != "off" and not alone:
         with CountedProgress(f"reading {images}") as progress:
             kept = read_folder(
                 Path(images),
@@ -328,7 +329,11 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
             lambda first, end: (kept.images[torch.arange(first, end)], list(kept.names[first:end]), (), ()),
             kept.unreadable,
         )
-    every, unreadable, notes = list_names(images, argument="images", allow_outside=may_leave_its_folder(images))
+    every, unreadable, notes = (
+        ([images], (), ())
+        if alone
+        else list_names(images, argument="images", allow_outside=may_leave_its_folder(images))
+    )
     for note in notes:
         say(note)
     if unreadable and strict:
