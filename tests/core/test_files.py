@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from dalib.core import files
+from dalib.core.errors import UserError
 from dalib.core.files import (
     locked,
     name_of_path,
@@ -21,6 +23,7 @@ from dalib.core.files import (
     quoted,
     read_at,
     read_json,
+    required_path,
     write_at,
     write_json,
     write_text,
@@ -151,3 +154,15 @@ def test_commands_are_quoted_for_the_shell_of_the_system(monkeypatch):
     assert quoted("my runs/first") == "'my runs/first'"
     monkeypatch.setattr(os, "name", "nt")
     assert quoted("my runs/first") == '"my runs/first"'
+
+
+def test_a_path_is_required_by_the_name_of_its_argument():
+    assert required_path(Path("a/b"), "run") == str(Path("a/b"))
+    for path, message in (
+        (None, "run: expected a path, got NoneType; or else"),
+        ("", "run='': expected a path, got an empty text"),
+        (" ", "run=' ': expected a path, got an empty text"),
+    ):
+        with pytest.raises(UserError) as raised:
+            required_path(path, "run", instead="; or else")
+        assert str(raised.value) == message

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -205,6 +206,20 @@ def test_importing_dalib_is_quick_and_shows_what_there_is():
         for _ in range(3)
     ]
     assert min(seconds) < 0.1
+
+
+def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
+    frame = pd.DataFrame({"path": ["a.png"], "label": ["cup"]})
+    for call, message in (
+        (lambda: dalib.open_run(None), "^run: expected a path, got NoneType"),
+        (lambda: dalib.load(None), "^run: expected a path, got NoneType"),
+        (lambda: trained.query("5"), "^n='5': expected at least 1, a whole number"),
+        (lambda: trained.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
+        (lambda: trained.evaluate(""), "^data='': expected a path, got an empty text"),
+        (lambda: dalib.adapt("", "street"), "^source='': expected a path, got an empty text"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,6 +56,19 @@ def expanded(path: str | Path) -> str:
     Shells leave ``--source=~/images`` as it is, and so do programs that start others.
     """
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises where there is no home
+
+
+def required_path(path: object, argument: str, *, instead: str = "") -> str:
+    """Returns what was given as a path, see :func:`expanded`; ``instead`` is a remedy for something else.
+
+    Raises:
+        UserError: something else, or an empty text, which as a path would be the folder one is in.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(Setting(argument), f": expected a path, got {type(path).__name__}{instead}")
+    if not os.fspath(path).strip():
+        raise UserError(Setting(argument, str(path)), ": expected a path, got an empty text")
+    return expanded(os.fspath(path))
 
 
 def is_url(path: str) -> bool:

@@ -57,7 +57,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import Unreadable, expanded
+from dalib.core.files import Unreadable, required_path
 from dalib.records.content import read_list
 from dalib.records.evaluation import Evaluation
 from dalib.records.hints import Hints
@@ -111,7 +111,7 @@ class RunFolder(TrainingFolder):
         Raises:
             UserError: no such folder, or not a run.
         """
-        run = cls(Path(expanded(path)))
+        run = cls(Path(required_path(path, "run")))
         if is_exported(run.root):
             raise UserError(
                 Setting("run", path),

@@ -548,7 +548,7 @@ class Run:
         """Estimates accuracies from labels of some target images, such as the list of :meth:`query`, filled in."""
         from dalib.run.label_estimates import evaluate_labels
 
-        evaluate_labels(self.folder, str(file))
+        evaluate_labels(self.folder, file)
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
         """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""

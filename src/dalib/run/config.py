@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
 from dalib.core.checked import Checked, described, with_known_names
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
@@ -493,6 +493,8 @@ class TrainConfig(Checked):
 
     @staticmethod
     def _path(name: str, path: str) -> str:
+        if not path.strip():  # of a shell's variable without a value; as a path it would be the folder one is in
+            raise UserError(Setting(name, path), ": expected a path, got an empty text")
         if is_url(path):
             raise UserError(f"{name}={path!r}: {NO_URL}")
         return expanded(path)

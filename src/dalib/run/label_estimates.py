@@ -12,7 +12,7 @@ import torch
 
 from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import csv_text, expanded, write_text
+from dalib.core.files import csv_text, required_path, write_text
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.judge.sampling import estimate_difference, estimate_mean
 from dalib.judge.shares import shares_with_labels
@@ -43,8 +43,10 @@ MOST_SHARES = 3
 FEWEST_FAIR = 10
 """Labels that no model was trained on, to select a model by where the adapted one was trained on the others."""
 
+_AS_A_LIST = "; give the name of a file with the columns path and label, as frame.to_csv(name, index=False) writes it"
 
-def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None = None) -> Labelled:
+
+def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str | None = None) -> Labelled:
     """Estimates each model's accuracy on the target, and their difference, from labels of a few of its images.
 
     Predictions are looked up in the run; no image is read. A list from :func:`dalib.run.query.query` is judged by how
@@ -62,7 +64,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str, groups: str | None =
     Raises:
         UserError: a run without predictions, or a list that does not fit (``data.labels``).
     """
-    run, file = RunFolder.of(run), expanded(file)
+    run, file = RunFolder.of(run), required_path(file, "labels", instead=_AS_A_LIST)
     _require_list(run, file)
     names, predictions = target_predictions(run)
     classes = classes_of(run)

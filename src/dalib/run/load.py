@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import expanded
+from dalib.core.files import expanded, required_path
 from dalib.core.words import UNKNOWN, largest
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
@@ -282,7 +282,7 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
     Raises:
         UserError: not a run nor a model, or no model of that name.
     """
-    place = Path(expanded(path))
+    place = Path(required_path(path, "run"))
     if _is_one_model(place):
         _place_of(place, model)  # refuses a name
         return ChosenModel()

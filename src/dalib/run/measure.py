@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from dalib.core.console import CountedProgress, say, say_result, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import expanded, name_of_path
+from dalib.core.files import name_of_path, required_path
 from dalib.core.places import in_short
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
@@ -79,7 +79,7 @@ def evaluate(
     Returns:
         What is written to ``evaluations/NAME.json``.
     """
-    run, data = RunFolder.of(run), expanded(data)
+    run, data = RunFolder.of(run), required_path(data, "data")
     if is_query(data):
         raise UserError(
             Setting("data", data),

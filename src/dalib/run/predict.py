@@ -35,7 +35,16 @@ import torch
 
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import RanksLostError, Setting, UserError
-from dalib.core.files import Unreadable, csv_text, expanded, locked, put_in_place, read_json, sync, write_json
+from dalib.core.files import (
+    Unreadable,
+    csv_text,
+    locked,
+    put_in_place,
+    read_json,
+    required_path,
+    sync,
+    write_json,
+)
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.given import may_leave_its_folder
@@ -108,9 +117,9 @@ def predict(
         UserError: bad input; ``OUT.part`` is of other images or of another model, or another process writes it; a full
             disk.
     """
-    images, out = expanded(images), expanded(out)
+    images, out = required_path(images, "images"), required_path(out, "out")
     _check_table(out)
-    place = run.root if isinstance(run, RunFolder) else Path(expanded(run))
+    place = run.root if isinstance(run, RunFolder) else Path(required_path(run, "run"))
     with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
         held.enter_context(world.first_prints())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
         UserError: a count below 1, a file that is there, or a run without predictions.
     """
     run, out = RunFolder.of(run), expanded(out)
-    if count < 1:
-        raise UserError(Setting("n", count), ": expected at least 1")
+    if not isinstance(count, Integral) or count < 1:
+        raise UserError(Setting("n", count), ": expected at least 1, a whole number")
     page = _free_page(out)
     names, predictions = target_predictions(run)
     every = list(predictions.values())
