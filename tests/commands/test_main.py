@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 import sys
 
@@ -178,3 +180,31 @@ def test_a_model_without_its_run_is_told_what_it_is(command, what, trained, tmp_
     more = {"eval": ["--data", "x"], "compare": [str(trained)]}.get(command, [])
     assert run([command, str(path), *more]) == 2
     assert f"RUN {path}: a model without its run, as `dalib export` writes them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "let it be read and written, or work in a folder"),
+        (errno.EROFS, "let it be read and written, or work in a folder"),
+        (errno.ENOSPC, "make room"),
+    ],
+)
+def test_a_file_that_may_not_be_written_is_an_error_in_one_line(number, remedy, trained, capsys, monkeypatch):
+    def refuse(path, text):
+        raise OSError(number, os.strerror(number), f"{path}.tmp")
+
+    monkeypatch.setattr("dalib.report.page.write_text", refuse)
+    assert run(["report", str(trained)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"dalib: error: {trained}/report.html: {os.strerror(number)}; {remedy}")
+    assert said.count("\n") == 1
+
+
+def test_another_error_of_the_system_keeps_its_traceback(trained, monkeypatch):
+    def refuse(path, text):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr("dalib.report.page.write_text", refuse)
+    with pytest.raises(FileNotFoundError):
+        run(["report", str(trained)])

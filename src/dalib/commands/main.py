@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 from jsonargparse import ArgumentError
@@ -27,6 +29,9 @@ from dalib.run.config_file import with_places_as_written
 WORKING = ("train", "eval", "query", "predict", "export", "report")
 """Commands that are for what they write into files, and go on where nobody reads what they print."""
 
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def run(arguments: list[str]) -> int:
     """Runs a command line and returns its exit code.
@@ -44,6 +49,11 @@ def run(arguments: list[str]) -> int:
         except (UserError, ArgumentError) as error:
             say(f"dalib: error: {error}", sys.stderr)
             return 2
+        except OSError as error:
+            if error.errno not in (*_NOT_ALLOWED, *_FULL) or error.filename is None:
+                raise  # a fault of this program, which its traceback tells
+            say(f"dalib: error: {_about_file(error)}", sys.stderr)
+            return 2
         except TrainingDivergedError as error:
             say_of_several(f"dalib: training diverged: {error}")
             return 1
@@ -56,6 +66,17 @@ def run(arguments: list[str]) -> int:
         except KeyboardInterrupt:
             say("dalib: stopped", sys.stderr)
             return 130
+
+
+def _about_file(error: OSError) -> str:
+    """Returns what to do about a file that the system refuses, such as one of a run in a folder of somebody else's."""
+    name = os.fsdecode(error.filename).removesuffix(".tmp")
+    remedy = (
+        "make room"
+        if error.errno in _FULL
+        else "let it be read and written, or work in a folder, or on a copy, of yours"
+    )
+    return f"{name}: {error.strerror}; {remedy}, and give the same command again"
 
 
 def _run_and_flush(arguments: list[str]) -> int:
