@@ -216,6 +216,10 @@ def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
         (lambda: trained.query("5"), "^n='5': expected at least 1, a whole number"),
         (lambda: trained.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
         (lambda: trained.evaluate(""), "^data='': expected a path, got an empty text"),
+        (
+            lambda: trained.export("model.pth"),
+            r"^out='model\.pth': format='torch' is a folder .* in \.onnx or \.pt2 for",
+        ),
         (lambda: dalib.adapt("", "street"), "^source='': expected a path, got an empty text"),
     ):
         with pytest.raises(UserError, match=message):

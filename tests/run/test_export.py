@@ -150,6 +150,7 @@ def test_the_other_model_of_a_run_can_be_exported(runs, tmp_path):
         (["--format", "onnx", "--out", "model.bin"], "ends in .onnx"),
         (["--format", "torch-export", "--out", "model.onnx"], "ends in .pt2"),
         (["--format", "torch", "--out", "model.onnx"], "is a folder"),
+        (["--format", "torch", "--out", "model.PTH"], "is a folder with model.safetensors and config.json in it"),
         (["--format", "onnx", "--out", "nowhere/model.onnx"], "make it first"),
         (["--format", "onnx", "--out", "there.onnx"], "there is something already"),
         (["--format", "hf", "--out", "there"], "there is something already"),

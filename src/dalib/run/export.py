@@ -63,6 +63,7 @@ _CANDIDATES = 12  # random images, of which the check takes those whose predicti
 _BATCHES = (1, 3)  # of the check: one image, and a number that the graph was not made with
 _STEPS = 3  # the network is there, it is written, it is checked
 _ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2", "kit": ".dalib"}
+_OF_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".pkl", ".tflite", ".h5")  # of files, never of a folder
 
 
 def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
@@ -248,12 +249,15 @@ def _check_place(path: Path, format: ExportFormat) -> None:
         raise UserError(
             Setting("out", path), f": expected a file that ends in {ending} for ", Setting("format", format)
         )
-    if ending is None and path.suffix in _ENDINGS.values():
+    if ending is None and path.suffix.lower() in (*_ENDINGS.values(), *_OF_WEIGHTS):
         raise UserError(
             Setting("out", path),
             ": ",
             Setting("format", format),
-            f" is a folder; expected a name without {path.suffix}",
+            f" is a folder with model.safetensors and config.json in it; expected a name without {path.suffix}, or "
+            f"one that ends in {_ENDINGS['onnx']} or {_ENDINGS['torch-export']} for ",
+            Setting("format", "onnx"),
+            " or torch-export",
         )
     if path.exists() or path.is_symlink():
         raise UserError(Setting("out", path), ": there is something already; remove it or give another name")
