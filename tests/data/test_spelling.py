@@ -1,5 +1,6 @@
 """Names that are equal for a person are equal here, and what stands for no label is no class."""
 
+import os
 import unicodedata
 
 import numpy as np
@@ -23,6 +24,17 @@ def test_names_that_differ_in_case_punctuation_or_a_plural_are_alike():
         ("disc", "Disc"),
         ("DISCS", "Disc"),
     ]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash separates folders anyway")
+def test_a_file_is_found_by_a_path_of_windows(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").touch()
+    (tmp_path / r"cat\2.png").touch()
+    files = FilesAsSpelled()
+    assert files.find(tmp_path / r"cat\1.png") == tmp_path / "cat" / "1.png"
+    assert files.find(tmp_path / r"cat\2.png") == tmp_path / r"cat\2.png"
+    assert files.find(tmp_path / r"cat\3.png") == tmp_path / r"cat\3.png"
 
 
 AS_TEXT = ("nan", "NaN", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "<NA>", "#N/A", "", " ", " nan ")

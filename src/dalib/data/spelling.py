@@ -129,6 +129,9 @@ class FilesAsSpelled:
     def find(self, path: Path) -> Path:
         """Returns the path as it is on the disk; unchanged if there is no such file, or if it is exact."""
         text = str(path)
+        if "\\" in text and os.sep == "/" and not os.path.lexists(path):  # of a list that was written on Windows
+            found = self.find(Path(text.replace("\\", "/")))
+            return found if os.path.lexists(found) else path
         if (text.isascii() and text == text.strip()) or os.path.lexists(path):
             return path
         found = Path(path.anchor)
