@@ -23,7 +23,7 @@ from dalib.judge.estimate import (
     proxy_a_distance,
 )
 from dalib.judge.evidence import Evidence, Scored
-from dalib.judge.guard import Baseline, compare, shared_representation
+from dalib.judge.guard import MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.hint_votes import hint_votes
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 BINS = 10
 FEWEST_TO_JUDGE = 20
 """Validation images; from fewer nothing is estimated."""
+
+FEWEST_TRIED = 100
+"""Target images of the smallest target that the judgement was tried on (docs/judging.md)."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def judge(
         shipped=shipped,
         outcome=verdict.outcome,
         headline=verdict.headline,
-        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes), *_about_estimates(own)),
+        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes), *_about_sizes(own, baseline)),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
@@ -211,14 +214,21 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _about_estimates(model: Trained) -> tuple[str, ...]:
-    """Returns why no accuracy is estimated, where the source's validation images are too few for it."""
-    if not 0 < (count := len(model.evidence.labels)) < FEWEST_TO_JUDGE:
-        return ()
-    return (
-        f"Accuracies are not estimated: that takes {FEWEST_TO_JUDGE} validation images of the source, and there are "
-        f"{count}; give more source images, or a larger {Setting('data.validation_share')}",
-    )
+def _about_sizes(model: Trained, baseline: Baseline | None) -> tuple[str, ...]:
+    """Returns cautions about a target of fewer images than the judgement was tried on, and about a small source."""
+    cautions: list[str] = []
+    if baseline is not None and (count := len(model.evidence.target)) < FEWEST_TRIED:
+        compared = f"too few to compare models, which takes {MIN_IMAGES}; and " if count < MIN_IMAGES else ""
+        cautions.append(
+            f"The models are judged on {count} target images: {compared}the judgement was never tried on fewer than "
+            f"{FEWEST_TRIED}. Label them, or look at the predictions of each model"
+        )
+    if 0 < (count := len(model.evidence.labels)) < FEWEST_TO_JUDGE:
+        cautions.append(
+            f"Accuracies are not estimated: that takes {FEWEST_TO_JUDGE} validation images of the source, and there "
+            f"are {count}; give more source images, or a larger {Setting('data.validation_share')}"
+        )
+    return tuple(cautions)
 
 
 def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structure | None) -> dict[str, Estimate]:
