@@ -1,5 +1,7 @@
 """Which images belong together: by a column of a list, or by a part of their paths."""
 
+import os
+
 import pytest
 
 from dalib.core.errors import UserError
@@ -47,6 +49,13 @@ def test_a_column_groups_by_equal_cells_and_empty_ones_stand_alone(tmp_path):
     text = "path,label,camera\na.png,cat,1\nsub/b.png,dog, 1 \nc.png,cat,\nd.png,cat,NA\n"
     names = [str(tmp_path / each) for each in ("sub/b.png", "a.png", "c.png", "d.png")]
     assert numbers("camera", domain(names, (listed(tmp_path, text),))) == [[0, 0, 1, 2]]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash separates folders anyway")
+def test_a_column_of_a_list_of_windows_groups_too(tmp_path):
+    names = [str(tmp_path / each) for each in ("cat/a.png", "cat/b.png")]
+    listing = listed(tmp_path, "path,label,burst\ncat\\a.png,cat,1\ncat\\b.png,cat,1\n")
+    assert numbers("burst", domain(names, (listing,))) == [[0, 0]]
 
 
 def test_json_lines_have_columns_too(tmp_path):

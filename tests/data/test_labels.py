@@ -214,3 +214,11 @@ def test_a_path_is_found_in_any_form(tmp_path, path):
     file.write_text(f"path,label\n{path},cat\n")
     given = read_target_labels(file, ["photos/a.png"], ("cat", "dog"), "photos", argument="labels")
     assert given.rows.tolist() == [0]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash separates folders anyway")
+@pytest.mark.parametrize("path", [r"x\a.png", r"photos\x\a.png", r".\x\a.png "])
+def test_a_path_of_windows_is_found(tmp_path, path):
+    assert read(tmp_path, f"path,label\n{path},cat\n").rows.tolist() == [4]
+    own = ["photos/x/a.png", r"photos/x\a.png"]  # a file whose name has a backslash comes first
+    assert read(tmp_path, "path,label\nx\\a.png,cat\n", own).rows.tolist() == [1]

@@ -413,3 +413,15 @@ def test_two_files_of_a_list_whose_names_are_compared_as_equal_are_both_listed(t
     assert [path.name for path in found.paths] == list(pair)
     assert found.labels == (0, 1)
     assert any("1 lines repeat another" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x.org/y.png", "https://x.org/y.png", "s3://bucket/y.png", " gs://bucket/y.png"]
+)
+def test_a_url_in_a_list_is_refused_with_the_remedy(tmp_path, url):
+    """It was an image that cannot be read, with one slash less."""
+    draw(tmp_path / "a.png")
+    file = write(tmp_path / "list.csv", f"path,label\na.png,cat\n{url},dog\n")
+    for read in (labelled, images):
+        with pytest.raises(UserError, match=rf"line 3: '{url}': expected a path on this machine, .* download it first"):
+            read(file)

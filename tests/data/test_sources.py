@@ -441,7 +441,7 @@ def test_strict_and_empty_sets_are_told_wherever_images_are(tmp_path, cache):
     with pytest.raises(UserError, match=r"^target=.*none of its 1 images can be read .*a\.png: an empty file"):
         open_target(str(tmp_path / "set"), GREY, **options)
     draw(tmp_path / "set" / "dog" / "a.png")
-    with pytest.raises(UserError, match=r"^source=.*no image of the class folder 'cat' can be read .*an empty file"):
+    with pytest.raises(UserError, match=r"^source=.*no image of the class 'cat' can be read .*an empty file"):
         open_source(str(tmp_path / "set"), GREY, **options)
     with pytest.raises(UserError, match=r"^target=.*1 images cannot be read"):
         open_target(str(tmp_path / "set"), GREY, strict=True, **options)

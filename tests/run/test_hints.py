@@ -1,5 +1,6 @@
 """Hints of a run: tables matched to the target's images, mistakes told, records, and a resumed run bit for bit."""
 
+import os
 import shutil
 
 import numpy as np
@@ -30,6 +31,11 @@ def written(folder, text, name="hints.csv"):
 def test_rows_are_found_by_name_and_may_be_missing_and_columns_may_be_some_of_the_classes(tmp_path):
     table = written(tmp_path, "path,owl,cat\nstreet/c.png,0.75,0.25\na.png,0,1\n")
     assert read(table) == [[1, 0, 0], [0, 0, 0], [0.25, 0, 0.75]]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash separates folders anyway")
+def test_rows_of_a_table_of_windows_are_found(tmp_path):
+    assert read(written(tmp_path, "path,label\nstreet\\b.png,dog\n")) == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_labels_will_do_and_may_be_missing(tmp_path):

@@ -13,8 +13,8 @@ import yaml
 
 from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
-from dalib.core.files import expanded, is_url
-from dalib.run.config import NO_URL, NOT_BOTH
+from dalib.core.files import NO_URL, expanded, is_url
+from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import content_of, require_plain
 from dalib.run.image_defaults import (
     require_weights_of_short_names,

@@ -71,6 +71,10 @@ def required_path(path: object, argument: str, *, instead: str = "") -> str:
     return expanded(os.fspath(path))
 
 
+NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
+"""Why a URL is refused, and what to do."""
+
+
 def is_url(path: str) -> bool:
     """Returns whether a path is a URL.
 

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import Unreadable, csv_text, expanded, is_url, write_json, write_text
+from dalib.core.files import NO_URL, Unreadable, csv_text, expanded, is_url, write_json, write_text
 from dalib.core.places import GIVEN, is_given
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.decoding import reason
@@ -383,7 +383,7 @@ def _write(
 def _image_or_path(image: Any) -> Image.Image | Path:
     if is_place(image):
         if is_url(str(image)):
-            raise ValueError("expected a path on this machine, got a URL; download it first")
+            raise ValueError(NO_URL)
         return Path(expanded(image)).absolute()
     if isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(image)

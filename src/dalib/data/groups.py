@@ -3,7 +3,6 @@ likeness and names."""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import some_of
-from dalib.data.labels import rows_by_name
+from dalib.data.labels import row_of, rows_by_name
 from dalib.data.similar import similar_groups
 from dalib.data.spelling import is_missing
 from dalib.data.tables import LIST_ENDINGS, fields_of, rows_of, text_of
@@ -158,7 +157,7 @@ def _by_column(column: str, domain: ImagesToGroup) -> Groups:
         rows = rows_by_name(domain.names, str(file))
         for _, fields in rows_of(file, text_of(file, "groups"), _refusal(file), ("path", column)):
             path = str(fields["path"])
-            row = rows.get(path, rows.get(os.path.normpath(path)))
+            row = row_of(path, rows)
             cell = fields.get(column)
             if row is not None and not is_missing(cell):
                 keys[row] = str(cell).strip()

@@ -118,7 +118,7 @@ def read_target_labels(
     designed = bool(table) and all(fields.keys() >= SAMPLING_COLUMNS for _, fields in table)
     for line, fields in table:
         path, (label, position) = fields["path"], _label_and_class(fields, line, refuse, known, classes)
-        if (row := _row_of(path, found)) is None:
+        if (row := row_of(path, found)) is None:
             raise refuse(
                 line,
                 f"{path!r} is none of the {len(names)} images of the target {target}; "
@@ -177,9 +177,15 @@ def _unknown_classes(unknown: Sequence[tuple[int, str]], where: Setting, classes
     )
 
 
-def _row_of(path: str, found: Mapping[str, int]) -> int | None:
-    """Returns the row of a listed path, as it is spelled, or without spaces at its ends, ./ and the like."""
-    for name in (path, key_of(path)):
+def row_of(path: str, found: Mapping[str, int]) -> int | None:
+    r"""Returns the row of a listed path, as it is spelled, or without spaces at its ends, ./ and the like.
+
+    A path that means no image so is tried with / for its backslashes, as in a list that was written on Windows.
+
+    >>> row_of("cat\\1.png", {"cat/1.png": 0})
+    0
+    """
+    for name in (path, key_of(path), key_of(path).replace("\\", "/")):
         for each in (name, os.path.normpath(name)):
             if (row := found.get(each)) is not None:
                 return row

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import Unreadable
+from dalib.core.files import NO_URL, Unreadable, is_url
 from dalib.core.words import meant
 from dalib.data.decoding import reason
 from dalib.data.folders import (
@@ -428,6 +428,8 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
             raise refuse(line, "the path is empty")
         if "\0" in path:
             raise refuse(line, f"{path!r} is not a path")
+        if is_url(path.strip()):  # a path would lose one of its slashes
+            raise refuse(line, f"{path!r}: {NO_URL}")
         whole = files.find(base / path)
         real = os.path.realpath(whole)
         if not allow_outside and os.path.commonpath([inside, real]) != inside:

@@ -501,7 +501,7 @@ def _read_labelled(listing: Listing, reading: Reading) -> LabelledImages:
             )
             raise UserError(
                 Setting(reading.argument, listing.where),
-                f": no image of the class folder {name!r} can be read (for instance {first.path}: {first.reason})",
+                f": no image of the class {name!r} can be read (for instance {first.path}: {first.reason})",
             )
     names = tuple(str(listing.paths[index]) for index in kept.tolist())
     return LabelledImages(images, labels, listing.classes, names, unreadable, listing.left_out)

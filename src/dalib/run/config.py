@@ -13,7 +13,7 @@ from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, sett
 from dalib.adaptation.settings import settings_in
 from dalib.core.checked import Checked, described, with_known_names
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import expanded, is_url
+from dalib.core.files import NO_URL, expanded, is_url
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
 MethodName: Any = Literal[tuple(METHODS)]
@@ -25,8 +25,6 @@ OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
 """Settings of a run that are paths, or names of built-in choices."""
-
-NO_URL = "expected a path on this machine, got a URL; download it first, or give the folder where it is mounted"
 
 NOT_BOTH = ", which stands in for the source; leave out one of them"
 

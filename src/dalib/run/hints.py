@@ -17,7 +17,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.core.words import meant, some_of
 from dalib.data.cache import default_cache_folder, writable_cache_folder
-from dalib.data.labels import rows_by_name
+from dalib.data.labels import row_of, rows_by_name
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
 from dalib.judge.guard import MIN_IMAGES
@@ -102,7 +102,8 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
             )
         return list(range(count))
     known = rows_by_name(names, target)
-    if strange := [name for name in own if name not in known]:
+    found = [row_of(name, known) for name in own]
+    if strange := [name for name, row in zip(own, found, strict=True) if row is None]:
         listed = some_of([*map(repr, strange)], 3)
         more = "" if len(strange) == 1 else f" ({len(strange)} rows)"
         raise UserError(
@@ -110,7 +111,7 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
             f": {listed}{more}: none of the {len(names)} images of the target {target}; expected a path such as "
             f"{names[0]!r}, or one from the target's folder on, or an absolute one",
         )
-    rows = [known[name] for name in own]
+    rows = [row for row in found if row is not None]
     if len(set(rows)) < len(rows):
         twice = next(name for number, name in enumerate(own) if rows[number] in rows[:number])
         raise UserError(where, f": the image {twice!r} has more than one row; leave one")
