@@ -29,3 +29,13 @@ def test_folders_without_their_options_are_told_which(capsys):
     assert "unrecognized arguments: studio street; expected --source FOLDER --target FOLDER" in capsys.readouterr().err
     assert run(["report", "one", "two"]) == 2
     assert "--source" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["predict", "run", "--out", "x.csv", "--images"], ["train", "--target"]])
+def test_the_files_of_a_shells_pattern_are_told_in_short(command, capsys):
+    assert run([*command, *(f"target/{number}.png" for number in range(9))]) == 2
+    told = capsys.readouterr().err
+    assert "unrecognized arguments: target/1.png target/2.png target/3.png ...; expected one folder, or a list" in told
+    assert "a pattern such as *.png" in told
+    assert run([*command, "shards-0.tar", "shards-1.tar"]) == 2
+    assert "shards-1.tar; a pattern of shards stands in quotes" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 LONGEST = 1000
 """Characters of a message."""
 
+MOST_FILES = 3
+"""Files that are named in a message."""
+
+_OF_FOLDERS = frozenset(("--images", "--source", "--target", "--data"))
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _KEY = 'Parser key "'
 _UNKNOWN = "unrecognized arguments: "
@@ -77,9 +82,11 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     """
     options = list(parser._option_string_actions)
     if message.startswith(_UNKNOWN):
-        first = message.removeprefix(_UNKNOWN).split()[0]
-        if first.startswith("-"):
-            return without_breaks(message) + meant_setting(first.split("=")[0], options)
+        words = message.removeprefix(_UNKNOWN).split()
+        if words[0].startswith("-"):
+            return without_breaks(message) + meant_setting(words[0].split("=")[0], options)
+        if not _OF_FOLDERS.isdisjoint(options) and Path(words[0]).suffix:
+            return _about_files(words)
         domains = "; expected --source FOLDER --target FOLDER" if {"--source", "--target"} <= {*options} else ""
         return without_breaks(message) + domains
     if message.startswith(_NO_SUBCOMMAND):
@@ -97,6 +104,19 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
     if about_keys:
         return _about_key(str(about_keys[-1]), parser)
     return without_breaks(message)
+
+
+def _about_files(names: list[str]) -> str:
+    """Returns the complaint about files, such as those that a shell puts in the place of a pattern.
+
+    >>> _about_files(["b-1.tar", "b-2.tar"])
+    'unrecognized arguments: b-1.tar b-2.tar; a pattern of shards stands in quotes, or the shell spells it out'
+    """
+    shown = " ".join(names[:MOST_FILES]) + (" ..." if len(names) > MOST_FILES else "")
+    remedy = "expected one folder, or a list of images (.csv); a shell makes many names of a pattern such as *.png"
+    if names[0].endswith(".tar"):
+        remedy = "a pattern of shards stands in quotes, or the shell spells it out"
+    return f"{_UNKNOWN}{shown}; {remedy}"
 
 
 def shortened(text: str) -> str:
