@@ -270,7 +270,7 @@ def test_pictures_are_kept_upright_and_opaque():
         ((pictures(), LABELS[:4]), r"source: expected one label for each of the 6 images, got \(4,\)"),
         ((PIXELS, [0.5] * 6), "whole numbers or names, got float64"),
         ((PIXELS, [*LABELS[:5], None]), "row 5 has no label"),
-        ((PIXELS.astype(np.int64), LABELS), "expected images as uint8, 0 to 255, or as floats, 0 to 1, got int64"),
+        ((PIXELS.astype(np.int16), LABELS), "expected images as uint8, 0 to 255, or as floats, 0 to 1, got int16"),
         ((PIXELS.astype(np.float32), LABELS), r"expected floats on the scale \[0, 1\], image 0 has \d+ to 2\d\d"),
         ((PIXELS / 255 * np.nan, LABELS), r"image 0 has nan to nan"),
         ((PIXELS[0], LABELS), r"source: .*\(8, 8, 3\) may be one image with channels"),

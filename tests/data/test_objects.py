@@ -7,6 +7,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dalib.core.errors import UserError
+from dalib.data.decoding import opaque
 from dalib.data.objects import as_bytes, channels_first, items_of, kind_of, labels_of, numbered, picture_of, some_names
 
 
@@ -115,7 +116,7 @@ def test_pictures_of_all_kinds_are_the_same(image):
     ("image", "message"),
     [
         ("a.png", "got str"),
-        (np.zeros((2, 4, 4), np.uint8), r"1 or 3 channels, got \(2, 4, 4\)"),
+        (np.zeros((2, 5, 5), np.uint8), r"1, 3 or 4 channels, got \(2, 5, 5\)"),
         (np.full((4, 4), 2.0), "got 2 to 2; leave normalisation out"),
         (np.zeros((4, 4), np.int32), "expected uint8 or floats, got int32"),
     ],
@@ -146,7 +147,14 @@ def test_other_numbers_are_refused(images, message):
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((5, 8, 8), (5, 1, 8, 8)), ((5, 8, 8, 3), (5, 3, 8, 8)), ((5, 1, 8, 8), (5, 1, 8, 8))],
+    [
+        ((5, 8, 8), (5, 1, 8, 8)),
+        ((5, 8, 8, 3), (5, 3, 8, 8)),
+        ((5, 1, 8, 8), (5, 1, 8, 8)),
+        ((5, 8, 8, 4), (5, 3, 8, 8)),
+        ((5, 4, 8, 8), (5, 3, 8, 8)),
+        ((5, 4, 4, 3), (5, 3, 4, 4)),
+    ],
 )
 def test_layouts(shape, expected):
     assert channels_first(np.zeros(shape, np.uint8), "source").shape == expected
@@ -156,14 +164,52 @@ def test_layouts(shape, expected):
     ("shape", "message"),
     [
         ((8, 8, 3), "may be one image with channels"),
-        ((5, 3, 8, 3), "both have 1 or 3 channels"),
-        ((5, 8, 8, 4), "expected images"),
+        ((5, 3, 8, 3), "both have 1, 3 or 4 channels"),
+        ((5, 4, 8, 4), "both have 1, 3 or 4 channels"),
+        ((5, 8, 8, 5), "expected images"),
         ((8, 8), "expected images"),
     ],
 )
 def test_layouts_that_may_be_two_or_none_are_refused(shape, message):
     with pytest.raises(UserError, match=message):
         channels_first(np.zeros(shape, np.uint8), "source")
+
+
+def test_arrays_with_opacity_are_what_pil_makes_of_them():
+    rgba = np.random.default_rng(0).integers(0, 256, (3, 6, 5, 4), dtype=np.uint8)
+    expected = np.stack([np.asarray(opaque(Image.fromarray(each))) for each in rgba])
+    assert (expected[rgba[..., 3] == 255] == rgba[rgba[..., 3] == 255][:, :3]).all()
+    for layout in (rgba, rgba.transpose(0, 3, 1, 2), torch.from_numpy(rgba)):
+        assert (channels_first(layout, "source") == expected.transpose(0, 3, 1, 2)).all()
+    assert (channels_first(as_bytes(rgba / 255, "source"), "source") == expected.transpose(0, 3, 1, 2)).all()
+    clear = np.zeros((2, 2, 4), np.uint8)
+    for one in (rgba[0], torch.from_numpy(rgba[0]).permute(2, 0, 1), rgba[0] / 255):
+        assert (np.asarray(picture_of(one)) == expected[0]).all()
+    assert picture_of(clear).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_bool_and_whole_numbers_of_a_clear_scale_become_bytes():
+    flags = np.array([[[True, False]]])
+    assert as_bytes(flags, "source").tolist() == [[[255, 0]]]
+    assert as_bytes(torch.from_numpy(flags), "source").tolist() == [[[255, 0]]]
+    assert picture_of(flags[0]).tobytes() == bytes([255, 0])
+    for dtype in (np.int32, np.int64):
+        assert as_bytes(np.array([[[0, 200]]], dtype), "source").tolist() == [[[0, 200]]]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.array([[[0, 1]]]), r"int64 from 0 to 1; where 1 is white, give images\.astype\(bool\), else"),
+        (np.array([[[0, 256]]]), r"int64 from 0 to 256; scale them to 0 to 255"),
+        (np.array([[[-1, 9]]]), r"int64 from -1 to 9; scale them"),
+        (np.array([[[0, 200]]], np.uint16), r"uint16 from 0 to 200; scale them"),  # may be dark ones of 16 bits
+        (np.array([[["a"]]]), "got <U1"),
+    ],
+)
+def test_numbers_of_an_unclear_scale_are_refused_with_the_remedy(images, message):
+    with pytest.raises(UserError, match=f"source: .*{message}"):
+        as_bytes(images, "source")
 
 
 def test_labels_are_numbers_or_names():

@@ -531,7 +531,8 @@ def test_labels_may_be_names():
     [
         (np.zeros((2, 3, 4, 3), np.uint8), r"\(2, 3, 4, 3\) may be \(N, C, H, W\) or \(N, H, W, C\)"),
         (np.zeros((2, 4, 3), np.uint8), r"\(2, 4, 3\) may be one image with channels or 2 grey images 3 wide"),
-        (np.zeros((2, 4, 4, 4), np.uint8), r"expected images \(N, H, W\), .* got \(2, 4, 4, 4\)"),
+        (np.zeros((2, 4, 4, 4), np.uint8), r"\(2, 4, 4, 4\) may be \(N, C, H, W\) or \(N, H, W, C\)"),
+        (np.zeros((2, 5, 5, 5), np.uint8), r"expected images \(N, H, W\), .* got \(2, 5, 5, 5\)"),
         (np.zeros((4, 4), np.uint8), r".*got \(4, 4\)"),
         (np.zeros((0, 4, 4), np.uint8), r".*got \(0, 4, 4\)"),
         (np.zeros((2, 4, 4), np.float32), r"expected images as uint8, 0 to 255, got float32"),

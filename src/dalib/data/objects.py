@@ -19,6 +19,9 @@ from dalib.data.spelling import Classes, require_labels, united
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_RGBA = 4  # channels
+_WHITE = 255
+
 
 class Items:
     """A data set of any kind as images and labels by number; each item is read once.
@@ -222,9 +225,10 @@ def picture_of(image: Any) -> Image.Image:
         raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, _RGBA)):
         raise ValueError(
-            f"expected an image of 1 or 3 channels, got {tuple(image.shape)}; an array is (H, W, C), a tensor (C, H, W)"
+            f"expected an image of 1, 3 or 4 channels, got {tuple(image.shape)}; an array is (H, W, C), "
+            "a tensor (C, H, W)"
         )
     if array.dtype.kind == "f":
         if not (array.min() >= 0 and array.max() <= 1):
@@ -233,16 +237,19 @@ def picture_of(image: Any) -> Image.Image:
                 "leave normalisation out of the data set's transform, or divide values up to 255 by 255"
             )
         array = np.rint(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    if array.dtype != np.uint8:  # one image alone does not show its scale: a dark one of 0 to 255 may hold 0 and 1
         raise ValueError(f"expected uint8 or floats, got {array.dtype}; convert values from 0 to 255 to uint8")
-    return Image.fromarray(array)
+    return opaque(Image.fromarray(array))
 
 
 def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
-    """Returns images as uint8: themselves, or floats of the scale [0, 1] times 255.
+    """Returns images as uint8: themselves, floats of the scale [0, 1] times 255, True as 255, or int32 and int64 as is.
 
     Raises:
-        UserError: values of another kind, or floats beyond that scale.
+        UserError: values of another kind, floats beyond that scale, or whole numbers that are not of the scale
+            [0, 255]; where none is above 1, 1 may be white.
     """
     if isinstance(images, Tensor):
         images = images.detach().cpu()
@@ -258,9 +265,7 @@ def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
             "sizes come in a list",
         )
     if array.dtype.kind != "f":
-        raise UserError(
-            Setting(argument), f": expected images as uint8, 0 to 255, or as floats, 0 to 1, got {array.dtype}"
-        )
+        return _bytes_of_whole_numbers(array, argument)
     found = np.empty(array.shape, np.uint8)
     for number, image in enumerate(array):
         low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
@@ -274,8 +279,29 @@ def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
     return found
 
 
+def _bytes_of_whole_numbers(array: np.ndarray, argument: str) -> np.ndarray:
+    """Returns bool and whole numbers as uint8, where their scale is known; see :func:`as_bytes`."""
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    found, remedy = str(array.dtype), ""
+    if array.dtype.kind in "iu" and array.size:
+        low, high = int(array.min()), int(array.max())
+        if array.dtype in (np.int32, np.int64) and low >= 0 and 1 < high <= _WHITE:  # NumPy's own for whole numbers
+            return array.astype(np.uint8)
+        found += f" from {low} to {high}"
+        if low >= 0 and high <= 1:
+            remedy = "; where 1 is white, give images.astype(bool), else images.astype('uint8')"
+        else:
+            remedy = "; scale them to 0 to 255, and give images.astype('uint8')"
+    raise UserError(
+        Setting(argument), f": expected images as uint8, 0 to 255, or as floats, 0 to 1, got {found}{remedy}"
+    )
+
+
 def channels_first(images: Any, argument: str) -> np.ndarray:
-    """Converts an array or tensor in one of the three layouts to (N, C, H, W) uint8.
+    """Converts an array or tensor in one of the three layouts to (N, C, H, W) uint8, C 1 or 3.
+
+    Four channels are red, green, blue and opacity; such images are put on white, as files are.
 
     Raises:
         UserError: another type, no images, or a shape that is none of them, or two.
@@ -288,7 +314,7 @@ def channels_first(images: Any, argument: str) -> np.ndarray:
             f": expected images as uint8, 0 to 255, got {array.dtype} {shape}; of values from 0 to 1, give (255 * ",
             "images).round().astype('uint8')",
         )
-    layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels"
+    layouts = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels"
     if array.ndim not in (3, 4) or not array.size:
         raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
     if array.ndim == 3:
@@ -300,15 +326,26 @@ def channels_first(images: Any, argument: str) -> np.ndarray:
             )
         return array[:, None]
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if not first and not last:  # only then, or no image of RGB could be 4 high
+        first, last = shape[1] == _RGBA, shape[3] == _RGBA
     if first and last:
         raise UserError(
             Setting(argument),
-            f": {shape} may be (N, C, H, W) or (N, H, W, C), both have 1 or 3 channels; pass a data set of PIL ",
-            "images",
+            f": {shape} may be (N, C, H, W) or (N, H, W, C), both have 1, 3 or 4 channels; pass a data set of ",
+            "PIL images",
         )
     if not first and not last:
         raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
-    return array if first else array.transpose(0, 3, 1, 2)
+    array = array if first else array.transpose(0, 3, 1, 2)
+    return _on_white(array) if array.shape[1] == _RGBA else array
+
+
+def _on_white(array: np.ndarray) -> np.ndarray:
+    """Returns (N, 3, H, W) of (N, 4, H, W) red, green, blue and opacity, with PIL's rounding."""
+    found = np.empty((len(array), 3, *array.shape[2:]), np.uint8)
+    for number, image in enumerate(array.transpose(0, 2, 3, 1)):
+        found[number] = np.asarray(opaque(Image.fromarray(np.ascontiguousarray(image)))).transpose(2, 0, 1)
+    return found
 
 
 def labels_of(

@@ -81,7 +81,7 @@ def adapt(
 
             * a folder with a folder of images for each class, list file, or name of a data set; or several of these;
             * a pair ``(images, labels)``. Images are an array or a tensor (N, H, W), (N, H, W, C) or (N, C, H, W) with
-              1 or 3 channels, uint8 or floats from 0 to 1, or a list or series. Labels are numbers or names of classes;
+              1, 3 or 4 channels, uint8 or floats from 0 to 1, or a list or series. Labels are numbers or class names;
             * a list of pairs ``(image, label)``; an image is a path, a PIL image, an array or a tensor;
             * a data frame of path and label, or a map-style data set of torch, class names in ``.classes`` or none;
             * a data set of Hugging Face's ``datasets`` with a column of images and one of labels.
