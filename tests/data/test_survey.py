@@ -71,6 +71,17 @@ def test_the_same_bytes_are_found_within_and_between_the_domains(tmp_path):
     assert short(found.target.duplicates) == [("target/c.png", "target/e.png")]
     assert short(found.shared_images) == [("source/cat/a.png", "target/d.png")]
     assert found.row_bytes == 6 * 8 * 8 * 3
+    assert set(found.source.class_of_duplicate.values()) == {"cat", "dog"}
+    assert not found.target.class_of_duplicate
+
+
+def test_unreadable_files_are_no_copies(tmp_path):
+    for seed, place in enumerate(("source/cat", "source/dog", "target")):
+        draw(tmp_path / place / "a.png", seed)
+        (tmp_path / place / "b.png").write_bytes(b"no image")
+        (tmp_path / place / "c.png").write_bytes(b"no image")
+    found = survey(source(tmp_path / "source"), target(tmp_path / "target"), COLOUR)
+    assert found.source.duplicates == found.target.duplicates == found.shared_images == ()
 
 
 def test_a_folder_that_is_both_domains_shares_every_image(tmp_path):

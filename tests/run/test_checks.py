@@ -261,3 +261,13 @@ def test_the_speed_is_measured_in_the_precision_of_the_training(folders, cache, 
     seen.clear()
     printed(capsys, *arguments, "--device", "cpu")
     assert {enabled for enabled, _ in seen} == {False}
+
+
+def test_copies_under_two_classes_are_a_warning_and_damaged_files_are_no_copies(folders, cache, capsys):
+    shutil.copy(folders / "source/dog/1.png", folders / "source/cat/wrong.png")
+    for name in ("a.png", "b.png"):  # with a header, so that decoding finds them
+        (folders / f"source/cat/{name}").write_bytes((folders / "source/cat/0.png").read_bytes()[:200])
+    out = printed(capsys, "--source", f"{folders}/source", *SMALL)
+    pair = f"{folders}/source/cat/wrong.png = {folders}/source/dog/1.png"
+    assert f"  warning: 2 images are copies of another, 1 of them under two classes, for instance {pair}\n" in out
+    assert "skipped 2 images that cannot be read" in out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from dalib.data.shards import state_of
 from dalib.data.spelling import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence, Set
 
     from dalib.data.depth import WholeNumbers
     from dalib.data.listing import Listing
@@ -58,13 +58,15 @@ class DomainSurvey:
     """Files left out for their ending."""
     notes: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
-    """Groups of files with the same bytes."""
+    """Groups of files with the same bytes, without those that are known to be unreadable."""
     row_bytes: int
     """Bytes that the decoded images take, in memory or in the cache."""
     whole_numbers: tuple[WholeNumbers, ...] = ()
     """Files with whole numbers beyond 8 bits."""
     constant: tuple[str, ...] = ()
     """Files whose pixels are all the same."""
+    class_of_duplicate: Mapping[str, str] = field(default_factory=dict)
+    """The class of each file in ``duplicates``; empty without labels."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Survey:
     only_in_target: tuple[str, ...]
     """Folders of the target, under the same condition, that are no class."""
     shared_images: tuple[tuple[str, str], ...]
-    """Pairs (source file, target file) with the same bytes, one for each such target file."""
+    """Pairs (source file, target file) with the same bytes, one for each such readable target file."""
     row_bytes: int
     """Bytes that all decoded images take together."""
     cache_folder: Path
@@ -126,7 +128,7 @@ def survey(
             twins.update((name, first) for name in group if name not in in_source)
     shared = [(twins[name], name) for name in dict.fromkeys(paths[1]) if name in twins]
     folder = writable_cache_folder(default_cache_folder()) if cache_folder is None else Path(cache_folder).expanduser()
-    return Survey(
+    found = Survey(
         source=domains[0],
         target=domains[1],
         only_in_source=only_in_source,
@@ -137,6 +139,21 @@ def survey(
         free_disk=_free_disk(folder),
         free_memory=free_memory(),
     )
+    return with_readable_copies(found)
+
+
+def with_readable_copies(found: Survey) -> Survey:
+    """Returns the survey without copies that are unreadable: two damaged files of the same bytes are no image twice."""
+    domains = (found.source, found.target)
+    lost = {each.path for domain in domains if domain is not None for each in domain.unreadable}
+    source, target = (None if domain is None else _with_readable_copies(domain, lost) for domain in domains)
+    shared = tuple(pair for pair in found.shared_images if lost.isdisjoint(pair))
+    return replace(found, source=source, target=target, shared_images=shared)
+
+
+def _with_readable_copies(domain: DomainSurvey, lost: Set[str]) -> DomainSurvey:
+    kept = (tuple(name for name in group if name not in lost) for group in domain.duplicates)
+    return replace(domain, duplicates=tuple(group for group in kept if len(group) > 1))
 
 
 def duplicates(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -170,6 +187,7 @@ def _domain(
             counts[listing.classes[label]] += isinstance(header, ImageHeader)
     numbers = listing.whole_numbers if listing.whole_numbers is not None else whole_numbers(listing.paths)
     inside = [tuple(name for name in group if name in own) for group in groups]
+    twice = tuple(group for group in inside if len(group) > 1)
     return DomainSurvey(
         where=listing.where,
         images=len(readable),
@@ -181,11 +199,20 @@ def _domain(
         unreadable=(*(header for header in headers if isinstance(header, Unreadable)), *listing.unreadable),
         ignored=listing.ignored,
         notes=listing.notes,
-        duplicates=tuple(group for group in inside if len(group) > 1),
+        duplicates=twice,
         row_bytes=len(readable) * row_bytes(preprocessing),
         whole_numbers=numbers,
         constant=_constant(listing, headers, numbers),
+        class_of_duplicate=_classes_of(listing, {name for group in twice for name in group}),
     )
+
+
+def _classes_of(listing: Listing, names: Set[str]) -> dict[str, str]:
+    """Returns the class of each of these files; empty without labels."""
+    if listing.labels is None or listing.classes is None or not names:
+        return {}
+    pairs = zip(map(str, listing.paths), listing.labels, strict=True)
+    return {name: listing.classes[label] for name, label in pairs if name in names}
 
 
 def _constant(

@@ -32,7 +32,7 @@ from dalib.data.sources import (
     with_whole_numbers,
 )
 from dalib.data.spelling import key_of, spelled_alike, united
-from dalib.data.survey import survey
+from dalib.data.survey import survey, with_readable_copies
 from dalib.run import recipe
 from dalib.run.domains import Listings, decide_ranges, split
 from dalib.run.initial_weights import fetched
@@ -129,14 +129,7 @@ def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source:
             None if each is None else with_whole_numbers(each, "ram", on_progress=progress)
             for each in (of_source, of_target)
         )
-    with CountedProgress("looked at files") as progress:
-        found = survey(of_source, of_target, preprocessing, on_progress=progress)
-    with CountedProgress("decoded files") as progress:
-        found = replace(
-            found,
-            source=_without_damaged(of_source, found.source, preprocessing, config.strict, progress),
-            target=_without_damaged(of_target, found.target, preprocessing, config.strict, progress),
-        )
+    found = _surveyed(of_source, of_target, preprocessing, config.strict)
     counts: dict[str, int] = {}
     targets = 0
     if source:
@@ -168,6 +161,21 @@ def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source:
     decide_ranges(request, [] if of_source is None else [of_source], of_target)
     files = Listings((of_source, *(None for _ in others)), of_target)
     return _Found(sum(counts.values()), len(counts), targets, files)
+
+
+def _surveyed(
+    of_source: Listing | None, of_target: Listing | None, preprocessing: Preprocessing, whole: bool
+) -> Survey:
+    """Returns the survey of the files without the damaged ones that :func:`_without_damaged` finds."""
+    with CountedProgress("looked at files") as progress:
+        found = survey(of_source, of_target, preprocessing, on_progress=progress)
+    with CountedProgress("decoded files") as progress:
+        found = replace(
+            found,
+            source=_without_damaged(of_source, found.source, preprocessing, whole, progress),
+            target=_without_damaged(of_target, found.target, preprocessing, whole, progress),
+        )
+    return with_readable_copies(found)
 
 
 def _class_counts(
@@ -311,11 +319,23 @@ def _describe_files(domain: DomainSurvey | None) -> None:
         say_result(f"  warning: {count} {what} nothing, for instance {domain.constant[0]}")
     for note in domain.notes:
         say(f"  {note}")
-    if domain.duplicates:
-        spare = sum(len(group) - 1 for group in domain.duplicates)
-        what = "images are copies" if spare > 1 else "image is a copy"
-        say(f"  {spare} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
+    _describe_copies(domain)
     say_unreadable(domain.unreadable)
+
+
+def _describe_copies(domain: DomainSurvey) -> None:
+    """Prints how many images are copies; of copies under two classes, one label is wrong, which is a warning."""
+    if not domain.duplicates:
+        return
+    copies = [(group[0], name) for group in domain.duplicates for name in group[1:]]
+    class_of = domain.class_of_duplicate
+    differ = [pair for pair in copies if len({class_of.get(name) for name in pair}) > 1]
+    what = "images are copies" if len(copies) > 1 else "image is a copy"
+    if differ:
+        classes = f"{len(differ)} of them under two classes" if len(copies) > 1 else "under two classes"
+        say_result(f"  warning: {len(copies)} {what} of another, {classes}, for instance {' = '.join(differ[0])}")
+    else:
+        say(f"  {len(copies)} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
 
 
 def _describe_groups(
