@@ -96,6 +96,7 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
         (["train", "--method", "fixmtach"], "got fixmtach; did you mean fixmatch?"),
         (["train", "--preset", "photo_features"], "got photo_features; did you mean photo-features?"),
         (["train", "--bakbone", "resnet18"], "did you mean --backbone?"),
+        (["train", "--imgsz", "64"], "did you mean --data.size?"),
         (["train", "--lr", "0.1"], "did you mean --stages.lr or --optimizer.lr?"),
         (["train", "--learning_rate=0.1"], "or --optimizer.lr?"),
         (["train", "--model", "resnet50"], "--model: a group of settings, expected one of them, such as --model."),

@@ -315,6 +315,8 @@ def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path
         ({"steps": "many"}, "steps='many': expected a whole number"),
         ({"data": {"size": "large"}}, r"data\.size='large': expected a whole number"),
         ({"data": {"sise": 8}}, r"data\.sise: no such setting; did you mean data\.size\?"),
+        ({"time": "10m"}, r"^time: no such setting; did you mean time_limit\?$"),
+        ({"imgsz": 64}, r"^imgsz: no such setting; did you mean data\.size\?$"),
         ({"lr": 0.1}, r"^lr: no such setting; did you mean stages\.lr or optimizer\.lr\?$"),
         ({"colour": 3}, r"^colour: no such setting; dalib\.run\.config\.TrainConfig lists them$"),
         ({"optimizer": {"learning_rate": 1}}, r"^optimizer\.learning_rate: no such setting; optimizer has name, lr,"),

@@ -37,17 +37,26 @@ def meant(value: str, names: Iterable[str]) -> str:
 def meant_setting(value: str, names: Iterable[str]) -> str:
     """Returns the settings of groups that have this name, else the nearest name, as a question; empty if none is near.
 
-    >>> meant_setting("--lr", ["--root", "--optimizer.lr"]), meant_setting("image_size", ["steps", "data.size"])
+    >>> meant_setting("--lr", ["--root", "--optimizer.lr"]), meant_setting("imgsz", ["weights", "data.size"])
     ('; did you mean --optimizer.lr?', '; did you mean data.size?')
+    >>> meant_setting("time", ["device", "time_limit"])
+    '; did you mean time_limit?'
     """
     names = list(names)
     part = value.lstrip("-").lower()
-    same = [name for name in names if name.lower().endswith(f".{_ELSEWHERE.get(part, part)}")]
+    part = _ELSEWHERE.get(part, part)
+    same = [name for name in names if f".{name.lower().lstrip('-')}".endswith(f".{part}")]
     return f"; did you mean {' or '.join(same[:3])}?" if same else meant(value, names)
 
 
-_ELSEWHERE = {"learning_rate": "lr", "img_size": "size", "image_size": "size"}
-"""What other programs call settings of groups."""
+_ELSEWHERE = {
+    "learning_rate": "lr",
+    "img_size": "size",
+    "image_size": "size",
+    "imgsz": "size",
+    "time": "time_limit",  # the flag
+}
+"""What other programs, and the command line, call settings."""
 
 
 def likelihood(probability: float) -> str:
