@@ -1,5 +1,6 @@
 """What a run checks before it trains, and the folder that it begins."""
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -166,3 +167,20 @@ def test_data_are_refused_before_the_pace_is_measured(config, images, tmp_path, 
         with pytest.raises(UserError, match=message):
             prepare(replace(config, steps=100, **settings), World())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seed", [6, 7])  # the class is validated on, and trained on
+def test_a_class_of_one_image_is_told_and_where_it_is_not_trained_on(config, tmp_path, capsys, seed):
+    source = tmp_path / "source"
+    shutil.copytree(config.source, source)
+    (source / "lone").mkdir()
+    shutil.copy(Path(config.target) / "0.png", source / "lone")
+    more = replace(config, source=str(source), seed=seed, data=replace(config.data, validation_share=0.5))
+    _, data = open_data(prepare(more, World()))
+    said = capsys.readouterr().out
+    assert "note: the source has one image of lone; no class is learnt well from that, give more" in said
+    lost = 2 not in data.domains.train.labels
+    assert lost == (seed == 6)
+    assert ("warning: no image of lone is left to train on, the validation split has them all; give" in said) == lost
+    open_data(prepare(config, World()))
+    assert "one image of" not in capsys.readouterr().out
