@@ -1,6 +1,7 @@
 """From folders and built-in names to rows of images."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -790,3 +791,12 @@ def test_folders_and_data_sets_are_joined(tmp_path):
     labelled = open_source([str(two_classes(tmp_path)), (PIXELS, ["cat"] * 5 + ["eel"])], GREY)
     assert labelled.classes == ("cat", "dog", "eel")
     assert labelled.labels.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 2]
+
+
+def test_images_are_shown_in_short():
+    labelled = open_source((PIXELS, ["cat", "dog", "cat", "ant", "ant", "dog"]), GREY)
+    shape = tuple(labelled.images.shape[1:])
+    assert repr(labelled) == f"LabelledImages(6 images of {shape}, 3 classes: ant 2, cat 2, dog 2)"
+    assert repr(open_target(PIXELS, GREY)) == f"UnlabelledImages(6 images of {shape})"
+    many = replace(labelled, labels=torch.arange(6) % 6, classes=tuple(map(str, range(20))))
+    assert repr(many).endswith("20 classes: 0 1, 1 1, 2 1, 3 1, 4 1, 5 1, 6 0, 7 0, 8 0, 9 0 and 10 more)")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
-from dalib.core.words import meant, with_unknown
+from dalib.core.words import meant, some_of, with_unknown
 from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, reason, require_memory, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
@@ -85,6 +85,7 @@ BUILT_IN_LABELLED = ("digits-held-out",)
 
 _DIGIT_CLASSES = tuple("0123456789")
 _RENDERED_DIGITS = 12_000
+_MOST_IN_REPR = 10  # classes
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ class UnlabelledImages:
     outside: Rows | None = None
     """Rows of further images that seem to be of none of the classes, where such are set apart for a training."""
 
+    def __repr__(self) -> str:
+        return f"UnlabelledImages({_rows_in_short(self.images)})"
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -115,6 +119,17 @@ class LabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
     left_out: tuple[Unreadable, ...] = ()
     """Files and folders that are no images by their names."""
+
+    def __repr__(self) -> str:
+        counts = self.labels.bincount(minlength=len(self.classes)).tolist()
+        each = some_of([f"{name} {count}" for name, count in zip(self.classes, counts, strict=False)], _MOST_IN_REPR)
+        return f"LabelledImages({_rows_in_short(self.images)}, {len(self.classes)} classes: {each})"
+
+
+def _rows_in_short(rows: Rows) -> str:
+    """Returns how many rows there are, and their shape where it is known."""
+    shape = getattr(rows, "shape", None)
+    return f"{len(rows)} images" if shape is None else f"{len(rows)} images of {tuple(shape[1:])}"
 
 
 class ReadingOptions(TypedDict, total=False):
