@@ -303,7 +303,7 @@ def test_a_pipeline_and_a_search_without_labels(shifted):
     assert search.best_estimator_.predict(X_target).shape == (120,)
 
 
-@pytest.mark.parametrize("layout", ["grey", "channels last", "channels first"])
+@pytest.mark.parametrize("layout", ["grey", "channels last", "channels first", "opacity last", "opacity first"])
 def test_images(layout):
     digits = load_digits()
     images = (digits.images[:120] * 15).astype(np.uint8)
@@ -311,6 +311,8 @@ def test_images(layout):
         "grey": images,
         "channels last": np.repeat(images[..., None], 3, axis=3),
         "channels first": images[:, None],
+        "opacity last": np.repeat(images[..., None], 4, axis=3),
+        "opacity first": np.repeat(images[:, None], 4, axis=1),
     }[layout]
     settings = {**QUICK, "steps": 3, "batch": 8}
     fitted = SelfEnsembleClassifier(**settings).fit(images, digits.target[:120], 255 - images)
@@ -321,8 +323,11 @@ def test_images(layout):
     )
     with pytest.raises(UserError, match="expected images"):
         fitted.predict(images.reshape(120, -1))
-    with pytest.raises(UserError, match=r"^X: expected images as uint8"):
+    with pytest.raises(UserError, match=r"^X: expected images as uint8") as refused:
         SelfEnsembleClassifier(**settings).fit(images / 255.0, digits.target[:120], images)
+    assert str(images.shape) in str(refused.value)  # and not that of the split to train on
+    with pytest.raises(UserError, match=r"^X_target: expected images as uint8"):
+        SelfEnsembleClassifier(**settings).fit(images, digits.target[:120], images / 255.0)
 
 
 def test_skadas_pipeline_and_scorers(skada, shifted):

@@ -307,6 +307,19 @@ def channels_first(images: Any, argument: str) -> np.ndarray:
         UserError: another type, no images, or a shape that is none of them, or two.
     """
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    axis = axis_of_channels(array, argument)
+    if axis is None:
+        return array[:, None]
+    array = array if axis == 1 else array.transpose(0, 3, 1, 2)
+    return _on_white(array) if array.shape[1] == _RGBA else array
+
+
+def axis_of_channels(array: np.ndarray, argument: str) -> int | None:
+    """Returns the axis of the channels of images, 1 or 3; None for (N, H, W).
+
+    Raises:
+        UserError: see :func:`channels_first`.
+    """
     shape = array.shape
     if array.dtype != np.uint8:
         raise UserError(
@@ -324,7 +337,7 @@ def channels_first(images: Any, argument: str) -> np.ndarray:
                 f": {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; give (N, H, ",
                 "W, C) or (N, C, H, W)",
             )
-        return array[:, None]
+        return None
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
     if not first and not last:  # only then, or no image of RGB could be 4 high
         first, last = shape[1] == _RGBA, shape[3] == _RGBA
@@ -336,8 +349,7 @@ def channels_first(images: Any, argument: str) -> np.ndarray:
         )
     if not first and not last:
         raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
-    array = array if first else array.transpose(0, 3, 1, 2)
-    return _on_white(array) if array.shape[1] == _RGBA else array
+    return 1 if first else 3
 
 
 def _on_white(array: np.ndarray) -> np.ndarray:

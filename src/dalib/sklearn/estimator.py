@@ -24,6 +24,7 @@ from dalib.augment.views import View
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
+from dalib.data.objects import axis_of_channels
 from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.data.sparse import SparseRows
 from dalib.data.spelling import is_missing
@@ -472,6 +473,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             values = np.asarray(rows)
             if len(values) < least:
                 raise UserError(f"{argument}: expected at least {least} images, got {len(values)}")
+            axis_of_channels(values, argument)  # here, where the shape in an error is that of what was given
             return values
         if known is False:
             raise UserError(f"{argument}: expected images (N, H, W) or with channels, got {np.shape(rows)}")

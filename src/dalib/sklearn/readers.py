@@ -11,6 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dalib.core.errors import PythonSpelling, UserError
+from dalib.data.objects import axis_of_channels
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import open_target
 from dalib.data.sparse import SparseRows
@@ -159,10 +160,10 @@ class Readers:
 
 
 def preprocessing_of(images: NDArray[Any]) -> Preprocessing:
-    """Returns the preprocessing of images in one of the three layouts; others are refused when they are read."""
-    last = images.ndim == 4 and images.shape[1] not in (1, 3)
-    channels = 1 if images.ndim == 3 else images.shape[3 if last else 1]
-    height, width = images.shape[1:3] if last or images.ndim == 3 else images.shape[2:4]
+    """Returns the preprocessing of images in one of the three layouts."""
+    axis = axis_of_channels(images, "X")
+    channels = 1 if axis is None else images.shape[axis]
+    height, width = images.shape[2:4] if axis == 1 else images.shape[1:3]
     size = min(LARGEST_IMAGE, max(SMALLEST_IMAGE, height, width))
     return Preprocessing(size, 1 if channels == 1 else 3, fit="stretch")
 
