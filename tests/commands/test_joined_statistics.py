@@ -140,7 +140,8 @@ def test_the_first_line_counts_what_auto_will_choose_and_the_distance_is_compute
     out = tmp_path / "run"
     assert run(arguments(photos, out, "--baseline", "false", "--model.domain_statistics", "auto")) == 0
     assert foreseen == [read_config(out / "config.yaml").model.domain_statistics] == [share]
-    assert capsys.readouterr().out.count("statistics of the target: ") == 1
+    said = "normalisation statistics of the target's images, for --model.domain_statistics: "
+    assert capsys.readouterr().out.count(said) == 1
 
 
 def test_checks_tells_what_auto_will_choose_and_counts_its_time(photos, tmp_path, monkeypatch, capsys):

@@ -215,7 +215,8 @@ class FeatureSpace:
 
         def compute() -> dict[str, Tensor]:
             batches = torch.tensor_split(chosen, -(-len(chosen) // STATISTICS_BATCH))  # of about equal size
-            with CountedProgress(f"statistics of the {domain}") as progress:
+            why = Setting("model.domain_statistics")  # which takes them, or compares them with the backbone's own
+            with CountedProgress(f"normalisation statistics of the {domain}'s images, for {why}") as progress:
                 return mixed_statistics(backbone, self._normalised(batches, progress), share)
 
         return self.store.tensors(key, compute, source=f"the {domain}, statistics with share {share:g}")
