@@ -142,6 +142,7 @@ CONFIGURED = {
     *(
         "run.settings_check",
         "run.setup",
+        "run.place",
         "run.kit_start",
         "run.backbones",
         "run.train",

@@ -20,7 +20,7 @@ from dalib.commands.flags import FlagSpelling
 from dalib.commands.main import run
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
-from dalib.run import setup, train
+from dalib.run import place, setup, train
 from dalib.run.config import TrainConfig
 from dalib.run.resume import contents_of
 
@@ -207,7 +207,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(images, capsys):
 
 
 def test_a_run_that_fails_to_begin_leaves_nothing(images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup, "write_view_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(place, "write_view_sheet", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert "No space left" in refusal(capsys, *arguments(images, tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
 

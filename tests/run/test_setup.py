@@ -1,7 +1,6 @@
-"""What a run checks before it trains, and the folder that it begins."""
+"""What a run checks before it trains."""
 
 import shutil
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,22 +9,10 @@ import pytest
 from dalib.core.errors import UserError
 from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
-from dalib.records.folder import RunFolder
-from dalib.records.summary import Summary
 from dalib.run import domains, length
 from dalib.run.config import EveryConfig, TrainConfig
-from dalib.run.config_file import content_of
 from dalib.run.length import say_length
-from dalib.run.setup import (
-    begin_folder,
-    check_place,
-    open_data,
-    prepare,
-    resume_call,
-    resume_folder,
-    rewrite_settings,
-    say_data,
-)
+from dalib.run.setup import open_data, prepare, say_data
 from dalib.run.summary import summary_at_start
 
 
@@ -42,16 +29,6 @@ def config(images, tmp_path):
     )
 
 
-def begun(config):
-    """Returns a run's folder as it is before training, and its summary."""
-    setup, data = open_data(prepare(config, World()))
-    run = RunFolder(Path(config.out))
-    summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
-    with ExitStack() as held:
-        begin_folder(run, setup, data, summary, held)
-    return run, summary, data
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"steps": 0}, "steps=0"), ({"device": "tpu"}, "device='tpu'"), ({"prior": "nowhere.csv"}, "prior='nowhere.csv'")],
@@ -61,61 +38,12 @@ def test_settings_are_checked_before_any_image_is_read(config, settings, message
         prepare(replace(config, source="not/there", **settings), World())
 
 
-def test_a_run_begins_with_what_is_known_before_training(config, capsys):
-    run, summary, data = begun(config)
-    assert Summary.read(run.summary).status == "running"
-    assert content_of(run.config)["steps"] == 4
-    assert run.views.is_file()
-    assert run.left_out.is_file()
-    say_data(summary, data.domains)
+def test_a_run_says_what_it_has_read(config, capsys):
+    setup, data = open_data(prepare(config, World()))
+    say_data(summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds), data.domains)
     said = capsys.readouterr().out
     assert f"{len(data.domains.train.labels)} images to train on" in said
     assert "classes: dark, light" in said
-
-
-def test_a_folder_is_free_or_a_run_to_replace(config, tmp_path):
-    setup = prepare(config, World())
-    run = RunFolder(tmp_path / "run")
-    check_place(setup, run)
-    begun(config)
-    with pytest.raises(UserError, match="there is something already; give another folder"):
-        check_place(setup, run)
-    again = prepare(replace(config, overwrite=True), World())
-    check_place(again, run)
-    other = RunFolder(tmp_path / "notes")
-    other.root.mkdir()
-    (other.root / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="notes"):
-        check_place(again, other)
-    with pytest.raises(UserError, match="expected a folder, this is a file"):
-        check_place(setup, RunFolder(other.root / "notes.txt"))
-
-
-def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config, tmp_path):
-    setup = prepare(config, World())
-    check_place(setup, RunFolder(tmp_path / "deeper" / "run"))
-    assert not (tmp_path / "deeper").exists()
-    (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
-        with pytest.raises(UserError, match="no folder can be made in"):
-            check_place(setup, RunFolder(place))
-
-
-def test_a_run_among_its_own_images_is_refused(config):
-    run = RunFolder(Path(config.target) / "run")
-    with pytest.raises(UserError, match="where a run's pictures would join the images"):
-        check_place(prepare(config, World()), run)
-
-
-def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(config):
-    run, summary, _ = begun(config)
-    changed = replace(config, steps=2)
-    rewrite_settings(run, changed, replace(summary, settings={**summary.settings, "steps": 2}))
-    assert content_of(run.config)["steps"] == 2
-    with pytest.raises(UserError, match="steps"):
-        resume_folder(run, summary, allow_changes=False)
-    resume_folder(run, summary, allow_changes=True)
-    assert Summary.read(run.summary).settings["steps"] == 4
 
 
 def test_each_folder_is_listed_once(config, monkeypatch):
@@ -133,10 +61,6 @@ def test_each_folder_is_listed_once(config, monkeypatch):
     assert listed == ["source", "target"]
     assert len(data.domains.target.names) == 10
     assert setup.listings is None  # of a million files it would be kept until the end
-
-
-def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):
-    assert "resume" in str(resume_call(RunFolder(tmp_path)))
 
 
 def test_data_are_refused_before_the_pace_is_measured(config, images, tmp_path, monkeypatch, capsys):

@@ -1,32 +1,21 @@
-"""Prepares a run: checks its settings, opens its data, and makes its folder."""
+"""Prepares a run: checks its settings and opens its data."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from dalib.core.console import CountedProgress, clock, say, say_unreadable, some_classes
-from dalib.core.errors import Call, ReportedByRankZeroError, Setting, UserError
-from dalib.core.files import locked, put_in_place, write_json, write_text
+from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
 from dalib.data.named import default_evaluation
-from dalib.data.overlap import copy_warnings, overlap_warnings, require_apart
+from dalib.data.overlap import copy_warnings, overlap_warnings
 from dalib.data.sources import LabelledImages, open_labelled
 from dalib.models.network import make_predictor
-from dalib.records.folder import RunFolder
-from dalib.records.images import LeftOut
-from dalib.records.summary import Summary
-from dalib.report.sheets import write_view_sheet
 from dalib.run import recipe
-from dalib.run.config_file import config_text
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.fastest import features_folder, gain_of_rounding, precision_named
@@ -38,20 +27,19 @@ from dalib.run.methods import make_method
 from dalib.run.model_alone import open_in_place_of_source
 from dalib.run.own_statistics import checked_share
 from dalib.run.prior import check_prior, first_prior
-from dalib.run.resume import check_unchanged, claimed
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
 from dalib.run.time_limit import is_open, time_limit_of
 from dalib.run.unknown import check_classes, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import ExitStack
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
+    from dalib.records.summary import Summary
     from dalib.run.config import TrainConfig
     from dalib.run.domains import DataRequest, Listings
 
@@ -197,25 +185,6 @@ def _faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) 
     return gain > 1
 
 
-def check_place(setup: Setup, run: RunFolder) -> None:
-    """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
-
-    Raises:
-        UserError: the first of these.
-    """
-    request = setup.request
-    for argument, where in (*(("source", source) for source in request.sources), ("target", request.target)):
-        if Path(where).is_dir() and run.root.resolve().is_relative_to(Path(where).resolve()):
-            raise UserError(
-                Setting("out", run.root),
-                ": it lies in ",
-                Setting(argument, where),
-                ", where a run's pictures would join the images; give a folder elsewhere",
-            )
-    require_apart(request.sources, request.target)
-    setup.world.from_first(lambda: _check_free(run, setup.config))
-
-
 def open_data(setup: Setup) -> tuple[Setup, Data]:
     """Opens source, target and the labelled set; returns the setup with the steps that the data give, and the data.
 
@@ -320,114 +289,6 @@ def _labelled_set(
             raise
         say(f"not measured on {in_short(name)}: {error}")
         return None, None
-
-
-def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, held: ExitStack) -> None:
-    """Makes the folder of a new run, which ``held`` then claims until it closes.
-
-    Raises:
-        UserError: another process has begun a run there since it was checked.
-    """
-    with _only_one_that_makes(run):
-        _check_free(run, setup.config)  # again: another process may have begun while the images were read
-        _make_folder(run, setup, data.domains, summary)
-        held.enter_context(claimed(run))
-
-
-def resume_call(run: RunFolder) -> Call:
-    """Returns what resumes a run: a remedy for messages."""
-    return Call("dalib.adapt", Setting("resume", run.root))
-
-
-def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> None:
-    """Compares a run that is resumed with its beginning, and writes its new summary.
-
-    Raises:
-        UserError: its settings or its data have changed, unless that is allowed.
-    """
-    check_unchanged(run, summary, allow_changes=allow_changes)
-    before = Summary.read(run.summary)
-    if before.status == "done" and before.settings.get("steps") == summary.settings.get("steps"):
-        say(f"{run.root} has finished already: its models are judged, and its report is written, again")
-    summary.write(run.summary)
-
-
-def rewrite_settings(run: RunFolder, config: TrainConfig, summary: Summary) -> None:
-    """Writes the settings of a run whose training has not begun, and that have changed since its folder was made."""
-    write_text(run.config, config_text(replace(config, out=str(run.root), overwrite=False)))
-    summary.write(run.summary)
-
-
-def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summary) -> None:
-    """Makes the folder with what is known before training, whole or not at all; it replaces an older run."""
-    config = setup.config
-    parent = run.root.absolute().parent
-    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
-    try:
-        new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
-        write_text(new.config, config_text(replace(setup.asked, out=str(run.root), overwrite=False)))
-        write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
-        LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
-        views = recipe.make_views(config, setup.preprocessing)
-        write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
-        summary.write(new.summary)
-        if run.root.exists():
-            shutil.rmtree(run.root)
-        put_in_place(new.root, run.root)
-    finally:
-        shutil.rmtree(new.root, ignore_errors=True)
-
-
-@contextmanager
-def _only_one_that_makes(run: RunFolder) -> Iterator[None]:
-    """Makes other processes wait that are about to make a folder of this name."""
-    folder = run.root.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
-        yield
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _check_free(run: RunFolder, config: TrainConfig) -> None:
-    """Refuses a folder that holds something already, unless it is a run to replace."""
-    if config.init is not None and run.root.resolve() == Path(config.init).resolve():
-        raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
-    if not run.root.exists():
-        _require_room(run)
-        return
-    if not run.root.is_dir():
-        raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
-    if not any(run.root.iterdir()):
-        return
-    if not config.overwrite:
-        raise UserError(
-            Setting("out", run.root),
-            ": there is something already; give another folder, add ",
-            Setting("overwrite", True),
-            " to replace a run, or go on with it: ",
-            resume_call(run),
-        )
-    with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
-        pass
-
-
-def _require_room(run: RunFolder) -> None:
-    """Refuses a run's folder that cannot be made: by making one in the nearest folder above it that exists."""
-    above = next(each for each in run.root.absolute().parents if each.exists())
-    try:
-        with tempfile.TemporaryDirectory(prefix=".dalib-", dir=above):
-            pass
-    except OSError as error:
-        raise UserError(
-            Setting("out", run.root),
-            f": no folder can be made in {above} ({error.strerror or error}). Nothing was trained; give a place that "
-            "may be written",
-        ) from None
 
 
 def say_data(summary: Summary, domains: Domains) -> None:

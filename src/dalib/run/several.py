@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dalib.core.console import one_line, output, say, say_result
-from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
+from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError
 from dalib.core.files import free_folder, write_text
 from dalib.core.words import as_one, likelihood
 from dalib.data.overlap import require_apart, require_targets_apart
@@ -28,6 +28,7 @@ from dalib.run.config_file import config_text, read_plain_config
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.kit import open_kit
 from dalib.run.measure import slug
+from dalib.run.place import occupied, require_outside
 from dalib.run.resume import claimed
 from dalib.run.targets import OF_ONE, check_targets
 from dalib.run.train import train
@@ -203,21 +204,14 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
     Raises:
         UserError: there is something already, or it lies among images.
     """
-    for argument, place in _places(runs):
-        if Path(place).is_dir() and folder.root.resolve().is_relative_to(Path(place).resolve()):
-            raise UserError(
-                Setting("out", folder.root),
-                ": it lies in ",
-                Setting(argument, place),
-                ", where the runs' pictures would join the images; give a folder elsewhere",
-            )
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    require_outside(folder.root, sources, [own.one_target for own in runs.values()], "the runs'")
     if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
-        what = (Setting("out", folder.root), ": there is something already; give another folder")
         if not folder.is_one():
-            raise UserError(*what, ", this one is not of several targets")
+            raise occupied(folder.root, ", this one is not of several targets")
         if not config.overwrite:
             go_on = (", or go on with these targets: ", _resume_call(folder))
-            raise UserError(*what, ", add ", Setting("overwrite", True), " to replace them", *go_on)
+            raise occupied(folder.root, ", add ", Setting("overwrite", True), " to replace them", *go_on)
         with ExitStack() as held:
             for run in (RunFolder(folder.root), *folder.runs().values()):
                 held.enter_context(claimed(run))
@@ -225,15 +219,6 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
     write_text(folder.config, config_text(replace(config, out=str(folder.root), overwrite=False)))
     results = tuple(TargetResult(name, own.one_target) for name, own in runs.items())
     SeveralTargets(as_one(config.source), results).write(folder.record)
-
-
-def _places(runs: Mapping[str, TrainConfig]) -> list[tuple[str, str]]:
-    configs = list(runs.values())
-    source = configs[0].source
-    return [
-        *(("source", each) for each in ([source] if isinstance(source, str) else source)),
-        *(("target", each.one_target) for each in configs),
-    ]
 
 
 def _new_folder(config: TrainConfig) -> Path:

@@ -43,19 +43,11 @@ from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.neutral_features import neutral_beside, neutral_representation
 from dalib.run.own_statistics import choice_for_files
 from dalib.run.pace import Counts
+from dalib.run.place import begin_folder, check_place, resume_call, resume_folder, rewrite_settings
 from dalib.run.presets import check_applied
 from dalib.run.resume import claimed, settings_of
 from dalib.run.select import conclude
-from dalib.run.setup import (
-    begin_folder,
-    check_place,
-    open_data,
-    prepare,
-    resume_call,
-    resume_folder,
-    rewrite_settings,
-    say_data,
-)
+from dalib.run.setup import open_data, prepare, say_data
 from dalib.run.shared_inputs import announce_stages, training_inputs, with_chosen_share
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed

@@ -1,0 +1,178 @@
+"""The place of a run: where its folder may lie, and how a run begins there or is resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dalib.core.console import say
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import locked, put_in_place, write_json, write_text
+from dalib.data.overlap import require_apart
+from dalib.records.folder import RunFolder
+from dalib.records.images import LeftOut
+from dalib.records.summary import Summary
+from dalib.report.sheets import write_view_sheet
+from dalib.run import recipe
+from dalib.run.config_file import config_text
+from dalib.run.resume import check_unchanged, claimed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import ExitStack
+
+    from dalib.core.errors import Part
+    from dalib.run.config import TrainConfig
+    from dalib.run.domains import Domains
+    from dalib.run.setup import Data, Setup
+
+
+def check_place(setup: Setup, run: RunFolder) -> None:
+    """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
+
+    Raises:
+        UserError: the first of these.
+    """
+    request = setup.request
+    require_outside(run.root, request.sources, [request.target])
+    require_apart(request.sources, request.target)
+    setup.world.from_first(lambda: check_free(run, setup.config))
+
+
+def require_outside(folder: Path, sources: Iterable[str], targets: Iterable[str], whose: str = "a run's") -> None:
+    """Refuses a folder among the images.
+
+    Args:
+        folder: that is to be made.
+        sources: where images of the source are.
+        targets: where those of each target are.
+        whose: pictures would join the images.
+
+    Raises:
+        UserError: it lies in one of these.
+    """
+    for argument, where in (*(("source", each) for each in sources), *(("target", each) for each in targets)):
+        if Path(where).is_dir() and folder.resolve().is_relative_to(Path(where).resolve()):
+            raise UserError(
+                Setting("out", folder),
+                ": it lies in ",
+                Setting(argument, where),
+                f", where {whose} pictures would join the images; give a folder elsewhere",
+            )
+
+
+def occupied(folder: Path, *remedies: str | Part) -> UserError:
+    """Returns the refusal of a folder that holds something; the remedies follow that of another folder."""
+    return UserError(Setting("out", folder), ": there is something already; give another folder", *remedies)
+
+
+def check_free(run: RunFolder, config: TrainConfig) -> None:
+    """Refuses a folder that cannot be made, or that holds something already, unless it is a run to replace.
+
+    Raises:
+        UserError: the first of these, or another process trains in the run that is to be replaced.
+    """
+    if config.init is not None and run.root.resolve() == Path(config.init).resolve():
+        raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
+    if not run.root.exists():
+        _require_room(run)
+        return
+    if not run.root.is_dir():
+        raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
+    if not any(run.root.iterdir()):
+        return
+    if not config.overwrite:
+        go_on = (" to replace a run, or go on with it: ", resume_call(run))
+        raise occupied(run.root, ", add ", Setting("overwrite", True), *go_on)
+    with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
+        pass
+
+
+def _require_room(run: RunFolder) -> None:
+    """Refuses a run's folder that cannot be made: by making one in the nearest folder above it that exists."""
+    above = next(each for each in run.root.absolute().parents if each.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dalib-", dir=above):
+            pass
+    except OSError as error:
+        raise UserError(
+            Setting("out", run.root),
+            f": no folder can be made in {above} ({error.strerror or error}). Nothing was trained; give a place that "
+            "may be written",
+        ) from None
+
+
+def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, held: ExitStack) -> None:
+    """Makes the folder of a new run, which ``held`` then claims until it closes.
+
+    Raises:
+        UserError: another process has begun a run there since it was checked.
+    """
+    with _only_one_that_makes(run):
+        check_free(run, setup.config)  # again: another process may have begun while the images were read
+        _make_folder(run, setup, data.domains, summary)
+        held.enter_context(claimed(run))
+
+
+def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summary) -> None:
+    """Makes the folder with what is known before training, whole or not at all; it replaces an older run."""
+    config = setup.config
+    parent = run.root.absolute().parent
+    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
+    try:
+        new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
+        write_text(new.config, config_text(replace(setup.asked, out=str(run.root), overwrite=False)))
+        write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
+        LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
+        views = recipe.make_views(config, setup.preprocessing)
+        write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
+        summary.write(new.summary)
+        if run.root.exists():
+            shutil.rmtree(run.root)
+        put_in_place(new.root, run.root)
+    finally:
+        shutil.rmtree(new.root, ignore_errors=True)
+
+
+@contextmanager
+def _only_one_that_makes(run: RunFolder) -> Iterator[None]:
+    """Makes other processes wait that are about to make a folder of this name."""
+    folder = run.root.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+        yield
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def resume_call(run: RunFolder) -> Call:
+    """Returns what resumes a run: a remedy for messages."""
+    return Call("dalib.adapt", Setting("resume", run.root))
+
+
+def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> None:
+    """Compares a run that is resumed with its beginning, and writes its new summary.
+
+    Raises:
+        UserError: its settings or its data have changed, unless that is allowed.
+    """
+    check_unchanged(run, summary, allow_changes=allow_changes)
+    before = Summary.read(run.summary)
+    if before.status == "done" and before.settings.get("steps") == summary.settings.get("steps"):
+        say(f"{run.root} has finished already: its models are judged, and its report is written, again")
+    summary.write(run.summary)
+
+
+def rewrite_settings(run: RunFolder, config: TrainConfig, summary: Summary) -> None:
+    """Writes the settings of a run whose training has not begun, and that have changed since its folder was made."""
+    write_text(run.config, config_text(replace(config, out=str(run.root), overwrite=False)))
+    summary.write(run.summary)

@@ -1,0 +1,154 @@
+"""Where a run's folder may lie, and what it holds before training."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dalib.core.errors import Setting, UserError
+from dalib.engine.distributed import World
+from dalib.records.folder import RunFolder
+from dalib.records.summary import Summary
+from dalib.run.config import EveryConfig, TrainConfig
+from dalib.run.config_file import content_of
+from dalib.run.place import (
+    begin_folder,
+    check_free,
+    check_place,
+    occupied,
+    require_outside,
+    resume_call,
+    resume_folder,
+    rewrite_settings,
+)
+from dalib.run.resume import claimed
+from dalib.run.setup import open_data, prepare
+from dalib.run.summary import summary_at_start
+
+
+@pytest.fixture
+def config(images, tmp_path):
+    return TrainConfig(
+        source=str(images / "source"),
+        target=str(images / "target"),
+        out=str(tmp_path / "run"),
+        steps=4,
+        batch=4,
+        every=EveryConfig(log=2, evaluate=2, checkpoint=2),
+        device="cpu",
+    )
+
+
+def begun(config):
+    """Returns a run's folder as it is before training, and its summary."""
+    setup, data = open_data(prepare(config, World()))
+    run = RunFolder(Path(config.out))
+    summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
+    with ExitStack() as held:
+        begin_folder(run, setup, data, summary, held)
+    return run, summary
+
+
+def test_a_folder_lies_outside_of_the_images(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder in (source, target):
+        folder.mkdir()
+    require_outside(tmp_path / "run", [str(source), "mnist"], [str(target)])
+    with pytest.raises(UserError, match=r"^out=.*run.: it lies in source=.*, where a run's pictures would join"):
+        require_outside(source / "runs" / "run", ["mnist", str(source)], [str(target)])
+    with pytest.raises(UserError, match=r"^out=.*: it lies in target=.*, where the runs' pictures would join"):
+        require_outside(target, [str(source)], ["usps", str(target)], "the runs'")
+
+
+def test_the_refusal_of_a_folder_that_holds_something_ends_with_its_remedies(tmp_path):
+    error = occupied(Path("runs"), ", add ", Setting("overwrite", True), " to replace them")
+    expected = "out='runs': there is something already; give another folder, add overwrite=True to replace them"
+    assert str(error) == expected
+
+
+def test_a_free_folder_is_none_that_can_be_made_or_an_empty_one(tmp_path):
+    config = TrainConfig()
+    check_free(RunFolder(tmp_path / "deeper" / "run"), config)
+    assert not (tmp_path / "deeper").exists()
+    check_free(RunFolder(tmp_path), config)
+
+
+def test_the_run_to_start_from_is_no_place(tmp_path):
+    with pytest.raises(UserError, match="it is the run to start from; give another folder"):
+        check_free(RunFolder(tmp_path), TrainConfig(init=str(tmp_path), overwrite=True))
+
+
+def test_what_is_no_run_is_refused_and_never_replaced(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(UserError, match="expected a folder, this is a file"):
+        check_free(RunFolder(notes), TrainConfig(overwrite=True))
+    with pytest.raises(UserError, match=r"give another folder, add overwrite=True .*resume="):
+        check_free(RunFolder(tmp_path), TrainConfig())
+    with pytest.raises(UserError, match="not a run"):
+        check_free(RunFolder(tmp_path), TrainConfig(overwrite=True))
+
+
+def test_a_run_in_which_another_process_trains_is_not_replaced(config):
+    run, _ = begun(config)
+    check_free(run, replace(config, overwrite=True))
+    with claimed(run), pytest.raises(UserError, match="another process is training in this folder"):
+        check_free(run, replace(config, overwrite=True))
+
+
+def test_a_run_begins_with_what_is_known_before_training(config):
+    run, _ = begun(config)
+    assert Summary.read(run.summary).status == "running"
+    assert content_of(run.config)["steps"] == 4
+    assert run.views.is_file()
+    assert run.left_out.is_file()
+
+
+def test_a_folder_is_free_or_a_run_to_replace(config, tmp_path):
+    setup = prepare(config, World())
+    run = RunFolder(tmp_path / "run")
+    check_place(setup, run)
+    begun(config)
+    with pytest.raises(UserError, match="there is something already; give another folder"):
+        check_place(setup, run)
+    again = prepare(replace(config, overwrite=True), World())
+    check_place(again, run)
+    other = RunFolder(tmp_path / "notes")
+    other.root.mkdir()
+    (other.root / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="notes"):
+        check_place(again, other)
+    with pytest.raises(UserError, match="expected a folder, this is a file"):
+        check_place(setup, RunFolder(other.root / "notes.txt"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config, tmp_path):
+    setup = prepare(config, World())
+    check_place(setup, RunFolder(tmp_path / "deeper" / "run"))
+    assert not (tmp_path / "deeper").exists()
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
+        with pytest.raises(UserError, match="no folder can be made in"):
+            check_place(setup, RunFolder(place))
+
+
+def test_a_run_among_its_own_images_is_refused(config):
+    run = RunFolder(Path(config.target) / "run")
+    with pytest.raises(UserError, match="where a run's pictures would join the images"):
+        check_place(prepare(config, World()), run)
+
+
+def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(config):
+    run, summary = begun(config)
+    changed = replace(config, steps=2)
+    rewrite_settings(run, changed, replace(summary, settings={**summary.settings, "steps": 2}))
+    assert content_of(run.config)["steps"] == 2
+    with pytest.raises(UserError, match="steps"):
+        resume_folder(run, summary, allow_changes=False)
+    resume_folder(run, summary, allow_changes=True)
+    assert Summary.read(run.summary).settings["steps"] == 4
+
+
+def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):
+    assert "resume" in str(resume_call(RunFolder(tmp_path)))
