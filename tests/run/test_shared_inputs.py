@@ -14,7 +14,7 @@ from dalib.run import own_statistics, recipe
 from dalib.run.domains import open_domains
 from dalib.run.feature_space import standardization
 from dalib.run.presets import from_preset
-from dalib.run.shared_inputs import feature_space, training_inputs, with_chosen_share
+from dalib.run.shared_inputs import announce_stages, feature_space, frozen_backbone, training_inputs, with_chosen_share
 
 CPU = torch.device("cpu")
 
@@ -68,6 +68,20 @@ def test_images_reach_a_network_that_is_trained_whole_as_they_are(config):
     assert inputs.space is inputs.standardized is inputs.stages is None
     network = recipe.make_student(own, inputs.images.architecture, 2)
     assert inputs.of("adapted")[1](network) is network
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_trainings_take_the_backbone_that_is_there(config, count, capsys):
+    own = replace(config, model=replace(config.model, trained_stages=count))
+    request, preprocessing, domains = opened(own)
+    frozen = frozen_backbone(own, request, preprocessing, domains, CPU)
+    if count:
+        announce_stages(own, frozen.stages)
+        assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in capsys.readouterr().out
+    inputs = training_inputs(own, request, preprocessing, domains, CPU, frozen=frozen)
+    assert inputs.space is frozen.space
+    assert inputs.stages is frozen.stages
+    assert (frozen.stages is None) == (count == 0)
 
 
 @pytest.mark.parametrize(("bound", "share"), [(0.0, "joined"), (float("inf"), 0.0)])

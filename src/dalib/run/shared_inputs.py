@@ -74,6 +74,44 @@ class TrainingInputs:
         return space.inputs(architecture, standardized), lambda head: space.whole(head, standardized.plain)
 
 
+@dataclass(frozen=True)
+class FrozenBackbone:
+    """A frozen backbone, as it is before any statistics of the domains are its own.
+
+    Attributes:
+        space: its features.
+        stages: its last stages, if they are trained after the head.
+    """
+
+    space: FeatureSpace
+    stages: LastStages | None = None
+
+
+def frozen_backbone(
+    config: TrainConfig,
+    request: DataRequest,
+    preprocessing: Preprocessing,
+    domains: Domains,
+    device: torch.device,
+    start: Start | None = None,
+) -> FrozenBackbone:
+    """Returns the backbone of a configuration with features; nothing is computed yet.
+
+    Args:
+        config: backbone and weights.
+        request: the domains' names, and how many views.
+        preprocessing: how rows become the input of a network.
+        domains: images.
+        device: where networks compute.
+        start: the models that the run starts from, if it does.
+    """
+    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
+    if not (count := config.model.trained_stages):
+        return FrozenBackbone(space)
+    inputs = recipe.image_inputs(config, preprocessing)
+    return FrozenBackbone(space, LastStages.of(count, space, domains, inputs, request))
+
+
 def training_inputs(
     config: TrainConfig,
     request: DataRequest,
@@ -81,7 +119,7 @@ def training_inputs(
     domains: Domains,
     device: torch.device,
     *,
-    start: Start | None = None,
+    frozen: FrozenBackbone | None = None,
     world: World = ALONE,
     enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
@@ -93,7 +131,7 @@ def training_inputs(
         preprocessing: how rows become the input of a network.
         domains: images.
         device: where networks compute.
-        start: the models that the run starts from, if it does.
+        frozen: the backbone whose features are trained on; it is made if none is given.
         world: the processes that train together.
         enough: called before each view, see ``dalib.run.domain_features.to_features``.
     """
@@ -102,10 +140,9 @@ def training_inputs(
         if domains.drawn is not None:
             domains, inputs = _at_the_head(domains, inputs)
         return TrainingInputs(domains, inputs, device)
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
-    stages = None
-    if config.model.trained_stages:
-        stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
+    if frozen is None:
+        frozen = frozen_backbone(config, request, preprocessing, domains, device)
+    space = frozen.space
     share = config.model.domain_statistics
     assert share != "auto"  # chosen before
     if share:
@@ -120,7 +157,7 @@ def training_inputs(
     with world.in_turn():
         of_features = to_features(space, domains, inputs, request, enough)
     standardized = _standardized(of_features, request.kit, device) if space.network.standardize else None
-    return TrainingInputs(of_features, inputs, device, space, standardized, stages=stages)
+    return TrainingInputs(of_features, inputs, device, space, standardized, stages=frozen.stages)
 
 
 def _standardized(domains: Domains, kit: Kit | None, device: torch.device) -> StandardizedViews:
@@ -199,27 +236,16 @@ def with_chosen_share(
     return recipe.with_share(config, world.from_first(lambda: share))
 
 
-def announce_stages(
-    config: TrainConfig,
-    request: DataRequest,
-    preprocessing: Preprocessing,
-    domains: Domains,
-    device: torch.device,
-    start: Start | None,
-) -> None:
+def announce_stages(config: TrainConfig, stages: LastStages) -> None:
     """Prints what the training of the backbone's last stages takes, before anything is computed.
 
     Raises:
         UserError: the disk has not the room for the maps.
     """
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
-    inputs = recipe.image_inputs(config, preprocessing)
-    stages = LastStages.of(config.model.trained_stages, space, domains, inputs, request)
     own = recipe.of_stages(config)
     assert own.steps is not None
-    student = stages.student(student_of_stages(config, stages), None)
-    initial = recipe.Initial(student=student)
-    random = stages.random_maps(2 * own.batch)
+    initial = recipe.Initial(student=stages.student(student_of_stages(config, stages), None))
+    random, device = stages.random_maps(2 * own.batch), stages.maps.device
     stages.announce(recipe.make_training(own, stages.stored(), *random, device, steps=own.steps, initial=initial))
 
 

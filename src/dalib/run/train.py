@@ -48,7 +48,7 @@ from dalib.run.presets import check_applied
 from dalib.run.resume import claimed, settings_of
 from dalib.run.select import conclude
 from dalib.run.setup import open_data, prepare, say_data
-from dalib.run.shared_inputs import announce_stages, training_inputs, with_chosen_share
+from dalib.run.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
 from dalib.run.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from dalib.run.domains import Domains
     from dalib.run.pair import BaselineAndAdapted
     from dalib.run.setup import Data, Setup
-    from dalib.run.shared_inputs import TrainingInputs
+    from dalib.run.shared_inputs import FrozenBackbone, TrainingInputs
     from dalib.run.track import Tracker
 
 
@@ -178,13 +178,13 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         _say_length(setup, context)
     setup, data = open_data(setup)
     setup, limit = _with_length(_with_share(setup, data), setup, data, context)
-    context.world.from_first(lambda: _announce_stages(setup, data))
+    frozen = _frozen_backbone(setup, data)
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     summary = summary if setup.hub is None else setup.hub.recorded(summary)
     say_data(summary, data.domains)
     _begin(run, setup, data, summary, context)
     since = time.monotonic()
-    inputs = _training_inputs(setup, data, limit)
+    inputs = _training_inputs(setup, data, frozen, limit)
     if setup.config.features:
         summary = timed(summary, "features", time.monotonic() - since)
     if limit is not None:
@@ -278,18 +278,26 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
             context.tracking.picture("views", run.views)
 
 
-def _announce_stages(setup: Setup, data: Data) -> None:
-    """Prints what the training of the backbone's last stages takes, if they are trained.
+def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:
+    """Returns the backbone whose features are trained on; None of a network that is trained as a whole.
+
+    It prints what the training of the backbone's last stages takes, if they are trained.
 
     Raises:
-        UserError: the disk has not the room.
+        UserError: the disk has not the room for that.
     """
-    config, domains = setup.config, data.domains
-    if config.model.trained_stages:
-        announce_stages(config, setup.request, setup.preprocessing, domains, setup.device, setup.start)
+    config = setup.config
+    if not config.features:
+        return None
+    frozen = frozen_backbone(config, setup.request, setup.preprocessing, data.domains, setup.device, setup.start)
+    if (stages := frozen.stages) is not None:
+        setup.world.from_first(lambda: announce_stages(config, stages))
+    return frozen
 
 
-def _training_inputs(setup: Setup, data: Data, limit: TimeLimit | None) -> TrainingInputs:
+def _training_inputs(
+    setup: Setup, data: Data, frozen: FrozenBackbone | None, limit: TimeLimit | None
+) -> TrainingInputs:
     """Returns what the trainings take; with a time limit views are computed one by one, also by a resumed run."""
     enough = None
     if setup.config.time_limit is not None:
@@ -300,7 +308,7 @@ def _training_inputs(setup: Setup, data: Data, limit: TimeLimit | None) -> Train
         setup.preprocessing,
         data.domains,
         setup.device,
-        start=setup.start,
+        frozen=frozen,
         world=setup.world,
         enough=enough,
     )
