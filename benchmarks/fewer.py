@@ -65,15 +65,15 @@ def accuracies(config: TrainConfig, *, all_classes: bool) -> dict[str, float]:
     shared, truth = task_of(config, all_classes=all_classes)
     representation = plain_representation(shared.domains.train, shared.domains.to_predict)
     training, before = dict(recipe.trainings(config))["adapted"], baselines_of(config, shared)
-    found = {name: _right(said.target, truth) for name, said in before.evidence.items()}
+    found = {name: _right(said.target, truth) for name, said in before.everything.items()}
     for classes in ("same", "fewer"):
         training = replace(training, classes=classes)
         inputs = fitted_to_fewer(training, shared, before) if classes == "fewer" else shared
         done = adapted(training, inputs, before)
         settings = recipe.make_judge_settings(training, inputs.expected)
-        judged = judge(done.trained, done.evidence, settings, shared.domains.train.classes, representation)
-        found[classes] = _right(done.evidence["adapted"].target, truth)
-        found[f"{classes}, selected"] = _right(done.evidence[judged.shipped].target, truth)
+        judged = judge(done.trained, done.everything, settings, shared.domains.train.classes, representation)
+        found[classes] = _right(done.everything["adapted"].target, truth)
+        found[f"{classes}, selected"] = _right(done.everything[judged.shipped].target, truth)
     return found
 
 

@@ -37,8 +37,8 @@ KINDS = ("noise", "ind60", "ind75", "ind90", "pat60", "pat75", "pat90", "cls60",
 
 def simulated(kind: str, truth: Tensor, classes: int, before: BaselineAndAdapted, seed: int) -> Tensor:
     """Returns hints (N, C) of a kind."""
-    if kind in before.evidence:
-        return before.evidence[kind].target.float()
+    if kind in before.everything:
+        return before.everything[kind].target.float()
     generator = torch.Generator().manual_seed(100 + seed)
     drawn = torch.rand(len(truth), generator=generator)
     other = (truth + torch.randint(1, classes, truth.shape, generator=generator)) % classes
@@ -64,19 +64,19 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
 
     def selected(hints: Tensor | None) -> tuple[float, float, float]:
         """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
-        done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
+        done = BaselineAndAdapted(dict(before.models))
         with contextlib.redirect_stdout(io.StringIO()):
             trusted = trusted_hints(training, replace(shared, hints=hints), before)
             task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)
             train_task(task, done, CPU)
             settings = recipe.make_judge_settings(training)
-            judged = judge(done.trained, done.evidence, settings, classes, representation, hints=trusted)
+            judged = judge(done.trained, done.everything, settings, classes, representation, hints=trusted)
         trust = 0.0 if trusted is None else trusted.annotator.worth.mean().item()
-        return *(_right(done.evidence[name].target, truth) for name in ("adapted", judged.shipped)), trust
+        return *(_right(done.everything[name].target, truth) for name in ("adapted", judged.shipped)), trust
 
     _, alone, _ = selected(None)
     names = f"{_short(config.source)}, {_short(config.target)}"
-    own = {name: _right(each.target, truth) for name, each in before.evidence.items()}
+    own = {name: _right(each.target, truth) for name, each in before.everything.items()}
     print(f"| {names} | none | | | {alone:.1f} | | source-only {own['source-only']:.1f} |", flush=True)
     for kind in kinds:
         hints = simulated(kind, truth, len(classes), before, config.seed)

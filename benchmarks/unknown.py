@@ -64,18 +64,18 @@ def scores(config: TrainConfig, known: int) -> dict[str, float]:
     training, before = dict(recipe.trainings(config))["adapted"], baselines_of(config, shared)
     all_known = known == len(shared.domains.train.classes) and not bool((truth == known).any())
     score = _mean_accuracy if all_known else _hos
-    found = {name: score(each.target, truth) for name, each in before.evidence.items()}
+    found = {name: score(each.target, truth) for name, each in before.everything.items()}
     for classes in ("same", "other"):
         training = replace(training, classes=classes)
         inputs = fitted_to_known(shared, before) if classes == "other" else shared
         done = adapted(training, inputs, before)
-        found[classes] = score(done.evidence["adapted"].target, truth)
+        found[classes] = score(done.everything["adapted"].target, truth)
     settings = recipe.make_judge_settings(training, inputs.expected)
-    judged = judge(done.trained, done.evidence, settings, shared.domains.train.classes, representation)
-    found["selected"] = score(done.evidence[judged.shipped].target, truth)
-    found["other: a"], found["other: b"] = _parts(done.evidence["adapted"].target, truth)
+    judged = judge(done.trained, done.everything, settings, shared.domains.train.classes, representation)
+    found["selected"] = score(done.everything[judged.shipped].target, truth)
+    found["other: a"], found["other: b"] = _parts(done.everything["adapted"].target, truth)
     if all_known:
-        found["other"], found["selected"] = found["other: a"], _parts(done.evidence[judged.shipped].target, truth)[0]
+        found["other"], found["selected"] = found["other: a"], _parts(done.everything[judged.shipped].target, truth)[0]
     return {name: 100 * value for name, value in found.items()}
 
 

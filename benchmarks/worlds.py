@@ -84,7 +84,7 @@ def baselines_of(config: TrainConfig, shared: TrainingInputs) -> BaselineAndAdap
 
 def adapted(training: TrainConfig, inputs: TrainingInputs, before: BaselineAndAdapted) -> BaselineAndAdapted:
     """Returns the baselines and an adapted model."""
-    done = BaselineAndAdapted(dict(before.trained), dict(before.evidence))
+    done = BaselineAndAdapted(dict(before.models))
     own, expected = inputs.of("adapted")[0], inputs.expected
     train_task(Task("adapted", training, inputs.domains, own, InMemory(), expected=expected), done, CPU)
     return done

@@ -45,14 +45,14 @@ def accuracies(case: Case, root: Path, out: Path, seed: int) -> dict[str, float]
             CPU,
         )
         align(done, shared)
-        found = {name: _right(done.evidence[name].target, truth) for name in ("source-only", "aligned")}
+        found = {name: _right(done.everything[name].target, truth) for name in ("source-only", "aligned")}
         of_views = standardization(shared.domains.target.images, CPU)
         for start, warm in (("scratch", False), ("warm", True)):
             training = replace(trainings["adapted"], warm_start=warm)
             train_task(Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory()), done, CPU)
             model = done.trained["adapted"].model
             found[f"{start}, views"] = _right(_predicted(model, shared, of_views), truth)
-            found[f"{start}, plain"] = _right(done.evidence["adapted"].target, truth)
+            found[f"{start}, plain"] = _right(done.everything["adapted"].target, truth)
     return found
 
 

@@ -11,7 +11,7 @@ from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task
+from dalib.run.pair import BaselineAndAdapted, FinishedModel, Task, align, train_task
 from dalib.run.presets import changed
 from dalib.run.shared_inputs import training_inputs
 
@@ -34,7 +34,7 @@ def made():
 
 
 def copied(done):
-    return BaselineAndAdapted(dict(done.trained), dict(done.evidence))
+    return BaselineAndAdapted(dict(done.models))
 
 
 def norms_of(model):
@@ -45,7 +45,7 @@ def test_the_aligned_model_has_the_weights_of_source_only_and_the_statistics_of_
     done, inputs = copied(made[0]), made[1]
     before = copy.deepcopy(done.trained["source-only"].model.state_dict())
     aligned = align(done, inputs)
-    assert list(done.trained) == list(done.evidence) == ["source-only", "aligned"]
+    assert list(done.trained) == list(done.everything) == ["source-only", "aligned"]
     source_only = done.trained["source-only"].model
     assert all(torch.equal(before[name], tensor) for name, tensor in source_only.state_dict().items())
     for one, other in zip(source_only.parameters(), aligned.model.parameters(), strict=True):
@@ -62,7 +62,7 @@ def test_the_aligned_model_has_the_weights_of_source_only_and_the_statistics_of_
 def test_on_the_source_the_aligned_model_is_source_only(made):
     done, inputs = copied(made[0]), made[1]
     align(done, inputs)
-    for kept in (done.evidence, {name: each.evidence for name, each in done.trained.items()}):
+    for kept in (done.everything, {name: each.evaluated for name, each in done.models.items()}):
         assert torch.equal(kept["aligned"].validation, kept["source-only"].validation)
         assert not torch.equal(kept["aligned"].target, kept["source-only"].target)
 
@@ -70,6 +70,7 @@ def test_on_the_source_the_aligned_model_is_source_only(made):
 def test_a_network_without_statistics_cannot_be_aligned(made):
     done, inputs = copied(made[0]), made[1]
     plain = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
-    done.trained["source-only"] = SimpleNamespace(model=plain)
+    done.models["source-only"] = FinishedModel(SimpleNamespace(model=plain), everything=None)
     assert align(done, inputs) is None
-    assert "aligned" not in done.trained
+    assert list(done.trained) == ["source-only"]
+    assert done.everything == {}  # as in other processes than the first

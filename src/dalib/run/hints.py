@@ -204,7 +204,7 @@ def hints_record(
         neutral: representation of the evaluated images by a network that no model trained; None compares nothing.
     """
     annotator, given, held_back = trusted.annotator, trusted.given.double(), trusted.held_back
-    adapted = models.evidence["adapted"].target.double()
+    adapted = models.everything["adapted"].target.double()
     there = given.sum(dim=1) > 0
     named = torch.where(there, given.argmax(dim=1), -1)
     likely = adapted.clamp_min(1e-9).log() + annotator.log_likelihood(given, trusted.references.double())
@@ -217,7 +217,7 @@ def hints_record(
         same = (adapted.argmax(dim=1) == number)[own].double().mean().item() if bool(own.any()) else None
         trust = annotator.worth[number].item()
         hinted.append(HintedClass(name, int(own.sum()), same, trust, classes[meaning[number]] if trust else ""))
-    others = [name for name in models.evidence if name != "adapted"]
+    others = [name for name in models.everything if name != "adapted"]
     return Hints(
         images=len(given),
         hinted=int(there.sum()),

@@ -114,8 +114,7 @@ class ModelsInFolder:
     def _train_stages(self, config: TrainConfig, inputs: TrainingInputs, stages: LastStages, *, resume: bool) -> None:
         """Trains the head on the frozen backbone, and from there the backbone's last stages with it."""
         self._train(self._task("frozen", config, inputs), inputs, resume=resume)
-        start = self.done.trained.pop("frozen").model
-        self.done.evidence.pop("frozen", None)
+        start = self.done.models.pop("frozen").trained.model
         own = recipe.of_stages(config)
         with self.setup.world.in_turn():
             on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))

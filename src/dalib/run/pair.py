@@ -68,23 +68,49 @@ class Task:
     hints: TrustedHints | None = None
 
 
-@dataclass
-class BaselineAndAdapted:
-    """The finished models of a run, and their predictions for all images.
+@dataclass(frozen=True)
+class FinishedModel:
+    """A model of a run, and what it predicts.
 
     Attributes:
-        trained: by the names source-only, aligned and adapted, in this order; some of them may be missing.
-        evidence: likewise; only the first process has it.
+        trained: the model, with its predictions for the evaluated images.
+        everything: its predictions for all images; None in other processes than the first.
+    """
+
+    trained: Trained
+    everything: Evidence | None
+
+    @property
+    def evaluated(self) -> Evidence:
+        """Its predictions for the evaluated images, by which checkpoints are chosen and models are judged."""
+        return self.trained.evidence
+
+
+@dataclass
+class BaselineAndAdapted:
+    """The finished models of a run.
+
+    Attributes:
+        models: by the names source-only, aligned and adapted, in this order; some of them may be missing.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
         hints: those that the adapted model learned from, if any.
         kind: what the target seems to be, where that decided how it was adapted to.
     """
 
-    trained: dict[str, Trained] = field(default_factory=dict)
-    evidence: dict[str, Evidence] = field(default_factory=dict)
+    models: dict[str, FinishedModel] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
     hints: TrustedHints | None = None
     kind: TargetKind | None = None
+
+    @property
+    def trained(self) -> dict[str, Trained]:
+        """The models by name, each with its predictions for the evaluated images."""
+        return {name: each.trained for name, each in self.models.items()}
+
+    @property
+    def everything(self) -> dict[str, Evidence]:
+        """Predictions of the models for all images; none in other processes than the first."""
+        return {name: each.everything for name, each in self.models.items() if each.everything is not None}
 
     def of_classes(self, config: TrainConfig) -> str:
         """Returns which classes the target was taken to have: same, fewer or other."""
@@ -108,7 +134,7 @@ def trusted_hints(
     """
     if (given := inputs.hints) is None:
         return None
-    before = [each.target.float() for name, each in done.evidence.items() if name != "adapted"]
+    before = [each.target.float() for name, each in done.everything.items() if name != "adapted"]
     before = world.from_first(lambda: before)
     beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
     held_back, groups = None, inputs.domains.groups
@@ -144,10 +170,10 @@ def train_task(
     """
     config, domains = task.config, task.domains
     source = domains.train if task.name == "source-only" else domains.train_adapted
-    before = done.trained.get("source-only")
+    before = done.models.get("source-only")
     weights = task.weights
     if weights is None and before is not None and config.warm_start:
-        weights = before.model.state_dict()
+        weights = before.trained.model.state_dict()
     assert config.steps is not None
     prior = None if task.expected is None else task.expected.shares
     if prior is None:
@@ -168,21 +194,21 @@ def train_task(
         world=world,
     )
     evaluator = recipe.make_evaluator(domains, task.inputs, device)
-    evidence = None if before is None else before.evidence
     plan = recipe.make_plan(
         config,
         task.name,
         evaluator,
-        before=evidence,
+        before=None if before is None else before.evaluated,
         expected=task.expected,
         statistics=task.statistics,
         hints=task.hints,
     )
     trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
-    done.trained[task.name] = trained
-    done.expected, done.hints = task.expected, task.hints
+    everything = None
     if world.first:
-        done.evidence[task.name] = _everything(task.name, trained, task.inputs, evaluator, shown=observer.progress)
+        everything = _everything(task.name, trained, task.inputs, evaluator, shown=observer.progress)
+    done.models[task.name] = FinishedModel(trained, everything)
+    done.expected, done.hints = task.expected, task.hints
 
 
 def _everything(name: str, trained: Trained, inputs: Inputs, evaluator: Evaluator, *, shown: bool = True) -> Evidence:
@@ -199,8 +225,7 @@ def take_source_only(done: BaselineAndAdapted, kit: Kit, config: TrainConfig, in
     recipe.load_first(model, FeatureSpace.without_backbone(kit.weights) if config.features else kit.weights)
     evaluator = recipe.make_evaluator(domains, own, inputs.device)
     trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
-    done.trained["source-only"] = trained
-    done.evidence["source-only"] = _everything("source-only", trained, own, evaluator)
+    done.models["source-only"] = FinishedModel(trained, _everything("source-only", trained, own, evaluator))
     with_validation_of(kit, done, "source-only")
     return model
 
@@ -210,12 +235,11 @@ def with_validation_of(kit: Kit, done: BaselineAndAdapted, name: str) -> None:
 
     Its own are of drawn features, which are easier than those of images and would make it look better than it is.
     """
-    trained = done.trained[name]
+    model = done.models[name]
     known = {"validation": kit.validation, "labels": kit.labels}
-    evidence = replace(trained.evidence, **known, validation_features=None)
-    done.trained[name] = replace(trained, evidence=evidence)
-    if name in done.evidence:
-        done.evidence[name] = replace(done.evidence[name], **known)
+    evaluated = replace(model.evaluated, **known, validation_features=None)
+    everything = None if model.everything is None else replace(model.everything, **known)
+    done.models[name] = FinishedModel(replace(model.trained, evidence=evaluated), everything)
 
 
 def fitted_to_fewer(
@@ -257,7 +281,7 @@ def decide_kind(inputs: TrainingInputs, done: BaselineAndAdapted, world: World =
 
 def _before(inputs: TrainingInputs, done: BaselineAndAdapted) -> dict[str, Evidence]:
     """Returns the predictions of the models from before the adaptation for the evaluated images."""
-    return {name: inputs.domains.grouped(each.evidence) for name, each in done.trained.items() if name != "adapted"}
+    return {name: inputs.domains.grouped(each.evaluated) for name, each in done.models.items() if name != "adapted"}
 
 
 def fitted_to_known(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TrainingInputs:
@@ -273,7 +297,7 @@ def fitted_to_known(inputs: TrainingInputs, done: BaselineAndAdapted, world: Wor
     """
 
     def expected_known() -> ExpectedKnown:
-        before = {name: evidence for name, evidence in done.evidence.items() if name != "adapted"}
+        before = {name: evidence for name, evidence in done.everything.items() if name != "adapted"}
         target, every = inputs.domains.to_predict, torch.arange(len(inputs.domains.to_predict))
         features = None if inputs.space is None else plain_representation(inputs.domains.train, target, every)
         return ExpectedKnown.of(before, features)
@@ -298,8 +322,8 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
 
     Source: AdaBN (Li et al. 2017).
     """
-    before, own = done.trained["source-only"], inputs.of("aligned")[0]
-    model = copy.deepcopy(before.model)
+    before, own = done.models["source-only"], inputs.of("aligned")[0]
+    model = copy.deepcopy(before.trained.model)
     if inputs.space is not None:
         can_be_aligned = inputs.standardized is not None
     else:
@@ -308,12 +332,12 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
     if not can_be_aligned:
         return None
     evaluator = recipe.make_evaluator(inputs.domains, own, inputs.device)
-    found, on_source = evaluator.evidence(model), before.evidence
-    everything = _everything("aligned", replace(before, model=model, evidence=found), own, evaluator)
+    found, on_source = evaluator.evidence(model), before.evaluated
+    everything = _everything("aligned", replace(before.trained, model=model, evidence=found), own, evaluator)
     known = {"validation": on_source.validation, "labels": on_source.labels}
-    evidence = replace(found, **known, validation_features=on_source.validation_features)
-    aligned = replace(before, model=model, evidence=evidence)
-    done.trained["aligned"] = aligned
-    everywhere = done.evidence["source-only"]
-    done.evidence["aligned"] = replace(everything, validation=everywhere.validation, labels=everywhere.labels)
+    evaluated = replace(found, **known, validation_features=on_source.validation_features)
+    aligned = replace(before.trained, model=model, evidence=evaluated)
+    assert before.everything is not None
+    everywhere = {"validation": before.everything.validation, "labels": before.everything.labels}
+    done.models["aligned"] = FinishedModel(aligned, replace(everything, **everywhere))
     return aligned

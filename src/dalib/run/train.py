@@ -349,7 +349,7 @@ def _train_models(
 
 def _summarized(models: BaselineAndAdapted, *, from_kit: bool) -> dict[str, SummarizedModel]:
     """Returns the summaries of the models; from a kit, the validation predictions are the source-only model's alone."""
-    made = {name: summary_of_model(evidence) for name, evidence in models.evidence.items()}
+    made = {name: summary_of_model(evidence) for name, evidence in models.everything.items()}
     if from_kit and "adapted" in made:
         made["adapted"] = replace(made["adapted"], source_validation_accuracy=None)
     return made
@@ -392,7 +392,7 @@ def _judge(
 ) -> tuple[Judgement, Summary]:
     """Judges the models, and writes predictions, judgement, selection, pictures and the complete summary."""
     since, config, domains = time.monotonic(), setup.config, data.domains
-    write_predictions(run, models.evidence, domains)
+    write_predictions(run, models.everything, domains)
     neutral, learnt_from = _untrained_features(setup, data, inputs, models)
     judgement = _judgement(setup, domains, models, neutral, learnt_from)
     judgement.write(run.judgement)
@@ -403,12 +403,12 @@ def _judge(
         told.write(run.hints)
         say(told.sentence)
     if models.of_classes(config) == "other":
-        write_rules(run, models.evidence)
+        write_rules(run, models.everything)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
-    write_pictures(run, models.trained, models.evidence, domains, config.seed, judgement.baseline)
+    write_pictures(run, models.trained, models.everything, domains, config.seed, judgement.baseline)
     summary = timed(summary, "judgement", time.monotonic() - since)
-    summary = summary_at_end(summary, config, models.trained, models.evidence, judgement)
+    summary = summary_at_end(summary, config, models.trained, models.everything, judgement)
     summary.write(run.summary)
     say_result(judgement.headline)
     for reason in judgement.reasons:
@@ -445,8 +445,8 @@ def _judgement(
 ) -> Judgement:
     """Returns the judgement of the models, with the reasons that are the run's own: its kit, and the kind of target."""
     judgement = judge(
-        {name: replace(each, evidence=domains.grouped(each.evidence)) for name, each in models.trained.items()},
-        {name: domains.grouped(each) for name, each in models.evidence.items()},
+        {name: replace(each.trained, evidence=domains.grouped(each.evaluated)) for name, each in models.models.items()},
+        {name: domains.grouped(each) for name, each in models.everything.items()},
         recipe.make_judge_settings(setup.config, models.expected),
         domains.train.classes,
         neutral,

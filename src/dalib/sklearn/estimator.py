@@ -40,7 +40,7 @@ from dalib.run.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, T
 from dalib.run.domains import Domains
 from dalib.run.inputs import Inputs, Views
 from dalib.run.judge import judge
-from dalib.run.pair import BaselineAndAdapted, Task, train_task
+from dalib.run.pair import BaselineAndAdapted, FinishedModel, Task, train_task
 from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of
 from dalib.sklearn.readers import (
     Pixels,
@@ -244,7 +244,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         settings = recipe.make_judge_settings(config)
         if linear:
             settings = replace(settings, steps=done.trained["adapted"].ended)
-        trained, said = done.trained, done.evidence
+        trained, said = done.trained, done.everything
         if together is not None:
             grouped = partial(together.of_evidence, kept)
             trained = {name: replace(each, evidence=grouped(each.evidence)) for name, each in trained.items()}
@@ -289,12 +289,12 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             if name == "source-only" and self.hidden == "auto" and not isinstance(reader.of_target, Pixels):
                 weights = done.trained[name].model.state_dict()
                 regression = data.linear_task(config.seed).logistic_regression()
-                if not is_clearly_better(done.evidence[name], regression.evidence):
+                if not is_clearly_better(done.everything[name], regression.evidence):
                     self._put(name, regression, done)
         return done
 
     def _put(self, name: str, model: LinearModel, done: BaselineAndAdapted) -> None:
-        done.trained[name], done.evidence[name] = model.trained, model.evidence
+        done.models[name] = FinishedModel(model.trained, model.evidence)
         self.history_[name] = model.lines
 
     def _is_linear(self, data: _Data) -> bool:
