@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,7 @@ from dalib.run.select import settle
 from dalib.run.target_predictions import classes_of, configuration_of, target_predictions, where_models_differ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -79,12 +80,12 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
             f"images than on others like them; for a fair number label other images: "
             f"{Call('dalib.run.query.query')} with another {Setting('seed')}"
         )
-    found = _estimated(given, predictions, file, together, len(classes))
-    result = _as_result(found, file, given, len(names), notes)
+    labels = _Labels(given, predictions, file, together, len(classes))
+    found = _estimated(labels)
+    result = _as_result(found, labels, notes)
     if known:
         result = replace(result, trained_on=known)
-    fitted = predictions if not learnt.any() else {n: p for n, p in predictions.items() if n != "adapted"}
-    result = replace(result, shares=_class_shares(given, fitted or predictions, file, together, len(classes)))
+    result = replace(result, shares=_class_shares(labels.without_adapted() if learnt.any() else labels))
     _say(result, found)
     result.write(run.labelled)
     _write_shares(run, result, classes)
@@ -101,7 +102,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
             )
             return result
         say(f"the selection goes by the {others} labels that adapted was not trained on")
-        fair = _estimated(given.taken(~learnt), predictions, file, together, len(classes))
+        fair = _estimated(replace(labels, given=given.taken(~learnt)))
     _decide(run, fair, file, held=False)
     return result
 
@@ -127,8 +128,9 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
     """
     names, predictions = target_predictions(run)
     say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
-    found = _estimated(held_out, predictions, file, groups_of_target(run, names), len(classes_of(run)))
-    result = replace(_as_result(found, file, held_out, len(names), []), held_out=True)
+    labels = _Labels(held_out, predictions, file, groups_of_target(run, names), len(classes_of(run)))
+    found = _estimated(labels)
+    result = replace(_as_result(found, labels, []), held_out=True)
     _say(result, found)
     if not run.labelled.is_file() or Labelled.read(run.labelled).held_out:
         result.write(run.labelled)
@@ -138,59 +140,62 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
 
 
 @dataclass(frozen=True)
-class _Estimated:
-    """Holds the estimates by labels of each model, and of the difference of the first two.
+class _Labels:
+    """Labels of n of the target's N images, with how these were chosen and what the models predict.
 
-    ``differ`` is on how many images these name different classes.
+    Attributes:
+        given: the labels, with the columns of the list.
+        predictions: name -> (N, C), the models that are compared first.
+        file: the list, for errors.
+        together: (N,) groups of images that belong together, if any do.
+        num_classes: of the run; labels of this number are unknown.
     """
 
-    models: dict[str, LabelledEstimate]
-    difference: LabelledEstimate | None
-    differ: int
-    count: int
-    notes: list[str]
-    groups: int | None = None
-    unknown: Share | None = None
-    open_sets: dict[str, OpenSet] | None = None
+    given: TargetLabels
+    predictions: dict[str, Tensor]
+    file: str
+    together: Integers | None
+    num_classes: int
 
+    def without_adapted(self) -> _Labels:
+        """Returns the labels with the predictions of the models before the adaptation, if there are some."""
+        before = {name: p for name, p in self.predictions.items() if name != "adapted"}
+        return replace(self, predictions=before or self.predictions)
 
-def _estimated(
-    given: TargetLabels, predictions: dict[str, Tensor], file: str, together: Integers | None, num_classes: int
-) -> _Estimated:
-    expects_others = next(iter(predictions.values())).shape[1] > num_classes
-    differ = where_models_differ(predictions)
-    strata, population, notes = _design(given, len(differ), file, differ)
-    right = {name: p.argmax(dim=1)[given.rows] == given.labels for name, p in predictions.items()}
-    groups = None if together is None else together[given.rows.numpy()]
-    models = {
-        name: estimate_mean(each.long().numpy(), strata.numpy(), population, groups=groups)
-        for name, each in right.items()
-    }
-    difference = _difference(given, differ, right, strata, population, groups) if len(right) > 1 else None
-    if difference is not None:
-        models = _fitting(models, difference)
-    counted = None if groups is None else len(set(groups.tolist()))
-    found = _Estimated(models, difference, int(differ.sum()), len(given.rows), notes, counted)
-    if not expects_others and not bool((given.labels == num_classes).any()):
-        return found
-    sample = _Labels(given.labels, strata, population, groups)
-    return replace(
-        found,
-        unknown=_share(sample.mean(given.labels == num_classes)),
-        open_sets={
-            name: _open_set(p.argmax(dim=1)[given.rows], sample, num_classes) for name, p in predictions.items()
-        },
-    )
+    @cached_property
+    def differ(self) -> Tensor:
+        """(N,) bool: where the first two models name different classes."""
+        return where_models_differ(self.predictions)
 
+    @cached_property
+    def design(self) -> tuple[Tensor, dict[int, int], list[str]]:
+        """The stratum of each labelled image, the size of each stratum, and notes on them; see :func:`_design`."""
+        return _design(self.given, len(self.differ), self.file, self.differ)
 
-@dataclass(frozen=True)
-class _Labels:
-    """Labels (n,) with their strata (n,), the sizes of these, and groups (n,) of images that belong together."""
+    @property
+    def strata(self) -> Tensor:
+        """(n,) the stratum of each labelled image."""
+        return self.design[0]
 
-    labels: Tensor
-    strata: Tensor
-    population: Mapping[int, int]
-    groups: Integers | None
+    @property
+    def population(self) -> dict[int, int]:
+        """The number of target images in each stratum."""
+        return self.design[1]
+
+    @cached_property
+    def groups(self) -> Integers | None:
+        """(n,) groups of the labelled images."""
+        return None if self.together is None else self.together[self.given.rows.numpy()]
+
+    @cached_property
+    def predicted(self) -> dict[str, Tensor]:
+        """Name -> (n,) the classes that each model names of the labelled images."""
+        return {name: p.argmax(dim=1)[self.given.rows] for name, p in self.predictions.items()}
+
+    @cached_property
+    def right(self) -> dict[str, Tensor]:
+        """Name -> (n,) bool: where each model names the label."""
+        return {name: classes == self.given.labels for name, classes in self.predicted.items()}
 
     def mean(self, outcomes: Tensor, among: Tensor | None = None) -> LabelledEstimate:
         """Estimates the mean of outcomes (n,) bool over the target, or over its images that are ``among`` (n,) bool.
@@ -215,32 +220,62 @@ class _Labels:
         return sizes.double() / labelled[self.strata]
 
 
-def _open_set(predicted: Tensor, sample: _Labels, num_classes: int) -> OpenSet:
+@dataclass(frozen=True)
+class _Estimated:
+    """Holds the estimates by labels of each model, and of the difference of the first two.
+
+    ``differ`` is on how many images these name different classes.
+    """
+
+    models: dict[str, LabelledEstimate]
+    difference: LabelledEstimate | None
+    differ: int
+    count: int
+    notes: list[str]
+    groups: int | None = None
+    unknown: Share | None = None
+    open_sets: dict[str, OpenSet] | None = None
+
+
+def _estimated(labels: _Labels) -> _Estimated:
+    """Returns what labels tell of the models; with unknown images, of these too."""
+    models = {name: labels.mean(right) for name, right in labels.right.items()}
+    difference = _difference(labels) if len(models) > 1 else None
+    if difference is not None:
+        models = _fitting(models, difference)
+    counted = None if labels.groups is None else len(set(labels.groups.tolist()))
+    differ, notes = int(labels.differ.sum()), labels.design[2]
+    found = _Estimated(models, difference, differ, len(labels.given.rows), notes, counted)
+    unknown = labels.given.labels == labels.num_classes
+    expects_others = next(iter(labels.predictions.values())).shape[1] > labels.num_classes
+    if not expects_others and not bool(unknown.any()):
+        return found
+    open_sets = {name: _open_set(predicted, labels) for name, predicted in labels.predicted.items()}
+    return replace(found, unknown=_share(labels.mean(unknown)), open_sets=open_sets)
+
+
+def _open_set(predicted: Tensor, labels: _Labels) -> OpenSet:
     """Returns the measures of one model on known and unknown images."""
-    known = sample.labels < num_classes
+    true, num_classes = labels.given.labels, labels.num_classes
+    known = true < num_classes
     of_known = Share(None, None, None)
     if bool(known.any()):
-        of_known = _share(sample.mean(predicted == sample.labels, among=known))
-    return open_set_of(of_known, *open_set_accuracies(predicted, sample.labels, num_classes, sample.weights))
+        of_known = _share(labels.mean(predicted == true, among=known))
+    return open_set_of(of_known, *open_set_accuracies(predicted, true, num_classes, labels.weights))
 
 
-def _class_shares(
-    given: TargetLabels, predictions: dict[str, Tensor], file: str, together: Integers | None, num_classes: int
-) -> tuple[Share, ...] | None:
+def _class_shares(labels: _Labels) -> tuple[Share, ...] | None:
     """Returns the share of each class among the target's images of any of them; None where no label is of one.
 
     The predictions are those of the model that has most of the labelled images right; none may be trained on these.
     """
-    strata, population, _ = _design(
-        given, len(next(iter(predictions.values()))), file, where_models_differ(predictions)
-    )
+    given, num_classes = labels.given, labels.num_classes
     if not bool((given.labels < num_classes).any()):
         return None
-    best = max(predictions.values(), key=lambda p: int((p.argmax(dim=1)[given.rows] == given.labels).sum()))
+    best = labels.predictions[max(labels.right, key=lambda name: int(labels.right[name].sum()))]
     if best.shape[1] == num_classes:
         best = torch.cat([best, torch.zeros_like(best[:, :1])], dim=1)  # the last class is unknown
-    groups = None if together is None else together[given.rows.numpy()]
-    found = shares_with_labels(best, given.rows, given.labels, strata, population, groups)
+    found = shares_with_labels(best, given.rows, given.labels, labels.strata, labels.population, labels.groups)
     ends = torch.stack([found.shares, found.low, found.high])[:, :num_classes]
     return tuple(Share(*each) for each in (ends / ends[0].sum()).clamp(max=1).T.tolist())
 
@@ -264,7 +299,7 @@ def _share(estimate: LabelledEstimate) -> Share:
     return Share(None if math.isnan(estimate.value) else estimate.value, estimate.low, estimate.high)
 
 
-def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, notes: list[str]) -> Labelled:
+def _as_result(found: _Estimated, labels: _Labels, notes: list[str]) -> Labelled:
     """Returns what labelled.json holds; ``notes`` come after those on how the labels were chosen."""
     notes = [*found.notes, *notes]
     unlabelled = next(iter(found.models.values())).unlabelled
@@ -274,11 +309,11 @@ def _as_result(found: _Estimated, file: str, given: TargetLabels, target: int, n
             "to all right"
         )
     return Labelled(
-        labels=file,
+        labels=labels.file,
         count=found.count,
         models={name: _recorded(each) for name, each in found.models.items()},
-        target=target,
-        design="simple random" if given.population is None else "stratified",
+        target=len(labels.differ),
+        design="simple random" if labels.given.population is None else "stratified",
         notes=tuple(notes),
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         difference=None if found.difference is None else _recorded(found.difference),
@@ -398,15 +433,9 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor 
     return learnt.rows[learnt.labels < len(classes)]  # unknown images teach no class
 
 
-def _difference(
-    given: TargetLabels,
-    differ: Tensor,
-    right: dict[str, Tensor],
-    strata: Tensor,
-    population: dict[int, int],
-    groups: Integers | None,
-) -> LabelledEstimate:
+def _difference(labels: _Labels) -> LabelledEstimate:
     """The first model less the second, from the images on which they differ where the strata keep these apart."""
+    given, differ, strata, population = labels.given, labels.differ, labels.strata, labels.population
     here = differ[given.rows]
     differing = int(differ.sum())
     agreeing = len(differ) - differing
@@ -420,8 +449,8 @@ def _difference(
             here, sizes, agreeing = torch.ones_like(here), population, 0
         elif missing:
             sizes[max(population) + 1] = missing
-    one, other = (each[here].tolist() for each in [*right.values()][:2])
-    own = None if groups is None else groups[here.numpy()]
+    one, other = (each[here].tolist() for each in [*labels.right.values()][:2])
+    own = None if labels.groups is None else labels.groups[here.numpy()]
     return estimate_difference(one, other, strata[here].numpy(), sizes, agreeing, own)
 
 
