@@ -153,24 +153,21 @@ def test_several_processes_extract_what_one_does_also_after_a_kill(tmp_path):
     """Each its batches into one file, in any order; what one of them lacks is extracted by whoever needs all."""
     whole, store, calls = extracted(), FeatureStore(tmp_path), []
 
-    def extract(into, start, end, on_batch):
-        calls.append((start, end))
-        some = {"device": CPU, "seed": 0, "batch": 4, "begun": (into[:end], start), "on_batch": on_batch}
-        extract_features(mean_colour, ROWS[:end], [plain, noisy], **some)
-
-    def rest(into, start, on_batch):
-        extract(into, start, 10, on_batch)
+    def extract(into, start, on_batch):
+        calls.append((start, len(into)))
+        some = {"device": CPU, "seed": 0, "batch": 4, "begun": (into, start), "on_batch": on_batch}
+        extract_features(mean_colour, ROWS[: len(into)], [plain, noisy], **some)
 
     for number in (2, 0):
         store.extract_part("k", SHAPE, extract, source="here", process=(number, 3), batch=4)
     store.extract_part("k", SHAPE, extract, source="here", process=(0, 3), batch=4)
     assert calls == [(8, 10), (0, 4)]
     assert not store.entries()[0].complete
-    assert torch.equal(store.features("k", SHAPE, rest, source="here"), whole)
+    assert torch.equal(store.features("k", SHAPE, extract, source="here"), whole)
     assert calls[2:] == [(4, 10)]
     for number in range(3):
         store.extract_part("other", SHAPE, extract, source="here", process=(number, 3), batch=4)
-    assert torch.equal(store.features("other", SHAPE, rest, source="here"), whole)
+    assert torch.equal(store.features("other", SHAPE, extract, source="here"), whole)
     assert calls[3:] == [(0, 4), (4, 8), (8, 10)]
     assert all(each.complete for each in store.entries())
     assert not [*tmp_path.rglob("rows-*")]

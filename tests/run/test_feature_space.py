@@ -268,7 +268,7 @@ def test_features_are_made_again_in_the_way_that_was_quicker_the_first_time(imag
         features = space.plain(images, "them").clone()
         for path in tmp_path.glob("*/index.json"):
             shutil.rmtree(path.parent)
-        return space._fast.variant, features
+        return space.frozen.fast.variant, features
 
     first, features = made_where_quicker_is("fused")
     again, features_again = made_where_quicker_is("plain")

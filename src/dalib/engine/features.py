@@ -204,7 +204,7 @@ class FeatureStore:
         self,
         key: str,
         shape: tuple[int, ...],
-        extract: Callable[[Tensor, int, int, Callable[[int], None]], object],
+        extract: Callable[[Tensor, int, Callable[[int], None]], object],
         *,
         source: str,
         process: tuple[int, int],
@@ -214,7 +214,7 @@ class FeatureStore:
 
         Args:
             key, shape, source: as for :meth:`features`.
-            extract: called as ``extract(into, start, end, on_batch)``.
+            extract: likewise; what it is called with ends where the part does.
             process: its number, and how many there are.
             batch: rows that are extracted together, which no two processes divide.
 
@@ -232,7 +232,7 @@ class FeatureStore:
         own = place / f"rows-{first}.json"
         start = max(first, done, min(_counted(own, shape), end))
         if start < end:
-            extract(features, start, end, _saving(place / _FILE, own, note, end))
+            extract(features[:end], start, _saving(place / _FILE, own, note, end))
 
 
 def divided(count: int, number: int, among: int, batch: int) -> tuple[int, int]:

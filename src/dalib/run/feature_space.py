@@ -54,6 +54,56 @@ STATISTICS_BATCH = 64  # each layer of a batch is normalised by the batch's own 
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
 
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """A frozen network as it is called: a backbone with the pooling behind it, or the trunk of one.
+
+    Attributes:
+        network: what is called.
+        named_by: the part of it whose weights name what it computes.
+        layers: the description of its layers, likewise.
+        shape: shape of what it computes of an image, (D,) of features.
+        images: shape of a batch of images, (B, C, H, W).
+        folder: where the fastest way to call it is noted.
+        precision: number type of its forward passes; the weights stay as they are.
+    """
+
+    network: nn.Module
+    named_by: nn.Module
+    layers: str
+    shape: tuple[int, ...]
+    images: tuple[int, int, int, int]
+    folder: Path
+    precision: Precision
+
+    @classmethod
+    def pooled(
+        cls,
+        network: ImageClassifier,
+        preprocessing: Preprocessing,
+        folder: Path,
+        device: torch.device,
+        precision: Precision,
+    ) -> Frozen:
+        """Returns the backbone of a classifier with the pooling behind it."""
+        size, width = preprocessing.input_size, cast("int", network.backbone.out_features)
+        images = (images_at_once(device), preprocessing.channels, size, size)
+        layers = repr((network.backbone, network.pool_layer))
+        return cls(to_pooled(network), network.backbone, layers, (width,), images, folder, precision)
+
+    def of_trunk(self, trunk: nn.Module, device: torch.device) -> Frozen:
+        """Returns a trunk of the backbone, which gives maps."""
+        with torch.no_grad():
+            shape = tuple(trunk(torch.zeros(1, *self.images[1:], device=device)).shape[1:])
+        return Frozen(trunk, trunk, repr(trunk), shape, self.images, self.folder, self.precision)
+
+    @cached_property
+    def fast(self) -> FastInference:
+        """The fastest way to call it; found when first needed, because trying ways takes seconds."""
+        return kept_fastest(self.network, self.images, self.folder, self.precision)
+
+
+@dataclass(frozen=True, eq=False)
 class FeatureSpace:
     """The pooled features of a network's frozen backbone, and the way back to a whole network.
 
@@ -62,64 +112,54 @@ class FeatureSpace:
         preprocessing: how rows become its input.
         store: where features are kept.
         device: where the backbone computes.
-        trunk: the part of the backbone whose maps take the place of features (:meth:`of_trunk`); None where features
-            are those of the whole backbone, pooled.
-        shape: shape of what it computes of an image, (D,) of features.
+        frozen: what computes the features: the whole backbone, or a trunk whose maps take their place.
         averaged_views: number of fixed warps of each image that predictions are the mean over; 0 is the plain image.
-        plain_views: these views.
-        precision: number type of the backbone's forward passes; the weights of ``network`` stay as they are.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
-        of_source: the space of the source's features, where each domain has batch-normalisation statistics of its own;
-            otherwise this one.
+        other_source: the space of the source's features, where each domain has batch-normalisation statistics of its
+            own; None where it is this one.
         process: number of the process whose part of the features it computes, and how many there are.
     """
 
-    def __init__(
-        self,
-        network: ImageClassifier,
-        preprocessing: Preprocessing,
-        store: FeatureStore,
-        device: torch.device,
-        averaged_views: int,
-        precision: Precision = "float32",
-        parts: tuple[FeatureSpace, ...] = (),
-    ) -> None:
-        self.network, self.preprocessing, self.store = network, preprocessing, store
-        self.device, self.averaged_views, self.precision, self.parts = device, averaged_views, precision, parts
-        warps = FixedWarps(averaged_views, flip=True).to(device) if averaged_views else None
-        self.plain_views = tuple(_Plain(preprocessing.normalize, warps, each) for each in range(averaged_views or 1))
-        self.of_source = self
-        self.trunk: nn.Module | None = None
-        self.shape: tuple[int, ...] = (self.width,)
-        self.process = (0, 1)
+    network: ImageClassifier
+    preprocessing: Preprocessing
+    store: FeatureStore
+    device: torch.device
+    frozen: Frozen
+    averaged_views: int
+    parts: tuple[FeatureSpace, ...] = ()
+    other_source: FeatureSpace | None = None
+    process: tuple[int, int] = (0, 1)
 
     def of_trunk(self, trunk: nn.Module) -> FeatureSpace:
         """Returns the space of the maps that a trunk of the backbone gives, whose last stages are trained."""
-        space = FeatureSpace(
-            self.network, self.preprocessing, self.store, self.device, self.averaged_views, self.precision
-        )
-        channels, size = self.preprocessing.channels, self.preprocessing.input_size
-        with torch.no_grad():
-            space.shape = tuple(trunk(torch.zeros(1, channels, size, size, device=self.device)).shape[1:])
-        space.trunk = trunk
-        return space
+        frozen = self.frozen.of_trunk(trunk, self.device)
+        return replace(self, frozen=frozen, parts=(), other_source=None, process=(0, 1))
+
+    @property
+    def of_source(self) -> FeatureSpace:
+        """The space of the source's features."""
+        return self if self.other_source is None else self.other_source
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what it computes of an image, (D,) of features."""
+        return self.frozen.shape
 
     @cached_property
+    def plain_views(self) -> tuple[_Plain, ...]:
+        """The views that predictions are made of."""
+        count = self.averaged_views
+        warps = FixedWarps(count, flip=True).to(self.device) if count else None
+        return tuple(_Plain(self.preprocessing.normalize, warps, each) for each in range(count or 1))
+
+    @property
     def batch(self) -> int:
         """Images that the backbone takes at once."""
-        return images_at_once(self.device)
-
-    @cached_property
-    def _fast(self) -> FastInference:
-        """The fastest way to call the backbone; found when first needed, because trying ways takes seconds."""
-        size, channels = self.preprocessing.input_size, self.preprocessing.channels
-        shape = (self.batch, channels, size, size)
-        frozen = to_pooled(self.network) if self.trunk is None else self.trunk
-        return kept_fastest(frozen, shape, self.store.folder, self.precision)
+        return self.frozen.images[0]
 
     def compute(self, inputs: Tensor) -> Tensor:
         """Returns the features (B, D) of inputs of the network (B, C, H, W), by the fastest way to call it."""
-        return self._fast(inputs)
+        return self.frozen.fast(inputs)
 
     @classmethod
     def of(
@@ -140,8 +180,9 @@ class FeatureSpace:
             cls.of(each, own, folder, device, averaged_views, precision)
             for each, own in _separate(network, preprocessing)
         )
-        store = FeatureStore(folder)
-        return cls(network.to(device).eval(), preprocessing, store, device, averaged_views, precision, parts)
+        network = network.to(device).eval()
+        frozen, store = Frozen.pooled(network, preprocessing, folder, device, precision), FeatureStore(folder)
+        return cls(network, preprocessing, store, device, frozen, averaged_views, parts)
 
     def of_domains(self, source: Rows | None, target: Rows, share: Share) -> FeatureSpace:
         """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
@@ -165,10 +206,9 @@ class FeatureSpace:
             statistics = self.statistics_of(rows, share, domain)
         network.backbone = with_statistics(network.backbone, statistics)
         space = FeatureSpace.of(
-            network, self.preprocessing, self.store.folder, self.device, self.averaged_views, self.precision
+            network, self.preprocessing, self.store.folder, self.device, self.averaged_views, self.frozen.precision
         )
-        space.of_source = space if of_source is None else of_source
-        return space
+        return replace(space, other_source=of_source)
 
     def _statistics_of_second_half(self, rows: Rows, domain: str) -> dict[str, Tensor]:
         """Returns the statistics of joined backbones, the second half of which take JOINED_SHARE of a domain's."""
@@ -233,16 +273,14 @@ class FeatureSpace:
 
         It gives no features; once all processes are done, this space finds them whole.
         """
-        own = copy.copy(self)
-        own.parts = tuple(part.for_process(number, among) for part in self.parts)
-        own.process = (number, among)
-        own.of_source = own if self.of_source is self else self.of_source.for_process(number, among)
-        return own
+        parts = tuple(part.for_process(number, among) for part in self.parts)
+        other = None if self.other_source is None else self.other_source.for_process(number, among)
+        return replace(self, parts=parts, other_source=other, process=(number, among))
 
     def prepare(self) -> None:
         """Finds the fastest way to call each backbone, which other processes of the machine then find noted."""
         for each in self.parts or (self, self.of_source):
-            each._fast  # noqa: B018 - a cached property
+            each.frozen.fast  # noqa: B018 - a cached property
 
     def plain(self, rows: Rows, source: str, on_progress: Callable[[int, int], None] | None = None) -> Rows:
         """Features (N, V, D) float16 of the views that predictions are made of."""
@@ -385,41 +423,39 @@ class FeatureSpace:
     ) -> Tensor:
         count = len(rows)
 
-        def extract(into: Tensor, start: int, end: int, on_batch: Callable[[int], None]) -> None:
+        def extract(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
             def done(number: int) -> None:
                 on_batch(number)
                 if on_progress is not None:
                     on_progress(number, count)
 
             extract_features(
-                self._fast,
-                rows if end == count else Selected(rows, torch.arange(end)),
+                self.frozen.fast,
+                rows if len(into) == count else Selected(rows, torch.arange(len(into))),
                 views,
                 device=self.device,
                 seed=SEED,
                 batch=self.batch,
-                begun=(into[:end], start),
+                begun=(into, start),
                 on_batch=done,
             )
-
-        def extract_rest(into: Tensor, start: int, on_batch: Callable[[int], None]) -> None:
-            extract(into, start, count, on_batch)
 
         key = self._key(rows, described, len(views), next(iter(views)))
         shape = (count, len(views), *self.shape)
         if self.process[1] > 1:
             self.store.extract_part(key, shape, extract, source=source, process=self.process, batch=self.batch)
             return torch.empty((0, *shape[1:]), dtype=torch.float16)  # nobody may use a part
-        return self.store.features(key, shape, extract_rest, source=source)
+        return self.store.features(key, shape, extract, source=source)
 
     def _key(self, rows: Rows, described: str, views: int, first: int = 0) -> str:
         """Returns the key of the features of so many views from this number on, which are described as one."""
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
-        layers = repr((self.network.backbone, self.network.pool_layer) if self.trunk is None else self.trunk)
-        weights = weights_fingerprint((self.network.backbone if self.trunk is None else self.trunk).state_dict())
-        rounded = () if self.precision == "float32" else (self.precision,)  # keys of float32 stay what they were
+        frozen = self.frozen
+        weights = weights_fingerprint(frozen.named_by.state_dict())
+        rounded = () if frozen.precision == "float32" else (frozen.precision,)  # keys of float32 stay what they were
         by_itself = (f"view {first}",) if first else ()  # likewise
-        return features_key(rows, weights, layers, self.preprocessing, described, views, SEED, *rounded, *by_itself)
+        more = (*rounded, *by_itself)
+        return features_key(rows, weights, frozen.layers, self.preprocessing, described, views, SEED, *more)
 
     def lacking(self, rows: Rows, view: Augment | None = None, count: int = 0) -> int:
         """Returns the bytes that the disk has to take for :meth:`plain` of these rows, or :meth:`random` of a view."""
