@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dalib.judge.scores import as_validation_and_target
+from dalib.judge.checked import as_validation_and_target
 
 Array = NDArray[np.float64]
 Confidence = Literal["maximum", "negative-entropy"]

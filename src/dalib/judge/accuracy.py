@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from dalib.judge.checked import as_validation
 from dalib.judge.groups import SIDE_OF_95, Integers, design_effect
-from dalib.judge.scores import as_validation
 
 MAX_FALL = 0.25
 """A larger loss of accuracy is no accident of few images."""
@@ -86,7 +86,7 @@ def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str
         of them that is right, both None in an empty bin, and ``count``. A confidence on an edge falls into the bin
         below it, as in :func:`dalib.judge.estimate.expected_calibration_error`, which sums up the same bins.
 
-    Raises: ValueError for fewer than 1 bin or what :func:`dalib.judge.scores.as_validation` refuses.
+    Raises: ValueError for fewer than 1 bin or what :func:`dalib.judge.checked.as_validation` refuses.
     Source: the reliability diagram, Niculescu-Mizil & Caruana, ICML 2005.
 
     >>> reliability_bins(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]), bins=2)[1]

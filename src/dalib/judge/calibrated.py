@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from dalib.judge.checked import as_probabilities
 from dalib.judge.estimate import AccuracyEstimate, apply_temperature, fit_temperature
-from dalib.judge.scores import as_probabilities
 from dalib.judge.signs import head_agreement, neighbour_agreement
 
 if TYPE_CHECKING:

@@ -17,14 +17,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from dalib.judge.checked import as_features, as_probabilities, as_validation, as_validation_and_target
 from dalib.judge.groups import numbered
-from dalib.judge.scores import (
-    SMALLEST,
-    as_features,
-    as_probabilities,
-    as_validation,
-    as_validation_and_target,
-)
+from dalib.judge.scores import SMALLEST
 
 Array = NDArray[np.float64]
 
@@ -68,7 +63,7 @@ def fit_temperature(validation: Tensor, labels: Tensor) -> float:
         In [0.05, 20]; above 1 the model was overconfident. No better or worse.
 
     Misleads: it makes the source calibrated; a shift makes the target overconfident again.
-    Raises: ValueError for what ``as_probabilities`` and ``as_classes`` of :mod:`dalib.judge.scores` refuse.
+    Raises: ValueError for what ``as_probabilities`` and ``as_classes`` of :mod:`dalib.judge.checked` refuse.
     Source: Guo et al., ICML 2017; the penalty is ours.
 
     >>> fit_temperature(torch.tensor([[0.99, 0.01]] * 4), torch.tensor([0, 0, 0, 1])) > 1

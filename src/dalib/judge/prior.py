@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import Tensor
 
+from dalib.judge.checked import as_probabilities, as_validation_and_target
 from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.groups import resampled
-from dalib.judge.scores import as_probabilities, as_validation_and_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

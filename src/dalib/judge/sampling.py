@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from dalib.judge.checked import as_probabilities
 from dalib.judge.groups import SIDE_OF_95, design_effect, numbered
-from dalib.judge.scores import as_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0, grou
 
     Misleads: nobody; a model that knows nothing of its errors makes the choice no better than any random one.
     Raises: ValueError for a count below 1, unequal shapes, or what ``as_probabilities`` of
-    :mod:`dalib.judge.scores` refuses.
+    :mod:`dalib.judge.checked` refuses.
     Source: Neyman, JRSS 1934, for the allocation; equal allocation to strata as Dalenius & Hodges, JASA 1959; the
     summed variances, the pull to 1/2 and the number of strata are ours.
 

@@ -14,115 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dalib.judge.checked import as_classes, as_features, as_probabilities
 from dalib.judge.groups import alike_effect, binomial_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# Rows of half-precision probabilities miss a sum of 1 by about this much.
-SUM_TOLERANCE = 1e-2
 
 # Entries of one block of similarities: 64 MB of float32.
 BLOCK_ENTRIES = 16_000_000
 
 # The logarithm of a probability of exactly 0 is that of the smallest float32.
 SMALLEST = float(torch.finfo(torch.float32).tiny)
-
-
-def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
-    """Returns probabilities (N, C) as float64 on the CPU, without gradient; raises a ValueError for bad ones.
-
-    Args:
-        p: (N, C) of any floating-point dtype, N >= 1 and C >= 2, rows in [0, 1] with sum 1 (within 0.01, which half
-            precision needs). Logits are refused by their sum.
-        name: their name in the message.
-
-    Raises:
-        ValueError: another shape, not floating point, NaN or infinite, outside [0, 1], or rows that do not sum to 1.
-
-    >>> as_probabilities(torch.tensor([[0.25, 0.75]])).dtype
-    torch.float64
-    """
-    if p.ndim != 2 or p.shape[0] < 1 or p.shape[1] < 2:
-        raise ValueError(f"{name}: expected probabilities (N >= 1, C >= 2), got shape {tuple(p.shape)}")
-    if not p.is_floating_point():
-        raise ValueError(f"{name}: expected floating-point probabilities, got {p.dtype}")
-    p = p.detach().to("cpu", torch.float64)
-    if not bool(p.isfinite().all()):
-        rows = int((~p.isfinite()).any(dim=1).sum())
-        raise ValueError(f"{name}: {rows} of {len(p)} rows have NaN or infinite entries")
-    if bool((p < -SUM_TOLERANCE).any()) or bool(((p.sum(dim=1) - 1).abs() > SUM_TOLERANCE).any()):
-        raise ValueError(f"{name}: expected rows in [0, 1] that sum to 1; apply softmax to logits first")
-    return p
-
-
-def as_features(features: Tensor, name: str = "features") -> Tensor:
-    """Returns features (N, D) as float64 on the CPU, without gradient; raises a ValueError for bad ones.
-
-    Raises:
-        ValueError: not (N >= 1, D >= 1), not floating point, or NaN or infinite entries.
-
-    >>> as_features(torch.zeros(3, 2)).dtype
-    torch.float64
-    """
-    if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(f"{name}: expected features (N >= 1, D >= 1), got shape {tuple(features.shape)}")
-    if not features.is_floating_point():
-        raise ValueError(f"{name}: expected floating-point features, got {features.dtype}")
-    features = features.detach().to("cpu", torch.float64)
-    if not bool(features.isfinite().all()):
-        rows = int((~features.isfinite()).any(dim=1).sum())
-        raise ValueError(f"{name}: {rows} of {len(features)} rows have NaN or infinite entries")
-    return features
-
-
-def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str = "labels") -> Tensor:
-    """Returns class numbers (N,) as int64 on the CPU; raises a ValueError for bad ones.
-
-    Args:
-        count: the N to insist on; None takes any of at least 1.
-        num_classes: C; each entry must lie in [0, C).
-
-    Raises:
-        ValueError: another shape or count, not integers, or out of range.
-
-    >>> as_classes(torch.tensor([2, 0]), 2, num_classes=3).tolist()
-    [2, 0]
-    """
-    if classes.ndim != 1 or len(classes) < 1 or (count is not None and len(classes) != count):
-        wanted = "N >= 1" if count is None else f"{count}"
-        raise ValueError(f"{name}: expected shape ({wanted},), got {tuple(classes.shape)}")
-    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
-        raise ValueError(f"{name}: expected integers, got {classes.dtype}")
-    classes = classes.detach().to("cpu", torch.int64)
-    if int(classes.min()) < 0 or int(classes.max()) >= num_classes:
-        raise ValueError(
-            f"{name}: expected classes in [0, {num_classes}), got {int(classes.min())} to {int(classes.max())}"
-        )
-    return classes
-
-
-def as_validation(validation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns probabilities (N, C) of labelled source images and their (N,) classes, checked.
-
-    Raises:
-        ValueError: anything else.
-    """
-    validation = as_probabilities(validation, "validation")
-    return validation, as_classes(labels, len(validation), validation.shape[1])
-
-
-def as_validation_and_target(validation: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns :func:`as_validation`, and probabilities (M, C) of target images with as many classes.
-
-    Raises:
-        ValueError: anything else.
-    """
-    validation, labels = as_validation(validation, labels)
-    target = as_probabilities(target, "target")
-    if target.shape[1] != validation.shape[1]:
-        raise ValueError(f"target: expected {validation.shape[1]} classes, as in validation, got {target.shape[1]}")
-    return validation, labels, target
 
 
 def mask_rate(p: Tensor, threshold: float) -> float:
@@ -137,7 +39,7 @@ def mask_rate(p: Tensor, threshold: float) -> float:
 
     Misleads: a collapsed model is confident everywhere, and so is one that overfits its source. Read it with
     :func:`class_vanishing` and :func:`agreement`.
-    Raises: ValueError for a threshold outside [0, 1] or what :func:`as_probabilities` refuses.
+    Raises: ValueError for a threshold outside [0, 1] or what :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: French et al., ICLR 2018, whose code picks an epoch by it.
 
     >>> mask_rate(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), threshold=0.8)
@@ -161,7 +63,7 @@ def mean_entropy(p: Tensor) -> float:
 
     Misleads: 0 for any model that is certain, right or wrong, collapsed or not. Methods that minimise entropy lower
     it by construction.
-    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Raises: ValueError for what :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Morerio et al., ICLR 2018.
 
     >>> round(mean_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])), 4)
@@ -182,7 +84,7 @@ def mutual_information(p: Tensor) -> float:
 
     Misleads: it rewards equal class counts, so a target with other shares punishes the model that sees them; certain
     wrong answers that are spread over the classes score as well as right ones.
-    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Raises: ValueError for what :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Shi & Sha, ICML 2012; as a validator Musgrave et al. 2022 (Information Maximization).
 
     >>> round(mutual_information(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4)
@@ -207,7 +109,7 @@ def nuclear_norm(p: Tensor) -> float:
 
     Misleads: as :func:`mutual_information`, it prefers equal class counts and cannot tell right from wrong. Between
     sets of images of different sizes it is not comparable.
-    Raises: ValueError for what :func:`as_probabilities` refuses.
+    Raises: ValueError for what :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Cui et al., CVPR 2020 (BNM); as a validator Musgrave et al. 2022. The scaling is ours.
 
     >>> round(nuclear_norm(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4), round(nuclear_norm(torch.ones(9, 1).mul(
@@ -235,7 +137,8 @@ def corr_c(p: Tensor, prior: Tensor | None = None) -> float:
         1 / sqrt(C) both for a collapsed model and for one that answers the same distribution everywhere.
 
     Misleads: it prefers counts as the prior has them, right or wrong.
-    Raises: ValueError for what :func:`as_probabilities` refuses, or a prior that is not a distribution of C classes.
+    Raises: ValueError for what :func:`~dalib.judge.checked.as_probabilities` refuses, or a prior that is
+    not a distribution of C classes.
     Source: Tu et al. 2023, "Assessing Model Out-of-distribution Generalization with Softmax Prediction Probability
     Baselines and A Correlation Method" (SoftmaxCorr); Hu et al., NeurIPS 2024, call it Corr-C. The prior is ours.
 
@@ -269,7 +172,8 @@ def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:
 
     Misleads: a model that collapsed to one class has the densest neighbourhoods of all, the maximum log(N - 1). Never
     use it without a guard against collapse.
-    Raises: ValueError for fewer than 2 images, a temperature not above 0, or what :func:`as_probabilities` refuses.
+    Raises: ValueError for fewer than 2 images, a temperature not above 0, or what
+    :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Saito et al., ICCV 2021, equations 1 to 3.
 
     >>> round(soft_neighbourhood_density(torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)), 4), round(math.log(2), 4)
@@ -363,7 +267,7 @@ def density_ratio(train_features: Tensor, target_features: Tensor, at: Tensor) -
         (N,) float64, each above 0, with mean near 1 where the classifier is right. Finite: the logit stops at 50.
 
     Misleads: where the domains are separable a handful of images carries all of the weight.
-    Raises: ValueError for what :func:`as_features` refuses or unequal D.
+    Raises: ValueError for what :func:`~dalib.judge.checked.as_features` refuses or unequal D.
     Source: You et al., ICML 2019, section 3.2; Bickel et al., ICML 2007.
 
     >>> same = torch.tensor([[0.0], [1.0], [2.0]])
@@ -447,7 +351,7 @@ def agreement(p: Tensor, q: Tensor) -> float:
 
     Misleads: two models that collapsed to the same class agree everywhere, and a teacher agrees with the student that
     it averages. A fall while :func:`mask_rate` rises is the sign of trouble.
-    Raises: ValueError for unequal shapes or what :func:`as_probabilities` refuses.
+    Raises: ValueError for unequal shapes or what :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Jiang et al., ICLR 2022, for two independent trainings.
 
     >>> agreement(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([[0.6, 0.4], [0.7, 0.3]]))
@@ -472,7 +376,8 @@ def ensemble_agreement(runs: Sequence[Tensor]) -> Tensor:
 
     Misleads: if most of the runs fail in the same way, that way wins, and several checkpoints of one run count as
     several votes. Of two runs the more certain one wins. Overconfident runs weigh more.
-    Raises: ValueError for fewer than 2 runs, unequal shapes, or what :func:`as_probabilities` refuses.
+    Raises: ValueError for fewer than 2 runs, unequal shapes, or what
+    :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Hu et al., NeurIPS 2024 (EnsV; arXiv 2023).
 
     >>> good, also_good, collapsed = [[0.9, 0.1], [0.2, 0.8]], [[0.8, 0.2], [0.1, 0.9]], [[0.9, 0.1], [0.9, 0.1]]

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
+from dalib.judge.checked import as_probabilities
 from dalib.judge.groups import SIDE_OF_95, design_effect
 from dalib.judge.prior import ShareEstimate
-from dalib.judge.scores import as_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
-from dalib.judge.scores import as_probabilities
+from dalib.judge.checked import as_probabilities
 from dalib.models.known import KnownRule, certainty
 
 if TYPE_CHECKING:

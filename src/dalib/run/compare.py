@@ -14,7 +14,8 @@ from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
-from dalib.judge.scores import as_probabilities, ensemble_agreement
+from dalib.judge.checked import as_probabilities
+from dalib.judge.scores import ensemble_agreement
 from dalib.judge.selection import ranked
 from dalib.records.candidates import CANDIDATES
 from dalib.records.estimate import Estimate

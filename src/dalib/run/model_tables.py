@@ -16,7 +16,7 @@ from dalib.core.files import expanded
 from dalib.core.words import meant, some_of
 from dalib.data.spelling import Classes, is_missing
 from dalib.data.tables import delimiter_of, fields_of, text_of
-from dalib.judge.scores import SUM_TOLERANCE
+from dalib.judge.checked import SUM_TOLERANCE
 from dalib.run.load import COLUMNS
 
 if TYPE_CHECKING:

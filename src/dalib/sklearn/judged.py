@@ -14,9 +14,9 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from dalib.core.errors import UserError
 from dalib.judge.better import pairwise
+from dalib.judge.checked import as_probabilities
 from dalib.judge.evidence import Evidence, effective_classes
 from dalib.judge.guard import MIN_CLASSES_KEPT, MIN_IMAGES
-from dalib.judge.scores import as_probabilities
 from dalib.judge.structure import Representation, structure_of
 
 if TYPE_CHECKING:
