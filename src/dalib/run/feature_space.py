@@ -146,7 +146,7 @@ class FeatureSpace:
         return self.frozen.shape
 
     @cached_property
-    def plain_views(self) -> tuple[_Plain, ...]:
+    def plain_views(self) -> tuple[Augment, ...]:
         """The views that predictions are made of."""
         count = self.averaged_views
         warps = FixedWarps(count, flip=True).to(self.device) if count else None
@@ -396,7 +396,7 @@ class FeatureSpace:
         return cast("int", self.network.backbone.out_features)
 
     def inputs(self, architecture: dict[str, Any], standardized: StandardizedViews | None = None) -> Inputs:
-        """Returns the inputs of a head that is trained on these features; see :func:`feature_inputs`."""
+        """Returns the inputs of a head that is trained on these features; see ``dalib.run.inputs.feature_inputs``."""
         return feature_inputs(architecture, self.width, standardized)
 
     def whole(self, head: nn.Module, of_target: Standardized | None) -> ImageClassifier:
