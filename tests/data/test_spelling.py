@@ -37,6 +37,13 @@ def test_a_file_is_found_by_a_path_of_windows(tmp_path):
     assert files.find(tmp_path / r"cat\3.png") == tmp_path / r"cat\3.png"
 
 
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash separates folders anyway")
+def test_a_backslash_alone_means_no_folder(tmp_path):
+    (tmp_path / "cat").mkdir()
+    for missing in (tmp_path / "\\", tmp_path / "cat\\", tmp_path / "\\cat"):
+        assert FilesAsSpelled().find(missing) == missing
+
+
 AS_TEXT = ("nan", "NaN", "NAN", "None", "N/A", "n/a", "NA", "null", "NULL", "<NA>", "#N/A", "", " ", " nan ")
 AS_VALUES = (None, float("nan"), np.float32("nan"), np.datetime64("NaT"))
 
