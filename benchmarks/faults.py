@@ -111,10 +111,11 @@ def result(run: Path) -> dict[str, object]:
 
 
 def killed_by(module: object, name: str, call: int, *, after: bool) -> Prepare:
-    """kill -9 before or after the so-manieth call of a function."""
+    """kill -9 before or after the so-manieth call of a function, which has to be there: else nothing would be tried."""
+    whole = getattr(module, name)
 
     def prepare() -> None:
-        whole, calls = getattr(module, name), iter(range(1, 1_000_000))
+        calls = iter(range(1, 1_000_000))
 
         def dying(*args: object, **settings: object) -> object:
             last = next(calls) == call
@@ -279,7 +280,7 @@ def faults(ground: Ground, rng: random.Random) -> Iterator[tuple[str, Callable[[
         10,
     )
     yield "kill -9 while the cache is built", lambda n: hit_cache(ground, 1 + 9 * n), 10
-    ends = [("write_predictions", dalib.run.train), ("judge", dalib.run.train), ("ship", dalib.run.train)]
+    ends = [("write_predictions", dalib.run.train), ("judge", dalib.run.train), ("conclude", dalib.run.train)]
     ends += [("write_pictures", dalib.run.train), ("write_report", dalib.run.train), ("save_file", outcome)]
     yield (
         "kill -9 while the run is judged and reported",

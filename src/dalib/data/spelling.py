@@ -131,7 +131,8 @@ class FilesAsSpelled:
         text = str(path)
         if "\\" in text and os.sep == "/" and not os.path.lexists(path):  # of a list that was written on Windows
             found = self.find(Path(text.replace("\\", "/")))
-            return found if found.is_file() else path
+            if found.is_file():
+                return found
         if (text.isascii() and text == text.strip()) or os.path.lexists(path):
             return path
         found = Path(path.anchor)
