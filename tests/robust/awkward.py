@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import unicodedata
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -102,8 +103,10 @@ def picture(seed: int) -> Image.Image:
 def reference(content: bytes, channels: int) -> np.ndarray | None:
     """(C, SIZE, SIZE) uint8 as a plain reading has it, on white; None where it cannot be read."""
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        image.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a TIFF whose last bytes are missing, which are none of its pixels
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            image.load()
     except Exception:  # whatever decoders raise
         return None
     image = ImageOps.exif_transpose(image)

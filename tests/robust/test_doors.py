@@ -315,6 +315,8 @@ LOOSE = Case((*CLASSES, File("b", "png", "", 3)), OTHERS)
 """An image without an ending, beside the class folders, was called no image."""
 CUT = Case((*CLASSES, File("cat/1.png", "png", "cut", 1), File("cat/2.jpg", "jpeg", "tail", 2)), OTHERS)
 """With the cache off, other images stood in for what has a header and no whole picture."""
+TAIL = Case(CLASSES, (*OTHERS, File("a.tif", "tiff lzw", "tail", 0)))
+"""All pixels are there, and the last bytes of what else the file holds are not."""
 TWINS = (*CLASSES, File("cat/caf\u00e9.png", "png", "", 3), File("cat/cafe\u0301.png", "png", "", 9))
 """A list lost the second of two files whose names differ in their spelling alone."""
 
@@ -324,6 +326,7 @@ TWINS = (*CLASSES, File("cat/caf\u00e9.png", "png", "", 3), File("cat/cafe\u0301
 @example(ONE_TIME)
 @example(LOOSE)
 @example(CUT)
+@example(TAIL)
 def test_every_door_reads_the_same_of_folders(models, case):
     check_folders(case, models)
 
@@ -442,6 +445,9 @@ def require_labels_of_target(where: Path, root: Path, files, expected: Fates, mi
 @example(ListCase(Case(TWINS, OTHERS), Dialect()))
 @example(ListCase(Case((*CLASSES, File("cat/0.bmp ", "bmp", "", 90)), OTHERS), Dialect()))
 @example(ListCase(Case(CLASSES, OTHERS), Dialect(dots=True)))  # --labels refused such paths
+@example(
+    ListCase(Case((*CLASSES, File("cat/n\u00e4chste/back\\slash.png", "png", "", 0)), OTHERS), Dialect(decompose=True))
+)
 def test_every_door_reads_the_same_of_lists(models, of_lists):
     check_lists(of_lists, models)
 
