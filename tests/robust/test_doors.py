@@ -443,6 +443,7 @@ def require_labels_of_target(where: Path, root: Path, files, expected: Fates, mi
 @few
 @given(list_cases())
 @example(ListCase(Case(TWINS, OTHERS), Dialect()))
+@example(ListCase(Case((*CLASSES, *TWINS[:1:-1]), OTHERS), Dialect()))  # the composed name second
 @example(ListCase(Case((*CLASSES, File("cat/0.bmp ", "bmp", "", 90)), OTHERS), Dialect()))
 @example(ListCase(Case(CLASSES, OTHERS), Dialect(dots=True)))  # --labels refused such paths
 @example(

@@ -442,7 +442,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         norm = os.path.normpath(whole)
         key = key_of(norm)
         if key in first and _are_two_files(first[key][2], norm):  # Linux tells café from café, and "a" from "a "
-            key = norm
+            key = f"\0{norm}"  # which is no other path's key: that of the first may be spelled as the second
         if key in first:
             line_before, label_before, _ = first[key]
             if key_of(label_before) != key_of(label):
