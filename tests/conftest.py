@@ -4,13 +4,12 @@ import inspect
 import os
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from dalib.commands import main
 from dalib.commands.arguments import first_look, names_of, preset_in
 from dalib.commands.parser import make_parser
+from shaded_images import write_shades
 
 OF_POSIX = (
     *("os.mkfifo", "symlink_to(", ".chmod(", "os.kill(", "send_signal(", "signal.SIG", "SIGKILL", "preexec_fn"),
@@ -94,10 +93,6 @@ def parsers_are_made_once():
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Folders of small noisy images: source/dark, source/light, target, test/dark; a module's own, to be changed."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(10):
-        for place, shade in (("source/dark", 60), ("source/light", 190), ("target", 120), ("test/dark", 60)):
-            path = root / place / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8)).save(path)
+    root = tmp_path_factory.mktemp("images")
+    write_shades(root, {"source/dark": 60, "source/light": 190, "target": 120, "test/dark": 60}, count=10, size=16)
     return root

@@ -10,6 +10,7 @@ from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
 from dalib.run import length, neutral_features, pace
+from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.pace import Pace
 
 drawn = cache(render_digits)
@@ -53,6 +54,20 @@ def few_digits(cheap_runs):
             length, "SHORT", 100
         )  # steps of a run whose length is not measured: it takes as long as the run
         yield
+
+
+@pytest.fixture
+def config(images, tmp_path):
+    """Of a run of four steps on small images."""
+    return TrainConfig(
+        source=str(images / "source"),
+        target=str(images / "target"),
+        out=str(tmp_path / "run"),
+        steps=4,
+        batch=4,
+        every=EveryConfig(log=2, evaluate=2, checkpoint=2),
+        device="cpu",
+    )
 
 
 @pytest.fixture

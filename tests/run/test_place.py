@@ -10,7 +10,7 @@ from dalib.core.errors import Setting, UserError
 from dalib.engine.distributed import World
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
-from dalib.run.config import EveryConfig, TrainConfig
+from dalib.run.config import TrainConfig
 from dalib.run.config_file import content_of
 from dalib.run.place import (
     begin_folder,
@@ -25,19 +25,6 @@ from dalib.run.place import (
 from dalib.run.resume import claimed
 from dalib.run.setup import open_data, prepare
 from dalib.run.summary import summary_at_start
-
-
-@pytest.fixture
-def config(images, tmp_path):
-    return TrainConfig(
-        source=str(images / "source"),
-        target=str(images / "target"),
-        out=str(tmp_path / "run"),
-        steps=4,
-        batch=4,
-        every=EveryConfig(log=2, evaluate=2, checkpoint=2),
-        device="cpu",
-    )
 
 
 def begun(config):

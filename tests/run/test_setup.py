@@ -10,23 +10,9 @@ from dalib.core.errors import UserError
 from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
 from dalib.run import domains, length
-from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.length import say_length
 from dalib.run.setup import open_data, prepare, say_data
 from dalib.run.summary import summary_at_start
-
-
-@pytest.fixture
-def config(images, tmp_path):
-    return TrainConfig(
-        source=str(images / "source"),
-        target=str(images / "target"),
-        out=str(tmp_path / "run"),
-        steps=4,
-        batch=4,
-        every=EveryConfig(log=2, evaluate=2, checkpoint=2),
-        device="cpu",
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from dalib.models.network import make_predictor
@@ -15,6 +13,7 @@ from dalib.run.domains import open_domains
 from dalib.run.feature_space import standardization
 from dalib.run.presets import from_preset
 from dalib.run.shared_inputs import announce_stages, feature_space, frozen_backbone, training_inputs, with_chosen_share
+from shaded_images import write_shades
 
 CPU = torch.device("cpu")
 
@@ -22,12 +21,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """Of features of a tiny network, of two domains of two shades."""
-    root, rng = tmp_path_factory.mktemp("shared"), np.random.default_rng(0)
-    for number in range(10):
-        for where, shade in (("source/dark", 60), ("source/light", 190), ("target/a", 80), ("target/b", 170)):
-            path = root / where / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(rng.normal(shade, 30, (36, 36, 3)), 0, 255).astype(np.uint8)).save(path)
+    root = tmp_path_factory.mktemp("shared")
+    write_shades(root, {"source/dark": 60, "source/light": 190, "target/a": 80, "target/b": 170}, count=10, size=36)
     torch.manual_seed(0)
     save_file(PretrainedBackbone("test_efficientnet", size=32).network.state_dict(), root / "w.safetensors")
     settings = {"source": f"{root}/source", "target": f"{root}/target", "data.size": 36, "data.crop": 32}

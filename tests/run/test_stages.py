@@ -18,6 +18,7 @@ from dalib.models.network import load_model
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run.presets import from_preset
 from dalib.run.train import train
+from shaded_images import write_shades
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +31,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two domains of two shades, and weights of a tiny network."""
-    root, rng = tmp_path_factory.mktemp("stages"), np.random.default_rng(0)
-    for number in range(12):
-        for where, shade in (("source/dark", 60), ("source/light", 190), ("target/a", 80), ("target/b", 170)):
-            path = root / where / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(rng.normal(shade, 30, (32, 32, 3)), 0, 255).astype(np.uint8)).save(path)
+    root = tmp_path_factory.mktemp("stages")
+    write_shades(root, {"source/dark": 60, "source/light": 190, "target/a": 80, "target/b": 170}, count=12, size=32)
     torch.manual_seed(0)
     weights = PretrainedBackbone("test_efficientnet", size=32).network.state_dict()
     safetensors.torch.save_file(weights, root / "weights.safetensors")

@@ -8,14 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from dalib.commands.main import run
 from dalib.models.pretrained import PretrainedBackbone
+from shaded_images import write_shades
 from tracked_curves import assert_the_same_curves
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -24,12 +23,9 @@ TWICE = str(Path(__file__).with_name("twice.py"))
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(13):  # which two do not divide
-        for place, shade in (("source/dark", 60), ("source/light", 190), ("target", 120)):
-            path = root / place / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(rng.normal(shade, 30, (16, 16, 3)), 0, 255).astype(np.uint8)).save(path)
+    root = tmp_path_factory.mktemp("images")
+    shades = {"source/dark": 60, "source/light": 190, "target": 120}
+    write_shades(root, shades, count=13, size=16)  # a number that two do not divide
     return root
 
 
