@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -89,7 +89,8 @@ def reading(root: Path, count: int, size: int) -> None:
 def messages(backbone: str, classes: int) -> None:
     config = TrainConfig(backbone=backbone)
     architecture = recipe.architecture_of(config, Preprocessing(size=256, channels=3, crop=224))
-    student = make_classifier({**architecture, "pretrained": True}, classes)
+    assert architecture.timm is not None
+    student = make_classifier(replace(architecture, timm=replace(architecture.timm, pretrained=True)), classes)
     method = SelfEnsemble(student, classes, class_balance_weight=0.1)
     weights = sum(each.numel() for each in method.student.parameters() if each.requires_grad)
     buffers = sum(each.numel() for each in method.student.buffers() if each.is_floating_point())

@@ -103,7 +103,10 @@ def test_a_circle_would_be_found():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
 
 
-@pytest.mark.parametrize("module", ["report.page", "records.folder", "run.config", "commands.main", "core.errors"])
+@pytest.mark.parametrize(
+    "module",
+    ["report.page", "records.folder", "run.config", "commands.main", "core.errors", "models.architecture"],
+)
 def test_what_has_to_be_quick_loads_no_torch(module):
     assert not [name for name in loaded_with(f"dalib.{module}") if name.split(".")[0] == "torch"]
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
@@ -52,12 +53,8 @@ KINDS = {
 def make_run(folder, kind, classes=CLASSES):
     """A run with an untrained model whose statistics and probabilities are not those of a fresh network."""
     settings, preprocessing = KINDS[kind]
-    architecture = {
-        "averaged_views": 0,
-        "channels": preprocessing.channels,
-        "size": preprocessing.input_size,
-        **settings,
-    }
+    images = {"averaged_views": 0, "channels": preprocessing.channels, "size": preprocessing.input_size}
+    architecture = Architecture.from_json({**images, **settings})
     torch.manual_seed(0)
     network = make_classifier(architecture, len(classes))
     for module in network.modules():
@@ -65,7 +62,7 @@ def make_run(folder, kind, classes=CLASSES):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 1.5)
     torch.nn.init.normal_(network.head.weight, std=1.0)
-    if architecture.get("standardize"):
+    if architecture.standardize:
         width = len(network.feature_mean)
         network.set_feature_statistics(torch.randn(width) * 0.1, torch.rand(width) + 0.5)
     save_model(folder / "model", network, ModelDescription(architecture, classes, preprocessing))

@@ -9,10 +9,12 @@ from torch import nn
 from dalib.data.preprocessing import Preprocessing
 from dalib.engine.checkpoint import Checkpoint
 from dalib.engine.results import InFolder, InMemory, Kept
+from dalib.models.architecture import Architecture
 from dalib.models.saved import ModelDescription, load_tensors, save_model
 from dalib.records.folder import TrainingFolder
 
-DESCRIPTION = ModelDescription({"backbone": "of this test"}, ("a", "b"), Preprocessing(8, 1))
+ARCHITECTURE = Architecture(backbones=("of this test",), bottleneck_dim=None, channels=1, size=8)
+DESCRIPTION = ModelDescription(ARCHITECTURE, ("a", "b"), Preprocessing(8, 1))
 
 
 @pytest.fixture

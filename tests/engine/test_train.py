@@ -17,6 +17,7 @@ from dalib.engine.evaluate import Evaluator
 from dalib.engine.fit import Every, Training
 from dalib.engine.results import InFolder, InMemory
 from dalib.engine.train import Observer, Plan, Rules, Statistics, train
+from dalib.models.architecture import Architecture
 from dalib.models.classifier import ImageClassifier
 from dalib.models.saved import ModelDescription, load_tensors, save_model
 from dalib.records.folder import TrainingFolder
@@ -24,6 +25,7 @@ from dalib.records.folder import TrainingFolder
 CPU = torch.device("cpu")
 CLASSES, STEPS = 3, 8
 PREPROCESSING = Preprocessing(8, 1)
+ARCHITECTURE = Architecture(backbones=("of this test",), bottleneck_dim=5, channels=1, size=8)
 PIXELS = torch.randint(0, 256, (3, 20, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 SHARES = torch.tensor([0.5, 0.3, 0.2])
 
@@ -60,7 +62,7 @@ def make_plan(**rules) -> Plan:
 
 def in_folder(root: Path) -> InFolder:
     root.mkdir(exist_ok=True)
-    description = ModelDescription({"backbone": "of this test"}, ("a", "b", "c"), PREPROCESSING)
+    description = ModelDescription(ARCHITECTURE, ("a", "b", "c"), PREPROCESSING)
     return InFolder(TrainingFolder(root), lambda to, model: save_model(to, model, description))
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.run.predict import predict
@@ -33,7 +34,7 @@ def ray_recipe():
 
 @pytest.fixture
 def model(tmp_path):
-    architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
+    architecture = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
     torch.manual_seed(0)
     network = make_classifier(architecture, 3)
     torch.nn.init.normal_(network.head.weight, std=3.0)

@@ -8,6 +8,7 @@ from torch import nn
 
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.averaged import AveragedViews
 from dalib.models.classifier import ImageClassifier
 from dalib.models.exported import (
@@ -23,7 +24,7 @@ from dalib.models.known import KnownRule
 from dalib.models.padding import Conv2dSame
 from dalib.models.saved import FORMAT, ModelDescription, content_of
 
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 6, "channels": 3, "size": 11}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=6, channels=3, size=11)
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(13, 3, crop=11, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 FORMS = {"onnx": (write_onnx, read_onnx), "pt2": (write_program, read_program)}

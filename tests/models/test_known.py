@@ -7,10 +7,11 @@ import torch
 
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.known import KnownRule, certainty
 from dalib.models.saved import ModelDescription, content_of, description_of
 
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 8, "channels": 1, "size": 8}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=8, channels=1, size=8)
 DESCRIPTION = ModelDescription(ARCHITECTURE, ("cat", "dog"), Preprocessing(8, 1), KnownRule(0.4, 0.05))
 
 

@@ -1,22 +1,25 @@
 """A network is built from the plain values that describe it, and what describes none is refused by its setting."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture, TimmSettings
 from dalib.models.averaged import AveragedFeatures, AveragedViews
-from dalib.models.network import BACKBONES, STORED_FEATURES, load_model, make_classifier, make_predictor
+from dalib.models.network import BACKBONES, load_model, make_classifier, make_predictor
 from dalib.models.saved import ModelDescription, save_model
 from dalib.run.config import OUR_BACKBONES
 
-SMALL = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
+SMALL = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
 
 
 @pytest.mark.parametrize("bottleneck_dim", [8, None])
 @pytest.mark.parametrize(("backbone", "size"), [("small", 8), ("paper-small", 16), ("paper-large", 12)])
 def test_every_architecture_can_be_built_again(tmp_path, backbone, size, bottleneck_dim):
-    architecture = {"backbone": backbone, "bottleneck_dim": bottleneck_dim, "channels": 1, "size": size}
+    architecture = Architecture(backbones=(backbone,), bottleneck_dim=bottleneck_dim, channels=1, size=size)
     original = make_classifier(architecture, 2)
     description = ModelDescription(architecture, ("a", "b"), Preprocessing(size, 1))
     save_model(tmp_path / "model", original, description)
@@ -31,7 +34,7 @@ def test_the_small_backbones_are_those_that_the_configuration_names():
 
 
 def test_of_stored_features_there_is_the_head_alone():
-    architecture = {**SMALL, "backbone": STORED_FEATURES, "features_dim": 5, "averaged_views": 2}
+    architecture = replace(SMALL, averaged_views=2).on_features(5)
     head = make_classifier(architecture, 2).eval()
     assert head(torch.zeros(3, 5)).shape == (3, 2)
     predictor = make_predictor(head, architecture)
@@ -42,23 +45,23 @@ def test_of_stored_features_there_is_the_head_alone():
 @pytest.mark.parametrize("count", [0, 2])
 def test_predictions_are_the_mean_over_views_where_the_architecture_has_some(count):
     network = make_classifier(SMALL, 2).eval()
-    predictor = make_predictor(network, {**SMALL, "averaged_views": count})
+    predictor = make_predictor(network, replace(SMALL, averaged_views=count))
     assert isinstance(predictor, AveragedViews) if count else predictor is network
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "resnet5000"}, "resnet5000.*ours are small, digits, paper-small, paper-large"),
-        ({"backbone": "small,digits"}, "for several backbones, repeat the setting"),
+        ({"backbones": ("resnet5000",)}, "resnet5000.*ours are small, digits, paper-small, paper-large"),
+        ({"backbones": ("small,digits",)}, "for several backbones, repeat the setting"),
         ({"dropout": 1.5}, "dropout: expected at least 0 and below 1"),
     ],
 )
 def test_what_describes_no_network_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        make_classifier({**SMALL, "checkpointing": False, "frozen_stages": 0, **changes}, 2)
+        make_classifier(replace(SMALL, timm=TimmSettings(frozen_stages=0, checkpointing=False), **changes), 2)
 
 
 def test_a_negative_number_of_views_is_refused():
     with pytest.raises(UserError, match="averaged_views"):
-        make_predictor(make_classifier(SMALL, 2), {**SMALL, "averaged_views": -1})
+        make_predictor(make_classifier(SMALL, 2), replace(SMALL, averaged_views=-1))

@@ -8,10 +8,12 @@ import torch
 from dalib._version import __version__
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import load_model, make_classifier
 from dalib.models.saved import FORMAT, ModelDescription, load_description, save_model
 
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
+CONTENT = ARCHITECTURE.to_json()
 DESCRIPTION = ModelDescription(ARCHITECTURE, ("cat", "dog", "Bär"), Preprocessing(8, 3))
 
 
@@ -58,7 +60,16 @@ def test_the_configuration_says_all_that_is_needed(folder):
     assert json.loads((folder / "config.json").read_text(encoding="utf-8")) == {
         "format": 1,  # which older versions read as well
         "dalib": __version__,
-        "architecture": ARCHITECTURE,
+        "architecture": {
+            "backbone": "small",
+            "bottleneck_dim": 8,
+            "averaged_views": 0,
+            "channels": 3,
+            "size": 8,
+            "bottleneck_norm": True,
+            "dropout": 0.0,
+            "standardize": False,
+        },
         "classes": ["cat", "dog", "Bär"],
         "preprocessing": {
             "size": 8,
@@ -134,8 +145,9 @@ SEVERAL = {
 
 
 def test_a_network_of_several_backbones_is_built_again(tmp_path):
-    original = make_classifier(SEVERAL, 2)
-    description = ModelDescription(SEVERAL, ("a", "b"), Preprocessing(32, 3))
+    architecture = Architecture.from_json(SEVERAL)
+    original = make_classifier(architecture, 2)
+    description = ModelDescription(architecture, ("a", "b"), Preprocessing(32, 3))
     save_model(tmp_path / "model", original, description)
     loaded, found = load_model(tmp_path / "model")
     images = torch.randn(2, 3, 32, 32)
@@ -189,8 +201,8 @@ def test_preprocessing_that_does_not_fit_is_named(folder, preprocessing):
     "changes",
     [
         {"classes": ["cat", "dog"]},
-        {"architecture": {**ARCHITECTURE, "bottleneck_dim": 9}},
-        {"architecture": {**ARCHITECTURE, "backbone": "paper-small", "size": 16}},
+        {"architecture": {**CONTENT, "bottleneck_dim": 9}},
+        {"architecture": {**CONTENT, "backbone": "paper-small", "size": 16}},
     ],
 )
 def test_weights_that_do_not_fit_the_configuration_are_refused(folder, changes):
@@ -202,10 +214,10 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(folder, changes):
 @pytest.mark.parametrize(
     "architecture",
     [
-        {**ARCHITECTURE, "backbone": "resnet"},
-        {**ARCHITECTURE, "backbone": "paper-small", "size": 8},
-        {**ARCHITECTURE, "bottleneck_dim": 0},
-        {name: value for name, value in ARCHITECTURE.items() if name != "size"},
+        {**CONTENT, "backbone": "resnet"},
+        {**CONTENT, "backbone": "paper-small", "size": 8},
+        {**CONTENT, "bottleneck_dim": 0},
+        {name: value for name, value in CONTENT.items() if name != "size"},
         {},
         None,
     ],

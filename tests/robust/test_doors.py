@@ -41,6 +41,7 @@ from dalib.core.errors import UserError
 from dalib.data.labels import read_target_labels
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.sources import open_labelled, open_source, open_target, read_folder
+from dalib.models.architecture import Architecture
 from dalib.models.exported import OpenedModel
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
@@ -61,7 +62,7 @@ def models(tmp_path_factory):
     """A model for each number of channels; they have no use for what they say of images, but must differ in it."""
     made = {}
     for channels in (1, 3):
-        architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": channels, "size": SIZE}
+        architecture = Architecture(backbones=("small",), bottleneck_dim=8, channels=channels, size=SIZE)
         torch.manual_seed(0)
         network = make_classifier(architecture, 3)
         torch.nn.init.normal_(network.head.weight, std=3.0)

@@ -157,8 +157,8 @@ def _load_or_refuse(folder: Path) -> None:
     else:
         model, description = loaded
         assert all(isinstance(name, str) for name in description.classes)
-        size = description.architecture["size"]
-        logits = model(torch.zeros(2, description.architecture["channels"], size, size))
+        size = description.architecture.size
+        logits = model(torch.zeros(2, description.architecture.channels, size, size))
         assert logits.shape == (2, len(description.classes))
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
@@ -18,7 +19,7 @@ from dalib.records.folder import RunFolder
 if TYPE_CHECKING:
     from pathlib import Path
 
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=4, channels=1, size=8)
 BINS = [{"confidence": 0.4, "accuracy": 0.3, "count": 9}, {"confidence": None, "accuracy": None, "count": 0}]
 SURE = {"value": 0.9, "low": 0.8, "high": 0.95, "method": "atc", "reliable": True, "reason": ""}
 UNSURE = {"value": None, "low": 0.0, "high": 1.0, "method": "atc", "reliable": False, "reason": "few images"}

@@ -136,7 +136,7 @@ def test_the_other_model_of_a_run_can_be_exported(runs, tmp_path):
     (tmp_path / "run" / "source-only").mkdir()
     other.model.rename(both.source_only.model)
     export(both, "torch", tmp_path / "m", model="source-only")
-    assert open_model(tmp_path / "m").description.architecture["backbone"] == "digits"
+    assert open_model(tmp_path / "m").description.architecture.backbones == ("digits",)
     with pytest.raises(UserError, match="this run has adapted, source-only"):
         export(both, "torch", tmp_path / "n", model="best")
 

@@ -5,6 +5,7 @@ import torch
 
 from dalib.data.preprocessing import Preprocessing
 from dalib.models import inference
+from dalib.models.architecture import Architecture, TimmSettings
 from dalib.models.network import make_classifier
 from dalib.run import fastest
 from dalib.run.fastest import fastest_classifier, gain_of_rounding, images_at_once, kept_fastest, to_pooled
@@ -16,8 +17,9 @@ SHAPE = (8, 3, 32, 32)
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    described = {"backbone": "test_resnet", "bottleneck_dim": 8, "channels": 3, "size": 32}
-    return make_classifier({**described, "frozen_stages": -1, "checkpointing": False}, 3).eval()
+    timm = TimmSettings(frozen_stages=-1, checkpointing=False)
+    described = Architecture(backbones=("test_resnet",), bottleneck_dim=8, channels=3, size=32, timm=timm)
+    return make_classifier(described, 3).eval()
 
 
 def quicker_is(variant, monkeypatch):

@@ -13,6 +13,7 @@ from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Selected, SideBySide
 from dalib.engine.predict import predict_probabilities
 from dalib.models import inference
+from dalib.models.architecture import Architecture, BackboneInput, TimmSettings
 from dalib.models.domain_statistics import with_statistics
 from dalib.models.network import make_classifier, make_predictor
 from dalib.run import feature_space
@@ -22,21 +23,17 @@ from dalib.run.inputs import StandardizedViews
 CPU = torch.device("cpu")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
 PREPROCESSING = Preprocessing(size=40, channels=3, crop=32, mean=MEAN, std=STD)
-ARCHITECTURE = {
-    "backbone": "test_resnet",
-    "bottleneck_dim": 8,
-    "averaged_views": 0,
-    "channels": 3,
-    "size": 32,
-    "standardize": True,
-    "pretrained": True,
-    "frozen_stages": -1,
-    "checkpointing": False,
-    "features": True,
-}
+ARCHITECTURE = Architecture(
+    backbones=("test_resnet",),
+    bottleneck_dim=8,
+    channels=3,
+    size=32,
+    standardize=True,
+    timm=TimmSettings(pretrained=True, frozen_stages=-1, checkpointing=False, features=True),
+)
 SEVERAL = {
-    "backbone": ["test_efficientnet", "test_resnet"],
-    "inputs": [{"size": 24, "mean": [0.5] * 3, "std": [0.25] * 3}, {"size": 32, "mean": list(MEAN), "std": list(STD)}],
+    "backbones": ("test_efficientnet", "test_resnet"),
+    "inputs": (BackboneInput(24, (0.5,) * 3, (0.25,) * 3), BackboneInput(32, MEAN, STD)),
 }
 HALF = {"atol": 2e-3, "rtol": 2e-3}  # features are kept in half precision
 
@@ -48,7 +45,7 @@ def images():
 
 def network_of(**changes):
     torch.manual_seed(0)
-    return make_classifier({**ARCHITECTURE, **changes}, 3).eval()
+    return make_classifier(replace(ARCHITECTURE, **changes), 3).eval()
 
 
 def space_of(folder, averaged_views=0, network=None):
@@ -72,7 +69,7 @@ def test_plain_features_to_average_are_of_each_fixed_warp(images, tmp_path):
     space = space_of(tmp_path, averaged_views=3)
     features = space.plain(images, "images")
     assert features.shape == (5, 3, space.width)
-    warps = make_predictor(space.network, {**ARCHITECTURE, "averaged_views": 3}).warps
+    warps = make_predictor(space.network, replace(ARCHITECTURE, averaged_views=3)).warps
     for number in range(3):
         expected = pooled(space, warps(PREPROCESSING.normalize(images), number))
         torch.testing.assert_close(features[:, number].float(), expected, **HALF)
@@ -183,7 +180,7 @@ def test_a_head_trained_on_standardised_features_is_the_whole_network_that_has_t
     assert not head.standardize
     predictor = make_predictor(head, inputs.architecture)
     expected = predict_probabilities(predictor, features, inputs.plain, device=CPU)
-    whole = make_predictor(space.whole(head, of_target), {**ARCHITECTURE, "averaged_views": 2})
+    whole = make_predictor(space.whole(head, of_target), replace(ARCHITECTURE, averaged_views=2))
     torch.testing.assert_close(
         predict_probabilities(whole, images, PREPROCESSING.normalize, device=CPU), expected, **HALF
     )
@@ -335,7 +332,7 @@ def test_each_backbone_keeps_its_features_and_finds_them_again(images, tmp_path)
     of_both = extract(whole)
     assert (len(of_one), len(of_both)) == (2, 4)
     assert of_one < of_both  # the larger input's are the same, with or without another backbone
-    other_way_round = network_of(backbone=SEVERAL["backbone"][::-1], inputs=SEVERAL["inputs"][::-1])
+    other_way_round = network_of(backbones=SEVERAL["backbones"][::-1], inputs=SEVERAL["inputs"][::-1])
     for member, same in zip(other_way_round.backbone.members, reversed(whole.backbone.members), strict=True):
         member.load_state_dict(same.state_dict())
     assert extract(other_way_round) == of_both
@@ -375,9 +372,7 @@ def test_each_domain_is_seen_through_its_own_statistics_and_the_target_is_what_i
         torch.testing.assert_close(own.plain(rows, domain)[:, 0].float(), seen, **HALF)
     assert not torch.equal(space.plain(target, "target"), plain.plain(target, "target"))  # not read of another key
     assert not torch.equal(space.of_source.plain(target, "target"), space.plain(target, "target"))
-    whole = space.whole(
-        make_classifier({**ARCHITECTURE, "backbone": "stored-features", "features_dim": space.width}, 3), None
-    )
+    whole = space.whole(make_classifier(ARCHITECTURE.on_features(space.width), 3), None)
     saved = whole.state_dict()
     for name, each in plain.statistics_of(target, 0.5, "target").items():
         assert torch.equal(saved[f"backbone.{name}"], each)

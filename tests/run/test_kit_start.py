@@ -7,6 +7,7 @@ import torch
 
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, content_of
 from dalib.records.kit import KitHeader
@@ -14,7 +15,7 @@ from dalib.run.config import ModelConfig, TrainConfig
 from dalib.run.kit import ClassStatistics, Kit
 from dalib.run.kit_start import require_whole, start_of_kit
 
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
 IMAGES = Preprocessing(8, 3, range=(0, 4095))
 CONFIG = TrainConfig(kit="studio.dalib", source="studio.dalib", target="street")
 

@@ -15,6 +15,7 @@ import dalib.run.train
 from dalib.commands.main import run
 from dalib.core.files import write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
@@ -23,7 +24,7 @@ from dalib.run import measure
 from dalib.run.select import conclude
 
 pytestmark = pytest.mark.usefixtures("few_digits")
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=4, channels=1, size=8)
 CLASSES = ("ant", "bee")
 SAYS = {"adapted": 0, "source-only": 1}
 IMAGES = 60

@@ -12,6 +12,7 @@ import dalib
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import load_classifier, make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
@@ -34,12 +35,13 @@ def tinted(count, size):
 def write_model(folder, **architecture):
     torch.manual_seed(0)
     whole = {**ARCHITECTURE, **architecture}
-    network = make_classifier(whole, len(CLASSES)).eval()
+    described = Architecture.from_json(whole)
+    network = make_classifier(described, len(CLASSES)).eval()
     scale = {"mean": (0.5,) * 3, "std": (0.25,) * 3} if "pretrained" in architecture else {}
     preprocessing = Preprocessing(size=whole["size"], channels=3, fit="crop", **scale)
     with torch.no_grad():  # no class for all images
         network.head.bias -= network(preprocessing.normalize(tinted(24, whole["size"]))).mean(dim=0)
-    save_model(folder, network, ModelDescription(whole, CLASSES, preprocessing))
+    save_model(folder, network, ModelDescription(described, CLASSES, preprocessing))
     return folder
 
 

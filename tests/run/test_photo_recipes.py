@@ -7,6 +7,7 @@ from torch import nn
 from dalib.adaptation.losses import mean_squared_distance, squared_distance
 from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop
 from dalib.data.sources import LabelledImages, UnlabelledImages
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.run import recipe
 from dalib.run.presets import from_preset
@@ -105,5 +106,5 @@ def test_the_normalisation_of_student_and_teacher_rests_where_the_settings_say_s
         assert bool((of_backbone[0].running_mean == 0).all()) == frozen_norms
     assert make_classifier(inputs.architecture, 3).backbone.resting_norms == frozen_norms
     # what was saved before there was the setting
-    older = {name: value for name, value in inputs.architecture.items() if name != "frozen_norms"}
-    assert not make_classifier(older, 3).backbone.resting_norms
+    older = {name: value for name, value in inputs.architecture.to_json().items() if name != "frozen_norms"}
+    assert not make_classifier(Architecture.from_json(older), 3).backbone.resting_norms

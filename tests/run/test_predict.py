@@ -17,6 +17,7 @@ from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.known import KnownRule, certainty
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, load_description, save_model, write_description
@@ -29,7 +30,7 @@ COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
 
 def make_run(folder, seed=0):
-    architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 8}
+    architecture = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
     torch.manual_seed(seed)
     network = make_classifier(architecture, 3)
     torch.nn.init.normal_(network.head.weight, std=3.0)
@@ -331,7 +332,7 @@ def test_a_folder_as_the_file_to_write_is_refused_before_the_work(found, images,
 
 
 def test_many_large_images_are_predicted_by_the_fastest_way_with_the_same_probabilities(tmp_path, monkeypatch):
-    architecture = {"backbone": "small", "bottleneck_dim": 8, "channels": 3, "size": 96, "averaged_views": 2}
+    architecture = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=96, averaged_views=2)
     torch.manual_seed(0)
     network = make_classifier(architecture, 3)
     torch.nn.init.normal_(network.head.weight, std=3.0)

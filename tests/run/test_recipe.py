@@ -140,7 +140,7 @@ def test_a_model_of_averaged_views_predicts_by_them_wherever_it_is_loaded(root, 
     found = train(root, tmp_path / "run", "--steps", "2", "--model.averaged_views", "3", "--warm_start", "true")
     model, description = load_model(found.model)
     assert isinstance(model, AveragedViews)
-    assert description.architecture["averaged_views"] == 3
+    assert description.architecture.averaged_views == 3
     images = torch.rand(4, 1, 28, 28)
     assert not torch.allclose(model(images).softmax(dim=1), model.model(images).softmax(dim=1))
     assert run(["eval", str(found.root), "--data", "mnist-test", "--root", str(root)]) == 0

@@ -13,6 +13,7 @@ from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import UserError, spelled
 from dalib.core.files import locked, write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
@@ -21,7 +22,7 @@ from dalib.run import select as selecting
 from dalib.run.load import chosen_model, load
 from dalib.run.select import conclude, decided, keep, select, settle
 
-ARCHITECTURE = {"backbone": "small", "bottleneck_dim": 4, "channels": 1, "size": 8}
+ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=4, channels=1, size=8)
 BETTER = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.812, 0.493), 0.319, 0.241, 0.39)
 WORSE = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.493, 0.812), -0.319, -0.39, -0.241)
 UNCLEAR = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.80, 0.79), 0.01, -0.02, 0.04)

@@ -4,41 +4,22 @@ stand side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from dalib.models.architecture import BackboneInput
     from dalib.models.pretrained import PretrainedBackbone
-
-
-@dataclass(frozen=True)
-class BackboneInput:
-    """Size and normalisation in which a backbone sees an image.
-
-    Attributes:
-        size: height and width in pixels.
-        mean, std: of each channel on the scale [0, 1], which the image is normalised by.
-    """
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 def largest(inputs: Sequence[BackboneInput]) -> BackboneInput:
     """Returns the input of the most pixels, which the others are made of; of equal ones the first."""
     return max(inputs, key=lambda each: each.size)
-
-
-def inputs_of(architecture: Mapping[str, Any]) -> list[BackboneInput]:
-    """Returns what each of several backbones sees, as the architecture of a saved model has it."""
-    return [BackboneInput(each["size"], tuple(each["mean"]), tuple(each["std"])) for each in architecture["inputs"]]
 
 
 class JoinedBackbone(nn.Module):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from dalib.core.errors import Setting, UserError
 from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
-from dalib.models.joined import JoinedBackbone, inputs_of
+from dalib.models.joined import JoinedBackbone
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import ModelDescription, load_description, load_tensors
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+
+    from dalib.models.architecture import Architecture
 
 Made = TypeVar("Made")
 
@@ -28,11 +30,8 @@ BACKBONES: Mapping[str, Callable[[int, int], nn.Module]] = {  # those that dalib
 }
 """Small networks of channels and size that are trained from random weights; all other names are timm's."""
 
-STORED_FEATURES = "stored-features"
-"""The name of the backbone of a network that takes stored features."""
 
-
-def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+def make_classifier(architecture: Architecture, num_classes: int) -> ImageClassifier:
     """Makes the network that an architecture describes, with fresh weights.
 
     Raises:
@@ -43,41 +42,37 @@ def make_classifier(architecture: dict[str, Any], num_classes: int) -> ImageClas
         classifier = ImageClassifier(
             backbone,
             num_classes,
-            architecture["bottleneck_dim"],
-            finetune=architecture.get("pretrained", False),
-            bottleneck_norm=architecture.get("bottleneck_norm", True),
-            dropout=architecture.get("dropout", 0.0),
-            standardize=architecture.get("standardize", False),
+            architecture.bottleneck_dim,
+            finetune=architecture.pretrained,
+            bottleneck_norm=architecture.bottleneck_norm,
+            dropout=architecture.dropout,
+            standardize=architecture.standardize,
         )
     except ValueError as error:
         raise UserError(Setting("model"), f": {error}") from None
-    classifier.takes_head_features = architecture.get("takes_head_features", False)
+    classifier.takes_head_features = architecture.takes_head_features
     return classifier
 
 
-def make_backbone(architecture: dict[str, Any]) -> nn.Module:
+def make_backbone(architecture: Architecture) -> nn.Module:
     """Makes the backbone of an architecture, or several as one; raises as :func:`make_classifier`."""
-    names = architecture["backbone"]
-    if isinstance(names, str):
-        return known_backbone(names, lambda name: _make_backbone(name, architecture))
-    inputs = inputs_of(architecture)
-    members = [
-        make_backbone({**architecture, "backbone": name, "size": own.size})
-        for name, own in zip(names, inputs, strict=True)
-    ]
-    return JoinedBackbone(cast("list[PretrainedBackbone]", members), inputs)
+    if architecture.features_dim is not None:
+        return StoredFeatures(architecture.features_dim)
+    if architecture.several:
+        members = [make_backbone(each) for each in architecture.members()]
+        return JoinedBackbone(cast("list[PretrainedBackbone]", members), architecture.inputs)
+    return known_backbone(architecture.backbones[0], lambda name: _make_backbone(name, architecture))
 
 
-def _make_backbone(name: str, architecture: dict[str, Any]) -> nn.Module:
-    if name == STORED_FEATURES:
-        return StoredFeatures(architecture["features_dim"])
+def _make_backbone(name: str, architecture: Architecture) -> nn.Module:
     if name in BACKBONES:
-        return BACKBONES[name](architecture["channels"], architecture["size"])
-    backbone = PretrainedBackbone(
-        name, architecture["channels"], architecture["size"], checkpointing=architecture["checkpointing"]
-    )
-    backbone.freeze_stages("all" if architecture["frozen_stages"] < 0 else architecture["frozen_stages"])
-    backbone.rest_norms(architecture.get("frozen_norms", False))
+        return BACKBONES[name](architecture.channels, architecture.size)
+    timm = architecture.timm
+    if timm is None:
+        raise KeyError("checkpointing")  # as for each setting without a default that a description lacks
+    backbone = PretrainedBackbone(name, architecture.channels, architecture.size, checkpointing=timm.checkpointing)
+    backbone.freeze_stages("all" if timm.frozen_stages < 0 else timm.frozen_stages)
+    backbone.rest_norms(timm.frozen_norms)
     return backbone
 
 
@@ -95,17 +90,17 @@ def known_backbone(name: str, make: Callable[[str], Made]) -> Made:
         raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's{several})") from None
 
 
-def make_predictor(model: nn.Module, architecture: dict[str, Any]) -> nn.Module:
+def make_predictor(model: nn.Module, architecture: Architecture) -> nn.Module:
     """Returns the network that predicts: the model itself, or its mean over views.
 
     Raises:
         UserError: a negative number of views.
     """
-    if architecture["backbone"] == STORED_FEATURES:
+    if architecture.of_stored_features:
         return AveragedFeatures(model)
-    count = architecture.get("averaged_views", 0)
+    count = architecture.averaged_views
     try:
-        return AveragedViews(model, count, flip="pretrained" in architecture) if count else model
+        return AveragedViews(model, count, flip=architecture.timm is not None) if count else model
     except ValueError as error:
         raise UserError(Setting("model.averaged_views"), f": {error}") from None
 

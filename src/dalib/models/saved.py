@@ -13,6 +13,7 @@ from dalib._version import __version__
 from dalib.core.errors import UserError
 from dalib.core.files import put_in_place, read_json, write_json
 from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import MAX_NUMBER, Architecture
 from dalib.models.known import SCORE, KnownRule
 
 if TYPE_CHECKING:
@@ -23,18 +24,12 @@ if TYPE_CHECKING:
 FORMAT = 2
 """The newest format; models of one backbone are written in format 1, which older versions read as well."""
 
-MAX_NUMBER = 2**16
-"""Bound of the sizes, widths and counts of a network."""
-
-_MIN_NUMBERS = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
-
 
 @dataclass(frozen=True)
 class ModelDescription:
     """All that is needed to build the network and to prepare its input."""
 
-    architecture: dict[str, Any]
-    """Arguments of :func:`dalib.models.network.make_classifier`, beside the number of classes."""
+    architecture: Architecture
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     known: KnownRule | None = None
@@ -61,9 +56,9 @@ def content_of(description: ModelDescription) -> dict[str, Any]:
     """Returns the content of config.json, and of the description in any exported file."""
     known = {} if description.known is None else {"known": {"score": SCORE, **asdict(description.known)}}
     return {
-        "format": 2 if "inputs" in description.architecture else 1,
+        "format": 2 if description.architecture.several else 1,
         "dalib": __version__,
-        "architecture": description.architecture,
+        "architecture": description.architecture.to_json(),
         "classes": list(description.classes),
         # without range where there is none, as it was before there were ranges
         "preprocessing": {
@@ -94,8 +89,8 @@ def description_of(content: Any, path: Path) -> ModelDescription:
             raise UserError(
                 f"{path}: written in format {content['format']}; this version reads up to {FORMAT}: update dalib"
             )
-        architecture, classes, preprocessing = (content[name] for name in ("architecture", "classes", "preprocessing"))
-        _check_architecture(architecture)
+        given, classes, preprocessing = (content[name] for name in ("architecture", "classes", "preprocessing"))
+        architecture = Architecture.from_json(given)
         for name in ("size", "channels", "crop"):
             value = preprocessing.get(name)
             if value is not None and not (isinstance(value, int) and 1 <= value <= MAX_NUMBER):
@@ -126,47 +121,6 @@ def _known_rule(content: dict[str, Any]) -> KnownRule:
     if not all(isinstance(number, int | float) for number in numbers):
         raise ValueError(f"known: threshold, scale: expected numbers, got {numbers!r}")
     return KnownRule(*map(float, numbers))
-
-
-def _check_architecture(architecture: object) -> None:
-    """Raises an error for impossible architectures before one is built: sizes alone could take all memory."""
-    if not isinstance(architecture, dict):
-        raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
-    backbone = architecture.get("backbone")
-    if isinstance(backbone, list):
-        _check_several(architecture)
-    elif not isinstance(backbone, str):
-        raise TypeError(f"architecture: expected settings of a backbone, got {architecture!r}")
-    for name, value in architecture.items():
-        least = _MIN_NUMBERS.get(name, 0)
-        number = isinstance(value, (int, float) if name == "dropout" else int)
-        number = number and not (isinstance(value, bool) and name in _MIN_NUMBERS)
-        absent = value is None and name not in ("channels", "size")
-        if not (
-            name == "backbone"
-            or (name == "inputs" and isinstance(backbone, list))
-            or absent
-            or (number and least <= value <= MAX_NUMBER)
-        ):
-            raise ValueError(f"architecture: {name}: expected a number from {least} to {MAX_NUMBER}, got {value!r}")
-
-
-def _check_several(architecture: dict[str, Any]) -> None:
-    """Raises an error for several backbones that are no names, or whose inputs are none."""
-    names, inputs = architecture["backbone"], architecture.get("inputs")
-    if len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"architecture: backbone: expected names of two backbones or more, got {names!r}")
-    if not isinstance(inputs, list) or len(inputs) != len(names):
-        raise TypeError(f"architecture: inputs: expected one for each of {len(names)} backbones, got {inputs!r}")
-    for each in inputs:
-        size, channels = each["size"], architecture["channels"]
-        if type(size) is not int or not 1 <= size <= MAX_NUMBER:
-            raise ValueError(f"architecture: inputs: size: expected a number from 1 to {MAX_NUMBER}, got {size!r}")
-        for name in ("mean", "std"):
-            values = each[name]
-            numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
-            if not numbers or len(values) != channels:
-                raise ValueError(f"architecture: inputs: {name}: expected {channels} numbers, got {values!r}")
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ from dalib.core.files import read_json, write_json
 from dalib.data.depth import FULL
 from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
-from dalib.models.joined import JoinedBackbone, OwnInput, inputs_of, largest
+from dalib.models.joined import JoinedBackbone, OwnInput, largest
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.models.saved import content_of, description_of, plain_tensors
 from dalib.models.timm_import import import_timm
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.data.preprocessing import Preprocessing
+    from dalib.models.architecture import BackboneInput
     from dalib.models.classifier import ImageClassifier
-    from dalib.models.joined import BackboneInput
     from dalib.models.saved import ModelDescription
 
 WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
@@ -63,7 +63,7 @@ def write_timm_folder(folder: Path, model: ImageClassifier, predictor: nn.Module
     preprocessing = description.preprocessing
     joined = isinstance(model.backbone, JoinedBackbone)
     if not (joined or isinstance(model.backbone, PretrainedBackbone)):
-        raise ValueError(f"the backbone {description.architecture['backbone']} is not one of timm's")
+        raise ValueError(f"the backbone {description.architecture.backbones[0]} is not one of timm's")
     if preprocessing.mean is None or preprocessing.fit == "ink":
         raise ValueError("timm knows no images that are standardised by their own pixels, or cut out by their ink")
     own = plain_tensors(model)
@@ -199,18 +199,19 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
 
 def _network_of(config: dict[str, Any], description: ModelDescription, tensors: dict[str, Tensor]) -> nn.Module:
     """Returns timm's network with its weights, or several that are joined."""
-    if "inputs" not in description.architecture:
+    if not description.architecture.several:
         network = _created(_checked(config))
         network.load_state_dict(tensors)
         return network
+    expected = list(description.architecture.backbones)
     names, networks = config["architecture"], []
-    if names != description.architecture["backbone"]:
-        raise ValueError(f"architecture: expected {description.architecture['backbone']}, got {names!r}")
+    if names != expected:
+        raise ValueError(f"architecture: expected {expected}, got {names!r}")
     for number, (name, arguments) in enumerate(zip(names, config["model_args"], strict=True)):
         own = {key.removeprefix(f"{number}."): each for key, each in tensors.items() if key.startswith(f"{number}.")}
         networks.append(_created(_checked({"architecture": name, "num_classes": 0, "model_args": arguments})))
         networks[-1].load_state_dict(own)
-    return _SideBySide(networks, inputs_of(description.architecture))
+    return _SideBySide(networks, description.architecture.inputs)
 
 
 class _SideBySide(nn.Module):

@@ -6,7 +6,7 @@ import copy
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
+    from dalib.models.architecture import Architecture
     from dalib.models.inference import FastInference
     from dalib.run.backbones import Share
     from dalib.run.fastest import Precision
@@ -395,7 +396,7 @@ class FeatureSpace:
         """D, the number of features."""
         return cast("int", self.network.backbone.out_features)
 
-    def inputs(self, architecture: dict[str, Any], standardized: StandardizedViews | None = None) -> Inputs:
+    def inputs(self, architecture: Architecture, standardized: StandardizedViews | None = None) -> Inputs:
         """Returns the inputs of a head that is trained on these features; see ``dalib.run.inputs.feature_inputs``."""
         return feature_inputs(architecture, self.width, standardized)
 

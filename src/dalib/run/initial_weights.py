@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dalib.core.errors import Call, Setting, UserError
 from dalib.data.spelling import key_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.engine.distributed import World
+    from dalib.models.architecture import Architecture
     from dalib.run.backbones import Share
     from dalib.run.config import TrainConfig
 
@@ -114,7 +115,7 @@ class Start:
 
     run: str
     classes: tuple[str, ...]
-    architecture: dict[str, Any]
+    architecture: Architecture
     weights: dict[str, dict[str, Tensor]]
     """The weights of each training, by its name."""
     argument: str = "init"
@@ -149,7 +150,7 @@ class Start:
     @property
     def standardize(self) -> bool:
         """True if the models standardise their features."""
-        return bool(self.architecture.get("standardize", False))
+        return self.architecture.standardize
 
     def check_network(self, settings: Mapping[str, object]) -> None:
         """Refuses weights of a network of another shape.
@@ -160,8 +161,9 @@ class Start:
         Raises:
             UserError: a setting differs.
         """
+        written = self.architecture.to_json()  # what an older version did not write is not compared
         for setting, value in settings.items():
-            there = self.architecture.get(setting.removeprefix("model."), value)
+            there = written.get(setting.removeprefix("model."), value)
             if there != value:
                 raise UserError(
                     Setting(self.argument, self.run),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from dalib.augment.stored import RandomStoredViews, Standardized, StoredView
 from dalib.augment.views import View
-from dalib.models.network import STORED_FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Generator
 
     from dalib.core.types import Augment
+    from dalib.models.architecture import Architecture
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ViewsOfFeatures(Views):
 class Inputs:
     """A network, by its architecture, and how rows reach it: augmented for training, plain for predictions."""
 
-    architecture: dict[str, Any]
+    architecture: Architecture
     views: Views
     plain: Callable[[Tensor], Tensor]
     """Preprocessing of the target without augmentation."""
@@ -71,7 +71,7 @@ class StandardizedViews:
 
 
 def feature_inputs(
-    architecture: dict[str, Any],
+    architecture: Architecture,
     features_dim: int,
     standardized: StandardizedViews | None = None,
 ) -> Inputs:
@@ -80,11 +80,11 @@ def feature_inputs(
     Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With
     ``standardized`` features are standardised before the network, which then does not do it.
     """
-    architecture = {**architecture, "backbone": STORED_FEATURES, "features_dim": features_dim}
+    architecture = architecture.on_features(features_dim)
     if standardized is None:
         return Inputs(architecture, _views_of_features(None, None), Tensor.float, Tensor.float)
     return Inputs(
-        {**architecture, "standardize": False},
+        replace(architecture, standardize=False),
         _views_of_features(standardized.source, standardized.target),
         plain=lambda rows: standardized.plain(rows.float()),
         plain_source=lambda rows: standardized.source(rows.float()),

@@ -302,13 +302,13 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
     """
     model, description = load_classifier(folder)
     architecture = description.architecture
-    if not architecture.get("features"):
+    if not architecture.trained_on_features:
         predictor = make_predictor(model, architecture).eval().to(device)
         with CountedProgress(f"predictions for {in_short(source)}", brief=True) as progress:
             return predict_probabilities(
                 predictor, rows, description.preprocessing.normalize, device=device, on_progress=progress
             )
-    preprocessing, views = description.preprocessing, architecture["averaged_views"]
+    preprocessing, views = description.preprocessing, architecture.averaged_views
     space = FeatureSpace.of(model, preprocessing, features_folder(), device, views, precision)
     inputs = space.inputs(architecture)
     head = make_classifier(inputs.architecture, len(description.classes))

@@ -58,9 +58,10 @@ from dalib.engine.train import Plan, Rules
 from dalib.judge.evidence import effective_classes
 from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
+from dalib.models.architecture import Architecture, BackboneInput, TimmSettings
 from dalib.models.hub import settings_in_cache
 from dalib.models.joined import JoinedBackbone
-from dalib.models.network import BACKBONES, STORED_FEATURES, known_backbone, make_classifier, make_predictor
+from dalib.models.network import BACKBONES, known_backbone, make_classifier, make_predictor
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, weights_message
 from dalib.run.backbones import JOINED, alone, backbones_of, members_of, names_of
@@ -350,33 +351,31 @@ def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
     return Inputs(architecture_of(config, preprocessing), make_views(config, preprocessing), plain, plain)
 
 
-def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> dict[str, Any]:
-    """Returns the plain values from which :func:`make_classifier` builds the network again."""
-    architecture: dict[str, Any] = {
-        "backbone": names_of(config),
-        "bottleneck_dim": config.model.bottleneck_dim,
-        "averaged_views": config.model.averaged_views,
-        "channels": preprocessing.channels,
-        "size": preprocessing.input_size,
-        "bottleneck_norm": config.model.bottleneck_norm,
-        "dropout": config.model.dropout,
-        "standardize": config.model.standardize,
-    }
+def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> Architecture:
+    """Returns the architecture from which :func:`make_classifier` builds the network again."""
     named = members_of(config)
-    if len(named) > 1:
-        own = [make_preprocessing(alone(config, each)) for each in named]
-        architecture["inputs"] = [
-            {"size": each.input_size, "mean": list(each.mean or ()), "std": list(each.std or ())} for each in own
-        ]
+    own = [make_preprocessing(alone(config, each)) for each in named] if len(named) > 1 else []
+    timm = None
     if named[0].name not in BACKBONES:
-        architecture |= {
-            "pretrained": any(each is not None for each in (config.weights, config.init, config.kit)),
-            "frozen_stages": config.model.frozen_stages,
-            "frozen_norms": config.model.frozen_norms,
-            "checkpointing": config.model.checkpointing,
-            "features": config.features > 0,
-        }
-    return architecture
+        timm = TimmSettings(
+            pretrained=any(each is not None for each in (config.weights, config.init, config.kit)),
+            frozen_stages=config.model.frozen_stages,
+            frozen_norms=config.model.frozen_norms,
+            checkpointing=config.model.checkpointing,
+            features=config.features > 0,
+        )
+    return Architecture(
+        backbones=tuple(each.name for each in named),
+        bottleneck_dim=config.model.bottleneck_dim,
+        averaged_views=config.model.averaged_views,
+        channels=preprocessing.channels,
+        size=preprocessing.input_size,
+        bottleneck_norm=config.model.bottleneck_norm,
+        dropout=config.model.dropout,
+        standardize=config.model.standardize,
+        inputs=tuple(BackboneInput(each.input_size, tuple(each.mean or ()), tuple(each.std or ())) for each in own),
+        timm=timm,
+    )
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
@@ -475,8 +474,7 @@ def make_evaluator(data: Domains, inputs: Inputs, device: torch.device) -> Evalu
     """Makes what evaluates checkpoints: images once and not as the mean over views, because it happens often."""
 
     def predictor(network: nn.Module) -> nn.Module:
-        of_features = inputs.architecture["backbone"] == STORED_FEATURES
-        return make_predictor(network, inputs.architecture) if of_features else network
+        return make_predictor(network, inputs.architecture) if inputs.architecture.of_stored_features else network
 
     batch = 32 if isinstance(data.to_predict, Marked) else 256  # maps take a hundred times the memory of features
     return Evaluator(data.validation, data.to_predict, inputs.plain_source, inputs.plain, device, predictor, batch)
@@ -552,12 +550,12 @@ def _with_synchronized_norms(student: ImageClassifier, device: torch.device) -> 
     return synchronised
 
 
-def make_student(config: TrainConfig, architecture: dict[str, Any], num_classes: int) -> ImageClassifier:
+def make_student(config: TrainConfig, architecture: Architecture, num_classes: int) -> ImageClassifier:
     """Makes the network with the weights that seed and ``config.weights`` give."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         student = make_classifier(architecture, num_classes)
-    if config.weights is not None and architecture["backbone"] == names_of(config):
+    if config.weights is not None and not architecture.of_stored_features:
         members = student.backbone.members if isinstance(student.backbone, JoinedBackbone) else [student.backbone]
         for member, each in zip(members, members_of(config), strict=True):
             assert each.weights is not None

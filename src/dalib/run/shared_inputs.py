@@ -182,7 +182,7 @@ def _at_the_head(domains: Domains, inputs: Inputs) -> tuple[Domains, Inputs]:
         replace(domains, train=replace(train, images=domains.drawn[0].features), validation=none),
         replace(
             inputs,
-            architecture={**inputs.architecture, "takes_head_features": True},
+            architecture=replace(inputs.architecture, takes_head_features=True),
             views=replace(inputs.views, source=StoredView()),
         ),
     )

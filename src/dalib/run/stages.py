@@ -160,7 +160,7 @@ class LastStages:
 
     def stored(self) -> Inputs:
         """Returns how maps reach the network of :meth:`student`: some of their views at random, or all of the plain."""
-        return feature_inputs({**self.inputs.architecture, "standardize": False}, self.space.width)
+        return feature_inputs(replace(self.inputs.architecture, standardize=False), self.space.width)
 
     def student(self, classifier: ImageClassifier, standardized: StandardizedViews | None) -> ImageClassifier:
         """Returns a classifier of stored features as one of marked maps, with the stages in front of it."""

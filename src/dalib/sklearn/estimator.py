@@ -33,6 +33,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.engine.predict import predict_probabilities
 from dalib.engine.results import InMemory
 from dalib.engine.train import Observer, Statistics
+from dalib.models.architecture import Architecture
 from dalib.models.classifier import ImageClassifier
 from dalib.models.tables import TableBackbone
 from dalib.run import recipe
@@ -77,6 +78,9 @@ AUTO_HIDDEN = (128,)
 
 LARGEST_FOR_DIGITS = 32
 """Pixels; of larger images the backbone for characters would have too many features."""
+
+_IN_MEMORY = Architecture(backbones=("in memory",), bottleneck_dim=None, channels=1, size=1)
+"""Stands for the networks that the estimator makes and gives: none is built of it, and they predict a row as it is."""
 
 HOW = "give fit(X_source, y_source, X_target), or fit(X, y, sample_domain=d) with d negative for rows of the target"
 
@@ -277,7 +281,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 name,
                 training,
                 Domains(data.train, data.validation, UnlabelledImages(rows, ()), to_predict=rows),
-                Inputs({"backbone": "in memory"}, self._views(config, data.train.images, rows, reader), plain, plain),
+                Inputs(_IN_MEMORY, self._views(config, data.train.images, rows, reader), plain, plain),
                 results,
                 student=student,
                 weights=weights,
