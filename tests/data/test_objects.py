@@ -164,6 +164,7 @@ def test_layouts(shape, expected):
     ("shape", "message"),
     [
         ((8, 8, 3), "may be one image with channels"),
+        ((8, 8, 4), "may be one image with channels or 8 grey images 4 wide"),
         ((5, 3, 8, 3), "both have 1, 3 or 4 channels"),
         ((5, 4, 8, 4), "both have 1, 3 or 4 channels"),
         ((5, 8, 8, 5), "expected images"),

@@ -658,7 +658,7 @@ def test_a_data_set_that_is_no_source_is_refused(dataset, message):
 @pytest.mark.parametrize("missing", [None, float("nan"), "nan", "None", "N/A"])
 def test_a_missing_label_is_no_class_from_python_either(missing):
     labels = np.array(["ant", "bee", missing, "ant"], dtype=object)
-    images = np.zeros((4, 4, 4), np.uint8)
+    images = np.zeros((4, 5, 5), np.uint8)
     with pytest.raises(UserError, match=r"^source: row 2 has no label: .*; leave the row out"):
         open_source((images, labels), GREY)
     with pytest.raises(UserError, match=r"^source: row 2 has no label"):

@@ -331,7 +331,7 @@ def axis_of_channels(array: np.ndarray, argument: str) -> int | None:
     if array.ndim not in (3, 4) or not array.size:
         raise UserError(Setting(argument), f": expected images {layouts}, got {shape}")
     if array.ndim == 3:
-        if shape[2] in (1, 3):
+        if shape[2] in (1, 3, _RGBA):
             raise UserError(
                 Setting(argument),
                 f": {shape} may be one image with channels or {shape[0]} grey images {shape[2]} wide; give (N, H, ",
