@@ -26,6 +26,7 @@ import torch
 import torchvision
 from micro import cpu_model
 
+from dalib.core.devices import choose_device
 from dalib.data.named import default_evaluation
 from dalib.data.sources import open_labelled
 from dalib.engine.fit import Every, fit
@@ -66,7 +67,7 @@ class Result:
 
 def measure(config: TrainConfig, every: int) -> Result:
     """Train as ``commands.train`` does, measuring on the test set every so many steps."""
-    device = recipe.make_device(config.device)
+    device = choose_device(config.device)
     preprocessing = recipe.make_preprocessing(config)
     since = time.perf_counter()
     request = recipe.make_data_request(config)

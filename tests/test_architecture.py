@@ -111,6 +111,12 @@ def test_what_has_to_be_quick_loads_no_torch(module):
     assert not [name for name in loaded_with(f"dalib.{module}") if name.split(".")[0] == "torch"]
 
 
+def test_prediction_loads_neither_training_nor_judgement():  # one image takes little longer than its imports
+    loaded = loaded_with("dalib.run.predict")
+    assert "dalib.run.load" in loaded
+    assert not [name for name in loaded if name == "dalib.run.recipe" or name.startswith(("dalib.judge", "scipy."))]
+
+
 def test_only_main_imports_the_command_line():
     assert [name for name in MODULES if "dalib.commands.main" in imports(name)] == ["dalib.__main__"]
 

@@ -17,7 +17,7 @@ from rich.filesize import decimal
 
 from dalib._version import __version__
 from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
-from dalib.core.devices import describe_device
+from dalib.core.devices import choose_device, describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.words import some_of
 from dalib.data.decoding import decode
@@ -74,7 +74,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         UserError: data or settings that ``train`` would refuse.
     """
     say(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
-    say(f"device auto is {describe_device(recipe.make_device('auto'))}")
+    say(f"device auto is {describe_device(choose_device('auto'))}")
     for warning in import_conflicts():
         say_result(f"warning: {warning}")
     if not source and not target:
@@ -420,7 +420,7 @@ def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found
     if config.model.domain_statistics != "auto" or not config.features or config.init is not None:
         return config
     own = replace(config, feature_precision="float32")  # that statistics are computed in
-    device = recipe.make_device(config.device)
+    device = choose_device(config.device)
     with tempfile.TemporaryDirectory() as folder:  # nothing is kept here
         space = feature_space(own, preprocessing, max(2, found.classes), device, None, Path(folder))
         share = checked_share(
@@ -435,7 +435,7 @@ def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found
 
 def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> None:
     """Measures some steps on random pixels, and prints how long the training would take."""
-    device = recipe.make_device(config.device)
+    device = choose_device(config.device)
     images, classes, targets = found.images, found.classes, found.targets
     counts = Counts(images, round(images * config.data.validation_share), targets, classes)
     pace = measure_pace(config, preprocessing, classes, device, keep=False)

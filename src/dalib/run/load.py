@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from dalib.core.devices import choose_device
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, required_path
 from dalib.core.words import UNKNOWN, largest
@@ -23,7 +24,6 @@ from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx,
 from dalib.models.network import load_classifier, make_predictor
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of
-from dalib.run import recipe
 from dalib.run.fastest import fastest_classifier, images_at_once
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
 def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
     """Opens a model as :func:`load` does, for rows of stored images."""
     place = _place_of(Path(expanded(path)), model)
-    where = recipe.make_device(device)
+    where = choose_device(device)
     if place.is_file():
         if place.suffix.lower() == ".onnx":
             return read_onnx(place, where, fall_back=device == "auto")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dalib.core.console import CountedProgress, say, say_result, say_unreadable
+from dalib.core.devices import choose_device
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import name_of_path, required_path
 from dalib.core.places import in_short
@@ -33,7 +34,6 @@ from dalib.records.folder import RunFolder, models_of
 from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_mistakes
-from dalib.run import recipe
 from dalib.run.fastest import Precision, features_folder, precision_named
 from dalib.run.feature_space import FeatureSpace
 from dalib.run.groups import groups_of_labelled
@@ -90,7 +90,7 @@ def evaluate(
             ", which accounts for that",
         )
     description = load_description(next(iter(models_of(run).values())))
-    where = recipe.make_device(device)
+    where = choose_device(device)
     with CountedProgress(f"reading {in_short(data)}") as progress:
         labelled = open_labelled(
             data,

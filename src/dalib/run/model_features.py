@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dalib.core.console import CountedProgress, say
+from dalib.core.devices import choose_device
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.data.rows import Selected
@@ -133,7 +134,7 @@ class _BuiltInNetwork:
         preprocessing = recipe.make_preprocessing(config)
         network = recipe.make_student(config, recipe.architecture_of(config, preprocessing), 2)
         views = config.model.averaged_views
-        space = FeatureSpace.of(network, preprocessing, features_folder(), recipe.make_device("auto"), views)
+        space = FeatureSpace.of(network, preprocessing, features_folder(), choose_device("auto"), views)
         return cls(space, preprocessing)
 
     def features(self, rows: Rows, chosen: Tensor, what: str) -> Tensor:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.devices import choose_device
 from dalib.core.errors import RanksLostError, Setting, UserError
 from dalib.core.files import (
     Unreadable,
@@ -53,7 +54,6 @@ from dalib.data.sources import read_folder
 from dalib.engine.distributed import joined, lost_contact
 from dalib.engine.features import divided
 from dalib.records.folder import RunFolder
-from dalib.run import recipe
 from dalib.run.load import COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, is_number, open_model
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ def predict(
 
         def prepared() -> _Task:
             chosen = chosen_model(place, model)
-            where = str(recipe.make_device(device, world)) if world.size > 1 else device
+            where = device
+            if world.size > 1:
+                where = str(choose_device(device, local_rank=world.local_rank, processes=world.size))
             opened = open_model(place, model=chosen.model, device=where)
             source = _open(images, opened.description.preprocessing, strict, cache)
             if len(source.names) >= MANY:

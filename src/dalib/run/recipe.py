@@ -40,7 +40,7 @@ from dalib.augment.views import (
     weak_warp_operations,
 )
 from dalib.core.console import say
-from dalib.core.devices import choose_device, memory_format
+from dalib.core.devices import memory_format
 from dalib.core.errors import Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import LIMIT
@@ -124,15 +124,6 @@ SCHEDULES: dict[str, Callable[..., float]] = {
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-
-
-def make_device(name: str, world: World = ALONE) -> torch.device:
-    """Returns the device; ``auto`` is the GPU where there is one, and each of several processes has its own.
-
-    Raises:
-        UserError: an unknown device, or one that is not here.
-    """
-    return choose_device(name, local_rank=world.local_rank, processes=world.size)
 
 
 DEFAULT_STEPS = 1000

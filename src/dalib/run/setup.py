@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dalib.core.console import CountedProgress, clock, say, say_unreadable, some_classes
+from dalib.core.devices import choose_device
 from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
 from dalib.data.named import default_evaluation
@@ -108,7 +109,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     Raises:
         UserError: settings out of their range, or that do not go together; see also :func:`check_data`.
     """
-    device = recipe.make_device(config.device, world)
+    device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     config, hub = fetched(config, world)
     preprocessing = recipe.make_preprocessing(config)
     kit = None if config.kit is None else open_in_place_of_source(config.kit, config.features, device)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dalib.augment.tables import FeatureMask, FeatureNoise
 from dalib.augment.views import View
 from dalib.core.console import say
+from dalib.core.devices import choose_device
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.objects import axis_of_channels
@@ -576,7 +577,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return other
 
     def _device(self) -> torch.device:
-        return recipe.make_device(self.device)
+        return choose_device(self.device)
 
     def _print_round(self, name: str, line: dict[str, float]) -> None:
         if self.verbose:
