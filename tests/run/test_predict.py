@@ -142,26 +142,12 @@ def test_a_full_disk_is_told_and_the_command_goes_on_later(found, images, whole,
     assert out.read_bytes() == whole
 
 
-@pytest.mark.parametrize("torn", [b'"half a li', b"\xff\x00", b"x,a,0.5,b,0.2\n" * 3])
-def test_what_a_kill_left_behind_the_last_kept_batch_is_dropped(torn, found, images, whole, tmp_path, monkeypatch):
+def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, images, whole, tmp_path):
     out = tmp_path / "p.csv"
-    with monkeypatch.context() as patched:
-        stop_after(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            predict(found, str(images), str(out))
-    with (tmp_path / "p.csv.part").open("ab") as file:
-        file.write(torn)
-    predict(found, str(images), str(out))
-    assert out.read_bytes() == whole
-
-
-def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, images, whole, tmp_path, monkeypatch):
-    out = tmp_path / "p.csv"
-    monkeypatch.setattr(predicting, "_KEEP_SECONDS", -1)
     program = (
         "import os, signal, sys\n"
-        "from dalib.run import predict as predicting\n"
-        f"predicting._BATCH, predicting._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
+        "from dalib.run import predict as predicting, resumable_table\n"
+        f"predicting._BATCH, resumable_table._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
         "def killed(*arguments):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 3: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -175,22 +161,6 @@ def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, imag
     predict(found, str(images), str(out))
     assert out.read_bytes() == whole
     assert left(out) == ["p.csv"]
-
-
-@pytest.mark.parametrize("name", ["p.csv.part", "p.csv.part.json"])
-@pytest.mark.parametrize("damage", ["shortened", "emptied", "removed"])
-def test_a_part_that_cannot_be_gone_on_from_is_begun_anew(damage, name, found, images, whole, tmp_path, monkeypatch):
-    out, path = tmp_path / "p.csv", tmp_path / name
-    with monkeypatch.context() as patched:
-        stop_after(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            predict(found, str(images), str(out))
-    if damage == "removed":
-        path.unlink()
-    else:
-        os.truncate(path, path.stat().st_size // 2 if damage == "shortened" else 0)
-    predict(found, str(images), str(out))
-    assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", ["another image", "an image less", "another model"])
@@ -280,14 +250,12 @@ def test_only_unreadable_images_are_an_error_and_leave_nothing(found, tmp_path, 
 # Parquet
 
 
-def test_parquet_holds_what_csv_holds(found, images, whole, tmp_path, monkeypatch):
+def test_parquet_holds_what_csv_holds(found, images, whole, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(predicting, "_ROW_GROUP", 7)
     out = tmp_path / "p.parquet"
     assert predict(found, str(images), str(out)) == COUNT - len(BROKEN)
     assert left(out) == ["p.parquet"]
     table = parquet.read_table(out)
-    assert parquet.ParquetFile(out).num_row_groups == 3
     assert [str(kind) for kind in table.schema.types] == ["string", "string", "float", "string", "float"]
     for row, other in zip(table.to_pylist(), rows_of(whole), strict=True):
         assert row.keys() == other.keys()
@@ -442,8 +410,9 @@ STOPPED = """
 import os, signal, sys
 from dalib.commands.main import run
 from dalib.run import predict as predicting
+from dalib.run import resumable_table
 
-predicting._BATCH, predicting._KEEP_SECONDS = 4, 0.0
+predicting._BATCH, resumable_table._KEEP_SECONDS = 4, 0.0
 lines, calls = predicting._lines, []
 
 def counted(*arguments):

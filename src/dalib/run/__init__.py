@@ -22,6 +22,7 @@ This is the largest room, so here is a map of its modules, by what they are for.
 - **Time**: ``checks`` looks before a run begins; ``pace`` measures, ``time_limit`` decides what fits, ``length`` says
   it.
 - **Finished runs**: ``select``, ``load``, ``predict``, ``measure``, ``compare`` and ``export`` use the models;
-  ``target_predictions``, ``groups``, ``query`` and ``label_estimates`` are for a few labels. ``judge_models``, with
-  ``model_tables`` and ``model_features``, judges models that were not trained here.
+  predictions go to a ``resumable_table``, and to ``parquet``. ``target_predictions``, ``groups``, ``query`` and
+  ``label_estimates`` are for a few labels. ``judge_models``, with ``model_tables`` and ``model_features``, judges
+  models that were not trained here.
 """
