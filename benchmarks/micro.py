@@ -37,8 +37,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dalib.adaptation.teacher import EmaTeacher
 from dalib.augment.views import View, tfa_operations
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Training, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.backbones import PaperSmallBackbone

@@ -32,7 +32,7 @@ from dalib.run.pair import fitted_to_known
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dalib.data.sources import LabelledImages
+    from dalib.data.domain_images import LabelledImages
     from dalib.run.config import TrainConfig
     from dalib.run.shared_inputs import TrainingInputs
 

@@ -18,9 +18,10 @@ from torchvision.datasets.utils import calculate_md5
 
 from dalib.core.errors import UserError
 from dalib.data import named
+from dalib.data.domain_images import LabelledImages
 from dalib.data.named import NAMED, default_evaluation, native_channels, native_size, shape_of_pair
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import LabelledImages, open_labelled, open_source, open_target
+from dalib.data.sources import open_labelled, open_source, open_target
 
 TEN = tuple("0123456789")
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -2,7 +2,7 @@
 
 import torch
 
-from dalib.data.sources import LabelledImages
+from dalib.data.domain_images import LabelledImages
 from dalib.engine.evaluate import MOST_EVALUATED, Evaluator, evaluated_rows, plain_representation
 from dalib.models.classifier import ImageClassifier
 from dalib.models.tables import TableBackbone

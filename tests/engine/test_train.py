@@ -10,8 +10,8 @@ from torch import nn
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.augment.views import View, tfa_operations
 from dalib.core.errors import StoppedError
+from dalib.data.domain_images import LabelledImages
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import LabelledImages
 from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine.evaluate import Evaluator
 from dalib.engine.fit import Every, Training

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from dalib.core.files import read_json
-from dalib.data.sources import LabelledImages
+from dalib.data.domain_images import LabelledImages
 from dalib.records.pictures import Embedding, TileSheet
 from dalib.report.figures import picture
 from dalib.report.sheets import MAPPED, SAMPLES, MappedImages, write_embedding, write_mistakes, write_samples

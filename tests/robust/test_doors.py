@@ -38,9 +38,10 @@ from hypothesis import strategies as st
 
 from dalib.commands.main import run
 from dalib.core.errors import UserError
+from dalib.data.file_rows import read_folder
 from dalib.data.labels import read_target_labels
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.sources import open_labelled, open_source, open_target, read_folder
+from dalib.data.sources import open_labelled, open_source, open_target
 from dalib.models.architecture import Architecture
 from dalib.models.exported import OpenedModel
 from dalib.models.network import make_classifier

@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from dalib.commands.main import run
+from dalib.data.domain_images import LabelledImages
 from dalib.data.rows import Selected
-from dalib.data.sources import LabelledImages
 from dalib.judge.evidence import Evidence
 from dalib.judge.prior import ShareEstimate
 from dalib.records.folder import RunFolder

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dalib.core import console
-from dalib.data.sources import LabelledImages
+from dalib.data.domain_images import LabelledImages
 from dalib.judge.structure import structure_of
 from dalib.run import neutral_features
 from dalib.run.neutral_features import MOST_OF_SOURCE, neutral_representation

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dalib.core.seeds import generator_for
-from dalib.data.sources import LabelledImages, UnlabelledImages
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.features import extract_features
 from dalib.engine.fit import train_step
 from dalib.engine.predict import predict_probabilities

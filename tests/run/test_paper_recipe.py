@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dalib.core.seeds import derive_seed
 from dalib.core.types import Batch
-from dalib.data.sources import LabelledImages, UnlabelledImages
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.dropout import Dropout

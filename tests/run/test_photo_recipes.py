@@ -6,7 +6,7 @@ from torch import nn
 
 from dalib.adaptation.losses import mean_squared_distance, squared_distance
 from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop
-from dalib.data.sources import LabelledImages, UnlabelledImages
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.run import recipe

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 
 from dalib.commands.main import run
 from dalib.core.errors import UserError
+from dalib.data.domain_images import UnlabelledImages
 from dalib.data.rows import Selected
-from dalib.data.sources import UnlabelledImages
 from dalib.judge.evidence import Evidence
 from dalib.judge.structure import Representation
 from dalib.models.saved import load_description

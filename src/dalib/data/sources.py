@@ -8,22 +8,18 @@ A bare name such as ``mnist`` is always the data set of that name; a folder call
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import Unreadable
-from dalib.core.words import meant, some_of, with_unknown
-from dalib.data.cache import ImageCache
-from dalib.data.decoding import decode, reason, require_memory, whole_numbers
-from dalib.data.depth import describe_outside_range, outside_range
+from dalib.core.words import meant, with_unknown
 from dalib.data.digits import handwritten_digits, render_digits
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
+from dalib.data.file_rows import read_labelled, read_some, read_unlabelled
 from dalib.data.folders import hint_at_class_folders
 from dalib.data.given import may_leave_its_folder, require_kept
 from dalib.data.listing import Listing, list_images, list_labelled
@@ -38,46 +34,28 @@ from dalib.data.named import (
     read_arrays,
     read_label_list,
 )
-from dalib.data.objects import (
-    Items,
-    channels_first,
-    items_of,
-    kind_of,
-    labels_of,
-    numbered,
-    picture_of,
-    some_names,
-)
-from dalib.data.rows import Concatenated, StreamedImages, digests_of
+from dalib.data.object_rows import open_object, open_object_unlabelled, rows_of_arrays
+from dalib.data.objects import kind_of, some_names
+from dalib.data.reading import Reading
+from dalib.data.rows import Concatenated
 from dalib.data.spelling import Classes, united
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from dalib.data.preprocessing import Preprocessing
+    from dalib.data.reading import CachePolicy, ReadingOptions
     from dalib.data.rows import Rows
 
 __all__ = (
     "BUILT_IN_LABELLED",
     "BUILT_IN_SOURCES",
     "BUILT_IN_TARGETS",
-    "CachePolicy",
-    "LabelledImages",
-    "ReadingOptions",
-    "UnlabelledImages",
     "listing_of",
     "open_labelled",
     "open_source",
     "open_target",
-    "read_folder",
-    "rows_of_arrays",
-    "with_whole_numbers",
 )
-
-CachePolicy = Literal["ram", "disk", "off"]
-"""Storage of decoded image files: in memory, in a file that is mapped and kept for the next run, or nowhere, each being
-decoded once to see that it can be, and again whenever it is needed. Images that are no files are in memory under any
-policy."""
 
 BUILT_IN_SOURCES = ("fonts",)
 BUILT_IN_TARGETS = ("digits",)
@@ -85,90 +63,6 @@ BUILT_IN_LABELLED = ("digits-held-out",)
 
 _DIGIT_CLASSES = tuple("0123456789")
 _RENDERED_DIGITS = 12_000
-_MOST_IN_REPR = 10  # classes
-
-
-@dataclass(frozen=True)
-class UnlabelledImages:
-    """Images of the target; there is no field for labels."""
-
-    images: Rows
-    """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
-    names: tuple[str, ...]
-    """N paths, or names where there are no files."""
-    unreadable: tuple[Unreadable, ...] = ()
-    left_out: tuple[Unreadable, ...] = ()
-    """Files and folders that are no images by their names."""
-    outside: Rows | None = None
-    """Rows of further images that seem to be of none of the classes, where such are set apart for a training."""
-
-    def __repr__(self) -> str:
-        return f"UnlabelledImages({_rows_in_short(self.images)})"
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images of the source, or of a labelled evaluation set."""
-
-    images: Rows
-    """N rows of (C, size, size) uint8: a tensor, but where :func:`open_source` says otherwise."""
-    labels: Tensor
-    """(N,) int64, positions in ``classes``."""
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    unreadable: tuple[Unreadable, ...] = ()
-    left_out: tuple[Unreadable, ...] = ()
-    """Files and folders that are no images by their names."""
-
-    def __repr__(self) -> str:
-        counts = self.labels.bincount(minlength=len(self.classes)).tolist()
-        each = some_of([f"{name} {count}" for name, count in zip(self.classes, counts, strict=False)], _MOST_IN_REPR)
-        return f"LabelledImages({_rows_in_short(self.images)}, {len(self.classes)} classes: {each})"
-
-
-def _rows_in_short(rows: Rows) -> str:
-    """Returns how many rows there are, and their shape where it is known."""
-    shape = getattr(rows, "shape", None)
-    return f"{len(rows)} images" if shape is None else f"{len(rows)} images of {tuple(shape[1:])}"
-
-
-class ReadingOptions(TypedDict, total=False):
-    """Options that the open functions share, each with the default of :class:`Reading`."""
-
-    strict: bool
-    root: str | Path | None
-    download: bool
-    cache: CachePolicy
-    cache_folder: str | Path | None
-    allow_outside: bool
-    on_progress: Callable[[int, int], None] | None
-    on_note: Callable[[str], None] | None
-    threads: int | None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options of one call; :func:`open_source` describes them.
-
-    Attributes:
-        argument: the argument that errors name.
-    """
-
-    preprocessing: Preprocessing
-    argument: str
-    strict: bool = False
-    root: str | Path | None = None
-    download: bool = False
-    cache: CachePolicy = "ram"
-    cache_folder: str | Path | None = None
-    allow_outside: bool = False
-    on_progress: Callable[[int, int], None] | None = None
-    on_note: Callable[[str], None] | None = None
-    threads: int | None = None
-
-    def may_leave(self, where: str | Path) -> bool:
-        """Returns whether the paths of a list may leave its folder."""
-        return self.allow_outside or may_leave_its_folder(where)
 
 
 def open_source(
@@ -242,9 +136,9 @@ def _instead(where: Any) -> str:
 
 def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> LabelledImages:
     if isinstance(where, Listing):
-        return _read_labelled(where, reading)
+        return read_labelled(where, reading)
     if not isinstance(where, str):
-        return _open_object(where, reading)
+        return open_object(where, reading)
     if where in BUILT_IN_SOURCES:
         pixels, digits = render_digits(_RENDERED_DIGITS, seed)
         return LabelledImages(
@@ -258,7 +152,7 @@ def _open_one_source(where: Any, reading: Reading, seed: int, partner: Any) -> L
         return _open_named(where, reading, shared=_shared(where, partner))
     require_kept(where, "source")
     listing = list_labelled(where, argument="source", allow_outside=reading.may_leave(where))
-    return _read_labelled(listing, reading)
+    return read_labelled(listing, reading)
 
 
 def open_target(
@@ -295,9 +189,9 @@ def open_target(
 
 def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledImages:
     if isinstance(where, Listing):
-        return _read_unlabelled(where, reading)
+        return read_unlabelled(where, reading)
     if not isinstance(where, str):
-        return _open_object_unlabelled(where, reading)
+        return open_object_unlabelled(where, reading)
     if where in BUILT_IN_TARGETS:
         pixels, _, _ = handwritten_digits()
         names = tuple(f"digits/{number:04d}" for number in range(len(pixels)))
@@ -306,11 +200,11 @@ def _open_one_target(where: Any, reading: Reading, partner: Any) -> UnlabelledIm
         refuse_test_set(where, "target")
         if where in NAMED_AS_FILES:
             folder = image_folder(where, data_root(reading.root), argument="target")
-            return _read_unlabelled(list_images(folder, argument="target"), reading)
+            return read_unlabelled(list_images(folder, argument="target"), reading)
         labelled = _open_named(where, reading, shared=_shared(where, partner))
         return UnlabelledImages(labelled.images, labelled.names, labelled.unreadable)
     require_kept(where, "target")
-    return _read_unlabelled(list_images(where, argument="target", allow_outside=reading.may_leave(where)), reading)
+    return read_unlabelled(list_images(where, argument="target", allow_outside=reading.may_leave(where)), reading)
 
 
 def open_labelled(
@@ -351,7 +245,7 @@ def open_labelled(
     else:
         require_kept(where, argument)
         listing = list_labelled(where, argument=argument, allow_outside=reading.may_leave(where), known=classes)
-        labelled = _read_labelled(listing, reading)
+        labelled = read_labelled(listing, reading)
     if others:
         known, classes = Classes(classes), with_unknown(classes)
         found = [known.find(name) for name in labelled.classes]
@@ -482,228 +376,7 @@ def _open_named(name: str, reading: Reading, *, shared: bool) -> LabelledImages:
         return LabelledImages(rows, torch.from_numpy(arrays.labels), arrays.classes, arrays.names)
     folder = image_folder(name, root, argument=argument)
     if name not in ("mnist-m", "mnist-m-test"):
-        return _read_labelled(list_labelled(folder, argument=argument), reading)
+        return read_labelled(list_labelled(folder, argument=argument), reading)
     listing = _mnist_m(folder, argument, labelled=True)
-    images, kept, names, unreadable = _read_some(listing, reading)
+    images, kept, names, unreadable = read_some(listing, reading)
     return LabelledImages(images, torch.tensor(listing.labels)[kept], _DIGIT_CLASSES, names, unreadable)
-
-
-def read_folder(
-    where: str | Path, preprocessing: Preprocessing, *, argument: str, **options: Unpack[ReadingOptions]
-) -> UnlabelledImages:
-    """Reads every image below a folder, in the order of the paths, or of a list; folder names mean nothing.
-
-    The options are those of :func:`open_source` that files have a use for.
-    """
-    reading = Reading(preprocessing, argument, **options)
-    return _read_unlabelled(list_images(where, argument=argument, allow_outside=reading.may_leave(where)), reading)
-
-
-def _read_labelled(listing: Listing, reading: Reading) -> LabelledImages:
-    assert listing.labels is not None
-    assert listing.classes is not None
-    images, kept, unreadable = _rows_of_files(listing, reading)
-    labels = torch.tensor(listing.labels)[kept]
-    present = labels.bincount(minlength=len(listing.classes)).tolist()
-    for label, name in enumerate(listing.classes):
-        if not present[label]:
-            first = next(
-                each
-                for path, own in zip(listing.paths, listing.labels, strict=True)
-                if own == label
-                for each in unreadable
-                if each.path == str(path)
-            )
-            raise UserError(
-                Setting(reading.argument, listing.where),
-                f": no image of the class {name!r} can be read (for instance {first.path}: {first.reason})",
-            )
-    names = tuple(str(listing.paths[index]) for index in kept.tolist())
-    return LabelledImages(images, labels, listing.classes, names, unreadable, listing.left_out)
-
-
-def _read_unlabelled(listing: Listing, reading: Reading) -> UnlabelledImages:
-    images, _, names, unreadable = _read_some(listing, reading)
-    return UnlabelledImages(images, names, unreadable, listing.left_out)
-
-
-def _read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[str, ...], tuple[Unreadable, ...]]:
-    """Reads images, their positions in the listing, their names and the unreadable ones; at least one image."""
-    images, kept, unreadable = _rows_of_files(listing, reading)
-    if not len(kept):
-        raise UserError(
-            Setting(reading.argument, listing.where),
-            f": none of its {len(listing.paths)} images can be read (for instance {unreadable[0].path}: ",
-            f"{unreadable[0].reason})",
-        )
-    return images, kept, tuple(str(listing.paths[index]) for index in kept.tolist()), unreadable
-
-
-def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Reads images, their positions in the listing and the unreadable ones; with ``strict`` none may be unreadable."""
-    for note in listing.notes:
-        if reading.on_note is not None:
-            reading.on_note(note)
-    if reading.cache not in get_args(CachePolicy):
-        raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
-    listing = with_whole_numbers(listing, reading.cache, reading.cache_folder, threads=reading.threads)
-    _report_outside_range(listing, reading)
-    images: Rows
-    if reading.cache == "disk":
-        cached = ImageCache(reading.cache_folder).rows(
-            listing,
-            reading.preprocessing,
-            on_progress=reading.on_progress,
-            on_note=reading.on_note,
-            threads=reading.threads,
-        )
-        images, kept, unreadable = cached.images, cached.kept, cached.unreadable
-    elif reading.cache == "off":
-        images, kept, unreadable = _streamed(listing, reading)
-    else:
-        images, kept, unreadable = decode(
-            listing.paths, reading.preprocessing, on_progress=reading.on_progress, threads=reading.threads
-        )
-    # what was listed comes last, so that an image's reason is the example where there is one
-    unreadable = (*unreadable, *listing.unreadable)
-    _judge_unreadable(unreadable, reading.argument, listing.where, reading.strict)
-    return images, kept, unreadable
-
-
-def with_whole_numbers(
-    listing: Listing,
-    cache: CachePolicy,
-    cache_folder: str | Path | None = None,
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-    threads: int | None = None,
-) -> Listing:
-    """Returns the listing with its files' whole numbers beyond 8 bits, looked up unless they are known."""
-    if listing.whole_numbers is not None:
-        return listing
-    if cache == "disk":
-        found = ImageCache(cache_folder).whole_numbers(listing, on_progress=on_progress, threads=threads)
-    else:
-        found = whole_numbers(listing.paths, on_progress=on_progress, threads=threads)
-    return replace(listing, whole_numbers=found)
-
-
-def _report_outside_range(listing: Listing, reading: Reading) -> None:
-    """Prints how many images have values outside of the range that they are read with."""
-    black_white = reading.preprocessing.range
-    if black_white is None or reading.on_note is None:
-        return
-    if clipped := outside_range(listing.whole_numbers or (), black_white):
-        reading.on_note(f"{Setting(reading.argument, listing.where)}: {describe_outside_range(clipped, black_white)}")
-
-
-def _streamed(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
-    """Returns rows that are decoded on access, of the readable files: the same rows as with the other policies."""
-    preprocessing, size = reading.preprocessing, reading.preprocessing.size
-    digests, kept, unreadable = digests_of(
-        listing.paths, preprocessing, on_progress=reading.on_progress, threads=reading.threads
-    )
-    if not len(kept):
-        return torch.empty((0, preprocessing.channels, size, size), dtype=torch.uint8), kept, unreadable
-    paths = [listing.paths[position] for position in kept.tolist()]
-    return StreamedImages(paths, preprocessing, reading.threads, digests=digests), kept, unreadable
-
-
-def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """Converts (N, 1 or 3, H, W) uint8 to (N, C, size, size) uint8, equal to the result for files with these pixels.
-
-    Images that only need their channel repeated, or nothing, do not go through PIL one by one.
-
-    Raises:
-        UserError: the rows would not fit the free memory.
-    """
-    size, channels = preprocessing.size, preprocessing.channels
-    require_memory(len(pixels) * channels * size * size)
-    whole = preprocessing.fit in ("crop", "stretch")  # these leave an image of the right size as it is
-    if whole and pixels.shape[2:] == (size, size) and pixels.shape[1] <= channels:
-        same = pixels if pixels.shape[1] == channels else np.repeat(pixels, channels, axis=1)
-        return torch.from_numpy(np.ascontiguousarray(same))
-    # PIL knows a grey image by having no axis for channels
-    images = pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
-    rows = np.empty((len(images), channels, size, size), np.uint8)
-    for number, image in enumerate(images):
-        rows[number] = preprocessing.pixels(Image.fromarray(image))
-    return torch.from_numpy(rows)
-
-
-def _open_object(where: Any, reading: Reading) -> LabelledImages:
-    """Opens arrays with labels, or a data set of images and labels."""
-    if isinstance(where, tuple) and len(where) == 2:
-        images, labels = where
-        pixels = channels_first(images, reading.argument)
-        numbers, classes = labels_of(labels, None, len(pixels), reading.argument)
-        _require_every_class(numbers, classes, f"{Setting(reading.argument)} array")
-        names = numbered("array", len(pixels))
-        return LabelledImages(rows_of_arrays(pixels, reading.preprocessing), numbers, classes, names)
-    if isinstance(where, np.ndarray | Tensor):
-        raise UserError(Setting(reading.argument), ": images without labels; give a pair (images, labels)")
-    items = items_of(where, reading.argument)
-    images, kept, unreadable = _rows_of_items(items, reading)
-    labels = [items.label(position) for position in kept.tolist()]
-    if all(label is None for label in labels):
-        raise items.no_labels(reading.argument)
-    numbers, classes = labels_of(labels, items.classes, len(labels), reading.argument)
-    _require_every_class(numbers, classes, f"{Setting(reading.argument, items.name)}")
-    every = numbered(items.name, items.count)
-    return LabelledImages(images, numbers, classes, tuple(every[position] for position in kept.tolist()), unreadable)
-
-
-def _open_object_unlabelled(where: Any, reading: Reading) -> UnlabelledImages:
-    """Opens the images alone; labels are not read."""
-    if isinstance(where, tuple) and len(where) == 2:
-        where = where[0]
-    if isinstance(where, np.ndarray | Tensor):
-        pixels = channels_first(where, reading.argument)
-        return UnlabelledImages(rows_of_arrays(pixels, reading.preprocessing), numbered("array", len(pixels)))
-    items = items_of(where, reading.argument, labelled=False)
-    images, kept, unreadable = _rows_of_items(items, reading)
-    every = numbered(items.name, items.count)
-    return UnlabelledImages(images, tuple(every[position] for position in kept.tolist()), unreadable)
-
-
-def _rows_of_items(items: Items, reading: Reading) -> tuple[Tensor, Tensor, tuple[Unreadable, ...]]:
-    """Applies ``preprocessing.pixels`` to every item; failed items are listed like unreadable files."""
-    preprocessing, size = reading.preprocessing, reading.preprocessing.size
-    require_memory(items.count * preprocessing.channels * size * size)
-    rows = np.empty((items.count, preprocessing.channels, size, size), np.uint8)
-    kept: list[int] = []
-    unreadable: list[Unreadable] = []
-    for position, name in enumerate(numbered(items.name, items.count)):
-        try:
-            rows[len(kept)] = preprocessing.pixels(picture_of(items.image(position)))
-            kept.append(position)
-        except Exception as error:  # somebody else's code
-            unreadable.append(Unreadable(name, reason(error)))
-        if reading.on_progress is not None:
-            reading.on_progress(position + 1, items.count)
-    _judge_unreadable(unreadable, reading.argument, items.name, reading.strict)
-    if not kept:
-        example = f" (for instance {unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
-        raise UserError(
-            Setting(reading.argument, items.name), f": none of its {items.count} images can be read{example}"
-        )
-    return torch.from_numpy(rows[: len(kept)]), torch.tensor(kept), tuple(unreadable)
-
-
-def _require_every_class(labels: Tensor, classes: Sequence[str], what: str) -> None:
-    counts = labels.bincount(minlength=len(classes)).tolist()
-    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
-    if absent:
-        raise UserError(f"{what}: no image, or none that can be read, of the classes {some_names(absent)}")
-
-
-def _judge_unreadable(unreadable: Sequence[Unreadable], argument: str, where: str, strict: bool) -> None:
-    if unreadable and strict:
-        listed = "; ".join(f"{each.path}: {each.reason}" for each in unreadable[:5])
-        more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-        raise UserError(
-            Setting(argument, where),
-            f": {len(unreadable)} images cannot be read: {listed}{more}. Mend or remove them, or leave out ",
-            Setting("strict"),
-            " to skip them",
-        )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from dalib.data.domain_images import LabelledImages
     from dalib.data.rows import Rows
-    from dalib.data.sources import LabelledImages
 
 MOST_EVALUATED = 2000
 """Target images that an evaluation reads; a share of them is then known to about a point."""

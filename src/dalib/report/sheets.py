@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.core.types import Augment
+    from dalib.data.domain_images import LabelledImages, UnlabelledImages
     from dalib.data.rows import Rows
-    from dalib.data.sources import LabelledImages, UnlabelledImages
 
 SHEET_IMAGES = 8
 SAMPLES = 12  # of each group

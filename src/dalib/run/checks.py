@@ -21,16 +21,11 @@ from dalib.core.devices import choose_device, describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.words import some_of
 from dalib.data.decoding import decode
+from dalib.data.file_rows import with_whole_numbers
 from dalib.data.groups import AUTO, ImagesToGroup, find_groups
 from dalib.data.listing import Listing
 from dalib.data.overlap import require_apart
-from dalib.data.sources import (
-    ReadingOptions,
-    listing_of,
-    open_source,
-    open_target,
-    with_whole_numbers,
-)
+from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.spelling import key_of, spelled_alike, united
 from dalib.data.survey import survey, with_readable_copies
 from dalib.run import recipe
@@ -48,6 +43,7 @@ if TYPE_CHECKING:
     from dalib.core.files import Unreadable
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
+    from dalib.data.reading import ReadingOptions
     from dalib.data.survey import DomainSurvey, Survey
     from dalib.run.config import TrainConfig
 

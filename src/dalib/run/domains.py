@@ -15,21 +15,14 @@ from dalib.core.places import in_short
 from dalib.core.seeds import derive_seed
 from dalib.core.words import UNKNOWN, as_one
 from dalib.data.depth import describe_range, likely_range, range_of, ranges_of
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
+from dalib.data.file_rows import with_whole_numbers
 from dalib.data.groups import ImagesToGroup, each_alone, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.listing import Listing
 from dalib.data.named import NAMED
 from dalib.data.rows import Concatenated, Selected
-from dalib.data.sources import (
-    CachePolicy,
-    LabelledImages,
-    ReadingOptions,
-    UnlabelledImages,
-    listing_of,
-    open_source,
-    open_target,
-    with_whole_numbers,
-)
+from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
 from dalib.engine.evaluate import evaluated_rows
@@ -40,6 +33,7 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range, WholeNumbers
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
+    from dalib.data.reading import CachePolicy, ReadingOptions
     from dalib.data.rows import Rows
     from dalib.judge.evidence import Evidence
     from dalib.run.kit import Drawn, Kit
@@ -67,7 +61,7 @@ class DataRequest:
         features: random views of each image whose features are trained on; 0 trains on images.
         standardize: features are standardised, each domain by itself.
         kit: what stands in for the source, where no image of it is there.
-        strict, root, download, cache: as :class:`dalib.data.sources.ReadingOptions` has them.
+        strict, root, download, cache: as :class:`dalib.data.reading.ReadingOptions` has them.
     """
 
     source: str | list[str]

@@ -45,8 +45,8 @@ from dalib.run.shared_inputs import feature_space
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dalib.data.domain_images import LabelledImages
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.sources import LabelledImages
     from dalib.run.domains import SourceImages
     from dalib.run.setup import Setup
 

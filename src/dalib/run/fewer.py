@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dalib.data.sources import LabelledImages
+    from dalib.data.domain_images import LabelledImages
     from dalib.judge.evidence import Evidence
     from dalib.judge.kinds import TargetKind
     from dalib.judge.structure import Representation

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dalib.data.sources import LabelledImages
+    from dalib.data.domain_images import LabelledImages
     from dalib.records.folder import RunFolder
 
 

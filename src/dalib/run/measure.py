@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from dalib.data.domain_images import LabelledImages
+    from dalib.data.reading import CachePolicy
     from dalib.data.rows import Rows
-    from dalib.data.sources import CachePolicy, LabelledImages
     from dalib.judge.groups import Integers
     from dalib.models.known import KnownRule
     from dalib.records.selection import ModelName

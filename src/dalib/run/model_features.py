@@ -13,8 +13,9 @@ from dalib.core.console import CountedProgress, say
 from dalib.core.devices import choose_device
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
+from dalib.data.file_rows import read_folder
 from dalib.data.rows import Selected
-from dalib.data.sources import open_labelled, read_folder
+from dalib.data.sources import open_labelled
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run import recipe

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
+    from dalib.data.domain_images import LabelledImages
     from dalib.data.rows import Rows
-    from dalib.data.sources import LabelledImages
 
 PIXELS = 96
 """Side of the images that the network sees: less than half of what it learnt from, because a judgement has to be

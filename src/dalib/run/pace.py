@@ -14,7 +14,7 @@ import torch
 
 from dalib.core.console import say_detail
 from dalib.core.devices import wait_for
-from dalib.data.sources import LabelledImages, UnlabelledImages
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.evaluate import MOST_EVALUATED
 from dalib.engine.fit import train_step
 from dalib.engine.predict import predict_probabilities

@@ -21,9 +21,9 @@ from dalib.core.errors import RanksLostError, Setting, UserError
 from dalib.core.files import Unreadable, csv_text, locked, required_path
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
+from dalib.data.file_rows import read_folder
 from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import is_image_file, list_names
-from dalib.data.sources import read_folder
 from dalib.engine.distributed import joined, lost_contact
 from dalib.engine.features import divided
 from dalib.records.folder import RunFolder
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.sources import CachePolicy
+    from dalib.data.reading import CachePolicy
     from dalib.engine.distributed import World
     from dalib.models.exported import OpenedModel
     from dalib.models.saved import ModelDescription

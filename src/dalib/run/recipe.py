@@ -47,7 +47,7 @@ from dalib.data.depth import LIMIT
 from dalib.data.named import shape_of_pair
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Marked
-from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS, LabelledImages, UnlabelledImages
+from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
 from dalib.data.stream import DomainViews, Sampling, TwoDomainStream
 from dalib.engine import schedule
 from dalib.engine.distributed import ALONE, World
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
     from dalib.core.types import Augment
     from dalib.data.depth import Range
+    from dalib.data.domain_images import LabelledImages, UnlabelledImages
     from dalib.engine.train import Statistics
     from dalib.judge.evidence import Evidence
     from dalib.models.classifier import ImageClassifier

@@ -14,7 +14,7 @@ from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings
-from dalib.data.sources import LabelledImages, open_labelled
+from dalib.data.sources import open_labelled
 from dalib.models.network import make_predictor
 from dalib.run import recipe
 from dalib.run.data_check import LabelledSet, check_data
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.data.domain_images import LabelledImages
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier

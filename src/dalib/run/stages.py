@@ -18,8 +18,8 @@ from rich.filesize import decimal
 
 from dalib.core.console import say, say_detail
 from dalib.core.errors import Setting, UserError
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.rows import Marked
-from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.engine.fit import train_step
 from dalib.models.stages import MarkedTail, split_at
 from dalib.run.domain_features import to_features

@@ -26,7 +26,7 @@ from dalib.records.folder import models_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dalib.data.sources import UnlabelledImages
+    from dalib.data.domain_images import UnlabelledImages
     from dalib.judge.evidence import Evidence
     from dalib.judge.structure import Representation
     from dalib.records.folder import RunFolder

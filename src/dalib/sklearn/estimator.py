@@ -25,8 +25,8 @@ from dalib.core.console import say
 from dalib.core.devices import choose_device
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
+from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.objects import axis_of_channels
-from dalib.data.sources import LabelledImages, UnlabelledImages
 from dalib.data.sparse import SparseRows
 from dalib.data.spelling import is_missing
 from dalib.data.split import split_by_groups

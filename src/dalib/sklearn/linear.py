@@ -25,7 +25,7 @@ from dalib.run.prior import first_prior, halfway_shares
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dalib.data.sources import LabelledImages
+    from dalib.data.domain_images import LabelledImages
     from dalib.engine.results import Line
 
 ROUNDS = 15
