@@ -1,8 +1,11 @@
 """What tests of the estimator and the scorers share."""
 
+# ruff: noqa: N806 - scikit-learn's names
+
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.datasets import make_blobs
 
 import sklearn
 
@@ -29,3 +32,10 @@ def skada():
     sklearn.set_config(enable_metadata_routing=True)
     yield found
     sklearn.set_config(enable_metadata_routing=before)
+
+
+@pytest.fixture
+def shifted():
+    """Source rows and labels, target rows and labels: two blobs that move as far as they are apart."""
+    X, y = make_blobs(120, centers=[[0, 0, 0], [6, 0, 1]], random_state=0)
+    return X, y, X + np.array([8, 0, 0]), y

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from dalib.augment.tables import FeatureMask, FeatureNoise
@@ -26,11 +24,8 @@ from dalib.core.devices import choose_device
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
-from dalib.data.objects import axis_of_channels
 from dalib.data.sparse import SparseRows
-from dalib.data.spelling import is_missing
 from dalib.data.split import split_by_groups
-from dalib.engine.evaluate import evaluated_rows
 from dalib.engine.predict import predict_probabilities
 from dalib.engine.results import InMemory
 from dalib.engine.train import Observer, Statistics
@@ -43,6 +38,8 @@ from dalib.run.domains import Domains
 from dalib.run.inputs import Inputs, Views
 from dalib.run.judge import judge
 from dalib.run.pair import BaselineAndAdapted, FinishedModel, Task, train_task
+from dalib.sklearn.given_rows import checked_rows, numbered_classes, source_rows, split_into_domains
+from dalib.sklearn.groups import numbered_groups
 from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of
 from dalib.sklearn.readers import (
     Pixels,
@@ -53,8 +50,6 @@ from dalib.sklearn.readers import (
     are_counts,
     are_whole,
     preprocessing_of,
-    rows_with,
-    too_large,
 )
 
 if TYPE_CHECKING:
@@ -63,16 +58,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dalib.core.types import Augment
-    from dalib.judge.evidence import Evidence
     from dalib.records.judgement import Judgement
+    from dalib.sklearn.given_rows import GivenRows
+    from dalib.sklearn.groups import RowGroups
 
 Standardize = Literal["each domain", "source", False]
 Prior = Literal["source", "uniform", "estimate"]
 Select = Literal["judged", "last"]
 Keep = Literal["better", "adapted"]
-
-MASKED = -1
-"""The label of a row whose label is hidden, in SKADA's convention."""
 
 AUTO_HIDDEN = (128,)
 """Widths of the perceptron where ``hidden`` is auto."""
@@ -82,8 +75,6 @@ LARGEST_FOR_DIGITS = 32
 
 _IN_MEMORY = Architecture(backbones=("in memory",), bottleneck_dim=None, channels=1, size=1)
 """Stands for the networks that the estimator makes and gives: none is built of it, and they predict a row as it is."""
-
-HOW = "give fit(X_source, y_source, X_target), or fit(X, y, sample_domain=d) with d negative for rows of the target"
 
 
 class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -235,10 +226,10 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             TrainingDivergedError: a loss that is not finite.
         """
         self._check_settings()
-        domains = self._domains(X, y, X_target, sample_domain)
-        self.classes_, numbers = _numbered(domains.labels)
+        domains = split_into_domains(self, X, y, X_target, sample_domain)
+        self.classes_, numbers = numbered_classes(domains.labels)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        together = _numbered_groups(groups, domains)
+        together = numbered_groups(groups, domains)
         kept = self._kept_from_training(numbers, seed, together)
         readers = self._readers(domains.source[~kept], domains.target)
         config = self._config(seed, domains.source)
@@ -309,7 +300,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return not len(self.hidden)
 
     def _data(
-        self, domains: _Domains, numbers: NDArray[np.intp], kept: NDArray[np.bool_], readers: Mapping[str, Readers]
+        self, domains: GivenRows, numbers: NDArray[np.intp], kept: NDArray[np.bool_], readers: Mapping[str, Readers]
     ) -> _Data:
         """Reads the rows of both domains."""
         names = tuple(map(str, self.classes_.tolist()))
@@ -329,7 +320,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return _Data(train, validation, target)
 
     def _kept_from_training(
-        self, numbers: NDArray[np.intp], seed: int, groups: _RowGroups | None = None
+        self, numbers: NDArray[np.intp], seed: int, groups: RowGroups | None = None
     ) -> NDArray[np.bool_]:
         """Returns which source rows are the validation split, of their classes as numbers."""
         if groups is None or not self.validation_share:
@@ -372,12 +363,12 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             UserError: rows of another kind or width than those of :meth:`fit`, or rows of the source unannounced.
         """
         check_is_fitted(self)
-        values = self._values(X, "X", reset=False, least=1)
+        values = checked_rows(self, X, "X", reset=False, least=1)
         model, device = self.models_[self.predicts_], self._device()
         count = values.shape[0]
         of_source = np.zeros(count, dtype=bool)
         if sample_domain is not None:
-            of_source = _source_rows(sample_domain, count)
+            of_source = source_rows(sample_domain, count)
             if of_source.any() and not allow_source:
                 raise UserError(
                     f"sample_domain: {of_source.sum()} of {count} rows are of the source, and the model is the "
@@ -426,75 +417,6 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True
         return tags
-
-    def _domains(
-        self,
-        X: ArrayLike,  # noqa: N803
-        y: ArrayLike,
-        X_target: ArrayLike | None,  # noqa: N803
-        sample_domain: ArrayLike | None,
-    ) -> _Domains:
-        """Splits the rows into domains; what ``y`` holds for target rows is dropped here, unread."""
-        if y is None:
-            raise UserError(f"y should be a 1d array of classes, got None; {HOW}")
-        if X_target is not None and sample_domain is not None:
-            raise UserError(f"X_target, sample_domain: expected one of them, got both; {HOW}")
-        if X_target is None and sample_domain is None:
-            raise UserError(f"X_target, sample_domain: expected one of them, got none; {HOW}")
-        values = self._values(X, "X", reset=True, least=2)
-        check_consistent_length(values, y)
-        if sample_domain is None:
-            if _dimensions(X_target) == 1:
-                raise UserError(f"X_target: expected rows, got {np.shape(X_target)}; name sample_domain: {HOW}")  # type: ignore[arg-type]
-            if (_dimensions(X_target) > 2) != (values.ndim > 2):
-                raise UserError("X, X_target: expected two tables, or images in both, got one of each")
-            target = self._values(X_target, "X_target", reset=False, least=2)
-            if sparse.issparse(values) != sparse.issparse(target):
-                values, target = sparse.csr_array(values), sparse.csr_array(target)
-            every, others = np.arange(values.shape[0]), np.arange(target.shape[0])
-            return _Domains(values, _classes_of(np.asarray(y), every), target, every, others, "X_target")
-        of_source = _source_rows(sample_domain, values.shape[0])
-        for what, count in (("source (0 or above)", of_source.sum()), ("target (negative)", (~of_source).sum())):
-            if count < 2:
-                raise UserError(f"sample_domain: expected at least 2 rows of the {what}, got {count}; {HOW}")
-        labels = _classes_of(np.asarray(y)[of_source], np.flatnonzero(of_source))
-        if labels.dtype.kind in "iuf" and (labels == MASKED).any():
-            raise UserError(
-                f"y: {(labels == MASKED).sum()} source rows have the label {MASKED}, which marks a hidden label; leave "
-                "these rows out, or rename the class, or give fit(X_source, y_source, X_target), where -1 is a class"
-            )
-        rows = np.flatnonzero(of_source), np.flatnonzero(~of_source)
-        return _Domains(values[of_source], labels, values[~of_source], *rows, "X")
-
-    def _values(self, rows: Any, argument: str, *, reset: bool, least: int) -> Any:
-        """An array of images, or a table (N, D) of finite float64, sparse by rows if it came sparse."""
-        known = None if reset else hasattr(self, "n_features_in_")
-        if _dimensions(rows) > 2:
-            if known:
-                raise UserError(f"{argument}: expected a table (N, {self.n_features_in_}), got {np.shape(rows)}")
-            if reset:
-                self.__dict__.pop("n_features_in_", None)
-                self.__dict__.pop("feature_names_in_", None)
-            values = np.asarray(rows)
-            if len(values) < least:
-                raise UserError(f"{argument}: expected at least {least} images, got {len(values)}")
-            axis_of_channels(values, argument)  # here, where the shape in an error is that of what was given
-            return values
-        if known is False:
-            raise UserError(f"{argument}: expected images (N, H, W) or with channels, got {np.shape(rows)}")
-        try:
-            table = validate_data(
-                self, rows, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_min_samples=least
-            )
-        except (ValueError, TypeError) as error:  # TypeError: pandas' NA is no number
-            where = _first_missing(rows)
-            if where is None and (argument == "X" or isinstance(error, TypeError)):  # as scikit-learn words it
-                raise
-            raise UserError(": ".join([argument, *([where] if where else []), str(error)])) from None
-        large = rows_with(table, float(np.finfo(np.float32).max))
-        if large.any():
-            raise too_large(argument, table, large, np.arange(table.shape[0]), "a number that float32 can hold")
-        return table
 
     def _readers(self, source: Any, target: Any) -> dict[str, Readers]:
         """Returns how arrays become rows, for each training; the source-only one knows the source alone."""
@@ -638,19 +560,6 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
 
 
 @dataclass(frozen=True)
-class _Domains:
-    """The rows of both domains, and where they stand in what was given."""
-
-    source: Any
-    labels: NDArray[Any]
-    """Labels of the source's rows."""
-    target: Any
-    source_rows: NDArray[np.intp]
-    target_rows: NDArray[np.intp]
-    argument_of_target: str
-
-
-@dataclass(frozen=True)
 class _Data:
     """The rows of both domains as models take them; the target's for each of the two models."""
 
@@ -668,11 +577,6 @@ class _Model:
     readers: Readers
 
 
-def _dimensions(rows: Any) -> int:
-    # sparse matrices and data frames know it, and would be no plain array
-    return rows.ndim if isinstance(getattr(rows, "ndim", None), int) else np.asarray(rows).ndim
-
-
 def _moments(rows: Tensor | SparseRows) -> tuple[Tensor, Tensor]:
     """Returns mean and standard deviation (D,) of the columns."""
     if isinstance(rows, Tensor):
@@ -683,110 +587,6 @@ def _moments(rows: Tensor | SparseRows) -> tuple[Tensor, Tensor]:
     )
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
-
-
-def _source_rows(sample_domain: ArrayLike, count: int) -> NDArray[np.bool_]:
-    """(N,) which rows are of the source."""
-    domains = np.asarray(sample_domain)
-    if domains.shape != (count,) or domains.dtype.kind not in "iuf" or not np.isfinite(domains).all():
-        raise UserError(
-            f"sample_domain: expected a whole number for each of the {count} rows, negative for the target, got "
-            f"{domains.dtype} {domains.shape}"
-        )
-    return np.asarray(domains >= 0)  # SKADA counts 0 to the source
-
-
-def _classes_of(labels: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
-    """(N,) labels of source rows, which have these numbers among what was given."""
-    if labels.dtype == object:  # numbers and strings as what they are, for which an object is no obstacle
-        each = labels.ravel().tolist()
-        _require_labels(np.array([_is_missing(label) for label in each]), "None or NaN", rows)
-        if len({isinstance(label, str) for label in each}) > 1:
-            raise UserError("y: expected classes of one kind, got both strings and numbers")
-        labels = np.array(labels.tolist())
-    labels = column_or_1d(labels, warn=True)
-    if labels.dtype.kind == "f":
-        _require_labels(~np.isfinite(labels), "NaN or infinity", rows)
-    if labels.dtype.kind == "U":
-        written = np.array([is_missing(label) for label in labels.tolist()])
-        _require_labels(written, "what stands for a missing one, such as 'nan',", rows)
-    check_classification_targets(labels)
-    return labels
-
-
-def _require_labels(missing: Any, what: str, rows: NDArray[np.intp]) -> None:
-    if missing.any():
-        raise UserError(
-            f"y: expected a class for each source row, got {what} in row {rows[np.flatnonzero(missing)[0]]}"
-            f"{and_more(missing)}; leave out rows without a class, or give them as rows of the target"
-        )
-
-
-def _is_missing(value: Any) -> bool:
-    """Returns whether a value is None, a NaN of any kind, or pandas' NA, for which comparing gives no yes or no."""
-    differs = None if value is None else value != value
-    return not isinstance(differs, bool | np.bool_) or bool(differs)
-
-
-def _first_missing(rows: Any) -> str | None:
-    """Returns in words where a table has its first value that is missing or infinite."""
-    table = np.asarray(rows)
-    if table.ndim != 2:  # a sparse matrix, for instance
-        return None
-    if table.dtype.kind == "f":
-        wrong = ~np.isfinite(table)
-    elif table.dtype == object:
-        wrong = np.array([[_is_missing(each) or each in (np.inf, -np.inf) for each in row] for row in table.tolist()])
-    else:
-        return None
-    if not wrong.any():
-        return None
-    row, column = np.argwhere(wrong)[0]
-    return f"row {row}, column {column}"
-
-
-def _numbered(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Returns the classes (C,), in order, and (N,) the number of each label's class."""
-    classes, numbers = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        alone = classes.tolist()[0]
-        raise UserError(f"y: expected at least 2 classes in the source, got one class alone, {alone!r}")
-    return classes, numbers
-
-
-@dataclass(frozen=True)
-class _RowGroups:
-    """Numbers of the groups of source rows and, where they are given, of target rows."""
-
-    source: Tensor
-    target: Tensor | None
-
-    def of_evidence(self, kept: NDArray[np.bool_], evidence: Evidence) -> Evidence:
-        """Returns the evidence with the groups of its rows."""
-        of_target = self.target
-        if of_target is not None and len(evidence.target) != len(of_target):
-            of_target = of_target[evaluated_rows(len(of_target))]
-        of_validation = self.source[torch.from_numpy(kept)] if len(evidence.labels) else None
-        return replace(evidence, validation_groups=of_validation, target_groups=of_target)
-
-
-def _numbered_groups(groups: ArrayLike | None, domains: _Domains) -> _RowGroups | None:
-    """Returns the groups of the rows as numbers; None without groups.
-
-    Raises:
-        UserError: not one for each row of X.
-    """
-    if groups is None:
-        return None
-    several = domains.argument_of_target == "X"  # X has the rows of both domains
-    count = len(domains.source_rows) + (len(domains.target_rows) if several else 0)
-    given = np.asarray(groups)
-    if given.shape != (count,):
-        raise UserError(f"groups: expected one for each of the {count} rows of X, got shape {given.shape}")
-    if given.dtype == object:
-        given = given.astype(str)
-    numbers = torch.from_numpy(np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64))
-    return _RowGroups(numbers[domains.source_rows], numbers[domains.target_rows] if several else None)
 
 
 def _kept(numbers: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:

@@ -1,0 +1,54 @@
+"""Groups of rows that belong together, such as those of one patient, in what an estimator is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from dalib.core.errors import UserError
+from dalib.engine.evaluate import evaluated_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from dalib.judge.evidence import Evidence
+    from dalib.sklearn.given_rows import GivenRows
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """Numbers of the groups of source rows and, where they are given, of target rows."""
+
+    source: Tensor
+    target: Tensor | None
+
+    def of_evidence(self, kept: NDArray[np.bool_], evidence: Evidence) -> Evidence:
+        """Returns the evidence with the groups of its rows."""
+        of_target = self.target
+        if of_target is not None and len(evidence.target) != len(of_target):
+            of_target = of_target[evaluated_rows(len(of_target))]
+        of_validation = self.source[torch.from_numpy(kept)] if len(evidence.labels) else None
+        return replace(evidence, validation_groups=of_validation, target_groups=of_target)
+
+
+def numbered_groups(groups: ArrayLike | None, domains: GivenRows) -> RowGroups | None:
+    """Returns the groups of the rows as numbers; None without groups.
+
+    Raises:
+        UserError: not one for each row of X.
+    """
+    if groups is None:
+        return None
+    several = domains.argument_of_target == "X"  # X has the rows of both domains
+    count = len(domains.source_rows) + (len(domains.target_rows) if several else 0)
+    given = np.asarray(groups)
+    if given.shape != (count,):
+        raise UserError(f"groups: expected one for each of the {count} rows of X, got shape {given.shape}")
+    if given.dtype == object:
+        given = given.astype(str)
+    numbers = torch.from_numpy(np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64))
+    return RowGroups(numbers[domains.source_rows], numbers[domains.target_rows] if several else None)
