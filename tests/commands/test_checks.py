@@ -1,14 +1,10 @@
 """dalib checks, which trains nothing."""
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 from small_run import QUICK
 
-import dalib
 from dalib.commands.main import run
-from dalib.run.checks import import_conflicts
 
 
 def test_checks_tells_counts_without_training(folders, capsys):
@@ -16,15 +12,6 @@ def test_checks_tells_counts_without_training(folders, capsys):
     out = capsys.readouterr().out
     for expected in ("torch", "dark: 12", "24 images", "broken.png"):
         assert expected in out
-
-
-def test_another_owner_of_the_import_name_is_told(tmp_path):
-    (tmp_path / "dalib").mkdir()
-    (tmp_path / "dalib" / "__init__.py").touch()
-    assert import_conflicts(["dalib"], []) == []
-    assert import_conflicts(["dalib"], [str(Path(dalib.__file__).parents[1])]) == []
-    assert "pip uninstall other" in import_conflicts(["dalib", "other"], [])[0]
-    assert str(tmp_path / "dalib") in import_conflicts(["dalib"], [str(tmp_path)])[0]
 
 
 def test_checks_warns_of_copies_that_the_split_would_cut_through(tmp_path, capsys):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dalib.core.errors import UserError
-from dalib.data.listing import list_images, list_labelled, list_names
+from dalib.data.listing import join_listings, list_images, list_labelled, list_names
 from dalib.data.spelling import is_missing, key_of
 
 
@@ -425,3 +425,23 @@ def test_a_url_in_a_list_is_refused_with_the_remedy(tmp_path, url):
     for read in (labelled, images):
         with pytest.raises(UserError, match=rf"line 3: '{url}': expected a path on this machine, .* download it first"):
             read(file)
+
+
+def test_joined_listings_unite_their_classes_and_keep_what_was_left_out(tmp_path):
+    draw(tmp_path / "one" / "cat" / "a.png")
+    draw(tmp_path / "one" / "dog" / "b.png")
+    draw(tmp_path / "one" / "loose.png")
+    draw(tmp_path / "two" / "ant" / "c.png")
+    draw(tmp_path / "two" / "dog" / "d.png")
+    for folder in ("one", "two"):
+        write(tmp_path / folder / "dog" / "notes.txt", "no image")
+    one, two = labelled(tmp_path / "one"), labelled(tmp_path / "two")
+    both = join_listings([one, two])
+    assert both.where == f"{one.where} + {two.where}"
+    assert both.classes == ("ant", "cat", "dog")
+    assert both.paths == (*one.paths, *two.paths)
+    assert both.labels == (1, 2, 0, 2)
+    assert both.ignored == {".txt": 2}
+    assert (both.notes, both.left_out) == ((*one.notes, *two.notes), (*one.left_out, *two.left_out))
+    assert (len(one.notes), len(two.notes)) == (2, 1)
+    assert join_listings([one]) is one

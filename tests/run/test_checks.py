@@ -242,7 +242,7 @@ def test_a_source_of_one_class_is_refused_before_anything_is_measured(folders, c
 
 
 def test_of_many_files_some_are_decoded(folders, cache, monkeypatch, capsys):
-    monkeypatch.setattr("dalib.run.checks.MOST_DECODED", 3)
+    monkeypatch.setattr("dalib.data.damaged.MOST_DECODED", 3)
     assert "3 of 8 files are decoded; --strict decodes all" in printed(capsys, "--source", f"{folders}/source", *SMALL)
     assert "are decoded" not in printed(capsys, "--source", f"{folders}/source", "--strict", *SMALL)
 

@@ -80,6 +80,28 @@ class Listing:
     """Files with whole numbers beyond 8 bits; None if not looked up yet."""
 
 
+def join_listings(listings: Sequence[Listing]) -> Listing:
+    """Returns labelled listings as one, with all of their classes, united by name; one alone stays as it is."""
+    if len(listings) == 1:
+        return listings[0]
+    classes, positions = united([listing.classes or () for listing in listings])
+    labels = [own[label] for own, listing in zip(positions, listings, strict=True) for label in listing.labels or ()]
+    ignored: Counter[str] = Counter()
+    for listing in listings:
+        ignored.update(listing.ignored)
+    return Listing(
+        " + ".join(listing.where for listing in listings),
+        listings[0].root,
+        tuple(path for listing in listings for path in listing.paths),
+        tuple(labels),
+        classes,
+        tuple(each for listing in listings for each in listing.unreadable),
+        ignored,
+        tuple(note for listing in listings for note in listing.notes),
+        tuple(each for listing in listings for each in listing.left_out),
+    )
+
+
 def list_labelled(
     where: str | Path, *, argument: str, allow_outside: bool = False, known: Sequence[str] = ()
 ) -> Listing:

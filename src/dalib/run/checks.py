@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
-import sys
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +15,16 @@ from dalib._version import __version__
 from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
 from dalib.core.devices import choose_device, describe_device
 from dalib.core.errors import Message, Setting, UserError
+from dalib.core.import_conflicts import import_conflicts
 from dalib.core.words import some_of
+from dalib.data.damaged import without_damaged
 from dalib.data.decoding import decode
 from dalib.data.file_rows import with_whole_numbers
 from dalib.data.groups import AUTO, ImagesToGroup, find_groups
-from dalib.data.listing import Listing
+from dalib.data.listing import Listing, join_listings
 from dalib.data.overlap import require_apart
 from dalib.data.sources import listing_of, open_source, open_target
-from dalib.data.spelling import key_of, spelled_alike, united
+from dalib.data.spelling import key_of, spelled_alike
 from dalib.data.survey import survey, with_readable_copies
 from dalib.run import recipe
 from dalib.run.domains import Listings, decide_ranges, split
@@ -38,9 +36,8 @@ from dalib.run.shared_inputs import feature_space
 from dalib.run.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from dalib.core.files import Unreadable
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.reading import ReadingOptions
@@ -49,9 +46,6 @@ if TYPE_CHECKING:
 
 MOST = 10  # names in a line
 
-MOST_DECODED = 1000
-"""Files of a domain that are decoded to find those that are cut off; with --strict all of them are."""
-
 MOST_COMPARED = 5000
 """Files of a domain that are compared with each other where no groups are given."""
 
@@ -59,8 +53,6 @@ MIN_COMPARED = 3
 """Images of a domain that are compared; fewer have no others to be unlike."""
 
 _COMPARED = 32  # pixels of the images that are compared
-
-_TOGETHER = 64  # files that are in memory at once
 
 
 def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
@@ -162,14 +154,14 @@ def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source:
 def _surveyed(
     of_source: Listing | None, of_target: Listing | None, preprocessing: Preprocessing, whole: bool
 ) -> Survey:
-    """Returns the survey of the files without the damaged ones that :func:`_without_damaged` finds."""
+    """Returns the survey of the files, the damaged ones that decoding finds among the unreadable."""
     with CountedProgress("looked at files") as progress:
         found = survey(of_source, of_target, preprocessing, on_progress=progress)
     with CountedProgress("decoded files") as progress:
         found = replace(
             found,
-            source=_without_damaged(of_source, found.source, preprocessing, whole, progress),
-            target=_without_damaged(of_target, found.target, preprocessing, whole, progress),
+            source=without_damaged(of_source, found.source, preprocessing, whole, on_note=say, on_progress=progress),
+            target=without_damaged(of_target, found.target, preprocessing, whole, on_note=say, on_progress=progress),
         )
     return with_readable_copies(found)
 
@@ -208,67 +200,7 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
             others.append(each)
         else:
             listings.append(listing)
-    if len(listings) < 2:
-        return (listings[0] if listings else None), others
-    classes, positions = united([listing.classes or () for listing in listings])
-    labels = [own[label] for own, listing in zip(positions, listings, strict=True) for label in listing.labels or ()]
-    ignored: Counter[str] = Counter()
-    for listing in listings:
-        ignored.update(listing.ignored)
-    joined = Listing(
-        " + ".join(listing.where for listing in listings),
-        listings[0].root,
-        tuple(path for listing in listings for path in listing.paths),
-        tuple(labels),
-        classes,
-        tuple(each for listing in listings for each in listing.unreadable),
-        ignored,
-        tuple(note for listing in listings for note in listing.notes),
-        tuple(each for listing in listings for each in listing.left_out),
-    )
-    return joined, others
-
-
-def _without_damaged(
-    listing: Listing | None,
-    domain: DomainSurvey | None,
-    preprocessing: Preprocessing,
-    whole: bool,
-    on_progress: Callable[[int, int], None],
-) -> DomainSurvey | None:
-    """The survey of a domain without the files that have a header and no whole picture, which decoding finds.
-
-    Args:
-        whole: decode all files; otherwise at most MOST_DECODED of them, evenly spread.
-    """
-    if listing is None or domain is None:
-        return domain
-    known = {each.path for each in domain.unreadable}
-    known.update(each.path for each in domain.whole_numbers)  # these were decoded for their values
-    positions = [position for position, path in enumerate(listing.paths) if str(path) not in known]
-    if not whole and len(positions) > MOST_DECODED:
-        say(
-            f"{listing.where}: {MOST_DECODED} of {len(positions)} files are decoded; "
-            f"{Setting('strict', True)} decodes all"
-        )
-        positions = [positions[number * len(positions) // MOST_DECODED] for number in range(MOST_DECODED)]
-    damaged: dict[int, Unreadable] = {}
-    for first in range(0, len(positions), _TOGETHER):
-        some = positions[first : first + _TOGETHER]
-        _, kept, failed = decode([listing.paths[position] for position in some], preprocessing)
-        lost = sorted(set(range(len(some))) - set(kept.tolist()))
-        damaged.update(zip([some[number] for number in lost], failed, strict=True))
-        on_progress(first + len(some), len(positions))
-    counts = None if domain.class_counts is None else dict(domain.class_counts)
-    if counts is not None and listing.labels is not None and listing.classes is not None:
-        for position in damaged:
-            counts[listing.classes[listing.labels[position]]] -= 1
-    return replace(
-        domain,
-        images=domain.images - len(damaged),
-        class_counts=counts,
-        unreadable=(*damaged.values(), *domain.unreadable),
-    )
+    return (join_listings(listings) if listings else None), others
 
 
 def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
@@ -455,32 +387,3 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) 
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name or 'none'} {count}" for name, count in list(counts.items())[:MOST])
-
-
-def import_conflicts(distributions: Iterable[str] | None = None, path: Sequence[str] | None = None) -> list[str]:
-    """Other owners of the import name ``dalib``, one sentence each; an old library of that name is on PyPI.
-
-    Args:
-        distributions: those that claim the import name; by default the installed ones.
-        path: where Python looks for modules; by default ``sys.path``.
-    """
-    if distributions is None:
-        distributions = _installed_owners()
-    others = sorted(set(distributions) - {"dalib"})
-    sentences = [
-        f"the installed distribution {name} also owns the import name dalib; pip uninstall {name}" for name in others
-    ]
-    ours = Path(__file__).resolve().parents[1]
-    for entry in sys.path if path is None else path:
-        other = Path(entry or ".").resolve() / "dalib"
-        if (other / "__init__.py").is_file() and other != ours:
-            sentences.append(
-                f"{other} is another package of the name dalib; remove it, or Python may import it instead"
-            )
-    return sentences
-
-
-@cache
-def _installed_owners() -> tuple[str, ...]:
-    """Returns the installed distributions that own the import name; all that is installed is read, once."""
-    return tuple(importlib.metadata.packages_distributions().get("dalib", []))
