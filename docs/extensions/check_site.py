@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 NOT_SHOWN = {
     "dalib.__version__": "the version in the title of every page",
     "dalib.Run": "shown where it is defined, in dalib.run.adapt",
-    "dalib.ImagePrediction": "shown where it is defined, in dalib.run.adapt",
+    "dalib.ImagePrediction": "shown where it is defined, in dalib.run.image_predictions",
     "dalib.ModelsJudgement": "shown where it is defined, in dalib.judge.models",
     "dalib.Prediction": "shown where it is defined, in dalib.run.load",
-    "dalib.Predictions": "shown where it is defined, in dalib.run.adapt",
+    "dalib.Predictions": "shown where it is defined, in dalib.run.image_predictions",
     "dalib.Predictor": "shown where it is defined, in dalib.run.load",
     "dalib.RunStoppedError": "shown where it is defined, in dalib.core.errors",
     "dalib.UserError": "shown where it is defined, in dalib.core.errors",

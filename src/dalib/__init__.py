@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from dalib.core.errors import RunStoppedError, UserError
     from dalib.judge.models import ModelsJudgement
     from dalib.run.adapt import (
-        ImagePrediction,
-        Predictions,
         Run,
         Runs,
         adapt,
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
         open_runs,
     )
     from dalib.run.config import TrainConfig
+    from dalib.run.image_predictions import ImagePrediction, Predictions
     from dalib.run.judge_models import judge_models
     from dalib.run.load import Prediction, Predictor
 
@@ -69,10 +68,10 @@ __all__ = [
 ]
 
 _PLACES = {
-    "ImagePrediction": "dalib.run.adapt",
+    "ImagePrediction": "dalib.run.image_predictions",
     "ModelsJudgement": "dalib.judge.models",
     "Prediction": "dalib.run.load",
-    "Predictions": "dalib.run.adapt",
+    "Predictions": "dalib.run.image_predictions",
     "Predictor": "dalib.run.load",
     "RunStoppedError": "dalib.core.errors",
     "UserError": "dalib.core.errors",

@@ -111,13 +111,6 @@ def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, 
     assert out.read_bytes() == before, "and so is a list of its files"
 
 
-def test_predictions_become_a_data_frame_where_pandas_is_installed(trained, images):
-    pytest.importorskip("pandas")
-    frame = trained.predict(images / "street").to_pandas()
-    assert list(frame.columns) == ["path", "label", "confidence", "cup", "pen"]
-    assert len(frame) == 10
-
-
 def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(trained, images, tmp_path):
     again = dalib.open_run(trained.path)
     assert isinstance(again, Run)

@@ -6,15 +6,13 @@ import base64
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.console import CountedProgress, say
 from dalib.core.errors import UserError
-from dalib.core.files import Unreadable, expanded
+from dalib.core.files import expanded
 from dalib.core.places import in_short
-from dalib.core.words import largest
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
@@ -24,35 +22,31 @@ from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.config import NOT_BOTH
 from dalib.run.config_file import read_plain_config
+from dalib.run.given_places import Place, place_of_labelled, place_of_source, place_of_target, place_of_targets
 from dalib.run.image_defaults import (
-    SAMPLED,
     require_weights_of_short_names,
     settings_of_images,
     settings_of_preset,
     settings_of_short_name,
 )
+from dalib.run.image_predictions import predict_images
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from dalib.data.given import Given
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
     from dalib.records.selection import ModelName, Selection
     from dalib.run.config import TrainConfig
     from dalib.run.export import ExportFormat
-    from dalib.run.load import Prediction, Predictor
+    from dalib.run.image_predictions import Predictions
+    from dalib.run.load import Predictor
     from dalib.run.track import Tracker
 
 SHOWN_PICTURES = 12
 """Target images that a run shows in a notebook."""
-
-SHOWN_ROWS = 10
-"""Predictions that are shown in a notebook."""
-
-_PREDICTED_TOGETHER = 64
 
 
 class Indexed(Protocol):
@@ -255,12 +249,12 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat = {**settings_of(str(source), flat), **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
-    target_place = _place_of_targets(target, strict) if type(target) is dict else _place_of_target(target, strict)
-    source_place = _Place(source, source) if kit is not None else _place_of_source(source, strict)
+    target_place = place_of_targets(target, strict) if type(target) is dict else place_of_target(target, strict)
+    source_place = Place(source, source) if kit is not None else place_of_source(source, strict)
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         several = evaluated if isinstance(evaluated, dict) else {"": evaluated}
-        places = {name: _place_of_labelled(each, "evaluate", strict).name for name, each in several.items()}
+        places = {name: place_of_labelled(each, "evaluate", strict).name for name, each in several.items()}
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
     if note:
@@ -283,64 +277,6 @@ def _configured(flat: Mapping[str, Any]) -> TrainConfig:
         raise UserError(str(error)) from None
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where images are, as a configuration names it, and what shows of which kind they are."""
-
-    name: Any
-    looked_at: Any
-
-
-def _place_of_source(source: Any, strict: bool) -> _Place:
-    from dalib.data.given import are_image_files, is_place, several_sources
-
-    if is_place(source):
-        return _Place(source, source)
-    several = several_sources(source)
-    if several is None:
-        return _place_of_labelled(source, "source", strict)
-    if are_image_files(several):
-        raise UserError(
-            "source: these are images without labels; give pairs (path, label), or a folder with a folder of images "
-            "for each class"
-        )
-    places = [each if is_place(each) else _place_of_labelled(each, "source", strict) for each in several]
-    names = [each.name if isinstance(each, _Place) else each for each in places]
-    looked_at = [each.looked_at if isinstance(each, _Place) else [each] for each in places]
-    return _Place(names, [file for each in looked_at for file in each])
-
-
-def _place_of_labelled(images: Any, argument: str, strict: bool) -> _Place:
-    from dalib.data.given import is_place, keep_labelled
-
-    if is_place(images):
-        return _Place(images, images)
-    with CountedProgress(f"keeping {argument}") as progress:
-        return _kept(keep_labelled(images, argument=argument, strict=strict, on_progress=progress))
-
-
-def _place_of_target(target: Any, strict: bool, argument: str = "target") -> _Place:
-    from dalib.data.given import is_place, keep_unlabelled
-
-    if isinstance(target, list | tuple) and len(target) == 1 and is_place(target[0]):
-        target = target[0]
-    if is_place(target):
-        return _Place(target, target)
-    with CountedProgress(f"keeping {argument}") as progress:
-        return _kept(keep_unlabelled(target, argument=argument, strict=strict, on_progress=progress))
-
-
-def _place_of_targets(targets: dict[str, Any], strict: bool) -> _Place:
-    places = {name: _place_of_target(each, strict, f"target {name}") for name, each in targets.items()}
-    looked = [[each] if isinstance(each, str | Path) else each for each in (each.looked_at for each in places.values())]
-    return _Place({name: each.name for name, each in places.items()}, [file for files in looked for file in files])
-
-
-def _kept(given: Given) -> _Place:
-    say_unreadable(given.unreadable)
-    return _Place(str(given.list), given.files[:: max(1, len(given.files) // SAMPLED)])
-
-
 def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
     """Keeps the images of a run that is resumed once more, where they are given.
 
@@ -351,11 +287,11 @@ def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
         if images is None:
             continue
         if argument == "source":
-            place = _place_of_source(images, config.strict)
+            place = place_of_source(images, config.strict)
         elif argument == "target":
-            place = _place_of_target(images, config.strict)
+            place = place_of_target(images, config.strict)
         else:
-            place = _place_of_labelled(images, argument, config.strict)
+            place = place_of_labelled(images, argument, config.strict)
         own = _as_texts(getattr(config, argument))
         if _as_texts(place.name) != own:
             raise UserError(
@@ -366,89 +302,6 @@ def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
 
 def _as_texts(places: Any) -> list[str]:
     return [expanded(each) for each in (places if isinstance(places, list | tuple) else [places]) if each is not None]
-
-
-@dataclass(frozen=True)
-class ImagePrediction:
-    """A model's prediction for one image.
-
-    Attributes:
-        path: the file; of an image that is an object, what it came in and its number there, such as array/07.
-        label: the most probable class.
-        confidence: its probability.
-        probabilities: of each class, the most probable first.
-    """
-
-    path: str
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-
-    def __repr__(self) -> str:
-        said = f"label={self.label!r}, confidence={self.confidence:.3f}"
-        return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)})"
-
-
-@dataclass(frozen=True)
-class Predictions(Sequence[ImagePrediction]):
-    """Predictions for image files, in their order.
-
-    Attributes:
-        rows: one for each image that can be read.
-        unreadable: the others, with the reason.
-    """
-
-    rows: tuple[ImagePrediction, ...]
-    unreadable: tuple[Unreadable, ...] = ()
-
-    @overload
-    def __getitem__(self, index: int) -> ImagePrediction: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[ImagePrediction]: ...
-    def __getitem__(self, index: int | slice) -> ImagePrediction | Sequence[ImagePrediction]:
-        return self.rows[index]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def to_pandas(self) -> Any:
-        """Returns a data frame: path, label, confidence, and a column of probabilities for each class.
-
-        Raises:
-            UserError: pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise UserError("to_pandas: the package pandas is not installed; pip install pandas") from None
-        return pd.DataFrame(
-            [
-                {
-                    "path": row.path,
-                    "label": row.label,
-                    "confidence": row.confidence,
-                    **dict(sorted(row.probabilities.items())),
-                }
-                for row in self.rows
-            ]
-        )
-
-    def __repr__(self) -> str:
-        counts: dict[str, int] = {}
-        for row in self.rows:
-            counts[row.label] = counts.get(row.label, 0) + 1
-        most = sorted(counts.items(), key=lambda each: -each[1])[:6]
-        lost = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
-        return f"<Predictions: {len(self.rows)} images{lost}; {', '.join(f'{name} {count}' for name, count in most)}>"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(row.path)}</td><td>{html.escape(row.label)}</td><td>{row.confidence:.0%}</td></tr>"
-            for row in self.rows[:SHOWN_ROWS]
-        )
-        more = f"<p>and {len(self.rows) - SHOWN_ROWS} more</p>" if len(self.rows) > SHOWN_ROWS else ""
-        head = "<tr><th>image</th><th>class</th><th>confidence</th></tr>"
-        return f"<div><p>{html.escape(repr(self)[1:-1])}</p><table>{head}{rows}</table>{more}</div>"
 
 
 class Run:
@@ -517,10 +370,10 @@ class Run:
         if out is not None:
             from dalib.run.predict import predict
 
-            place = _place_of_target(images, strict=False, argument="images").name
+            place = place_of_target(images, strict=False, argument="images").name
             predict(self.folder, str(place), str(out), model=model, device=device)
         with CountedProgress("predictions") if out is None else nullcontext(_ignore) as progress:  # the table told
-            return _predicted(images, self.predictor(model=model, device=device), progress)
+            return predict_images(images, self.predictor(model=model, device=device), progress)
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
         """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once."""
@@ -541,7 +394,7 @@ class Run:
         """
         from dalib.run.measure import evaluate
 
-        place = _place_of_labelled(data, "data", bool(options.get("strict", False)))
+        place = place_of_labelled(data, "data", bool(options.get("strict", False)))
         return evaluate(self.folder, str(place.name), **options)
 
     def evaluate_labels(self, file: str | Path) -> None:
@@ -686,72 +539,5 @@ class Runs(Mapping[str, Run]):
         return "\n".join([*lines, f"report: {self.folder.report}"])
 
 
-def _predicted(images: Any, predictor: Predictor, on_progress: Callable[[int, int], None]) -> Predictions:
-    """Predicts images of any kind; lists those that cannot be read."""
-    names, read, unreadable = _images_by_number(images)
-    rows: list[ImagePrediction] = []
-    for first in range(0, len(names), _PREDICTED_TOGETHER):
-        some: list[tuple[str, Any]] = []
-        for number in range(first, min(first + _PREDICTED_TOGETHER, len(names))):
-            try:
-                some.append((names[number], read(number)))
-            except Exception as error:  # a data set is somebody else's code
-                unreadable.append(Unreadable(names[number], " ".join(str(error).split()) or type(error).__name__))
-        found = _predict_or_explain(predictor, [image for _, image in some])
-        for (name, _), each in zip(some, found, strict=True):
-            if isinstance(each, str):
-                unreadable.append(Unreadable(name, each))
-            else:
-                rows.append(ImagePrediction(name, each.label, each.confidence, each.probabilities))
-        on_progress(min(first + _PREDICTED_TOGETHER, len(names)), len(names))
-    return Predictions(tuple(rows), tuple(unreadable))
-
-
-def _images_by_number(images: Any) -> tuple[Sequence[str], Callable[[int], Any], list[Unreadable]]:
-    """Returns the names of images, what reads one of them by its number, and those that a list names in vain."""
-    from dalib.data.given import is_place, unlabelled_items
-    from dalib.data.objects import numbered
-
-    places = [images] if is_place(images) else list(images) if isinstance(images, Iterator) else images
-    if isinstance(places, list | tuple) and all(map(is_place, places)):
-        paths, unreadable = _image_files(places)
-        return [str(path) for path in paths], paths.__getitem__, unreadable
-    items = unlabelled_items(places, "images")
-    return numbered(items.name, items.count), items.image, []
-
-
 def _ignore(done: int, total: int) -> None:
     """Shows no progress."""
-
-
-def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreadable]]:
-    """Returns the image files of folders, list files, shards and single paths, and those that a list names in vain."""
-    from dalib.data.given import is_several
-    from dalib.data.listing import list_images
-
-    files: list[Path] = []
-    unreadable: list[Unreadable] = []
-    for place in places:
-        path = Path(expanded(place))
-        if is_several(path):
-            listing = list_images(path, argument="images")
-            files += listing.paths
-            unreadable += listing.unreadable
-        else:
-            files.append(path)
-    return files, unreadable
-
-
-def _predict_or_explain(predictor: Predictor, images: Sequence[Any]) -> list[Prediction | str]:
-    """Returns the prediction of each image, or why it cannot be read."""
-    try:
-        return list(predictor(list(images)))
-    except UserError:  # one of them: each by itself
-        pass
-    found: list[Prediction | str] = []
-    for image in images:
-        try:
-            found.append(predictor(image))
-        except UserError as error:
-            found.append(str(error))
-    return found
