@@ -23,6 +23,6 @@ This is the largest room, so here is a map of its modules, by what they are for.
   it.
 - **Finished runs**: ``select``, ``load``, ``predict``, ``measure``, ``compare`` and ``export`` use the models;
   predictions go to a ``resumable_table``, and to ``parquet``, or are the ``image_predictions`` of Python.
-  ``target_predictions``, ``groups``, ``query`` and ``label_estimates`` are for a few labels. ``judge_models``, with
-  ``model_tables`` and ``model_features``, judges models that were not trained here.
+  ``target_predictions``, ``groups``, ``query`` and ``label_estimates``, by a ``labelled_sample``, are for a few labels.
+  ``judge_models``, with ``model_tables`` and ``model_features``, judges models that were not trained here.
 """
