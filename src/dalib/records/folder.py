@@ -298,7 +298,7 @@ class RunFolder(TrainingFolder):
         return Selection("adapted", by)
 
     def write_selection(self, selection: Selection) -> None:
-        """Write selection.json, whole or not at all."""
+        """Writes selection.json, whole or not at all."""
         selection.write(self.selected)
 
     def read_judgement(self) -> Judgement | None:

@@ -39,7 +39,7 @@ def write_labelling_page(
     csv_file: Path,
     picture_of: Callable[[int], Image.Image | None],
 ) -> int:
-    """Write the page, one file that opens without a network; it writes the list anew with the labels in it.
+    """Writes the page, one file that opens without a network; the page writes the list anew with the labels in it.
 
     Args:
         out: the page.

@@ -56,7 +56,7 @@ _COMPARED = 32  # pixels of the images that are compared
 
 
 def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
-    """Print what matters of this installation and, where they are given, of source and target, without training.
+    """Prints what matters of this installation and, where they are given, of source and target, without training.
 
     Raises:
         UserError: data or settings that ``train`` would refuse.

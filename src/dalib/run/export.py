@@ -67,7 +67,7 @@ _OF_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".pkl", ".tflite"
 
 
 def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *, model: str | None = None) -> Path:
-    """Write a run's model to ``out``, whole or not at all, and print how far it is from PyTorch on random images.
+    """Writes a run's model to ``out``, whole or not at all, and prints how far it is from PyTorch on random images.
 
     The logits are compared, up to the constant that softmax takes away: the probabilities of a network that is sure of
     everything are equal whatever is wrong with it.

@@ -157,7 +157,7 @@ def measurement_of(result: Evaluation, selected: ModelName) -> Measurement | Non
 
 
 def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
-    """Print a warning where the model was selected by these very labels."""
+    """Prints a warning where the model was selected by these very labels."""
     selection = run.selection()
     if selection.chosen_on(labels, data):
         say(

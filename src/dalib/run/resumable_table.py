@@ -87,7 +87,7 @@ class TablePart:
                 )
 
     def begin(self, images: str, count: int) -> PartProgress:
-        """Open the file, behind what is in it of the same command.
+        """Opens the file, behind what is in it of the same command.
 
         Raises:
             UserError: it is of another command.
@@ -136,7 +136,7 @@ class TablePart:
         unreadable: Sequence[Unreadable],
         clipped: Sequence[WholeNumbers],
     ) -> None:
-        """The lines of a batch; they count once they are whole."""
+        """Writes the lines of a batch; they count once they are whole."""
         self._write(text)
         progress = self.progress
         progress.done += len(names) + len(unreadable)
@@ -158,13 +158,13 @@ class TablePart:
         self.progress.bytes += len(content)
 
     def keep(self) -> None:
-        """Bring the lines to the disk, and then how many bytes they are."""
+        """Brings the lines to the disk, and then how many bytes they are."""
         sync(self.rows)
         write_json(self.state, asdict(self.progress))
         self._kept = time.monotonic()
 
     def end(self) -> None:
-        """Close the file; of a command that did nothing yet, nothing is left."""
+        """Closes the file; of a command that did nothing yet, nothing is left."""
         assert self._file is not None
         self._file.close()
         if self.progress.done:
@@ -174,18 +174,18 @@ class TablePart:
             self.remove()
 
     def remove(self) -> None:
-        """Remove the files of this rank."""
+        """Removes the files of this rank."""
         for each in self._files_of(self.rank):
             each.unlink(missing_ok=True)
 
     def remove_all(self) -> None:
-        """Remove the files of all ranks."""
+        """Removes the files of all ranks."""
         for rank in range(self.size):
             for each in self._files_of(rank):
                 each.unlink(missing_ok=True)
 
     def publish(self, lengths: Sequence[int]) -> None:
-        """Make OUT of the rows of all ranks; ``lengths`` are their bytes.
+        """Makes OUT of the rows of all ranks; ``lengths`` are their bytes.
 
         Raises:
             UserError: parts that are not in this folder.

@@ -82,7 +82,7 @@ def conclude(run: RunFolder, model: ModelName, by: SelectedBy) -> Selection:
 
 
 def select(run: RunFolder, selection: Selection) -> None:
-    """Make this the run's selection; the caller holds the run's lock (:func:`changing`)."""
+    """Makes this the run's selection; the caller holds the run's lock (:func:`changing`)."""
     if _has_both(run) and not (run.adapted.model / "config.json").is_file():
         # a run of an older version, whose adapted model is in model/ alone: without a record, a folder adapted/model
         # would mean that source-only is selected
@@ -163,7 +163,7 @@ def _has_both(run: RunFolder) -> bool:
 
 
 def _follow(run: RunFolder, selection: Selection) -> None:
-    """Bring ``model/`` in step with the selection."""
+    """Brings ``model/`` in step with the selection."""
     folder = run.model_folders().get(selection.model)
     if folder is None or folder == run.model:
         return
