@@ -14,10 +14,11 @@ KEPT = "/home/me/.cache/dalib/given/0123456789abcdef0123456789abcdef/array-of-30
         ("studio/given/", "studio/given/"),
         (KEPT, "array-of-30-images"),
         (f"studio/ + {KEPT}", "studio/ + array-of-30-images"),
+        (KEPT.replace("array-of-30-images.csv", "07.png"), "07"),
         ("given/short/array.csv", "given/short/array.csv"),
     ],
 )
-def test_only_lists_that_were_kept_are_shortened(places, short):
+def test_only_what_was_kept_is_shortened(places, short):
     assert in_short(places) == short
 
 

@@ -7,7 +7,17 @@ import io
 import pytest
 from PIL import Image
 
-from dalib.report.figures import Series, interval, line_chart, number, percent, picture, sentence, signed_interval
+from dalib.report.figures import (
+    Series,
+    interval,
+    line_chart,
+    number,
+    percent,
+    picture,
+    sentence,
+    short,
+    signed_interval,
+)
 
 CURVE = [Series("loss", "one", [(0, 1.0), (50, 0.5), (100, 0.25)])]
 
@@ -45,6 +55,11 @@ def test_words_for_numbers() -> None:
     assert interval([0.9, 0.955]) == "90.0% to 95.5%"
     assert signed_interval((-0.031, 0.08)) == "\N{MINUS SIGN}3.1 to +8.0"
     assert [sentence(text) for text in ("a b", "A.", "why?", "")] == ["A b.", "A.", "Why?", "."]
+
+
+def test_names_lose_their_middle_or_the_cache() -> None:
+    assert short("street/" + "a" * 60 + "/image.png", 20) == "street/…aa/image.png"
+    assert short(f"/home/me/.cache/dalib/given/{'0' * 32}/07.png") == "07"
 
 
 def test_an_axis_of_shares_starts_at_zero_and_ends_at_one() -> None:

@@ -10,16 +10,24 @@ GIVEN = "given"
 
 def is_given(path: str | Path) -> bool:
     """Returns whether a path names a list of images that were given as objects, whether or not it still exists."""
-    parts = Path(path).parts[-3:]
-    return len(parts) == 3 and parts[0] == GIVEN and len(parts[1]) == 32 and parts[2].endswith(".csv")
+    return _lies_in_given(str(path)) and Path(path).suffix == ".csv"
 
 
 def in_short(places: str) -> str:
     """Returns sources or a target with images that were given as objects named by what they are, not where they lie.
 
+    Such an image by itself is named by its number.
+
     >>> in_short("studio/ + /cache/given/0123456789abcdef0123456789abcdef/array-of-30-images.csv")
     'studio/ + array-of-30-images'
+    >>> in_short("/cache/given/0123456789abcdef0123456789abcdef/07.png")
+    '07'
     """
     if GIVEN not in places:
         return places
-    return " + ".join(Path(each).stem if is_given(each) else each for each in places.split(" + "))
+    return " + ".join(Path(each).stem if _lies_in_given(each) else each for each in places.split(" + "))
+
+
+def _lies_in_given(path: str) -> bool:
+    parts = Path(path).parts[-3:]
+    return len(parts) == 3 and parts[0] == GIVEN and len(parts[1]) == 32

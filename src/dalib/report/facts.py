@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dalib.core.places import in_short
 from dalib.report.charts import kept_step
 from dalib.report.figures import duration
 
@@ -21,8 +22,8 @@ def facts(records: RunRecords) -> list[tuple[str, str]]:
     if kept:
         weights = f"step {kept.step:,}" + ("" if kept.of is None else f" of {kept.of:,}")
     found = [
-        ("Source", summary.source),
-        ("Target", summary.target),
+        ("Source", in_short(summary.source)),
+        ("Target", in_short(summary.target)),
         *((f"{where.capitalize()} fingerprint", summary.fingerprints.get(where, "")) for where in ("source", "target")),
         ("Method", summary.method),
         ("Trained stages", _trained_stages(summary)),

@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dalib.core.places import in_short
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -171,7 +173,11 @@ def clean(text: str) -> str:
 
 
 def short(name: str, length: int = 48) -> str:
-    """Shortens a text to ``length`` characters by leaving out its middle; both ends of a path tell more."""
+    """Shortens a text to ``length`` characters by leaving out its middle; both ends of a path tell more.
+
+    Images that were given as objects are named by what they are, not by their place in the cache.
+    """
+    name = in_short(name)
     if len(name) <= length:
         return name
     end = (length - 1) * 2 // 3

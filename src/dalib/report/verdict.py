@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.core.errors import Setting
 from dalib.core.files import quoted
-from dalib.core.places import in_short
 from dalib.core.words import likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
@@ -116,7 +115,7 @@ def judged(evaluation: Evaluation) -> Verdict:
     accuracies overlap, which misses smaller differences.
     """
     models = evaluation.models
-    where = f"on {short(in_short(evaluation.data))} ({_images_of(evaluation)})"
+    where = f"on {short(evaluation.data)} ({_images_of(evaluation)})"
     if not models:
         return Verdict("unknown", f"No model was measured {where}", kind="measured")
     baseline = evaluation.baseline
