@@ -66,12 +66,39 @@ def test_colour_photographs_take_the_pretrained_network(photographs):
     assert settings_taken(*photographs, []) == PHOTOGRAPH_SETTINGS
     assert settings_taken(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
     assert settings_taken(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, ["data.validation_share", "data.range", "model.dropout"]) == PHOTOGRAPH_SETTINGS
     assert settings_taken([photographs[0]], photographs[1], []) == PHOTOGRAPH_SETTINGS
 
 
 @pytest.mark.parametrize("given", NETWORK)
 def test_a_network_that_is_named_stays(photographs, given):
     assert settings_taken(*photographs, [given]) == {}
+
+
+def test_a_setting_that_keeps_photographs_from_their_network_is_told(photographs):
+    settings, note = settings_of_images(*photographs, ["steps", "data.size", "views.student"])
+    assert settings == {}
+    assert "as data.size and views.student is given, which is for a network that is trained as a whole" in note
+    assert "{lite0}" in note
+
+
+def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path, capsys):
+    source, target = map(str, photographs)
+    taken = ["--preset=photo-features", *(f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items())]
+    file = tmp_path / "own.yaml"
+    asked = ["--config", str(file)]
+    file.write_text(f"source: {source}\ntarget: {target}\ndata:\n  validation_share: 0.3\n")
+    assert prepared(["train", *asked]) == ["train", *taken, *asked]
+    assert "the images are photographs" in capsys.readouterr().err
+    file.write_text(f"source: [{source}]\ntarget:\n  day: {target}\n  night: {target}\n")
+    assert prepared(["train", *asked]) == ["train", *taken, *asked]
+    file.write_text("preset: photo-features\n")
+    assert prepared(["train", *asked]) == ["train", *asked, *taken[1:]]
+    for network in ("backbone: small", "features: 0", "init: runs/first"):
+        file.write_text(f"source: {source}\ntarget: {target}\n{network}\n")
+        assert prepared(["train", *asked]) == ["train", *asked]
+    file.write_text("source: 3\ntarget: [a]\n")  # what the parser refuses
+    assert prepared(["train", *asked]) == ["train", *asked]
 
 
 def test_one_domain_of_photographs_is_enough(photographs, tmp_path):

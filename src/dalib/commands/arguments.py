@@ -15,7 +15,7 @@ from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.config import NOT_BOTH
-from dalib.run.config_file import content_of, require_plain
+from dalib.run.config_file import content_of, flat, require_plain
 from dalib.run.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
@@ -62,7 +62,7 @@ def _with_network_of_preset(arguments: list[str]) -> list[str]:
     """Returns the command line with the network of its preset, where it names the preset alone."""
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
-    given = dict.fromkeys(names_of(arguments), True) | vars(first_look(arguments, "--preset"))
+    given: dict[str, object] = {**dict.fromkeys(_given_names(arguments), True), "preset": preset_in(arguments)}
     return _with(arguments, settings_of_preset(given))
 
 
@@ -88,10 +88,17 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
     """
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
-    given = first_look(arguments, "--source", "--target")
-    if given.source is None or given.target is None:
-        return arguments
-    settings, note = settings_of_images(_united(given.source), _places_of(given.target), names_of(arguments))
+    given = written(arguments)
+    source, target = given.get("source"), given.get("target")
+    if not isinstance(source, str | list) or not isinstance(target, str | dict):
+        return arguments  # they are missing, or the parser says what is wrong with them
+    settings, note = settings_of_images(
+        _united(source) if isinstance(source, str) else list(map(str, source)),
+        _places_of(target) if isinstance(target, str) else list(map(str, target.values())),
+        _given_names(arguments),
+    )
+    if settings and _configurations(arguments):  # beside a file, a backbone does not imply its preset
+        settings = {"preset": implied_preset(settings.get("backbone")) or settings["preset"], **settings}
     if note and loudness_in(arguments) > Loudness.QUIET:
         note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
         say_of_several(f"note: {note}")
@@ -233,6 +240,13 @@ def names_of(arguments: list[str]) -> set[str]:
     return {argument.split("=")[0].lstrip("-") for argument in arguments if argument.startswith("-")}
 
 
+def _given_names(arguments: list[str]) -> set[str]:
+    """The settings on a command line, with those of a configuration file in the place of its name."""
+    files = [content_of(Path(file)) for file in _configurations(arguments)]
+    names = names_of(arguments) - {"config"} if any(files) else names_of(arguments)
+    return names.union(*map(flat, files))
+
+
 def named_in(arguments: list[str], files: Sequence[object]) -> set[str]:
     """The settings on a command line, and in the configuration files that it names."""
     return names_of(arguments).union(*(content_of(Path(str(file))) for file in files))
@@ -310,11 +324,11 @@ def _with_preset(arguments: list[str]) -> list[str]:
 
 
 def written(arguments: list[str]) -> dict[str, object]:
-    """Returns target and labelled set as the command line has them, or a configuration file that it names."""
+    """Returns source, target and labelled set as the command line has them, or a configuration file that it names."""
     content: dict[str, object] = {}
     for file in _configurations(arguments):
         content |= content_of(Path(file))
-    typed = vars(first_look(arguments, "--target", "--evaluate"))
+    typed = vars(first_look(arguments, "--source", "--target", "--evaluate"))
     return content | {name: value for name, value in typed.items() if value is not None}
 
 

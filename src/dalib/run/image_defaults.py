@@ -43,6 +43,13 @@ PHOTOGRAPHS_NOTE = (
 )
 """Says what was chosen, and how to change it."""
 
+KEPT_FROM_PHOTOGRAPHS_NOTE = (
+    "the images are photographs, but as {settings} is given, which is for a network that is trained as a whole, a "
+    "small one is trained from scratch, which is much less accurate. Without it, or with {lite0}, they take a frozen "
+    "pretrained network"
+)
+"""Says which settings keep photographs from the network that they take by default."""
+
 CHARACTER_SETTINGS = {"preset": "coloured-characters"}
 """Default settings of characters whose target has colours, or pictures behind them."""
 
@@ -67,8 +74,18 @@ DRAWINGS_NOTE = (
 CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "kit", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
-GROUPS_OF_NETWORK = ("data", "model", "views", "masked_consistency")
-"""Groups of settings that belong to a network; likewise."""
+OF_NETWORK = (
+    "data.size",
+    "data.crop",
+    "data.channels",
+    "model.frozen_stages",
+    "model.frozen_norms",
+    "model.checkpointing",
+    "views.",
+    "masked_consistency.",
+)
+"""Settings, and groups of them, that belong to a network that is trained as a whole: whoever gives one of them has
+chosen that, and is told of the network that photographs take."""
 
 LEAST_SIDE = 96
 """Pixels of the median shorter side; of smaller images a network for 224 pixels sees a blur."""
@@ -196,7 +213,8 @@ def settings_of_images(
     """Returns the settings that the images take by default, and the note that says so; both empty for most images.
 
     Both domains of photographs hold files of at least 96 pixels, and one of them colours or the grey tones of a
-    photograph. Without the weights' package they have no settings, and the note names it. Other images of that size
+    photograph. Without the weights' package, or with a setting of OF_NETWORK, they have no settings, and the note names
+    it. Other images of that size
     have no settings, and the note names the network that photographs take. Characters in colour are those of
     :func:`character_settings`.
 
@@ -211,10 +229,14 @@ def settings_of_images(
     names = set(given)
     source, target = _places(source), _places(target)
     if large := _of_large_images(source, target, names):
-        installed = find_spec(WEIGHTS_PACKAGE) is not None
+        installed, own = find_spec(WEIGHTS_PACKAGE) is not None, _of_network(names)
         if any(map(_are_photographs, large)):
-            return (dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE) if installed else ({}, WEIGHTS_MISSING_NOTE)
-        return {}, DRAWINGS_NOTE if installed else ""
+            if not installed:
+                return {}, WEIGHTS_MISSING_NOTE
+            if own:
+                return {}, KEPT_FROM_PHOTOGRAPHS_NOTE.replace("{settings}", " and ".join(own))
+            return dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE
+        return {}, DRAWINGS_NOTE if installed and not own else ""
     if settings := character_settings(source, target, names):
         return settings, CHARACTERS_NOTE
     return {}, ""
@@ -231,7 +253,7 @@ def character_settings(
     Args:
         source, target, given: as :func:`settings_of_images` has them.
     """
-    if _is_chosen(given):
+    if names_network(given) or _of_network(given):
         return {}
     plain = _are_small(source, PLAIN_SETS, lambda images: not _are_photographs(images))
     return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
@@ -241,7 +263,7 @@ def _of_large_images(
     source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
 ) -> list[list[_Look]]:
     """Looks at both domains; returns nothing where their images are small or unknown, or a network is chosen."""
-    if _is_chosen(given):
+    if names_network(given):
         return []
     domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
@@ -259,10 +281,14 @@ class _Look:
     tone: float
 
 
-def _is_chosen(given: Iterable[str]) -> bool:
-    """Returns whether the user names a network, or settings that belong to one."""
-    names = set(given) - {"model.trained_stages"}  # which go with the network that photographs take
-    return bool(names & set(CHOSEN_BY_USER)) or any(name.split(".")[0] in GROUPS_OF_NETWORK for name in names)
+def names_network(given: Iterable[str]) -> bool:
+    """Returns whether the user names a network, or what implies one."""
+    return not set(given).isdisjoint(CHOSEN_BY_USER)
+
+
+def _of_network(given: Iterable[str]) -> list[str]:
+    """Returns the settings, in alphabetical order, that belong to a network that is trained as a whole."""
+    return sorted(name for name in given if name.startswith(OF_NETWORK))
 
 
 def _places(domain: str | Path | Iterable[str | Path]) -> list[str | Path]:
