@@ -114,7 +114,10 @@ def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, 
 def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(trained, images, tmp_path):
     again = dalib.open_run(trained.path)
     assert isinstance(again, Run)
+    page = again.path / "report.html"
+    page.unlink()
     assert again.evaluate(images / "labelled").count == 8
+    assert "Mistakes" in page.read_text(encoding="utf-8"), "the report knows of it"
     assert again.query(3, out=tmp_path / "label.csv") == tmp_path / "label.csv"
     assert (tmp_path / "label.csv").is_file()
     other = dalib.adapt(images / "studio", images / "street", out=tmp_path / "other", seed=1, **QUICK)
@@ -126,7 +129,9 @@ def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(tra
         dalib.compare(again)
     with pytest.raises(UserError, match="model 'foo': expected a model of this run"):
         other.keep("foo")
+    (other.path / "report.html").unlink()
     assert other.keep("source-only").model == other.selected == "source-only"
+    assert (other.path / "report.html").is_file()
     assert other.export(tmp_path / "model") == tmp_path / "model"
     assert dalib.load(tmp_path / "model").classes == ("cup", "pen")
     assert again.report.is_file()

@@ -66,6 +66,14 @@ def test_one_file_and_a_list_with_a_missing_file_are_predicted(folder):
     assert [each.path for each in found.unreadable] == [str(folder / "gone.png")]
 
 
+def test_a_place_that_is_not_there_is_no_image_that_cannot_be_read(folder):
+    with pytest.raises(UserError, match=r"images='.*gone/': no such file or folder"):
+        predicted(f"{folder}/gone/")
+    assert [each.path for each in predicted([folder / "0.png", folder / "gone.png"]).unreadable] == [
+        str(folder / "gone.png")
+    ]
+
+
 @pytest.mark.parametrize("together", [2, 64])
 def test_objects_are_named_by_their_number_and_a_wrong_one_costs_no_other(together, monkeypatch):
     monkeypatch.setattr("dalib.run.image_predictions._PREDICTED_TOGETHER", together)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
+    from dalib.records.labelled import Labelled
     from dalib.records.selection import ModelName, Selection
     from dalib.run.config import TrainConfig
     from dalib.run.export import ExportFormat
@@ -392,16 +393,25 @@ class Run:
                 objects, as :func:`adapt` takes them for a source.
             options: see :func:`dalib.run.measure.evaluate`.
         """
+        from dalib.report.page import write_report
         from dalib.run.measure import evaluate
 
         place = place_of_labelled(data, "data", bool(options.get("strict", False)))
-        return evaluate(self.folder, str(place.name), **options)
+        measured = evaluate(self.folder, str(place.name), **options)
+        write_report(self.folder)
+        return measured
 
-    def evaluate_labels(self, file: str | Path) -> None:
-        """Estimates accuracies from labels of some target images, such as the list of :meth:`query`, filled in."""
+    def evaluate_labels(self, file: str | Path) -> Labelled:
+        """Estimates accuracies from labels of some target images, such as the list of :meth:`query`, filled in.
+
+        Labels of enough images decide which model is selected.
+        """
+        from dalib.report.page import write_report
         from dalib.run.label_estimates import evaluate_labels
 
-        evaluate_labels(self.folder, file)
+        estimated = evaluate_labels(self.folder, file)
+        write_report(self.folder)
+        return estimated
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
         """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""
@@ -430,9 +440,12 @@ class Run:
 
     def keep(self, model: ModelName) -> Selection:
         """Selects a model by hand; no measurement changes this choice any more."""
+        from dalib.report.page import write_report
         from dalib.run.select import keep
 
-        return keep(self.folder, model)
+        selection = keep(self.folder, model)
+        write_report(self.folder)
+        return selection
 
     def __repr__(self) -> str:
         return "\n".join(self._lines())

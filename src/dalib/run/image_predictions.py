@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, expanded
 from dalib.core.words import largest
 
@@ -128,10 +128,16 @@ def predict_images(images: Any, predictor: Predictor, on_progress: Callable[[int
 
 
 def _images_by_number(images: Any) -> tuple[Sequence[str], Callable[[int], Any], list[Unreadable]]:
-    """Returns the names of images, what reads one of them by its number, and those that a list names in vain."""
+    """Returns the names of images, what reads one of them by its number, and those that a list names in vain.
+
+    Raises:
+        UserError: one place is given, and it is not there.
+    """
     from dalib.data.given import is_place, unlabelled_items
     from dalib.data.objects import numbered
 
+    if is_place(images) and not Path(expanded(images)).exists():
+        raise UserError(Setting("images", images), ": no such file or folder")
     places = [images] if is_place(images) else list(images) if isinstance(images, Iterator) else images
     if isinstance(places, list | tuple) and all(map(is_place, places)):
         paths, unreadable = _image_files(places)
