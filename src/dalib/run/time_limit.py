@@ -112,13 +112,23 @@ def fitted_to_time(
     limit = time_limit_of(config)
     assert limit is not None
     lacking = (needed - left) / PLANNED_SHARE
+    takes = limit + lacking
     raise TooShortError(
         Setting("time_limit", config.time_limit),
         f": too short here; with {LEAST_STEPS} steps a training, and each image seen as seldom as can be, the run "
-        f"takes {in_words(limit + lacking)}; expected at least ",
-        Setting("time_limit", f"{max(1, round((limit + 1.1 * lacking) / 60 + 0.5))}m"),
+        f"takes {f'about {takes:.0f} seconds' if takes < 120 else in_words(takes)}; expected at least ",
+        Setting("time_limit", _rounded_up(limit + 1.1 * lacking)),
         ", or fewer images",
     )
+
+
+def _rounded_up(seconds: float) -> str:
+    """Returns a time as it is typed: ten seconds by ten below two minutes, then whole minutes.
+
+    >>> _rounded_up(31.5), _rounded_up(119), _rounded_up(130)
+    ('40s', '120s', '3m')
+    """
+    return f"{10 * math.ceil(seconds / 10)}s" if seconds < 120 else f"{math.ceil(seconds / 60)}m"
 
 
 def _steps_that_fit(
