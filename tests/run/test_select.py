@@ -20,7 +20,7 @@ from dalib.records.folder import RunFolder
 from dalib.records.selection import Measurement, Selection
 from dalib.run import select as selecting
 from dalib.run.load import chosen_model, load
-from dalib.run.select import conclude, decided, keep, select, settle
+from dalib.run.select import conclude, decided, keep, select, sentence_of_one, settle
 
 ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=4, channels=1, size=8)
 BETTER = Measurement("labelled", "evaluation", 200, "adapted", "source-only", (0.812, 0.493), 0.319, 0.241, 0.39)
@@ -93,6 +93,19 @@ def test_a_run_of_one_model_has_it_selected_and_no_other(tmp_path):
     assert chosen_model(found.root, None).in_words == "source-only model (the only one of this run)"
     with pytest.raises(UserError, match="model 'adapted': expected a model of this run"):
         keep(found, "adapted")
+
+
+def test_a_run_that_was_stopped_before_its_adapted_model_says_so(run):
+    write_model(run.aligned.model, seed=3)
+    shutil.rmtree(run.model)
+    unfinished = "(training has not finished: there is no adapted model)"
+    assert list(run.models()) == ["aligned", "source-only"]
+    assert chosen_model(run.root, None).in_words == f"aligned model {unfinished}"
+    assert load(run.root, model="source-only").name == f"source-only model {unfinished}"
+    shutil.rmtree(run.aligned.root)
+    assert sentence_of_one(run) == "Training has not finished: there is no adapted model, and no model is selected"
+    conclude(trained(run.root), "adapted", "judgement")
+    assert sentence_of_one(run).endswith("(selected without target labels); it is the only one")
 
 
 def test_switching_works_any_number_of_times(run, adapted_and_source_only):

@@ -21,7 +21,7 @@ from dalib.records.summary import Summary
 from dalib.run.groups import groups_of_target
 from dalib.run.labelled_sample import LabelledSample, SampleEstimates, class_shares, estimates_from
 from dalib.run.measure import say_if_optimistic
-from dalib.run.select import settle
+from dalib.run.select import sentence_of_one, settle
 from dalib.run.target_predictions import classes_of, configuration_of, target_predictions
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
     result.write(run.labelled)
     _write_shares(run, result, classes)
     if len(predictions) < 2:
-        say_result(f"{run.selection().sentence}; it is the only one")
+        say_result(sentence_of_one(run))
         return result
     fair = found
     if learnt.any():

@@ -292,6 +292,8 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
     name = model or next(iter(models))
     if len(models) == 1:
         return ChosenModel(name, f"{name} model (the only one of this run)")
+    if selection.model not in models:
+        return ChosenModel(name, f"{name} model (training has not finished: there is no {selection.model} model)")
     if name == selection.model:
         return ChosenModel(name, f"{name} model ({selection.reason})")
     return ChosenModel(name, f"{name} model (asked for; {selection.model} is {selection.reason})")

@@ -37,7 +37,7 @@ from dalib.report.sheets import write_mistakes
 from dalib.run.fastest import Precision, features_folder, precision_named
 from dalib.run.feature_space import FeatureSpace
 from dalib.run.groups import groups_of_labelled
-from dalib.run.select import settle
+from dalib.run.select import sentence_of_one, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +118,7 @@ def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
     """
     measured = measurement_of(result, run.selection().model)
     if measured is None:
-        say_result(run.selection().sentence + "; it is the only one")
+        say_result(sentence_of_one(run))
         return
     if _is_of_source(run, measured.data):
         data = in_short(measured.data)

@@ -32,6 +32,14 @@ _FILES = ("model.safetensors", "config.json")
 """Files of a model's folder; config.json comes last, because a folder with it counts as a model."""
 
 
+def sentence_of_one(run: RunFolder) -> str:
+    """Returns the sentence on the selected model of a run where there is nothing to choose among."""
+    selection = run.selection()
+    if selection.model in run.models():
+        return f"{selection.sentence}; it is the only one"
+    return f"Training has not finished: there is no {selection.model} model, and no model is selected"
+
+
 def keep(run: RunFolder | str | Path, model: str) -> Selection:
     """Selects a model of the run by hand; no measurement changes this choice any more.
 
