@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dalib
-from dalib.run.model_tables import read_table
+from dalib.core.errors import Setting, UserError
+from dalib.run.model_tables import checked_probabilities, read_table
 from models_elsewhere import AFTER, BEFORE, CLASSES, FEATURES, LABELS, NAMES, write_csv
 
 
@@ -40,6 +41,32 @@ def test_forms_of_tables(form, tmp_path):
     assert table.classes == tuple(CLASSES)
     assert table.most_likely_only == (form == "predict")
     np.testing.assert_allclose(table.probabilities.numpy(), AFTER, atol=1e-3)
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_predictions_as_a_data_frame_writes_them_are_probabilities_and_no_truth(index, tmp_path):
+    lines = [("," if index else "") + "path,label,confidence," + ",".join(CLASSES)]
+    for number, (name, row) in enumerate(zip(NAMES, AFTER, strict=True)):
+        cells = [name, CLASSES[row.argmax()], row.max(), *row]
+        lines.append(",".join(map(str, [number, *cells] if index else cells)))
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    for classes in (CLASSES, ()):
+        table = read_table(tmp_path / "t.csv", "models", tuple(classes))
+        assert (table.names, table.classes, table.labels) == (tuple(NAMES), tuple(CLASSES), None)
+        np.testing.assert_allclose(table.probabilities.numpy(), AFTER, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "remedy"),
+    [
+        ([0.33, 0.34, 0.34], "divide rounded probabilities by their sum"),
+        ([30.0, 30.0, 40.0], "divide percentages by 100"),
+        ([3.0, -1.0, 2.0], "apply softmax to logits first"),
+    ],
+)
+def test_numbers_that_are_no_probabilities_are_told_what_to_do(row, remedy):
+    with pytest.raises(UserError, match=remedy):
+        checked_probabilities([row], Setting("models"))
 
 
 def test_folders_that_all_names_share_do_not_count(tmp_path):

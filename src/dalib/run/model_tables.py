@@ -34,6 +34,8 @@ ENDINGS = (".csv", ".tsv", ".txt", ".npz", ".parquet")
 
 MOST_LISTED = 3
 
+_ROUNDED = 0.1  # how far from 1 rounding takes a sum
+
 
 @dataclass(frozen=True)
 class ProbabilityTable:
@@ -146,12 +148,23 @@ def checked_probabilities(values: Any, where: Setting, names: Sequence[str] | No
     bad = (p < -SUM_TOLERANCE).any(dim=1) | ((sums - 1).abs() > SUM_TOLERANCE)
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
-        remedy = "divide percentages by 100" if abs(float(sums[row]) - 100) < 2 else "apply softmax to logits first"
         raise UserError(
-            where, f": expected rows of at least 0 that sum to 1, got {float(sums[row]):g} in {first(bad)}; {remedy}"
+            where,
+            f": expected rows of at least 0 that sum to 1, got {float(sums[row]):g} in {first(bad)}; "
+            f"{_remedy_for(p[row])}",
         )
     p = p.clamp_min(0)
     return p / p.sum(dim=1, keepdim=True)
+
+
+def _remedy_for(row: Tensor) -> str:
+    """Returns how numbers that are no probabilities may become some."""
+    total = float(row.sum())
+    if abs(total - 100) < 2:
+        return "divide percentages by 100"
+    if bool((row >= 0).all()) and abs(total - 1) < _ROUNDED:
+        return "divide rounded probabilities by their sum, or give more digits"
+    return "apply softmax to logits first"
 
 
 def pair_of(given: Any, where: Setting, what: str) -> tuple[Any, Any]:
@@ -217,7 +230,11 @@ def _of_columns(
         return _of_predictions(
             [{name: row[column] for name, column in at.items()} for row in rows], names, labels, numbers, where, classes
         )
-    chosen = [number for number in range(len(columns)) if number not in (place, labelled)]
+    leave_out = {place, labelled, *(number for number, name in enumerate(lower) if not name)}  # an index of pandas
+    if "confidence" in lower and "confidence" not in [name.lower() for name in classes]:  # Predictions.to_pandas
+        leave_out.add(lower.index("confidence"))
+        labels = None  # they are what a model predicts, and nobody's truth
+    chosen = [number for number in range(len(columns)) if number not in leave_out]
     if labels_alone and not chosen and labels is not None:
         return _of_labels(labels, names, classes, where)
     if len(chosen) < 2:
