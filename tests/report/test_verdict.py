@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -263,6 +264,21 @@ def test_a_selection_made_since_decides_which_model_is_the_other_one() -> None:
 def test_the_next_steps_after_a_measurement(adapted: float, shipped: str, commands: list[str]) -> None:
     found = verdict(None, evaluation(adapted, 0.8), judgement=judgement("helped", "x", shipped))
     assert [step.command for step in found.steps] == commands
+
+
+@pytest.mark.parametrize(("target", "asked"), [(500, ["--n 200"]), (250, ["--n 150"]), (100, []), (60, [])])
+def test_no_more_images_are_to_be_labelled_than_the_target_has(target: int, asked: list[str]) -> None:
+    counts = {"counts": {"target": target}}
+    found = verdict(counts, evaluation(0.8, 0.8, count=100), judgement=judgement("helped", "x", "adapted"))
+    assert re.findall(r"--n \d+", found.command) == asked
+    assert AGAIN in found.command
+
+
+def test_who_has_a_kit_is_not_advised_another_backbone() -> None:
+    settings = {"backbone": "tf_efficientnet_lite0", "kit": "studio.dalib"}
+    found = verdict({"settings": settings}, judgement=judgement("hurt", "x", "source-only"))
+    assert "a kit of a stronger backbone" in found.steps[-1].text
+    assert found.steps[-1].command == "dalib export RUN-OF-THE-SOURCE --format kit --out NEW.dalib"
 
 
 def test_where_nothing_was_learnt_labels_are_not_asked_for() -> None:

@@ -92,7 +92,8 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     name = selection.model if selection else judgement.shipped if judgement else ""
     baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
     baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
-    advice = _Advice(run, config, name, baseline, summary.settings)
+    left = summary.counts.get("target", _MORE) - max((each.count for each in records.evaluations), default=0)
+    advice = _Advice(run, config, name, baseline, summary.settings, left)
     if summary.status != "done":
         return _not_done(summary, measured, judgement, advice, selected)
     if measured:
@@ -345,19 +346,24 @@ _ESTIMATE = (
     "image shows."
 )
 _CANNOT_TELL = re.compile(r"\bcan(no|.)t tell\b", re.IGNORECASE)
+_MORE = 200  # images to label at once, where 30 did not decide
 _SMALL = ("small", "digits", "paper-small", "paper-large")
 """Backbones that are trained from random weights."""
 
 
 @dataclass(frozen=True)
 class _Advice:
-    """Next steps for a run; ``selected`` and ``baseline`` name its models, ``settings`` are those of its training."""
+    """Next steps for a run; ``selected`` and ``baseline`` name its models, ``settings`` are those of its training.
+
+    ``left`` is how many more images the target has than were measured on, which may be others.
+    """
 
     run: str
     config: str
     selected: str
     baseline: str
     settings: Mapping[str, Any]
+    left: int
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
         """Returns the next steps after a judgement without labels: labels first where only they can decide."""
@@ -380,7 +386,8 @@ class _Advice:
         if tone == "unclear":
             more = "Label more target images, until the interval of the difference excludes 0."
             # not to_label.csv, which holds the labels of the first time: the query would refuse it
-            return Step(more, f"dalib query {self.run} --n 200 --out more_to_label.csv"), self._train_again()
+            query = f"dalib query {self.run} --n {min(self.left, _MORE)} --out more_to_label.csv"
+            return (*([Step(more, query)] if self.left > 0 else []), self._train_again())
         return (self._train_again(),) if tone == "hurt" else ()
 
     def unfinished(self) -> tuple[Step, ...]:
@@ -412,6 +419,9 @@ class _Advice:
 
     def _train_again(self) -> Step:
         backbone, source, target = (self.settings.get(name) for name in ("backbone", "source", "target"))
+        if self.settings.get("kit"):
+            text = "Ask who has the source for a kit of a stronger backbone: it most often raises both models."
+            return Step(text, "dalib export RUN-OF-THE-SOURCE --format kit --out NEW.dalib")
         if backbone not in _SMALL:
             text = "Train again with a stronger backbone: it most often raises both models."
             return Step(text, f"dalib train --config {self.config} --backbone NAME --weights hub --out NEW-FOLDER")
