@@ -161,6 +161,18 @@ def test_a_loop_of_links_ends(tmp_path):
     assert names(images(tmp_path)) == ["set/a.png"]
 
 
+def test_a_link_in_a_class_to_the_folder_of_all_classes_is_left_out_and_named(tmp_path):
+    for name in ("cat", "dog"):
+        draw(tmp_path / "set" / name / f"{name}.png")
+    (tmp_path / "set" / "cat" / "up").symlink_to("..")
+    (tmp_path / "set" / "cat" / "beside").symlink_to("../dog")
+    found = labelled(tmp_path / "set")
+    assert names(found) == ["cat/cat.png", "cat/beside/dog.png", "dog/dog.png"]
+    assert found.labels == (0, 0, 1)
+    reasons = {Path(each.path).name: each.reason for each in found.left_out}
+    assert reasons == {"up": "a folder, a link to a folder that it lies in"}
+
+
 def test_a_csv_names_images_and_classes(tmp_path):
     file = write(tmp_path / "list.csv", "path,label\nb/1.jpg,dog\na.png,cat\n")
     listing = labelled(file)

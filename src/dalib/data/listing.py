@@ -284,10 +284,11 @@ def _walk(root: Path, found: _Found) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        for name in folders:
-            if what := left_behind(name):
+        unused = {name: left_behind(name) or _leads_up(Path(folder) / name, root) for name in folders}
+        for name, what in unused.items():
+            if what:
                 found.leave_out(Path(folder) / name, f"a folder, {what}")
-        folders[:] = sorted(name for name in folders if not left_behind(name))
+        folders[:] = sorted(name for name, what in unused.items() if not what)
         found.inside.setdefault(root, list(folders))
         for name in sorted(files):
             path = Path(folder) / name
@@ -300,6 +301,13 @@ def _walk(root: Path, found: _Found) -> Iterator[Path]:
             else:
                 found.ignored[ending] += 1
                 found.leave_out(path, reason_not_read(ending))
+
+
+def _leads_up(folder: Path, root: Path) -> str:
+    """Returns a reason where a folder is a link to one that holds ``root``, whose images are all around; else empty."""
+    if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
+        return "a link to a folder that it lies in"
+    return ""
 
 
 def _begins_as_an_image(path: Path, found: _Found) -> bool:
