@@ -44,7 +44,7 @@ class TargetKind:
     Attributes:
         same: it has the source's classes.
         fewer: it has some of them.
-        other: it has images of none of them.
+        other: it has images of none of them; 0 where nothing tells of such.
     """
 
     same: float
@@ -63,10 +63,16 @@ class TargetKind:
         return "other" if self.other >= CERTAIN else "same"
 
     def in_words(self) -> str:
-        """Returns a sentence with the probability of each kind, and the one that is believed."""
+        """Returns a sentence with the probability of each kind, and the one that is believed.
+
+        Without a probability of other images, there was nothing to tell them by, and the sentence says so.
+        """
+        told = f"nothing to tell other images by (that takes {FEWEST_VALIDATION} validation images of the source and "
+        told += f"{FEWEST_CLASSES} classes)"
+        others = f"other images too {self.other:.0%}, which seldom shows" if self.other else told
         return (
             f"What the target seems to be, before adaptation: the source's classes {self.same:.0%}, fewer of them "
-            f"{self.fewer:.0%}, other images too {self.other:.0%}; adapted as {self.believed}"
+            f"{self.fewer:.0%}, {others}; adapted as {self.believed}"
         )
 
 
