@@ -25,11 +25,17 @@ def rows(text: str, name: str = "list.csv", columns=("path", "label")):
         "sep=;\npath;label\na.png;cat\n",
         '"sep=|"\npath|label\na.png|cat\n',
         '"path";"label"\n"a.png";"cat"\n',
+        "Path,LABEL\na.png,cat\n",
     ],
 )
 def test_every_spreadsheets_way_is_read(text):
     ((_, row),) = rows(text)
     assert row == {"path": "a.png", "label": "cat"}
+
+
+def test_a_column_of_the_very_name_is_taken_before_one_in_another_case():
+    ((_, row),) = rows("Path,path,label,Camera\nold.png,a.png,cat,left\n")
+    assert row == {"Path": "old.png", "path": "a.png", "label": "cat", "Camera": "left"}
 
 
 def test_a_delimiter_between_quotes_is_none():
@@ -50,6 +56,7 @@ def test_lines_are_counted_as_an_editor_does():
         ("", "line 1: the file is empty; expected a header with the columns path,label"),
         ("name,label\n", "line 1: expected a header with the columns path,label, once each; got 'name,label'"),
         ("path,path,label\n", "once each"),
+        ("Path,PATH,label\n", "once each"),
         ("path,label\na,b,c\n", r"line 2: expected 2 fields \(path,label\), got 3; a name with a comma in it stands"),
         ('path,label\n"a,b\n', "line 2: not CSV"),
     ],

@@ -92,7 +92,7 @@ def rows_of(file: Path, text: str, refuse: Refuse, columns: Sequence[str]) -> It
 
     Args:
         file: only its ending counts.
-        columns: expected once each; others are read as well.
+        columns: expected once each, in a CSV file in any case; others are read as well.
 
     Raises:
         UserError: what ``refuse`` makes of a line that is not as expected.
@@ -104,7 +104,8 @@ def _csv_rows(text: str, refuse: Refuse, wanted: Sequence[str]) -> Iterator[tupl
     columns: list[str] | None = None
     for line, row in fields_of(text, refuse):
         if columns is None:
-            columns = [name.strip() for name in row]
+            names = [name.strip() for name in row]
+            columns = [each if (each := name.lower()) in wanted and each not in names else name for name in names]
             if any(columns.count(name) != 1 for name in wanted):
                 raise refuse(
                     line, f"expected a header with the columns {','.join(wanted)}, once each; got {','.join(row)!r}"
