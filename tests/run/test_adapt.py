@@ -114,6 +114,7 @@ def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, 
 def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(trained, images, tmp_path):
     again = dalib.open_run(trained.path)
     assert isinstance(again, Run)
+    assert again.folder.predictions.stat().st_mode == again.folder.summary.stat().st_mode, "for the same readers"
     page = again.path / "report.html"
     page.unlink()
     assert again.evaluate(images / "labelled").count == 8

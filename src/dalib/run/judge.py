@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
@@ -86,7 +86,7 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
     for name, evidence in said.items():  # on the source, aligned shares the tensor of source-only
         tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.clone()}
     temporary = run.predictions.with_suffix(".tmp")
-    save_file(tensors, temporary)
+    temporary.write_bytes(save(tensors))  # save_file lets nobody else read the file
     put_in_place(temporary, run.predictions)
     ImageNames(tuple(domains.target.names), tuple(domains.validation.names)).write(run.images)
     if (groups := domains.groups) is not None:
