@@ -97,8 +97,8 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
         _places_of(target) if isinstance(target, str) else list(map(str, target.values())),
         _given_names(arguments),
     )
-    if settings and _configurations(arguments):  # beside a file, a backbone does not imply its preset
-        settings = {"preset": implied_preset(settings.get("backbone")) or settings["preset"], **settings}
+    if "backbone" in settings and _configurations(arguments):  # beside a file, a backbone does not imply its preset
+        settings = {"preset": str(implied_preset(settings["backbone"])), **settings}
     if note and loudness_in(arguments) > Loudness.QUIET:
         note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
         say_of_several(f"note: {note}")

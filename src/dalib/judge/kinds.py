@@ -30,6 +30,11 @@ FEWEST_VALIDATION = 20
 FEWEST_CLASSES = 5
 """Classes; with fewer, certainty hardly depends on whether an image is of one of them."""
 
+_NOTHING_TELLS = (
+    f"nothing to tell other images by (that takes {FEWEST_VALIDATION} validation images of the source and "
+    f"{FEWEST_CLASSES} classes)"
+)
+
 ABSENT_SHARE, ABSENT_LEAST, ABSENT_SLOPE = 0.1, 1.5, 2.0
 """Absent classes at which fewer is as probable as not, as a part of all and at least; and how fast that rises."""
 
@@ -67,9 +72,7 @@ class TargetKind:
 
         Without a probability of other images, there was nothing to tell them by, and the sentence says so.
         """
-        told = f"nothing to tell other images by (that takes {FEWEST_VALIDATION} validation images of the source and "
-        told += f"{FEWEST_CLASSES} classes)"
-        others = f"other images too {self.other:.0%}, which seldom shows" if self.other else told
+        others = f"other images too {self.other:.0%}, which seldom shows" if self.other else _NOTHING_TELLS
         return (
             f"What the target seems to be, before adaptation: the source's classes {self.same:.0%}, fewer of them "
             f"{self.fewer:.0%}, {others}; adapted as {self.believed}"

@@ -343,6 +343,9 @@ class Run:
     @property
     def report(self) -> Path:
         """The report, written anew from the run's folder."""
+        return self._write_report()
+
+    def _write_report(self) -> Path:
         from dalib.report.page import write_report
 
         return write_report(self.folder)
@@ -393,12 +396,11 @@ class Run:
                 objects, as :func:`adapt` takes them for a source.
             options: see :func:`dalib.run.measure.evaluate`.
         """
-        from dalib.report.page import write_report
         from dalib.run.measure import evaluate
 
         place = place_of_labelled(data, "data", bool(options.get("strict", False)))
         measured = evaluate(self.folder, str(place.name), **options)
-        write_report(self.folder)
+        self._write_report()
         return measured
 
     def evaluate_labels(self, file: str | Path) -> Labelled:
@@ -406,11 +408,10 @@ class Run:
 
         Labels of enough images decide which model is selected.
         """
-        from dalib.report.page import write_report
         from dalib.run.label_estimates import evaluate_labels
 
         estimated = evaluate_labels(self.folder, file)
-        write_report(self.folder)
+        self._write_report()
         return estimated
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
@@ -440,11 +441,10 @@ class Run:
 
     def keep(self, model: ModelName) -> Selection:
         """Selects a model by hand; no measurement changes this choice any more."""
-        from dalib.report.page import write_report
         from dalib.run.select import keep
 
         selection = keep(self.folder, model)
-        write_report(self.folder)
+        self._write_report()
         return selection
 
     def __repr__(self) -> str:

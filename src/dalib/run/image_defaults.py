@@ -253,7 +253,7 @@ def character_settings(
     Args:
         source, target, given: as :func:`settings_of_images` has them.
     """
-    if names_network(given) or _of_network(given):
+    if _names_network(given) or _of_network(given):
         return {}
     plain = _are_small(source, PLAIN_SETS, lambda images: not _are_photographs(images))
     return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
@@ -263,7 +263,7 @@ def _of_large_images(
     source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
 ) -> list[list[_Look]]:
     """Looks at both domains; returns nothing where their images are small or unknown, or a network is chosen."""
-    if names_network(given):
+    if _names_network(given):
         return []
     domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
     looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
@@ -281,7 +281,7 @@ class _Look:
     tone: float
 
 
-def names_network(given: Iterable[str]) -> bool:
+def _names_network(given: Iterable[str]) -> bool:
     """Returns whether the user names a network, or what implies one."""
     return not set(given).isdisjoint(CHOSEN_BY_USER)
 
