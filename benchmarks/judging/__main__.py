@@ -5,12 +5,13 @@
     python benchmarks/judging tables
     python benchmarks/judging runs --out study
     python benchmarks/judging starts --root data --out study
+    python benchmarks/judging witnesses --out study
 
 ``record`` trains each task, some of them spoilt on purpose, and keeps what the models say, and the true labels beside
 it. ``see`` computes what the judgement sees of each recording, and keeps that as a line of ``seen.jsonl``, which
 ``tables`` reads: how often the judgement of a run is right, and what is fitted. ``runs`` reads the recordings: how well
 several rules choose among runs and checkpoints. True labels score them and choose nothing inside a training.
-``starts`` compares where the adaptation on features starts.
+``starts`` compares where the adaptation on features starts; ``witnesses``, who tells the classes' names best.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tasks import TASKS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["record", "see", "tables", "runs", "starts"])
+    parser.add_argument("action", choices=["record", "see", "tables", "runs", "starts", "witnesses"])
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--seen", type=Path, default=Path(__file__).with_name("seen.jsonl"))
@@ -57,6 +58,10 @@ def main() -> None:
         from runs import runs
 
         runs(given.out)
+    elif given.action == "witnesses":
+        from witnesses import witnesses
+
+        witnesses(given.out)
     elif given.action == "see":
         from seen import see
 

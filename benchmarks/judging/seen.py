@@ -73,8 +73,8 @@ def read(file: Path) -> Recorded:
     kept = load_file(file)
     truth, classes = kept["truth"], int(kept["classes"])
     said = {name: kept[f"{name}/target"].float() for name in MODELS if f"{name}/target" in kept}
-    compared, learnt_from = _structures(kept, classes)
-    candidates = {**said, **_spoilt(said, classes)}
+    compared, learnt_from = structures_of(kept, classes)
+    candidates = {**said, **spoilt_of(said, classes)}
     courses = sorted(name for name in kept if name.startswith("adapted/course/"))[:2]
     candidates |= {name: kept[name].float() for name in courses}
     of_models = list(combinations(said, 2))
@@ -82,7 +82,7 @@ def read(file: Path) -> Recorded:
     pairs += [(name.split("~")[0], name, 0.15) for name in candidates if "~" in name]
     witness = said.get("aligned", said["source-only"])
     signs = {name: signs_of(each, witness, compared) for name, each in candidates.items()}
-    right = {name: _right(each, truth) for name, each in candidates.items()}
+    right = {name: right_of(each, truth) for name, each in candidates.items()}
     good = file.stem.endswith("--good")
     found = [
         Pair(
@@ -110,7 +110,7 @@ def read(file: Path) -> Recorded:
     )
 
 
-def _structures(kept: dict[str, torch.Tensor], classes: int) -> tuple[Structure, Structure]:
+def structures_of(kept: dict[str, torch.Tensor], classes: int) -> tuple[Structure, Structure]:
     """As a run makes them: what models are compared by, and what the classifiers of the estimate learn from.
 
     Both are the features of a frozen backbone. Networks from scratch are compared by those of the installed network;
@@ -136,7 +136,7 @@ def _structures(kept: dict[str, torch.Tensor], classes: int) -> tuple[Structure,
     return structure_of(neutral, classes), structure_of(shared, classes)
 
 
-def _spoilt(said: dict[str, torch.Tensor], classes: int) -> dict[str, torch.Tensor]:
+def spoilt_of(said: dict[str, torch.Tensor], classes: int) -> dict[str, torch.Tensor]:
     """Labellings that are worse on purpose: names exchanged in twos and in circles, classes merged, noise."""
     found = {}
     generator = np.random.default_rng(0)
@@ -162,7 +162,7 @@ def _difference(one: Signs, other: Signs, votes: Votes) -> list[float]:
     return [one.trust * (ratio if name == "votes" else first[name] - second[name]) for name in SIGNS]
 
 
-def _right(p: torch.Tensor, truth: torch.Tensor) -> float:
+def right_of(p: torch.Tensor, truth: torch.Tensor) -> float:
     return 100 * (p.argmax(dim=1) == truth).double().mean().item()
 
 

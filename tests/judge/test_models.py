@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,16 +25,21 @@ def said(classes, validation=None, labels=None):
 
 
 @pytest.fixture
+def sourceless(world):
+    structure, _ = world
+    return replace(structure, source=structure.source[:0], labels=structure.labels[:0])
+
+
+@pytest.fixture
 def three(world):
     _, labels = world
     return {"rough": said(noisy(labels, 0.5, 1)), "right": said(labels), "fair": said(noisy(labels, 0.2, 2))}
 
 
-def test_the_ranking_and_the_probabilities_are_those_of_a_run(world, three):
-    structure, _ = world
-    found = judge_predictions(three, CLASSES, structure, "rough")
+def test_the_ranking_and_the_probabilities_are_those_of_a_run(sourceless, three):
+    found = judge_predictions(three, CLASSES, sourceless, "rough")
     targets = [each.target for each in three.values()]
-    chances = pairwise(targets, three["rough"].target, structure)
+    chances = pairwise(targets, three["rough"].target, sourceless)
     order = chances.sum(dim=1).argsort(descending=True).tolist()
     assert found.ranking == tuple(list(three)[place] for place in order) == ("right", "fair", "rough")
     assert found.probability("right", "rough") == pytest.approx(float(chances[1, 0]))
@@ -70,10 +76,47 @@ def test_equal_models_beside_another_are_named(world, three):
     assert not any("same probabilities" in each for each in judge_predictions(three, CLASSES, world[0]).reasons)
 
 
-def test_without_a_reference_the_best_is_named_and_the_lack_is_told(world, three):
-    found = judge_predictions(three, CLASSES, world[0])
+def test_without_a_reference_the_best_is_named_and_the_lack_is_told(sourceless, three):
+    found = judge_predictions(three, CLASSES, sourceless)
     assert (found.outcome, found.best) == ("best", "right")
     assert any("No reference was named" in each for each in found.missing)
+
+
+def test_labelled_source_images_are_the_better_witness_of_names(world, three):
+    structure, labels = world
+    renamed = said((labels + 1) % 4)
+    found = judge_predictions({"renamed": renamed, **three}, CLASSES, structure, "renamed")
+    assert (found.outcome, found.best) == ("helped", "right")
+    assert not any("reference" in each for each in found.missing)
+    assert judge_predictions({"renamed": renamed, "right": three["right"]}, CLASSES, structure).best == "right"
+
+
+def test_a_reference_that_collapsed_is_no_witness_of_names(sourceless, world, three):
+    labels = world[1]
+    flat = said(torch.where(noisy(labels, 0.5) > 0, 3, 0))
+    found = judge_predictions({"flat": flat, **three}, CLASSES, sourceless, "flat")
+    assert (found.outcome, found.best) == ("helped", "right")
+    assert any(each.startswith("flat predicts so few of the classes") for each in found.missing)
+    assert not found["right"].failed
+    assert not found["flat"].failed
+    again = judge_predictions({"flat": flat, **three, "also": said(flat.target.argmax(1))}, CLASSES, sourceless, "flat")
+    assert "collapsed" in again["also"].failed
+
+
+def test_columns_in_another_order_are_told(sourceless, world, three):
+    labels = world[1]
+    permuted = said(torch.tensor([2, 1, 3, 0])[labels])
+    found = judge_predictions({"right": three["right"], "permuted": permuted}, CLASSES, sourceless)
+    assert (found.outcome, found.probability("right", "permuted")) == ("unclear", 0.5)
+    assert found.reasons[0] == (
+        "right and permuted group the images alike and name the groups differently: they predict the same class for "
+        "25% of the images, and for 100% once permuted's classes are renamed (ant for dog, cat for ant, dog for cat); "
+        "look whether its columns are in another order than its classes; labelled source images, or a reference, would "
+        "tell whose names are right"
+    )
+    told = judge_predictions({"right": three["right"], "permuted": permuted}, CLASSES, world[0])
+    assert (told.outcome, told.best) == ("best", "right")
+    assert told.reasons[0].endswith("in another order than its classes")
 
 
 def test_without_features_nothing_is_claimed(three):

@@ -29,6 +29,7 @@ from dalib.judge.guard import (
 )
 from dalib.judge.scores import corr_c
 from dalib.judge.signs import head_classes
+from dalib.judge.witness import renamed_pairs, witness_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from dalib.judge.estimate import AccuracyEstimate
     from dalib.judge.structure import Structure
+    from dalib.judge.witness import Renamed, Witness
 
 ModelsOutcome = Literal["helped", "hurt", "collapsed", "best", "unclear"]
 
@@ -160,8 +162,9 @@ def judge_predictions(
         classes: C names.
         structure: what features show of the same images, of a network that none of the models trained; None ranks the
             models by :func:`dalib.judge.scores.corr_c` and gives no probability.
-        reference: name of the model without adaptation. It tells whether groups of images have the names of their
-            classes (:func:`dalib.judge.signs.names_kept`); without one, the mean prediction of all models does.
+        reference: name of the model without adaptation, which the best of the others is compared with. Where the
+            structure has no source images, it also tells whether groups of images have the names of their classes
+            (:func:`dalib.judge.witness.witness_of`).
         names: of the images, to list some on which the best two models differ.
 
     A model that predicts few classes in effect, against the reference or else the upper median of all, or is at chance
@@ -172,17 +175,23 @@ def judge_predictions(
     Source: ours; docs/judging.md tells how often the judgement of a run was right.
     """
     targets = {name: each.target for name, each in models.items()}
-    witness = targets[reference] if reference is not None else torch.stack(list(targets.values())).mean(dim=0)
-    failed = _failures(models, reference)
+    count = len(next(iter(targets.values())))
+    collapsed = reference is not None and _reference_collapsed(models, reference)
+    heads = None if structure is None else head_classes(structure)
+    witness = witness_of(targets, heads, reference, reference_collapsed=collapsed)
+    renamed = renamed_pairs(targets) if count >= MIN_IMAGES else []
+    failed = _failures(models, reference, collapsed=collapsed)
     chances = None
-    if structure is not None and len(witness) >= MIN_IMAGES:
-        chances = pairwise(list(targets.values()), witness, structure)
+    if structure is not None and count >= MIN_IMAGES:
+        chances = pairwise(list(targets.values()), witness.target, structure)
+        if len(models) == 2 and renamed and not witness.independent:
+            chances = 0.5 * (1 - torch.eye(2, dtype=torch.float64))  # nobody knows whose names are right
     worth = [corr_c(each) for each in targets.values()] if chances is None else chances.sum(dim=1).tolist()
     places = {name: place for place, name in enumerate(models)}
     order = sorted(models, key=lambda name: (failed[name] is not None, -worth[places[name]], places[name]))
     pairs = () if chances is None else _in_order(chances, [places[name] for name in order])
-    found = _Ranking(models, tuple(order), pairs, failed, classes, structure, reference)
-    ranked = found.models_in_order()
+    found = _Ranking(models, tuple(order), pairs, failed, classes, structure, reference, witness.target)
+    ranked = found.models_in_order(heads)
     outcome, headline, reasons = found.verdict()
     return ModelsJudgement(
         best=order[0],
@@ -190,15 +199,37 @@ def judge_predictions(
         headline=headline,
         reasons=(
             *map(_same, _equal(models)),
+            *(_other_names(each, classes, witness) for each in renamed),
             *reasons,
             *(f"{name}: {each.why}" for name, each in failed.items() if each is not None),
         ),
-        missing=_missing(structure, reference, ranked, len(witness)),
+        missing=_missing(structure, witness, ranked, count),
         models=ranked,
         pairs=pairs,
         reference=reference,
-        images=len(witness),
+        images=count,
         differing=_differing(targets[order[0]], targets[order[1]], classes, names),
+    )
+
+
+def _reference_collapsed(models: Mapping[str, Evidence], reference: str) -> bool:
+    """Returns whether the reference predicts few classes beside the (upper) median of the other models."""
+    in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
+    others = sorted(value for name, value in in_use.items() if name != reference)
+    return in_use[reference] <= MIN_CLASSES_KEPT * others[len(others) // 2]
+
+
+def _other_names(found: Renamed, classes: Sequence[str], witness: Witness) -> str:
+    """Says that two models name the same groups differently, and what to look at."""
+    moved = [(classes[own], classes[of]) for own, of in enumerate(found.names) if own != of]
+    listed = ", ".join(f"{own} for {of}" for own, of in moved[:MAX_LISTED_CLASSES])
+    more = " and more" if len(moved) > MAX_LISTED_CLASSES else ""
+    remedy = "" if witness.independent else "; labelled source images, or a reference, would tell whose names are right"
+    one, other = found.first, found.second
+    return (
+        f"{one} and {other} group the images alike and name the groups differently: they predict the same class for "
+        f"{found.agreement:.0%} of the images, and for {found.matched:.0%} once {other}'s classes are renamed "
+        f"({listed}{more}); look whether its columns are in another order than its classes{remedy}"
     )
 
 
@@ -239,11 +270,22 @@ class _Failure:
     at_chance: bool
 
 
-def _failures(models: Mapping[str, Evidence], reference: str | None) -> dict[str, _Failure | None]:
-    """Returns for each model why it cannot be the best; None where it can."""
+def _failures(
+    models: Mapping[str, Evidence], reference: str | None, *, collapsed: bool = False
+) -> dict[str, _Failure | None]:
+    """Returns for each model why it cannot be the best; None where it can.
+
+    Args:
+        collapsed: the reference predicts few classes. It is not accused of that, because the target may have few: the
+            probabilities tell. The others are measured by the median in place of it.
+    """
     in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
-    expected = in_use[reference] if reference is not None else sorted(in_use.values())[len(in_use) // 2]
-    return {name: _failure(each, expected) for name, each in models.items()}
+    median = sorted(in_use.values())[len(in_use) // 2]
+    expected = median if reference is None or collapsed else in_use[reference]
+    return {
+        name: _failure(each, in_use[name] if collapsed and name == reference else expected)
+        for name, each in models.items()
+    }
 
 
 def _failure(evidence: Evidence, expected: float) -> _Failure | None:
@@ -287,6 +329,7 @@ class _Ranking:
         pairs: as :attr:`ModelsJudgement.pairs` has them.
         failed: why a model cannot be the best.
         classes, structure, reference: as for :func:`judge_predictions`.
+        witness: (M, C) probabilities of the witness of the classes' names.
     """
 
     models: Mapping[str, Evidence]
@@ -296,10 +339,14 @@ class _Ranking:
     classes: Sequence[str]
     structure: Structure | None
     reference: str | None
+    witness: Tensor
 
-    def models_in_order(self) -> tuple[RankedModel, ...]:
-        """Returns what is known of each model, from the best to the worst."""
-        heads = None if self.structure is None else head_classes(self.structure)
+    def models_in_order(self, heads: Tensor | None) -> tuple[RankedModel, ...]:
+        """Returns what is known of each model, from the best to the worst.
+
+        Args:
+            heads: (H, M) int64, :func:`dalib.judge.signs.head_classes` of the structure; None without one.
+        """
         ranked = []
         for place, name in enumerate(self.order):
             evidence, failure = self.models[name], self.failed[name]
@@ -345,7 +392,7 @@ class _Ranking:
             for name in (reference, best)
         )
         found = compare(
-            Baseline(reference, before, before.evidence.target), after, classes=self.classes, structure=self.structure
+            Baseline(reference, before, self.witness), after, classes=self.classes, structure=self.structure
         )
         reasons = _reasons(self.models, best, reference, self.classes)
         if found.signs:
@@ -359,7 +406,7 @@ class _Ranking:
             return "collapsed", f"{best} collapsed; {reference} is the better model", reasons
         if (failure := self.failed[best]) is not None:
             return "hurt", f"{best} is {failure.why}; {reference} is the better model", reasons
-        if self.failed[reference] is not None:
+        if (failure := self.failed[reference]) is not None and failure.at_chance:
             return "unclear", f"{reference} learnt nothing, so that there is nothing to compare {best} with", reasons
         if self.structure is None or len(after.evidence.target) < MIN_IMAGES:
             return (
@@ -397,7 +444,7 @@ def _why_nothing(evidence: Evidence) -> str:
 
 
 def _missing(
-    structure: Structure | None, reference: str | None, ranked: Sequence[RankedModel], images: int
+    structure: Structure | None, witness: Witness, ranked: Sequence[RankedModel], images: int
 ) -> tuple[str, ...]:
     """Returns what the judgement lacked, a sentence each."""
     found = []
@@ -405,11 +452,8 @@ def _missing(
         found.append(f"{images} target images are too few to judge; at least {MIN_IMAGES} are needed.")
     if structure is None or images < MIN_IMAGES:
         found.append("The order is that of Corr-C, a weak score of confidence and diversity; it gives no probability.")
-    if reference is None:
-        found.append(
-            "No reference was named: the mean prediction of all models stands in for the model without adaptation, to "
-            "tell whether groups of images are called by the right class."
-        )
+    if witness.why:
+        found.append(witness.why)
     if without := [each.name for each in ranked if each.estimate is None]:
         whys = dict.fromkeys(each.no_estimate for each in ranked if each.estimate is None)
         found.append(f"No accuracy is estimated of {', '.join(without)}: {'; '.join(whys)}.")
