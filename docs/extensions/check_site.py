@@ -25,7 +25,7 @@ NOT_SHOWN = {
     "dalib.__version__": "the version in the title of every page",
     "dalib.Run": "shown where it is defined, in dalib.run.adapt",
     "dalib.ImagePrediction": "shown where it is defined, in dalib.run.image_predictions",
-    "dalib.ModelsJudgement": "shown where it is defined, in dalib.judge.models",
+    "dalib.ModelsJudgement": "shown where it is defined, in dalib.judge.models_judgement",
     "dalib.Prediction": "shown where it is defined, in dalib.run.load",
     "dalib.Predictions": "shown where it is defined, in dalib.run.image_predictions",
     "dalib.Predictor": "shown where it is defined, in dalib.run.load",

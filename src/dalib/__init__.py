@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.core.errors import RunStoppedError, UserError
-    from dalib.judge.models import ModelsJudgement
+    from dalib.judge.models_judgement import ModelsJudgement
     from dalib.run.adapt import (
         Run,
         Runs,
@@ -69,7 +69,7 @@ __all__ = [
 
 _PLACES = {
     "ImagePrediction": "dalib.run.image_predictions",
-    "ModelsJudgement": "dalib.judge.models",
+    "ModelsJudgement": "dalib.judge.models_judgement",
     "Prediction": "dalib.run.load",
     "Predictions": "dalib.run.image_predictions",
     "Predictor": "dalib.run.load",

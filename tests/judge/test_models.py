@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import pytest
@@ -168,19 +167,3 @@ def test_estimates_need_labels_and_source_features(world):
     assert "there are 8" in found["few"].no_estimate
     assert "labelled source images" in found["without"].no_estimate
     assert "features" in judge_predictions(models, CLASSES)["with"].no_estimate
-
-
-def test_the_judgement_reads_as_text_as_html_and_as_json(world, three):
-    models = {"<b>": three["right"], "rough": three["rough"]}
-    names = [f"{number}.png" for number in range(len(three["right"].target))]
-    found = judge_predictions(models, CLASSES, world[0], "rough", names)
-    assert "1. <b>, better than another" in repr(found)
-    assert "&lt;b&gt;" in found._repr_html_()
-    assert "<b>" not in found._repr_html_().replace("<p><b>", "")
-    content = json.loads(json.dumps(found.as_dict()))
-    assert content["version"] == 1
-    assert content["pairs"][0][0] is None
-    assert 0 < len(found.differing) <= 20
-    name, one, other = found.differing[0]
-    assert name in names
-    assert one != other

@@ -6,27 +6,19 @@ models that have names of their own.
 
 from __future__ import annotations
 
-import html
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from dalib.core.words import likelihood
 from dalib.judge.better import pairwise
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
-from dalib.judge.chance import is_at_chance
 from dalib.judge.evidence import Evidence, Scored, effective_classes
-from dalib.judge.guard import (
-    MAX_LISTED_CLASSES,
-    MIN_CERTAINTY,
-    MIN_CLASSES_KEPT,
-    MIN_IMAGES,
-    Baseline,
-    compare,
-    lost_classes,
-)
+from dalib.judge.failed_models import failures_of, reference_collapsed
+from dalib.judge.guard import MAX_LISTED_CLASSES, MIN_CERTAINTY, MIN_IMAGES, Baseline, compare, lost_classes
+from dalib.judge.models_judgement import ModelsJudgement, RankedModel
 from dalib.judge.scores import corr_c
 from dalib.judge.signs import head_classes
 from dalib.judge.witness import renamed_pairs, witness_of
@@ -37,115 +29,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.judge.estimate import AccuracyEstimate
+    from dalib.judge.failed_models import Failure
+    from dalib.judge.models_judgement import ModelsOutcome
     from dalib.judge.structure import Structure
     from dalib.judge.witness import Renamed, Witness
-
-ModelsOutcome = Literal["helped", "hurt", "collapsed", "best", "unclear"]
 
 MIN_VALIDATION = 20
 """Validation images of a model; from fewer no accuracy is estimated."""
 
 NO_FEATURES = "no features of the images were given, and predictions alone do not tell which model is better"
-
-
-@dataclass(frozen=True)
-class RankedModel:
-    """One model with its rank, its estimate, or the reasons why it has none.
-
-    Attributes:
-        name: the model's name.
-        mean_probability: mean probability of being better than each other model; None without features.
-        classes: the number of classes that it predicts in effect (:func:`dalib.judge.evidence.effective_classes`).
-        validation_accuracy: its accuracy on the source's validation images; None without any.
-        estimate: its accuracy on the target, estimated; None where the evidence does not permit it.
-        no_estimate: the reason why there is no estimate.
-        failed: why the model cannot be the best: it collapsed, or is at chance; empty where it can.
-    """
-
-    name: str
-    mean_probability: float | None
-    classes: float
-    validation_accuracy: float | None = None
-    estimate: AccuracyEstimate | None = None
-    no_estimate: str = ""
-    failed: str = ""
-
-
-@dataclass(frozen=True, repr=False)
-class ModelsJudgement:
-    """The comparison of several models of one target without target labels.
-
-    Attributes:
-        best: name of the first model of the ranking.
-        outcome: with a reference ``helped``, ``hurt``, ``collapsed`` or ``unclear``, of the best other model against
-            it; without one ``best`` or ``unclear``.
-        headline: the outcome in a sentence; it is no measurement.
-        reasons: reasons for it, a sentence each.
-        missing: what the judgement lacked, a sentence each.
-        models: from the best to the worst.
-        pairs: row i and column j: the probability that model i is better than model j, in the order of ``models``;
-            None on the diagonal. Empty without features.
-        reference: name of the model without adaptation; None if none was named.
-        images: number of target images that judged.
-        differing: names of some images on which the first two models of the ranking predict different classes, with the
-            two classes.
-    """
-
-    best: str
-    outcome: ModelsOutcome
-    headline: str
-    reasons: tuple[str, ...]
-    missing: tuple[str, ...]
-    models: tuple[RankedModel, ...]
-    pairs: tuple[tuple[float | None, ...], ...]
-    reference: str | None
-    images: int
-    differing: tuple[tuple[str, str, str], ...] = field(default=())
-
-    @property
-    def ranking(self) -> tuple[str, ...]:
-        """Names of the models from the best to the worst, as far as can be told."""
-        return tuple(each.name for each in self.models)
-
-    def __getitem__(self, name: str) -> RankedModel:
-        """Returns what is known of the model of a name."""
-        return {each.name: each for each in self.models}[name]
-
-    def probability(self, one: str, other: str) -> float | None:
-        """Returns the probability that one model is better than another; None without features."""
-        ranking = self.ranking
-        place, other_place = ranking.index(one), ranking.index(other)
-        return self.pairs[place][other_place] if self.pairs else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the judgement as numbers, texts and lists, which JSON takes."""
-        return {"version": 1, **asdict(self)}
-
-    def __repr__(self) -> str:
-        """Formats the headline and a line for each model."""
-        lines = [f"{self.headline}."]
-        for place, each in enumerate(self.models, 1):
-            told = [f"{place}. {each.name}"]
-            if each.mean_probability is not None:
-                told.append(f"better than another with a probability of {likelihood(each.mean_probability)}")
-            told.append(str(each.estimate) if each.estimate else f"no estimate ({each.no_estimate})")
-            lines.append(", ".join([*told, *([each.failed] if each.failed else [])]))
-        return "\n".join([*lines, *self.missing])
-
-    def _repr_html_(self) -> str:
-        rows = []
-        for each in self.models:
-            chance = "" if each.mean_probability is None else likelihood(each.mean_probability)
-            told = (
-                f"{each.estimate.value:.1%} ({each.estimate.low:.1%} to {each.estimate.high:.1%})"
-                if each.estimate
-                else "none"
-            )
-            cells = "".join(f"<td>{html.escape(text)}</td>" for text in (chance, told, each.failed))
-            rows.append(f"<tr><th>{html.escape(each.name)}</th>{cells}</tr>")
-        notes = "".join(f"<p>{html.escape(each)}</p>" for each in self.missing)
-        head = "<tr><th>model</th><th>better than another</th><th>estimated accuracy</th><th></th></tr>"
-        return f"<div><p><b>{html.escape(self.headline)}</b></p><table>{head}{''.join(rows)}</table>{notes}</div>"
 
 
 def judge_predictions(
@@ -176,16 +68,14 @@ def judge_predictions(
     """
     targets = {name: each.target for name, each in models.items()}
     count = len(next(iter(targets.values())))
-    collapsed = reference is not None and _reference_collapsed(models, reference)
+    collapsed = reference is not None and reference_collapsed(models, reference)
     heads = None if structure is None else head_classes(structure)
     witness = witness_of(targets, heads, reference, reference_collapsed=collapsed)
     renamed = renamed_pairs(targets) if count >= MIN_IMAGES else []
-    failed = _failures(models, reference, collapsed=collapsed)
+    failed = failures_of(models, reference, collapsed=collapsed)
     chances = None
     if structure is not None and count >= MIN_IMAGES:
-        chances = pairwise(list(targets.values()), witness.target, structure)
-        if len(models) == 2 and renamed and not witness.independent:
-            chances = 0.5 * (1 - torch.eye(2, dtype=torch.float64))  # nobody knows whose names are right
+        chances = _chances(targets, witness, structure, renamed)
     worth = [corr_c(each) for each in targets.values()] if chances is None else chances.sum(dim=1).tolist()
     places = {name: place for place, name in enumerate(models)}
     order = sorted(models, key=lambda name: (failed[name] is not None, -worth[places[name]], places[name]))
@@ -212,13 +102,6 @@ def judge_predictions(
     )
 
 
-def _reference_collapsed(models: Mapping[str, Evidence], reference: str) -> bool:
-    """Returns whether the reference predicts few classes beside the (upper) median of the other models."""
-    in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
-    others = sorted(value for name, value in in_use.items() if name != reference)
-    return in_use[reference] <= MIN_CLASSES_KEPT * others[len(others) // 2]
-
-
 def _other_names(found: Renamed, classes: Sequence[str], witness: Witness) -> str:
     """Says that two models name the same groups differently, and what to look at."""
     moved = [(classes[own], classes[of]) for own, of in enumerate(found.names) if own != of]
@@ -231,6 +114,18 @@ def _other_names(found: Renamed, classes: Sequence[str], witness: Witness) -> st
         f"{found.agreement:.0%} of the images, and for {found.matched:.0%} once {other}'s classes are renamed "
         f"({listed}{more}); look whether its columns are in another order than its classes{remedy}"
     )
+
+
+def _chances(
+    targets: Mapping[str, Tensor], witness: Witness, structure: Structure, renamed: Sequence[Renamed]
+) -> Tensor:
+    """Returns the probabilities of all pairs (:func:`dalib.judge.better.pairwise`).
+
+    They are one half for two models that only give each other's names to their groups, with nobody else to ask.
+    """
+    if len(targets) == 2 and renamed and not witness.independent:
+        return 0.5 * (1 - torch.eye(2, dtype=torch.float64))
+    return pairwise(list(targets.values()), witness.target, structure)
 
 
 def _equal(models: Mapping[str, Evidence]) -> list[list[str]]:
@@ -255,54 +150,6 @@ def _same(names: Sequence[str]) -> str:
 def _in_order(chances: Tensor, rows: Sequence[int]) -> tuple[tuple[float | None, ...], ...]:
     """Returns the probabilities of the pairs in another order of models, with None on the diagonal."""
     return tuple(tuple(None if row == column else float(chances[row, column]) for column in rows) for row in rows)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a model cannot be the best.
-
-    Attributes:
-        why: in words.
-        at_chance: it is no better than chance on the source; otherwise it collapsed.
-    """
-
-    why: str
-    at_chance: bool
-
-
-def _failures(
-    models: Mapping[str, Evidence], reference: str | None, *, collapsed: bool = False
-) -> dict[str, _Failure | None]:
-    """Returns for each model why it cannot be the best; None where it can.
-
-    Args:
-        collapsed: the reference predicts few classes. It is not accused of that, because the target may have few: the
-            probabilities tell. The others are measured by the median in place of it.
-    """
-    in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
-    median = sorted(in_use.values())[len(in_use) // 2]
-    expected = median if reference is None or collapsed else in_use[reference]
-    return {
-        name: _failure(each, in_use[name] if collapsed and name == reference else expected)
-        for name, each in models.items()
-    }
-
-
-def _failure(evidence: Evidence, expected: float) -> _Failure | None:
-    """Returns why a model cannot be the best; None where it can.
-
-    Args:
-        evidence: its predictions.
-        expected: the number of classes in effect of the reference, or the upper median of all models.
-    """
-    in_use = effective_classes(evidence.histogram)
-    if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
-        return _Failure(f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}", at_chance=False)
-    if len(evidence.labels) and is_at_chance(evidence.labels, evidence.validation.argmax(dim=1)):
-        accuracy = f"{evidence.validation_accuracy:.1%}"
-        why = f"not better than chance, {accuracy} right on the source's validation images"
-        return _Failure(why, at_chance=True)
-    return None
 
 
 def _estimate(
@@ -335,7 +182,7 @@ class _Ranking:
     models: Mapping[str, Evidence]
     order: tuple[str, ...]
     pairs: tuple[tuple[float | None, ...], ...]
-    failed: Mapping[str, _Failure | None]
+    failed: Mapping[str, Failure | None]
     classes: Sequence[str]
     structure: Structure | None
     reference: str | None

@@ -10,7 +10,7 @@ from dalib.report.page import environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dalib.judge.models import ModelsJudgement
+    from dalib.judge.models_judgement import ModelsJudgement
 
 MOST_IN_MATRIX = 12
 """Models whose pairs are shown as a table of all against all."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
-    from dalib.judge.models import ModelsJudgement
+    from dalib.judge.models_judgement import ModelsJudgement
 
 Labelled = tuple[Any, Any]
 """Values of labelled source images, a row each, and their classes: names, or positions among the classes."""

@@ -1,0 +1,114 @@
+"""The judgement of models of any origin, as a person and a program read it."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from dalib.core.words import likelihood
+
+if TYPE_CHECKING:
+    from dalib.judge.estimate import AccuracyEstimate
+
+ModelsOutcome = Literal["helped", "hurt", "collapsed", "best", "unclear"]
+
+
+@dataclass(frozen=True)
+class RankedModel:
+    """One model with its rank, its estimate, or the reasons why it has none.
+
+    Attributes:
+        name: the model's name.
+        mean_probability: mean probability of being better than each other model; None without features.
+        classes: the number of classes that it predicts in effect (:func:`dalib.judge.evidence.effective_classes`).
+        validation_accuracy: its accuracy on the source's validation images; None without any.
+        estimate: its accuracy on the target, estimated; None where the evidence does not permit it.
+        no_estimate: the reason why there is no estimate.
+        failed: why the model cannot be the best: it collapsed, or is at chance; empty where it can.
+    """
+
+    name: str
+    mean_probability: float | None
+    classes: float
+    validation_accuracy: float | None = None
+    estimate: AccuracyEstimate | None = None
+    no_estimate: str = ""
+    failed: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class ModelsJudgement:
+    """The comparison of several models of one target without target labels.
+
+    Attributes:
+        best: name of the first model of the ranking.
+        outcome: with a reference ``helped``, ``hurt``, ``collapsed`` or ``unclear``, of the best other model against
+            it; without one ``best`` or ``unclear``.
+        headline: the outcome in a sentence; it is no measurement.
+        reasons: reasons for it, a sentence each.
+        missing: what the judgement lacked, a sentence each.
+        models: from the best to the worst.
+        pairs: row i and column j: the probability that model i is better than model j, in the order of ``models``;
+            None on the diagonal. Empty without features.
+        reference: name of the model without adaptation; None if none was named.
+        images: number of target images that judged.
+        differing: names of some images on which the first two models of the ranking predict different classes, with the
+            two classes.
+    """
+
+    best: str
+    outcome: ModelsOutcome
+    headline: str
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...]
+    models: tuple[RankedModel, ...]
+    pairs: tuple[tuple[float | None, ...], ...]
+    reference: str | None
+    images: int
+    differing: tuple[tuple[str, str, str], ...] = field(default=())
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """Names of the models from the best to the worst, as far as can be told."""
+        return tuple(each.name for each in self.models)
+
+    def __getitem__(self, name: str) -> RankedModel:
+        """Returns what is known of the model of a name."""
+        return {each.name: each for each in self.models}[name]
+
+    def probability(self, one: str, other: str) -> float | None:
+        """Returns the probability that one model is better than another; None without features."""
+        ranking = self.ranking
+        place, other_place = ranking.index(one), ranking.index(other)
+        return self.pairs[place][other_place] if self.pairs else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the judgement as numbers, texts and lists, which JSON takes."""
+        return {"version": 1, **asdict(self)}
+
+    def __repr__(self) -> str:
+        """Formats the headline and a line for each model."""
+        lines = [f"{self.headline}."]
+        for place, each in enumerate(self.models, 1):
+            told = [f"{place}. {each.name}"]
+            if each.mean_probability is not None:
+                told.append(f"better than another with a probability of {likelihood(each.mean_probability)}")
+            told.append(str(each.estimate) if each.estimate else f"no estimate ({each.no_estimate})")
+            lines.append(", ".join([*told, *([each.failed] if each.failed else [])]))
+        return "\n".join([*lines, *self.missing])
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for each in self.models:
+            chance = "" if each.mean_probability is None else likelihood(each.mean_probability)
+            told = (
+                f"{each.estimate.value:.1%} ({each.estimate.low:.1%} to {each.estimate.high:.1%})"
+                if each.estimate
+                else "none"
+            )
+            cells = "".join(f"<td>{html.escape(text)}</td>" for text in (chance, told, each.failed))
+            rows.append(f"<tr><th>{html.escape(each.name)}</th>{cells}</tr>")
+        notes = "".join(f"<p>{html.escape(each)}</p>" for each in self.missing)
+        head = "<tr><th>model</th><th>better than another</th><th>estimated accuracy</th><th></th></tr>"
+        return f"<div><p><b>{html.escape(self.headline)}</b></p><table>{head}{''.join(rows)}</table>{notes}</div>"
