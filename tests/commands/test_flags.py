@@ -23,7 +23,6 @@ from dalib.core.errors import (
 )
 
 ROOT = Path(dalib.__file__).parent
-RESUME = Call("dalib.run.train.train", Setting("out", "my run"), Setting("resume", True))
 AGAIN = Call("dalib.adapt", Setting("resume", Path("my run")))
 KEEP = Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted"))
 LABELS = Call(
@@ -45,16 +44,15 @@ EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
         (Setting("model.bottleneck_dim", None), "model.bottleneck_dim=None", "--model.bottleneck_dim null"),
         (Setting("run", "runs/first"), "run='runs/first'", "RUN runs/first"),
         (Setting("run"), "run", "RUN"),
-        (RESUME, "dalib.run.train.train(out='my run', resume=True)", "dalib train --resume 'my run'"),
         (AGAIN, "dalib.adapt(resume='my run')", "dalib train --resume 'my run'"),
-        (KEEP, "dalib.run.select.keep(run='runs/first', model='adapted')", "dalib keep runs/first adapted"),
+        (KEEP, "dalib.open_run('runs/first').keep(model='adapted')", "dalib keep runs/first adapted"),
         (
             LABELS,
-            "dalib.run.label_estimates.evaluate_labels(run='a b', labels='to_label.csv')",
+            "dalib.open_run('a b').evaluate_labels(labels='to_label.csv')",
             "dalib eval 'a b' --labels to_label.csv",
         ),
-        (EXPORT, "dalib.run.export.export(format='hf')", "dalib export --format hf"),
-        (Call("dalib.run.query.query"), "dalib.run.query.query", "dalib query"),
+        (EXPORT, "run.export(format='hf')", "dalib export --format hf"),
+        (Call("dalib.run.query.query"), "dalib.Run.query", "dalib query"),
     ],
 )
 def test_a_part_of_a_message_is_spelled_for_its_reader(part, python, flags):

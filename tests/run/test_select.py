@@ -139,7 +139,7 @@ def test_a_record_is_read_as_it_was_written(run):
 def test_a_damaged_record_is_told_and_keep_mends_it(damage, run, adapted_and_source_only):
     conclude(run, "adapted", "judgement")
     write_json(run.selected, damage)
-    with pytest.raises(UserError, match=r"dalib\.run\.select\.keep\("):
+    with pytest.raises(UserError, match=r"run\.keep\(model='adapted'\)"):
         run.models()
     keep(run, "adapted")
     assert weights(next(iter(run.models().values()))) == adapted_and_source_only[0]
@@ -296,7 +296,7 @@ def test_a_measurement_does_not_override_the_user_and_says_that_it_disagrees():
     selection, sentence = decided(BY_USER, BETTER, "runs/first")
     assert selection == BY_USER
     assert "disagrees with the choice of source-only, which stays" in sentence
-    assert sentence.endswith("dalib.run.select.keep(run='runs/first', model='adapted')")
+    assert sentence.endswith("dalib.open_run('runs/first').keep(model='adapted')")
     with spelled(FlagSpelling()):
         assert decided(BY_USER, BETTER, "runs/first")[1].endswith("dalib keep runs/first adapted")
         assert decided(BY_USER, BETTER, "my runs/first")[1].endswith("dalib keep 'my runs/first' adapted")

@@ -20,7 +20,6 @@ POSITIONAL = {"run": "RUN", "models": "TABLE"}
 COMMANDS = {
     "dalib.adapt": "train",
     "dalib.adapt_each": "train",
-    "dalib.run.train.train": "train",
     "dalib.run.measure.evaluate": "eval",
     "dalib.run.label_estimates.evaluate_labels": "eval",
     "dalib.run.query.query": "query",
@@ -59,17 +58,10 @@ class FlagSpelling:
         return f"{name} {_value(setting.value)}"
 
     def call(self, call: Call) -> str:
-        """Returns the command with its values quoted, to be copied into a shell.
-
-        A training that goes on is ``train(config, resume=True)`` in Python, and ``--resume`` of the run here.
-        """
+        """Returns the command with its values quoted, to be copied into a shell."""
         command = COMMANDS[call.function]
-        settings = {setting.name: setting for setting in call.settings}
-        if command == "train" and "out" in settings and "resume" in settings:
-            del settings["resume"]
-            settings = {"resume": Setting("resume", settings.pop("out").value), **settings}
         words = ["dalib", command]
-        for setting in settings.values():
+        for setting in call.settings:
             if setting.name not in (*POSITIONAL, *BARE.get(command, ())):
                 words.append(f"--{SHORT.get(setting.name, setting.name)}")
             elif setting.value is ABSENT:

@@ -15,10 +15,11 @@ import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class _Absent:
@@ -69,9 +70,9 @@ class Call:
     """A remedy: what to call, by its full name, with these arguments.
 
     >>> str(Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted")))
-    "dalib.run.select.keep(run='runs/first', model='adapted')"
-    >>> str(Call("dalib.run.select.keep"))
-    'dalib.run.select.keep'
+    "dalib.open_run('runs/first').keep(model='adapted')"
+    >>> str(Call("dalib.run.select.keep")), str(Call("dalib.adapt", Setting("resume", "runs/first")))
+    ('dalib.Run.keep', "dalib.adapt(resume='runs/first')")
     """
 
     def __init__(self, function: str, *settings: Setting) -> None:
@@ -84,8 +85,21 @@ class Call:
         return self.text()
 
 
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "dalib.run.measure.evaluate": "evaluate",
+        "dalib.run.label_estimates.evaluate_labels": "evaluate_labels",
+        "dalib.run.query.query": "query",
+        "dalib.run.predict.predict": "predict",
+        "dalib.run.export.export": "export",
+        "dalib.run.select.keep": "keep",
+    }
+)
+"""Functions of a run that are methods of :class:`dalib.Run`, which is what a reader in Python has at hand."""
+
+
 class PythonSpelling:
-    """Settings as arguments in Python.
+    """Settings as arguments in Python, and functions of a run as methods of it.
 
     Args:
         names: what a setting is called here, where it has another name.
@@ -100,8 +114,16 @@ class PythonSpelling:
         return name if value is ABSENT else f"{name}={value!r}"
 
     def call(self, call: Call) -> str:
-        given = ", ".join(map(self.setting, call.settings))
-        return f"{call.function}({given})" if given else call.function
+        method, settings = METHODS.get(call.function), {each.name: each for each in call.settings}
+        if method is None:
+            given = ", ".join(map(self.setting, call.settings))
+            return f"{call.function}({given})" if given else call.function
+        run = settings.pop("run", None)
+        if run is None and not settings:
+            return f"dalib.Run.{method}"
+        at_hand = run is None or run.value is ABSENT
+        of = "run" if at_hand else f"dalib.open_run({os.fspath(run.value)!r})"  # type: ignore[union-attr]
+        return f"{of}.{method}({', '.join(map(self.setting, settings.values()))})"
 
 
 _SPELLING: ContextVar[Spelling] = ContextVar("spelling", default=PythonSpelling())  # noqa: B039 - it has no state

@@ -84,7 +84,7 @@ def own_range(low: int, high: int, said: Range | None = None) -> Range:
         return FULL
     raise ValueError(
         f"whole numbers from {low} to {high}, and nothing tells which are black and white; expected 8 bits, or a model "
-        f"that was trained on such images (their range is {Setting('data.range')} of {Call('dalib.run.train.train')})"
+        f"that was trained on such images (their range is {Setting('data.range')} of {Call('dalib.adapt')})"
     )
 
 

@@ -403,14 +403,15 @@ class Run:
         self._write_report()
         return measured
 
-    def evaluate_labels(self, file: str | Path) -> Labelled:
-        """Estimates accuracies from labels of some target images, such as the list of :meth:`query`, filled in.
+    def evaluate_labels(self, labels: str | Path) -> Labelled:
+        """Estimates accuracies from labels of some target images; labels of enough images decide the selection.
 
-        Labels of enough images decide which model is selected.
+        Args:
+            labels: a list with the columns path and label, such as the one of :meth:`query`, filled in.
         """
         from dalib.run.label_estimates import evaluate_labels
 
-        estimated = evaluate_labels(self.folder, file)
+        estimated = evaluate_labels(self.folder, labels)
         self._write_report()
         return estimated
 

@@ -39,9 +39,9 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
         raise UserError(
             Setting("run", run.root),
             f": {' and '.join(missing)} missing; training has not finished (",
-            Call("dalib.run.train.train", Setting("out", run.root), Setting("resume", True)),
+            Call("dalib.adapt", Setting("resume", run.root)),
             "), or the run was made by an older version (again: ",
-            Call("dalib.run.train.train", Setting("config", run.config), Setting("out", "NEW")),
+            Call("dalib.adapt", Setting("config", run.config), Setting("out", "NEW")),
             ")",
         )
     names = list(ImageNames.read(run.images).target)
