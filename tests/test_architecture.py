@@ -158,7 +158,8 @@ def test_the_map_of_a_large_room_names_each_of_its_modules_once(room):
 
 
 CONFIGURED = {
-    *("run.config", "run.config_file", "run.presets", "run.once_shared", "run.adapt", "run.recipe", "run.methods"),
+    *("run.config", "run.config_file", "run.presets", "run.once_shared", "run.older_files"),
+    *("run.adapt", "run.recipe", "run.methods"),
     *(
         "run.settings_check",
         "run.setup",

@@ -406,6 +406,19 @@ def test_photographs_of_three_strengths_are_changed_more_and_more():
     assert 0 < weakly < 0.9 * moderately < 0.9 * 0.9 * strongly
 
 
+@pytest.mark.parametrize("of", [photo_weak, photo_moderate, photo_strong, paper_photo, tllib_student])
+def test_no_photograph_is_mirrored_where_that_is_switched_off(of):
+    images = torch.zeros(64, 3, 28, 28, dtype=torch.uint8)
+    images[:, :, :, 14:] = 255
+
+    def lighter_left(*, flip):
+        views = of(24, MEAN, STD, flip=flip)(images, generator()).mean(dim=1)
+        return (views[:, :, :8].mean(dim=(1, 2)) > views[:, :, -8:].mean(dim=(1, 2))).float().mean().item()
+
+    assert lighter_left(flip=True) > 0.25
+    assert lighter_left(flip=False) < 0.1
+
+
 class HostWatch(TorchDispatchMode):
     """Fails at what would make the host wait for a GPU, or copy to one: reading a value, masks as an index, lists."""
 

@@ -19,7 +19,7 @@ from dalib.records.folder import RunFolder
 from dalib.run import recipe, setup
 from dalib.run.domains import open_domains
 from dalib.run.fastest import features_folder
-from dalib.run.feature_space import FeatureSpace, standardization
+from dalib.run.feature_space import Averaged, FeatureSpace, standardization
 from noisy_photos import write_domain, write_weights
 
 BACKBONE = "test_resnet"
@@ -212,7 +212,7 @@ def test_each_domain_is_standardised_by_itself(trained):
     domains = open_domains(recipe.make_data_request(config), preprocessing)
     inputs = recipe.image_inputs(config, preprocessing)
     network, cpu = recipe.make_student(config, inputs.architecture, 3), torch.device("cpu")
-    space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, config.model.averaged_views)
+    space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, Averaged(config.model.averaged_views))
     of_source = space.random(domains.whole.images, inputs.views.source, 4, "here")[domains.whole.training_rows]
     of_target = space.random(domains.target.images, inputs.views.student, 4, "there")
     plain = space.plain(domains.target.images, "there")
@@ -512,7 +512,10 @@ WRONG = [
     (["--backbone", "small", "--features", "4"], "small network"),
     (["--features", "4", "--views.teacher", "photo-weak"], "photo and photo-weak"),
     (["--views.shared_crop", "true"], "shared crop"),
-    (["--preset", "photo", "--views.student", "warp"], "take a photo view"),
+    (
+        ["--preset", "photo", "--views.student", "warp", "--data.size", "36", "--data.crop", "32"],
+        "--data.size 32 --data.crop 32",
+    ),
     (["--features", "0"], "--model.standardize"),
     (["--preset", "photo", "--model.standardize", "true"], "--model.standardize"),
     (["--weights", "null"], "--weights: there are none"),

@@ -40,6 +40,17 @@ def test_the_json_of_our_own_backbone_has_no_settings_of_timms():
     )
 
 
+@pytest.mark.parametrize("architecture", [SMALL, PHOTO])
+def test_mirroring_is_written_where_somebody_chose_it(architecture):
+    assert architecture.mirrors == (architecture.timm is not None)
+    for mirrored in (True, False):
+        chosen = replace(architecture, averaged_views=2, mirrored=mirrored)
+        assert chosen.to_json()["mirrored"] is mirrored
+        assert Architecture.from_json(chosen.to_json()) == chosen
+        assert chosen.mirrors == mirrored
+    assert "mirrored" not in architecture.to_json()
+
+
 def test_the_json_of_timms_backbones_has_their_settings():
     assert json.dumps(PHOTO.to_json()) == (
         '{"backbone": "resnet18", "bottleneck_dim": null, "averaged_views": 8, "channels": 3, "size": 224, '

@@ -12,6 +12,7 @@ from old_runs import RUNS, make_images
 from dalib.commands.main import run
 from dalib.core.files import read_json
 from dalib.records.folder import RunFolder
+from dalib.run.older_files import as_written_today
 
 WRITTEN = Path(__file__).parent / "written"
 
@@ -61,7 +62,10 @@ def test_an_old_run_resumes_is_measured_and_keeps_its_selection(old, capsys):
     printed = capsys.readouterr()
     assert "has changed" not in printed.out + printed.err
     after = read_json(old / name / "summary.json")
-    assert after["settings"].items() >= before["settings"].items()  # later versions have more of them
+    kept = as_written_today(before["settings"])
+    assert after["settings"].items() >= kept.items()  # later versions have more of them
+    assert (before["settings"]["views.flip"], kept.pop("views.flip")) == (False, "auto")
+    assert kept.items() <= before["settings"].items()
     assert before["fingerprints"] == after["fingerprints"]
     assert RunFolder.existing(name).selection().by == "user"
     assert run(["eval", name, "--data", "images/labelled"]) == 0

@@ -17,7 +17,7 @@ from dalib.models.architecture import Architecture, BackboneInput, TimmSettings
 from dalib.models.domain_statistics import with_statistics
 from dalib.models.network import make_classifier, make_predictor
 from dalib.run import feature_space
-from dalib.run.feature_space import SEED, FeatureSpace, one_by_one, standardization
+from dalib.run.feature_space import SEED, Averaged, FeatureSpace, one_by_one, standardization
 from dalib.run.inputs import StandardizedViews
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def network_of(**changes):
 
 
 def space_of(folder, averaged_views=0, network=None):
-    return FeatureSpace.of(network or network_of(), PREPROCESSING, folder, CPU, averaged_views)
+    return FeatureSpace.of(network or network_of(), PREPROCESSING, folder, CPU, Averaged(averaged_views))
 
 
 def pooled(space, views):
@@ -73,6 +73,22 @@ def test_plain_features_to_average_are_of_each_fixed_warp(images, tmp_path):
     for number in range(3):
         expected = pooled(space, warps(PREPROCESSING.normalize(images), number))
         torch.testing.assert_close(features[:, number].float(), expected, **HALF)
+
+
+def test_views_to_average_that_are_not_mirrored_are_kept_apart(images, tmp_path):
+    network = network_of()
+    mirrored, straight = (
+        FeatureSpace.of(network, PREPROCESSING, tmp_path, CPU, Averaged(2, mirrors=mirrors))
+        for mirrors in (True, False)
+    )
+    first, second = mirrored.plain(images, "images"), straight.plain(images, "images")
+    assert torch.equal(first[:, 0], second[:, 0])
+    assert not torch.equal(first[:, 1], second[:, 1])
+    architecture = replace(ARCHITECTURE, averaged_views=2, mirrored=False)
+    assert Averaged.of(architecture) == straight.averaged
+    warps = make_predictor(network, architecture).warps
+    expected = pooled(straight, warps(PREPROCESSING.normalize(images), 1))
+    torch.testing.assert_close(second[:, 1].float(), expected, **HALF)
 
 
 def test_random_features_are_of_views_drawn_anew_and_the_same_for_all_runs(images, tmp_path):
@@ -144,7 +160,7 @@ def test_another_crop_or_normalisation_makes_other_features(images, tmp_path):
     space_of(tmp_path).plain(images, "images")
     for change in ({"crop": 24}, {"mean": (0.1, 0.1, 0.1)}):
         preprocessing = replace(PREPROCESSING, **change)
-        space = FeatureSpace.of(network_of(), preprocessing, tmp_path, CPU, 0)
+        space = FeatureSpace.of(network_of(), preprocessing, tmp_path, CPU, Averaged())
         features = space.plain(images, "images")[:, 0].float()
         torch.testing.assert_close(features, pooled(space, preprocessing.normalize(images)), **HALF)
 
@@ -277,7 +293,7 @@ def test_features_are_made_again_in_the_way_that_was_quicker_the_first_time(imag
 
 def test_features_in_bfloat16_differ_by_rounding_and_are_kept_apart(images, tmp_path):
     exact = space_of(tmp_path).plain(images, "images")
-    space = FeatureSpace.of(network_of(), PREPROCESSING, tmp_path, CPU, 0, "bfloat16")
+    space = FeatureSpace.of(network_of(), PREPROCESSING, tmp_path, CPU, Averaged(), "bfloat16")
     rounded = space.plain(images, "images")
     assert not torch.equal(rounded, exact)
     assert (rounded.float() - exact.float()).norm() < 0.05 * exact.float().norm()
@@ -288,7 +304,9 @@ def test_features_in_bfloat16_differ_by_rounding_and_are_kept_apart(images, tmp_
 
 def test_features_in_bfloat16_made_again_are_the_same_to_the_bit(images, tmp_path):
     view = photo_weak(32, MEAN, STD)
-    first, again = (FeatureSpace.of(network_of(), PREPROCESSING, tmp_path, CPU, 0, "bfloat16") for _ in range(2))
+    first, again = (
+        FeatureSpace.of(network_of(), PREPROCESSING, tmp_path, CPU, Averaged(), "bfloat16") for _ in range(2)
+    )
     features = first.random(images, view, 2, "images").clone()
     first.store.remove(entry.key for entry in first.store.entries())
     assert torch.equal(again.random(images, view, 2, "images"), features)
@@ -350,7 +368,7 @@ def test_many_features_of_several_backbones_are_not_copied(images, tmp_path, mon
 
 
 def test_each_of_several_backbones_computes_in_the_number_type_of_all(images, tmp_path):
-    rounded = FeatureSpace.of(network_of(**SEVERAL), PREPROCESSING, tmp_path, CPU, 0, "bfloat16")
+    rounded = FeatureSpace.of(network_of(**SEVERAL), PREPROCESSING, tmp_path, CPU, Averaged(), "bfloat16")
     exact = space_of(tmp_path, network=network_of(**SEVERAL))
     found, expected = (space.plain(images, "images")[torch.arange(5)].float() for space in (rounded, exact))
     assert not torch.equal(found, expected)

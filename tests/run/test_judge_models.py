@@ -115,3 +115,18 @@ def test_mistakes_are_explained(change, message):
     given = {"models": {"before": BEFORE, "after": AFTER}} | change
     with pytest.raises(UserError, match=message):
         dalib.judge_models(given.pop("models"), **given)
+
+
+def test_a_table_without_names_is_refused_where_nobody_knows_which_row_or_column_is_which(tmp_path):
+    rows = [f"{number}.jpg,0.7,0.2,0.1" for number in range(3)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,x,y,z", *rows]) + "\n")
+    (tmp_path / "b.csv").write_text("\n".join(["path,x,y,z", *rows[::-1]]) + "\n")
+    (tmp_path / "c.csv").write_text("\n".join(["path,z,y,x", *rows]) + "\n")
+    nameless = np.full((3, 3), 1 / 3)
+    for other, what in (("b", "names of images"), ("c", "names of classes")):
+        models = {"a": tmp_path / "a.csv", other: tmp_path / f"{other}.csv", "array": nameless}
+        with pytest.raises(UserError, match=f"models: array has no {what}, and the others have theirs in several"):
+            dalib.judge_models(models)
+    names = [f"{number}.jpg" for number in range(3)]
+    models = {"a": tmp_path / "a.csv", "b": tmp_path / "b.csv", "array": nameless}
+    assert dalib.judge_models(models, names=names, classes=["x", "y", "z"]).images == 3

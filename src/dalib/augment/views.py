@@ -212,32 +212,32 @@ def photo_plain(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> P
     return PhotoView(mean, std, crop=CentreCrop(size))
 
 
-def photo_weak(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+def photo_weak(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, flip: bool = True) -> PhotoView:
     """Returns the view of nearly all of each photograph, flipped, in slightly other colours: clear images for a
     teacher.
 
     Our choice.
     """
-    crop = RandomResizedCrop(size, scale=(0.7, 1.0), flip=True)
+    crop = RandomResizedCrop(size, scale=(0.7, 1.0), flip=flip)
     return PhotoView(mean, std, warps=(crop,), colours=(ColourJitter(0.1, 0.1, 0.1, 0.02),))
 
 
-def photo_moderate(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+def photo_moderate(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, flip: bool = True) -> PhotoView:
     """Returns the view of most of each photograph, flipped, in other colours; between weak and strong.
 
     Our choice, for labelled images and for features that are computed once.
     """
-    crop = RandomResizedCrop(size, scale=(0.5, 1.0), flip=True)
+    crop = RandomResizedCrop(size, scale=(0.5, 1.0), flip=flip)
     return PhotoView(mean, std, warps=(crop,), colours=(ColourJitter(0.3, 0.3, 0.3, 0.05), RandomGrey(0.1)))
 
 
-def photo_strong(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+def photo_strong(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, flip: bool = True) -> PhotoView:
     """Returns the view of a part of each photograph, flipped and turned, recoloured, some blurred or with a hole.
 
     Our choice, of operations that are usual since SimCLR (Chen et al. 2020) and FixMatch (Sohn et al. 2020). The blur
     comes before the colours, with which it commutes but for the clamp.
     """
-    crop = RandomResizedCrop(size, scale=(0.4, 1.0), flip=True, rotation=15)
+    crop = RandomResizedCrop(size, scale=(0.4, 1.0), flip=flip, rotation=15)
     return PhotoView(
         mean,
         std,
@@ -247,7 +247,9 @@ def photo_strong(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> 
     )
 
 
-def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, translation: float = 0.0) -> PhotoView:
+def paper_photo(
+    size: int, mean: tuple[float, ...], std: tuple[float, ...], *, translation: float = 0.0, flip: bool = True
+) -> PhotoView:
     """Returns the view of the paper's authors: photographs flipped, scaled by 0.75 to 1.333, turned and recoloured.
 
     The angle has a sigma of 0.2 rad, and beyond the image's border lies its reflection. The colours are changed after
@@ -262,16 +264,17 @@ def paper_photo(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, t
         size, mean, std: size and normalisation of the view.
         translation: where the crop is not shared, as for the source: its place is uniform in +- this many pixels, and
             half of what the rows are larger than ``size`` reaches every place.
+        flip: whether half of the views are mirrored, as the authors' are.
 
     Source: the authors' code and scripts for VisDA and Office, French et al. 2018.
     """
     warp = RandomAffine(
-        translation=translation, scale=4 / 3, flip=True, padding="reflection", rotation_sigma=0.2, size=size
+        translation=translation, scale=4 / 3, flip=flip, padding="reflection", rotation_sigma=0.2, size=size
     )
     return PhotoView(mean, std, warps=(warp,), operations=(ColourRotation(),))
 
 
-def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> PhotoView:
+def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...], *, flip: bool = True) -> PhotoView:
     """Returns the student's view in Transfer-Learning-Library's example: random crop, flip, jitter, grey.
 
     The example's source has the same view, and its teacher :func:`photo_plain`.
@@ -283,6 +286,6 @@ def tllib_student(size: int, mean: tuple[float, ...], std: tuple[float, ...]) ->
     return PhotoView(
         mean,
         std,
-        crop=RandomCrop(size, flip=True),
+        crop=RandomCrop(size, flip=flip),
         colours=(ColourJitter(brightness=0.7, contrast=0.7, saturation=0.7, hue=0.5), RandomGrey(0.1)),
     )

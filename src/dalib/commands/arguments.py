@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from dalib.commands.given_settings import configurations_in, settings_in
 from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.config import NOT_BOTH
-from dalib.run.config_file import content_of, flat, require_plain
+from dalib.run.config_file import content_of, require_plain
 from dalib.run.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
@@ -27,7 +28,7 @@ from dalib.run.presets import implied_preset
 from dalib.run.targets import named_evaluations, named_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 
 _OF_BACKBONES = ("--backbone", "--weights", "--weights_order")
@@ -44,7 +45,7 @@ def prepared(arguments: list[str]) -> list[str]:
     """
     arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
     arguments = with_targets_named(with_range_joined(with_repeated_united(arguments)))
-    for file in _configurations(arguments):
+    for file in configurations_in(arguments):
         require_plain(Path(file))
     arguments = _with_network_of_preset(_with_short_name(_with_backbone_of_init(_with_kit(arguments))))
     return _with_preset(_with_settings_of_images(arguments))
@@ -62,8 +63,7 @@ def _with_network_of_preset(arguments: list[str]) -> list[str]:
     """Returns the command line with the network of its preset, where it names the preset alone."""
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
-    given: dict[str, object] = {**dict.fromkeys(_given_names(arguments), True), "preset": preset_in(arguments)}
-    return _with(arguments, settings_of_preset(given))
+    return _with(arguments, settings_of_preset({**settings_in(arguments), "preset": preset_in(arguments)}))
 
 
 def _united(value: str) -> str | list[str]:
@@ -95,9 +95,9 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
     settings, note = settings_of_images(
         _united(source) if isinstance(source, str) else list(map(str, source)),
         _places_of(target) if isinstance(target, str) else list(map(str, target.values())),
-        _given_names(arguments),
+        settings_in(arguments),
     )
-    if "backbone" in settings and _configurations(arguments):  # beside a file, a backbone does not imply its preset
+    if "backbone" in settings and configurations_in(arguments):  # beside a file, a backbone does not imply its preset
         settings = {"preset": str(implied_preset(settings["backbone"])), **settings}
     if note and loudness_in(arguments) > Loudness.QUIET:
         note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
@@ -240,18 +240,6 @@ def names_of(arguments: list[str]) -> set[str]:
     return {argument.split("=")[0].lstrip("-") for argument in arguments if argument.startswith("-")}
 
 
-def _given_names(arguments: list[str]) -> set[str]:
-    """The settings on a command line, with those of a configuration file in the place of its name."""
-    files = [content_of(Path(file)) for file in _configurations(arguments)]
-    names = names_of(arguments) - {"config"} if any(files) else names_of(arguments)
-    return names.union(*map(flat, files))
-
-
-def named_in(arguments: list[str], files: Sequence[object]) -> set[str]:
-    """The settings on a command line, and in the configuration files that it names."""
-    return names_of(arguments).union(*(content_of(Path(str(file))) for file in files))
-
-
 def preset_in(arguments: list[str]) -> str | None:
     """The preset that a command line asks for, by ``--preset`` or in the file of ``--config``.
 
@@ -326,13 +314,7 @@ def _with_preset(arguments: list[str]) -> list[str]:
 def written(arguments: list[str]) -> dict[str, object]:
     """Returns source, target and labelled set as the command line has them, or a configuration file that it names."""
     content: dict[str, object] = {}
-    for file in _configurations(arguments):
+    for file in configurations_in(arguments):
         content |= content_of(Path(file))
     typed = vars(first_look(arguments, "--source", "--target", "--evaluate"))
     return content | {name: value for name, value in typed.items() if value is not None}
-
-
-def _configurations(arguments: list[str]) -> list[str]:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", nargs="?", action="append", default=[])
-    return [file for file in first.parse_known_args(arguments)[0].config if file is not None]

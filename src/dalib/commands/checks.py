@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from dalib.commands.arguments import named_in
+from dalib.commands.given_settings import settings_in
 from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.errors import UserError
@@ -38,7 +38,8 @@ def run(call: Call) -> None:
     call.given.pop("allow_changes")
     if call.given.pop("resume") is not None:
         raise UserError("checks: --resume is of train; expected the settings of a run that is not begun")
-    named = named_in(call.arguments, call.given.pop("config") or [])
+    call.given.pop("config")
+    named = settings_in(call.arguments)
     config = TrainConfig(**call.given)
     if isinstance(config.target, dict):
         raise UserError("--target: checks looks at one target; expected one, give each of several by itself")

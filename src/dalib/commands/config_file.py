@@ -10,6 +10,7 @@ from dalib.commands.complaints import Parser, without_breaks
 from dalib.core.errors import UserError
 from dalib.run.config import TrainConfig
 from dalib.run.config_file import content_of, flat, require_plain, with_places_as_written
+from dalib.run.older_files import with_older_meanings
 from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
@@ -30,4 +31,5 @@ def read_config(path: Path) -> TrainConfig:
         config = TrainConfig(**with_places_as_written(settings, content_of(path)))
     except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
-    return with_inherited(config, flat(content_of(path)))
+    given = flat(content_of(path))
+    return with_older_meanings(with_inherited(config, given), given)

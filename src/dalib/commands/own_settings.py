@@ -1,13 +1,13 @@
-"""Gives methods those of their settings that used to be self-ensemble's (:mod:`dalib.run.once_shared`)."""
+"""Gives settings of older versions the meaning that they had.
+
+Methods get those of their settings that used to be self-ensemble's (:mod:`dalib.run.once_shared`); files of older
+versions say what they meant (:mod:`dalib.run.older_files`).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-
-from dalib.run.config_file import content_of, flat
+from dalib.commands.given_settings import values_by_place
+from dalib.run.older_files import changed_meanings
 from dalib.run.once_shared import inherited
 
 
@@ -23,7 +23,7 @@ def with_own_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     """
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments, {}
-    every = _values_given(arguments)
+    every = values_by_place(arguments)
     given = {name: value for values in every.values() for name, value in values.items()}
     taken = inherited(str(given.get("method")), given)
     found = []
@@ -31,30 +31,5 @@ def with_own_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         found.append(argument)
         values = every.get(place, {})
         found += [f"--{own}={values[old]}" for own, old in taken.items() if old in values]
+        found += [f"--{name}={value}" for name, value in changed_meanings(values).items()]
     return found, taken
-
-
-def _values_given(arguments: list[str]) -> dict[int, dict[str, str]]:
-    """Returns settings and values, as they would be typed, by the place of the argument that ends each of them."""
-    found = {}
-    for place, argument in enumerate(arguments):
-        if not argument.startswith("--"):
-            continue
-        name, equals, value = argument[2:].partition("=")
-        if not equals and place + 1 < len(arguments):
-            place, value = place + 1, arguments[place + 1]
-        if name == "config":
-            found[place] = flat(content_of(Path(value)))
-        elif "." not in name and value.startswith("{"):  # a group of settings
-            found[place] = flat({name: _mapping_in(value)})
-        else:
-            found[place] = {name: value}
-    return found
-
-
-def _mapping_in(text: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # the parser says what is wrong with it
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalib.commands.arguments import named_in, names_of
+from dalib.commands.arguments import names_of
 from dalib.commands.config_file import read_config
+from dalib.commands.given_settings import settings_in
 from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
@@ -18,6 +19,8 @@ from dalib.core.words import as_one
 from dalib.run.config import RESUMABLE, TrainConfig, by_name
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from jsonargparse import ArgumentParser
 
     from dalib.commands.subcommand import Call
@@ -51,10 +54,10 @@ def run(call: Call) -> None:
     from dalib.run.train import train
 
     allow_changes: bool = call.given.pop("allow_changes")
-    files = call.given.pop("config") or []
+    call.given.pop("config")
     config, resume = _train_config(call.given, names_of(call.arguments))
     if not resume:
-        _require_both_domains(config, named_in(call.arguments, files))
+        _require_both_domains(config, settings_in(call.arguments))
     if isinstance(config.target, dict):
         _train_several(config, resume=resume, allow_changes=allow_changes)
         return
@@ -97,7 +100,7 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
     return replace(saved, **{**given_now, "out": str(run.root)}), True
 
 
-def _require_both_domains(config: TrainConfig, named: set[str]) -> None:
+def _require_both_domains(config: TrainConfig, named: Container[str]) -> None:
     """Refuses one domain alone: the other would be the built-in example's, which nobody means.
 
     Raises:

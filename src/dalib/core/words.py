@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,6 +69,16 @@ def likelihood(probability: float) -> str:
     if probability > 0.99:
         return "over 99%"
     return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
+
+
+def undecided(probability: float, certainty: float) -> str:
+    """A probability in whole percent that is not certain, and is not rounded to where it would be.
+
+    >>> undecided(0.8967, 0.9), undecided(0.104, 0.9), undecided(0.5, 0.9)
+    ('89%', '11%', '50%')
+    """
+    most = math.ceil(100 * certainty) - 1
+    return f"{min(most, max(100 - most, round(100 * probability)))}%"
 
 
 def as_one(names: str | Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from dalib.core.words import likelihood
+from dalib.core.words import likelihood, undecided
 from dalib.judge.accuracy import MAX_FALL, fallen_to_chance
 from dalib.judge.better import PRIOR_LOG_ODDS, Signs, pairwise, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
@@ -238,24 +238,26 @@ def _verdict(
         return (
             baseline.name,
             "hurt",
-            f"Adaptation seems to have hurt, with a probability of {1 - probability:.0%}",
+            f"Adaptation seems to have hurt, with a probability of {likelihood(1 - probability)}",
         )
     better = "adapted" if probability >= 0.5 else baseline.name
-    if probability >= MIN_CERTAINTY:
+    certain = probability >= MIN_CERTAINTY
+    told = likelihood(probability) if certain else undecided(probability, MIN_CERTAINTY)
+    if certain:
         return (
             better,
             "helped",
-            f"Adaptation seems to have helped: the adapted model is better with a probability of {probability:.0%}",
+            f"Adaptation seems to have helped: the adapted model is better with a probability of {told}",
         )
     if votes is not None and not votes.differ:
         headline = f"Can't tell the models apart: adapted and {baseline.name} name the same class on every target image"
     elif better == "adapted" and (chance := _over_source_only(baseline, adapted, structure)) >= MIN_CERTAINTY:
         headline = (
             f"The adapted model is better than source-only with a probability of {likelihood(chance)}; "
-            f"can't tell whether it is also better than {baseline.name} ({probability:.0%})"
+            f"can't tell whether it is also better than {baseline.name} ({told})"
         )
     else:
-        headline = f"Can't tell which model is better: with a probability of {probability:.0%} it is the adapted one"
+        headline = f"Can't tell which model is better: with a probability of {told} it is the adapted one"
     return better, "unclear", headline
 
 
@@ -283,7 +285,7 @@ def _about(baseline: Baseline) -> tuple[str, ...]:
     """Returns the sentence that names the model that adapted is compared with, where there are several baselines."""
     if not baseline.others:
         return ()
-    than = " and ".join(f"{name} with a probability of {value:.0%}" for name, value in baseline.others.items())
+    than = " and ".join(f"{name} with a probability of {likelihood(value)}" for name, value in baseline.others.items())
     what = " (source-only with the target's normalisation statistics)" if baseline.name == "aligned" else ""
     return (f"The baseline is the {baseline.name} model{what}; it is better than {than}",)
 

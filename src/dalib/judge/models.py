@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.words import likelihood
+from dalib.core.words import likelihood, undecided
 from dalib.judge.better import pairwise
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.evidence import Evidence, Scored, effective_classes
@@ -220,15 +220,17 @@ class _Ranking:
         if not self.pairs:
             return "unclear", f"Can't tell which model is best: {_why_nothing(self.models[first])}", ()
         chances = dict(zip(self.order[1:], self.pairs[0][1:], strict=True))
-        least = min(chance for name, chance in chances.items() if chance is not None and self.failed[name] is None)
+        least, next_best = min(
+            (chance, name) for name, chance in chances.items() if chance is not None and self.failed[name] is None
+        )
         if least >= MIN_CERTAINTY:
             headline = (
                 f"{first} seems to be the best of {len(self.order)} models, with a probability of {likelihood(least)} "
-                "against the next"
+                f"against the next, {next_best}"
             )
             return "best", headline, ()
-        chance = likelihood(self.pairs[0][1] or 0.0)
-        headline = f"Can't tell which model is best: {first} is better than {second} with a probability of {chance}"
+        told = undecided(least, MIN_CERTAINTY)
+        headline = f"Can't tell which model is best: {first} is better than {next_best} with a probability of {told}"
         return "unclear", headline, ()
 
     def _against(self, reference: str) -> tuple[ModelsOutcome, str, tuple[str, ...]]:
@@ -267,7 +269,7 @@ class _Ranking:
         elif found.outcome == "hurt":
             headline = f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
         else:
-            told = likelihood(chance)
+            told = undecided(chance, MIN_CERTAINTY)
             headline = f"Can't tell whether {best} is better than {reference}: with a probability of {told} it is"
         return "unclear" if found.outcome == "alone" else found.outcome, headline, reasons
 

@@ -6,7 +6,8 @@ import html
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from dalib.core.words import likelihood
+from dalib.core.errors import UserError
+from dalib.core.words import likelihood, meant
 
 if TYPE_CHECKING:
     from dalib.judge.estimate import AccuracyEstimate
@@ -78,8 +79,15 @@ class ModelsJudgement:
         return {each.name: each for each in self.models}[name]
 
     def probability(self, one: str, other: str) -> float | None:
-        """Returns the probability that one model is better than another; None without features."""
+        """Returns the probability that one model is better than another; None without features.
+
+        Raises:
+            UserError: no model of that name.
+        """
         ranking = self.ranking
+        for name in (one, other):
+            if name not in ranking:
+                raise UserError(f"{name}: expected one of the models, {', '.join(ranking)}{meant(name, ranking)}")
         place, other_place = ranking.index(one), ranking.index(other)
         return self.pairs[place][other_place] if self.pairs else None
 

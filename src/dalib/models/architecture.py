@@ -53,6 +53,7 @@ class Architecture:
         backbones: the name of one backbone, ours or timm's, or the names of several of timm's.
         bottleneck_dim: the width of the layer before the head, at least 1; None without this layer.
         averaged_views: the number of warps of an image whose predictions are averaged; 0 predicts the image alone.
+        mirrored: whether every other warp also mirrors; None mirrors for timm's backbones alone.
         channels: the number of an image's channels, at least 1.
         size: height and width in pixels of the images that the network takes, at least 1.
         bottleneck_norm: whether the bottleneck has batch normalisation.
@@ -69,6 +70,7 @@ class Architecture:
     backbones: tuple[str, ...]
     bottleneck_dim: int | None
     averaged_views: int = 0
+    mirrored: bool | None = None
     channels: int
     size: int
     bottleneck_norm: bool = True
@@ -119,6 +121,8 @@ class Architecture:
             ]
         if self.timm is not None:
             content |= asdict(self.timm)
+        if self.mirrored is not None:
+            content["mirrored"] = self.mirrored
         if self.of_stored_features:
             content["features_dim"] = self.features_dim
         if self.takes_head_features:
@@ -135,6 +139,11 @@ class Architecture:
     def of_stored_features(self) -> bool:
         """True if the network takes stored features of its backbone, and has none itself."""
         return self.features_dim is not None
+
+    @property
+    def mirrors(self) -> bool:
+        """True if every other warp of an image mirrors it."""
+        return self.timm is not None if self.mirrored is None else self.mirrored
 
     @property
     def pretrained(self) -> bool:
@@ -172,7 +181,7 @@ _DEFAULTS = {each.name: each.default for each in _FIELDS if each.default is not 
 _FLAGS = {each.name for each in _FIELDS if each.type == "bool"}
 _KEYS = {"backbone", *(each.name for each in _FIELDS)} - {"backbones", "timm", "left_out"}
 _LEAST = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
-_NULLABLE = _FLAGS | {"bottleneck_dim", "features_dim", "inputs"}
+_NULLABLE = _FLAGS | {"bottleneck_dim", "features_dim", "inputs", "mirrored"}
 
 
 def _checked(content: object) -> dict[str, Any]:

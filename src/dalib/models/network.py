@@ -100,7 +100,7 @@ def make_predictor(model: nn.Module, architecture: Architecture) -> nn.Module:
         return AveragedFeatures(model)
     count = architecture.averaged_views
     try:
-        return AveragedViews(model, count, flip=architecture.timm is not None) if count else model
+        return AveragedViews(model, count, flip=architecture.mirrors) if count else model
     except ValueError as error:
         raise UserError(Setting("model.averaged_views"), f": {error}") from None
 

@@ -7,9 +7,9 @@ This is the largest room, so here is a map of its modules, by what they are for.
   and ``resume`` then begin or go on with; ``shared_inputs`` makes what all trainings share; ``models_in_folder`` makes
   the models by ``pair``, the last ``stages`` of a backbone among them; ``judge`` judges them, ``summary`` and ``track``
   tell what came of it. ``several`` makes a run for each of several ``targets``; a ``sibling`` has the same source.
-- **What a user sets**: ``config`` has every setting, ``config_file`` writes and reads it, and ``once_shared`` reads the
-  older form; ``given_places`` are those of images that are objects. ``presets`` are recipes with a name;
-  ``image_defaults`` chooses for the images at hand; ``backbones`` and ``at_hand`` know pretrained networks;
+- **What a user sets**: ``config`` has every setting, ``config_file`` writes and reads it, ``once_shared`` and
+  ``older_files`` read older forms; ``given_places`` are those of images that are objects. ``presets`` are recipes with
+  a name; ``image_defaults`` chooses for the images at hand; ``backbones`` and ``at_hand`` know pretrained networks;
   ``kit_settings`` come from what stands in for the source. ``settings_check`` refuses what does not go together, and
   ``recipe``, with ``methods``, turns all of it into objects: below it nothing reads the configuration.
 - **Data and starting points**: ``domains`` opens source and target, ``data_check`` refuses what no run can use,
@@ -24,5 +24,6 @@ This is the largest room, so here is a map of its modules, by what they are for.
 - **Finished runs**: ``select``, ``load``, ``predict``, ``measure``, ``compare`` and ``export`` use the models;
   predictions go to a ``resumable_table``, and to ``parquet``, or are the ``image_predictions`` of Python.
   ``target_predictions``, ``groups``, ``query`` and ``label_estimates``, by a ``labelled_sample``, are for a few labels.
-  ``judge_models``, with ``model_tables`` and ``model_features``, judges models that were not trained here.
+  ``judge_models``, with ``model_tables``, ``table_objects`` and ``model_features``, judges models that were not trained
+  here.
 """

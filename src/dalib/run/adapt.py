@@ -257,7 +257,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         several = evaluated if isinstance(evaluated, dict) else {"": evaluated}
         places = {name: place_of_labelled(each, "evaluate", strict).name for name, each in several.items()}
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
-    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat.keys())
+    chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat)
     if note:
         filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"', lite0='backbone="lite0"')
         say(f"note: {filled}")

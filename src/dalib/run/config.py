@@ -174,14 +174,25 @@ class ViewsConfig(Checked):
         teacher: augmentation of the target images for the teacher.
         shared_crop: whether student and teacher get the same random crop of a target image, as in the paper's recipe
             for photographs. The other augmentations still differ.
-        flip: whether images are also mirrored left to right at random: useful for photographs, wrong for characters.
+        flip: whether images are also mirrored left to right: by the random views, and by every other one of the views
+            whose predictions are averaged. auto mirrors where views or backbone are for photographs, and never
+            characters; give never (or false) where left and right are different classes.
     """
 
     source: ViewName = "warp"
     student: ViewName = "warp"
     teacher: ViewName = "warp"
     shared_crop: bool = False
-    flip: bool = False
+    flip: Literal["auto", "always", "never"] | bool = "auto"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.flip, bool):
+            object.__setattr__(self, "flip", "always" if self.flip else "never")
+        super().__post_init__()
+
+    def mirrors(self, *, usually: bool) -> bool:
+        """Returns whether to mirror, where views of this kind usually do or do not."""
+        return usually if self.flip == "auto" else self.flip == "always"
 
 
 @with_known_names

@@ -11,6 +11,7 @@ import yaml
 
 from dalib.core.errors import UserError
 from dalib.run.config import TrainConfig
+from dalib.run.older_files import with_older_meanings
 from dalib.run.once_shared import with_inherited
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def read_plain_config(path: Path, **changes: Any) -> TrainConfig:
         read = TrainConfig(**{**content, **groups, **changes})
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not a configuration of this version ({' '.join(str(error).split())})") from None
-    return with_inherited(read, flat(content))
+    given = flat(content)
+    return with_older_meanings(with_inherited(read, given), given)
 
 
 def require_plain(path: Path) -> None:

@@ -104,6 +104,24 @@ class Frozen:
         return kept_fastest(self.network, self.images, self.folder, self.precision)
 
 
+@dataclass(frozen=True)
+class Averaged:
+    """The views of an image that predictions are the mean over.
+
+    Attributes:
+        count: number of fixed warps (:class:`dalib.models.averaged.FixedWarps`); 0 is the plain image alone.
+        mirrors: whether every other one also mirrors.
+    """
+
+    count: int = 0
+    mirrors: bool = True
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> Averaged:
+        """Returns the views of a network."""
+        return cls(architecture.averaged_views, architecture.mirrors)
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
     """The pooled features of a network's frozen backbone, and the way back to a whole network.
@@ -114,7 +132,7 @@ class FeatureSpace:
         store: where features are kept.
         device: where the backbone computes.
         frozen: what computes the features: the whole backbone, or a trunk whose maps take their place.
-        averaged_views: number of fixed warps of each image that predictions are the mean over; 0 is the plain image.
+        averaged: the views of each image that predictions are the mean over.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
         other_source: the space of the source's features, where each domain has batch-normalisation statistics of its
             own; None where it is this one.
@@ -126,7 +144,7 @@ class FeatureSpace:
     store: FeatureStore
     device: torch.device
     frozen: Frozen
-    averaged_views: int
+    averaged: Averaged
     parts: tuple[FeatureSpace, ...] = ()
     other_source: FeatureSpace | None = None
     process: tuple[int, int] = (0, 1)
@@ -149,9 +167,10 @@ class FeatureSpace:
     @cached_property
     def plain_views(self) -> tuple[Augment, ...]:
         """The views that predictions are made of."""
-        count = self.averaged_views
-        warps = FixedWarps(count, flip=True).to(self.device) if count else None
-        return tuple(_Plain(self.preprocessing.normalize, warps, each) for each in range(count or 1))
+        count = self.averaged.count
+        warps = FixedWarps(count, flip=self.averaged.mirrors).to(self.device) if count else None
+        mirrors = self.averaged.mirrors
+        return tuple(_Plain(self.preprocessing.normalize, warps, each, mirrors) for each in range(count or 1))
 
     @property
     def batch(self) -> int:
@@ -169,7 +188,7 @@ class FeatureSpace:
         preprocessing: Preprocessing,
         folder: Path,
         device: torch.device,
-        averaged_views: int,
+        averaged: Averaged,
         precision: Precision = "float32",
     ) -> FeatureSpace:
         """Returns the space of a network, and of each of several joined backbones; arguments as the attributes.
@@ -178,12 +197,11 @@ class FeatureSpace:
             folder: where features are kept.
         """
         parts = tuple(
-            cls.of(each, own, folder, device, averaged_views, precision)
-            for each, own in _separate(network, preprocessing)
+            cls.of(each, own, folder, device, averaged, precision) for each, own in _separate(network, preprocessing)
         )
         network = network.to(device).eval()
         frozen, store = Frozen.pooled(network, preprocessing, folder, device, precision), FeatureStore(folder)
-        return cls(network, preprocessing, store, device, frozen, averaged_views, parts)
+        return cls(network, preprocessing, store, device, frozen, averaged, parts)
 
     def of_domains(self, source: Rows | None, target: Rows, share: Share) -> FeatureSpace:
         """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
@@ -207,7 +225,7 @@ class FeatureSpace:
             statistics = self.statistics_of(rows, share, domain)
         network.backbone = with_statistics(network.backbone, statistics)
         space = FeatureSpace.of(
-            network, self.preprocessing, self.store.folder, self.device, self.averaged_views, self.frozen.precision
+            network, self.preprocessing, self.store.folder, self.device, self.averaged, self.frozen.precision
         )
         return replace(space, other_source=of_source)
 
@@ -491,13 +509,15 @@ class _Plain:
     normalize: Callable[[Tensor], Tensor]
     warps: FixedWarps | None = None
     number: int = 0
+    mirrors: bool = True
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         values = self.normalize(images)
         return values if self.warps is None else self.warps(values, self.number)
 
     def __repr__(self) -> str:  # names the features on disk, beside the preprocessing; no address in memory
-        return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}"
+        straight = "" if self.mirrors or self.warps is None else ", none mirrored"
+        return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}{straight}"
 
 
 def standardization(features: Rows, device: torch.device) -> Standardized:

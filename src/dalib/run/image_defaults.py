@@ -87,6 +87,9 @@ OF_NETWORK = (
 """Settings, and groups of them, that belong to a network that is trained as a whole: whoever gives one of them has
 chosen that, and is told of the network that photographs take."""
 
+_OF_ANY_VIEWS = ("views.flip",)
+"""Settings of views that stored features have too; so are the views for photographs, whatever role they have."""
+
 LEAST_SIDE = 96
 """Pixels of the median shorter side; of smaller images a network for 224 pixels sees a blur."""
 
@@ -165,8 +168,8 @@ def settings_of_preset(given: Mapping[str, object]) -> dict[str, Any]:
     >>> settings_of_preset({"preset": "photo-features", "init": "runs/first"}), settings_of_preset({"preset": "photo"})
     ({}, {})
     """
-    named = any(given.get(name) is not None for name in CHOSEN_BY_USER if name != "preset")
-    if given.get("preset") != "photo-features" or named or find_spec(WEIGHTS_PACKAGE) is None:
+    own = {name: value for name, value in given.items() if value is not None and name != "preset"}
+    if given.get("preset") != "photo-features" or _names_network(own) or find_spec(WEIGHTS_PACKAGE) is None:
         return {}
     return dict(PHOTOGRAPH_SETTINGS)
 
@@ -208,28 +211,27 @@ def _several(value: object) -> list[str]:
 
 
 def settings_of_images(
-    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Mapping[str, object]
 ) -> tuple[dict[str, str], str]:
     """Returns the settings that the images take by default, and the note that says so; both empty for most images.
 
     Both domains of photographs hold files of at least 96 pixels, and one of them colours or the grey tones of a
     photograph. Without the weights' package, or with a setting of OF_NETWORK, they have no settings, and the note names
-    it. Other images of that size
-    have no settings, and the note names the network that photographs take. Characters in colour are those of
-    :func:`character_settings`.
+    it. Other images of that size have no settings, and the note names the network that photographs take. Characters in
+    colour are those of :func:`character_settings`.
 
     Args:
         source, target: as they are given, or some of their files; of other things than folders and image files nothing
             is looked at.
-        given: names of the settings that the user gives, those of groups with a dot.
+        given: the settings that the user gives, those of groups with a dot in their name, with values as they are or
+            as they would be typed.
 
     Returns:
         The settings, and a note with the places ``{other}``, ``{none}`` and ``{lite0}`` for how to name a network.
     """
-    names = set(given)
     source, target = _places(source), _places(target)
-    if large := _of_large_images(source, target, names):
-        installed, own = find_spec(WEIGHTS_PACKAGE) is not None, _of_network(names)
+    if large := _of_large_images(source, target, given):
+        installed, own = find_spec(WEIGHTS_PACKAGE) is not None, _of_network(given)
         if any(map(_are_photographs, large)):
             if not installed:
                 return {}, WEIGHTS_MISSING_NOTE
@@ -237,13 +239,13 @@ def settings_of_images(
                 return {}, KEPT_FROM_PHOTOGRAPHS_NOTE.replace("{settings}", " and ".join(own))
             return dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE
         return {}, DRAWINGS_NOTE if installed and not own else ""
-    if settings := character_settings(source, target, names):
+    if settings := character_settings(source, target, given):
         return settings, CHARACTERS_NOTE
     return {}, ""
 
 
 def character_settings(
-    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Mapping[str, object]
 ) -> dict[str, str]:
     """Returns the settings of characters in colour; empty for other images, or where a network is chosen.
 
@@ -260,7 +262,7 @@ def character_settings(
 
 
 def _of_large_images(
-    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Iterable[str]
+    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Mapping[str, object]
 ) -> list[list[_Look]]:
     """Looks at both domains; returns nothing where their images are small or unknown, or a network is chosen."""
     if _names_network(given):
@@ -281,14 +283,18 @@ class _Look:
     tone: float
 
 
-def _names_network(given: Iterable[str]) -> bool:
-    """Returns whether the user names a network, or what implies one."""
-    return not set(given).isdisjoint(CHOSEN_BY_USER)
+def _names_network(given: Mapping[str, object]) -> bool:
+    """Returns whether the user names a network, or what implies one; stored features are those of photographs."""
+    return any(name in given for name in CHOSEN_BY_USER if name != "features") or str(given.get("features")) == "0"
 
 
-def _of_network(given: Iterable[str]) -> list[str]:
+def _of_network(given: Mapping[str, object]) -> list[str]:
     """Returns the settings, in alphabetical order, that belong to a network that is trained as a whole."""
-    return sorted(name for name in given if name.startswith(OF_NETWORK))
+    return sorted(
+        name
+        for name, value in given.items()
+        if name.startswith(OF_NETWORK) and not (name in _OF_ANY_VIEWS or str(value).startswith("photo"))
+    )
 
 
 def _places(domain: str | Path | Iterable[str | Path]) -> list[str | Path]:

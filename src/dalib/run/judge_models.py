@@ -29,19 +29,21 @@ from dalib.run.model_tables import (
     positions_of,
     read_table,
 )
+from dalib.run.table_objects import table_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
     from dalib.judge.models_judgement import ModelsJudgement
+    from dalib.run.image_predictions import Predictions
 
 Labelled = tuple[Any, Any]
 """Values of labelled source images, a row each, and their classes: names, or positions among the classes."""
 
 
 def judge_models(
-    models: Mapping[str, ArrayLike | str | Path],
+    models: Mapping[str, ArrayLike | Predictions | str | Path],
     *,
     features: ArrayLike | str | Path | None = None,
     images: str | Path | None = None,
@@ -59,8 +61,9 @@ def judge_models(
         print(judgement)  # headline, ranking, estimates, and what was missing
 
     Args:
-        models: at least two models by their names: probabilities (M, C), or a file of a table
-            (:func:`dalib.run.model_tables.read_table`). Arrays are in the same order of images and classes.
+        models: at least two models by their names: probabilities (M, C), a data frame of pandas or the predictions of
+            a run, or a file of a table (:func:`dalib.run.model_tables.read_table`). What has no names of images or
+            classes is in the order of the others.
         features: (M, D) of the same images, of a network that none of the models trained; or a file (.npz, .npy,
             .safetensors).
         images: a folder of the target's images, in place of ``features``: the built-in pretrained network computes
@@ -140,8 +143,7 @@ def _aligned(
         if isinstance(each, str | Path):
             tables[name] = read_table(each, "models", classes or ())
         else:
-            where = Setting(f"models[{name!r}]")
-            tables[name] = ProbabilityTable(checked_probabilities(each, where), None if names is None else tuple(names))
+            tables[name] = table_of(each, Setting(f"models[{name!r}]"), names, classes or ())
     known = tuple(map(str, classes)) if classes is not None else common_classes(tables.values())
     width = next((each.probabilities.shape[1] for each in tables.values() if not each.most_likely_only), None)
     if known is None:
@@ -152,6 +154,7 @@ def _aligned(
         if each.over is not None and each.classes != known:
             tables[name] = each.over(known)
     listed = tuple(map(str, names)) if names is not None else common_names(tables.values())
+    _require_one_order(tables, known if classes is not None else None, names)
     aligned = {}
     count = len(listed) if listed is not None else len(next(iter(tables.values())).probabilities)
     for name, each in tables.items():
@@ -164,6 +167,26 @@ def _aligned(
             raise UserError(where, f": expected {count} rows, one an image, as the first model has; got {len(found)}")
         aligned[name] = found
     return aligned, listed, known
+
+
+def _require_one_order(
+    tables: Mapping[str, ProbabilityTable], classes: Sequence[str] | None, names: Sequence[str] | None
+) -> None:
+    """Refuses a table without names of its rows or columns, where the others have theirs in several orders.
+
+    Raises:
+        UserError: nobody knows which row or column is which.
+    """
+    of_images = {name: each.names for name, each in tables.items()}
+    of_classes = {name: each.classes for name, each in tables.items() if not each.most_likely_only}
+    for what, given, named in (("names of images", names, of_images), ("names of classes", classes, of_classes)):
+        lacking = [name for name, each in named.items() if each is None]
+        if given is None and lacking and len({each for each in named.values() if each is not None}) > 1:
+            raise UserError(
+                Setting("models"),
+                f": {lacking[0]} has no {what}, and the others have theirs in several orders, so that nobody knows "
+                "which of its is which; give it names, or tables in one order",
+            )
 
 
 def _validation(name: str, given: Any, classes: Sequence[str], models: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, read_json
 from dalib.records.kit import read_header
+from dalib.run.older_files import as_written_today
 from dalib.run.presets import configured, implied_preset
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def settings_of(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
         UserError: no such file, or neither a kit nor a model.
     """
     folder = folder_of_model(place)
-    found = read_header(place).settings if folder is None else _settings_of_model(folder, given)
+    found = as_written_today(read_header(place).settings) if folder is None else _settings_of_model(folder, given)
     return {name: value for name, value in found.items() if name not in given}
 
 
@@ -77,6 +78,8 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
         architecture, preprocessing = content["architecture"], content["preprocessing"]
         found = {"backbone": architecture["backbone"], "prior": "uniform"}  # the source's shares are not known
         found |= {f"model.{name}": architecture[name] for name in _OF_ARCHITECTURE if name in architecture}
+        if (mirrored := architecture.get("mirrored")) is not None:
+            found["views.flip"] = "always" if mirrored else "never"
         found |= {f"data.{name}": preprocessing[name] for name in _OF_PREPROCESSING if preprocessing[name] is not None}
     except (KeyError, TypeError):
         raise UserError(

@@ -35,7 +35,7 @@ from dalib.records.selection import Measurement
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_mistakes
 from dalib.run.fastest import Precision, features_folder, precision_named
-from dalib.run.feature_space import FeatureSpace
+from dalib.run.feature_space import Averaged, FeatureSpace
 from dalib.run.groups import groups_of_labelled
 from dalib.run.select import sentence_of_one, settle
 
@@ -309,8 +309,8 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
             return predict_probabilities(
                 predictor, rows, description.preprocessing.normalize, device=device, on_progress=progress
             )
-    preprocessing, views = description.preprocessing, architecture.averaged_views
-    space = FeatureSpace.of(model, preprocessing, features_folder(), device, views, precision)
+    averaged = Averaged.of(architecture)
+    space = FeatureSpace.of(model, description.preprocessing, features_folder(), device, averaged, precision)
     inputs = space.inputs(architecture)
     head = make_classifier(inputs.architecture, len(description.classes))
     head.load_state_dict(space.without_backbone(model.state_dict()))

@@ -20,7 +20,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run import recipe
 from dalib.run.fastest import features_folder
-from dalib.run.feature_space import FeatureSpace
+from dalib.run.feature_space import Averaged, FeatureSpace
 from dalib.run.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
 from dalib.run.presets import from_preset
@@ -133,9 +133,9 @@ class _BuiltInNetwork:
     def of(cls) -> _BuiltInNetwork:
         config = from_preset("photo-features", **PHOTOGRAPH_SETTINGS)
         preprocessing = recipe.make_preprocessing(config)
-        network = recipe.make_student(config, recipe.architecture_of(config, preprocessing), 2)
-        views = config.model.averaged_views
-        space = FeatureSpace.of(network, preprocessing, features_folder(), choose_device("auto"), views)
+        architecture = recipe.architecture_of(config, preprocessing)
+        network, device = recipe.make_student(config, architecture, 2), choose_device("auto")
+        space = FeatureSpace.of(network, preprocessing, features_folder(), device, Averaged.of(architecture))
         return cls(space, preprocessing)
 
     def features(self, rows: Rows, chosen: Tensor, what: str) -> Tensor:

@@ -118,6 +118,14 @@ def read_table(
     return replace(table, probabilities=checked_probabilities(table.probabilities, where, table.names))
 
 
+def table_of_columns(
+    columns: list[str], rows: list[list[Any]], where: Setting, classes: tuple[str, ...] = ()
+) -> ProbabilityTable:
+    """Returns the table of named columns, as :func:`read_table` reads those of a file."""
+    table = _of_columns(columns, rows, ".", where, classes)
+    return replace(table, probabilities=checked_probabilities(table.probabilities, where, table.names))
+
+
 def checked_probabilities(values: Any, where: Setting, names: Sequence[str] | None = None) -> Tensor:
     """Returns probabilities (M, C) as float64 whose rows sum to 1 exactly.
 
@@ -126,7 +134,7 @@ def checked_probabilities(values: Any, where: Setting, names: Sequence[str] | No
     """
     try:
         p = torch.as_tensor(
-            np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
+            np.asarray(values.detach().cpu().double() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
         )
     except (TypeError, ValueError) as error:
         raise UserError(where, f": expected numbers (images, classes) ({error})") from None
@@ -432,7 +440,7 @@ def _require_once(names: Sequence[str], where: Setting) -> None:
 def _difference(wanted: Sequence[str], got: Sequence[str]) -> str:
     lacks = [name for name in wanted if name not in set(got)]
     more = [name for name in got if name not in set(wanted)]
-    said = ([f"it lacks {_some(lacks)}"] if lacks else []) + ([f"it has {_some(more)} more"] if more else [])
+    said = ([f"it lacks {_some(lacks)}"] if lacks else []) + ([f"it also has {_some(more)}"] if more else [])
     near = meant(lacks[0], more) if len(lacks) == 1 and more else ""
     return " and ".join(said) + near
 

@@ -24,7 +24,7 @@ from dalib.report.sheets import MAPPED, write_embedding
 from dalib.run import recipe
 from dalib.run.backbones import JOINED
 from dalib.run.fastest import features_folder, gain_of_rounding, images_at_once, precision_named
-from dalib.run.feature_space import MOST_FOR_STATISTICS, FeatureSpace
+from dalib.run.feature_space import MOST_FOR_STATISTICS, Averaged, FeatureSpace
 from dalib.run.inputs import feature_inputs
 from dalib.run.neutral_features import rows_seen, seconds_of_a_row
 
@@ -170,8 +170,8 @@ def _seconds_of_a_view(
     batch = images_at_once(device)
     if keep:
         precision = precision_named(config.feature_precision)
-        views = config.model.averaged_views
-        space = FeatureSpace.of(student, preprocessing, features_folder(), device, views, precision)
+        averaged = Averaged(config.model.averaged_views)
+        space = FeatureSpace.of(student, preprocessing, features_folder(), device, averaged, precision)
         calls = [(each.compute, each.own_view(view)) for each in space.parts] or [(space.compute, view)]
     else:
         asked = config.feature_precision

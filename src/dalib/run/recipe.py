@@ -100,14 +100,15 @@ OPERATIONS: dict[ViewName, Callable[[int, bool], tuple[Operation, ...]]] = {
     "weak-warp": lambda size, flip: weak_warp_operations(size, flip=flip),
 }
 
-# of the size that the network sees, the channels' mean and std, and the pixels that a centred crop leaves on each side
-PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...], float], PhotoView]] = {
-    "photo-plain": lambda size, mean, std, margin: photo_plain(size, mean, std),
-    "photo-weak": lambda size, mean, std, margin: photo_weak(size, mean, std),
-    "photo": lambda size, mean, std, margin: photo_moderate(size, mean, std),
-    "photo-strong": lambda size, mean, std, margin: photo_strong(size, mean, std),
-    "photo-tllib": lambda size, mean, std, margin: tllib_student(size, mean, std),
-    "photo-paper": lambda size, mean, std, margin: paper_photo(size, mean, std, translation=margin),
+# of the size that the network sees, the channels' mean and std, the pixels that a centred crop leaves on each side, and
+# whether to mirror
+PHOTO_VIEWS: dict[ViewName, Callable[[int, tuple[float, ...], tuple[float, ...], float, bool], PhotoView]] = {
+    "photo-plain": lambda size, mean, std, margin, flip: photo_plain(size, mean, std),
+    "photo-weak": lambda size, mean, std, margin, flip: photo_weak(size, mean, std, flip=flip),
+    "photo": lambda size, mean, std, margin, flip: photo_moderate(size, mean, std, flip=flip),
+    "photo-strong": lambda size, mean, std, margin, flip: photo_strong(size, mean, std, flip=flip),
+    "photo-tllib": lambda size, mean, std, margin, flip: tllib_student(size, mean, std, flip=flip),
+    "photo-paper": lambda size, mean, std, margin, flip: paper_photo(size, mean, std, translation=margin, flip=flip),
 }
 
 CHARACTER_VIEWS: dict[ViewName, Callable[[int, Callable[[Tensor], Tensor], bool], CharacterView]] = {
@@ -297,17 +298,21 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
                 ", student and teacher without colours, such as warp",
             )
         if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
-            return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin)
-        if preprocessing.crop is not None:
+            mirrored = config.views.mirrors(usually=True)
+            return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin, mirrored)
+        if preprocessing.crop not in (None, preprocessing.size):
             raise UserError(
                 Setting("views"),
                 f": {name} does not cut {preprocessing.crop} out of {preprocessing.size} pixels; "
-                "take a photo view, or ",
-                Setting("data.crop", preprocessing.size),
+                "take a photo view, or no margin: ",
+                Setting("data.size", preprocessing.crop),
+                " ",
+                Setting("data.crop", preprocessing.crop),
             )
+        mirrored = config.views.mirrors(usually=False)
         if name in CHARACTER_VIEWS:
-            return CHARACTER_VIEWS[name](preprocessing.size, preprocessing.normalize, config.views.flip)
-        return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, config.views.flip))
+            return CHARACTER_VIEWS[name](preprocessing.size, preprocessing.normalize, mirrored)
+        return View(preprocessing.normalize, OPERATIONS[name](preprocessing.size, mirrored))
 
     views, margin = config.views, (preprocessing.size - preprocessing.input_size) / 2
     common = RandomCrop(preprocessing.input_size) if views.shared_crop else None
@@ -360,6 +365,7 @@ def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> Archit
         backbones=tuple(each.name for each in named),
         bottleneck_dim=config.model.bottleneck_dim,
         averaged_views=config.model.averaged_views,
+        mirrored=None if config.views.flip == "auto" else config.views.flip == "always",
         channels=preprocessing.channels,
         size=preprocessing.input_size,
         bottleneck_norm=config.model.bottleneck_norm,

@@ -17,6 +17,7 @@ from dalib.records.summary import Summary
 from dalib.run.backbones import backbones_of
 from dalib.run.config import RESUMABLE, by_name
 from dalib.run.model_alone import files_of
+from dalib.run.older_files import as_written_today
 from dalib.run.prior import KINDS, file_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
     of_hub = ("backbone", "weights") if same_weights else ()  # another name of the same
     changes = [
         f"{Setting(name)} was {_shown(old)}, is {_shown(now.settings.get(name))}"
-        for name, old in before.settings.items()
+        for name, old in as_written_today(before.settings).items()
         if now.settings.get(name) != old and name not in of_hub
     ]
     changes += _changes_on_hub(run, before, now)

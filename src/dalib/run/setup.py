@@ -20,7 +20,7 @@ from dalib.run import recipe
 from dalib.run.data_check import LabelledSet, check_data
 from dalib.run.domains import Domains, identity_of, open_domains
 from dalib.run.fastest import features_folder, gain_of_rounding, precision_named
-from dalib.run.feature_space import FeatureSpace
+from dalib.run.feature_space import Averaged, FeatureSpace
 from dalib.run.hints import check_hints, read_hints
 from dalib.run.initial_weights import OfHub, Start, fetched
 from dalib.run.kit_start import require_whole, start_of_kit
@@ -161,8 +161,9 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
 def _space(
     config: TrainConfig, network: ImageClassifier, preprocessing: Preprocessing, device: torch.device
 ) -> FeatureSpace:
-    views, precision = config.model.averaged_views, precision_named(config.feature_precision)
-    return FeatureSpace.of(network, preprocessing, features_folder(), device, views, precision)
+    averaged = Averaged.of(recipe.architecture_of(config, preprocessing))
+    precision = precision_named(config.feature_precision)
+    return FeatureSpace.of(network, preprocessing, features_folder(), device, averaged, precision)
 
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:

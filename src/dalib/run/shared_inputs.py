@@ -12,7 +12,7 @@ from dalib.engine.distributed import ALONE, World
 from dalib.run import recipe
 from dalib.run.domain_features import extract_part, to_features
 from dalib.run.fastest import features_folder, precision_named
-from dalib.run.feature_space import FeatureSpace, standardization
+from dalib.run.feature_space import Averaged, FeatureSpace, standardization
 from dalib.run.inputs import StandardizedViews
 from dalib.run.own_statistics import chosen_share
 from dalib.run.stages import LastStages
@@ -201,12 +201,13 @@ def feature_space(
     Args:
         folder: where features are kept; None is the cache.
     """
-    network = recipe.make_student(config, recipe.image_inputs(config, preprocessing).architecture, classes)
+    architecture = recipe.architecture_of(config, preprocessing)
+    network = recipe.make_student(config, architecture, classes)
     if start is not None:  # one backbone for both trainings, that of the run's own model
         recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
     precision = precision_named(config.feature_precision)
     folder = features_folder() if folder is None else folder
-    return FeatureSpace.of(network, preprocessing, folder, device, config.model.averaged_views, precision)
+    return FeatureSpace.of(network, preprocessing, folder, device, Averaged.of(architecture), precision)
 
 
 def with_chosen_share(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dalib.core.errors import Setting
 from dalib.core.files import write_text
 from dalib.records.metrics import MetricsLine, read_metrics
+from dalib.run.older_files import as_written_today
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +33,12 @@ def differences(before: Summary, now: Summary) -> list[str]:
     >>> differences(Summary(settings={"seed": 0, "steps": 9}), Summary(settings={"seed": 1, "steps": 9}))
     ['seed was 0, is 1']
     """
+    then = as_written_today(before.settings)
     names = [name for name in now.settings if name not in OF_TARGET]
     found = [
-        f"{Setting(name)} was {before.settings.get(name)}, is {now.settings[name]}"
+        f"{Setting(name)} was {then.get(name)}, is {now.settings[name]}"
         for name in names
-        if before.settings.get(name) != now.settings[name]
+        if then.get(name) != now.settings[name]
     ]
     lengths = [_length(each) for each in (before, now)]
     if lengths[0] != lengths[1]:

@@ -1,0 +1,59 @@
+"""The settings that a command line gives, typed or in the configuration files that it names, before it is parsed."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dalib.run.config import TrainConfig
+from dalib.run.config_file import content_of, flat
+
+_GROUPS = {each.name for each in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), each.name))}
+
+
+def configurations_in(arguments: list[str]) -> list[str]:
+    """Returns the configuration files that a command line names."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", nargs="?", action="append", default=[])
+    return [file for file in first.parse_known_args(arguments)[0].config if file is not None]
+
+
+def settings_in(arguments: list[str]) -> dict[str, str]:
+    """Returns the settings that are given, by their dotted names, with the last value that each would be typed with.
+
+    A configuration file stands there with its settings; one that holds none, by its own name, ``config``.
+
+    >>> settings_in(["train", "--seed", "1", "--views.flip=false", "--strict"])
+    {'seed': '1', 'views.flip': 'false', 'strict': ''}
+    """
+    return {name: value for values in values_by_place(arguments).values() for name, value in values.items()}
+
+
+def values_by_place(arguments: list[str]) -> dict[int, dict[str, str]]:
+    """Returns settings and values, as they would be typed, by the place of the argument that ends each of them."""
+    found = {}
+    for place, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            continue
+        name, equals, value = argument[2:].partition("=")
+        if not equals and place + 1 < len(arguments) and not arguments[place + 1].startswith("--"):
+            place, value = place + 1, arguments[place + 1]
+        if name == "config":
+            found[place] = flat(content_of(Path(value))) or {name: value}
+        elif name in _GROUPS and value.startswith("{"):
+            found[place] = flat({name: _mapping_in(value)}) or {name: value}
+        else:
+            found[place] = {name: value}
+    return found
+
+
+def _mapping_in(text: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # the parser says what is wrong with it
+        return {}
+    return content if isinstance(content, dict) else {}
