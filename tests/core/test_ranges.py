@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dalib.core.ranges import check_at_least, check_share
+from dalib.core.ranges import check_at_least, check_share, check_smoothing
 
 
 def test_bounds_are_included():
@@ -20,3 +20,10 @@ def test_the_first_wrong_argument_is_named(value):
 def test_a_share_is_between_0_and_1(value):
     with pytest.raises(ValueError, match=rf"^share: expected a number in \[0, 1\], got {value}$"):
         check_share(share=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_a_label_smoothing_out_of_its_range_is_refused(value):
+    with pytest.raises(ValueError, match=r"label_smoothing: expected a number in \[0, 1\)"):
+        check_smoothing(value)
+    check_smoothing(0.0)

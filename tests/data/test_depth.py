@@ -150,7 +150,7 @@ def test_grey_of_16_bits_with_transparency_is_refused_where_its_low_bytes_are_wa
 def test_what_is_of_8_bits_is_not_looked_into(tmp_path, monkeypatch):
     for name in ("a.png", "b.jpg", "c.bmp", "d.gif", "e.webp"):
         Image.fromarray(eight_bits(channels=3)).save(tmp_path / name)
-    monkeypatch.setattr("dalib.data.decoding._opened", lambda path: pytest.fail("opened"))
+    monkeypatch.setattr("dalib.data.decoding.opened", lambda path: pytest.fail("opened"))
     assert whole_numbers(sorted(tmp_path.iterdir())) == ()
 
 

@@ -238,3 +238,9 @@ def test_words_of_messages():
     assert numbered("array", 2) == ("array/0", "array/1")
     assert kind_of((1, "a")) == "(int, str)"
     assert some_names(["a", "b", "c"], most=2) == "'a', 'b' and 1 more"
+
+
+@pytest.mark.parametrize("empty", [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 0)), torch.zeros(3, 0, 5)])
+def test_an_array_without_pixels_is_no_image(empty):
+    with pytest.raises(ValueError, match="an array without pixels, of shape"):
+        picture_of(empty)

@@ -72,3 +72,13 @@ def test_a_folder_of_the_target_that_is_spelled_otherwise_is_no_other_class(requ
             (tmp_path / folder / file.name).symlink_to(file)
     check_data(replace(request_of(), target=str(tmp_path)), LabelledSet(None), prior="uniform")
     assert "named like no class" not in capsys.readouterr().out
+
+
+def test_too_few_images_to_tell_unknown_ones_are_refused_before_anything_is_trained(request_of, images):
+    request = request_of()
+    files = sorted((images / "target").rglob("*.*"))
+    for path in files[9:]:
+        path.unlink()
+    check_data(request, LabelledSet(None), prior="uniform")
+    with pytest.raises(UserError, match=r"expected at least 10 target images to tell unknown ones, got \d"):
+        check_data(request, LabelledSet(None, others=True), prior="uniform")

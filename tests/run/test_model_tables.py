@@ -76,3 +76,17 @@ def test_folders_that_all_names_share_do_not_count(tmp_path):
         "b": write_csv(tmp_path / "b.csv", AFTER[::-1], absolute[::-1]),
     }
     assert dalib.judge_models(models, features=FEATURES).best == "b"
+
+
+def test_predictions_of_a_model_that_knows_unknown_images_are_read_as_those_of_known_classes(tmp_path):
+    header = "path,class,confidence,runner_up,runner_up_confidence,known"
+    place = tmp_path / "open.csv"
+    place.write_text(f"{header},known_class\nx.jpg,unknown,0.6,cup,0.3,0.1,pen\ny.jpg,mug,0.8,cup,0.1,0.9,mug\n")
+    table = read_table(place, "models")
+    assert table.classes == ("cup", "mug", "pen")
+    assert table.probabilities.argmax(dim=1).tolist() == [2, 1]
+    place.write_text(f"{header}\nx.jpg,pen,0.6,cup,0.3,0.9\n")
+    assert read_table(place, "models").classes == ("cup", "pen")
+    place.write_text(f"{header}\nx.jpg,unknown,0.6,cup,0.3,0.1\n")
+    with pytest.raises(UserError, match="row 1: an image that is called unknown, in a table without the column known_"):
+        read_table(place, "models")

@@ -356,11 +356,13 @@ def test_a_model_that_expects_other_images_says_whether_one_is_known(found, imag
     predict(with_rule(found, sum(sure[middle - 1 : middle + 1]) / 2), str(images), str(out))
     rows = table_of(out)
     before = table_of(plain)
-    assert [*rows[0]] == [*COLUMNS, "known"]
+    assert [*rows[0]] == [*COLUMNS, "known", "known_class"]
     unknown = [row for row in rows if row["class"] == "unknown"]
     assert len(unknown) == middle
     for row, old in zip(rows, before, strict=True):
         assert (float(row["known"]) < 0.5) == (row["class"] == "unknown")
+        assert row["known_class"] != "unknown"
+        assert row["class"] in (row["known_class"], "unknown")
         assert row["class"] in ("unknown", old["class"])
         assert row["runner_up"] == old["runner_up"]
     for each, row in zip(load(found.root)(readable(images)), rows, strict=True):

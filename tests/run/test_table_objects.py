@@ -56,3 +56,12 @@ def test_predictions_of_a_run_are_a_table():
 def test_numbers_that_are_no_probabilities_are_refused_by_the_argument():
     with pytest.raises(UserError, match=r"models\['a'\]: expected rows of at least 0 that sum to 1"):
         table_of(pd.DataFrame(P * 3, columns=CLASSES), WHERE)
+
+
+def test_the_frame_of_a_model_that_knows_unknown_images_has_its_classes_alone():
+    shares = dict(zip(CLASSES, [0.5, 0.3, 0.2], strict=True))
+    rows = tuple(ImagePrediction(name, "unknown", 0.5, shares, known=0.1) for name in NAMES)
+    frame = Predictions(rows).to_pandas()
+    assert list(frame.columns) == ["path", "label", "confidence", "known", *CLASSES]
+    assert table_of(frame, WHERE).classes == CLASSES
+    assert repr(rows[0]).endswith("known=0.100)")

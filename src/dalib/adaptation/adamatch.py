@@ -15,7 +15,7 @@ from dalib.adaptation.pseudo_labels import accuracy, pseudo_label_loss
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
-from dalib.core.ranges import check_at_least, check_share
+from dalib.core.ranges import check_at_least, check_share, check_smoothing
 from dalib.core.types import Batch, Losses
 from dalib.engine.distributed import mean_over_ranks
 from dalib.models.classifier import logits_of
@@ -125,6 +125,7 @@ class AdaMatch:
         self.steps = steps
         self.weight = weight
         self.threshold = threshold
+        check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self.source_mean, self.target_mean = torch.full((2, num_classes), 1 / num_classes)
         self.batches = 0

@@ -10,7 +10,7 @@ from dalib.adaptation.pseudo_labels import accuracy, pseudo_label_loss
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
-from dalib.core.ranges import check_at_least, check_share
+from dalib.core.ranges import check_at_least, check_share, check_smoothing
 from dalib.core.types import Batch, Losses
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class FixMatch:
         self.average = EmaTeacher(student, alpha, buffers="ema", warmup=alpha_warmup)
         self.weight = weight
         self.threshold = threshold
+        check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         #: Changes the predictions for the weak view that become pseudo-labels, such as by hints.
         self.refining: Refining | None = None

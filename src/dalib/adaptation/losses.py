@@ -55,7 +55,7 @@ def binary_cross_entropy_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
     r"""Computes the binary cross-entropy per image, :math:`-\sum_c [y'_c \log y_c + (1 - y'_c) \log(1 - y_c)]`.
 
     (N, C), (N, C) -> (N,), at least the teacher's own binary entropy and at most about 15 C. Robust: probabilities of
-    exactly 0 and 1 give finite values and gradients.
+    exactly 0 and 1 give finite values and, from float32 on, gradients, which float16 has no room for.
     Source: the alternative consistency loss in the code of the paper's authors; our floor is the tangent of
     the logarithm instead of an epsilon inside it, because it leaves ordinary values exact.
 
@@ -68,7 +68,8 @@ def binary_cross_entropy_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
 def kl_divergence_distance(y: Tensor, y_teacher: Tensor) -> Tensor:
     r"""Computes the Kullback-Leibler divergence of student from teacher, :math:`\sum_c y'_c (\log y'_c - \log y_c)`.
 
-    (N, C), (N, C) -> (N,), 0 where both agree. Finite for probabilities of exactly 0 and 1.
+    (N, C), (N, C) -> (N,), 0 where both agree. Finite for probabilities of exactly 0 and 1; so are its gradients
+    from float32 on.
     Source: Mean Teacher (Tarvainen & Valpola 2017) compares it with the squared distance.
 
     >>> kl_divergence_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))
@@ -113,6 +114,10 @@ class ConsistencyLoss(nn.Module):
         self.reduction = reduction
 
     def forward(self, y: Tensor, y_teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+        if not (isinstance(y, Tensor) and isinstance(y_teacher, Tensor)):
+            raise ValueError(
+                f"y, y_teacher: expected two tensors, got {type(y).__name__} and {type(y_teacher).__name__}"
+            )
         if y.ndim != 2 or y.shape != y_teacher.shape or y.shape[0] == 0:
             raise ValueError(
                 "y, y_teacher: expected two tensors of one shape (N, C) with N > 0, "
@@ -227,7 +232,8 @@ def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None
 
     Args:
         y: (N > 0, C) probabilities; the gradient flows into them.
-        prior: (C,) the classes' shares u in the target, as :class:`ClassBalanceLoss` takes them; None is uniform.
+        prior: (C,) the classes' shares u in the target, which sum to 1; None is uniform. The sum is not checked,
+            because that would wait for a GPU at every step.
         mean: (C,) the mean prediction, if it is over more images than y, as with several processes; None is y's.
 
     Returns:

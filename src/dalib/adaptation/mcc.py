@@ -12,7 +12,7 @@ from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
-from dalib.core.ranges import check_at_least
+from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Mcc:
         self.student = student
         self.weight = weight
         self.temperature = temperature
+        check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)
 

@@ -15,7 +15,7 @@ from dalib.adaptation.self_ensemble import ramp_up
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import load_state, make_teacher, state_of
-from dalib.core.ranges import check_at_least
+from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
 from dalib.models.classifier import logits_of
 from dalib.models.compiled import compiled
@@ -96,6 +96,7 @@ class MeanTeacher:
         self.consistency_loss = ConsistencyLoss(mean_squared_distance)
         self.consistency_weight = consistency_weight
         self.ramp_up_steps = ramp_up_steps
+        check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         #: Changes what the teacher predicts for the target, such as by hints.
         self.refining: Refining | None = None

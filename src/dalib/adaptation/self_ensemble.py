@@ -32,7 +32,7 @@ from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import Buffers, EmaTeacher, load_state, make_teacher, state_of
-from dalib.core.ranges import check_at_least
+from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
 from dalib.engine.distributed import mean_over_ranks
 from dalib.models.classifier import ImageClassifier, logits_and_features_of, logits_of
@@ -297,6 +297,7 @@ class SelfEnsemble:
         self.class_balance_weight = class_balance_weight
         self.information_weight = information_weight
         self.prototypes = ClassPrototypes(num_classes, share=prototypes) if prototypes else None
+        check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         #: Changes what the teacher predicts for the target, such as by hints.
         self.refining: Refining | None = None

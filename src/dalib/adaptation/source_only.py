@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import StudentPass
+from dalib.core.ranges import check_smoothing
 from dalib.core.types import Batch, Losses
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class SourceOnly:
 
     def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0, compile_mode: str | None = None) -> None:
         self.student = student
+        check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)
 

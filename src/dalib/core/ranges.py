@@ -19,6 +19,20 @@ def check_at_least(low: float, **values: float) -> None:
             raise ValueError(f"{name}: expected at least {low}, got {value}")
 
 
+def check_smoothing(label_smoothing: float) -> None:
+    """Checks that a label smoothing is in [0, 1); with 1, labels would say nothing.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> check_smoothing(-0.1)
+    Traceback (most recent call last):
+    ValueError: label_smoothing: expected a number in [0, 1), got -0.1
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing: expected a number in [0, 1), got {label_smoothing}")
+
+
 def check_share(**values: float) -> None:
     """Checks that numbers are in [0, 1].
 

@@ -75,7 +75,7 @@ def read_pixels(path: Path | bytes, preprocessing: Preprocessing) -> np.ndarray:
     Raises:
         Exception: whatever PIL's decoders raise; :func:`reason` words it.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if preprocessing.fit != "ink" and image.format in ("JPEG", "MPO"):
             divisor = _divisor(image.size, preprocessing.size)
             if divisor > 1:
@@ -92,7 +92,7 @@ def read_picture(path: Path, side: int, black_white: Range | None = None) -> Ima
     Raises:
         Exception: whatever PIL's decoders raise; :func:`reason` words it.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         image.draft(None, (side, side))  # of a JPEG, at least so many pixels
         seen = _to_eight_bits(image, path, black_white)
         seen.thumbnail((side, side))
@@ -102,7 +102,7 @@ def read_picture(path: Path, side: int, black_white: Range | None = None) -> Ima
 def read_header(path: Path) -> ImageHeader | Unreadable:
     """Reads size and mode without decoding; detects what is no image, but no truncation."""
     try:
-        with pillow_warnings_as_errors(), _opened(path) as image:
+        with pillow_warnings_as_errors(), opened(path) as image:
             return ImageHeader(image.width, image.height, image.mode)
     except Exception as error:
         return Unreadable(str(path), reason(error))
@@ -158,7 +158,7 @@ def _whole_numbers_in(path: Path) -> WholeNumbers | None:
         with open_image(path) as file:
             if not may_exceed_8_bits(file.read(32)):
                 return None
-        with _opened(path) as image:
+        with opened(path) as image:
             if is_grey_beyond_8_bits(image):
                 said = range_in_header(image)
                 return whole_numbers_of(str(path), grey_values(image), said)
@@ -214,7 +214,7 @@ def _colours(image: Image.Image, path: Path | bytes) -> tuple[np.ndarray, bool]:
             return np.frombuffer(file.read(2 * high.size), ">u2").reshape(high.shape), True
     if tiles is None:
         return np.stack([high * 256, high * 256 + 255]), False
-    with _opened(path) as again:
+    with opened(path) as again:
         again.tile = tiles  # type: ignore[attr-defined]
         low = np.asarray(again)[..., :3]
     return high * 256 + low, True
@@ -234,7 +234,7 @@ _ORIENTATION = 0x0112
 def is_constant(path: Path) -> bool:
     """Returns whether the pixels of a file are all equal; False if it cannot be read."""
     try:
-        with pillow_warnings_as_errors(), _opened(path) as image:
+        with pillow_warnings_as_errors(), opened(path) as image:
             extremes = image.convert("RGBA" if "transparency" in image.info else image.mode).getextrema()
     except Exception:
         return False
@@ -351,7 +351,7 @@ def pillow_warnings_as_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path | bytes) -> Iterator[Image.Image]:
+def opened(path: Path | bytes) -> Iterator[Image.Image]:
     """Opens an image and reads its header. It refuses a pipe or a device, because reading it could wait for ever."""
     state = state_of(path)
     if not state.is_regular:
@@ -409,6 +409,9 @@ def opaque(image: Image.Image) -> Image.Image:
 def _bytes_of_floats(values: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):  # also where either is NaN
-        raise ValueError(f"floating-point pixels from {low:g} to {high:g}; expected [0, 1] or [0, 255]")
+        raise ValueError(
+            f"floating-point pixels from {low:g} to {high:g}; expected [0, 1] or [0, 255]; save them as "
+            "whole numbers of 16 bits, for which a range of the data says what is black and white"
+        )
     scaled: np.ndarray = np.rint(values * (255 if high <= 1 else 1)).astype(np.uint8)
     return scaled

@@ -12,6 +12,7 @@ from dalib.data.cache import ImageCache
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
+from dalib.data.frames import note_on_frames
 from dalib.data.listing import list_images
 from dalib.data.reading import CachePolicy, Reading, refuse_unreadable
 from dalib.data.rows import StreamedImages, digests_of
@@ -92,9 +93,10 @@ def read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[s
 
 def _rows_of_files(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[Unreadable, ...]]:
     """Reads images, their positions in the listing and the unreadable ones; with ``strict`` none may be unreadable."""
-    for note in listing.notes:
-        if reading.on_note is not None:
-            reading.on_note(note)
+    if reading.on_note is not None:
+        for note in (*listing.notes, note_on_frames(listing.paths)):
+            if note:
+                reading.on_note(note)
     if reading.cache not in get_args(CachePolicy):
         raise ValueError(f"cache: expected 'ram', 'disk' or 'off', got {reading.cache!r}")
     listing = with_whole_numbers(listing, reading.cache, reading.cache_folder, threads=reading.threads)

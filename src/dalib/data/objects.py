@@ -230,6 +230,8 @@ def picture_of(image: Any) -> Image.Image:
             f"expected an image of 1, 3 or 4 channels, got {tuple(image.shape)}; an array is (H, W, C), "
             "a tensor (C, H, W)"
         )
+    if not array.size:
+        raise ValueError(f"expected an image, got an array without pixels, of shape {tuple(image.shape)}")
     if array.dtype.kind == "f":
         if not (array.min() >= 0 and array.max() <= 1):
             raise ValueError(

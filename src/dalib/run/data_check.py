@@ -23,6 +23,7 @@ from dalib.data.sources import (
 from dalib.data.spelling import key_of, spelled_alike, united
 from dalib.run.domains import list_domains
 from dalib.run.prior import first_prior
+from dalib.run.unknown import require_enough_for_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,8 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
     if request.target_labels is not None and classes is not None and target is not None:
         names = [str(path) for path in target.paths]
         read_target_labels(request.target_labels, names, classes, request.target, argument="target_labels")
+    if labelled.others and target is not None:
+        require_enough_for_others(len(target.paths))
     if classes is not None and target is not None and not labelled.others:
         _note_other_classes([path.parent.name for path in target.paths], classes)
     if labelled.name is not None:

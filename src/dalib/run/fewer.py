@@ -95,6 +95,8 @@ class ExpectedClasses:
     def in_words(self, classes: Sequence[str]) -> str:
         """Returns a sentence that names the classes that seem to be there."""
         there = [name for name, present in zip(classes, self.present.tolist(), strict=True) if present]
+        if len(there) == len(classes):
+            return f"The target seems to have all of the source's {len(classes)} classes"
         return (
             f"The target seems to have {len(there)} of the source's {len(classes)} classes: "
             f"{some_classes(there, MAX_LISTED)}; the others weigh little in the adaptation"

@@ -29,19 +29,23 @@ class ImagePrediction:
 
     Attributes:
         path: the file; of an image that is an object, what it came in and its number there, such as array/07.
-        label: the most probable class.
-        confidence: its probability.
+        label: the most probable class; ``unknown`` for an image that seems to be of none of them.
+        confidence: the probability of the most probable class, given that the image is of one of them.
         probabilities: of each class, the most probable first.
+        known: probability that the image is of one of the classes; None for a model that was not trained for images of
+            other classes (``classes="other"``).
     """
 
     path: str
     label: str
     confidence: float
     probabilities: dict[str, float]
+    known: float | None = None
 
     def __repr__(self) -> str:
         said = f"label={self.label!r}, confidence={self.confidence:.3f}"
-        return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)})"
+        known = "" if self.known is None else f", known={self.known:.3f}"
+        return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)}{known})"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Predictions(Sequence[ImagePrediction]):
     def to_pandas(self) -> Any:
         """Returns a data frame: path, label, confidence, and a column of probabilities for each class.
 
+        Where the model expects images of none of the classes, the column known stands before these.
+
         Raises:
             UserError: pandas is not installed.
         """
@@ -82,6 +88,7 @@ class Predictions(Sequence[ImagePrediction]):
                     "path": row.path,
                     "label": row.label,
                     "confidence": row.confidence,
+                    **({} if row.known is None else {"known": row.known}),
                     **dict(sorted(row.probabilities.items())),
                 }
                 for row in self.rows
@@ -122,7 +129,7 @@ def predict_images(images: Any, predictor: Predictor, on_progress: Callable[[int
             if isinstance(each, str):
                 unreadable.append(Unreadable(name, each))
             else:
-                rows.append(ImagePrediction(name, each.label, each.confidence, each.probabilities))
+                rows.append(ImagePrediction(name, each.label, each.confidence, each.probabilities, each.known))
         on_progress(min(first + _PREDICTED_TOGETHER, len(names)), len(names))
     return Predictions(tuple(rows), tuple(unreadable))
 

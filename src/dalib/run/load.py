@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
 
-KNOWN = "known"
-"""A further column, of models that expect images of none of their classes (``--classes other``)."""
+KNOWN, KNOWN_CLASS = "known", "known_class"
+"""Further columns, of models that expect images of none of their classes (``--classes other``): the probability that an
+image is of one of them, and the most probable of them, which ``class`` does not name for an unknown image."""
 
 MANY = 128
 """Images for which a faster way to compute the same is prepared; for fewer, that takes longer than it saves."""
@@ -209,7 +210,7 @@ class Predictor:
 
 def columns_of(description: ModelDescription) -> tuple[str, ...]:
     """Returns the columns of a model's predictions."""
-    return COLUMNS if description.known is None else (*COLUMNS, KNOWN)
+    return COLUMNS if description.known is None else (*COLUMNS, KNOWN, KNOWN_CLASS)
 
 
 def is_number(column: str) -> bool:
@@ -228,8 +229,8 @@ def cells_of(names: Sequence[str], probabilities: Tensor, description: ModelDesc
     if rule is not None:
         known = rule.probability_of_known(probabilities).tolist()
         for row, is_known, probability in zip(cells, rule.are_known(probabilities).tolist(), known, strict=True):
+            row += [f"{probability:.4f}", row[1]]
             row[1] = row[1] if is_known else UNKNOWN
-            row.append(f"{probability:.4f}")
     return cells
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded
-from dalib.core.words import meant, some_of
+from dalib.core.words import UNKNOWN, meant, some_of
 from dalib.data.spelling import Classes, is_missing
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.checked import SUM_TOLERANCE
-from dalib.run.load import COLUMNS
+from dalib.run.load import COLUMNS, KNOWN, KNOWN_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -151,7 +151,7 @@ def checked_probabilities(values: Any, where: Setting, names: Sequence[str] | No
         return f"{int(bad.sum())} of {len(p)} rows, the first is row {row + 1}{name}"
 
     if bool((bad := ~p.isfinite().all(dim=1)).any()):
-        raise UserError(where, f": NaN or infinite values in {first(bad)}; a model that gives these cannot be judged")
+        raise UserError(where, f": NaN or infinite values in {first(bad)}; expected probabilities")
     sums = p.sum(dim=1)
     bad = (p < -SUM_TOLERANCE).any(dim=1) | ((sums - 1).abs() > SUM_TOLERANCE)
     if bool(bad.any()):
@@ -235,12 +235,16 @@ def _of_columns(
     labels = None if labelled is None else tuple(str(row[labelled]).strip() for row in rows)
     if set(COLUMNS[1:]) <= set(lower):
         at = {name: lower.index(name) for name in COLUMNS[1:]}
+        if KNOWN in lower:
+            at["class"] = _column_of_known_class(lower, rows, where)
         return _of_predictions(
             [{name: row[column] for name, column in at.items()} for row in rows], names, labels, numbers, where, classes
         )
     leave_out = {place, labelled, *(number for number, name in enumerate(lower) if not name)}  # an index of pandas
     if "confidence" in lower and "confidence" not in [name.lower() for name in classes]:  # Predictions.to_pandas
         leave_out.add(lower.index("confidence"))
+        if KNOWN in lower and KNOWN not in [name.lower() for name in classes]:
+            leave_out.add(lower.index(KNOWN))
         labels = None  # they are what a model predicts, and nobody's truth
     chosen = [number for number in range(len(columns)) if number not in leave_out]
     if labels_alone and not chosen and labels is not None:
@@ -260,6 +264,26 @@ def _of_columns(
     return ProbabilityTable(
         torch.from_numpy(values), names, tuple(columns[column].strip() for column in chosen), labels
     )
+
+
+def _column_of_known_class(columns: list[str], rows: list[list[Any]], where: Setting) -> int:
+    """Returns the column of the most probable known class in predictions that call some images unknown.
+
+    Raises:
+        UserError: a table of an older version, which does not have it, with unknown images.
+    """
+    if KNOWN_CLASS in columns:
+        return columns.index(KNOWN_CLASS)
+    place = columns.index("class")
+    unknown = [line for line, row in enumerate(rows, 1) if str(row[place]).strip() == UNKNOWN]
+    if unknown:
+        raise UserError(
+            where,
+            f", row {unknown[0]}: an image that is called {UNKNOWN}, in a table without the column {KNOWN_CLASS}; "
+            "write it again: ",
+            Call("dalib.run.predict.predict"),
+        )
+    return place
 
 
 def _of_labels(

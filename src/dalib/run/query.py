@@ -11,7 +11,7 @@ import torch
 from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, write_text
-from dalib.core.words import UNKNOWN
+from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.folders import describe_unused
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose
@@ -113,11 +113,12 @@ def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -
     measuring = Call(
         "dalib.run.label_estimates.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more
     )
-    classes = some_classes(classes_of(run), MOST_NAMED)
+    every = classes_of(run)
+    of_none = f"an image of none of these classes is {UNKNOWN}" if len(with_unknown(every)) > len(every) else ""
     return (
-        f"{look} at each image and write its class into the column label: {classes}.\n"
-        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones; an image "
-        f"of none of these classes is {UNKNOWN}.\n"
+        f"{look} at each image and write its class into the column label: {some_classes(every, MOST_NAMED)}.\n"
+        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones"
+        f"{f'; {of_none}' if of_none else ''}.\n"
         f"Keep the other columns. Then: {measuring}\n"
         f"{selection.sentence}; labels {'do not' if selection.by == 'user' else 'can'} change that"
     )

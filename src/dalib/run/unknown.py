@@ -66,12 +66,7 @@ class ExpectedKnown:
             UserError: too few target images to tell.
         """
         predictions = torch.stack([evidence.target.double() for evidence in before.values()]).mean(dim=0)
-        if len(predictions) < FEWEST:
-            raise UserError(
-                Setting("classes", "other"),
-                f": expected at least {FEWEST} target images to tell unknown ones, got {len(predictions)}; expected ",
-                Setting("classes", "same"),
-            )
+        require_enough_for_others(len(predictions))
         scores = scores_of_known(predictions, representation, predictions.shape[1])
         known = TwoGroups.of(scores).upper(scores) >= 0.5
         known |= scores >= scores.sort().values[int(MOST_APART * len(scores))]
@@ -115,6 +110,20 @@ class ExpectedKnown:
         return (
             f"{unknown} of the target's {count} images ({unknown / count:.0%}) seem to be of none of the "
             f"{len(classes)} classes; the adaptation does not pull them in"
+        )
+
+
+def require_enough_for_others(count: int) -> None:
+    """Refuses ``classes`` other for so few target images that unknown ones cannot be told.
+
+    Raises:
+        UserError: fewer than 10.
+    """
+    if count < FEWEST:
+        raise UserError(
+            Setting("classes", "other"),
+            f": expected at least {FEWEST} target images to tell unknown ones, got {count}; expected ",
+            Setting("classes", "same"),
         )
 
 
