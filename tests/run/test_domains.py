@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from dalib.commands.arguments import with_underscores
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
+from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run import recipe
 from dalib.run.config import DataConfig, TrainConfig
-from dalib.run.domains import open_domains, repetitions
+from dalib.run.domains import open_domains, repetitions, split
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 SHADES = {"dark": 60, "light": 190}
@@ -191,3 +192,28 @@ def test_options_may_have_dashes():
     assert with_underscores("--target-labels") == "--target_labels"
     assert with_underscores("--out=a-b") == "--out=a-b"
     assert with_underscores("a-b") == "a-b"
+
+
+def test_a_class_keeps_an_image_to_train_on():
+    labels = torch.cat([torch.zeros(90, dtype=torch.int64), torch.arange(1, 11)])
+    for seed in range(10):
+        training, validation = split(labels, 0.3, seed)
+        assert labels[training].unique().tolist() == list(range(11))
+        assert torch.equal(torch.cat([training, validation]).sort().values, torch.arange(100))
+        assert torch.equal(training, training.sort().values)
+        assert 15 < len(validation) <= 30
+
+
+def test_a_split_that_loses_no_class_is_the_random_one():
+    labels = torch.arange(40) % 2
+    for seed in range(5):
+        order = split(torch.zeros(40, dtype=torch.int64), 0.25, seed)
+        assert all(torch.equal(one, other) for one, other in zip(split(labels, 0.25, seed), order, strict=True))
+
+
+def test_single_images_of_every_class_cannot_be_kept():
+    with pytest.raises(
+        UserError, match=r"it would keep the only image of a class; expected data\.validation_share=0 to"
+    ):
+        split(torch.arange(10), 0.1, 0)
+    assert len(split(torch.arange(10), 0.0, 0)[1]) == 0

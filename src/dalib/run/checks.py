@@ -302,7 +302,8 @@ def _describe_groups(
 
 def _cut(found: Groups, config: TrainConfig) -> int:
     """Returns how many groups have images on both sides of the validation split that a run without groups makes."""
-    training, validation = split(len(found.numbers), config.data.validation_share, config.seed)
+    alike = torch.zeros(len(found.numbers), dtype=torch.int64)  # a run moves single images of rare classes besides
+    training, validation = split(alike, config.data.validation_share, config.seed)
     sides = [set(found.numbers[rows].tolist()) for rows in (training, validation)]
     return len(sides[0] & sides[1])
 

@@ -284,7 +284,7 @@ def _images_of_source(
 def _parted(source: LabelledImages, groups: Groups | None, request: DataRequest) -> SourceImages:
     """Splits the source into images to train on and those to validate on; groups are kept whole."""
     if groups is None:
-        training_rows, validation_rows = split(len(source.labels), request.validation_share, request.seed)
+        training_rows, validation_rows = split(source.labels, request.validation_share, request.seed)
     else:
         training_rows, validation_rows = _split_whole(source.labels, groups, request)
     whole = WholeSource(source.images, training_rows) if request.features else None
@@ -330,7 +330,7 @@ def _split_whole(labels: Tensor, groups: Groups, request: DataRequest) -> tuple[
     """Returns the rows to train on and those to validate on; no group has rows among both."""
     share = request.validation_share
     if share == 0:
-        return split(len(labels), share, request.seed)
+        return split(labels, share, request.seed)
     training, validation = split_by_groups(labels, groups.numbers, share, derive_seed(request.seed, "validation"))
     if not len(validation):
         raise UserError(
@@ -357,8 +357,20 @@ def _of_classes(given: TargetLabels, num_classes: int, file: str) -> TargetLabel
     return given if bool(known.all()) else given.taken(known)
 
 
-def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Returns the rows to train on, ascending, and those to validate on, both int64."""
+def split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns the rows to train on, ascending, and those to validate on, both int64.
+
+    They are drawn at random, but for one image of each class that would have none to train on.
+
+    Args:
+        labels: (N,) int64 classes of the rows.
+        share: of the rows to validate on.
+        seed: equal seeds give equal splits.
+
+    Raises:
+        UserError: no image is left to validate on, or none to train on.
+    """
+    count = len(labels)
     kept = round(count * share)
     if not (0 < kept < count or share == 0):
         raise UserError(
@@ -367,7 +379,22 @@ def split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
             "expected at least one to validate on and one to train on, or 0 to validate on none",
         )
     order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(seed, "validation")))
-    return order[kept:].sort().values, order[:kept]
+    training, validation = order[kept:], order[:kept]
+    of_validation = labels[validation]
+    lost = [each for each in torch.unique(of_validation).tolist() if not bool((labels[training] == each).any())]
+    if lost:
+        moved = torch.tensor([int((of_validation == each).nonzero()[0]) for each in lost])
+        training, stays = torch.cat([training, validation[moved]]), torch.ones(len(validation), dtype=torch.bool)
+        stays[moved] = False
+        validation = validation[stays]
+        if not len(validation):
+            raise UserError(
+                Setting("data.validation_share", share),
+                f": of {count} source images it would keep the only image of a class; expected ",
+                Setting("data.validation_share", 0),
+                " to validate on none, or more images",
+            )
+    return training.sort().values, validation
 
 
 def list_domains(request: DataRequest) -> Listings:
