@@ -1,10 +1,13 @@
 """A run's config.yaml is read as the command line reads it, without its parser."""
 
+from pathlib import Path
+
 import pytest
 
 from dalib.commands.config_file import read_config
+from dalib.commands.main import run
 from dalib.core.errors import UserError
-from dalib.run.config_file import config_text, read_plain_config
+from dalib.run.config_file import config_text, read_plain_config, require_settings
 from dalib.run.presets import from_preset
 
 
@@ -31,3 +34,25 @@ def test_what_is_no_configuration_is_refused(text, tmp_path):
     file.write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml"):
         read_plain_config(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, ": no such file"),
+        ("", ": expected settings, such as the line `steps: 500`, got nothing"),
+        ("# none\n", "got nothing"),
+        ("- a\n", "got a list"),
+        ("steps\n", "got 'steps'"),
+        ("steps:\t3\n\tseed: 1\n", ": not YAML (line 1, column 7: found character '\\t' that cannot start any token)"),
+    ],
+)
+def test_a_file_without_settings_is_refused_by_its_name(text, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "own.yaml").write_text(text)
+    assert run(["train", "--config", "own.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("dalib: error: --config own.yaml")
+    with pytest.raises(UserError) as refused:
+        require_settings(Path("own.yaml"))
+    assert said in str(refused.value)

@@ -16,7 +16,7 @@ from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.config import NOT_BOTH
-from dalib.run.config_file import content_of, require_plain
+from dalib.run.config_file import content_of, require_plain, require_settings
 from dalib.run.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
@@ -46,7 +46,7 @@ def prepared(arguments: list[str]) -> list[str]:
     arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
     arguments = with_targets_named(with_range_joined(with_repeated_united(arguments)))
     for file in configurations_in(arguments):
-        require_plain(Path(file))
+        require_settings(Path(file))
     arguments = _with_network_of_preset(_with_short_name(_with_backbone_of_init(_with_kit(arguments))))
     return _with_preset(_with_settings_of_images(arguments))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dalib.core.errors import UserError
+from dalib.core.errors import Setting, UserError
 from dalib.run.config import TrainConfig
 from dalib.run.older_files import with_older_meanings
 from dalib.run.once_shared import with_inherited
@@ -60,6 +60,32 @@ def read_plain_config(path: Path, **changes: Any) -> TrainConfig:
         raise UserError(f"{path}: not a configuration of this version ({' '.join(str(error).split())})") from None
     given = flat(content)
     return with_older_meanings(with_inherited(read, given), given)
+
+
+def require_settings(path: Path) -> None:
+    """Refuse a file for ``--config`` that is not there, or does not hold settings.
+
+    Raises:
+        UserError: it names the file, and what came in place of settings.
+    """
+    where = Setting("config", str(path))
+    if not path.is_file():
+        raise UserError(where, ": expected a file, this is a folder" if path.is_dir() else ": no such file")
+    require_plain(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(where, f": not YAML ({_in_one_line(error)})") from None
+    if not isinstance(content, dict) or not content:
+        got = "nothing" if not content else "a list" if isinstance(content, list) else repr(content)[:40]
+        raise UserError(where, f": expected settings, such as the line `steps: 500`, got {got}")
+
+
+def _in_one_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '') or 'cannot be read'}"
 
 
 def require_plain(path: Path) -> None:
