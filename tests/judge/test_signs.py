@@ -84,3 +84,11 @@ def test_without_source_images_there_are_no_heads():
     heads = head_classes(structure_of(alone, 4))
     assert heads.shape == (0, 120)
     assert math.isnan(head_agreement(labels, heads))
+
+
+def test_heads_of_few_images_a_class_say_nothing_of_it(recwarn):
+    labels = torch.arange(40)
+    features = torch.nn.functional.one_hot(labels, 40).float()
+    structure = structure_of(Representation(features, features, labels), 40)
+    assert head_classes(structure).shape == (5, 40)
+    assert [str(each.message) for each in recwarn.list] == []

@@ -122,6 +122,7 @@ def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:
     found = torch.zeros(0, len(structure.target), dtype=torch.int64)
     with warnings.catch_warnings(), threadpool_limits(1):  # one thread: sums in one order on every machine
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # of few images a class
         for number in range(heads):
             drawn = np.random.default_rng((seed, number)).integers(0, max(1, len(labels)), len(labels))
             chosen = labels.numpy()[drawn]
