@@ -5,7 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from dalib.commands.main import run
+from dalib.records.folder import RunFolder
 from dalib.run.prior import read_prior
+from dalib.run.target_predictions import target_predictions
 from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -169,3 +171,21 @@ def test_labels_that_were_trained_on_are_told(a_run, tmp_path, capsys):
     (found / "config.yaml").write_text(f"target_labels: {tmp_path / 'gone.csv'}\n")
     evaluate(found, tmp_path / "few.csv")
     assert "not known" in capsys.readouterr().out
+
+
+def test_the_best_model_of_three_is_selected_whichever_was_judged_the_baseline(a_run, tmp_path, capsys):
+    found, labels, tensors = a_run
+    for name in ("adapted", "source-only", "aligned"):
+        folder = found / ("model" if name == "adapted" else f"{name}/model")
+        folder.mkdir(parents=True)
+        for file in ("model.safetensors", "config.json"):
+            (folder / file).write_text(name)
+    right = torch.nn.functional.one_hot(torch.tensor(labels), 3).float() * 0.97 + 0.01
+    save_file({**tensors, "target/aligned": right}, found / "predictions.safetensors")
+    assert list(target_predictions(RunFolder(found))[1])[:2] == ["adapted", "source-only"]
+    fill_in(query(found, tmp_path / "few.csv", "--n", "100"), labels, tmp_path / "few.csv")
+    evaluate(found, tmp_path / "few.csv")
+    assert "aligned      100.0% right" in capsys.readouterr().out
+    selection = RunFolder(found).selection()
+    assert (selection.model, selection.by) == ("aligned", "measurement")
+    assert {selection.measured.first, selection.measured.second} == {"aligned", "adapted"}

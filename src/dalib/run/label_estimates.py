@@ -87,7 +87,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
     if len(predictions) < 2:
         say_result(sentence_of_one(run))
         return result
-    fair = found
+    fair = labels
     if learnt.any():
         others = int((~learnt).sum())
         if others < FEWEST_FAIR:
@@ -97,8 +97,8 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
             )
             return result
         say(f"the selection goes by the {others} labels that adapted was not trained on")
-        fair = estimates_from(replace(labels, given=given.taken(~learnt)))
-    _decide(run, fair, file, held=False)
+        fair = replace(labels, given=given.taken(~learnt))
+    _decide(run, fair, held=False)
     return result
 
 
@@ -130,7 +130,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
     if not run.labelled.is_file() or Labelled.read(run.labelled).held_out:
         result.write(run.labelled)
     if len(predictions) > 1:
-        _decide(run, found, file, held=True)
+        _decide(run, labels, held=True)
     return result
 
 
@@ -190,10 +190,15 @@ def _say(result: Labelled, found: SampleEstimates) -> None:
         say(f"note: {note}")
 
 
-def _decide(run: RunFolder, found: SampleEstimates, file: str, *, held: bool) -> None:
-    """Lets the difference decide the run's selection, and prints what came of it."""
+def _decide(run: RunFolder, labels: LabelledSample, *, held: bool) -> None:
+    """Lets labels decide the run's selection, between the selected model and the best of the others, and prints it."""
+    selected, file = run.selection().model, labels.file
+    names = [*labels.predictions][:2]
+    if selected in labels.predictions:
+        values = {name: each.value for name, each in estimates_from(labels).models.items() if name != selected}
+        names = [selected, max(values, key=lambda name: -1.0 if math.isnan(values[name]) else values[name])]
+    found = estimates_from(labels.comparing(*names))
     difference = found.difference
-    names = [*found.models][:2]
     accuracies = [found.models[name].value for name in names]
     if difference is None or math.isnan(difference.value + sum(accuracies)):
         say_result(run.selection().sentence)

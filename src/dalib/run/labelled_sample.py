@@ -49,6 +49,12 @@ class LabelledSample:
         before = {name: p for name, p in self.predictions.items() if name != "adapted"}
         return replace(self, predictions=before or self.predictions)
 
+    def comparing(self, first: str, second: str) -> LabelledSample:
+        """Returns the labels with these two models as those that are compared."""
+        return replace(
+            self, predictions={first: self.predictions[first], second: self.predictions[second], **self.predictions}
+        )
+
     @cached_property
     def differ(self) -> Tensor:
         """(N,) bool: where the first two models name different classes."""
