@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dalib.augment.views import photo_weak
+from dalib.core.deviations import to_divide_by
 from dalib.core.errors import UserError
 from dalib.core.seeds import generator_for
 from dalib.data.preprocessing import Preprocessing
@@ -250,7 +251,7 @@ def test_standardization_is_over_images_and_views():
     found = standardization(features, CPU)
     assert one_by_one(features).shape == (4, 2)
     torch.testing.assert_close(found.mean, torch.tensor([4.0, 5.0]))
-    torch.testing.assert_close(found.std, torch.tensor([5.0**0.5, 1e-5]))
+    torch.testing.assert_close(found.std, to_divide_by(torch.tensor([5.0**0.5, 0.0])))
     assert found(features.float())[0, 0].tolist() == pytest.approx([-3 / 5**0.5, 0.0])
 
 
@@ -421,3 +422,11 @@ def test_joined_backbones_have_the_domains_statistics_each(tmp_path):
 def test_too_few_images_have_no_statistics_of_their_own(images, tmp_path):
     with pytest.raises(UserError, match="the target has 5 images, too few for statistics of its own"):
         space_of(tmp_path).of_domains(None, images, 0.5)
+
+
+def test_a_feature_that_is_nearly_silent_in_one_domain_does_not_outweigh_all_others():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 1, 12, generator=generator)
+    features[:, :, 0] = 1e-6 * features[:, :, 0]
+    seen = standardization(features, CPU)(torch.ones(1, 1, 12))
+    assert seen.abs().max() < 20

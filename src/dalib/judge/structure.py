@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dalib.core.deviations import to_divide_by
+
 NEIGHBOURS = 10
 """Nearest neighbours of each target image."""
 
@@ -93,7 +95,7 @@ def standardized(features: Tensor) -> Tensor:
     if len(values) < 2:
         return values
     centred: Tensor = values - values.mean(dim=0)
-    return centred / values.std(dim=0).clamp_min(1e-5)
+    return centred / to_divide_by(values.std(dim=0))
 
 
 def components(features: Tensor) -> Tensor:

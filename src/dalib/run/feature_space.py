@@ -13,6 +13,7 @@ import torch
 from dalib.augment.stored import Standardized
 from dalib.augment.views import normalized_as
 from dalib.core.console import CountedProgress
+from dalib.core.deviations import to_divide_by
 from dalib.core.errors import Setting, UserError
 from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
@@ -533,7 +534,7 @@ def standardization(features: Rows, device: torch.device) -> Standardized:
 
     mean = mean_of(lambda values: values)
     deviation = mean_of(lambda values: (values - mean).square()).sqrt()
-    return Standardized(mean.float().to(device), deviation.float().clamp_min(1e-5).to(device))
+    return Standardized(mean.float().to(device), to_divide_by(deviation.float()).to(device))
 
 
 def one_by_one(features: Tensor) -> Tensor:
