@@ -43,8 +43,13 @@ if TYPE_CHECKING:
     from dalib.run.judge_models import judge_models
     from dalib.run.load import Prediction, Predictor
 
-if sys.platform == "darwin" and "torch" not in sys.modules:  # which reads it once; see dalib.core.devices
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+if "torch" not in sys.modules:  # which reads these once
+    if sys.platform == "darwin":  # see dalib.core.devices
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    elif sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
+        # threads that wait for each other a little less long before they sleep: on a machine that does other work, they
+        # keep the processor from the thread that they wait for (benchmarks/LOG.md)
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __all__ = [
     "ImagePrediction",

@@ -1,6 +1,7 @@
 """`dalib.load`: a model, from wherever it was left, as a function of images."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -113,3 +114,16 @@ def test_importing_dalib_does_not_import_torch():
         ],
         check=True,
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp's setting")
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "10000"), ({"OMP_WAIT_POLICY": "active"}, ""), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_threads_wait_a_little_less_long_unless_somebody_decided(given, spins):
+    code = "import os, dalib; print(os.environ.get('GOMP_SPINCOUNT', ''))"
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**kept, **given}
+    )
+    assert done.stdout.strip() == spins
