@@ -30,3 +30,10 @@ def test_a_group_of_settings_is_read_and_a_switch_takes_no_value():
         3: {"views.flip": "true"},
         4: {"seed": "1"},
     }
+
+
+def test_several_targets_of_a_file_are_one_setting(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("source: s\ntarget: {day: a, night: b}\noptimizer: {lr: 0.1}\n")
+    given = settings_in(["train", "--config", str(file)])
+    assert given == {"optimizer.lr": "0.1", "source": "s", "target": '{"day": "a", "night": "b"}'}

@@ -76,7 +76,7 @@ def test_a_source_only_model_at_chance_is_not_either_and_nothing_is_said_to_have
     accuracies = {"source-only": 0.14, "adapted": 0.9}
     found = without_chance(Comparison("source-only", "hurt", "It hurt", ("a reason",)), ["source-only"], accuracies)
     assert (found.better, found.outcome) == ("adapted", "unclear")
-    assert "Source-only learnt nothing" in found.headline
+    assert "The source-only model learnt nothing" in found.headline
 
 
 @pytest.mark.parametrize("names", [["adapted", "source-only"], ["source-only"]])

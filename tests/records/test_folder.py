@@ -11,6 +11,7 @@ from whole_run import write_run
 
 from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
+from dalib.records.selection import Measurement, Selection
 from dalib.records.summary import Summary
 
 WRITTEN = Path(__file__).parent / "written"
@@ -41,6 +42,9 @@ def test_evaluations_come_in_the_order_of_their_time(tmp_path):
     first = json.loads((run.evaluations / "labelled.json").read_text())
     (run.evaluations / "a.json").write_text(json.dumps(first | {"data": "later", "when": "2027"}))
     assert [each.data for each in run.read_evaluations()] == ["photos", "later"]
+    measured = Measurement("later", "evaluation", 9, "adapted", "source-only", (0.9, 0.8), 0.1, 0.05, 0.15)
+    run.write_selection(Selection("adapted", "measurement", measured))
+    assert [each.data for each in run.read_evaluations()] == ["later", "photos"]
 
 
 def test_a_damaged_record_names_its_file(tmp_path):

@@ -7,7 +7,7 @@ from dalib.report.facts import facts
 
 
 def test_a_run_that_has_begun_knows_little():
-    assert facts(RunRecords(Summary())) == [("Status", "running")]
+    assert facts(RunRecords(Summary())) == [("Status", "not finished")]
 
 
 def test_what_is_known_has_its_name():

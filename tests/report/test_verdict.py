@@ -78,8 +78,9 @@ def test_measures_of_unknown_images_are_told_where_a_run_expects_such() -> None:
     models = {name: replace(each, open_set=open_set) for name, each in known.models.items()}
     found = judged(replace(known, models=models, unknown=Share(0.33, 0.25, 0.42)))
     assert "33.0% (25.0% to 42.0%) of the images are of none of the classes" in said(found)
-    assert "adapted 75.0% (64.0% to 83.0%) of the known ones, 50.0% of the unknown ones, HOS 60.0; source-only" in said(
-        found
+    assert (
+        "adapted 75.0% (64.0% to 83.0%) of the known ones, 50.0% of the unknown ones, HOS 60.0%; source-only"
+        in said(found)
     )
     assert "HOS" not in said(judged(known))
 

@@ -373,7 +373,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
     out = tmp_path / "run"
     with pytest.raises(dalib.RunStoppedError, match=r"go on with: dalib\.adapt\(resume='.*run'\)"):
         dalib.adapt(images / "studio", images / "street", out=out, trackers=[Interrupting(*at)], **QUICK)
-    assert "status: running; no judgement yet" in repr(dalib.open_run(out))
+    assert "training has not finished; if it was stopped, dalib.adapt(resume=" in repr(dalib.open_run(out))
     rest, seen = Interrupting("", 0), []
     resumed = dalib.adapt(
         resume=out, trackers=[rest], on_evidence=lambda training, step, evidence: seen.append((training, step))

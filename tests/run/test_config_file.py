@@ -44,6 +44,7 @@ def test_what_is_no_configuration_is_refused(text, tmp_path):
         ("# none\n", "got nothing"),
         ("- a\n", "got a list"),
         ("steps\n", "got 'steps'"),
+        ("optimizer: 3\n", ": optimizer: expected a group of settings, each in a line below, got 3"),
         ("steps:\t3\n\tseed: 1\n", ": not YAML (line 1, column 7: found character '\\t' that cannot start any token)"),
     ],
 )

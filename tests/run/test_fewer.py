@@ -64,7 +64,7 @@ def test_an_uncertain_class_counts_as_present_and_an_absent_one_keeps_a_little()
     assert float(expected.shares.sum()) == pytest.approx(1)
     assert float(expected.shares.min()) == pytest.approx(0.025)
     assert expected.in_words(("a", "b", "c", "d")) == (
-        "The target seems to have 3 of the source's 4 classes: a, b, c; the others weigh little in the adaptation"
+        "The target seems to have 3 of the source's 4 classes: a, b, c; the other one weighs little in the adaptation"
     )
 
 

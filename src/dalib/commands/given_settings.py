@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,21 @@ def values_by_place(arguments: list[str]) -> dict[int, dict[str, str]]:
         if not equals and place + 1 < len(arguments) and not arguments[place + 1].startswith("--"):
             place, value = place + 1, arguments[place + 1]
         if name == "config":
-            found[place] = flat(content_of(Path(value))) or {name: value}
+            found[place] = _settings_of(content_of(Path(value))) or {name: value}
         elif name in _GROUPS and value.startswith("{"):
-            found[place] = flat({name: _mapping_in(value)}) or {name: value}
+            found[place] = _settings_of({name: _mapping_in(value)}) or {name: value}
         else:
             found[place] = {name: value}
     return found
+
+
+def _settings_of(content: dict[str, Any]) -> dict[str, str]:
+    """Returns settings by their dotted names; several targets, which are named too, are one setting."""
+    groups = {name: value for name, value in content.items() if name in _GROUPS}
+    others = {name: value for name, value in content.items() if name not in _GROUPS}
+    return flat(groups) | {
+        name: each if isinstance(each, str) else json.dumps(each, default=str) for name, each in others.items()
+    }
 
 
 def _mapping_in(text: str) -> dict[str, Any]:

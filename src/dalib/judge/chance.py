@@ -144,16 +144,15 @@ def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies:
     others = [name for name in accuracies if name not in at_chance]
     if not others:
         outcome = comparison.outcome if comparison.outcome in ("alone", "collapsed") else "unclear"
-        who = "the model is" if len(accuracies) == 1 else "neither model is"
-        better = "not better" if len(accuracies) == 1 else "better"
-        headline = f"Nothing was learnt: {who} {better} than chance on the source's own validation images"
+        who = "the model is not" if len(accuracies) == 1 else "no model is"
+        headline = f"Nothing was learnt: {who} better than chance on the source's own validation images"
         return replace(comparison, outcome=outcome, headline=headline, reasons=(*told, str(REMEDIES)))
     if "adapted" in at_chance:
         if comparison.outcome == "collapsed":
             return replace(comparison, better=others[0], reasons=(*comparison.reasons, *told))
-        headline = "Adaptation seems to have hurt, it lost what source-only had learnt"
+        headline = f"Adaptation seems to have hurt, it lost what {others[0]} had learnt"
         # what spoke for the adapted model speaks no more
         kept = comparison.reasons if comparison.outcome == "hurt" else ()
         return replace(comparison, better=others[0], outcome="hurt", headline=headline, reasons=(*told, *kept))
-    headline = "Source-only learnt nothing, so that there is nothing to compare the adapted model with"
+    headline = f"The {at_chance[0]} model learnt nothing, so that there is nothing to compare the adapted one with"
     return replace(comparison, better=others[0], outcome="unclear", headline=headline, reasons=told)

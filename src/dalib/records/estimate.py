@@ -70,7 +70,9 @@ class OpenSet:
         if self.unknown is not None:
             parts.append(f"{self.unknown:.1%} of the unknown ones")
         if self.hos is not None:
-            parts.append(f"HOS {100 * self.hos:.1f}")
+            # the classes count alike in it, and the images in the accuracy
+            apart = self.known is not None and f"{self.known:.1%}" != f"{self.of_known.value or 0.0:.1%}"
+            parts.append(f"HOS {self.hos:.1%}{f' (of {self.known:.1%}, the mean over known classes)' if apart else ''}")
         return ", ".join(parts)
 
 

@@ -306,9 +306,12 @@ class RunFolder(TrainingFolder):
         return Judgement.read(self.judgement) if self.judgement.is_file() else None
 
     def read_evaluations(self) -> tuple[Evaluation, ...]:
-        """Reads all evaluations, the first one measured first."""
+        """Reads all evaluations: the one that decided the selection first, then the first one measured first."""
         found = [Evaluation.read(path) for path in sorted(self.evaluations.glob("*.json"))]
-        return tuple(sorted(found, key=lambda evaluation: evaluation.when))
+        if len(found) < 2:
+            return tuple(found)
+        selection = self.selection()
+        return tuple(sorted(found, key=lambda each: (not selection.chosen_on("evaluation", each.data), each.when)))
 
     def read_labelled(self) -> Labelled | None:
         """Reads labelled.json; None where no labels of a few target images were given."""
@@ -355,7 +358,7 @@ class RunRecords:
     """The contents of the small files of a run, read once.
 
     Attributes:
-        evaluations: the first one measured first.
+        evaluations: the one that decided the selection first, then the first one measured first.
         labelled: None where no labels of a few target images were given.
         judgement: None before training has ended.
         selection: None where nothing tells yet which model is selected, or where there is only one.

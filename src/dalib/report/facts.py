@@ -35,7 +35,7 @@ def facts(records: RunRecords) -> list[tuple[str, str]]:
         ("Device", summary.device),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
         ("Started", summary.started),
-        ("Status", summary.status),
+        ("Status", "not finished" if summary.status == "running" else summary.status),
         *((label, duration(summary.seconds[key])) for key, label in _SECONDS.items() if key in summary.seconds),
     ]
     return [(label, value) for label, value in found if value]

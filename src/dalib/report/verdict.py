@@ -77,8 +77,8 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     """Returns in plain words whether adaptation helped.
 
     Args:
-        records: of the run. Its first evaluation gives the headline, the others, and labels of a few target images, a
-            note each. With labels the judgement is only compared with them.
+        records: of the run. What decided the selection gives the headline, or else the first evaluation; the others,
+            and labels of a few target images, give a note each. With labels the judgement is only compared with them.
         run: the run's folder as it is written on a command line.
         config: the run's config.yaml as it is written on a command line.
     """
@@ -88,7 +88,8 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     selected = _selected(judgement, selection)
     measured = [judged(evaluation) for evaluation in records.evaluations]
     if records.labelled is not None:
-        measured.append(sampled(records.labelled))
+        decided = selection is not None and selection.chosen_on("labelled", records.labelled.labels)
+        measured.insert(0 if decided else len(measured), sampled(records.labelled))
     name = selection.model if selection else judgement.shipped if judgement else ""
     baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
     baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
@@ -142,7 +143,7 @@ def judged(evaluation: Evaluation) -> Verdict:
     else:
         tone, why = _by_intervals(adapted, before, baseline, gain)
     others = [
-        f"The {name} model is right on {percent(each.accuracy)}."
+        f"The {name} model is right on {percent(each.accuracy)} of them."
         for name, each in models.items()
         if name not in (ADAPTED, baseline)
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dalib.core.console import CountedProgress, say
-from dalib.core.errors import UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded
 from dalib.core.places import in_short
 from dalib.records.content import read_list
@@ -466,7 +466,10 @@ class Run:
             f"{len(summary.classes)} classes)"
         ]
         if not self.folder.judgement.is_file():
-            return [*lines, f"status: {summary.status}; no judgement yet"]
+            if summary.status != "running":
+                return [*lines, f"status: {summary.status}; no judgement yet"]
+            going_on = Call("dalib.adapt", Setting("resume", self.path))
+            return [*lines, f"training has not finished; if it was stopped, {going_on} goes on with it"]
         judgement = self.judgement
         lines.append(f"{self.verdict}.")
         selected = self.selected

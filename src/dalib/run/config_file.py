@@ -79,6 +79,10 @@ def require_settings(path: Path) -> None:
     if not isinstance(content, dict) or not content:
         got = "nothing" if not content else "a list" if isinstance(content, list) else repr(content)[:40]
         raise UserError(where, f": expected settings, such as the line `steps: 500`, got {got}")
+    for each in fields(TrainConfig):
+        value = content.get(each.name)
+        if is_dataclass(getattr(TrainConfig(), each.name)) and value is not None and not isinstance(value, dict):
+            raise UserError(where, f": {each.name}: expected a group of settings, each in a line below, got {value!r}")
 
 
 def _in_one_line(error: Exception) -> str:

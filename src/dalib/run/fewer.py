@@ -97,9 +97,10 @@ class ExpectedClasses:
         there = [name for name, present in zip(classes, self.present.tolist(), strict=True) if present]
         if len(there) == len(classes):
             return f"The target seems to have all of the source's {len(classes)} classes"
+        rest = "the other one weighs little" if len(classes) - len(there) == 1 else "the others weigh little"
         return (
             f"The target seems to have {len(there)} of the source's {len(classes)} classes: "
-            f"{some_classes(there, MAX_LISTED)}; the others weigh little in the adaptation"
+            f"{some_classes(there, MAX_LISTED)}; {rest} in the adaptation"
         )
 
 

@@ -127,8 +127,8 @@ def judge(
     }
     structure, seen = _structures(trained, representation, learnt_from, len(classes))
     estimates = {} if seen is None else _estimates(trained, head_classes(seen), structure if representation else None)
-    others = {model: each for model, each in scored.items() if model != name}
-    baseline = Baseline.best_of(others, structure) if others else None
+    at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
+    baseline = _baseline({model: each for model, each in scored.items() if model != name}, at_chance, structure)
     verdict = compare(
         baseline,
         scored[name],
@@ -139,7 +139,6 @@ def judge(
         most_classes=math.inf if expected is None else expected.most_classes,
         hints=None if hints is None or baseline is None else _hint_votes(hints, said, baseline.name),
     )
-    at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     verdict = _without_chance(verdict, at_chance, trained, [name] if baseline is None else [baseline.name, name])
     kept = settings.keep == "adapted" and "adapted" in trained
     shipped = cast("ModelName", "adapted" if kept else verdict.better)
@@ -175,6 +174,12 @@ def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str
     given, references, groups = hints.given[rows], hints.references[rows], said["adapted"].target_groups
     groups = None if groups is None else groups[rows]
     return hint_votes(first[rows], second[rows], given.double(), references.double(), annotator, groups)
+
+
+def _baseline(others: dict[str, Scored], at_chance: Sequence[str], structure: Structure | None) -> Baseline | None:
+    """Returns the best of the models without adaptation; one at chance on the source only where all of them are."""
+    learnt = {model: each for model, each in others.items() if model not in at_chance}
+    return Baseline.best_of(learnt or others, structure) if others else None
 
 
 def _without_chance(
@@ -223,10 +228,13 @@ def _about_sizes(model: Trained, baseline: Baseline | None) -> tuple[str, ...]:
             f"The models are judged on {count} target images: {compared}the judgement was never tried on fewer than "
             f"{FEWEST_TRIED}. Label them, or look at the predictions of each model"
         )
-    if 0 < (count := len(model.evidence.labels)) < FEWEST_TO_JUDGE:
+    if (count := len(model.evidence.target)) < MIN_IMAGES:
+        cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")
+    elif 0 < (count := len(model.evidence.labels)) < FEWEST_TO_JUDGE:
         cautions.append(
-            f"Accuracies are not estimated: that takes {FEWEST_TO_JUDGE} validation images of the source, and there "
-            f"are {count}; give more source images, or a larger {Setting('data.validation_share')}"
+            f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_TO_JUDGE} "
+            f"validation images of the source, and there are {count}; give more source images, or a larger "
+            f"{Setting('data.validation_share')}"
         )
     return tuple(cautions)
 
@@ -241,7 +249,7 @@ def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structu
             model.validation, model.labels, model.target, heads, untrained, None if name == "aligned" else aligned
         )
         for name, model in ((name, each.evidence) for name, each in trained.items())
-        if len(model.labels) >= FEWEST_TO_JUDGE
+        if len(model.labels) >= FEWEST_TO_JUDGE and len(model.target) >= MIN_IMAGES
     }
     return {
         name: _recorded(calibrated_estimate(each, calibration_for(name, each))) for name, each in agreements.items()

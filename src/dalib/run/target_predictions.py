@@ -99,8 +99,7 @@ def _rules(run: RunFolder) -> dict[str, KnownRule | None]:
 def _compared_first(run: RunFolder) -> list[str]:
     """Returns the names that models may have, those that are compared first."""
     selected = run.selection().model
-    baseline: str | None = selected if selected != "adapted" else None
-    if baseline is None and run.judgement.is_file():
-        baseline = Judgement.read(run.judgement).baseline
+    judged: str | None = Judgement.read(run.judgement).baseline if run.judgement.is_file() else None
+    baseline = judged or (selected if selected != "adapted" else None)
     first = ["adapted", baseline or "source-only"]
     return [*first, *(each.name for each in CANDIDATES if each.name not in first)]
