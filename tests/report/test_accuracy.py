@@ -62,3 +62,10 @@ def test_nothing_known_draws_no_bars() -> None:
     assert accuracy_bars(RunRecords(Summary())) is None
     unknown = Judgement("source-only", "alone", models={"source-only": JudgedModel()})
     assert accuracy_bars(RunRecords(Summary(), judgement=unknown)) is None
+
+
+def test_estimates_beside_unknown_images_are_of_those_that_seem_known() -> None:
+    summary = Summary(status="done", method="mcc", settings={"classes": "other"})
+    found = accuracy_bars(replace(RECORDS, summary=summary))
+    assert found is not None
+    assert found.title == "Estimated accuracy on the target's images that seem known"

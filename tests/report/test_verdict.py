@@ -175,7 +175,7 @@ def test_a_probability_stands_in_the_first_lines(
     found = verdict(judgement=replace(judgement(outcome, headline), probability=probability))
     assert (found.headline, found.tone) == (headline, tone)
     assert f"The probability that the adapted model is better than source-only {words}." in found.notes[0]
-    assert "No target label was used" in found.notes[0]
+    assert "No target label judged this" in found.notes[0]
 
 
 @pytest.mark.parametrize("probability", [None, float("nan"), -0.1, 97])
@@ -205,7 +205,7 @@ def test_a_headline_with_its_probability_is_not_told_twice() -> None:
     found = verdict(judgement=replace(judgement("helped", helped), probability=0.97))
     assert found.headline == helped
     assert said(found).count("97%") == 1
-    assert found.notes[0].startswith("No target label was used.")
+    assert found.notes[0].startswith("No target label judged this.")
 
 
 def test_an_unclear_probability_is_told_in_plain_words() -> None:

@@ -51,7 +51,7 @@ def test_runs_are_ranked_and_failed_ones_come_last(tmp_path, capsys):
     assert run(["compare", *runs]) == 0
     printed = capsys.readouterr().out
     assert order_of(printed) == ["good", "fair", "safe", "bad"]
-    assert "No target label was used" in printed
+    assert "No target label ordered them" in printed
     assert "80.0% ?" in printed
 
 
@@ -104,7 +104,7 @@ def test_a_measurement_on_the_same_labels_decides_and_it_says_so(tmp_path, capsy
     printed = capsys.readouterr().out
     assert order_of(printed) == ["right", "clustered"]
     assert "accuracy of their selected models on street (100 labelled images)" in printed
-    assert "No target label was used" not in printed
+    assert "No target label ordered them" not in printed
     assert "60.0%" in printed
 
 
@@ -116,7 +116,7 @@ def test_measurements_on_other_labels_do_not_compare(other, tmp_path, capsys):
     assert run(["compare", *runs]) == 0
     printed = capsys.readouterr().out
     assert order_of(printed) == ["clustered", "right"]
-    assert "No target label was used" in printed
+    assert "No target label ordered them" in printed
     assert "not all runs on the same labels" in printed
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dalib.records.candidates import ordered
-from dalib.report.comparison import Cell, estimate_cell
+from dalib.report.comparison import Cell, estimate_cell, estimated_on
 from dalib.report.figures import counted, interval, percent, short
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def accuracy_bars(records: RunRecords) -> AccuracyBars | None:
     judged = records.judgement.models if records.judgement else {}
     note = "Estimated without labels; lines are 90% intervals, which do not cover every way to be wrong."
     estimates = {name: each.estimate for name, each in judged.items()}
-    return _bars("Estimated accuracy on the target", "estimate", note, estimates, records, "")
+    return _bars(f"Estimated accuracy on {estimated_on(records)}", "estimate", note, estimates, records, "")
 
 
 def _measured(records: RunRecords) -> AccuracyBars | None:

@@ -95,6 +95,12 @@ class ClassEstimates:
     unreliable: bool = False
 
 
+def estimated_on(records: RunRecords) -> str:
+    """Returns the images that estimates are of: those that judge, where some of the target's may be unknown."""
+    others = records.summary.settings.get("classes") == "other"
+    return "the target's images that seem known" if others else "the target"
+
+
 def comparison(records: RunRecords) -> Comparison | None:
     """Returns what is known of each model; None where nothing is."""
     judgement, labelled, selection = records.judgement, records.labelled, records.selection
@@ -116,7 +122,7 @@ def comparison(records: RunRecords) -> Comparison | None:
         Group("Measured against labels", measured),
         Group(
             "Estimated without target labels",
-            [Row("Accuracy on the target", _OF_ESTIMATES, estimated)]
+            [Row(f"Accuracy on {estimated_on(records)}", _OF_ESTIMATES, estimated)]
             if any(cell != Cell() for cell in estimated)
             else [],
         ),

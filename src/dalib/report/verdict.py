@@ -324,7 +324,7 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
         return headline, [
             f"The probability that the adapted model is better than {judgement.baseline or BASELINE} is "
             f"{likelihood(probability)}. No "
-            "target label was used: this is an estimate, which can be wrong in ways that no unlabelled image shows."
+            "target label judged this: it is an estimate, which can be wrong in ways that no unlabelled image shows."
         ]
     if probability is None and "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
         headline += " (an estimate, not a measurement)"
@@ -343,7 +343,7 @@ def probability_of(judgement: Judgement | None) -> float | None:
 
 
 _ESTIMATE = (
-    "No target label was used. This is an estimate and not a measurement: it can be wrong in ways that no unlabelled "
+    "No target label judged this. It is an estimate and not a measurement: it can be wrong in ways that no unlabelled "
     "image shows."
 )
 _CANNOT_TELL = re.compile(r"\bcan(no|.)t tell\b", re.IGNORECASE)

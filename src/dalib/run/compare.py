@@ -251,7 +251,7 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
             "fair number."
         )
     else:
-        labels = "No target label was used."
+        labels = "No target label ordered them."
         if any(each.by_labels for each in best):
             labels = "Labels decided which model is selected in some of the runs, and not the order of the runs."
         say(
