@@ -44,8 +44,9 @@ REPRESENTING = 1000
 """Feature vectors that represent the source in the judgement, about as many as it reads images of a source."""
 
 MISSING = (
-    "Without the source's images it is not known how well the adapted model still predicts them: its accuracy is "
-    "estimated with the source-only model's validation predictions, and there is no distance between the domains"
+    "Without the source's images it is not known how well the adapted model still predicts them: an estimate "
+    "of its accuracy goes by the source-only model's validation predictions, and there is no distance between the "
+    "domains"
 )
 """The sentence about what the judgement of a kit lacks."""
 
