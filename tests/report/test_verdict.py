@@ -85,6 +85,22 @@ def test_measures_of_unknown_images_are_told_where_a_run_expects_such() -> None:
     assert "HOS" not in said(judged(known))
 
 
+def test_a_few_labels_tell_of_unknown_images_too() -> None:
+    open_set = OpenSet(Share(0.75, 0.64, 0.83), 0.75, 0.5, 0.6)
+    models = {"adapted": LabelledValue(0.8, 0.7, 0.9, 50), "source-only": LabelledValue(0.6, 0.5, 0.7)}
+    few = Labelled("l.csv", 50, models, difference=LabelledValue(0.2, 0.1, 0.3, 20))
+    found = sampled(replace(few, unknown=Share(0.33, 0.25, 0.42), open_sets={"adapted": open_set}))
+    assert "33.0% (25.0% to 42.0%) of the images are of none of the classes. Right are adapted 75.0%" in said(found)
+    assert "HOS" not in said(sampled(few))
+
+
+def test_what_the_target_seems_to_be_is_told_beside_a_measurement() -> None:
+    seems = "The target seems to have 2 of the source's 3 classes: a, b; the other one weighs little in the adaptation"
+    about = replace(judgement("helped", "Adaptation seems to have helped", adapted=JudgedModel()), target=seems)
+    records = RunRecords(Summary(status="done"), (evaluation(0.85, 0.8),), judgement=about)
+    assert f"{seems}." in verdict_of(records, "run").notes
+
+
 def test_pairs_see_what_overlapping_intervals_miss() -> None:
     assert judged(evaluation(0.85, 0.82)).tone == "unclear"
     assert judged(evaluation(0.85, 0.82, paired=(20, 2))).tone == "helped"

@@ -91,6 +91,7 @@ class Judgement(Record):
         baseline: model that the adapted one was compared with; older runs do not say, theirs is source-only.
         selection: which checkpoint of the adaptation was kept.
         prior: class shares of the adaptation.
+        target: what the target seems to be, one of ``reasons``, where classes seem to be missing or unknown ones there.
     """
 
     shipped: ModelName
@@ -105,6 +106,7 @@ class Judgement(Record):
     baseline: ModelName | None = field(default=None, metadata=ABSENT)
     selection: KeptStep | None = field(default=None, metadata=ABSENT)
     prior: Prior | None = field(default=None, metadata=ABSENT)
+    target: str | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
     def __repr__(self) -> str:

@@ -27,6 +27,7 @@ from dalib.report.figures import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dalib.records.estimate import OpenSet, Share
     from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
     from dalib.records.folder import RunRecords
     from dalib.records.judgement import Judgement
@@ -150,17 +151,21 @@ def judged(evaluation: Evaluation) -> Verdict:
     return Verdict(
         tone,
         f"Adaptation {_WORDS[tone]}: {percent(adapted.accuracy)} against {percent(before.accuracy)} {baseline} {where}",
-        (why, *others, *_of_unknown(evaluation)),
+        (why, *others, *_of_unknown(evaluation.unknown, _open_sets(evaluation))),
         kind="measured",
     )
 
 
-def _of_unknown(evaluation: Evaluation) -> list[str]:
-    """Returns what was measured of images of none of the classes, where the run expects such."""
-    measured = [f"{name} {each.open_set.in_words()}" for name, each in evaluation.models.items() if each.open_set]
-    if not measured or evaluation.unknown is None:
+def _open_sets(evaluation: Evaluation) -> dict[str, OpenSet]:
+    return {name: each.open_set for name, each in evaluation.models.items() if each.open_set}
+
+
+def _of_unknown(unknown: Share | None, open_sets: Mapping[str, OpenSet] | None) -> list[str]:
+    """Returns what was measured of images of none of the classes, where there are such or the run expects them."""
+    if not open_sets or unknown is None:
         return []
-    return [f"{evaluation.unknown} of the images are of none of the classes. Right are {'; '.join(measured)}."]
+    measured = "; ".join(f"{name} {each.in_words()}" for name, each in open_sets.items())
+    return [f"{unknown} of the images are of none of the classes. Right are {measured}."]
 
 
 def sampled(labelled: Labelled) -> Verdict:
@@ -183,6 +188,7 @@ def sampled(labelled: Labelled) -> Verdict:
         f"{percent(models[baseline].value)} {baseline}, {where}",
         (
             f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
+            *_of_unknown(labelled.unknown, labelled.open_sets),
             *(sentence(note) for note in labelled.notes),
         ),
         kind="measured",
@@ -253,6 +259,8 @@ def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected:
     if _nothing_was_learnt(judgement) and first.tone != "helped":
         headline = f"Nothing was learnt. {headline}"
         notes += _reasons(judgement)
+    if judgement is not None and judgement.target:
+        notes.append(sentence(judgement.target))
     if judgement is not None and judgement.headline:
         notes.append(f"Without these labels, the judgement was: {sentence(judgement.headline)}")
     return Verdict(first.tone, headline, (*notes, *selected), kind="measured")

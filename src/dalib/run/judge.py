@@ -153,6 +153,7 @@ def judge(
         distance=_distance(trained[shipped].evidence),
         votes=_votes(verdict, baseline),
         baseline=None if baseline is None else cast("ModelName", baseline.name),
+        target=next(iter(_about(expected, classes)), None),
     )
     if "adapted" not in trained:
         return judgement
