@@ -4,10 +4,12 @@ import pytest
 from PIL import Image
 
 from dalib.records.pictures import Sample, SamplePrediction
+from dalib.records.summary import Summary
 from dalib.report.samples import (
     DIFFER,
     OF_CLASS,
     class_samples,
+    differing,
     is_plain,
     other_samples,
     picture_of,
@@ -60,6 +62,16 @@ def test_each_class_has_what_the_last_model_predicts_as_it(folder):
     assert sum(len(each.samples) for each in found) == 2
     assert found[2].samples == []
     assert class_samples({}, ["cup"]) == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [("same", "where at least one of them is wrong"), ("other", "by the most probable known class")],
+)
+def test_images_on_which_the_models_differ_are_counted(folder, classes, said):
+    groups = sample_groups(folder, [sample("0.jpg", DIFFER)], [DIFFER])
+    summary = Summary(changed=0.25, counts={"target": 80}, settings={"classes": classes})
+    assert differing(groups, summary).count == f"20 of 80 target images (25.0%), {said}"
 
 
 def test_mistakes_are_told_apart_by_which_model_is_wrong(folder):

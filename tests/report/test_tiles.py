@@ -2,6 +2,7 @@
 
 from dalib.records.evaluation import Evaluation, MeasuredModel
 from dalib.records.folder import RunRecords
+from dalib.records.judgement import Judgement
 from dalib.records.summary import Summary
 from dalib.report.tiles import Tile, tiles
 
@@ -22,6 +23,8 @@ def test_sizes_and_seconds_of_the_run():
     summary = Summary(changed=0.25, counts={"target": 12000}, seconds={"source-only": 30.0, "adapted": 60.0})
     changed, images, seconds = tiles(RunRecords(summary))
     assert changed == Tile("Changed class", "25.0%", "of the target images")
+    beside = Judgement("adapted", "helped", baseline="aligned")
+    assert tiles(RunRecords(summary, judgement=beside))[0].note == "of the target images, beside aligned"
     assert images == Tile("Target images", "12,000", "without labels")
     assert (seconds.name, seconds.value) == ("Training time", "1 min 30 s")
     # names and numbers stay together where the line breaks

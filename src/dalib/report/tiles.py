@@ -34,7 +34,9 @@ def tiles(records: RunRecords) -> list[Tile]:
         points = points_between(measured.models[ADAPTED].accuracy, measured.models[baseline].accuracy)
         found.append(Tile(f"Gain over {baseline}", signed(points), "percentage points"))
     if summary.changed is not None:
-        found.append(Tile("Changed class", percent(summary.changed), "of the target images"))
+        baseline = records.judgement.baseline if records.judgement else None
+        note = f"of the target images, beside {baseline}" if baseline else "of the target images"
+        found.append(Tile("Changed class", percent(summary.changed), note))
     if "target" in summary.counts:
         found.append(Tile("Target images", f"{summary.counts['target']:,}", _labels_in_words(records)))
     seconds = in_order(summary.seconds)
