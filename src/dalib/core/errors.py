@@ -95,7 +95,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "dalib.run.select.keep": "keep",
     }
 )
-"""Functions of a run that are methods of :class:`dalib.Run`, which is what a reader in Python has at hand."""
+"""Functions of a run that are methods of :class:`dalib.run.adapt.Run`, which is what a reader in Python has at hand."""
 
 
 class PythonSpelling:

@@ -22,7 +22,7 @@ def table_of(
     is not the count of rows; columns that are numbers from 0 on name no classes.
 
     Args:
-        given: (M, C) array or tensor, a data frame of pandas, or :class:`dalib.Predictions`.
+        given: (M, C) array or tensor, a data frame of pandas, or :class:`dalib.run.image_predictions.Predictions`.
         where: the argument that errors name.
         names: of the images of an array, in its order.
         classes: all classes, for a frame of the two likeliest.
