@@ -290,12 +290,13 @@ def test_a_setting_below_its_range_is_named_in_the_error(name):
             method_class(name).build(settings, MethodInputs(perceptron(), CLASSES, steps=10))
 
 
-@pytest.mark.parametrize("name", LIST)
-def test_a_label_smoothing_that_leaves_nothing_of_labels_is_refused(name):
-    inputs = MethodInputs(perceptron(), CLASSES, steps=10, label_smoothing=1.0)
-    made = settings_of(name)
+@pytest.mark.parametrize("make", [SelfEnsemble, SourceOnly, Mcc], ids=lambda made: made.__name__)
+def test_a_label_smoothing_that_leaves_nothing_of_labels_is_refused(make):
+    own = {"num_classes": CLASSES} if make is SelfEnsemble else {}
     with pytest.raises(ValueError, match="label_smoothing: expected a number in"):
-        method_class(name).build(None if made is None else made(), inputs)
+        make(perceptron(), label_smoothing=1.0, **own)
+    with pytest.raises(ValueError, match="label_smoothing: expected a number in"):
+        MethodInputs(perceptron(), CLASSES, steps=10, label_smoothing=-0.1)
 
 
 def test_stored_views_bound_those_of_the_teacher():

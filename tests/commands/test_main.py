@@ -87,7 +87,7 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
         (["train", "--source", "{root}/none", "--target", "{root}/images"], "no such folder"),
         (["train", "--source", "{root}/two"], "expected --target with it"),
         (["train", "--target", "{root}/images"], "expected --source with it"),
-        (["train", "--config", "{root}/null.yaml"], "null byte"),
+        (["train", "--config", "{root}/null.yaml"], "data: expected a group of settings"),
         (["train", "--source", "", "--target", "{root}/images"], "--source : expected a path, got an empty text"),
         (["train", *TWO, "--out="], "--out : expected a path, got an empty text"),
         (["train", "--steps", ""], "--steps: expected a whole number, got nothing"),

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dalib.core.ranges import check_smoothing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,6 +29,9 @@ class MethodInputs:
         compile_mode: mode of torch.compile for the forward passes; None does not compile.
         stored_views: number of views of each image that are stored, so that a method cannot have more different ones;
             0 if views are drawn anew.
+
+    Raises:
+        ValueError: a label smoothing out of its range.
     """
 
     student: nn.Module
@@ -36,6 +41,9 @@ class MethodInputs:
     label_smoothing: float = 0.0
     compile_mode: str | None = None
     stored_views: int = 0
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.label_smoothing)
 
 
 class Buildable(Protocol):

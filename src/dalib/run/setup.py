@@ -249,7 +249,7 @@ def _warnings(domains: Domains) -> tuple[str, ...]:
 
 
 def _about_few_images(domains: Domains) -> tuple[str, ...]:
-    """Returns notes about classes with one source image, and about those that the validation split leaves none of."""
+    """Returns a note about classes with one source image."""
     if domains.drawn is not None:  # feature vectors, as many as are wanted
         return ()
     classes = domains.train.classes
@@ -257,18 +257,9 @@ def _about_few_images(domains: Domains) -> tuple[str, ...]:
         torch.bincount(part.labels, minlength=len(classes)).tolist() for part in (domains.train, domains.validation)
     )
     alone = [name for name, one, other in zip(classes, trained, kept, strict=True) if one + other == 1]
-    lost = [name for name, one, other in zip(classes, trained, kept, strict=True) if other and not one]
-    notes: list[str] = []
-    if alone:
-        notes.append(
-            f"note: the source has one image of {some_classes(alone)}; no class is learnt well from that, give more"
-        )
-    if lost:
-        notes.append(
-            f"warning: no image of {some_classes(lost)} is left to train on, the validation split has them all; give "
-            f"more images, or {Setting('data.validation_share', 0)}"
-        )
-    return tuple(notes)
+    if not alone:
+        return ()
+    return (f"note: the source has one image of {some_classes(alone)}; no class is learnt well from that, give more",)
 
 
 def _labelled_set(
