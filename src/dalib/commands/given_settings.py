@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dalib.run.config import TrainConfig
+from dalib.run.config import GROUPS
 from dalib.run.config_file import content_of, flat
-
-_GROUPS = {each.name for each in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), each.name))}
 
 
 def configurations_in(arguments: list[str]) -> list[str]:
@@ -45,7 +42,7 @@ def values_by_place(arguments: list[str]) -> dict[int, dict[str, str]]:
             place, value = place + 1, arguments[place + 1]
         if name == "config":
             found[place] = _settings_of(content_of(Path(value))) or {name: value}
-        elif name in _GROUPS and value.startswith("{"):
+        elif name in GROUPS and value.startswith("{"):
             found[place] = _settings_of({name: _mapping_in(value)}) or {name: value}
         else:
             found[place] = {name: value}
@@ -54,8 +51,8 @@ def values_by_place(arguments: list[str]) -> dict[int, dict[str, str]]:
 
 def _settings_of(content: dict[str, Any]) -> dict[str, str]:
     """Returns settings by their dotted names; several targets, which are named too, are one setting."""
-    groups = {name: value for name, value in content.items() if name in _GROUPS}
-    others = {name: value for name, value in content.items() if name not in _GROUPS}
+    groups = {name: value for name, value in content.items() if name in GROUPS}
+    others = {name: value for name, value in content.items() if name not in GROUPS}
     return flat(groups) | {
         name: each if isinstance(each, str) else json.dumps(each, default=str) for name, each in others.items()
     }

@@ -41,19 +41,19 @@ def failures_of(
     median = sorted(in_use.values())[len(in_use) // 2]
     expected = median if reference is None or collapsed else in_use[reference]
     return {
-        name: _failure_of(each, in_use[name] if collapsed and name == reference else expected)
+        name: _failure_of(each, in_use[name], in_use[name] if collapsed and name == reference else expected)
         for name, each in models.items()
     }
 
 
-def _failure_of(evidence: Evidence, expected: float) -> Failure | None:
+def _failure_of(evidence: Evidence, in_use: float, expected: float) -> Failure | None:
     """Returns why a model cannot be the best; None where it can.
 
     Args:
         evidence: its predictions.
-        expected: the number of classes in effect of the reference, or the upper median of all models.
+        in_use: their number of classes in effect.
+        expected: that of the reference, or the upper median of all models.
     """
-    in_use = effective_classes(evidence.histogram)
     if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
         return Failure(f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}", at_chance=False)
     if len(evidence.labels) and is_at_chance(evidence.labels, evidence.validation.argmax(dim=1)):

@@ -78,6 +78,7 @@ class FixedWarps(nn.Module):
 
     def __init__(self, count: int, *, flip: bool = False) -> None:
         super().__init__()
+        self.flip = flip
         if count < 1:
             raise ValueError(f"count: expected at least 1, got {count}")
         generator = torch.Generator().manual_seed(0)

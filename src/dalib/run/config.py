@@ -509,6 +509,14 @@ class TrainConfig(Checked):
         return expanded(path)
 
 
+GROUPS = frozenset(
+    each.name
+    for each in fields(TrainConfig)
+    if each.default_factory is not MISSING and is_dataclass(each.default_factory)
+)
+"""Settings that are groups of others."""
+
+
 def _usual_source() -> str:
     return str(TrainConfig.__dataclass_fields__["source"].default)
 

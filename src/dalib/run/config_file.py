@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dalib.core.errors import Setting, UserError
-from dalib.run.config import TrainConfig
+from dalib.run.config import GROUPS, TrainConfig
 from dalib.run.older_files import with_older_meanings
 from dalib.run.once_shared import with_inherited
 
@@ -48,12 +48,11 @@ def read_plain_config(path: Path, **changes: Any) -> TrainConfig:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError(f"expected settings, got {type(content).__name__}")
-        config = TrainConfig()
-        own = {each.name: getattr(config, each.name) for each in fields(TrainConfig)}
+        own = TrainConfig()
         groups = {
-            name: type(own[name])(**value)
+            name: type(getattr(own, name))(**value)
             for name, value in content.items()
-            if isinstance(value, dict) and is_dataclass(own.get(name))
+            if isinstance(value, dict) and name in GROUPS
         }
         read = TrainConfig(**{**content, **groups, **changes})
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
@@ -79,10 +78,10 @@ def require_settings(path: Path) -> None:
     if not isinstance(content, dict) or not content:
         got = "nothing" if not content else "a list" if isinstance(content, list) else repr(content)[:40]
         raise UserError(where, f": expected settings, such as the line `steps: 500`, got {got}")
-    for each in fields(TrainConfig):
-        value = content.get(each.name)
-        if is_dataclass(getattr(TrainConfig(), each.name)) and value is not None and not isinstance(value, dict):
-            raise UserError(where, f": {each.name}: expected a group of settings, each in a line below, got {value!r}")
+    for name in GROUPS:
+        value = content.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise UserError(where, f": {name}: expected a group of settings, each in a line below, got {value!r}")
 
 
 def _in_one_line(error: Exception) -> str:

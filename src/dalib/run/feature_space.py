@@ -170,8 +170,7 @@ class FeatureSpace:
         """The views that predictions are made of."""
         count = self.averaged.count
         warps = FixedWarps(count, flip=self.averaged.mirrors).to(self.device) if count else None
-        mirrors = self.averaged.mirrors
-        return tuple(_Plain(self.preprocessing.normalize, warps, each, mirrors) for each in range(count or 1))
+        return tuple(_Plain(self.preprocessing.normalize, warps, each) for each in range(count or 1))
 
     @property
     def batch(self) -> int:
@@ -510,14 +509,13 @@ class _Plain:
     normalize: Callable[[Tensor], Tensor]
     warps: FixedWarps | None = None
     number: int = 0
-    mirrors: bool = True
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         values = self.normalize(images)
         return values if self.warps is None else self.warps(values, self.number)
 
     def __repr__(self) -> str:  # names the features on disk, beside the preprocessing; no address in memory
-        straight = "" if self.mirrors or self.warps is None else ", none mirrored"
+        straight = "" if self.warps is None or self.warps.flip else ", none mirrored"
         return f"plain {self.number} of {0 if self.warps is None else len(self.warps)}{straight}"
 
 
