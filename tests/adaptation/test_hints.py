@@ -8,6 +8,7 @@ import torch
 from dalib.adaptation.adamatch import AdaMatch
 from dalib.adaptation.fixmatch import FixMatch
 from dalib.adaptation.hints import TrustedHints, WithHints, hold_back
+from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.self_ensemble import SelfEnsemble
@@ -102,6 +103,14 @@ def test_the_part_of_hints_is_the_cross_entropy_to_refined_predictions_and_absen
 def test_a_method_without_a_teacher_is_refused():
     with pytest.raises(ValueError, match="Mcc has no teacher"):
         WithHints(Mcc(ImageClassifier(Flat(), CLASSES)), hints_of())
+
+
+def test_hints_reach_the_method_inside_masked_consistency():
+    inside = METHODS["fixmatch"](ImageClassifier(Flat(), CLASSES))
+    refined = WithHints(MaskedConsistency(inside), hints_of())
+    assert inside.refining is refined
+    with pytest.raises(ValueError, match="no teacher"):
+        WithHints(MaskedConsistency(Mcc(ImageClassifier(Flat(), CLASSES))), hints_of())
 
 
 def test_the_estimate_is_part_of_the_state_and_is_restored():

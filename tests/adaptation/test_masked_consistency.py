@@ -5,7 +5,7 @@ import torch
 from equations import cross_entropy, image_batch, image_student, logits_of, softmax
 from torch import nn
 
-from dalib.adaptation.masked_consistency import MaskedConsistency, masked
+from dalib.adaptation.masked_consistency import MaskedConsistency, MaskedConsistencyConfig, masked
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.types import Batch
@@ -19,6 +19,15 @@ def test_whole_patches_are_hidden_each_image_by_itself():
     assert torch.equal(hidden[:, 0], hidden[:, 1])
     assert hidden.mean().item() == pytest.approx(0.3, abs=0.03)
     assert not torch.equal(hidden[0], hidden[1])
+
+
+@pytest.mark.parametrize("patch", [MaskedConsistencyConfig().patch, MaskedConsistency(Mcc(image_student())).patch])
+def test_the_authors_patches_are_a_grid_of_four_by_four(patch):
+    torch.manual_seed(0)
+    hidden = masked(torch.ones(50, 1, 8, 8), ratio=0.5, patch=patch)[:, 0]
+    patches = hidden.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3)
+    assert torch.equal(patches.amin(dim=3), patches.amax(dim=3))
+    assert len(patches[..., 0].flatten(1).T.unique(dim=0)) == 16
 
 
 def test_features_have_no_patches():

@@ -115,6 +115,14 @@ def test_a_run_tells_how_far_it_trusted_hints(hinted):
     assert "hints" in Summary.read(folder / "summary.json").contents
 
 
+def test_hints_go_with_masked_consistency_around_a_method_that_has_a_teacher(images, hinted, tmp_path, capsys):
+    given = "--hints", str(hinted[1]), "--masked_consistency.weight", "1"
+    assert run(arguments(images, tmp_path / "masked", *given)) == 0
+    assert Hints.read(tmp_path / "masked" / "hints.json").hinted == 9
+    assert run(arguments(images, tmp_path / "mcc", *given, "--method", "mcc")) == 2
+    assert "mcc has no teacher that hints could refine" in capsys.readouterr().err
+
+
 def test_hints_that_are_held_back_from_training_are_counted_and_none_is_where_adapted_is_kept(
     images, hinted, tmp_path, monkeypatch
 ):

@@ -39,7 +39,7 @@ class MaskedConsistencyConfig:
 
     weight: float = 0.0
     ratio: float = 0.7
-    patch: float = 0.286
+    patch: float = 64 / 224
     threshold: float = 0.968
     alpha: float = 0.9
 
@@ -53,7 +53,7 @@ def masked(images: Tensor, ratio: float, patch: float) -> Tensor:
     Raises:
         ValueError: another shape.
 
-    Source: equations 2 and 3. The authors' patches of 64 of 224 pixels are a ``patch`` of 0.286.
+    Source: equations 2 and 3. The authors' patches of 64 of 224 pixels are the default, a grid of 4 by 4.
     """
     if images.ndim != 4:
         raise ValueError(f"images: expected shape (N, C, H, W), got {tuple(images.shape)}")
@@ -130,6 +130,15 @@ class MaskedConsistency:
     def class_prior(self) -> ClassPrior | None:
         """The class shares that the method inside expects."""
         return self.method.class_prior
+
+    @property
+    def refining(self) -> Any:
+        """What refines the predictions that the method inside learns from; of a method without any, AttributeError."""
+        return self.method.refining  # type: ignore[attr-defined]
+
+    @refining.setter
+    def refining(self, refining: Any) -> None:
+        self.method.refining = refining  # type: ignore[attr-defined]
 
     def loss(self, batch: Batch, step: int) -> Losses:
         losses = self.method.loss(replace(batch, target=batch.target[: self.method.target_views]), step)

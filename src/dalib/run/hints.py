@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def check_hints(hints: str | None, method: Method, name: str, classes: str) -> N
     if hints is None:
         return
     where = Setting("hints", hints)
-    if not hasattr(getattr(method, "method", method), "refining"):
+    if not hasattr(method, "refining"):
         raise UserError(
             where,
             f": {name} has no teacher that hints could refine; leave them out, or take ",
@@ -113,7 +114,8 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
         )
     rows = [row for row in found if row is not None]
     if len(set(rows)) < len(rows):
-        twice = next(name for number, name in enumerate(own) if rows[number] in rows[:number])
+        counts = Counter(rows)
+        twice = next(name for name, row in zip(reversed(own), reversed(rows), strict=True) if counts[row] > 1)
         raise UserError(where, f": the image {twice!r} has more than one row; leave one")
     return rows
 
