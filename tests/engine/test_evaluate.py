@@ -3,7 +3,13 @@
 import torch
 
 from dalib.data.domain_images import LabelledImages
-from dalib.engine.evaluate import MOST_EVALUATED, Evaluator, evaluated_rows, plain_representation
+from dalib.engine.evaluate import (
+    MOST_EVALUATED,
+    Evaluator,
+    evaluated_rows,
+    of_evaluated,
+    plain_representation,
+)
 from dalib.models.classifier import ImageClassifier
 from dalib.models.tables import TableBackbone
 
@@ -32,6 +38,22 @@ def test_the_same_rows_are_evaluated_each_time_and_each_once():
     assert rows.max() < 5 * MOST_EVALUATED
     assert evaluated_rows(7).tolist() == list(range(7))
     assert len(evaluated_rows(0)) == 0
+
+
+def test_of_many_validation_images_some_are_evaluated_and_all_predicted_in_the_end():
+    judged, network, rows = evaluator(validation=MOST_EVALUATED + 5), model(), evaluated_rows(MOST_EVALUATED + 5)
+    found = judged.evidence(network)
+    assert torch.equal(found.labels, judged.validation.labels[rows])
+    torch.testing.assert_close(found.validation_features, judged.validation.images[rows])
+    everything = judged.all_predictions(found, network)
+    assert torch.equal(everything.labels, judged.validation.labels)
+    torch.testing.assert_close(everything.validation[rows], found.validation)
+
+
+def test_values_of_all_images_or_of_those_that_are_evaluated():
+    numbers = torch.arange(MOST_EVALUATED + 5)
+    assert torch.equal(of_evaluated(numbers, len(numbers)), numbers)
+    assert torch.equal(of_evaluated(numbers, MOST_EVALUATED), evaluated_rows(len(numbers)))
 
 
 def test_each_domain_is_predicted_by_its_own_plain_view():

@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
 
 MOST_EVALUATED = 2000
-"""Target images that an evaluation reads; a share of them is then known to about a point."""
+"""Images of each domain that an evaluation reads; a share of them is then known to about a point."""
 
 
 def evaluated_rows(count: int) -> Tensor:
-    """Returns (M,) int64, ascending: which of ``count`` target images are evaluated."""
+    """Returns (M,) int64, ascending: which of ``count`` images of a target, or to validate, are evaluated."""
     return _drawn(count, MOST_EVALUATED, derive_seed(0, "judged"))
+
+
+def of_evaluated(values: Tensor, count: int) -> Tensor:
+    """Returns the values (N, ...) of the images that ``count`` predictions are of: of all N, or of those evaluated."""
+    return values if len(values) == count else values[evaluated_rows(len(values))]
 
 
 def representing_rows(count: int, most: int = MOST_EVALUATED) -> Tensor:
@@ -69,7 +74,7 @@ class Evaluator:
     """Evaluates checkpoints on a fixed subset of images: the same for every model of every run on this target.
 
     Attributes:
-        validation: source images kept from training; may be none.
+        validation: source images kept from training, of which at most 2000 are read; may be none.
         target: rows of the target, of which at most 2000 are read.
         plain_source, plain: rows of either domain -> input of a network, without augmentation.
         device: where networks compute.
@@ -87,24 +92,24 @@ class Evaluator:
 
     def evidence(self, model: nn.Module, student: nn.Module | None = None) -> Evidence:
         """Returns the predictions and features of a model, and the predictions of the student that it is teacher of."""
-        rows = self.target
-        if len(rows) > MOST_EVALUATED:
-            rows = Selected(rows, evaluated_rows(len(rows)))
+        rows, of_source, labels = _evaluated(self.target), self.validation.images, self.validation.labels
+        if len(labels) > MOST_EVALUATED:
+            of_source, labels = _evaluated(of_source), labels[evaluated_rows(len(labels))]
         whole, head = self.predictor(model), cast("nn.Module", model.head)
         target, target_features = predict_with_features(
             whole, head, rows, self.plain, device=self.device, batch=self.batch
         )
         validation, validation_features = target[:0], target_features[:0]
-        if len(self.validation.labels):
+        if len(labels):
             validation, validation_features = predict_with_features(
-                whole, head, self.validation.images, self.plain_source, device=self.device, batch=self.batch
+                whole, head, of_source, self.plain_source, device=self.device, batch=self.batch
             )
         by_student = None
         if student is not None and student is not model:
             by_student = predict_probabilities(
                 self.predictor(student), rows, self.plain, device=self.device, batch=self.batch
             )
-        return Evidence(validation, self.validation.labels, target, by_student, validation_features, target_features)
+        return Evidence(validation, labels, target, by_student, validation_features, target_features)
 
     def all_predictions(
         self, evidence: Evidence, model: nn.Module, on_progress: Callable[[int, int], None] | None = None
@@ -115,12 +120,15 @@ class Evaluator:
             evidence: what :meth:`evidence` returned for the finished model.
             model: what predicts in the end, such as the mean over warps, on the device of this evaluator.
             on_progress: called with (done, total), for the target and then for the validation images.
+
+        Of an evaluator without validation images, those of ``evidence`` stay.
         """
         target = predict_probabilities(
             model, self.target, self.plain, device=self.device, batch=self.batch, on_progress=on_progress
         )
-        validation = evidence.validation
-        if len(evidence.labels):
+        validation, labels = evidence.validation, evidence.labels
+        if len(self.validation.labels):
+            labels = self.validation.labels
             validation = predict_probabilities(
                 model,
                 self.validation.images,
@@ -129,4 +137,8 @@ class Evaluator:
                 batch=self.batch,
                 on_progress=on_progress,
             )
-        return Evidence(validation, evidence.labels, target)
+        return Evidence(validation, labels, target)
+
+
+def _evaluated(rows: Rows) -> Rows:
+    return Selected(rows, evaluated_rows(len(rows))) if len(rows) > MOST_EVALUATED else rows

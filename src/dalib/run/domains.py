@@ -25,7 +25,7 @@ from dalib.data.rows import Concatenated, Selected
 from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.split import split_by_groups
 from dalib.data.stream import permuted
-from dalib.engine.evaluate import evaluated_rows
+from dalib.engine.evaluate import of_evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,10 +146,8 @@ class Domains:
         """Returns the evidence with the groups of its images, where some belong together."""
         if self.groups is None:
             return evidence
-        of_target = self.groups.target.numbers
-        if len(evidence.target) != len(of_target):  # of the images that are evaluated
-            of_target = of_target[evaluated_rows(len(of_target))]
-        of_validation = self.groups.validation if len(evidence.labels) else None
+        of_target = of_evaluated(self.groups.target.numbers, len(evidence.target))
+        of_validation = of_evaluated(self.groups.validation, len(evidence.labels)) if len(evidence.labels) else None
         return replace(evidence, validation_groups=of_validation, target_groups=of_target)
 
     @property

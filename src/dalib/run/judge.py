@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-import torch
 from safetensors.torch import save
 
 from dalib.core.errors import Setting
@@ -337,7 +336,7 @@ def write_pictures(
         target = domains.target.images
         images = MappedImages(
             domains.validation.images,
-            torch.arange(len(domains.validation.labels)),
+            evaluated_rows(len(domains.validation.labels)),
             target,
             evaluated_rows(len(target)),
         )

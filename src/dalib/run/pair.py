@@ -331,7 +331,8 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
         can_be_aligned = len(rows) > 1 and recompute_statistics(model, rows, own.plain, device=inputs.device)
     if not can_be_aligned:
         return None
-    evaluator = recipe.make_evaluator(inputs.domains, own, inputs.device)
+    on_target = replace(inputs.domains, validation=inputs.domains.validation.none())
+    evaluator = recipe.make_evaluator(on_target, own, inputs.device)
     found, on_source = evaluator.evidence(model), before.evaluated
     everything = _everything("aligned", replace(before.trained, model=model, evidence=found), own, evaluator)
     known = {"validation": on_source.validation, "labels": on_source.labels}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from dalib.augment.stored import Standardized, StoredView
 from dalib.engine.distributed import ALONE, World
 from dalib.run import recipe
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import torch
     from torch import Tensor, nn
 
     from dalib.data.preprocessing import Preprocessing
@@ -176,10 +175,9 @@ def _at_the_head(domains: Domains, inputs: Inputs) -> tuple[Domains, Inputs]:
     known of the source's validation images are the source-only model's predictions.
     """
     assert domains.drawn is not None
-    train, validation = domains.train, domains.validation
-    none = replace(validation, images=validation.images[torch.arange(0)], labels=validation.labels[:0], names=())
+    train = domains.train
     return (
-        replace(domains, train=replace(train, images=domains.drawn[0].features), validation=none),
+        replace(domains, train=replace(train, images=domains.drawn[0].features), validation=domains.validation.none()),
         replace(
             inputs,
             architecture=replace(inputs.architecture, takes_head_features=True),

@@ -18,7 +18,7 @@ from torch import Tensor
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import UNKNOWN
 from dalib.data.rows import Selected
-from dalib.engine.evaluate import evaluated_rows
+from dalib.engine.evaluate import of_evaluated
 from dalib.judge.unknown import FEWEST, TwoGroups, rule_of, scores_of_known
 from dalib.models.saved import load_description, write_description
 from dalib.records.folder import models_of
@@ -90,8 +90,7 @@ class ExpectedKnown:
         return replace(representation, target=representation.target[self._rows_of(len(representation.target))])
 
     def _rows_of(self, count: int) -> Tensor:
-        chosen = self.known if count == len(self.known) else self.known[evaluated_rows(len(self.known))]
-        rows = chosen.nonzero().flatten()
+        rows = of_evaluated(self.known, count).nonzero().flatten()
         return rows if len(rows) >= FEWEST_KNOWN else torch.arange(count)
 
     def apart(self, target: UnlabelledImages) -> UnlabelledImages:

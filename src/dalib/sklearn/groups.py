@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dalib.core.errors import UserError
-from dalib.engine.evaluate import evaluated_rows
+from dalib.engine.evaluate import of_evaluated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -28,10 +28,10 @@ class RowGroups:
 
     def of_evidence(self, kept: NDArray[np.bool_], evidence: Evidence) -> Evidence:
         """Returns the evidence with the groups of its rows."""
-        of_target = self.target
-        if of_target is not None and len(evidence.target) != len(of_target):
-            of_target = of_target[evaluated_rows(len(of_target))]
-        of_validation = self.source[torch.from_numpy(kept)] if len(evidence.labels) else None
+        of_target = None if self.target is None else of_evaluated(self.target, len(evidence.target))
+        of_validation = None
+        if len(evidence.labels):
+            of_validation = of_evaluated(self.source[torch.from_numpy(kept)], len(evidence.labels))
         return replace(evidence, validation_groups=of_validation, target_groups=of_target)
 
 
