@@ -12,6 +12,7 @@ import threading
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,6 +206,11 @@ def test_a_damaged_cache_is_built_anew_with_a_note(images, store, damage):
 
 
 Usage = namedtuple("Usage", "total used free")
+
+
+def test_sizes_are_told_where_the_system_counts_no_blocks():
+    assert cache._size_on_disk(SimpleNamespace(st_size=1000)) == 1000
+    assert cache._size_on_disk(SimpleNamespace(st_size=1000, st_blocks=8)) == 4096
 
 
 def test_too_small_a_disk_is_told_with_sizes_before_anything_is_written(images, store, monkeypatch):

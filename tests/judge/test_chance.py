@@ -85,5 +85,5 @@ def test_where_all_are_at_chance_it_says_that_nothing_was_learnt_and_what_to_do(
     found = without_chance(comparison, names, dict.fromkeys(names, 0.14))
     assert found.headline.startswith("Nothing was learnt")
     assert found.outcome == ("unclear" if len(names) > 1 else "alone")
-    assert "pretrained weights" in found.reasons[-1]
+    assert "from a larger pretrained network" in found.reasons[-1]
     assert len(found.reasons) == len(names) + 1

@@ -1,5 +1,7 @@
 """Ways to call a network are measured once on a machine, and taken again."""
 
+import json
+
 import pytest
 import torch
 
@@ -51,6 +53,18 @@ def test_the_gain_of_bfloat16_is_measured_once(network, monkeypatch, tmp_path):
     assert asked == [SHAPE]
     assert gain_of_rounding(network, PREPROCESSING) == 1.7  # measured anew without a folder
     assert len(asked) == 2
+
+
+def test_what_another_run_notes_while_this_one_measures_stays(network, monkeypatch, tmp_path):
+    def measured(*_):
+        (tmp_path / "fastest.json").write_text('{"of another": 1.0}')
+        return 1.7
+
+    monkeypatch.setattr(fastest, "gain_of_bfloat16", measured)
+    gain_of_rounding(network, PREPROCESSING, tmp_path)
+    noted = json.loads((tmp_path / "fastest.json").read_text())
+    assert noted.pop("of another") == 1.0
+    assert list(noted.values()) == [1.7]
 
 
 def test_a_classifier_with_a_fast_backbone_predicts_the_same(network, tmp_path, monkeypatch):

@@ -453,8 +453,13 @@ def _mapped(folder: Path, index: dict[str, Any], paths: Sequence[Path], *, built
     return CachedRows(images, kept, unreadable, folder.name, built)
 
 
+def _size_on_disk(found: Any) -> int:
+    """Returns the bytes that a file takes, of its status; on Windows, which counts no blocks, the bytes in it."""
+    return int(found.st_blocks * 512) if hasattr(found, "st_blocks") else int(found.st_size)
+
+
 def _entry(folder: Path) -> CacheEntry:
-    size = sum(each.stat().st_blocks * 512 for each in folder.iterdir())
+    size = sum(_size_on_disk(each.stat()) for each in folder.iterdir())
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         return CacheEntry(

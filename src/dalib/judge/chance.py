@@ -28,10 +28,8 @@ REMEDIES = Message(
     Setting("steps"),
     "), with another learning rate (",
     Setting("optimizer.lr"),
-    ") or with more source images, and start from pretrained weights (",
+    "), with more source images, or from a larger pretrained network (",
     Setting("backbone"),
-    ", ",
-    Setting("weights"),
     "); if that changes nothing, check the source's labels",
 )
 

@@ -68,9 +68,7 @@ def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, fol
     note, key = folder / _NOTES, _key_of(model, shape, "gain of bfloat16")
     choices = _noted(note)
     if key not in choices:
-        choices[key] = round(gain_of_bfloat16(model, shape), 2)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(note, choices)
+        choices = _note(note, key, round(gain_of_bfloat16(model, shape), 2))
     return float(choices[key])
 
 
@@ -109,8 +107,7 @@ def kept_fastest(
     way = None if known is None else (known["variant"], known["chunk"])
     fast = fast_inference(model, shape, known=way, bfloat16=precision == "bfloat16")
     if known is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(note, {**choices, key: {"variant": fast.variant, "chunk": fast.chunk}})
+        _note(note, key, {"variant": fast.variant, "chunk": fast.chunk})
     return fast
 
 
@@ -118,6 +115,14 @@ def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> s
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
     what = repr((shapes, shape, torch.__version__, platform.node(), torch.get_num_threads(), *more))
     return hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+
+
+def _note(note: Path, key: str, value: Any) -> dict[str, Any]:
+    """Adds to the notes what was measured, also to what another run has noted in the meantime; returns them."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    notes = {**_noted(note), key: value}
+    write_json(note, notes)
+    return notes
 
 
 def _noted(note: Path) -> dict[str, Any]:
