@@ -232,6 +232,9 @@ def test_bfloat16_is_worth_it_from_a_fifth_on(monkeypatch, seconds, gain):
     monkeypatch.setattr(inference, "fast_inference", made)
     monkeypatch.setattr(inference, "_seconds", lambda call, example: seconds if call.variant == "bfloat16" else 2.0)
     assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == gain
+    known = {rounded: made(network("resnet10t"), None, bfloat16=rounded) for rounded in (False, True)}
+    monkeypatch.setattr(inference, "fast_inference", None)
+    assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32), known.__getitem__) == gain
 
 
 def test_bfloat16_is_not_taken_where_its_output_is_too_far_away(monkeypatch):

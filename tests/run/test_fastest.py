@@ -1,6 +1,7 @@
 """Ways to call a network are measured once on a machine, and taken again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -43,16 +44,26 @@ def test_a_way_is_kept_for_a_network_and_a_number_type_until_its_note_is_damaged
 def test_the_gain_of_bfloat16_is_measured_once(network, monkeypatch, tmp_path):
     asked = []
 
-    def measured(model, shape):
-        asked.append(shape)
+    def measured(model, shape, fastest=None):
+        asked.append((shape, fastest))
         return 1.7
 
     monkeypatch.setattr(fastest, "gain_of_bfloat16", measured)
+    large = replace(PREPROCESSING, size=112, crop=96)
     for _ in range(2):
-        assert gain_of_rounding(network, PREPROCESSING, tmp_path) == 1.7
-    assert asked == [SHAPE]
-    assert gain_of_rounding(network, PREPROCESSING) == 1.7  # measured anew without a folder
+        assert gain_of_rounding(network, large, tmp_path) == 1.7
+    ((shape, kept),) = asked
+    assert shape == (8, 3, 96, 96)
+    quicker_is("fused", monkeypatch)
+    assert kept(True).variant == "fused"
+    assert len(json.loads((tmp_path / "fastest.json").read_text())) == 2  # which way it was, for features to come
+    assert gain_of_rounding(network, large) == 1.7  # measured anew without a folder
     assert len(asked) == 2
+
+
+def test_features_of_small_images_are_not_rounded(network, monkeypatch, tmp_path):
+    monkeypatch.setattr(fastest, "gain_of_bfloat16", lambda *_: pytest.fail("measured"))
+    assert gain_of_rounding(network, PREPROCESSING, tmp_path) == 1.0
 
 
 def test_what_another_run_notes_while_this_one_measures_stays(network, monkeypatch, tmp_path):
@@ -61,7 +72,7 @@ def test_what_another_run_notes_while_this_one_measures_stays(network, monkeypat
         return 1.7
 
     monkeypatch.setattr(fastest, "gain_of_bfloat16", measured)
-    gain_of_rounding(network, PREPROCESSING, tmp_path)
+    gain_of_rounding(network, replace(PREPROCESSING, size=112, crop=96), tmp_path)
     noted = json.loads((tmp_path / "fastest.json").read_text())
     assert noted.pop("of another") == 1.0
     assert list(noted.values()) == [1.7]

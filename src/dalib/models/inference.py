@@ -106,8 +106,14 @@ def fast_inference(
     return FastInference(network, best.chunk, "fused", speedup)
 
 
-def gain_of_bfloat16(model: nn.Module, example_shape: Sequence[int]) -> float:
+def gain_of_bfloat16(
+    model: nn.Module, example_shape: Sequence[int], fastest: Callable[[bool], FastInference] | None = None
+) -> float:
     """Measures how many times as fast the network is in bfloat16, each number type in its fastest way.
+
+    Args:
+        model, example_shape: as for :func:`fast_inference`.
+        fastest: whether in bfloat16 -> the fastest way, where it is known; None looks for it.
 
     Returns:
         1 where bfloat16 is not worth its rounding: on other devices than a CPU, on a CPU without instructions for it,
@@ -115,7 +121,10 @@ def gain_of_bfloat16(model: nn.Module, example_shape: Sequence[int]) -> float:
     """
     if not _can_be_fused(model) or not _has_bfloat16():
         return 1.0
-    exact, rounded = (fast_inference(model, example_shape, bfloat16=bfloat16) for bfloat16 in (False, True))
+    exact, rounded = (
+        fast_inference(model, example_shape, bfloat16=bfloat16) if fastest is None else fastest(bfloat16)
+        for bfloat16 in (False, True)
+    )
     example = torch.randn(tuple(example_shape), generator=torch.Generator().manual_seed(0))
     if not _agree(rounded(example), exact(example), bfloat16=True):
         return 1.0

@@ -362,7 +362,8 @@ class TrainConfig(Checked):
             is for GPUs without bfloat16, and its loss is scaled.
         feature_precision: number type in which the frozen backbone computes stored features: float32; bfloat16, for
             processors with instructions for it (AMX, AVX512-BF16); or auto, bfloat16 on a CPU where it is measured to
-            be faster. A run keeps what it began with, and its saved models compute in float32.
+            be faster, for images of at least 96 pixels. A run keeps what it began with, and its saved models compute
+            in float32.
         compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.
         sync_norms: whether batch normalisation uses the batches of all processes together. GPUs only.
         strict: whether unreadable images are refused instead of skipped.
@@ -411,7 +412,7 @@ class TrainConfig(Checked):
     seed: int = 0
     device: str = "auto"
     precision: PrecisionName = "float32"
-    feature_precision: FeaturePrecisionName = "float32"
+    feature_precision: FeaturePrecisionName = "auto"
     compile: CompileName = "none"
     sync_norms: bool = False
     strict: bool = False

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 
+LARGE = 96
+"""Pixels from which images take a backbone long; of smaller ones, many at once are fastest."""
+
 _NOTES = "fastest.json"  # in the folder of the features
 
 
@@ -58,17 +61,23 @@ def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, fol
 
     Args:
         network: its backbone is measured, on the CPU.
-        preprocessing: gives the size of its input.
+        preprocessing: gives the size of its input; for images below 96 pixels, of which features take no time, it is 1.
         folder: where features are kept, and with them what was measured: once on a machine. None measures anew.
     """
     size, cpu = preprocessing.input_size, torch.device("cpu")
+    if size < LARGE:
+        return 1.0
     model, shape = to_pooled(network).eval(), (images_at_once(cpu), preprocessing.channels, size, size)
     if folder is None:
         return gain_of_bfloat16(model, shape)
     note, key = folder / _NOTES, _key_of(model, shape, "gain of bfloat16")
     choices = _noted(note)
     if key not in choices:
-        choices = _note(note, key, round(gain_of_bfloat16(model, shape), 2))
+
+        def kept(bfloat16: bool) -> FastInference:
+            return kept_fastest(model, shape, folder, "bfloat16" if bfloat16 else "float32")
+
+        choices = _note(note, key, round(gain_of_bfloat16(model, shape, kept), 2))
     return float(choices[key])
 
 

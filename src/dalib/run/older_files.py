@@ -2,12 +2,15 @@
 
 Until November 2026 ``views.flip`` was a truth value, false unless somebody changed it, which photo views did not read:
 they always mirrored. What such a version wrote therefore has a false that nobody chose.
+
+Before there was ``feature_precision`` all features were in float32, in which such a run goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from dalib.run.presets import changed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 _WHOLE = {"method", "out", "seed", "source", "steps", "target"}
 """Settings that a file of a whole configuration has, and that a person hardly writes down together."""
 
-_FLIP = "views.flip"
+_FLIP, _PRECISION = "views.flip", "feature_precision"
 
 
 def as_written_today(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,19 +44,19 @@ def changed_meanings(given: Mapping[str, Any]) -> dict[str, str]:
         given: settings of a file by their dotted names, with values as they are or as they would be typed.
 
     >>> whole = dict.fromkeys(["method", "out", "seed", "source", "steps", "target"])
-    >>> changed_meanings({**whole, "views.flip": False}), changed_meanings({**whole, "views.flip": "never"})
-    ({'views.flip': 'auto'}, {})
-    >>> changed_meanings({"views.flip": False})
-    {}
+    >>> changed_meanings({**whole, "views.flip": False})
+    {'views.flip': 'auto', 'feature_precision': 'float32'}
+    >>> changed_meanings({**whole, "views.flip": "never", "feature_precision": "auto"}), changed_meanings({"steps": 9})
+    ({}, {})
     """
-    written = given.keys() >= _WHOLE and given.get(_FLIP) in (False, "false")
-    return {_FLIP: "auto"} if written else {}
+    if not given.keys() >= _WHOLE:
+        return {}
+    flip = {_FLIP: "auto"} if given.get(_FLIP) in (False, "false") else {}
+    return flip if _PRECISION in given else {**flip, _PRECISION: "float32"}
 
 
 def with_older_meanings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of a file with the settings that :func:`changed_meanings` reads otherwise."""
     for name, value in changed_meanings(given).items():
-        group, own = name.split(".")
-        changed: Any = replace(getattr(config, group), **{own: value})
-        config = replace(config, **{group: changed})
+        config = changed(config, name.split("."), value, name)
     return config
