@@ -19,6 +19,7 @@ from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
 from dalib.report.verdict import verdict_of
 from dalib.run.adapt import Run
+from dalib.run.predict import predict
 
 QUICK = {
     "data": {"size": 16},
@@ -105,6 +106,8 @@ def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, 
     assert len(found) == len(table) == 10
     assert [row.label for row in found] == [row[1] for row in table]
     before = out.read_bytes()
+    predict(trained.folder, str(images / "street"), str(tmp_path / "command.csv"))
+    assert (tmp_path / "command.csv").read_bytes() == before
     trained.predict([images / "street"], out=out)
     assert out.read_bytes() == before, "a list of one folder is that folder"
     trained.predict(sorted((images / "street").iterdir()), out=out)

@@ -60,7 +60,7 @@ def images(tmp_path):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(predicting, "_BATCH", BATCH)
+    monkeypatch.setattr(predicting, "BATCH", BATCH)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_kill_that_nothing_could_catch_costs_what_was_not_kept_yet(found, imag
     program = (
         "import os, signal, sys\n"
         "from dalib.run import predict as predicting, resumable_table\n"
-        f"predicting._BATCH, resumable_table._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
+        f"predicting.BATCH, resumable_table._KEEP_SECONDS, lines, calls = {BATCH}, -1, predicting._lines, []\n"
         "def killed(*arguments):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 3: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -414,7 +414,7 @@ from dalib.commands.main import run
 from dalib.run import predict as predicting
 from dalib.run import resumable_table
 
-predicting._BATCH, resumable_table._KEEP_SECONDS = 4, 0.0
+predicting.BATCH, resumable_table._KEEP_SECONDS = 4, 0.0
 lines, calls = predicting._lines, []
 
 def counted(*arguments):

@@ -5,7 +5,11 @@ import torch
 
 import dalib
 from dalib.core.errors import Setting, UserError
-from dalib.run.image_predictions import ImagePrediction, Predictions
+from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
+from dalib.models.known import KnownRule
+from dalib.models.saved import ModelDescription
+from dalib.run.image_predictions import Predictions
 from dalib.run.table_objects import table_of
 
 WHERE = Setting("models['a']")
@@ -43,14 +47,16 @@ def test_columns_and_rows_of_frames_are_brought_into_one_order():
     assert found.headline == "Nothing to compare: all models predict the same"
 
 
+def predictions(known=None):
+    architecture = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=4)
+    description = ModelDescription(architecture, CLASSES, Preprocessing(4, 3), known)
+    return Predictions(NAMES, torch.tensor(P, dtype=torch.float32), description)
+
+
 def test_predictions_of_a_run_are_a_table():
-    rows = tuple(
-        ImagePrediction(name, CLASSES[int(p.argmax())], float(p.max()), dict(zip(CLASSES, p.tolist(), strict=True)))
-        for name, p in zip(NAMES, P, strict=True)
-    )
-    found = table_of(Predictions(rows), WHERE)
+    found = table_of(predictions(), WHERE)
     assert (found.names, found.classes) == (NAMES, CLASSES)
-    assert torch.allclose(found.probabilities, torch.tensor(P))
+    assert torch.allclose(found.probabilities, torch.tensor(P), atol=1e-6)
 
 
 def test_numbers_that_are_no_probabilities_are_refused_by_the_argument():
@@ -59,9 +65,9 @@ def test_numbers_that_are_no_probabilities_are_refused_by_the_argument():
 
 
 def test_the_frame_of_a_model_that_knows_unknown_images_has_its_classes_alone():
-    shares = dict(zip(CLASSES, [0.5, 0.3, 0.2], strict=True))
-    rows = tuple(ImagePrediction(name, "unknown", 0.5, shares, known=0.1) for name in NAMES)
-    frame = Predictions(rows).to_pandas()
+    found = predictions(KnownRule(threshold=1.0, scale=0.01))
+    frame = found.to_pandas()
     assert list(frame.columns) == ["path", "label", "confidence", "known", *CLASSES]
+    assert set(frame["label"]) == {"unknown"}
     assert table_of(frame, WHERE).classes == CLASSES
-    assert repr(rows[0]).endswith("known=0.100)")
+    assert repr(found[0]).endswith("known=0.000)")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dalib.core.console import CountedProgress, say
+from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import expanded
+from dalib.core.files import expanded, required_path
 from dalib.core.places import in_short
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
@@ -29,7 +28,6 @@ from dalib.run.image_defaults import (
     settings_of_preset,
     settings_of_short_name,
 )
-from dalib.run.image_predictions import predict_images
 from dalib.run.kit_settings import settings_of
 from dalib.run.presets import configured, implied_preset
 
@@ -364,20 +362,29 @@ class Run:
             images: a folder, flat or nested, a list file, one image file, several of these paths, or images that are
                 objects, as :func:`adapt` takes them for a target.
             out: also write a table, CSV or Parquet by the ending, as ``dalib predict`` does. Images that are objects
-                are then kept in the cache, and the table has their paths there.
+                have the names there that their predictions have.
             model: adapted, aligned or source-only; by default the selected model.
             device: auto, cpu, cuda or mps.
 
         Raises:
             UserError: no image, or no such model.
         """
-        if out is not None:
-            from dalib.run.predict import predict
+        from dalib.run.image_predictions import predict_images
+        from dalib.run.predict import check_table, write_table
 
-            place = place_of_target(images, strict=False, argument="images").name
-            predict(self.folder, str(place), str(out), model=model, device=device)
-        with CountedProgress("predictions") if out is None else nullcontext(_ignore) as progress:  # the table told
-            return predict_images(images, self.predictor(model=model, device=device), progress)
+        if out is not None:
+            out = required_path(out, "out")
+            check_table(out)
+        predictor = self.predictor(model=model, device=device)
+        with CountedProgress("predictions") as progress:
+            found = predict_images(images, predictor, progress)
+        if out is not None:
+            if not len(found):
+                example = "".join(f" (for instance {each.path}: {each.reason})" for each in found.unreadable[:1])
+                raise UserError(Setting("images"), f": none of the images can be read{example}")
+            say_unreadable(found.unreadable)
+            write_table(out, found.paths, found.probabilities, found.description)
+        return found
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
         """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once."""
@@ -554,7 +561,3 @@ class Runs(Mapping[str, Run]):
             selected = "" if each.selected is None else f"; selected: {each.selected}"
             lines.append(f"  {each.name}: {said}{selected}")
         return "\n".join([*lines, f"report: {self.folder.report}"])
-
-
-def _ignore(done: int, total: int) -> None:
-    """Shows no progress."""

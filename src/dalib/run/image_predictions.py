@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+import torch
+
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, expanded
-from dalib.core.words import largest
+from dalib.core.words import UNKNOWN, largest
+from dalib.data.decoding import reason
+from dalib.data.read_ahead import read_ahead
+from dalib.run.load import BATCH, prediction_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dalib.run.load import Prediction, Predictor
+    from torch import Tensor
+
+    from dalib.models.saved import ModelDescription
+    from dalib.run.load import Predictor
 
 SHOWN_ROWS = 10
 """Predictions that are shown in a notebook."""
-
-_PREDICTED_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -48,27 +57,53 @@ class ImagePrediction:
         return f"ImagePrediction(path={self.path!r}, {said}, probabilities={largest(self.probabilities)}{known})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions(Sequence[ImagePrediction]):
-    """Predictions for image files, in their order.
+    """Predictions for images, in their order: a sequence of :class:`ImagePrediction`, each made when it is asked for.
 
     Attributes:
-        rows: one for each image that can be read.
-        unreadable: the others, with the reason.
+        paths: of the N images that can be read.
+        probabilities: (N, C) float32, columns in the order of ``classes``.
+        description: of the model that predicted.
+        unreadable: the images that cannot be read, with the reason.
     """
 
-    rows: tuple[ImagePrediction, ...]
+    paths: tuple[str, ...]
+    probabilities: Tensor
+    description: ModelDescription
     unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the columns of ``probabilities``."""
+        return self.description.classes
+
+    @property
+    def rows(self) -> tuple[ImagePrediction, ...]:
+        """All predictions at once."""
+        return tuple(self)
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each image."""
+        names = [self.classes[each] for each in self.probabilities.argmax(dim=1).tolist()]
+        if (rule := self.description.known) is None:
+            return names
+        known = rule.are_known(self.probabilities).tolist()
+        return [name if each else UNKNOWN for name, each in zip(names, known, strict=True)]
 
     @overload
     def __getitem__(self, index: int) -> ImagePrediction: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[ImagePrediction]: ...
     def __getitem__(self, index: int | slice) -> ImagePrediction | Sequence[ImagePrediction]:
-        return self.rows[index]
+        if isinstance(index, slice):
+            return replace(self, paths=self.paths[index], probabilities=self.probabilities[index], unreadable=())
+        found = prediction_of(self.probabilities[index], self.description)
+        return ImagePrediction(self.paths[index], found.label, found.confidence, found.probabilities, found.known)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.paths)
 
     def to_pandas(self) -> Any:
         """Returns a data frame: path, label, confidence, and a column of probabilities for each class.
@@ -82,60 +117,74 @@ class Predictions(Sequence[ImagePrediction]):
             import pandas as pd
         except ImportError:
             raise UserError("to_pandas: the package pandas is not installed; pip install pandas") from None
-        return pd.DataFrame(
-            [
-                {
-                    "path": row.path,
-                    "label": row.label,
-                    "confidence": row.confidence,
-                    **({} if row.known is None else {"known": row.known}),
-                    **dict(sorted(row.probabilities.items())),
-                }
-                for row in self.rows
-            ]
-        )
+        p, rule = self.probabilities, self.description.known
+        columns = {"path": self.paths, "label": self.labels, "confidence": p.amax(dim=1).tolist()}
+        if rule is not None:
+            columns["known"] = rule.probability_of_known(p).tolist()
+        by_class = zip(self.classes, p.T.tolist(), strict=True)
+        return pd.DataFrame({**columns, **dict(sorted(by_class))})
 
     def __repr__(self) -> str:
-        counts: dict[str, int] = {}
-        for row in self.rows:
-            counts[row.label] = counts.get(row.label, 0) + 1
-        most = sorted(counts.items(), key=lambda each: -each[1])[:6]
+        most = Counter(self.labels).most_common(6)
         lost = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
-        return f"<Predictions: {len(self.rows)} images{lost}; {', '.join(f'{name} {count}' for name, count in most)}>"
+        return f"<Predictions: {len(self)} images{lost}; {', '.join(f'{name} {count}' for name, count in most)}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(row.path)}</td><td>{html.escape(row.label)}</td><td>{row.confidence:.0%}</td></tr>"
-            for row in self.rows[:SHOWN_ROWS]
+            for row in self[:SHOWN_ROWS]
         )
-        more = f"<p>and {len(self.rows) - SHOWN_ROWS} more</p>" if len(self.rows) > SHOWN_ROWS else ""
+        more = f"<p>and {len(self) - SHOWN_ROWS} more</p>" if len(self) > SHOWN_ROWS else ""
         head = "<tr><th>image</th><th>class</th><th>confidence</th></tr>"
         return f"<div><p>{html.escape(repr(self)[1:-1])}</p><table>{head}{rows}</table>{more}</div>"
 
 
 def predict_images(images: Any, predictor: Predictor, on_progress: Callable[[int, int], None]) -> Predictions:
-    """Predicts images of any kind; lists those that cannot be read."""
-    names, read, unreadable = _images_by_number(images)
-    rows: list[ImagePrediction] = []
-    for first in range(0, len(names), _PREDICTED_TOGETHER):
-        some: list[tuple[str, Any]] = []
-        for number in range(first, min(first + _PREDICTED_TOGETHER, len(names))):
-            try:
-                some.append((names[number], read(number)))
-            except Exception as error:  # a data set is somebody else's code
-                unreadable.append(Unreadable(names[number], " ".join(str(error).split()) or type(error).__name__))
-        found = _predict_or_explain(predictor, [image for _, image in some])
-        for (name, _), each in zip(some, found, strict=True):
-            if isinstance(each, str):
-                unreadable.append(Unreadable(name, each))
-            else:
-                rows.append(ImagePrediction(name, each.label, each.confidence, each.probabilities, each.known))
-        on_progress(min(first + _PREDICTED_TOGETHER, len(names)), len(names))
-    return Predictions(tuple(rows), tuple(unreadable))
+    """Predicts images of any kind; lists those that cannot be read. Files are read while others are predicted."""
+    given, unreadable = _given(images)
+    model, paths, count = predictor.prepared(len(given.names)), list[str](), len(given.names)
+    found = [torch.zeros(0, len(model.description.classes))]
+
+    def read(first: int, end: int) -> list[tuple[str, np.ndarray | Exception]]:
+        return _read(given, range(first, end), predictor)
+
+    parts = [(first, min(first + BATCH, count)) for first in range(0, count, BATCH)]
+    batches = read_ahead(read, 0, count, BATCH) if given.are_files else starmap(read, parts)
+    for (_, done), batch in zip(parts, batches, strict=True):
+        unreadable += [Unreadable(name, reason(each)) for name, each in batch if isinstance(each, Exception)]
+        readable = [(name, each) for name, each in batch if not isinstance(each, Exception)]
+        if readable:
+            paths += [name for name, _ in readable]
+            found.append(model.probabilities(torch.from_numpy(np.stack([pixels for _, pixels in readable]))))
+        on_progress(done, count)
+    return Predictions(tuple(paths), torch.cat(found), model.description, tuple(unreadable))
 
 
-def _images_by_number(images: Any) -> tuple[Sequence[str], Callable[[int], Any], list[Unreadable]]:
-    """Returns the names of images, what reads one of them by its number, and those that a list names in vain.
+@dataclass(frozen=True)
+class _Given:
+    """Images to predict: their names, and what gives one of them by its number."""
+
+    names: Sequence[str]
+    image: Callable[[int], Any]
+    are_files: bool = False
+    """Whether another thread may read them; data sets are somebody else's code."""
+
+
+def _read(given: _Given, numbers: Iterable[int], predictor: Predictor) -> list[tuple[str, np.ndarray | Exception]]:
+    """Returns the name of each image with its pixels, or with why it cannot be read."""
+    got: dict[int, Any] = {}
+    failed: dict[int, Exception] = {}
+    for number in numbers:
+        try:
+            got[number] = given.image(number)
+        except Exception as error:
+            failed[number] = error
+    read = dict(zip(got, predictor.read([*got.values()]), strict=True))
+    return [(given.names[number], failed[number] if number in failed else read[number]) for number in numbers]
+
+
+def _given(images: Any) -> tuple[_Given, list[Unreadable]]:
+    """Returns the images, and those that a list names in vain.
 
     Raises:
         UserError: one place is given, and it is not there.
@@ -148,9 +197,9 @@ def _images_by_number(images: Any) -> tuple[Sequence[str], Callable[[int], Any],
     places = [images] if is_place(images) else list(images) if isinstance(images, Iterator) else images
     if isinstance(places, list | tuple) and all(map(is_place, places)):
         paths, unreadable = _image_files(places)
-        return [str(path) for path in paths], paths.__getitem__, unreadable
+        return _Given([str(path) for path in paths], paths.__getitem__, are_files=True), unreadable
     items = unlabelled_items(places, "images")
-    return numbered(items.name, items.count), items.image, []
+    return _Given(numbered(items.name, items.count), items.image), []
 
 
 def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreadable]]:
@@ -169,18 +218,3 @@ def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreada
         else:
             files.append(path)
     return files, unreadable
-
-
-def _predict_or_explain(predictor: Predictor, images: Sequence[Any]) -> list[Prediction | str]:
-    """Returns the prediction of each image, or why it cannot be read."""
-    try:
-        return list(predictor(list(images)))
-    except UserError:  # one of them: each by itself
-        pass
-    found: list[Prediction | str] = []
-    for image in images:
-        try:
-            found.append(predictor(image))
-        except UserError as error:
-            found.append(str(error))
-    return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,14 +26,13 @@ from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx,
 from dalib.models.network import load_classifier, make_predictor
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of
-from dalib.run.fastest import fastest_classifier, images_at_once
+from dalib.run.fastest import LARGE, fastest_classifier, images_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from dalib.data.depth import Range
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
     from dalib.models.saved import ModelDescription
@@ -45,9 +46,10 @@ image is of one of them, and the most probable of them, which ``class`` does not
 MANY = 128
 """Images for which a faster way to compute the same is prepared; for fewer, that takes longer than it saves."""
 
-_BATCH = 64
+BATCH = 64
+"""Images that are read, and then predicted, together."""
+
 _BATCH_OF_SMALL = 256
-_LARGE = 96  # pixels; of smaller images, many at once are fastest
 _ENDINGS = (".onnx", ".pt2")
 
 
@@ -122,14 +124,22 @@ class Predictor:
         several = one_by_one(images, "images")
         if several is None:
             return self([images])[0]
-        images = several
-        if len(images) >= MANY:
-            self.model = self.model.for_many()
-        found: list[Prediction] = []
-        for first in range(0, len(images), _BATCH):
-            rows = np.stack([self._pixels(each) for each in images[first : first + _BATCH]])
-            found += [self._prediction(each) for each in self.model.probabilities(torch.from_numpy(rows))]
+        model, found = self.prepared(len(several)), list[Prediction]()
+        for first in range(0, len(several), BATCH):
+            some, rows = several[first : first + BATCH], []
+            for image, read in zip(some, self.read(some), strict=True):
+                if isinstance(read, Exception):
+                    raise _unreadable(image if isinstance(image, str | Path) else type(image).__name__, read)
+                rows.append(read)
+            probabilities = model.probabilities(torch.from_numpy(np.stack(rows)))
+            found += [prediction_of(each, model.description) for each in probabilities]
         return found
+
+    def prepared(self, count: int) -> OpenedModel:
+        """Returns the model, prepared for many images where ``count`` are many."""
+        if count >= MANY:
+            self.model = self.model.for_many()
+        return self.model
 
     def table(
         self, images: Sequence[Any], names: Sequence[str] | None = None, *, strict: bool = False
@@ -151,61 +161,90 @@ class Predictor:
         if len(names) != len(images):
             raise ValueError(f"names: expected one for each of the {len(images)} images, got {len(names)}")
         self._seen += len(images)
-        if self._seen >= MANY:
-            self.model = self.model.for_many()
+        model = self.prepared(self._seen)
         rows, kept = [], []
-        for name, image in zip(names, images, strict=True):
-            try:
-                rows.append(self._pixels(image, name))
+        for name, read in zip(names, self.read(images), strict=True):
+            if not isinstance(read, Exception):
+                rows.append(read)
                 kept.append(name)
-            except UserError as error:
-                if strict:
-                    raise
-                warnings.warn(str(error), stacklevel=2)
-        description = self.model.description
+            elif strict:
+                raise _unreadable(name, read)
+            else:
+                warnings.warn(str(_unreadable(name, read)), stacklevel=2)
+        description = model.description
         pixels = torch.from_numpy(np.stack(rows)) if rows else None
-        cells = [] if pixels is None else cells_of(kept, self.model.probabilities(pixels), description)
+        cells = [] if pixels is None else cells_of(kept, model.probabilities(pixels), description)
         columns = zip(*cells, strict=True) if cells else iter([()] * len(columns_of(description)))
         return {
             name: np.array(column, np.float32 if is_number(name) else object)
             for name, column in zip(columns_of(description), columns, strict=True)
         }
 
-    def _pixels(self, image: Any, name: str | None = None) -> np.ndarray:
+    def read(self, images: Sequence[Any]) -> list[np.ndarray | Exception]:
+        """Returns the pixels (C, size, size) uint8 of each image, or why it cannot be read.
+
+        Files are read by a thread for each core, other images one after the other: two may be one object.
+
+        Args:
+            images: as for a call.
+        """
+        self._warn_beyond([each for each in images if isinstance(each, str | Path)])
+        with pillow_warnings_as_errors():
+            if len(images) < 2 or not all(isinstance(each, str | Path | bytes) for each in images):
+                return [*map(self._pixels_or_error, images)]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                return [*pool.map(self._pixels_or_error, images)]
+
+    def _pixels_or_error(self, image: Any) -> np.ndarray | Exception:
+        try:
+            return self._pixels(image)
+        except Exception as error:  # decoders raise whatever they like
+            return error
+
+    def _warn_beyond(self, paths: Sequence[str | Path]) -> None:
+        black_white = self.model.description.preprocessing.range
+        if black_white is None:
+            return
+        files = [path for path in map(Path, map(expanded, paths)) if not path.is_dir()]
+        if clipped := outside_range(whole_numbers(files), black_white):
+            warnings.warn(describe_outside_range(clipped, black_white), stacklevel=5)
+
+    def _pixels(self, image: Any) -> np.ndarray:
         """(C, size, size) uint8."""
         preprocessing = self.model.description.preprocessing
-        try:
-            if isinstance(image, bytes):
-                with pillow_warnings_as_errors():
-                    return read_pixels(image, preprocessing)
-            if isinstance(image, str | Path):
-                path = Path(expanded(image))
-                if path.is_dir():
-                    raise ValueError("a folder; give the paths of its images in a list")
-                _warn_beyond(path, preprocessing.range)
-                with pillow_warnings_as_errors():
-                    return read_pixels(path, preprocessing)
-            if isinstance(image, Image.Image):
-                image = ImageOps.exif_transpose(image)
-            elif not isinstance(image, np.ndarray | torch.Tensor):
-                raise ValueError(
-                    "expected a path, the bytes of a file, a PIL image, an array or a tensor, "
-                    f"got {type(image).__name__}; give several images in a list"
-                )
-            return preprocessing.pixels(picture_of(image))
-        except Exception as error:  # decoders raise whatever they like
-            what = name or (image if isinstance(image, str | Path) else type(image).__name__)
-            raise UserError(f"image {what}: {reason(error)}") from error
+        if isinstance(image, bytes):
+            return read_pixels(image, preprocessing)
+        if isinstance(image, str | Path):
+            path = Path(expanded(image))
+            if path.is_dir():
+                raise ValueError("a folder; give the paths of its images in a list")
+            return read_pixels(path, preprocessing)
+        if isinstance(image, Image.Image):
+            image = ImageOps.exif_transpose(image)
+        elif not isinstance(image, np.ndarray | torch.Tensor):
+            raise ValueError(
+                "expected a path, the bytes of a file, a PIL image, an array or a tensor, "
+                f"got {type(image).__name__}; give several images in a list"
+            )
+        return preprocessing.pixels(picture_of(image))
 
-    def _prediction(self, probabilities: Tensor) -> Prediction:
-        order = probabilities.argsort(descending=True, stable=True).tolist()
-        values = probabilities.tolist()
-        shares = {self.classes[number]: values[number] for number in order}
-        rule = self.model.description.known
-        if rule is None:
-            return Prediction(self.classes[order[0]], values[order[0]], shares)
-        label = self.classes[order[0]] if bool(rule.are_known(probabilities[None])) else UNKNOWN
-        return Prediction(label, values[order[0]], shares, float(rule.probability_of_known(probabilities[None])))
+
+def _unreadable(image: object, error: Exception) -> UserError:
+    found = UserError(f"image {image}: {reason(error)}")
+    found.__cause__ = error
+    return found
+
+
+def prediction_of(probabilities: Tensor, description: ModelDescription) -> Prediction:
+    """Returns the prediction that probabilities (C,) of a model are."""
+    classes, rule = description.classes, description.known
+    order = probabilities.argsort(descending=True, stable=True).tolist()
+    values = probabilities.tolist()
+    shares = {classes[number]: values[number] for number in order}
+    if rule is None:
+        return Prediction(classes[order[0]], values[order[0]], shares)
+    label = classes[order[0]] if bool(rule.are_known(probabilities[None])) else UNKNOWN
+    return Prediction(label, values[order[0]], shares, float(rule.probability_of_known(probabilities[None])))
 
 
 def columns_of(description: ModelDescription) -> tuple[str, ...]:
@@ -232,11 +271,6 @@ def cells_of(names: Sequence[str], probabilities: Tensor, description: ModelDesc
             row += [f"{probability:.4f}", row[1]]
             row[1] = row[1] if is_known else UNKNOWN
     return cells
-
-
-def _warn_beyond(path: Path, black_white: Range | None) -> None:
-    if black_white is not None and (clipped := outside_range(whole_numbers([path], threads=1), black_white)):
-        warnings.warn(describe_outside_range(clipped, black_white), stacklevel=5)
 
 
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
@@ -312,7 +346,7 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
         return read_timm_folder(place, where)
     network, description = load_classifier(place)
     network, faster = network.to(where), None
-    if where.type == "cpu" and description.preprocessing.input_size >= _LARGE:
+    if where.type == "cpu" and description.preprocessing.input_size >= LARGE:
         faster = partial(_probabilities_by, fastest_classifier, network, description, where)
     return OpenedModel(description, _probabilities_by(lambda plain, _: plain, network, description, where), faster)
 
@@ -330,7 +364,7 @@ def _probabilities_by(
     # convolutions read it faster; the order of sums changes, and with it the last bits
     network = network.to(memory_format=torch.channels_last)
     # large images are as many at once as where features are computed: memory for more of them costs time
-    batch = images_at_once(device) if preprocessing.input_size >= _LARGE else _BATCH_OF_SMALL
+    batch = images_at_once(device) if preprocessing.input_size >= LARGE else _BATCH_OF_SMALL
 
     def probabilities(images: Tensor) -> Tensor:
         with torch.no_grad():

@@ -6,6 +6,7 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.files import put_in_place
 from dalib.run.load import is_number
 
 if TYPE_CHECKING:
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
+
+
+def as_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:
+    """Puts a CSV file in the place of ``out`` as Parquet, whole or not at all, and removes it."""
+    temporary = out.with_name(f"{out.name}.tmp")
+    write_parquet(lines, temporary, columns)
+    put_in_place(temporary, out)
+    lines.unlink(missing_ok=True)
 
 
 def write_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:

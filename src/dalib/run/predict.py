@@ -6,7 +6,6 @@ Under torchrun the images are divided over the processes, each of which writes i
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,17 +17,18 @@ import torch
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.devices import choose_device
 from dalib.core.errors import RanksLostError, Setting, UserError
-from dalib.core.files import Unreadable, csv_text, locked, required_path
+from dalib.core.files import Unreadable, csv_text, locked, required_path, write_text
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.file_rows import read_folder
 from dalib.data.given import may_leave_its_folder
 from dalib.data.listing import is_image_file, list_names
+from dalib.data.read_ahead import read_ahead
 from dalib.engine.distributed import joined, lost_contact
 from dalib.engine.features import divided
 from dalib.records.folder import RunFolder
-from dalib.run.load import COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, open_model
-from dalib.run.parquet import columns_of_parquet, require_pyarrow
+from dalib.run.load import BATCH, COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, open_model
+from dalib.run.parquet import as_parquet, columns_of_parquet, require_pyarrow
 from dalib.run.resumable_table import MOST_EXAMPLES, TablePart, digest_of, total_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 ENDINGS = ("", ".csv", ".txt", ".parquet")
 """File endings that ``out`` accepts."""
 
-_BATCH = 64  # the first is read before anything is predicted
 _LONGEST = timedelta(days=30)  # that a rank whose share is done waits for the others; one that ends is noticed at once
 Batch = tuple["Tensor", list[str], tuple[Unreadable, ...], "Sequence[WholeNumbers]"]
 """(N, C, size, size) uint8, their N names, the files that could not be read, and those with values beyond the range."""
@@ -89,7 +88,7 @@ def predict(
             disk.
     """
     images, out = required_path(images, "images"), required_path(out, "out")
-    _check_table(out)
+    check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(required_path(run, "run"))
     with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
         held.enter_context(world.first_prints())
@@ -104,7 +103,7 @@ def predict(
             if len(source.names) >= MANY:
                 opened = opened.for_many()
             of = digest_of(
-                [identity_of(place, model=chosen.model), str(_BATCH), *opened.description.classes], source.names
+                [identity_of(place, model=chosen.model), str(BATCH), *opened.description.classes], source.names
             )
             return _Task(chosen, opened, source, images, strict, of)
 
@@ -184,8 +183,12 @@ def _predict(task: _Task, out: Path, world: World, held: ExitStack) -> int:
     return world.from_first(lambda: _finish(task, part, every))
 
 
-def _check_table(out: str) -> None:
-    """Refuses a table that cannot be written, before images are read."""
+def check_table(out: str) -> None:
+    """Refuses a table that cannot be written, before images are read.
+
+    Raises:
+        UserError: another kind of file, a folder, a file that is not a table of predictions.
+    """
     path = Path(out)
     if path.suffix.lower() not in ENDINGS:
         raise UserError(
@@ -219,14 +222,14 @@ def _header_of(table: Path) -> tuple[str, ...]:
 def _predict_share(task: _Task, part: TablePart) -> None:
     """Brings ``part`` to its end."""
     opened, source, images = task.opened, task.source, task.images
-    begins, end = divided(len(source.names), part.rank, part.size, _BATCH)
+    begins, end = divided(len(source.names), part.rank, part.size, BATCH)
     total = end - begins
     progress = part.begin(images, total)
     try:
         with CountedProgress(
             "predictions" if part.size == 1 else f"predictions of 1 of {part.size} processes"
         ) as shown:
-            for rows, names, unreadable, clipped in _batches(source, begins + progress.done, end):
+            for rows, names, unreadable, clipped in read_ahead(source.read, begins + progress.done, end, BATCH):
                 if unreadable and task.strict:
                     first = unreadable[0]
                     raise UserError(
@@ -319,17 +322,21 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
     return _Source(every, read, unreadable)
 
 
-def _batches(source: _Source, done: int, count: int) -> Iterator[Batch]:
-    """Yields the batches from image ``done`` up to ``count``; the next one is read while one is used."""
-    firsts = range(done, count, _BATCH)
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        begun = [pool.submit(source.read, first, min(first + _BATCH, count)) for first in firsts[:1]]
-        for first in firsts:
-            after = first + _BATCH
-            if after < count:
-                begun.append(pool.submit(source.read, after, min(after + _BATCH, count)))
-            yield begun.pop(0).result()
+def write_table(out: str, names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> None:
+    """Writes a table as :func:`predict` does, of predictions that are in memory; whole or not at all.
+
+    Args:
+        out: a file that :func:`check_table` allows.
+        names: of the N images.
+        probabilities: (N, C).
+        description: of the model that they are of.
+    """
+    path, columns = Path(out), columns_of(description)
+    lines = path if path.suffix.lower() != ".parquet" else path.with_name(f"{path.name}.csv.tmp")
+    write_text(lines, csv_text([columns]) + _lines(names, probabilities, description))
+    if lines != path:
+        as_parquet(lines, path, columns)
 
 
 def _lines(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> str:
-    return csv_text(cells_of(names, probabilities, description))
+    return csv_text(cells_of(names, probabilities, description)) if names else ""

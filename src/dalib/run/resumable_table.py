@@ -29,7 +29,7 @@ from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import put_in_place, read_json, sync, write_json
 from dalib.run.load import COLUMNS
-from dalib.run.parquet import write_parquet
+from dalib.run.parquet import as_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,10 +192,7 @@ class TablePart:
         """
         whole = self.rows if self.size == 1 else self._join(lengths)
         if self.out.suffix.lower() == ".parquet":
-            temporary = self.out.with_name(self.out.name + ".tmp")
-            write_parquet(whole, temporary, self.columns)
-            put_in_place(temporary, self.out)
-            whole.unlink(missing_ok=True)
+            as_parquet(whole, self.out, self.columns)
         else:
             put_in_place(whole, self.out)
         self.remove_all()

@@ -31,10 +31,9 @@ def table_of(
         UserError: NaN, or rows that do not sum to 1.
     """
     if isinstance(given, Predictions):
-        known = tuple(sorted({name for row in given.rows for name in row.probabilities}))
-        values = [[row.probabilities.get(name, 0.0) for name in known] for row in given.rows]
-        paths = tuple(row.path for row in given.rows)
-        return ProbabilityTable(checked_probabilities(values, where, paths), paths, known)
+        return ProbabilityTable(
+            checked_probabilities(given.probabilities, where, given.paths), given.paths, given.classes
+        )
     if hasattr(given, "columns") and hasattr(given, "index") and hasattr(given, "to_numpy"):
         return _of_frame(given, where, tuple(classes))
     return ProbabilityTable(checked_probabilities(given, where), None if names is None else tuple(names))
