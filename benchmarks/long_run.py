@@ -28,7 +28,9 @@ from dalib.run.config import TrainConfig
 from dalib.run.train import train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
+
+    from dalib.engine.runlog import Means
 
 
 @dataclass
@@ -46,10 +48,9 @@ class WatchedLog(MetricsLog):
 
     course: Course
 
-    def flush(self, images_per_step: int, extra: Callable[[], dict[str, float]] = dict) -> None:
-        done = self._steps[-1] if self._steps else 0
-        super().flush(images_per_step, extra)
-        self.course.lines.append((done, time.process_time(), resident_megabytes()))
+    def write(self, means: Means, more: Mapping[str, float]) -> None:
+        super().write(means, more)
+        self.course.lines.append((means.step, time.process_time(), resident_megabytes()))
 
     def sync(self) -> None:
         before = time.perf_counter()

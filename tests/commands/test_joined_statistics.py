@@ -26,6 +26,7 @@ from noisy_photos import (
 
 NAME = "test_resnet"
 QUICK = ["--batch", "8", "--every.evaluate", "4", "--steps", "4", "--features", "2", "--model.averaged_views", "2"]
+QUICK += ["--feature_precision", "float32"]  # to which predictions of images are compared
 JOINED = ["--model.domain_statistics", "joined"]
 
 

@@ -20,7 +20,20 @@ from noisy_photos import (
 )
 
 LARGE, SMALL = "mobilenetv3_small_050", "test_resnet"  # of 224 and 160 pixels, with means and deviations of their own
-QUICK = ["--batch", "8", "--every.evaluate", "4", "--steps", "4", "--features", "2", "--model.averaged_views", "2"]
+QUICK = [
+    "--batch",
+    "8",
+    "--every.evaluate",
+    "4",
+    "--steps",
+    "4",
+    "--features",
+    "2",
+    "--model.averaged_views",
+    "2",
+    "--feature_precision",
+    "float32",
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Metrics as JSON Lines: means a flush, nothing read before it, later lines dropped on going on."""
+"""Metrics as JSON Lines: means of steps, nothing read before they are taken, later lines dropped on going on."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_flush_writes_the_means_since_the_last(tmp_path):
+def test_each_line_has_the_means_since_the_last(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for step, (loss, rate) in enumerate([(1.0, 0.5), (3.0, 0.0), (8.0, 1.0)], start=1):
         log.record(step, scalars(loss=loss, mask_rate=rate))
         if step >= 2:
-            log.flush(10, lambda: {"accuracy": 0.25})
+            log.write(log.take_means(10), {"accuracy": 0.25})
     first, second = lines(log.path)
     speeds = [line.pop("images_per_second") for line in (first, second)]
     assert first == {"step": 2, "loss": 2.0, "mask_rate": 0.25, "accuracy": 0.25}
@@ -37,21 +37,15 @@ def test_the_speed_counts_images_of_all_recorded_steps(tmp_path, monkeypatch):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for step in (1, 2, 3, 4):
         log.record(step, scalars(loss=0.0))
-    log.flush(16)
+    log.write(log.take_means(16), {})
     assert lines(log.path)[0]["images_per_second"] == 4 * 16 / 2.0
-
-
-def test_a_flush_of_nothing_writes_nothing(tmp_path):
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    log.flush(10, lambda: {"accuracy": 1.0})
-    assert log.path.read_text() == ""
 
 
 def test_on_line_gets_what_is_written(tmp_path):
     seen = []
     log = MetricsLog(tmp_path / "metrics.jsonl", on_line=seen.append)
     log.record(1, scalars(loss=2.0))
-    log.flush(1, lambda: {"rate": 0.5})
+    log.write(log.take_means(1), {"rate": 0.5})
     assert seen == lines(log.path)
 
 
@@ -67,7 +61,7 @@ def test_recording_reads_nothing_from_the_device(tmp_path, monkeypatch):
         log.record(1, values)
         log.record(2, {name: torch.empty((), device="meta") for name in values})  # has no value to read
         with pytest.raises((AssertionError, RuntimeError)):
-            log.flush(1)
+            log.take_means(1)
 
 
 def test_recording_holds_no_graph(tmp_path):
@@ -75,7 +69,7 @@ def test_recording_holds_no_graph(tmp_path):
     weight = torch.ones((), requires_grad=True)
     log.record(1, {"loss": weight * 2})
     assert not any(row.requires_grad for row in log._rows)
-    log.flush(1)
+    log.write(log.take_means(1), {})
     assert lines(log.path)[0]["loss"] == 2.0
 
 
@@ -83,7 +77,7 @@ def test_recording_holds_no_graph(tmp_path):
 def test_scalars_of_any_type_can_be_recorded_together(tmp_path, dtype):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.record(1, {"loss": torch.tensor(0.5), "other": torch.tensor(3, dtype=dtype)})
-    log.flush(1)
+    log.write(log.take_means(1), {})
     assert lines(log.path)[0]["other"] == 3.0
 
 
@@ -94,7 +88,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_first_step(tmp_path, value
     log.record(7, scalars(supervised=1.0, consistency=value))
     log.record(8, scalars(supervised=value, consistency=value))
     with pytest.raises(TrainingDivergedError, match=rf"^consistency became {value} at step 7\. .*\(optimizer\.lr\)"):
-        log.flush(1)
+        log.take_means(1)
     assert log.path.read_text() == ""
 
 
@@ -108,7 +102,7 @@ def test_lines_of_later_steps_are_dropped_when_training_goes_on(tmp_path, after,
     path = written(tmp_path / "metrics.jsonl", 50, 100, 150)
     log = MetricsLog(path, after=after)
     log.record(after + 1, scalars(loss=1.0))
-    log.flush(1)
+    log.write(log.take_means(1), {})
     assert [line["step"] for line in lines(path)] == [*kept, after + 1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -133,8 +132,11 @@ def fit(
             if evaluating or saving:
                 _average_buffers(method)
             if evaluating or saving or done % every.log == 0:
-                measured = partial(_measured, training.schedule(step), method, evaluate if evaluating else None, done)
-                log.flush(stream.images_per_step, measured)
+                means = log.take_means(stream.images_per_step)  # of finite losses, which alone are evaluated
+                if evaluating:
+                    _require_finite(method.student, done)
+                measures = evaluate(done) if evaluating else {}
+                log.write(means, {"rate": training.schedule(step), **measures})
             if evaluating:
                 after_evaluation(done)
             stopping = stop(done) and done < steps
@@ -147,23 +149,13 @@ def fit(
 
 
 def _save(training: Training, log: MetricsLog, checkpoints: CheckpointFolder, step: int) -> None:
-    # after the flush, which stops at a loss that is not finite
+    # after the line, which stops at a loss that is not finite
     _require_finite(training.method.student, step)
     log.sync()
     scaler = {} if training.scaler is None else training.scaler.state_dict()
     checkpoints.save(
         Checkpoint(step, training.method.state_dict(), training.optimizer.state_dict(), log.pending(), scaler)
     )
-
-
-def _measured(
-    rate: float, method: Method, evaluate: Callable[[int], dict[str, float]] | None, step: int
-) -> dict[str, float]:
-    """Returns what the log holds beside the losses; refuses to evaluate weights that are not finite."""
-    if evaluate is None:
-        return {"rate": rate}
-    _require_finite(method.student, step)
-    return {"rate": rate, **evaluate(step)}
 
 
 def _average_buffers(method: Method) -> None:

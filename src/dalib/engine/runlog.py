@@ -1,10 +1,11 @@
-"""Metrics as JSON Lines. Values stay on the device until a flush, so that no step waits for them."""
+"""Metrics as JSON Lines. Values stay on the device until means are taken, so that no step waits for them."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +17,27 @@ from dalib.engine.distributed import mean_over_ranks
 from dalib.records.metrics import line_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
+@dataclass(frozen=True)
+class Means:
+    """Means of recorded values.
+
+    Attributes:
+        step: the last one that they are of.
+        values: by name, in the order of recording.
+        images_per_second: of the steps, without what was done between the line before and the first of them.
+    """
+
+    step: int
+    values: dict[str, float]
+    images_per_second: float
+
+
 class MetricsLog:
-    """Collects scalars step by step and writes their means, one line a flush.
+    """Collects scalars step by step, and writes their means as lines.
 
     Args:
         path: the JSON Lines file; made if it is not there. None writes nothing: of several processes, one does.
@@ -56,18 +72,14 @@ class MetricsLog:
         self._steps.append(step)
         self._rows.append(torch.stack([value.detach().float() for value in values.values()]))
 
-    def flush(self, images_per_step: int, extra: Callable[[], dict[str, float]] = dict) -> None:
-        """Writes the means since the last flush, with ``extra`` and the speed; nothing if nothing was recorded.
-
-        ``extra`` is called when all that was recorded is known to be finite, and its time is not counted in the speed.
+    def take_means(self, images_per_step: int) -> Means:
+        """Returns the means of what was recorded since the last line, with the speed. Of the device it waits here.
 
         Raises:
             TrainingDivergedError: a value that is not finite, named with the step at which it first came up.
         """
-        if not self._rows:
-            return
         device = self._rows[-1].device  # those of a checkpoint are on the host
-        rows = mean_over_ranks(torch.stack([row.to(device) for row in self._rows])).tolist()  # the one wait for it
+        rows = mean_over_ranks(torch.stack([row.to(device) for row in self._rows])).tolist()
         seconds = time.monotonic() - self._since
         for step, row in zip(self._steps, rows, strict=True):
             for name, value in zip(self._names, row, strict=True):
@@ -77,20 +89,19 @@ class MetricsLog:
                         Setting("optimizer.lr"),
                         "), or look for images without content",
                     )
-        means = {
-            name: sum(column) / len(rows) for name, column in zip(self._names, zip(*rows, strict=True), strict=True)
-        }
-        line = {
-            "step": self._steps[-1],
-            **means,
-            **extra(),
-            "images_per_second": images_per_step * len(rows) / max(seconds, 1e-9),
-        }
+        columns = zip(self._names, zip(*rows, strict=True), strict=True)
+        means = {name: sum(column) / len(rows) for name, column in columns}
+        found = Means(self._steps[-1], means, images_per_step * len(rows) / max(seconds, 1e-9))
+        self._steps.clear()
+        self._rows.clear()
+        return found
+
+    def write(self, means: Means, more: Mapping[str, float]) -> None:
+        """Writes a line of means with ``more`` values; the time since :meth:`take_means` counts in no speed."""
+        line = {"step": means.step, **means.values, **more, "images_per_second": means.images_per_second}
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line_text(line) + "\n")
-        self._steps.clear()
-        self._rows.clear()
         self._since = time.monotonic()
         if self.on_line is not None:
             self.on_line(line)
