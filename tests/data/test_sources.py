@@ -130,12 +130,12 @@ def test_decode_keeps_the_order_and_reports_each_file(tmp_path):
     paths = [draw(tmp_path / f"{number}.png", number) for number in range(30)]
     empty(paths[4])
     calls = []
-    images, kept, unreadable = decode(paths, GREY, on_decoded=lambda: calls.append(1))
+    images, kept, unreadable = decode(paths, GREY, on_progress=lambda *done: calls.append(done))
     expected = [number for number in range(30) if number != 4]
     assert values(images) == expected
     assert kept.tolist() == expected
     assert [each.path for each in unreadable] == [str(paths[4])]
-    assert len(calls) == 30
+    assert calls == [(number, 30) for number in range(1, 31)]
 
 
 def test_images_beyond_the_free_memory_are_refused_before_reading(monkeypatch):

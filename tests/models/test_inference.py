@@ -160,11 +160,9 @@ def test_an_activation_between_convolution_and_norm_is_seen(monkeypatch):
         torch.testing.assert_close(fast(images(4, 16)), model(images(4, 16)), rtol=1e-4, atol=1e-5)
 
 
-def test_other_dtypes_and_a_few_batches_stay_plain(monkeypatch):
+def test_other_dtypes_stay_plain(monkeypatch):
     always_fused(monkeypatch)
-    model = network("resnet10t")
-    assert fast_inference(model, (4, 3, 32, 32), images=20).variant == "plain"
-    assert fast_inference(copy.deepcopy(model).double(), (4, 3, 32, 32)).variant == "plain"
+    assert fast_inference(network("resnet10t").double(), (4, 3, 32, 32)).variant == "plain"
 
 
 def test_what_is_not_quicker_stays_plain(monkeypatch):

@@ -254,7 +254,6 @@ def reason(error: Exception) -> str:
 def decode(
     paths: Sequence[Path],
     preprocessing: Preprocessing,
-    on_decoded: Callable[[], None] | None = None,
     *,
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
@@ -262,7 +261,6 @@ def decode(
     """Decodes image files with a pool of threads (PIL releases the GIL while it decodes).
 
     Args:
-        on_decoded: called after each file, in the thread that read it.
         on_progress: called with (done, total) after each file, in the calling thread.
         threads: None is one for each core.
 
@@ -282,9 +280,6 @@ def decode(
             pixels[position] = read_pixels(paths[position], preprocessing)
         except Exception as error:  # decoders raise whatever they like: every failure is listed, none stops the run
             return Unreadable(str(paths[position]), reason(error))
-        finally:
-            if on_decoded is not None:
-                on_decoded()
         return None
 
     failures: list[Unreadable | None] = []

@@ -280,9 +280,7 @@ def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument:
     return [position for name in names if (position := known.find(name)) is not None]
 
 
-def listing_of(
-    where: str, *, argument: str, labelled: bool, root: str | Path | None = None, allow_outside: bool = False
-) -> Listing | None:
+def listing_of(where: str, *, argument: str, labelled: bool, root: str | Path | None = None) -> Listing | None:
     """Lists the image files of a name or path, without decoding one; None if it has no files.
 
     Raises:
@@ -297,7 +295,7 @@ def listing_of(
         return None
     require_kept(where, argument)
     opener = list_labelled if labelled else list_images
-    return opener(where, argument=argument, allow_outside=allow_outside or may_leave_its_folder(where))
+    return opener(where, argument=argument, allow_outside=may_leave_its_folder(where))
 
 
 def _mnist_m(folder: Path, argument: str, *, labelled: bool) -> Listing:

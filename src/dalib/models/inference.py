@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _CHUNKS = (2, 4)
 _TRIED = 16  # images that a choice is made on
 _TOLERANCE = 1e-3  # the largest difference to the plain network, as a share of the largest output
-_FEW_BATCHES = 16  # below that, choosing costs about as much as it saves
 _BFLOAT16_ERROR = 0.05  # of the output's norm; its 8 bits give about 0.01 behind fifty layers
 _WORTH_BFLOAT16 = 1.2  # times as fast; for less, nobody wants other numbers
 
@@ -48,7 +47,6 @@ def fast_inference(
     model: nn.Module,
     example_shape: Sequence[int],
     *,
-    images: int | None = None,
     known: tuple[str, int | None] | None = None,
     bfloat16: bool = False,
 ) -> FastInference:
@@ -63,7 +61,6 @@ def fast_inference(
         model: images -> a tensor (N, ...). It is copied, and not changed: what is learnt later is not seen.
         example_shape: (N, C, H, W) of the calls to come. Other N are taken as well, and other H and W by the plain
             network alone.
-        images: number of images in all; for a few batches nothing is tried. None for many.
         known: variant and chunk of a choice that was made before, taken again if it still agrees. Two ways give numbers
             that differ in their last bits, and which is faster may change with what else the machine does: to get the
             same numbers again, keep the choice.
@@ -87,8 +84,7 @@ def fast_inference(
     plain = _frozen_copy(model)
     alone = FastInference(_cast(plain) if bfloat16 else plain, None, "plain", 1.0)
     batch = example_shape[0]
-    few = images is not None and images < _FEW_BATCHES * batch and known is None
-    if few or known == ("plain", None) or not _can_be_fused(plain):
+    if known == ("plain", None) or not _can_be_fused(plain):
         return alone
     example = torch.randn(min(batch, _TRIED), *example_shape[1:], generator=torch.Generator().manual_seed(0))
     try:

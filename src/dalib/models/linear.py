@@ -25,9 +25,7 @@ PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 """Candidates of :func:`cross_validate`, in units of the rows' mean squared length, so that no scaling is favoured."""
 
 
-def fit_logistic(
-    features: Tensor | Any, labels: Tensor, classes: int, l2: float, *, start: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
+def fit_logistic(features: Tensor | Any, labels: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor]:
     r"""Fits softmax regression: the least mean cross-entropy plus a penalty of the weights, not of the bias.
 
     .. math:: \min_{W, b} \frac1N \sum_i CE(W x_i + b, y_i) + \frac{l_2}{2} \lVert W \rVert^2
@@ -37,7 +35,6 @@ def fit_logistic(
         labels: (N,) int64 in [0, classes).
         classes: C; those without a label get a bias that leaves them improbable.
         l2: above 0.
-        start: weight and bias to start from, such as those of another penalty.
 
     Returns:
         Weight (C, D) and bias (C,), float32: those of a ``torch.nn.Linear``. Fitted on one thread, so that they are the
@@ -53,7 +50,7 @@ def fit_logistic(
     >>> (torch.tensor([[-3.0], [2.0]]) @ weight.T + bias).argmax(dim=1)
     tensor([0, 1])
     """
-    return fit_soft(features, _one_hot(features, labels, classes), l2, start=start)
+    return fit_soft(features, _one_hot(features, labels, classes), l2)
 
 
 def _one_hot(features: Tensor | Any, labels: Tensor, classes: int) -> Tensor:
@@ -82,9 +79,10 @@ def fit_soft(
     """Fits :func:`fit_logistic`'s model to probabilities in place of labels.
 
     Args:
-        features, l2, start: see :func:`fit_logistic`.
+        features, l2: see :func:`fit_logistic`.
         targets: (N, C) probabilities.
         weights: (N,) of the rows, with sum 1; None weighs them equally.
+        start: weight and bias to start from, such as those of another penalty.
     """
     with threadpool_limits(1):
         return _fitted(_rows_of(features), targets, l2, weights, start)

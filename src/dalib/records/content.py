@@ -87,13 +87,13 @@ class Record:
         write_json(path, self.to_json())
 
 
-def read_list(kind: type[T], path: Path, remedy: str | Part = Record.REMEDY) -> tuple[T, ...]:
+def read_list(kind: type[T], path: Path) -> tuple[T, ...]:
     """Reads a file that holds a list of records, which has no version.
 
     Raises:
         UserError: no such file, or a damaged one.
     """
-    found: tuple[T, ...] = decoded_or_refused(tuple[kind, ...], read_json(path), path, remedy)  # type: ignore[valid-type]
+    found: tuple[T, ...] = decoded_or_refused(tuple[kind, ...], read_json(path), path, Record.REMEDY)  # type: ignore[valid-type]
     return found
 
 
