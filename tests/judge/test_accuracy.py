@@ -7,8 +7,14 @@ import math
 import pytest
 import torch
 
-from dalib.judge.accuracy import confusion_matrix, fallen_to_chance, reliability_bins, wilson_interval
-from dalib.judge.estimate import expected_calibration_error
+from dalib.judge.accuracy import (
+    calibration_error,
+    confusion_matrix,
+    fallen_to_chance,
+    reliability_bins,
+    wilson_interval,
+)
+from dalib.records.estimate import Bin
 
 
 def test_confusion_counts_true_by_predicted() -> None:
@@ -40,25 +46,25 @@ def test_bins_by_hand() -> None:
     # in powers of two, so that an edge is exactly an edge
     p = torch.tensor([[0.75, 0.25], [0.25, 0.75], [1.0, 0.0], [0.875, 0.125]])
     bins = reliability_bins(p, torch.tensor([0, 0, 0, 0]), bins=4)
-    empty = {"confidence": None, "accuracy": None, "count": 0}
-    third = {"confidence": 0.75, "accuracy": 0.5, "count": 2}  # 0.75 is an edge: the bin below
-    assert bins == [empty, empty, third, {"confidence": 0.9375, "accuracy": 1.0, "count": 2}]
+    empty, third = Bin(None, None, 0), Bin(0.75, 0.5, 2)  # 0.75 is an edge: the bin below
+    assert bins == (empty, empty, third, Bin(0.9375, 1.0, 2))
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])
-def test_bins_sum_up_to_the_calibration_error(bins: int) -> None:
+def test_calibration_error_equals_the_numpy_oracle(bins: int) -> None:
     generator = torch.Generator().manual_seed(0)
     p = torch.randn(500, 4, generator=generator).softmax(dim=1)
     labels = torch.randint(4, (500,), generator=generator)
     found = reliability_bins(p, labels, bins)
     assert len(found) == bins
-    assert sum(each["count"] or 0 for each in found) == 500
-    error = sum(
-        each["count"] / 500 * abs(each["accuracy"] - each["confidence"])  # type: ignore[operator]
-        for each in found
-        if each["count"]
-    )
-    assert math.isclose(error, expected_calibration_error(p, labels, bins), rel_tol=1e-9)
+    assert sum(each.count for each in found) == 500
+    confidence, right = p.max(dim=1).values.numpy(), (p.argmax(dim=1) == labels).numpy()
+    expected = 0.0
+    for b in range(bins):
+        inside = (confidence > b / bins) & (confidence <= (b + 1) / bins)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert calibration_error(found) == pytest.approx(expected)
 
 
 def test_bins_refuse_what_are_no_probabilities() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dalib.judge.checked import as_validation
 from dalib.judge.groups import SIDE_OF_95, Integers, design_effect
+from dalib.records.estimate import Bin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_FALL = 0.25
 """A larger loss of accuracy is no accident of few images."""
@@ -73,7 +78,7 @@ def accuracy_interval(right: Tensor, groups: Integers | None = None) -> tuple[fl
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str, float | None]]:
+def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> tuple[Bin, ...]:
     """Computes accuracy and mean confidence of images that are sorted by confidence into bins of equal width.
 
     Args:
@@ -82,15 +87,14 @@ def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str
         bins: B, how many.
 
     Returns:
-        B bins, of the least confidence first: ``confidence``, its mean over the bin's images, ``accuracy``, the share
-        of them that is right, both None in an empty bin, and ``count``. A confidence on an edge falls into the bin
-        below it, as in :func:`dalib.judge.estimate.expected_calibration_error`, which sums up the same bins.
+        B bins, of the least confidence first, which :func:`calibration_error` sums up. A confidence on an edge falls
+        into the bin below it.
 
     Raises: ValueError for fewer than 1 bin or what :func:`dalib.judge.checked.as_validation` refuses.
     Source: the reliability diagram, Niculescu-Mizil & Caruana, ICML 2005.
 
     >>> reliability_bins(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]), bins=2)[1]
-    {'confidence': 0.75, 'accuracy': 0.5, 'count': 2}
+    Bin(confidence=0.75, accuracy=0.5, count=2)
     """
     if bins < 1:
         raise ValueError(f"bins: expected at least 1, got {bins}")
@@ -100,14 +104,30 @@ def reliability_bins(p: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str
     counts = torch.bincount(index, minlength=bins).tolist()
     right = torch.bincount(index, (predicted == labels).double(), minlength=bins).tolist()
     sums = torch.bincount(index, confidence, minlength=bins).tolist()
-    return [
-        {
-            "confidence": total / count if count else None,
-            "accuracy": correct / count if count else None,
-            "count": count,
-        }
+    return tuple(
+        Bin(total / count, correct / count, count) if count else Bin(None, None, 0)
         for total, correct, count in zip(sums, right, counts, strict=True)
+    )
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    r"""Computes the expected calibration error :math:`\sum_b \frac{n_b}{N} |acc_b - conf_b|` of bins of images.
+
+    Returns:
+        In [0, 1]; LOWER is better. NaN of no images.
+
+    Misleads: biased upwards for few images, and 0 for a model that answers the classes' shares everywhere.
+    Source: Naeini et al., AAAI 2015; Guo et al., ICML 2017.
+
+    >>> calibration_error([Bin(0.75, 0.5, 2), Bin(None, None, 0)])
+    0.25
+    """
+    excess = [
+        each.count * abs(each.accuracy - each.confidence)
+        for each in bins
+        if each.accuracy is not None and each.confidence is not None
     ]
+    return sum(excess) / sum(each.count for each in bins) if excess else math.nan
 
 
 def fallen_to_chance(accuracy: float, best: float, classes: int) -> bool:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from dalib.judge.guard import Comparison
 
-MIN_IMAGES = 20
-"""Labelled images; with fewer, a model that has learnt something is too often taken for one that has not."""
+FEWEST_LABELLED = 20
+"""Labelled images of the source by which a model is tested against chance and its accuracy on the target estimated; by
+fewer, a model that has learnt something is too often taken for one that has not."""
 
 CHANCE_LEVEL = 0.05
 """A model whose accuracy guessing reaches less often than this is better than chance."""
@@ -106,13 +107,13 @@ def is_at_chance(labels: Tensor, predicted: Tensor, groups: Tensor | None = None
     (True, False)
     """
     count = len(labels)
-    if count < MIN_IMAGES:
+    if count < FEWEST_LABELLED:
         return False
     correct = int((labels == predicted).sum())
     if groups is not None:
         effect = design_effect((labels == predicted).double().numpy() - correct / count, groups.numpy())
         tail = binomial_tail(correct / effect, count / effect, guessing_rate(labels, predicted))
-        return count / effect >= MIN_IMAGES and tail > CHANCE_LEVEL
+        return count / effect >= FEWEST_LABELLED and tail > CHANCE_LEVEL
     return chance_of(correct, count, guessing_rate(labels, predicted)) > CHANCE_LEVEL
 
 

@@ -94,29 +94,6 @@ def apply_temperature(p: Tensor, temperature: float) -> Tensor:
     return (as_probabilities(p).clamp_min(SMALLEST).log() / temperature).softmax(dim=1)
 
 
-def expected_calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> float:
-    r"""Computes :math:`\sum_b \frac{n_b}{N} |acc_b - conf_b|` over bins of equal width: how far confidence is from
-    accuracy.
-
-    Returns:
-        In [0, 1]; LOWER is better.
-
-    Misleads: biased upwards for few images, and 0 for a model that answers the classes' shares everywhere.
-    Raises: ValueError for fewer than 1 bin or what ``as_probabilities`` and ``as_classes`` refuse.
-    Source: Naeini et al., AAAI 2015; Guo et al., ICML 2017. A confidence on an edge falls into the bin below it.
-
-    >>> round(expected_calibration_error(torch.tensor([[0.8, 0.2], [0.8, 0.2]]), torch.tensor([0, 1])), 4)
-    0.3
-    """
-    if bins < 1:
-        raise ValueError(f"bins: expected at least 1, got {bins}")
-    p, labels = as_validation(p, labels)
-    confidence, predicted = p.max(dim=1)
-    index = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
-    excess = confidence - (predicted == labels).double()
-    return float(torch.zeros(bins, dtype=torch.float64).index_add_(0, index, excess).abs().sum()) / len(labels)
-
-
 def estimate_class_accuracy(
     validation: Tensor,
     labels: Tensor,

@@ -15,6 +15,7 @@ import torch
 from dalib.core.words import likelihood, undecided
 from dalib.judge.better import pairwise
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
+from dalib.judge.chance import FEWEST_LABELLED
 from dalib.judge.evidence import Evidence, Scored, effective_classes
 from dalib.judge.failed_models import failures_of, reference_collapsed
 from dalib.judge.guard import MAX_LISTED_CLASSES, MIN_CERTAINTY, MIN_IMAGES, Baseline, compare, lost_classes
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from dalib.judge.models_judgement import ModelsOutcome
     from dalib.judge.structure import Structure
     from dalib.judge.witness import Renamed, Witness
-
-MIN_VALIDATION = 20
-"""Validation images of a model; from fewer no accuracy is estimated."""
 
 NO_FEATURES = "no features of the images were given, and predictions alone do not tell which model is better"
 
@@ -158,8 +156,8 @@ def _estimate(
     """Returns the estimated accuracy of a model; without one, the reason."""
     if not len(evidence.labels):
         return None, "it needs the model's probabilities for labelled source images"
-    if len(evidence.labels) < MIN_VALIDATION:
-        return None, f"it needs {MIN_VALIDATION} labelled source images, there are {len(evidence.labels)}"
+    if len(evidence.labels) < FEWEST_LABELLED:
+        return None, f"it needs {FEWEST_LABELLED} labelled source images, there are {len(evidence.labels)}"
     if structure is None or heads is None or not len(heads):
         return None, "it needs features of the target and of labelled source images"
     agreements = agreements_of(evidence.validation, evidence.labels, evidence.target, heads, structure)

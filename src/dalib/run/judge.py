@@ -11,13 +11,12 @@ from safetensors.torch import save
 from dalib.core.errors import Setting
 from dalib.core.files import put_in_place
 from dalib.engine.evaluate import evaluated_rows
-from dalib.judge.accuracy import reliability_bins
+from dalib.judge.accuracy import calibration_error, reliability_bins
 from dalib.judge.annotator import fit_annotator
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
-from dalib.judge.chance import is_at_chance, without_chance
+from dalib.judge.chance import FEWEST_LABELLED, is_at_chance, without_chance
 from dalib.judge.estimate import (
     estimate_class_accuracy,
-    expected_calibration_error,
     fit_temperature,
     proxy_a_distance,
 )
@@ -26,8 +25,7 @@ from dalib.judge.guard import MIN_IMAGES, Baseline, compare, shared_representati
 from dalib.judge.hint_votes import hint_votes
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
-from dalib.records.content import decoded
-from dalib.records.estimate import Bin, Calibration, Estimate
+from dalib.records.estimate import Calibration, Estimate
 from dalib.records.images import ImageGroups, ImageNames
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
 from dalib.report.sheets import MappedImages, write_embedding, write_samples
@@ -49,10 +47,6 @@ if TYPE_CHECKING:
     from dalib.run.domains import Domains
     from dalib.run.fewer import ExpectedClasses
     from dalib.run.unknown import ExpectedKnown
-
-BINS = 10
-FEWEST_TO_JUDGE = 20
-"""Validation images; from fewer nothing is estimated."""
 
 FEWEST_TRIED = 100
 """Target images of the smallest target that the judgement was tried on (docs/judging.md)."""
@@ -230,9 +224,9 @@ def _about_sizes(model: Trained, baseline: Baseline | None) -> tuple[str, ...]:
         )
     if (count := len(model.evidence.target)) < MIN_IMAGES:
         cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")
-    elif 0 < (count := len(model.evidence.labels)) < FEWEST_TO_JUDGE:
+    elif 0 < (count := len(model.evidence.labels)) < FEWEST_LABELLED:
         cautions.append(
-            f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_TO_JUDGE} "
+            f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_LABELLED} "
             f"validation images of the source, and there are {count}; give more source images, or a larger "
             f"{Setting('data.validation_share')}"
         )
@@ -249,7 +243,7 @@ def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structu
             model.validation, model.labels, model.target, heads, untrained, None if name == "aligned" else aligned
         )
         for name, model in ((name, each.evidence) for name, each in trained.items())
-        if len(model.labels) >= FEWEST_TO_JUDGE and len(model.target) >= MIN_IMAGES
+        if len(model.labels) >= FEWEST_LABELLED and len(model.target) >= MIN_IMAGES
     }
     return {
         name: _recorded(calibrated_estimate(each, calibration_for(name, each))) for name, each in agreements.items()
@@ -267,14 +261,11 @@ def _judged(
     model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs), estimate)
     if estimate is None:
         return model
+    bins = reliability_bins(said.validation, said.labels)
     return replace(
         model,
         classes=tuple(map(_recorded, _class_accuracy(said))),
-        calibration=Calibration(
-            expected_calibration_error(said.validation, said.labels, BINS),
-            decoded(tuple[Bin, ...], reliability_bins(said.validation, said.labels, BINS)),
-            fit_temperature(said.validation, said.labels),
-        ),
+        calibration=Calibration(calibration_error(bins), bins, fit_temperature(said.validation, said.labels)),
     )
 
 
@@ -369,7 +360,7 @@ def _learnt_nothing(evidence: Evidence) -> bool:
 
 def _distance(evidence: Evidence) -> float | None:
     of_source, of_target = evidence.validation_features, evidence.target_features
-    if of_source is None or of_target is None or min(len(of_source), len(of_target)) < FEWEST_TO_JUDGE:
+    if of_source is None or of_target is None or min(len(of_source), len(of_target)) < FEWEST_LABELLED:
         return None
     return proxy_a_distance(of_source, of_target)
 

@@ -20,15 +20,13 @@ from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
 from dalib.engine.predict import predict_probabilities
-from dalib.judge.accuracy import accuracy_interval, confusion_matrix, reliability_bins
-from dalib.judge.estimate import expected_calibration_error
+from dalib.judge.accuracy import accuracy_interval, calibration_error, confusion_matrix, reliability_bins
 from dalib.judge.paired import paired_difference_interval, paired_test
 from dalib.judge.unknown import harmonic_mean, open_set_accuracies
 from dalib.models.network import load_classifier, make_classifier, make_predictor
 from dalib.models.saved import load_description
 from dalib.records.candidates import ordered
-from dalib.records.content import decoded
-from dalib.records.estimate import Bin, Calibration, OpenSet, Share
+from dalib.records.estimate import Calibration, OpenSet, Share
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.selection import Measurement
@@ -51,8 +49,6 @@ if TYPE_CHECKING:
     from dalib.judge.groups import Integers
     from dalib.models.known import KnownRule
     from dalib.records.selection import ModelName
-
-BINS = 10  # of the reliability diagram
 
 
 def evaluate(
@@ -258,12 +254,12 @@ def _measured(
     """
     predicted = probabilities.argmax(dim=1)
     right = predicted == labels
-    bins = reliability_bins(probabilities, labels, BINS)
+    bins = reliability_bins(probabilities, labels)
     return MeasuredModel(
         int(right.sum()) / len(labels),
         accuracy_interval(right, groups),
         tuple(map(tuple, confusion_matrix(labels, predicted, num_classes).tolist())),
-        Calibration(expected_calibration_error(probabilities, labels, BINS), decoded(tuple[Bin, ...], bins)),
+        Calibration(calibration_error(bins), bins),
         _open_set(predicted, labels, num_classes - 1, groups) if others else None,
     )
 

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from dalib.core.errors import UserError
+from dalib.engine.evaluate import MOST_EVALUATED
 from dalib.judge.better import pairwise
 from dalib.judge.checked import as_probabilities
 from dalib.judge.evidence import Evidence, effective_classes
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
-
-MOST_ROWS = 2000
-"""Target rows that judge; the memory grows with their square."""
 
 
 class JudgedScorer:
@@ -98,8 +96,8 @@ class JudgedScorer:
                 f"sample_domain: expected at least {MIN_IMAGES} target rows (negative numbers) and source rows of two "
                 f"classes, got {len(target)} and {len(np.unique(labels[source]))}"
             )
-        if len(target) > MOST_ROWS:
-            target = np.sort(np.random.default_rng(self.seed).permutation(target)[:MOST_ROWS])
+        if len(target) > MOST_EVALUATED:
+            target = np.sort(np.random.default_rng(self.seed).permutation(target)[:MOST_EVALUATED])
         domains = None if sample_domain is None else np.asarray(sample_domain)[target]
         reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         reference = reference if self.reference is None else clone(self.reference)
