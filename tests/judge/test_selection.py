@@ -16,7 +16,7 @@ def test_the_score_is_the_correlation_where_the_source_is_known():
 
 
 def test_a_checkpoint_that_lost_the_source_is_disqualified():
-    assert trusted_correlation([line(0.8, 0.9), {"step": 3}, line(0.9, 0.45)]) == -math.inf
+    assert trusted_correlation([line(0.8, 0.9), {"step": 3}, line(0.9, 0.15)]) == -math.inf
 
 
 def test_a_checkpoint_that_paid_with_the_source_is_not():

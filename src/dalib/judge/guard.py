@@ -53,7 +53,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
     Each sign has to hold at two evaluations in a row, because one alone can be a bad moment:
 
     - few classes are predicted for the target, fewer than 55% of what the model from before predicts;
-    - the accuracy on the source's validation images has fallen from its best halfway to that of guessing;
+    - the accuracy on the source's validation images has fallen from its best nearly to that of guessing;
     - the teacher is sure of more and more images while the student agrees with it on fewer and fewer.
 
     Args:
@@ -251,13 +251,14 @@ def _verdict(
         )
     if votes is not None and not votes.differ:
         headline = f"Can't tell the models apart: adapted and {baseline.name} name the same class on every target image"
-    elif better == "adapted" and (chance := _over_source_only(baseline, adapted, structure)) >= MIN_CERTAINTY:
+    elif better == "adapted" and (over := _over_source_only(baseline, adapted, structure)) >= MIN_CERTAINTY:
         headline = (
-            f"The adapted model is better than source-only with a probability of {likelihood(chance)}; "
+            f"The adapted model is better than source-only with a probability of {likelihood(over)}; "
             f"can't tell whether it is also better than {baseline.name} ({told})"
         )
     else:
-        headline = f"Can't tell which model is better: with a probability of {told} it is the adapted one"
+        chance = undecided(max(probability, 1 - probability), MIN_CERTAINTY)
+        headline = f"Can't tell which model is better: with a probability of {chance} it is the {better} one"
     return better, "unclear", headline
 
 

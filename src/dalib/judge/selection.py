@@ -23,7 +23,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]], *, classes: int, 
 
     Returns:
         ``target_corr_c``; minus infinity up to step ``after``, and where the accuracy on the source's validation images
-        is at least halfway from the best so far to that of guessing (:func:`dalib.judge.accuracy.fallen_to_chance`).
+        has fallen from the best so far nearly to that of guessing (:func:`dalib.judge.accuracy.fallen_to_chance`).
 
     Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers class counts as the prior has them.
     Source: ours, by an earlier study (benchmarks/RESULTS.md): of the scores that cost nothing it has the least regret.
