@@ -216,6 +216,31 @@ def test_labels_are_not_to_tell_models_apart_that_agree_on_every_image(differ: i
     assert told in found.steps[0].text
 
 
+@pytest.mark.parametrize(
+    ("target", "told"), [(1200, "30 target images"), (5, "5 target images"), (1, "1 target image:")]
+)
+def test_no_more_images_are_to_be_labelled_than_there_are(target: int, told: str) -> None:
+    found = verdict({"counts": {"target": target}}, judgement=judgement("unclear", "Can't tell"))
+    assert f"Label {told}" in found.steps[0].text
+    assert f"--n {min(30, target)} " in found.steps[0].command
+
+
+@pytest.mark.parametrize(("classes", "told"), [("same", True), ("fewer", False)])
+@pytest.mark.parametrize("measured", [(), (0.3, 0.9)])
+def test_a_target_that_seems_to_have_few_classes_is_to_be_trained_for(
+    classes: str, told: bool, measured: tuple[float, ...]
+) -> None:
+    few = replace(judgement("hurt", "Adaptation seems to have hurt", "source-only"), few_classes=True)
+    evaluations = [evaluation(*measured, count=100)] if measured else []
+    found = verdict({"settings": {"classes": classes}}, *evaluations, judgement=few)
+    assert ("--classes fewer" in found.command) == told
+
+
+def test_the_better_model_has_the_larger_probability() -> None:
+    found = verdict(judgement=replace(judgement("unclear", "x"), probability=0.3, baseline="aligned"))
+    assert found.headline == "Can't tell which model is better: with a probability of 70% it is the aligned one"
+
+
 def test_a_headline_with_its_probability_is_not_told_twice() -> None:
     helped = "Adaptation seems to have helped: the adapted model is better with a probability of 97%"
     found = verdict(judgement=replace(judgement("helped", helped), probability=0.97))

@@ -220,3 +220,34 @@ def test_a_target_smaller_than_any_that_was_tried_gets_a_caution(count, compared
     assert ("Label them" in reasons) == said
     alone = judge({"source-only": trained["source-only"]}, {"source-only": evidence}, settings, ("a", "b"))
     assert "never tried" not in " ".join(alone.reasons)  # one model is compared with none
+
+
+def test_where_the_target_seems_to_have_few_classes_source_only_is_selected_and_nothing_estimated():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 4
+    validation = torch.eye(4)[labels] * 0.9 + 0.025
+    features = torch.randn(60, 5, generator=generator)
+
+    def model(target):
+        evidence = Evidence(validation, labels, target, None, features[:40], features)
+        return Trained(torch.nn.Identity(), evidence, 1, 1, "", None)
+
+    every = torch.eye(4)[torch.arange(60) % 4]
+    trained = {
+        "source-only": model(torch.eye(4)[[0] * 60] * 0.9 + 0.025),
+        "aligned": model(every * 0.2 + 0.2),
+        "adapted": model(every * 0.9 + 0.025),
+    }
+    said = {name: each.evidence for name, each in trained.items()}
+    for keep, shipped in (("better", "source-only"), ("adapted", "adapted")):
+        settings = JudgeSettings(0.9, keep, "source", "judged", 1)
+        found = judge(trained, said, settings, ("bike", "mouse", "mug", "pen"))
+        assert (found.shipped, found.outcome, found.baseline, found.few_classes) == (
+            shipped,
+            "hurt",
+            "source-only",
+            True,
+        )
+        assert found.target in found.reasons
+        assert found.probability is None
+        assert all(each.estimate is None for each in found.models.values())

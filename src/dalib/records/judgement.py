@@ -92,6 +92,7 @@ class Judgement(Record):
         selection: which checkpoint of the adaptation was kept.
         prior: class shares of the adaptation.
         target: what the target seems to be, one of ``reasons``, where classes seem to be missing or unknown ones there.
+        few_classes: whether it seems to have few of the classes, over which the adapted model spreads its images.
     """
 
     shipped: ModelName
@@ -107,6 +108,7 @@ class Judgement(Record):
     selection: KeptStep | None = field(default=None, metadata=ABSENT)
     prior: Prior | None = field(default=None, metadata=ABSENT)
     target: str | None = field(default=None, metadata=ABSENT)
+    few_classes: bool | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
     def __repr__(self) -> str:

@@ -95,7 +95,8 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
     baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
     left = summary.counts.get("target", _MORE) - max((each.count for each in records.evaluations), default=0)
-    advice = _Advice(run, config, name, baseline, summary.settings, left)
+    few = judgement is not None and bool(judgement.few_classes)
+    advice = _Advice(run, config, name, baseline, summary.settings, left, few)
     if summary.status != "done":
         return _not_done(summary, measured, judgement, advice, selected)
     if measured:
@@ -326,8 +327,10 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
     if outcome == "unclear" and not judgement.at_chance and not _CANNOT_TELL.search(headline):
         headline = f"Can't tell which model is better. {headline}"
         if probability is not None:
-            chance = likelihood(probability)
-            headline = f"Can't tell which model is better: with a probability of {chance} it is the adapted one"
+            chance, better = likelihood(max(probability, 1 - probability)), "adapted"
+            if probability < 0.5:
+                better = judgement.baseline or BASELINE
+            headline = f"Can't tell which model is better: with a probability of {chance} it is the {better} one"
     if probability is not None and "probability" not in headline:
         return headline, [
             f"The probability that the adapted model is better than {judgement.baseline or BASELINE} is "
@@ -355,7 +358,7 @@ _ESTIMATE = (
     "image shows."
 )
 _CANNOT_TELL = re.compile(r"\bcan(no|.)t tell\b", re.IGNORECASE)
-_MORE = 200  # images to label at once, where 30 did not decide
+_FIRST, _MORE = 30, 200  # images to label at once, and where these did not decide
 _SMALL = ("small", "digits", "paper-small", "paper-large")
 """Backbones that are trained from random weights."""
 
@@ -364,7 +367,8 @@ _SMALL = ("small", "digits", "paper-small", "paper-large")
 class _Advice:
     """Next steps for a run; ``selected`` and ``baseline`` name its models, ``settings`` are those of its training.
 
-    ``left`` is how many more images the target has than were measured on, which may be others.
+    ``left`` is how many more images the target has than were measured on, which may be others; ``few``, whether it
+    seems to have few of the classes.
     """
 
     run: str
@@ -373,6 +377,7 @@ class _Advice:
     baseline: str
     settings: Mapping[str, Any]
     left: int
+    few: bool = False
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
         """Returns the next steps after a judgement without labels: labels first where only they can decide."""
@@ -412,21 +417,25 @@ class _Advice:
         return self.baseline if self.selected == ADAPTED else ADAPTED
 
     def _label(self, outcome: object) -> Step:
+        count = max(1, min(_FIRST, self.left))
+        images = counted(count, "target image")
         text = {
-            "unclear": "Label 30 target images: only labels can tell the models apart. A clear result selects the "
-            "better one.",
-            "alone": "Label 30 target images, to know how good the model is.",
+            "unclear": f"Label {images}: only labels can tell the models apart. A clear result selects the better one.",
+            "alone": f"Label {images}, to know how good the model is.",
         }
-        sure = "To make sure, label 30 target images. A clear result selects the better model."
+        sure = f"To make sure, label {images}. A clear result selects the better model."
         return Step(
             text.get(str(outcome), sure),
-            f"dalib query {self.run} --n 30 --out to_label.csv\ndalib eval {self.run} --labels to_label.csv",
+            f"dalib query {self.run} --n {count} --out to_label.csv\ndalib eval {self.run} --labels to_label.csv",
         )
 
     def _measure(self) -> Step:
         return _measure(self.run)
 
     def _train_again(self) -> Step:
+        if self.few and self.settings.get("classes") != "fewer":
+            text = "Train again for a target with some of the classes, if it has only these."
+            return Step(text, f"dalib train --config {self.config} --classes fewer --out NEW-FOLDER")
         backbone, source, target = (self.settings.get(name) for name in ("backbone", "source", "target"))
         if self.settings.get("kit"):
             text = "Ask who has the source for a kit of a stronger backbone: it most often raises both models."

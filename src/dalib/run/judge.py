@@ -21,6 +21,7 @@ from dalib.judge.estimate import (
     proxy_a_distance,
 )
 from dalib.judge.evidence import Evidence, Scored
+from dalib.judge.few_classes import FewClasses, few_classes, with_few_classes
 from dalib.judge.guard import MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.hint_votes import hint_votes
 from dalib.judge.signs import head_classes
@@ -114,14 +115,13 @@ def judge(
     if (expected := settings.expected) is not None:
         trained, said = _among(expected, trained, said)
         representation, learnt_from = _seen(expected, representation, learnt_from)
-    own = trained[name]
-    scored = {  # against the same shares, those that the checkpoints were chosen by
-        name: Scored.of(each.evidence, settings.threshold, prior=own.prior) for name, each in trained.items()
-    }
+    own = trained[name]  # all are scored against its shares, those that the checkpoints were chosen by
+    scored = {each: Scored.of(trained[each].evidence, settings.threshold, prior=own.prior) for each in trained}
     structure, seen = _structures(trained, representation, learnt_from, len(classes))
-    estimates = {} if seen is None else _estimates(trained, head_classes(seen), structure if representation else None)
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
-    baseline = _baseline({model: each for model, each in scored.items() if model != name}, at_chance, structure)
+    few = _few_classes(trained, at_chance)
+    estimates = {} if few else _estimates(trained, seen, structure if representation else None)
+    baseline = _baseline(scored, name, at_chance, structure, few)
     verdict = compare(
         baseline,
         scored[name],
@@ -133,12 +133,12 @@ def judge(
         hints=None if hints is None or baseline is None else _hint_votes(hints, said, baseline.name),
     )
     verdict = _without_chance(verdict, at_chance, trained, [name] if baseline is None else [baseline.name, name])
-    kept = settings.keep == "adapted" and "adapted" in trained
-    shipped = cast("ModelName", "adapted" if kept else verdict.better)
-    judgement = Judgement(
-        shipped=shipped,
-        outcome=verdict.outcome,
-        headline=verdict.headline,
+    verdict = with_few_classes(verdict, few, classes)
+    shipped = cast("ModelName", name if settings.keep == "adapted" else verdict.better)
+    return Judgement(
+        shipped,
+        verdict.outcome,
+        verdict.headline,
         reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes), *_about_sizes(own, baseline)),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
@@ -146,11 +146,18 @@ def judge(
         distance=_distance(trained[shipped].evidence),
         votes=_votes(verdict, baseline),
         baseline=None if baseline is None else cast("ModelName", baseline.name),
-        target=next(iter(_about(expected, classes)), None),
+        target=few.in_words(classes) if few else next(iter(_about(expected, classes)), None),
+        few_classes=True if few else None,
+        selection=_kept_step(own, settings) if name == "adapted" else None,
+        prior=_prior(own, said["adapted"], settings) if name == "adapted" else None,
     )
-    if "adapted" not in trained:
-        return judgement
-    return replace(judgement, selection=_kept_step(own, settings), prior=_prior(own, said["adapted"], settings))
+
+
+def _few_classes(trained: Mapping[str, Trained], at_chance: Sequence[str]) -> FewClasses | None:
+    """Compares the classes that the adapted model names with those of the one from before."""
+    if not {"source-only", "aligned", "adapted"} <= trained.keys() or "source-only" in at_chance:
+        return None
+    return few_classes(*(trained[name].evidence for name in ("source-only", "aligned", "adapted")))
 
 
 def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str) -> HintVotes | None:
@@ -170,8 +177,14 @@ def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str
     return hint_votes(first[rows], second[rows], given.double(), references.double(), annotator, groups)
 
 
-def _baseline(others: dict[str, Scored], at_chance: Sequence[str], structure: Structure | None) -> Baseline | None:
-    """Returns the best of the models without adaptation; one at chance on the source only where all of them are."""
+def _baseline(
+    scored: Mapping[str, Scored], name: str, at_chance: Sequence[str], structure: Structure | None, few: object
+) -> Baseline | None:
+    """Returns the best of the models without adaptation; one at chance on the source only where all of them are.
+
+    Aligned to a target of few classes, a model spreads its images as well.
+    """
+    others = {model: each for model, each in scored.items() if model != name and not (few and model == "aligned")}
     learnt = {model: each for model, each in others.items() if model not in at_chance}
     return Baseline.best_of(learnt or others, structure) if others else None
 
@@ -233,9 +246,11 @@ def _about_sizes(model: Trained, baseline: Baseline | None) -> tuple[str, ...]:
     return tuple(cautions)
 
 
-def _estimates(trained: Mapping[str, Trained], heads: Tensor, untrained: Structure | None) -> dict[str, Estimate]:
+def _estimates(
+    trained: Mapping[str, Trained], seen: Structure | None, untrained: Structure | None
+) -> dict[str, Estimate]:
     """Returns the estimated accuracy of each model, by the images that judge; none where the source is too small."""
-    if not len(heads):
+    if seen is None or not len(heads := head_classes(seen)):
         return {}
     aligned = trained["aligned"].evidence.target if "aligned" in trained else None
     agreements = {

@@ -1,0 +1,116 @@
+"""A target that seems to have few of the source's classes, over which an adaptation spreads the images.
+
+Losses that ask for every class, and statistics of the target, divide images of one class among all. What they then say
+is smooth, and looks right to the other signs of the judgement, which were tried on targets with the source's classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dalib.judge.evidence import effective_classes
+from dalib.judge.guard import MIN_IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dalib.judge.evidence import Evidence
+    from dalib.judge.guard import Comparison
+
+FEW = 0.5
+"""Part of the classes that the adapted model names, at most, that source-only names."""
+
+FALLEN = 0.85
+"""The aligned model's mean confidence on the target, at most, as a part of source-only's: statistics of few classes
+take away what tells these from others."""
+
+BOTH = 1 / 3
+"""The product of both parts, at most. Of 66 natural tasks with the source's classes it is 0.40 or more where the second
+part is as above; which targets of few classes are found is in benchmarks/LOG.md."""
+
+MAIN_SHARE = 0.1
+"""Share of the target's images from which a class is one of the few."""
+
+MOST_NAMED = 3
+"""Classes in a sentence."""
+
+
+@dataclass(frozen=True)
+class FewClasses:
+    """What shows that a target has few of the classes.
+
+    Attributes:
+        named, after: effective numbers of classes that source-only and the adapted model name.
+        sure, aligned_to: mean confidence on the target of source-only and of the aligned model.
+        main: the classes that source-only names often, most often first.
+    """
+
+    named: float
+    after: float
+    sure: float
+    aligned_to: float
+    main: tuple[int, ...]
+
+    def in_words(self, classes: Sequence[str]) -> str:
+        """Returns a sentence about the target."""
+        few = " and ".join(classes[each] for each in self.main[:MOST_NAMED])
+        return (
+            "The target seems to have few of the source's classes, or images of none: source-only names "
+            f"{self.named:.1f} classes in effect, mostly {few}, and the adapted model {self.after:.1f}; aligned to "
+            f"this target, source-only is {self.aligned_to:.0%} confident on average, and {self.sure:.0%} without. "
+            "Look at some of the images"
+        )
+
+
+def few_classes(before: Evidence, aligned: Evidence, adapted: Evidence) -> FewClasses | None:
+    """Compares the classes that models name, and how sure they are; None where nothing speaks for a target of few.
+
+    Args:
+        before, aligned, adapted: predictions of these models for the same target images, of which there are at least
+            30; before is source-only.
+
+    A source-only model that names few classes because the domains are far apart is surer when it is aligned.
+
+    Misleads: images of none of the classes look alike.
+    Source: ours; what it was tried on is in benchmarks/LOG.md.
+
+    >>> import torch
+    >>> from dalib.judge.evidence import Evidence
+    >>> mugs, unsure, all_classes = (
+    ...     Evidence(torch.zeros(0, 4), torch.zeros(0), target)
+    ...     for target in (torch.eye(4)[[0] * 40], torch.full((40, 4), 0.25), torch.eye(4).repeat(10, 1))
+    ... )
+    >>> few_classes(mugs, unsure, all_classes).main
+    (0,)
+    >>> few_classes(mugs, all_classes, all_classes) is None
+    True
+    """
+    if len(before.target) < MIN_IMAGES:
+        return None
+    named, after = effective_classes(before.histogram), effective_classes(adapted.histogram)
+    sure, aligned_to = (each.target.amax(dim=1).mean().item() for each in (before, aligned))
+    few, fallen = named / after, aligned_to / sure
+    if few > FEW or fallen > FALLEN or few * fallen > BOTH:
+        return None
+    order = before.histogram.argsort(descending=True, stable=True).tolist()
+    main = tuple(each for each in order if before.histogram[each] >= MAIN_SHARE)
+    return FewClasses(named, after, sure, aligned_to, main)
+
+
+def with_few_classes(comparison: Comparison, found: FewClasses | None, classes: Sequence[str]) -> Comparison:
+    """Selects source-only where the adapted model spreads a target of few classes over all.
+
+    The probability that the adapted model is better is not known then: the signs that it is made of were never tried on
+    such targets.
+    """
+    if found is None or comparison.outcome == "collapsed":
+        return comparison
+    return replace(
+        comparison,
+        better="source-only",
+        outcome="hurt",
+        headline="Adaptation seems to have hurt: it spreads images over classes that the target does not seem to have",
+        reasons=(found.in_words(classes),),
+        probability=None,
+    )
