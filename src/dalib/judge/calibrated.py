@@ -103,16 +103,16 @@ class Calibration:
 
 
 CALIBRATIONS: tuple[Calibration, ...] = (
-    Calibration("source-only", -0.246, 0.201, 0.555, 0.1, 0.143, spread=0.116, usual_error=0.05),
-    Calibration("source-only", -0.175, 0.212, 0.689, 0.12, None, spread=0.12, usual_error=0.05),
-    Calibration("source-only", -0.272, 0.186, 0.576, None, 0.199, spread=0.119, usual_error=0.05),
-    Calibration("source-only", -0.174, 0.198, 0.784, None, None, spread=0.12, usual_error=0.05),
-    Calibration("aligned", -0.183, 0.38, 0.228, 0.613, None, spread=0.172, usual_error=0.06),
-    Calibration("aligned", -0.318, 0.371, 0.77, None, None, spread=0.202, usual_error=0.09),
-    Calibration("adapted", -0.605, 0.223, 0.395, 0.26, 0.397, spread=0.19, usual_error=0.07),
-    Calibration("adapted", -0.366, 0.238, 0.696, 0.281, None, spread=0.195, usual_error=0.08),
-    Calibration("adapted", -0.386, 0.2, 0.495, None, 0.451, spread=0.194, usual_error=0.08),
-    Calibration("adapted", -0.092, 0.216, 0.85, None, None, spread=0.218, usual_error=0.08),
+    Calibration("source-only", -0.338, 0.249, 0.551, 0.145, 0.174, spread=0.124, usual_error=0.06),
+    Calibration("source-only", -0.22, 0.313, 0.668, 0.163, None, spread=0.127, usual_error=0.06),
+    Calibration("source-only", -0.361, 0.095, 0.681, None, 0.225, spread=0.143, usual_error=0.06),
+    Calibration("source-only", -0.207, 0.155, 0.859, None, None, spread=0.143, usual_error=0.06),
+    Calibration("aligned", -0.226, 0.271, 0.291, 0.602, None, spread=0.173, usual_error=0.07),
+    Calibration("aligned", -0.365, 0.253, 0.828, None, None, spread=0.204, usual_error=0.09),
+    Calibration("adapted", -0.648, 0.274, 0.424, 0.306, 0.315, spread=0.169, usual_error=0.07),
+    Calibration("adapted", -0.455, 0.283, 0.66, 0.327, None, spread=0.169, usual_error=0.07),
+    Calibration("adapted", -0.412, 0.257, 0.538, None, 0.386, spread=0.176, usual_error=0.08),
+    Calibration("adapted", -0.153, 0.266, 0.841, None, None, spread=0.176, usual_error=0.08),
 )
 """Calibrations of the models of a run, by what they can be compared with. Fitted by ``benchmarks/judging tables`` on
 its 66 tasks of 21 families."""
