@@ -12,6 +12,7 @@ from dalib.core.errors import (
     UserError,
     spelled,
 )
+from dalib.data.listing import list_images
 
 
 def test_a_spelling_ends_with_its_block_whatever_happens_in_it():
@@ -33,3 +34,13 @@ def test_a_message_is_spelled_as_python_unless_it_is_said_otherwise():
 def test_an_error_of_several_parts_is_whole_after_a_pipe():
     again = pickle.loads(pickle.dumps(UserError("images in ", Setting("target", "a b"), ": none")))
     assert str(again) == "images in target='a b': none"
+
+
+def test_a_notebook_shows_the_message_and_the_line_that_called_and_not_the_lines_of_dalib():
+    with pytest.raises(UserError) as error:
+        list_images("no/such/folder", argument="target")
+    *lines, last = error.value._render_traceback_()
+    assert last.startswith("UserError: target='no/such/folder'")
+    assert len(lines) == 1
+    assert 'list_images("no/such/folder", argument="target")' in lines[0]
+    assert "test_errors.py" in lines[0]

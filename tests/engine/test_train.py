@@ -153,7 +153,7 @@ def test_statistics_are_recomputed_on_the_images_that_are_given():
 
 
 @pytest.mark.parametrize("leave", [3, 4])
-def test_a_training_that_was_stopped_resumes_bit_for_bit(tmp_path, leave):
+def test_a_training_that_was_stopped_resumes_bit_for_bit(tmp_path, leave, capsys):
     plan = make_plan(score=lambda lines: lines[-1]["evaluated"])
     whole = train(make_training(), plan, in_folder(tmp_path / "whole"))
     results, steps = in_folder(tmp_path / "stopped"), []
@@ -165,7 +165,9 @@ def test_a_training_that_was_stopped_resumes_bit_for_bit(tmp_path, leave):
     with pytest.raises(StoppedError) as error:
         train(make_training(), plan, results, observer=Observer(stop=stop))
     assert results.newest().step == error.value.step < STEPS
+    capsys.readouterr()
     resumed = train(make_training(), plan, results, resume=True)
+    assert f"goes on after step {error.value.step}" in capsys.readouterr().out
     assert_same_model(resumed.model, whole.model)
     assert torch.equal(resumed.evidence.target, whole.evidence.target)
     assert (resumed.step, resumed.ended) == (whole.step, whole.ended)

@@ -74,6 +74,16 @@ def test_a_folder_of_the_target_that_is_spelled_otherwise_is_no_other_class(requ
     assert "named like no class" not in capsys.readouterr().out
 
 
+def test_images_beside_the_folders_of_the_target_are_of_no_folder(request_of, images, tmp_path, capsys):
+    target = tmp_path / "street"
+    (target / "dark").mkdir(parents=True)
+    for file in (images / "source" / "dark").iterdir():
+        (target / "dark" / file.name).symlink_to(file)
+        (target / f"loose-{file.name}").symlink_to(file)
+    check_data(replace(request_of(), target=str(target)), LabelledSet(None), prior="uniform")
+    assert "named like no class" not in capsys.readouterr().out
+
+
 def test_too_few_images_to_tell_unknown_ones_are_refused_before_anything_is_trained(request_of, images):
     request = request_of()
     files = sorted((images / "target").rglob("*.*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,7 @@ def uniform_loss(logits: Tensor) -> Tensor:
     if not len(logits):
         return logits.sum()
     log_p = F.log_softmax(at_least_float32(logits), dim=1)
-    greatest = torch.log(torch.tensor(float(logits.shape[1]), device=logits.device))
-    return (-log_p.mean(dim=1) / greatest - 1).clamp_min(0).mean()
+    return (-log_p.mean(dim=1) / math.log(logits.shape[1]) - 1).clamp_min(0).mean()
 
 
 class UnknownApart:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import sys
 import time
 from contextvars import ContextVar
@@ -40,6 +41,7 @@ SHOWN_METRICS = (("mask_rate", "mask", "{:.0%}"), ("images_per_second", "images/
 MAX_PLAIN_LINES = 20
 MOST_UNREADABLE = 5  # that are listed
 SECONDS_BETWEEN_LINES = 15.0  # of a download, where there is no terminal
+_BESIDE_NAME, _SHORTEST_NAME = 62, 16  # columns that a bar with its count and its pace takes, and characters of a name
 
 WIDEST_TABLE = 400  # characters of a line of a table that no terminal breaks
 
@@ -210,8 +212,26 @@ def _redraws(stream: Output) -> bool:
     return is_notebook(stream.stream) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def _bar(stream: Output, *columns: Any, counted: bool = True) -> Any:
-    """Returns a progress bar with these columns after its own, of which the last is a count."""
+def _columns(stream: Output) -> int:
+    """Returns the columns of the terminal that a stream is; very many where it is none."""
+    return shutil.get_terminal_size().columns if stream.isatty() and not is_notebook(stream.stream) else sys.maxsize
+
+
+def cut_in_middle(text: str, length: int) -> str:
+    """Returns a text of at most that many characters, of which the last tell most.
+
+    >>> cut_in_middle("features of photographs/street/images", 25)
+    'features…hs/street/images'
+    """
+    head = length // 3
+    return text if len(text) <= length else f"{text[:head]}…{text[head + 1 - length :]}"
+
+
+def _bar(stream: Output, *columns: Any, counted: bool = True, expand: bool = False) -> Any:
+    """Returns a progress bar with these columns after its own, of which the last is a count.
+
+    On a narrow terminal the name is cut, and then what is said beside the bar.
+    """
     if is_notebook(stream.stream):
         return NotebookBar()
     from rich.console import Console as RichConsole  # only now: it takes a tenth of a second
@@ -224,6 +244,7 @@ def _bar(stream: Output, *columns: Any, counted: bool = True) -> Any:
         *([MofNCompleteColumn()] if counted else []),
         *columns,
         console=RichConsole(file=cast("IO[str]", stream)),
+        expand=expand,
     )
 
 
@@ -273,8 +294,12 @@ class TrainingProgress:
         self._task: TaskID | None = None
         if _LOUDNESS.get() > Loudness.QUIET and _redraws(self.stream):
             from rich.progress import TextColumn
+            from rich.table import Column
 
-            self._bar = _bar(self.stream, TextColumn("{task.fields[left]}"), TextColumn("{task.fields[values]}"))
+            # on a narrow terminal the values are cut, and not the bar and the time
+            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            values = TextColumn("{task.fields[values]}", table_column=rest)
+            self._bar = _bar(self.stream, TextColumn("{task.fields[left]}"), values, expand=True)
             self._task = self._bar.add_task(self.name, total=steps, completed=start, left="", values="")
 
     def __enter__(self) -> TrainingProgress:
@@ -388,7 +413,8 @@ class CountedProgress:
 
             self._bar = _bar(self.stream, TextColumn("{task.fields[pace]}"))
             self._bar.start()
-            self._task = self._bar.add_task(self.name, total=self._total, pace="")
+            name = cut_in_middle(self.name, max(_SHORTEST_NAME, _columns(self.stream) - _BESIDE_NAME))
+            self._task = self._bar.add_task(name, total=self._total, pace="")
         assert self._task is not None
         done, total = self._before + self._done, self._before + self._total
         self._bar.update(self._task, completed=done, total=total, pace=self._pace())

@@ -15,6 +15,8 @@ import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb, format_list
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -126,6 +128,8 @@ class PythonSpelling:
         return f"{of}.{method}({', '.join(map(self.setting, settings.values()))})"
 
 
+_PACKAGE = os.fspath(Path(__file__).parents[1])
+
 _SPELLING: ContextVar[Spelling] = ContextVar("spelling", default=PythonSpelling())  # noqa: B039 - it has no state
 
 
@@ -169,6 +173,11 @@ class _SpelledError(Exception):
 
     def __str__(self) -> str:
         return self.text()
+
+    def _render_traceback_(self) -> list[str]:
+        """Returns what IPython shows, in notebooks too: the message, and who called, without dalib's own lines."""
+        called = [each for each in extract_tb(self.__traceback__) if not each.filename.startswith(_PACKAGE)]
+        return [*format_list(called[-1:]), f"{type(self).__name__}: {self}"]
 
 
 class UserError(_SpelledError, ValueError):

@@ -401,7 +401,10 @@ class ImageCache:
 
 
 _REMEDY = Message(
-    "Name a folder on another disk with DALIB_CACHE, choose another cache policy, or a smaller ", Setting("data.size")
+    "Name a folder on another disk with DALIB_CACHE, keep nothing (",
+    Setting("cache", "off"),
+    "), or choose a smaller ",
+    Setting("data.size"),
 )
 
 

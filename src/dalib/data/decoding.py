@@ -17,6 +17,7 @@ What decides how a file becomes pixels:
 from __future__ import annotations
 
 import os
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -246,6 +247,10 @@ def reason(error: Exception) -> str:
     """Describes an error of reading an image, for a list of files."""
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of a format that is read ({', '.join(formats())})"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        count = re.search(r"\d+", str(error))
+        pixels = f"{int(count[0]):,} pixels" if count else "its pixels"
+        return f"{pixels} are more than the {Image.MAX_IMAGE_PIXELS:,} that are decoded; scale it down, or cut it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which stands beside it
     return " ".join(str(error).split()) or type(error).__name__

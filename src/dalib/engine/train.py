@@ -164,6 +164,8 @@ def train(
     start = 0 if checkpoint is None else checkpoint.step
     if checkpoint is not None:
         restore(training, checkpoint)
+        if observer.progress and start < training.steps:
+            say(f"{plan.name} goes on after step {start}")
     ended, stopped = training.steps, ""
     try:
         _fit(training, decisions, start, {} if checkpoint is None else checkpoint.log)
