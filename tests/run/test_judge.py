@@ -206,18 +206,25 @@ def test_too_few_validation_images_for_an_estimate_are_told(count, said):
 
 
 @pytest.mark.parametrize(
-    ("count", "compared", "said"),
-    [(12, "too few to compare models, which takes 30", True), (60, "", True), (100, "", False)],
+    ("count", "told", "selected"),
+    [
+        (9, "Comparing models takes 30 target images", "source-only"),
+        (12, "Comparing models takes 30 target images", "adapted"),
+        (60, "There are 60 target images, and the judgement was never tried on fewer than 100", "adapted"),
+        (100, "", "adapted"),
+    ],
 )
-def test_a_target_smaller_than_any_that_was_tried_gets_a_caution(count, compared, said):
+def test_a_target_smaller_than_any_that_was_tried_gets_a_caution(count, told, selected):
     nothing = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
     evidence = Evidence(*nothing, torch.eye(2)[torch.arange(count) % 2])
     trained = {name: Trained(torch.nn.Identity(), evidence, 1, 1, "", None) for name in ("source-only", "adapted")}
     settings = JudgeSettings(0.9, "better", "uniform", "last", 1)
-    reasons = " ".join(judge(trained, dict.fromkeys(trained, evidence), settings, ("a", "b")).reasons)
-    assert ("never tried on fewer than 100" in reasons) == said
-    assert (f"judged on {count} target images: {compared}" in reasons) == said
-    assert ("Label them" in reasons) == said
+    found = judge(trained, dict.fromkeys(trained, evidence), settings, ("a", "b"))
+    reasons = " ".join(found.reasons)
+    assert told in reasons
+    assert ("Label them" in reasons) == bool(told)
+    assert found.shipped == selected
+    assert ("images are too few" in found.headline) == (count < 30) == (found.probability is None)
     alone = judge({"source-only": trained["source-only"]}, {"source-only": evidence}, settings, ("a", "b"))
     assert "never tried" not in " ".join(alone.reasons)  # one model is compared with none
 

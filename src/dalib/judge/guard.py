@@ -40,6 +40,10 @@ MAX_LISTED_CLASSES = 5
 MIN_IMAGES = 30
 """Target images, or source validation images, that are needed to accuse a model."""
 
+FEWEST_ADAPTED = 10
+"""Target images, too few to judge by, from which the adapted model is selected: it was better in 11 of 12 trainings on
+10 and 25 images, by 10 points on average, and in 3 of 6 on 3 images (benchmarks/LOG.md)."""
+
 MIN_CLASSES_KEPT = 0.55
 """The smallest share of the classes before, counted by :func:`dalib.judge.evidence.effective_classes`."""
 
@@ -184,7 +188,8 @@ def compare(
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise the model
     with the larger :func:`dalib.judge.better.probability_better` is selected, with hints as its prior, and adaptation
-    is said to have helped or hurt from MIN_CERTAINTY on. Fewer than 30 images accuse no model.
+    is said to have helped or hurt from MIN_CERTAINTY on. Fewer than 30 images accuse no model, and have no probability:
+    of fewer than FEWEST_ADAPTED the baseline is selected.
 
     Misleads: as its signs. A class that the target does not have looks lost if the baseline predicted it.
     Source: ours, by the study of benchmarks/judging.
@@ -215,7 +220,11 @@ def compare(
             or f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
         )
         return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
-    reasons = _reasons(baseline, adapted, classes, signs, votes, hints) if enough else ()
+    if not enough:
+        count = len(adapted.evidence.target)
+        too_few = f"Can't tell which model is better: {count} target image{'s are' if count > 1 else ' is'} too few"
+        return Comparison("adapted" if count >= FEWEST_ADAPTED else other, "unclear", too_few, ())
+    reasons = _reasons(baseline, adapted, classes, signs, votes, hints)
     return found(*_verdict(probability, baseline, adapted, structure, votes), reasons)
 
 

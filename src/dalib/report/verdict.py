@@ -337,7 +337,12 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
             f"{likelihood(probability)}. No "
             "target label judged this: it is an estimate, which can be wrong in ways that no unlabelled image shows."
         ]
-    if probability is None and "estimate" not in headline.lower() and not _nothing_was_learnt(judgement):
+    if (
+        probability is None
+        and not headline.endswith("too few")
+        and "estimate" not in headline.lower()
+        and not _nothing_was_learnt(judgement)
+    ):
         headline += " (an estimate, not a measurement)"
     return headline, [_ESTIMATE]
 

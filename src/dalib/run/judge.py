@@ -22,7 +22,7 @@ from dalib.judge.estimate import (
 )
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.few_classes import FewClasses, few_classes, with_few_classes
-from dalib.judge.guard import MIN_IMAGES, Baseline, compare, shared_representation
+from dalib.judge.guard import FEWEST_ADAPTED, MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.hint_votes import hint_votes
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
@@ -230,11 +230,13 @@ def _about_sizes(model: Trained, baseline: Baseline | None) -> tuple[str, ...]:
     """Returns cautions about a target of fewer images than the judgement was tried on, and about a small source."""
     cautions: list[str] = []
     if baseline is not None and (count := len(model.evidence.target)) < FEWEST_TRIED:
-        compared = f"too few to compare models, which takes {MIN_IMAGES}; and " if count < MIN_IMAGES else ""
-        cautions.append(
-            f"The models are judged on {count} target images: {compared}the judgement was never tried on fewer than "
-            f"{FEWEST_TRIED}. Label them, or look at the predictions of each model"
-        )
+        judged = f"There are {count} target images, and the judgement was never tried on fewer than {FEWEST_TRIED}"
+        if count < MIN_IMAGES:
+            judged = (
+                f"Comparing models takes {MIN_IMAGES} target images. Of fewer the adapted model is selected, which was "
+                f"better in most trials, and of fewer than {FEWEST_ADAPTED} the {baseline.name} one"
+            )
+        cautions.append(f"{judged}. Label them, or look at the predictions of each model")
     if (count := len(model.evidence.target)) < MIN_IMAGES:
         cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")
     elif 0 < (count := len(model.evidence.labels)) < FEWEST_LABELLED:
