@@ -17,6 +17,7 @@ from dalib.core.seeds import derive_seed
 from dalib.data.rows import Selected
 from dalib.data.stream import permuted
 from dalib.judge.evidence import effective_classes
+from dalib.judge.few_classes import few_classes
 from dalib.judge.kinds import kind_of_target
 from dalib.judge.prior import ShareEstimate, estimate_shares
 from dalib.run.prior import read_prior
@@ -137,8 +138,12 @@ def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int
 
 
 def _estimated(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> ShareEstimate:
+    """Estimates the target's shares by the models that can tell them: aligned to few classes, a model cannot."""
+    told = list(before.values())
+    if "aligned" in before and few_classes(before["source-only"], before["aligned"], before["aligned"]) is not None:
+        told = [before["source-only"]]
     of_training = torch.bincount(labels, minlength=num_classes).double()
-    return estimate_shares(list(before.values()), of_training / of_training.sum())
+    return estimate_shares(told, of_training / of_training.sum())
 
 
 def resampled(source: LabelledImages, shares: Tensor, seed: int) -> LabelledImages:
