@@ -239,12 +239,8 @@ def test_where_the_target_seems_to_have_few_classes_source_only_is_selected_and_
         evidence = Evidence(validation, labels, target, None, features[:40], features)
         return Trained(torch.nn.Identity(), evidence, 1, 1, "", None)
 
-    every = torch.eye(4)[torch.arange(60) % 4]
-    trained = {
-        "source-only": model(torch.eye(4)[[0] * 60] * 0.9 + 0.025),
-        "aligned": model(every * 0.2 + 0.2),
-        "adapted": model(every * 0.9 + 0.025),
-    }
+    every, one = torch.eye(4)[torch.arange(60) % 4], torch.eye(4)[[0] * 60] * 0.9 + 0.025
+    trained = {"source-only": model(one), "aligned": model(every * 0.2 + 0.2), "adapted": model(every * 0.9 + 0.025)}
     said = {name: each.evidence for name, each in trained.items()}
     for keep, shipped in (("better", "source-only"), ("adapted", "adapted")):
         settings = JudgeSettings(0.9, keep, "source", "judged", 1)
@@ -258,3 +254,8 @@ def test_where_the_target_seems_to_have_few_classes_source_only_is_selected_and_
         assert found.target in found.reasons
         assert found.probability is None
         assert all(each.estimate is None for each in found.models.values())
+    fitted = {**trained, "adapted": model(one)}  # for a target of few classes
+    said = {name: each.evidence for name, each in fitted.items()}
+    found = judge(fitted, said, JudgeSettings(0.9, "better", "source", "judged", 1), ("bike", "mouse", "mug", "pen"))
+    assert (found.baseline, found.few_classes) == ("source-only", None)
+    assert all(each.estimate is None for each in found.models.values())

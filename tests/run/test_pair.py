@@ -11,8 +11,8 @@ from dalib.engine.results import InMemory
 from dalib.run import recipe
 from dalib.run.config import TrainConfig
 from dalib.run.domains import open_domains
-from dalib.run.pair import BaselineAndAdapted, FinishedModel, Task, align, train_task
-from dalib.run.presets import changed
+from dalib.run.pair import BaselineAndAdapted, FinishedModel, Task, align, can_be_told, train_task
+from dalib.run.presets import changed, configured
 from dalib.run.shared_inputs import training_inputs
 
 CPU = torch.device("cpu")
@@ -74,3 +74,19 @@ def test_a_network_without_statistics_cannot_be_aligned(made):
     assert align(done, inputs) is None
     assert list(done.trained) == ["source-only"]
     assert done.everything == {}  # as in other processes than the first
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({}, True), ({"baseline": False}, False), ({"prior": "source"}, False), ({"prior": "halfway"}, True)],
+)
+def test_auto_is_same_where_nothing_tells_the_classes(settings, told):
+    config = configured("photo-features", settings)
+    assert config.classes == "auto"
+    assert can_be_told(config, None) == told
+    assert BaselineAndAdapted().of_classes(config) == "same"  # before it is decided, and where it is not
+
+
+def test_a_model_alone_tells_no_classes():
+    assert not can_be_told(configured("photo-features", {}), SimpleNamespace(of_target=object()))
+    assert can_be_told(configured("photo-features", {}), SimpleNamespace(of_target=None))

@@ -1,4 +1,7 @@
-"""The training loop. ``step`` is its only clock: order, augmentation, dropout and rate all derive from it."""
+"""The loop over the steps, which :func:`dalib.engine.train.train` runs, and one step.
+
+``step`` is its only clock: order, augmentation, dropout and rate all derive from it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One training, from the first step to the finished model: the same for a run, for scikit-learn and for benchmarks."""
+"""One training, from the first step to the finished model: the same for a run, for scikit-learn and for benchmarks.
+
+:mod:`dalib.engine.fit` has the loop over the steps; here is what an evaluation decides, and what is kept.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,15 @@
-"""The judgement of models: how accurate they are and whether adaptation helped; pure functions of predictions."""
+"""The judgement of models: how accurate they are and whether adaptation helped; pure functions of predictions.
+
+- **Whether it helped**: ``guard`` gives the verdict, by the probability of ``better``, which weighs ``signs``, votes of
+  ``neighbours`` and ``hint_votes`` in the ``structure`` of features that no model has trained. ``chance`` and
+  ``few_classes`` overrule it, and say why.
+- **How good it is**: ``estimate`` and ``calibrated`` without labels; ``accuracy``, ``paired`` and ``sampling`` by
+  labels of all or some images, ``groups`` where images belong together.
+- **Within a training**: ``evidence`` is what a model says at an evaluation, ``scores`` and ``selection`` choose the
+  checkpoint by it.
+- **What the target is**: ``prior`` and ``shares`` of its classes, ``kinds``, ``unknown`` images.
+- **Models and hints of any origin**: ``models``, its ``models_judgement``, ``failed_models``, their ``witness``;
+  ``annotator``.
+
+``checked`` are the checks of arguments that all of them share.
+"""

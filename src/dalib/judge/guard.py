@@ -1,4 +1,4 @@
-"""Checks without target labels: whether a training collapses, and which of two finished models to select."""
+"""The verdict without target labels: which of two finished models to select, and whether a training collapses."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dalib.judge.structure import Structure
 
 Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
+
+COLLAPSED = "Adaptation collapsed"
+"""The headline of that outcome."""
 
 MIN_CERTAINTY = 0.9
 """The smallest probability at which adaptation is said to have helped, or to have hurt."""
@@ -204,28 +207,30 @@ def compare(
     if baseline is None:
         return Comparison(name, "alone", f"No other model was trained that the {name} one could be compared with", ())
     before, now, other = baseline.scored.scores, adapted.scores, baseline.name
-    enough = len(adapted.evidence.target) >= MIN_IMAGES
-    expected = 0.0 if hints is None or not enough else hints.log_odds
+    if (count := len(adapted.evidence.target)) < MIN_IMAGES:
+        return _of_few_images(count, baseline, stopped)
+    expected = 0.0 if hints is None else hints.log_odds
     probability, signs, votes = 1 / (1 + math.exp(-expected)), {}, None
-    if structure is not None and enough:
+    if structure is not None:
         said = {"adapted": adapted.evidence.target, other: baseline.scored.evidence.target}
         signs = {model: signs_of(target, baseline.reference, structure) for model, target in said.items()}
         votes = votes_of(said["adapted"], said[other], structure)
         probability = probability_better(signs["adapted"], signs[other], votes, prior=expected)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
     in_use = min(before["target_classes"], most_classes)
-    if stopped or (enough and now["target_classes"] <= MIN_CLASSES_KEPT * in_use):
-        why = (
-            stopped
-            or f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
-        )
-        return found(other, "collapsed", "Adaptation collapsed", (_sentence(why), *_about(baseline)))
-    if not enough:
-        count = len(adapted.evidence.target)
-        too_few = f"Can't tell which model is better: {count} target image{'s are' if count > 1 else ' is'} too few"
-        return Comparison("adapted" if count >= FEWEST_ADAPTED else other, "unclear", too_few, ())
+    if stopped or now["target_classes"] <= MIN_CLASSES_KEPT * in_use:
+        few = f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {in_use:.1f} before"
+        return found(other, "collapsed", COLLAPSED, (_sentence(stopped or few), *_about(baseline)))
     reasons = _reasons(baseline, adapted, classes, signs, votes, hints)
     return found(*_verdict(probability, baseline, adapted, structure, votes), reasons)
+
+
+def _of_few_images(count: int, baseline: Baseline, stopped: str) -> Comparison:
+    """Returns the comparison of models on images that are too few to judge by."""
+    if stopped:
+        return Comparison(baseline.name, "collapsed", COLLAPSED, (_sentence(stopped), *_about(baseline)))
+    headline = f"Can't tell which model is better: {count} target image{'s are' if count > 1 else ' is'} too few"
+    return Comparison("adapted" if count >= FEWEST_ADAPTED else baseline.name, "unclear", headline, ())
 
 
 def _over_source_only(baseline: Baseline, adapted: Scored, structure: Structure | None) -> float:

@@ -67,6 +67,11 @@ class TargetKind:
             return "fewer"
         return "other" if self.other >= CERTAIN else "same"
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether anything speaks for another kind than ``same``, so that it is worth a sentence."""
+        return self.same < CERTAIN
+
     def in_words(self) -> str:
         """Returns a sentence with the probability of each kind, and the one that is believed.
 

@@ -89,8 +89,6 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     if refused is not None:
         raise refused
     if source and target:
-        if config.classes == "auto":
-            say("classes auto: what the target seems to be is said once source-only is trained, before adaptation")
         _estimate(_with_share(config, preprocessing, found), preprocessing, found)
 
 

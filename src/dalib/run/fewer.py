@@ -125,16 +125,18 @@ def expected_classes(
     return ExpectedClasses.of(_estimated(before, labels, len(classes)))
 
 
-def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> TargetKind:
+def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int, *, others: bool = True) -> TargetKind:
     """Returns what the target seems to be, by the models that are there before the adaptation.
 
     Args:
         before: what source-only and, where there is one, aligned say of the evaluated images.
         labels: (N,) int64 of the source images that they were trained on.
         num_classes: C.
+        others: whether it may have images of other classes.
     """
     present = ExpectedClasses.of(_estimated(before, labels, num_classes)).present
-    return kind_of_target(int((~present).sum()), num_classes, before.get("aligned", before["source-only"]))
+    model = before.get("aligned", before["source-only"]) if others else None
+    return kind_of_target(int((~present).sum()), num_classes, model)
 
 
 def _estimated(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> ShareEstimate:

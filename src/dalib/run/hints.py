@@ -59,7 +59,7 @@ def check_hints(hints: str | None, method: Method, name: str, classes: str) -> N
             Setting("method", "self-ensemble"),
             ", mean-teacher, fixmatch or adamatch",
         )
-    if classes in ("other", "auto"):  # images that are set apart would leave their hints behind
+    if classes == "other":  # images that are set apart would leave their hints behind
         raise UserError(
             where, ": hints name the source's classes alone; leave them out, or leave out ", Setting("classes", classes)
         )

@@ -111,17 +111,32 @@ def judge(
         learnt_from: likewise, those that all models learnt from, for classifiers that estimates compare them with.
         hints: those that the adapted model learned from; the ones that were held back from it speak for one model.
     """
-    name: ModelName = "adapted" if "adapted" in trained else "source-only"
     if (expected := settings.expected) is not None:
         trained, said = _among(expected, trained, said)
         representation, learnt_from = _seen(expected, representation, learnt_from)
+    return _judgement(trained, said, settings, classes, representation, learnt_from, hints)
+
+
+def _judgement(
+    trained: Mapping[str, Trained],
+    said: Mapping[str, Evidence],
+    settings: JudgeSettings,
+    classes: Sequence[str],
+    representation: Representation | None,
+    learnt_from: Representation | None,
+    hints: TrustedHints | None,
+) -> Judgement:
+    """Returns the judgement by the evidence of the classes, or of the images, that are expected."""
+    name: ModelName = "adapted" if "adapted" in trained else "source-only"
+    expected = settings.expected
     own = trained[name]  # all are scored against its shares, those that the checkpoints were chosen by
     scored = {each: Scored.of(trained[each].evidence, settings.threshold, prior=own.prior) for each in trained}
     structure, seen = _structures(trained, representation, learnt_from, len(classes))
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
-    few = _few_classes(trained, at_chance)
-    estimates = {} if few else _estimates(trained, seen, structure if representation else None)
-    baseline = _baseline(scored, name, at_chance, structure, few)
+    few = _few_classes(trained, at_chance, name)
+    spread = few is not None or _few_classes(trained, at_chance, "aligned") is not None
+    estimates = {} if spread else _estimates(trained, seen, structure if representation else None)
+    baseline = _baseline(scored, name, at_chance, structure, spread)
     verdict = compare(
         baseline,
         scored[name],
@@ -139,7 +154,11 @@ def judge(
         shipped,
         verdict.outcome,
         verdict.headline,
-        reasons=(*_reasons(verdict, shipped, len(trained)), *_about(expected, classes), *_about_sizes(own, baseline)),
+        reasons=(
+            *_reasons(verdict, shipped, len(trained)),
+            *_about(expected, classes),
+            *_cautions(own, baseline, spread),
+        ),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
@@ -153,11 +172,11 @@ def judge(
     )
 
 
-def _few_classes(trained: Mapping[str, Trained], at_chance: Sequence[str]) -> FewClasses | None:
-    """Compares the classes that the adapted model names with those of the one from before."""
-    if not {"source-only", "aligned", "adapted"} <= trained.keys() or "source-only" in at_chance:
+def _few_classes(trained: Mapping[str, Trained], at_chance: Sequence[str], name: str) -> FewClasses | None:
+    """Compares the classes that a model names, adapted or aligned, with those of source-only."""
+    if not {"source-only", "aligned", name} <= trained.keys() or "source-only" in at_chance or name == "source-only":
         return None
-    return few_classes(*(trained[name].evidence for name in ("source-only", "aligned", "adapted")))
+    return few_classes(*(trained[each].evidence for each in ("source-only", "aligned", name)))
 
 
 def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str) -> HintVotes | None:
@@ -178,13 +197,14 @@ def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str
 
 
 def _baseline(
-    scored: Mapping[str, Scored], name: str, at_chance: Sequence[str], structure: Structure | None, few: object
+    scored: Mapping[str, Scored], name: str, at_chance: Sequence[str], structure: Structure | None, spread: bool
 ) -> Baseline | None:
     """Returns the best of the models without adaptation; one at chance on the source only where all of them are.
 
-    Aligned to a target of few classes, a model spreads its images as well.
+    Args:
+        spread: aligned to the target, a model spreads the images of few classes over others.
     """
-    others = {model: each for model, each in scored.items() if model != name and not (few and model == "aligned")}
+    others = {model: each for model, each in scored.items() if model != name and not (spread and model == "aligned")}
     learnt = {model: each for model, each in others.items() if model not in at_chance}
     return Baseline.best_of(learnt or others, structure) if others else None
 
@@ -226,9 +246,11 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _about_sizes(model: Trained, baseline: Baseline | None) -> tuple[str, ...]:
-    """Returns cautions about a target of fewer images than the judgement was tried on, and about a small source."""
+def _cautions(model: Trained, baseline: Baseline | None, spread: bool) -> tuple[str, ...]:
+    """Returns cautions about a target of fewer images or classes than was tried, and about a small source."""
     cautions: list[str] = []
+    if spread:
+        cautions.append("Accuracies are not estimated: that was never tried on targets of few of the classes")
     if baseline is not None and (count := len(model.evidence.target)) < FEWEST_TRIED:
         judged = f"There are {count} target images, and the judgement was never tried on fewer than {FEWEST_TRIED}"
         if count < MIN_IMAGES:

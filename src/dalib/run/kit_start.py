@@ -134,7 +134,7 @@ _BY_MODEL_ALONE = (
     ),
     _Allowed(
         "classes",
-        lambda classes: classes == "same",
+        lambda classes: classes in ("same", "auto"),
         "the source's validation images show how far predicted classes are to be trusted, and ",
         (" is a model alone; expected same, or a kit",),
     ),

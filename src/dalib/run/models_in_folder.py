@@ -13,6 +13,7 @@ from dalib.run.pair import (
     BaselineAndAdapted,
     Task,
     align,
+    can_be_told,
     decide_kind,
     fitted_to_fewer,
     fitted_to_known,
@@ -88,11 +89,15 @@ class ModelsInFolder:
 
     def _inputs_of(self, name: str, config: TrainConfig) -> TrainingInputs:
         """Returns the inputs of a training; an adaptation's fit a target that is no mirror of the source's classes."""
+        kit, world = self.setup.request.kit, self.setup.world
         if name == "source-only" or config.classes == "same":
             return self.inputs
-        world = self.setup.world
         if config.classes == "auto":
-            say(decide_kind(self.inputs, self.done, world).in_words())
+            if not can_be_told(config, kit):
+                return self.inputs
+            kind = decide_kind(config, self.inputs, self.done, world)
+            if kind.doubtful:
+                say(kind.in_words())
         classes = self.done.of_classes(config)
         if classes == "same":
             return self.inputs

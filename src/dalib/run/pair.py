@@ -11,6 +11,7 @@ import torch
 
 from dalib.adaptation.hints import TrustedHints, hold_back
 from dalib.core.console import CountedProgress
+from dalib.core.words import UNKNOWN
 from dalib.engine.distributed import ALONE, World
 from dalib.engine.evaluate import evaluated_rows, plain_representation
 from dalib.engine.predict import recompute_statistics
@@ -114,7 +115,9 @@ class BaselineAndAdapted:
 
     def of_classes(self, config: TrainConfig) -> str:
         """Returns which classes the target was taken to have: same, fewer or other."""
-        return config.classes if self.kind is None else self.kind.believed
+        if self.kind is not None:
+            return self.kind.believed
+        return "same" if config.classes == "auto" else config.classes  # auto that nothing could tell by
 
 
 def trusted_hints(
@@ -266,16 +269,29 @@ def fitted_to_fewer(
     return replace(inputs, domains=replace(domains, joined=drawn), standardized=standardized, expected=expected)
 
 
-def decide_kind(inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE) -> TargetKind:
+def can_be_told(config: TrainConfig, kit: Kit | None) -> bool:
+    """Returns whether ``--classes auto`` can decide: by a source-only model, and where no other shares are wanted."""
+    alone = kit is not None and kit.of_target is not None
+    return config.baseline and config.prior != "source" and not alone
+
+
+def decide_kind(
+    config: TrainConfig, inputs: TrainingInputs, done: BaselineAndAdapted, world: World = ALONE
+) -> TargetKind:
     """Decides what the target seems to be, and adds it to what is done; nothing depends on chance or on time.
 
+    Images of other classes are not looked for beside hints, which would be left behind, and where a class of the source
+    has their name.
+
     Args:
+        config: settings of the adaptation.
         inputs: those of the source-only model.
         done: with the source-only model and, where there can be one, the aligned model.
         world: the processes that train together; the first one decides, because it alone has the aligned model.
     """
     train, before = inputs.domains.train, _before(inputs, done)
-    done.kind = world.from_first(lambda: target_kind(before, train.labels, len(train.classes)))
+    others = config.hints is None and UNKNOWN not in map(str.lower, train.classes)
+    done.kind = world.from_first(lambda: target_kind(before, train.labels, len(train.classes), others=others))
     return done.kind
 
 

@@ -110,6 +110,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "steps": 1500,
             "batch": 128,
             "prior": "halfway",
+            "classes": "auto",
             "data.fit": "stretch",
             "model.bottleneck_dim": 256,
             "model.dropout": 0.5,

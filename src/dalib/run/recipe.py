@@ -1,6 +1,7 @@
-"""Makes objects of the configuration: the only file that knows the names and the whole configuration.
+"""Makes networks, methods, views, streams and rules of the configuration, which nothing below this room reads.
 
-Names stand in plain dict literals. A new method, backbone or view is one file in its room and one line here.
+Names stand in plain dict literals: of backbones and views here, of methods in :mod:`dalib.adaptation.methods`. A new
+one is a file in its room and a line there.
 """
 
 from __future__ import annotations

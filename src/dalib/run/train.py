@@ -454,7 +454,7 @@ def _judgement(
         models.hints,
     )
     kit, kind = setup.request.kit, models.kind
-    own = (*(() if kit is None else (kit.missing,)), *(() if kind is None else (kind.in_words(),)))
+    own = (*(() if kit is None else (kit.missing,)), *((kind.in_words(),) if kind and kind.doubtful else ()))
     return replace(judgement, reasons=(*judgement.reasons, *own))
 
 

@@ -134,12 +134,12 @@ def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> None:
 
 
 def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> None:
-    """Refuses settings that do not go with ``--classes fewer``, ``other`` or ``auto``, before data are read.
+    """Refuses settings that do not go with ``--classes fewer`` or ``other``, before data are read.
 
     Raises:
         UserError: the first of them.
     """
-    if classes == "same":
+    if classes in ("same", "auto"):
         return
     setting = Setting("classes", classes)
     if method == "source-only":
@@ -151,11 +151,10 @@ def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> N
     if not baseline:
         shows = "which images are of other classes" if classes == "other" else "which classes the target has"
         raise UserError(setting, f": the source-only model shows {shows}; expected ", Setting("baseline", True))
-    if classes in ("fewer", "auto") and prior == "source":
-        says = "says" if classes == "fewer" else "may find"
+    if classes == "fewer" and prior == "source":
         raise UserError(
             setting,
-            f": it {says} that the target has other class shares than the source; leave out ",
+            ": it says that the target has other class shares than the source; leave out ",
             Setting("prior", prior),
             ", or give a file of classes and shares",
         )
@@ -165,9 +164,9 @@ def check_names(classes: str, names: Sequence[str]) -> None:
     """Refuses a class that has the name of all other images.
 
     Raises:
-        UserError: ``--classes other`` or ``auto``, and a class unknown in the source.
+        UserError: ``--classes other``, and a class unknown in the source.
     """
-    if classes in ("other", "auto") and UNKNOWN in map(str.lower, names):
+    if classes == "other" and UNKNOWN in map(str.lower, names):
         raise UserError(
             Setting("classes", classes),
             f": the source has a class {UNKNOWN!r}, which is the name of images of none of its classes; rename it",
