@@ -337,7 +337,7 @@ class TrainConfig(Checked):
             eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
-            source-only and aligned show, but same unless another is at least 90% probable. With fewer, the
+            source-only and aligned show, but same unless fewer is at least 90% probable, or other 98%. With fewer, the
             source-only model's predictions decide how often source images of each class are drawn, and take the place
             of a prior that is no file. With other, images that seem to be of none of the classes are set apart from the
             adaptation, and predictions name such images unknown, at a threshold that is set without labels.
