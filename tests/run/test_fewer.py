@@ -151,6 +151,15 @@ def test_auto_tells_what_the_target_seems_to_be_and_goes_on_alike(four_digits, t
     assert (again["models"], again["reasons"]) == (judgement["models"], judgement["reasons"])
 
 
+@pytest.mark.parametrize(
+    ("count", "classes", "kind"), [(29, 4, "same"), (30, 4, "fewer"), (30, 12, "same"), (36, 12, "fewer")]
+)
+def test_of_few_images_a_class_may_be_missing_by_chance(count, classes, kind):
+    one = torch.eye(classes)[[0] * count] * 0.9 + 0.1 / classes
+    said = {"source-only": Evidence(torch.zeros(0, classes), torch.zeros(0, dtype=torch.int64), one)}
+    assert target_kind(said, torch.arange(60) % classes, classes).believed == kind
+
+
 def test_the_kind_is_that_of_models_from_before_the_adaptation():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(400, 10, generator=generator)

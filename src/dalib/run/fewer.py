@@ -18,7 +18,8 @@ from dalib.data.rows import Selected
 from dalib.data.stream import permuted
 from dalib.judge.evidence import effective_classes
 from dalib.judge.few_classes import few_classes
-from dalib.judge.kinds import kind_of_target
+from dalib.judge.guard import MIN_IMAGES
+from dalib.judge.kinds import TargetKind, kind_of_target
 from dalib.judge.prior import ShareEstimate, estimate_shares
 from dalib.run.prior import read_prior
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from dalib.data.domain_images import LabelledImages
     from dalib.judge.evidence import Evidence
-    from dalib.judge.kinds import TargetKind
     from dalib.judge.structure import Representation
 
 UNIFORM_PART = 0.1
@@ -38,6 +38,10 @@ UNIFORM_PART = 0.1
 
 MIN_PRESENT = 0.2
 """Share, as a part of the uniform one, from which a class counts as present; the upper end of its interval decides."""
+
+FEWEST_OF_CLASS = 3
+"""Target images, for each of the source's classes, from which a class without one is said to be absent: of fewer it may
+be missing by chance, and be among the images to come."""
 
 MAX_LISTED = 12
 """Class names in a sentence."""
@@ -133,7 +137,11 @@ def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int
         labels: (N,) int64 of the source images that they were trained on.
         num_classes: C.
         others: whether it may have images of other classes.
+
+    Of fewer than 30 target images, or fewer than 3 for each class, it is ``same``.
     """
+    if len(before["source-only"].target) < max(MIN_IMAGES, FEWEST_OF_CLASS * num_classes):
+        return TargetKind(1.0, 0.0, 0.0)
     present = ExpectedClasses.of(_estimated(before, labels, num_classes)).present
     model = before.get("aligned", before["source-only"]) if others else None
     return kind_of_target(int((~present).sum()), num_classes, model)
