@@ -68,7 +68,7 @@ def few_classes(before: Evidence, aligned: Evidence, adapted: Evidence) -> FewCl
 
     Args:
         before, aligned, adapted: predictions of these models for the same target images, of which there are at least
-            30; before is source-only.
+            30; before is source-only. Where nothing is adapted yet, aligned stands in the place of adapted too.
 
     A source-only model that names few classes because the domains are far apart is surer when it is aligned.
 

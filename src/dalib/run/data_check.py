@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -88,8 +87,8 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
     if labelled.others and target is not None:
         require_enough_for_others(len(target.paths))
     if classes is not None and target is not None and not labelled.others:
-        loose = Path(target.root)  # what lies beside the folders is in none
-        _note_other_classes(["" if path.parent == loose else path.parent.name for path in target.paths], classes)
+        folders = (path.parent for path in target.paths)  # an image beside the folders is in none
+        _note_other_classes(["" if folder == target.root else folder.name for folder in folders], classes)
     if labelled.name is not None:
         _check_labelled_set(request, labelled.name, None if labelled.others else classes)
     return files
