@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from dalib.core.devices import (
     grid_sample,
     memory_format,
     on_cpu_where_missing,
+    seconds_of,
     wait_for,
 )
 from dalib.core.errors import UserError
@@ -156,3 +158,13 @@ def test_sampling_is_that_of_torch(padding):
     images, grid = torch.randn(2, 3, 5, 5), torch.rand(2, 4, 4, 2) * 3 - 1.5
     expected = F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
     assert torch.equal(grid_sample(images, grid, padding), expected)
+
+
+def test_the_time_of_a_call_is_the_median_after_one_that_warms_up():
+    pauses = iter([0.2, 0.01, 0.3, 0.02])
+
+    def call() -> None:
+        time.sleep(next(pauses))
+
+    assert 0.02 <= seconds_of(call, CPU, least=3, most=0.0) < 0.15
+    assert next(pauses, None) is None

@@ -1,8 +1,8 @@
-"""The nearest name, offered for a mistyped one."""
+"""The nearest name, offered for a mistyped one, and times as a person says them."""
 
 import pytest
 
-from dalib.core.words import meant, meant_setting
+from dalib.core.words import meant, meant_setting, time_in_words
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,10 @@ def test_a_setting_of_a_group_is_offered_by_its_own_name():
     assert meant_setting("--weight", names) == "; did you mean --a.weight or --b.weight or --c.weight?"
     assert meant_setting("--rot", names) == "; did you mean --root?"
     assert meant_setting("--zebra", names) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(10, "less than a minute"), (300, "about 5 minutes"), (7200, "about 2.0 hours")]
+)
+def test_a_time_is_said_as_a_person_would(seconds, said):
+    assert time_in_words(seconds) == said

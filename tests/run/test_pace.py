@@ -7,7 +7,7 @@ import torch
 
 from dalib.run import pace as module
 from dalib.run.config import TrainConfig
-from dalib.run.pace import Counts, Pace, in_words, measure_pace, seconds_of_run, views_of
+from dalib.run.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
 from dalib.run.presets import from_preset
 from dalib.run.recipe import make_preprocessing, with_share
 
@@ -31,13 +31,6 @@ def test_the_seconds_of_a_run_are_those_of_its_parts():
         "adapted",
         "judgement",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(10, "less than a minute"), (300, "about 5 minutes"), (7200, "about 2.0 hours")]
-)
-def test_a_time_is_said_as_a_person_would(seconds, said):
-    assert in_words(seconds) == said
 
 
 def test_the_pace_is_measured_and_leaves_the_random_numbers_alone():

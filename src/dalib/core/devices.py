@@ -1,9 +1,11 @@
-"""Devices that networks compute on: their choice, and what they lack."""
+"""Devices that networks compute on: their choice, what they lack, and the time that they take."""
 
 from __future__ import annotations
 
 import os
 import re
+import time
+from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -77,6 +79,19 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def seconds_of(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 1.0) -> float:
+    """Returns the median time of a call, after one that warms up."""
+    call()
+    times: list[float] = []
+    since = time.perf_counter()
+    while len(times) < least or (time.perf_counter() - since < most and len(times) < 20):
+        start = time.perf_counter()
+        call()
+        wait_for(device)
+        times.append(time.perf_counter() - start)
+    return median(times)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

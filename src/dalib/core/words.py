@@ -107,3 +107,17 @@ def largest(probabilities: Mapping[str, float], most: int = 3) -> str:
     """
     shown = [f"{name!r}: {round(share, 3)}" for name, share in list(probabilities.items())[:most]]
     return f"{{{', '.join([*shown, *(['...'] if len(probabilities) > most else [])])}}}"
+
+
+def time_in_words(seconds: float) -> str:
+    """Returns a time in words, such as about 4 minutes.
+
+    >>> [time_in_words(seconds) for seconds in (20, 70, 280, 5400, 9000)]
+    ['less than a minute', 'about a minute', 'about 5 minutes', 'about 90 minutes', 'about 2.5 hours']
+    """
+    minutes = seconds / 60
+    if minutes < 0.75:
+        return "less than a minute"
+    if minutes < 1.5:
+        return "about a minute"
+    return f"about {minutes:.0f} minutes" if minutes <= 90 else f"about {minutes / 60:.1f} hours"

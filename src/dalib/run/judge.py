@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, cast
 
 from safetensors.torch import save
@@ -47,31 +47,11 @@ if TYPE_CHECKING:
     from dalib.records.selection import ModelName
     from dalib.run.domains import Domains
     from dalib.run.fewer import ExpectedClasses
+    from dalib.run.recipe import JudgeSettings
     from dalib.run.unknown import ExpectedKnown
 
 FEWEST_TRIED = 100
 """Target images of the smallest target that the judgement was tried on (docs/judging.md)."""
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Settings that a judgement depends on.
-
-    Attributes:
-        threshold: confidence from which a target image counts as confident.
-        keep: better, or adapted whatever the signs say.
-        prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
-        select: which weights of the adaptation became its model.
-        steps: of the adaptation.
-        expected: classes that the target seems to have, or its images that seem known, where they are not all.
-    """
-
-    threshold: float
-    keep: str
-    prior: str
-    select: str
-    steps: int | None
-    expected: ExpectedClasses | ExpectedKnown | None = None
 
 
 def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:

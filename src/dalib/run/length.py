@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import Setting
+from dalib.core.words import time_in_words
 from dalib.data.decoding import decode
 from dalib.data.sources import listing_of
 from dalib.run import recipe
-from dalib.run.pace import Counts, in_words, measure_pace, say_parts, seconds_of_run
+from dalib.run.pace import Counts, measure_pace, say_parts, seconds_of_run
 from dalib.run.time_limit import is_open, time_limit_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def say_length(
     steps = _steps_known(config, counts)
     if config.time_limit is not None and steps is None:
         limit = Setting("time_limit", config.time_limit)
-        say(f"{in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
+        say(f"{time_in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
         return
     if counts is None or steps is None or steps <= SHORT or processes > 1:
         say(f"{_plan(config)[:1].upper()}{_plan(config)[1:]}")
@@ -52,7 +53,7 @@ def say_length(
     config = replace(config, steps=steps, epochs=None)
     pace = measure_pace(config, preprocessing, counts.classes, device)
     parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
-    say(f"{in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
+    say(f"{time_in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
     say_parts(parts)
 
 

@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, cast
 
 import torch
 
 from dalib.core.console import say_detail
-from dalib.core.devices import wait_for
+from dalib.core.devices import seconds_of
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.evaluate import MOST_EVALUATED
 from dalib.engine.fit import train_step
@@ -207,19 +206,6 @@ def seconds_of_a_map() -> float:
     return float(seconds * (2 * MAPPED / _MAPPED_POINTS) ** _MAP_GROWTH)
 
 
-def seconds_of(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 1.0) -> float:
-    """Returns the median time of a call, after one that warms up."""
-    call()
-    times: list[float] = []
-    since = time.perf_counter()
-    while len(times) < least or (time.perf_counter() - since < most and len(times) < 20):
-        start = time.perf_counter()
-        call()
-        wait_for(device)
-        times.append(time.perf_counter() - start)
-    return median(times)
-
-
 def views_of(config: TrainConfig, counts: Counts) -> int:
     """Returns how many views of images the frozen backbone sees."""
     if not config.features:
@@ -257,20 +243,6 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
     neutral = pace.neutral * rows_seen(counts.training, counts.target) if len(trainings) > 1 else 0
     parts["judgement"] = len(trainings) * _BESIDE_MAP * pace.mapped * share + neutral + measuring + _REST
     return parts
-
-
-def in_words(seconds: float) -> str:
-    """Returns a time in words, such as about 4 minutes.
-
-    >>> [in_words(seconds) for seconds in (20, 70, 280, 5400, 9000)]
-    ['less than a minute', 'about a minute', 'about 5 minutes', 'about 90 minutes', 'about 2.5 hours']
-    """
-    minutes = seconds / 60
-    if minutes < 0.75:
-        return "less than a minute"
-    if minutes < 1.5:
-        return "about a minute"
-    return f"about {minutes:.0f} minutes" if minutes <= 90 else f"about {minutes / 60:.1f} hours"
 
 
 def say_parts(parts: Mapping[str, float]) -> None:

@@ -68,7 +68,6 @@ from dalib.models.weights import load_weights, weights_message
 from dalib.run.backbones import JOINED, alone, backbones_of, members_of, names_of
 from dalib.run.domains import DataRequest
 from dalib.run.inputs import Inputs, Views
-from dalib.run.judge import JudgeSettings
 from dalib.run.methods import make_method
 from dalib.run.prior import KINDS, scores_and_prior
 
@@ -607,6 +606,27 @@ def steps_for(config: TrainConfig, source: int, target: int) -> int:
     if config.epochs is None:
         return DEFAULT_STEPS
     return math.ceil(config.epochs * max(source, target) / config.batch)
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """Settings that a judgement depends on.
+
+    Attributes:
+        threshold: confidence from which a target image counts as confident.
+        keep: better, or adapted whatever the signs say.
+        prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
+        select: which weights of the adaptation became its model.
+        steps: of the adaptation.
+        expected: classes that the target seems to have, or its images that seem known, where they are not all.
+    """
+
+    threshold: float
+    keep: str
+    prior: str
+    select: str
+    steps: int | None
+    expected: ExpectedClasses | ExpectedKnown | None = None
 
 
 def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | ExpectedKnown | None = None) -> JudgeSettings:

@@ -17,7 +17,9 @@ import torch
 from rich.filesize import decimal
 
 from dalib.core.console import say, say_detail
+from dalib.core.devices import seconds_of
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import time_in_words
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.rows import Marked
 from dalib.engine.fit import train_step
@@ -25,7 +27,6 @@ from dalib.models.stages import MarkedTail, split_at
 from dalib.run.domain_features import to_features
 from dalib.run.fewer import ExpectedClasses, resampled
 from dalib.run.inputs import feature_inputs
-from dalib.run.pace import in_words, seconds_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +112,7 @@ class LastStages:
             f"the last {self.count} of {len(backbone.stages())} stages of {backbone.name} are trained after the head; "
             f"what the others give, maps of {' x '.join(map(str, self.maps.shape))}, takes "
             f"{decimal(2 * views * math.prod(self.maps.shape))} in {where}. With {training.steps} steps that adds "
-            f"{in_words(maps + step * training.steps)}, as measured on this machine"
+            f"{time_in_words(maps + step * training.steps)}, as measured on this machine"
         )
         say_detail(f"maps {maps:.1f} s; {step:.2f} s a step")
         self._require_room()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
+from dalib.core.words import time_in_words
 from dalib.run import recipe
-from dalib.run.pace import LEAST_STEPS, in_words, measure_pace, say_parts, seconds_of_run
+from dalib.run.pace import LEAST_STEPS, measure_pace, say_parts, seconds_of_run
 from dalib.run.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def fitted_to_time(
     raise TooShortError(
         Setting("time_limit", config.time_limit),
         f": too short here; with {LEAST_STEPS} steps a training, and each image seen as seldom as can be, the run "
-        f"takes {f'about {takes:.0f} seconds' if takes < 120 else in_words(takes)}; expected at least ",
+        f"takes {f'about {takes:.0f} seconds' if takes < 120 else time_in_words(takes)}; expected at least ",
         Setting("time_limit", _rounded_up(limit + 1.1 * lacking)),
         ", or fewer images",
     )
@@ -183,7 +184,7 @@ def say_choice(config: TrainConfig, parts: Mapping[str, float]) -> None:
     """
     views = f"{config.features} views of each image and " if config.features else ""
     limit, seconds = Setting("time_limit", config.time_limit), sum(parts.values())
-    say(f"{views}{config.steps} steps a training fit in {limit}: {in_words(seconds)} from here, as measured")
+    say(f"{views}{config.steps} steps a training fit in {limit}: {time_in_words(seconds)} from here, as measured")
     say_parts(parts)
 
 
