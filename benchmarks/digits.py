@@ -33,14 +33,14 @@ from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.models.network import make_predictor
-from dalib.run import recipe
-from dalib.run.domains import open_domains
-from dalib.run.presets import from_preset
+from dalib.run.settings.presets import from_preset
+from dalib.run.start.domains import open_domains
+from dalib.run.training import recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from dalib.run.config import TrainConfig
+    from dalib.run.settings.config import TrainConfig
 
 
 @dataclass

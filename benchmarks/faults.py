@@ -35,7 +35,7 @@ import dalib.engine.checkpoint
 import dalib.models.saved
 import dalib.report.page
 import dalib.run.judge
-import dalib.run.length
+import dalib.run.timing.length
 import dalib.run.train
 from dalib.commands.main import run as dalib_run
 from dalib.models.timm_import import import_timm
@@ -324,7 +324,7 @@ def main() -> None:
     import_timm()
     for module in IMPORTED_ON_USE:
         importlib.import_module(module)
-    dalib.run.length.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
+    dalib.run.timing.length.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
     rows, survived_all = [], True
     with tempfile.TemporaryDirectory(prefix="dalib-faults-") as folder:
         os.environ["DALIB_CACHE"] = f"{folder}/cache"

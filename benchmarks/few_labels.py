@@ -24,9 +24,9 @@ from worlds import add_arguments, pair_of
 
 from dalib.core.files import read_json
 from dalib.records.folder import RunFolder
-from dalib.run.image_defaults import SHORT_NAMES
-from dalib.run.presets import from_preset
-from dalib.run.query import query, target_predictions
+from dalib.run.finished.query import query, target_predictions
+from dalib.run.settings.image_defaults import SHORT_NAMES
+from dalib.run.settings.presets import from_preset
 from dalib.run.train import train
 
 if TYPE_CHECKING:

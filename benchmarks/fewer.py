@@ -18,16 +18,16 @@ import torch
 from worlds import CPU, adapted, add_arguments, baselines_of, inputs_of, pair_of, print_table
 
 from dalib.engine.evaluate import plain_representation
-from dalib.run import recipe
-from dalib.run.feature_space import standardization
+from dalib.run.features.feature_space import standardization
 from dalib.run.judge import judge
-from dalib.run.pair import fitted_to_fewer
+from dalib.run.training import recipe
+from dalib.run.training.pair import fitted_to_fewer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dalib.run.config import TrainConfig
-    from dalib.run.shared_inputs import TrainingInputs
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.training.shared_inputs import TrainingInputs
 
 TEN = [
     "back_pack",

@@ -26,10 +26,10 @@ from safetensors.torch import load_file
 
 from dalib.core.files import read_json
 from dalib.data.named import read_arrays
-from dalib.run.label_estimates import evaluate_labels
-from dalib.run.presets import from_preset
-from dalib.run.prior import read_prior
-from dalib.run.query import query
+from dalib.run.classes.prior import read_prior
+from dalib.run.finished.label_estimates import evaluate_labels
+from dalib.run.finished.query import query
+from dalib.run.settings.presets import from_preset
 from dalib.run.train import train
 
 PRIORS = ("uniform", "estimate", "labels", "true")

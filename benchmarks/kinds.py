@@ -15,10 +15,10 @@ import fewer
 import unknown
 from worlds import add_arguments, baselines_of, pair_of, print_table
 
-from dalib.run.pair import decide_kind
+from dalib.run.training.pair import decide_kind
 
 if TYPE_CHECKING:
-    from dalib.run.config import TrainConfig
+    from dalib.run.settings.config import TrainConfig
 
 WORLDS = ("same", "fewer", "other")
 

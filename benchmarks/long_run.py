@@ -24,7 +24,7 @@ import torch
 
 from dalib.engine.checkpoint import Checkpoint, CheckpointFolder
 from dalib.engine.runlog import MetricsLog
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 from dalib.run.train import train
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from dalib.adaptation.methods import METHODS
 from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.run import train
-from dalib.run.presets import from_preset
+from dalib.run.settings.presets import from_preset
 
 if TYPE_CHECKING:
     from dalib.records.folder import RunFolder

@@ -29,9 +29,10 @@ from torch.nn import functional as F
 from dalib.core.files import read_json
 from dalib.engine.fit import train_step
 from dalib.models.classifier import logits_of
-from dalib.run import recipe, train
-from dalib.run.domains import open_domains
-from dalib.run.presets import from_preset
+from dalib.run import train
+from dalib.run.settings.presets import from_preset
+from dalib.run.start.domains import open_domains
+from dalib.run.training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

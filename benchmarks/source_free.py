@@ -23,8 +23,8 @@ from dalib.core.files import read_json
 from dalib.records.kit import read_header
 from dalib.run import train
 from dalib.run.export import export
-from dalib.run.image_defaults import SHORT_NAMES
-from dalib.run.presets import configured, from_preset
+from dalib.run.settings.image_defaults import SHORT_NAMES
+from dalib.run.settings.presets import configured, from_preset
 
 if TYPE_CHECKING:
     from dalib.records.folder import RunFolder

@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 import torch
 from few_labels import accuracies
 
-from dalib.run.compare import compare_runs
-from dalib.run.image_defaults import SHORT_NAMES
-from dalib.run.presets import from_preset
+from dalib.run.finished.compare import compare_runs
+from dalib.run.settings.image_defaults import SHORT_NAMES
+from dalib.run.settings.presets import from_preset
 from dalib.run.train import train
 
 COLUMNS = ("source-only", "aligned", "start", "stages", "selected of the start's run", "of the stages' run", "compared")

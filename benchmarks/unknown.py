@@ -24,17 +24,17 @@ from worlds import CPU, adapted, add_arguments, baselines_of, inputs_of, pair_of
 from dalib.data.rows import Selected
 from dalib.engine.evaluate import plain_representation
 from dalib.judge.unknown import harmonic_mean, open_set_accuracies, rule_of
-from dalib.run import recipe
-from dalib.run.feature_space import standardization
+from dalib.run.features.feature_space import standardization
 from dalib.run.judge import judge
-from dalib.run.pair import fitted_to_known
+from dalib.run.training import recipe
+from dalib.run.training.pair import fitted_to_known
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.domain_images import LabelledImages
-    from dalib.run.config import TrainConfig
-    from dalib.run.shared_inputs import TrainingInputs
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.training.shared_inputs import TrainingInputs
 
 MODELS = ("source-only", "aligned", "same", "other", "selected")
 COLUMNS = (*MODELS, "other: a", "other: b")

@@ -11,12 +11,12 @@ import torch
 
 from dalib.data.sources import open_labelled
 from dalib.engine.results import InMemory
-from dalib.run import recipe
-from dalib.run.domains import open_domains
-from dalib.run.image_defaults import SHORT_NAMES
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task
-from dalib.run.presets import from_preset
-from dalib.run.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.settings.image_defaults import SHORT_NAMES
+from dalib.run.settings.presets import from_preset
+from dalib.run.start.domains import open_domains
+from dalib.run.training import recipe
+from dalib.run.training.pair import BaselineAndAdapted, Task, align, train_task
+from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
     import argparse
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dalib.run.config import TrainConfig
-    from dalib.run.shared_inputs import TrainingInputs
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.training.shared_inputs import TrainingInputs
 
 CPU = torch.device("cpu")
 DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")

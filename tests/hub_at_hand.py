@@ -5,7 +5,7 @@ from huggingface_hub import constants
 
 from dalib.models.hub import fetch_weights
 from dalib.models.pretrained import hub_repository
-from dalib.run import at_hand
+from dalib.run.settings import at_hand
 from small_hub import SmallHub, config_of, served, weights_of
 
 NETWORK = "test_resnet"

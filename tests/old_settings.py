@@ -6,8 +6,8 @@ import yaml
 
 from dalib.commands.own_settings import with_own_settings
 from dalib.commands.parser import make_parser
-from dalib.run.config import SelfEnsembleConfig, TrainConfig
-from dalib.run.once_shared import ONCE_SHARED
+from dalib.run.settings.config import SelfEnsembleConfig, TrainConfig
+from dalib.run.settings.once_shared import ONCE_SHARED
 
 OLD = {"alpha": 0.5, "alpha_warmup": False, "teacher_dropout": False}
 """Other values than the defaults."""

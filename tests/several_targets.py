@@ -4,8 +4,8 @@ import shutil
 
 from dalib.core.files import write_text
 from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult
-from dalib.run.config import TrainConfig
-from dalib.run.config_file import config_text
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import config_text
 
 
 def make_several(folder, run, names, waiting=()):

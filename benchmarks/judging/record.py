@@ -24,20 +24,20 @@ from dalib.engine.predict import predict_with_features
 from dalib.engine.results import InMemory
 from dalib.engine.train import Observer
 from dalib.models.network import make_predictor
-from dalib.run import recipe
-from dalib.run.config import TrainConfig
-from dalib.run.domains import open_domains
-from dalib.run.neutral_features import neutral_representation
-from dalib.run.pair import BaselineAndAdapted, Task, align, statistics_for, train_task
-from dalib.run.presets import changed, from_preset
-from dalib.run.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.features.neutral_features import neutral_representation
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import changed, from_preset
+from dalib.run.start.domains import open_domains
+from dalib.run.training import recipe
+from dalib.run.training.pair import BaselineAndAdapted, Task, align, statistics_for, train_task
+from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.judge.evidence import Evidence
-    from dalib.run.domains import Domains
-    from dalib.run.shared_inputs import TrainingInputs
+    from dalib.run.start.domains import Domains
+    from dalib.run.training.shared_inputs import TrainingInputs
 
 RUN = f"run-{os.getpid()}"
 """Each of several processes that record trains in a folder of its own."""

@@ -14,9 +14,9 @@ from record import config_of, opened, truth_of
 from tasks import PAIRS
 
 from dalib.engine.results import InMemory
-from dalib.run import recipe
-from dalib.run.feature_space import standardization
-from dalib.run.pair import BaselineAndAdapted, Task, align, train_task
+from dalib.run.features.feature_space import standardization
+from dalib.run.training import recipe
+from dalib.run.training.pair import BaselineAndAdapted, Task, align, train_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dalib.augment.stored import Standardized
-    from dalib.run.shared_inputs import TrainingInputs
+    from dalib.run.training.shared_inputs import TrainingInputs
 
 CPU = torch.device("cpu")
 COLUMNS = ("source-only", "aligned", "scratch, views", "scratch, plain", "warm, views", "warm, plain")

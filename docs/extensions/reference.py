@@ -1,4 +1,4 @@
-"""Generated pages: settings (:mod:`dalib.run.config`), methods, options of the parsers, and the values of presets."""
+"""Generated pages: settings (:mod:`dalib.run.settings.config`), methods, options of the parsers, values of presets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 from dalib.adaptation.methods import METHODS, group_of, module_of, settings_of
 from dalib.commands.parser import make_parser
-from dalib.run.config import TrainConfig
-from dalib.run.presets import PRESETS
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,8 @@ def configuration() -> str:
         _heading("Configuration", "="),
         "Every setting is a flag of ``dalib train`` and ``dalib checks``, and a key of the YAML file that ``--config`` "
         "takes: ``--self_ensemble.threshold 0.9`` is ``self_ensemble: {threshold: 0.9}``. ``--print_config`` prints "
-        "the file. In Python each group is a frozen dataclass of :mod:`dalib.run.config`. Presets give other defaults: "
-        ":doc:`presets`.",
+        "the file. In Python each group is a frozen dataclass of :mod:`dalib.run.settings.config`. Presets give other "
+        "defaults: :doc:`presets`.",
         "In flags ``-`` and ``_`` are the same; ``null`` in a file is a setting that is left out.",
         _heading("The run", "-"),
         ".. program:: dalib train",

@@ -63,7 +63,7 @@ def predict(run: str, images: str, out: str, workers: int) -> int:
             file.write(csv_text(rows))
             file.flush()
             done |= {row[0]: row for row in rows}
-    columns = columns or dalib.run.load.columns_of(dalib.load(run).model.description)
+    columns = columns or dalib.run.finished.load.columns_of(dalib.load(run).model.description)
     whole = Path(f"{out}.tmp")
     ordered = [done[name] for name in names if name in done]  # an image that cannot be read has no row
     whole.write_text(csv_text([list(columns), *ordered]), encoding="utf-8", newline="")

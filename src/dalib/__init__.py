@@ -38,10 +38,10 @@ if TYPE_CHECKING:
         open_run,
         open_runs,
     )
-    from dalib.run.config import TrainConfig
-    from dalib.run.image_predictions import ImagePrediction, Predictions
-    from dalib.run.judge_models import judge_models
-    from dalib.run.load import Prediction, Predictor
+    from dalib.run.finished.image_predictions import ImagePrediction, Predictions
+    from dalib.run.finished.load import Prediction, Predictor
+    from dalib.run.others.judge_models import judge_models
+    from dalib.run.settings.config import TrainConfig
 
 if "torch" not in sys.modules:  # which reads these once
     if sys.platform == "darwin":  # see dalib.core.devices
@@ -73,20 +73,20 @@ __all__ = [
 ]
 
 _PLACES = {
-    "ImagePrediction": "dalib.run.image_predictions",
+    "ImagePrediction": "dalib.run.finished.image_predictions",
     "ModelsJudgement": "dalib.judge.models_judgement",
-    "Prediction": "dalib.run.load",
-    "Predictions": "dalib.run.image_predictions",
-    "Predictor": "dalib.run.load",
+    "Prediction": "dalib.run.finished.load",
+    "Predictions": "dalib.run.finished.image_predictions",
+    "Predictor": "dalib.run.finished.load",
     "RunStoppedError": "dalib.core.errors",
     "UserError": "dalib.core.errors",
     "Run": "dalib.run.adapt",
     "Runs": "dalib.run.adapt",
-    "TrainConfig": "dalib.run.config",
+    "TrainConfig": "dalib.run.settings.config",
     "adapt": "dalib.run.adapt",
     "adapt_each": "dalib.run.adapt",
     "compare": "dalib.run.adapt",
-    "judge_models": "dalib.run.judge_models",
+    "judge_models": "dalib.run.others.judge_models",
     "open_run": "dalib.run.adapt",
     "open_runs": "dalib.run.adapt",
 }
@@ -106,9 +106,9 @@ def __dir__() -> list[str]:
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
     """Returns the model of a run's folder, or of what ``dalib export`` wrote, as a function of images.
 
-    ``dalib.load("runs/first")("photo.jpg")`` is a :class:`dalib.run.load.Prediction` with ``label``, ``confidence``
-    and ``probabilities``. Arguments and errors: :func:`dalib.run.load.load`.
+    ``dalib.load("runs/first")("photo.jpg")`` is a :class:`dalib.run.finished.load.Prediction` with ``label``,
+    ``confidence`` and ``probabilities``. Arguments and errors: :func:`dalib.run.finished.load.load`.
     """
-    from dalib.run.load import load  # torch takes seconds to import
+    from dalib.run.finished.load import load  # torch takes seconds to import
 
     return load(path, model=model, device=device)

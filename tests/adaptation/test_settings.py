@@ -12,7 +12,7 @@ import pytest
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, method_class, module_of, settings_of
 from dalib.adaptation.settings import settings, settings_in
 from dalib.core.errors import UserError
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 
 WITH_SETTINGS = [method for method in METHODS if settings_of(method) is not None]
 
@@ -66,15 +66,15 @@ def test_every_setting_has_a_line_in_the_docstring():
             assert f"\n        {field.name}: " in made.__doc__, (made, field.name)
 
 
-@pytest.mark.parametrize("first", ["dalib.run.config", "dalib.adaptation.fixmatch"])
+@pytest.mark.parametrize("first", ["dalib.run.settings.config", "dalib.adaptation.fixmatch"])
 def test_torch_is_not_loaded_for_settings_and_the_order_of_imports_does_not_matter(first):
     program = f"""
 import sys, {first}
 from dalib.commands.parser import make_parser
 make_parser(["train"])
-assert ("torch" in sys.modules) == ({first!r} != "dalib.run.config")
+assert ("torch" in sys.modules) == ({first!r} != "dalib.run.settings.config")
 from dalib.adaptation.fixmatch import FixMatchConfig
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 assert type(TrainConfig().fixmatch) is FixMatchConfig
 """
     subprocess.run([sys.executable, "-c", program], check=True)

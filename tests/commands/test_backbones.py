@@ -7,7 +7,7 @@ import json
 import torch
 
 from dalib.commands.main import run
-from dalib.run.at_hand import describe_machine
+from dalib.run.settings.at_hand import describe_machine
 from hub_at_hand import NETWORK, filled, hub_cache, measured  # noqa: F401
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dalib.commands.main import run
-from dalib.run import compare
+from dalib.run.finished import compare
 
 
 def test_it_compares_the_runs_that_are_named(monkeypatch):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dalib.commands.main import run
 from dalib.records.folder import RunFolder
-from dalib.run.config import MethodName
+from dalib.run.settings.config import MethodName
 
 QUICK = ["--steps", "3", "--batch", "4", "--data.size", "16", "--baseline_steps", "2", "--select", "judged"]
 EVERY = ["--every.log", "1", "--every.evaluate", "2", "--every.checkpoint", "2"]

@@ -24,9 +24,9 @@ from dalib.core.errors import (
 
 ROOT = Path(dalib.__file__).parent
 AGAIN = Call("dalib.adapt", Setting("resume", Path("my run")))
-KEEP = Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted"))
+KEEP = Call("dalib.run.finished.select.keep", Setting("run", "runs/first"), Setting("model", "adapted"))
 LABELS = Call(
-    "dalib.run.label_estimates.evaluate_labels", Setting("run", Path("a b")), Setting("labels", "to_label.csv")
+    "dalib.run.finished.label_estimates.evaluate_labels", Setting("run", Path("a b")), Setting("labels", "to_label.csv")
 )
 EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
 
@@ -52,7 +52,7 @@ EXPORT = Call("dalib.run.export.export", Setting("format", "hf"))
             "dalib eval 'a b' --labels to_label.csv",
         ),
         (EXPORT, "run.export(format='hf')", "dalib export --format hf"),
-        (Call("dalib.run.query.query"), "dalib.Run.query", "dalib query"),
+        (Call("dalib.run.finished.query.query"), "dalib.Run.query", "dalib query"),
     ],
 )
 def test_a_part_of_a_message_is_spelled_for_its_reader(part, python, flags):

@@ -13,10 +13,10 @@ from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.run import checks as checking
-from dalib.run import own_statistics
 from dalib.run import train as training
-from dalib.run.initial_weights import Start
-from dalib.run.pace import Pace
+from dalib.run.features import own_statistics
+from dalib.run.start.initial_weights import Start
+from dalib.run.timing.pace import Pace
 from noisy_photos import (
     assert_images_are_predicted_as_features_were,
     assert_it_resumes_to_the_same_weights,

@@ -106,7 +106,7 @@ def test_eval_stops_where_an_image_is_lost_between_two_models(images, tmp_path, 
     root = tmp_path / "images"
     shutil.copytree(images, root)
     assert run(arguments(root, tmp_path / "run", "--baseline", "true")) == 0
-    from dalib.run import measure
+    from dalib.run.finished import measure
 
     opened = measure.open_labelled
 

@@ -10,7 +10,7 @@ from small_run import QUICK, write_image
 import dalib
 from dalib.commands.main import run
 from dalib.records.folder import RunFolder
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 
 SHORT = ["--steps", "4"]
 """Steps so few that the pace of the machine is not measured before the domains are read."""

@@ -5,7 +5,7 @@ import yaml
 
 from dalib.commands.main import run
 from dalib.commands.own_settings import with_own_settings
-from dalib.run.once_shared import ONCE_SHARED
+from dalib.run.settings.once_shared import ONCE_SHARED
 from old_settings import expected, old_file, own_values, parsed
 
 

@@ -16,10 +16,11 @@ from dalib.data.prefetch import Prefetched
 from dalib.engine import train as training
 from dalib.engine.features import FeatureStore
 from dalib.records.folder import RunFolder
-from dalib.run import recipe, setup
-from dalib.run.domains import open_domains
-from dalib.run.fastest import features_folder
-from dalib.run.feature_space import Averaged, FeatureSpace, standardization
+from dalib.run import setup
+from dalib.run.features.fastest import features_folder
+from dalib.run.features.feature_space import Averaged, FeatureSpace, standardization
+from dalib.run.start.domains import open_domains
+from dalib.run.training import recipe
 from noisy_photos import write_domain, write_weights
 
 BACKBONE = "test_resnet"

@@ -4,7 +4,7 @@ import pytest
 from help_texts import text_of
 
 from dalib.commands.parser import make_parser
-from dalib.run.presets import PRESETS
+from dalib.run.settings.presets import PRESETS
 
 
 def train_arguments(*arguments):

@@ -13,7 +13,7 @@ from site_modules import DOCS, check_site
 import dalib
 from dalib.adaptation.methods import METHODS
 from dalib.models.pretrained import pretrained_settings
-from dalib.run.image_defaults import SHORT_NAMES, WEIGHTS_PACKAGE
+from dalib.run.settings.image_defaults import SHORT_NAMES, WEIGHTS_PACKAGE
 
 PAGES = sorted(
     page

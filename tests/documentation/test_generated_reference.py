@@ -10,8 +10,8 @@ from site_modules import DOCS, reference
 
 from dalib.adaptation.methods import METHODS, group_of, module_of
 from dalib.commands.parser import make_parser
-from dalib.run.config import TrainConfig
-from dalib.run.presets import PRESETS
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import PRESETS
 
 
 def all_settings(made=TrainConfig, prefix=""):

@@ -13,7 +13,7 @@ from dalib.data.preprocessing import Preprocessing
 from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run.predict import predict
+from dalib.run.finished.predict import predict
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_data" / "predict.py"
 

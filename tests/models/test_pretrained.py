@@ -11,7 +11,7 @@ from torch import nn
 from dalib.adaptation.self_ensemble import EmaTeacher
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
-from dalib.run import recipe
+from dalib.run.training import recipe
 
 SMALL = "resnet10t"
 

@@ -16,7 +16,7 @@ import dalib
 from dalib.core.errors import UserError
 from dalib.models.network import load_model
 from dalib.run.export import export
-from dalib.run.load import open_model
+from dalib.run.finished.load import open_model
 from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
 
 

@@ -12,7 +12,7 @@ from old_runs import RUNS, make_images
 from dalib.commands.main import run
 from dalib.core.files import read_json
 from dalib.records.folder import RunFolder
-from dalib.run.older_files import as_written_today
+from dalib.run.settings.older_files import as_written_today
 
 WRITTEN = Path(__file__).parent / "written"
 

@@ -15,11 +15,11 @@ from dalib.commands.config_file import read_config
 from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.engine.checkpoint import CheckpointFolder
-from dalib.run.compare import compare_runs
-from dalib.run.config import TrainConfig
-from dalib.run.config_file import config_text
-from dalib.run.prior import read_prior
-from dalib.run.target_predictions import target_predictions
+from dalib.run.classes.prior import read_prior
+from dalib.run.finished.compare import compare_runs
+from dalib.run.finished.target_predictions import target_predictions
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import config_text
 
 BY_COMMAND = 40
 """Of the damaged runs, how many go through the command line, whose parser takes longer than the comparison."""

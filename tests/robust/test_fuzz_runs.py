@@ -23,8 +23,8 @@ from dalib.models.network import load_model
 from dalib.models.weights import load_weights
 from dalib.report.page import write_report
 from dalib.run import train
-from dalib.run.config import TrainConfig
-from dalib.run.config_file import config_text
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import config_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from dalib.commands.config_file import read_config
 from dalib.core.errors import UserError
-from dalib.run import config as configs
-from dalib.run.config import TrainConfig
-from dalib.run.config_file import config_text
+from dalib.run.settings import config as configs
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import config_text
 
 # what YAML takes for a number, null or a list is left out: the command line takes a text of it for such a value too
 texts = st.one_of(

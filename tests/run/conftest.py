@@ -9,9 +9,10 @@ from PIL import Image
 from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
-from dalib.run import length, neutral_features, pace
-from dalib.run.config import EveryConfig, TrainConfig
-from dalib.run.pace import Pace
+from dalib.run.features import neutral_features
+from dalib.run.settings.config import EveryConfig, TrainConfig
+from dalib.run.timing import length, pace
+from dalib.run.timing.pace import Pace
 
 drawn = cache(render_digits)
 seconds_of, seconds_of_a_map = pace.seconds_of, cache(pace.seconds_of_a_map)
@@ -91,6 +92,6 @@ def slow_machine(monkeypatch):
         measured.append(1)
         return Pace({"source-only": 0.4, "adapted": 0.4}, 0.0, 0.0, 0.0)
 
-    monkeypatch.setattr("dalib.run.time_limit.measure_pace", measure)
-    monkeypatch.setattr("dalib.run.length.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.timing.time_limit.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.timing.length.measure_pace", measure)
     return measured

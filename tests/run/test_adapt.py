@@ -19,7 +19,7 @@ from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
 from dalib.report.verdict import verdict_of
 from dalib.run.adapt import Run
-from dalib.run.predict import predict
+from dalib.run.finished.predict import predict
 
 QUICK = {
     "data": {"size": 16},

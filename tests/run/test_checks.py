@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.commands.main import run
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 
 SMALL = ["--data.size", "16", "--batch", "4"]
 

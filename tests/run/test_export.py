@@ -17,7 +17,7 @@ from dalib.core.errors import UserError
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run import export as exporting
 from dalib.run.export import export
-from dalib.run.load import open_model
+from dalib.run.finished.load import open_model
 from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
 
 

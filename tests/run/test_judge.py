@@ -16,9 +16,9 @@ from dalib.judge.evidence import Evidence
 from dalib.judge.scores import corr_c
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
+from dalib.run.finished.query import query
 from dalib.run.judge import judge
-from dalib.run.query import query
-from dalib.run.recipe import JudgeSettings
+from dalib.run.training.recipe import JudgeSettings
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"

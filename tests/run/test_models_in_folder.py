@@ -10,11 +10,11 @@ from dalib.engine.distributed import World
 from dalib.engine.train import Observer
 from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
-from dalib.run import recipe
-from dalib.run.config import EveryConfig, TrainConfig
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
+from dalib.run.settings.config import EveryConfig, TrainConfig
 from dalib.run.setup import open_data, prepare
-from dalib.run.shared_inputs import training_inputs
+from dalib.run.training import recipe
+from dalib.run.training.shared_inputs import training_inputs
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from dalib.engine.features import extract_features
 from dalib.engine.fit import train_step
 from dalib.engine.predict import predict_probabilities
 from dalib.models.averaged import AveragedViews
-from dalib.run import recipe
-from dalib.run.config import MethodName
-from dalib.run.inputs import feature_inputs
-from dalib.run.presets import configured
+from dalib.run.features.inputs import feature_inputs
+from dalib.run.settings.config import MethodName
+from dalib.run.settings.presets import configured
+from dalib.run.training import recipe
 
 CPU = torch.device("cpu")
 METHODS = [("source-only", 0.0)]

@@ -16,9 +16,9 @@ from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.dropout import Dropout
-from dalib.run import recipe
-from dalib.run.domains import Domains
-from dalib.run.presets import from_preset
+from dalib.run.settings.presets import from_preset
+from dalib.run.start.domains import Domains
+from dalib.run.training import recipe
 
 STEPS, BATCH = 6, 16
 

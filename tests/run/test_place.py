@@ -10,8 +10,6 @@ from dalib.core.errors import Setting, UserError
 from dalib.engine.distributed import World
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
-from dalib.run.config import TrainConfig
-from dalib.run.config_file import content_of
 from dalib.run.place import (
     begin_folder,
     check_free,
@@ -23,6 +21,8 @@ from dalib.run.place import (
     rewrite_settings,
 )
 from dalib.run.resume import claimed
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import content_of
 from dalib.run.setup import open_data, prepare
 from dalib.run.summary import summary_at_start
 

@@ -21,8 +21,8 @@ from dalib.commands.main import run
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
 from dalib.run import place, setup, train
-from dalib.run.config import TrainConfig
 from dalib.run.resume import contents_of
+from dalib.run.settings.config import TrainConfig
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 

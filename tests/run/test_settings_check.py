@@ -5,7 +5,7 @@ import pytest
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World
-from dalib.run.presets import from_preset
+from dalib.run.settings.presets import from_preset
 from dalib.run.settings_check import check_counts, check_inputs
 
 

@@ -9,10 +9,11 @@ import pytest
 from dalib.core.errors import UserError
 from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
-from dalib.run import domains, length
-from dalib.run.length import say_length
 from dalib.run.setup import open_data, prepare, say_data
+from dalib.run.start import domains
 from dalib.run.summary import summary_at_start
+from dalib.run.timing import length
+from dalib.run.timing.length import say_length
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_each_folder_is_listed_once(config, monkeypatch):
 
 
 def test_data_are_refused_before_the_pace_is_measured(config, images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dalib.run.length.measure_pace", pytest.fail)
+    monkeypatch.setattr("dalib.run.timing.length.measure_pace", pytest.fail)
     lone = tmp_path / "lone"
     lone.mkdir()
     (lone / "dark").symlink_to(images / "source" / "dark")

@@ -7,7 +7,7 @@ from PIL import Image
 import dalib
 from dalib.core.errors import UserError
 from dalib.records.several import SeveralFolder, SeveralTargets
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 from dalib.run.several import run_config
 
 QUICK = {"steps": 4, "batch": 4, "data": {"size": 16}, "every": {"log": 2, "evaluate": 2, "checkpoint": 2}}

@@ -6,7 +6,7 @@ from dalib.engine.train import Trained
 from dalib.judge.evidence import Evidence
 from dalib.records.judgement import Judgement
 from dalib.records.summary import Stopped, Summary
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 from dalib.run.summary import summary_at_end, summary_of_model, timed
 
 ADAPTED = Evidence(torch.eye(2), torch.tensor([0, 0]), torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]]))

@@ -22,7 +22,7 @@ from dalib.records.evaluation import MeasuredModel
 from dalib.records.judgement import Judgement
 from dalib.records.summary import Summary
 from dalib.run import track, train
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 from dalib.run.track import MlflowTracker, ModuleTracker, TensorBoardTracker, TrackedRun, Tracking, make_tracker
 from tracked_curves import assert_the_same_curves, events, metrics_of
 

@@ -15,16 +15,16 @@ from dalib.commands.given_settings import configurations_in, settings_in
 from dalib.core.console import Loudness, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
-from dalib.run.config import NOT_BOTH
-from dalib.run.config_file import content_of, require_plain, require_settings
-from dalib.run.image_defaults import (
+from dalib.run.settings.config import NOT_BOTH
+from dalib.run.settings.config_file import content_of, require_plain, require_settings
+from dalib.run.settings.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
     settings_of_preset,
     settings_of_short_name,
 )
-from dalib.run.kit_settings import settings_of
-from dalib.run.presets import implied_preset
+from dalib.run.settings.kit_settings import settings_of
+from dalib.run.settings.presets import implied_preset
 from dalib.run.targets import named_evaluations, named_targets
 
 if TYPE_CHECKING:

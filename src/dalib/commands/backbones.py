@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from dalib.commands.subcommand import Call
-    from dalib.run.at_hand import AtHand
+    from dalib.run.settings.at_hand import AtHand
 
 HELP = "list the pretrained networks that are at hand, with their speed here"
 DESCRIPTION = (
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(call: Call) -> None:
-    from dalib.run.at_hand import backbones_at_hand, not_at_hand, with_speeds
+    from dalib.run.settings.at_hand import backbones_at_hand, not_at_hand, with_speeds
 
     found = backbones_at_hand()
     if not call.given["no_speed"]:

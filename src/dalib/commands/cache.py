@@ -35,7 +35,7 @@ def run(call: Call) -> None:
     from dalib.core.places import GIVEN
     from dalib.data.cache import ImageCache
     from dalib.engine.features import FeatureStore
-    from dalib.run.fastest import features_folder
+    from dalib.run.features.fastest import features_folder
 
     folder = features_folder()
     stores: dict[str, ImageCache | FeatureStore]

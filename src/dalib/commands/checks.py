@@ -9,7 +9,7 @@ from dalib.commands.given_settings import settings_in
 from dalib.commands.settings import add_settings
 from dalib.commands.subcommand import add_loudness
 from dalib.core.errors import UserError
-from dalib.run.config import TrainConfig
+from dalib.run.settings.config import TrainConfig
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

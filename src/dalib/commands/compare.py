@@ -22,6 +22,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(call: Call) -> None:
-    from dalib.run.compare import compare_runs
+    from dalib.run.finished.compare import compare_runs
 
     compare_runs(call.given["runs"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.console import output
 from dalib.core.errors import UserError
-from dalib.run.config import PATHS as PATHS_OF_TRAIN
+from dalib.run.settings.config import PATHS as PATHS_OF_TRAIN
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

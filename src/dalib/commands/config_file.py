@@ -8,10 +8,10 @@ from jsonargparse import ArgumentError
 
 from dalib.commands.complaints import Parser, without_breaks
 from dalib.core.errors import UserError
-from dalib.run.config import TrainConfig
-from dalib.run.config_file import content_of, flat, require_plain, with_places_as_written
-from dalib.run.older_files import with_older_meanings
-from dalib.run.once_shared import with_inherited
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import content_of, flat, require_plain, with_places_as_written
+from dalib.run.settings.older_files import with_older_meanings
+from dalib.run.settings.once_shared import with_inherited
 
 if TYPE_CHECKING:
     from pathlib import Path

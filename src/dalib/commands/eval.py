@@ -51,8 +51,8 @@ def run(call: Call) -> None:
 
     from dalib.records.folder import RunFolder
     from dalib.report.page import write_report
-    from dalib.run.label_estimates import evaluate_labels
-    from dalib.run.measure import evaluate
+    from dalib.run.finished.label_estimates import evaluate_labels
+    from dalib.run.finished.measure import evaluate
 
     evaluated = RunFolder.existing(given["run"])
     if given["labels"] is not None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from dalib.run.config import GROUPS
-from dalib.run.config_file import content_of, flat
+from dalib.run.settings.config import GROUPS
+from dalib.run.settings.config_file import content_of, flat
 
 
 def configurations_in(arguments: list[str]) -> list[str]:

@@ -84,7 +84,7 @@ def run(call: Call) -> None:
         raise UserError(Setting("models"), f": expected at least two tables of probabilities, got {len(models)}")
     validation = _validation(given["validation"], list(models))
 
-    from dalib.run.judge_models import checked_page, judge_models, print_judgement, write_page
+    from dalib.run.others.judge_models import checked_page, judge_models, print_judgement, write_page
 
     out = None if given["out"] is None else checked_page(given["out"])
     arguments = {name: given[name] for name in ("images", "features", "source", "reference", "classes")}

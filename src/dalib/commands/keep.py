@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(call: Call) -> None:
     from dalib.records.folder import RunFolder
     from dalib.report.page import write_report
-    from dalib.run.select import keep
+    from dalib.run.finished.select import keep
 
     kept = RunFolder.existing(call.given["run"])
     say(keep(kept, call.given["model"]).sentence)

@@ -24,7 +24,7 @@ from dalib.core.errors import (
     UserError,
     spelled,
 )
-from dalib.run.config_file import with_places_as_written
+from dalib.run.settings.config_file import with_places_as_written
 
 WORKING = ("train", "eval", "query", "predict", "export", "report")
 """Commands that are for what they write into files, and go on where nobody reads what they print."""

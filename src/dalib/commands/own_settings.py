@@ -1,18 +1,18 @@
 """Gives settings of older versions the meaning that they had.
 
-Methods get those of their settings that used to be self-ensemble's (:mod:`dalib.run.once_shared`); files of older
-versions say what they meant (:mod:`dalib.run.older_files`).
+Methods get those of their settings that used to be self-ensemble's (:mod:`dalib.run.settings.once_shared`); files of
+older versions say what they meant (:mod:`dalib.run.settings.older_files`).
 """
 
 from __future__ import annotations
 
 from dalib.commands.given_settings import values_by_place
-from dalib.run.older_files import changed_meanings
-from dalib.run.once_shared import inherited
+from dalib.run.settings.older_files import changed_meanings
+from dalib.run.settings.once_shared import inherited
 
 
 def with_own_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Gives a method those of its settings that :mod:`dalib.run.once_shared` takes from self-ensemble's.
+    """Gives a method those of its settings that :mod:`dalib.run.settings.once_shared` takes from self-ensemble's.
 
     Returns:
         The arguments, each such setting after the argument or the file that it takes its value from; and the names of

@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(call: Call) -> None:
     from dalib.engine.distributed import world_of
-    from dalib.run.predict import predict
+    from dalib.run.finished.predict import predict
 
     given = call.given
     named = ("model", "device", "strict", "cache")

@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(call: Call) -> None:
     from dalib.records.folder import RunFolder
-    from dalib.run.query import query
+    from dalib.run.finished.query import query
 
     given = call.given
     query(RunFolder.existing(given["run"]), given["n"], given["out"], seed=given["seed"], groups=given["groups"])

@@ -12,8 +12,8 @@ from dalib.commands.complaints import Parser
 from dalib.commands.flags import SHORT
 from dalib.commands.help import MAIN, HelpAll, sections, terms_text
 from dalib.commands.subcommand import add_download, add_strict
-from dalib.run.config import TrainConfig
-from dalib.run.presets import PRESETS, settings_of
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import PRESETS, settings_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -63,7 +63,7 @@ class SettingsParser(Parser):
 
 
 def add_settings(parser: ArgumentParser) -> None:
-    """Adds a flag for each field of :class:`dalib.run.config.TrainConfig`, and the file that may hold them."""
+    """Adds a flag for each field of :class:`dalib.run.settings.config.TrainConfig`, and the file that may hold them."""
     parser.add_argument(
         "--help_all",
         "--help-all",

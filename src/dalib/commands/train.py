@@ -16,7 +16,7 @@ from dalib.commands.subcommand import add_loudness
 from dalib.core.console import say_result
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import as_one
-from dalib.run.config import RESUMABLE, TrainConfig, by_name
+from dalib.run.settings.config import RESUMABLE, TrainConfig, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Container

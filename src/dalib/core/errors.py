@@ -71,9 +71,9 @@ class Setting:
 class Call:
     """A remedy: what to call, by its full name, with these arguments.
 
-    >>> str(Call("dalib.run.select.keep", Setting("run", "runs/first"), Setting("model", "adapted")))
+    >>> str(Call("dalib.run.finished.select.keep", Setting("run", "runs/first"), Setting("model", "adapted")))
     "dalib.open_run('runs/first').keep(model='adapted')"
-    >>> str(Call("dalib.run.select.keep")), str(Call("dalib.adapt", Setting("resume", "runs/first")))
+    >>> str(Call("dalib.run.finished.select.keep")), str(Call("dalib.adapt", Setting("resume", "runs/first")))
     ('dalib.Run.keep', "dalib.adapt(resume='runs/first')")
     """
 
@@ -89,12 +89,12 @@ class Call:
 
 METHODS: Mapping[str, str] = MappingProxyType(
     {
-        "dalib.run.measure.evaluate": "evaluate",
-        "dalib.run.label_estimates.evaluate_labels": "evaluate_labels",
-        "dalib.run.query.query": "query",
-        "dalib.run.predict.predict": "predict",
+        "dalib.run.finished.measure.evaluate": "evaluate",
+        "dalib.run.finished.label_estimates.evaluate_labels": "evaluate_labels",
+        "dalib.run.finished.query.query": "query",
+        "dalib.run.finished.predict.predict": "predict",
         "dalib.run.export.export": "export",
-        "dalib.run.select.keep": "keep",
+        "dalib.run.finished.select.keep": "keep",
     }
 )
 """Functions of a run that are methods of :class:`dalib.run.adapt.Run`, which is what a reader in Python has at hand."""

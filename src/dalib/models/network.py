@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
-BACKBONES: Mapping[str, Callable[[int, int], nn.Module]] = {  # those that dalib.run.config.OUR_BACKBONES names
+BACKBONES: Mapping[str, Callable[[int, int], nn.Module]] = {  # those that dalib.run.settings.config.OUR_BACKBONES names
     "small": SmallBackbone,
     "digits": DigitsBackbone,
     "paper-small": PaperSmallBackbone,

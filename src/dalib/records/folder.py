@@ -118,7 +118,7 @@ class RunFolder(TrainingFolder):
                 ": a model without its run, as `",
                 Call("dalib.run.export.export"),
                 "` writes them; `",
-                Call("dalib.run.predict.predict"),
+                Call("dalib.run.finished.predict.predict"),
                 "` and dalib.load take it, this needs the run: give the folder that `",
                 Call("dalib.adapt"),
                 "` printed",

@@ -85,7 +85,7 @@ class Selection(Record):
     VERSION: ClassVar[int] = 2
     REMEDY: ClassVar[Message] = Message(
         "Write it anew: ",
-        Call("dalib.run.select.keep", Setting("run"), Setting("model", "adapted")),
+        Call("dalib.run.finished.select.keep", Setting("run"), Setting("model", "adapted")),
         " (or source-only)",
     )
 

@@ -19,17 +19,17 @@ from dalib.records.pictures import Sample
 from dalib.records.several import SeveralFolder, SeveralTargets
 from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
-from dalib.run.config import NOT_BOTH
-from dalib.run.config_file import read_plain_config
-from dalib.run.given_places import Place, place_of_labelled, place_of_source, place_of_target, place_of_targets
-from dalib.run.image_defaults import (
+from dalib.run.settings.config import NOT_BOTH
+from dalib.run.settings.config_file import read_plain_config
+from dalib.run.settings.given_places import Place, place_of_labelled, place_of_source, place_of_target, place_of_targets
+from dalib.run.settings.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
     settings_of_preset,
     settings_of_short_name,
 )
-from dalib.run.kit_settings import settings_of
-from dalib.run.presets import configured, implied_preset
+from dalib.run.settings.kit_settings import settings_of
+from dalib.run.settings.presets import configured, implied_preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from dalib.records.evaluation import Evaluation
     from dalib.records.labelled import Labelled
     from dalib.records.selection import ModelName, Selection
-    from dalib.run.config import TrainConfig
     from dalib.run.export import ExportFormat
-    from dalib.run.image_predictions import Predictions
-    from dalib.run.load import Predictor
+    from dalib.run.finished.image_predictions import Predictions
+    from dalib.run.finished.load import Predictor
+    from dalib.run.settings.config import TrainConfig
     from dalib.run.track import Tracker
 
 SHOWN_PICTURES = 12
@@ -85,13 +85,13 @@ def adapt(
             gone from the cache, ``source``, ``target`` and ``evaluate`` put them back.
         trackers: told what happens; see :mod:`dalib.run.track`.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
-        settings: fields of :class:`dalib.run.config.TrainConfig`, such as ``out="runs/first"``, ``preset="digits"`` or
-            ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate`` takes labelled images of
-            any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a data frame, or a dictionary
-            of images and classes (:func:`dalib.run.hints.hints_file`). ``kit`` names a file of ``dalib export --format
-            kit``, or the folder of a model alone, in place of the source: leave out ``source``. A backbone of timm's
-            without a preset takes the preset photo-features, and so do colour photographs for which no network is
-            named.
+        settings: fields of :class:`dalib.run.settings.config.TrainConfig`, such as ``out="runs/first"``,
+            ``preset="digits"`` or ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate``
+            takes labelled images of any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a
+            data frame, or a dictionary of images and classes (:func:`dalib.run.others.hints.hints_file`). ``kit`` names
+            a file of ``dalib export --format kit``, or the folder of a model alone, in place of the source: leave out
+            ``source``. A backbone of timm's without a preset takes the preset photo-features, and so do colour
+            photographs for which no network is named.
 
     Returns:
         The finished run.
@@ -194,7 +194,7 @@ def compare(*runs: Run | str | Path) -> list[str]:
     Raises:
         UserError: fewer than two, a run without a judgement, or runs on different images or classes.
     """
-    from dalib.run.compare import compare_runs
+    from dalib.run.finished.compare import compare_runs
 
     for each in runs:
         if not isinstance(each, Run | str | Path):
@@ -241,7 +241,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat |= {f"{name}.{part}": each for part, each in value.items()} if group else {name: value}
     evaluated = flat.pop("evaluate", None)
     if flat.get("hints") is not None:
-        from dalib.run.hints import hints_file
+        from dalib.run.others.hints import hints_file
 
         flat["hints"] = hints_file(flat["hints"])
     if kit is not None:
@@ -369,8 +369,8 @@ class Run:
         Raises:
             UserError: no image, or no such model.
         """
-        from dalib.run.image_predictions import predict_images
-        from dalib.run.predict import check_table, write_table
+        from dalib.run.finished.image_predictions import predict_images
+        from dalib.run.finished.predict import check_table, write_table
 
         if out is not None:
             out = required_path(out, "out")
@@ -388,7 +388,7 @@ class Run:
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
         """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once."""
-        from dalib.run.load import load
+        from dalib.run.finished.load import load
 
         key = (model or self.selected, device)
         if key not in self._loaded:
@@ -401,9 +401,9 @@ class Run:
         Args:
             data: folder with a folder of images for each class, list file, name of a labelled set, or images that are
                 objects, as :func:`adapt` takes them for a source.
-            options: see :func:`dalib.run.measure.evaluate`.
+            options: see :func:`dalib.run.finished.measure.evaluate`.
         """
-        from dalib.run.measure import evaluate
+        from dalib.run.finished.measure import evaluate
 
         place = place_of_labelled(data, "data", bool(options.get("strict", False)))
         measured = evaluate(self.folder, str(place.name), **options)
@@ -416,7 +416,7 @@ class Run:
         Args:
             labels: a list with the columns path and label, such as the one of :meth:`query`, filled in.
         """
-        from dalib.run.label_estimates import evaluate_labels
+        from dalib.run.finished.label_estimates import evaluate_labels
 
         estimated = evaluate_labels(self.folder, labels)
         self._write_report()
@@ -424,7 +424,7 @@ class Run:
 
     def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
         """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""
-        from dalib.run.query import query
+        from dalib.run.finished.query import query
 
         query(self.folder, count, str(out), seed=seed)
         return Path(expanded(out))
@@ -449,7 +449,7 @@ class Run:
 
     def keep(self, model: ModelName) -> Selection:
         """Selects a model by hand; no measurement changes this choice any more."""
-        from dalib.run.select import keep
+        from dalib.run.finished.select import keep
 
         selection = keep(self.folder, model)
         self._write_report()

@@ -26,14 +26,14 @@ from dalib.data.overlap import require_apart
 from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.spelling import key_of, spelled_alike
 from dalib.data.survey import survey, with_readable_copies
-from dalib.run import recipe
-from dalib.run.domains import Listings, decide_ranges, split
-from dalib.run.initial_weights import fetched
-from dalib.run.own_statistics import checked_share, choice_for_files
-from dalib.run.pace import Counts, measure_pace, seconds_of_run, views_of
+from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.settings_check import check_counts, check_inputs
-from dalib.run.shared_inputs import feature_space
-from dalib.run.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
+from dalib.run.start.domains import Listings, decide_ranges, split
+from dalib.run.start.initial_weights import fetched
+from dalib.run.timing.pace import Counts, measure_pace, seconds_of_run, views_of
+from dalib.run.timing.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
+from dalib.run.training import recipe
+from dalib.run.training.shared_inputs import feature_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.reading import ReadingOptions
     from dalib.data.survey import DomainSurvey, Survey
-    from dalib.run.config import TrainConfig
+    from dalib.run.settings.config import TrainConfig
 
 MOST = 10  # names in a line
 

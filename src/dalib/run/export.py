@@ -3,7 +3,7 @@
 ``onnx`` and ``torch-export`` need no dalib afterwards, and take images that are decoded and scaled
 (:mod:`dalib.models.exported`). ``hf`` is a folder for timm (:mod:`dalib.models.timm_folder`); of timm's networks alone.
 ``torch`` is the model's own folder, weights and config.json, for ``dalib.load``: what to keep of a run that is deleted.
-``kit`` is a file that stands in for the source in :mod:`dalib.run.kit`.
+``kit`` is a file that stands in for the source in :mod:`dalib.run.start.kit`.
 Both folders have a model card, README.md (``dalib.report.card``).
 """
 
@@ -32,23 +32,23 @@ from dalib.models.timm_folder import write_timm_folder
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
 from dalib.report.card import model_card
-from dalib.run import recipe
-from dalib.run.config_file import read_plain_config
-from dalib.run.domain_features import features_of_source
-from dalib.run.domains import open_source_alone
-from dalib.run.kit import SourceOfKit, content_line, write_kit
-from dalib.run.load import chosen_model, model_folder, open_model
-from dalib.run.neutral_features import neutral_source
+from dalib.run.features.domain_features import features_of_source
+from dalib.run.features.neutral_features import neutral_source
+from dalib.run.finished.load import chosen_model, model_folder, open_model
+from dalib.run.settings.config_file import read_plain_config
 from dalib.run.setup import prepare
-from dalib.run.shared_inputs import feature_space
+from dalib.run.start.domains import open_source_alone
+from dalib.run.start.kit import SourceOfKit, content_line, write_kit
+from dalib.run.training import recipe
+from dalib.run.training.shared_inputs import feature_space
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.domain_images import LabelledImages
     from dalib.data.preprocessing import Preprocessing
-    from dalib.run.domains import SourceImages
     from dalib.run.setup import Setup
+    from dalib.run.start.domains import SourceImages
 
 ExportFormat = Literal["onnx", "torch-export", "torch", "hf", "kit"]
 

@@ -30,7 +30,7 @@ from dalib.records.estimate import Calibration, Estimate
 from dalib.records.images import ImageGroups, ImageNames
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
 from dalib.report.sheets import MappedImages, write_embedding, write_samples
-from dalib.run.prior import estimated
+from dalib.run.classes.prior import estimated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder
     from dalib.records.selection import ModelName
-    from dalib.run.domains import Domains
-    from dalib.run.fewer import ExpectedClasses
-    from dalib.run.recipe import JudgeSettings
-    from dalib.run.unknown import ExpectedKnown
+    from dalib.run.classes.fewer import ExpectedClasses
+    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.start.domains import Domains
+    from dalib.run.training.recipe import JudgeSettings
 
 FEWEST_TRIED = 100
 """Target images of the smallest target that the judgement was tried on (docs/judging.md)."""

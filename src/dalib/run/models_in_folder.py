@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from dalib.core.console import say
 from dalib.engine.results import InFolder
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run import recipe
-from dalib.run.pair import (
+from dalib.run.training import recipe
+from dalib.run.training.pair import (
     BaselineAndAdapted,
     Task,
     align,
@@ -23,7 +23,7 @@ from dalib.run.pair import (
     trusted_hints,
     with_validation_of,
 )
-from dalib.run.shared_inputs import student_of_stages
+from dalib.run.training.shared_inputs import student_of_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from dalib.engine.train import Observer
     from dalib.records.folder import RunFolder, TrainingFolder
-    from dalib.run.config import TrainConfig
+    from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Setup
-    from dalib.run.shared_inputs import TrainingInputs
-    from dalib.run.stages import LastStages
+    from dalib.run.training.shared_inputs import TrainingInputs
+    from dalib.run.training.stages import LastStages
 
 
 @dataclass(frozen=True)

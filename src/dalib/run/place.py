@@ -18,18 +18,18 @@ from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
-from dalib.run import recipe
-from dalib.run.config_file import config_text
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.settings.config_file import config_text
+from dalib.run.training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import ExitStack
 
     from dalib.core.errors import Part
-    from dalib.run.config import TrainConfig
-    from dalib.run.domains import Domains
+    from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
+    from dalib.run.start.domains import Domains
 
 
 def check_place(setup: Setup, run: RunFolder) -> None:

@@ -14,17 +14,17 @@ from dalib.data.fingerprint import fingerprint
 from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
-from dalib.run.backbones import backbones_of
-from dalib.run.config import RESUMABLE, by_name
-from dalib.run.model_alone import files_of
-from dalib.run.older_files import as_written_today
-from dalib.run.prior import KINDS, file_of
+from dalib.run.classes.prior import KINDS, file_of
+from dalib.run.settings.backbones import backbones_of
+from dalib.run.settings.config import RESUMABLE, by_name
+from dalib.run.settings.older_files import as_written_today
+from dalib.run.start.model_alone import files_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dalib.run.config import TrainConfig
-    from dalib.run.domains import Domains
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.domains import Domains
 
 _OF_THE_COMMAND = (*RESUMABLE, "out", "overwrite", "preset", "strict")
 

@@ -10,13 +10,13 @@ from dalib.engine.distributed import ALONE, World
 from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
 from dalib.models.weights import weights_message
-from dalib.run.backbones import backbones_of
-from dalib.run.stages import split_network
-from dalib.run.time_limit import is_open
+from dalib.run.settings.backbones import backbones_of
+from dalib.run.timing.time_limit import is_open
+from dalib.run.training.stages import split_network
 
 if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.config import TrainConfig
+    from dalib.run.settings.config import TrainConfig
 
 
 def check_counts(config: TrainConfig, world: World = ALONE) -> None:

@@ -16,21 +16,21 @@ from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings
 from dalib.data.sources import open_labelled
 from dalib.models.network import make_predictor
-from dalib.run import recipe
-from dalib.run.data_check import LabelledSet, check_data
-from dalib.run.domains import Domains, identity_of, open_domains
-from dalib.run.fastest import features_folder, gain_of_rounding, precision_named
-from dalib.run.feature_space import Averaged, FeatureSpace
-from dalib.run.hints import check_hints, read_hints
-from dalib.run.initial_weights import OfHub, Start, fetched
-from dalib.run.kit_start import require_whole, start_of_kit
-from dalib.run.methods import make_method
-from dalib.run.model_alone import open_in_place_of_source
-from dalib.run.own_statistics import checked_share
-from dalib.run.prior import check_prior, first_prior
+from dalib.run.classes.prior import check_prior, first_prior
+from dalib.run.classes.unknown import check_classes, check_names
+from dalib.run.features.fastest import features_folder, gain_of_rounding, precision_named
+from dalib.run.features.feature_space import Averaged, FeatureSpace
+from dalib.run.features.own_statistics import checked_share
+from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
-from dalib.run.time_limit import is_open, time_limit_of
-from dalib.run.unknown import check_classes, check_names
+from dalib.run.start.data_check import LabelledSet, check_data
+from dalib.run.start.domains import Domains, identity_of, open_domains
+from dalib.run.start.initial_weights import OfHub, Start, fetched
+from dalib.run.start.kit_start import require_whole, start_of_kit
+from dalib.run.start.model_alone import open_in_place_of_source
+from dalib.run.timing.time_limit import is_open, time_limit_of
+from dalib.run.training import recipe
+from dalib.run.training.methods import make_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
     from dalib.records.summary import Summary
-    from dalib.run.config import TrainConfig
-    from dalib.run.domains import DataRequest, Listings
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.domains import DataRequest, Listings
 
 
 @dataclass(frozen=True)

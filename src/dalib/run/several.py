@@ -22,16 +22,16 @@ from dalib.records.candidates import CANDIDATES
 from dalib.records.folder import RunFolder
 from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult, is_finished
 from dalib.report.several import write_comparison
-from dalib.run import recipe
-from dalib.run.config import RESUMABLE
-from dalib.run.config_file import config_text, read_plain_config
-from dalib.run.data_check import LabelledSet, check_data
-from dalib.run.kit import open_kit
-from dalib.run.measure import slug
+from dalib.run.finished.measure import slug
 from dalib.run.place import occupied, require_outside
 from dalib.run.resume import claimed
+from dalib.run.settings.config import RESUMABLE
+from dalib.run.settings.config_file import config_text, read_plain_config
+from dalib.run.start.data_check import LabelledSet, check_data
+from dalib.run.start.kit import open_kit
 from dalib.run.targets import OF_ONE, check_targets
 from dalib.run.train import train
+from dalib.run.training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.judge.evidence import Evidence
     from dalib.records.several import TargetModel
-    from dalib.run.config import TrainConfig
+    from dalib.run.settings.config import TrainConfig
     from dalib.run.track import Tracker
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dalib.core.errors import Setting
 from dalib.core.files import write_text
 from dalib.records.metrics import MetricsLine, read_metrics
-from dalib.run.older_files import as_written_today
+from dalib.run.settings.older_files import as_written_today
 
 if TYPE_CHECKING:
     from pathlib import Path

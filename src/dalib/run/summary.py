@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
     from dalib.records.judgement import Judgement
-    from dalib.run.config import TrainConfig
-    from dalib.run.domains import Domains
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.domains import Domains
 
 
 def summary_at_start(

@@ -33,27 +33,27 @@ from dalib.judge.guard import MIN_IMAGES
 from dalib.records.folder import RunFolder
 from dalib.records.summary import RecordedKind, Summary
 from dalib.report.page import write_report
-from dalib.run import recipe
-from dalib.run.hints import hints_record
+from dalib.run.classes.unknown import write_rules
+from dalib.run.features.neutral_features import neutral_beside, neutral_representation
+from dalib.run.features.own_statistics import choice_for_files
+from dalib.run.finished.label_estimates import judge_held_out
+from dalib.run.finished.measure import decide, measure, measurement_of, slug
+from dalib.run.finished.select import conclude
 from dalib.run.judge import judge, write_pictures, write_predictions
-from dalib.run.label_estimates import judge_held_out
-from dalib.run.length import say_length
-from dalib.run.measure import decide, measure, measurement_of, slug
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
-from dalib.run.neutral_features import neutral_beside, neutral_representation
-from dalib.run.own_statistics import choice_for_files
-from dalib.run.pace import Counts
+from dalib.run.others.hints import hints_record
 from dalib.run.place import begin_folder, check_place, resume_call, resume_folder, rewrite_settings
-from dalib.run.presets import check_applied
 from dalib.run.resume import claimed, settings_of
-from dalib.run.select import conclude
+from dalib.run.settings.presets import check_applied
 from dalib.run.setup import open_data, prepare, say_data
-from dalib.run.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
-from dalib.run.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
+from dalib.run.timing.length import say_length
+from dalib.run.timing.pace import Counts
+from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
-from dalib.run.unknown import write_rules
+from dalib.run.training import recipe
+from dalib.run.training.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,12 +63,12 @@ if TYPE_CHECKING:
     from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.judgement import Judgement
     from dalib.records.summary import SummarizedModel
-    from dalib.run.config import TrainConfig
-    from dalib.run.domains import Domains
-    from dalib.run.pair import BaselineAndAdapted
+    from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
-    from dalib.run.shared_inputs import FrozenBackbone, TrainingInputs
+    from dalib.run.start.domains import Domains
     from dalib.run.track import Tracker
+    from dalib.run.training.pair import BaselineAndAdapted
+    from dalib.run.training.shared_inputs import FrozenBackbone, TrainingInputs
 
 
 def train(
@@ -486,9 +486,9 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
         say(
             Message(
                 f"On these labels the {measured.better} model is better. They were not asked for and select no model; ",
-                Call("dalib.run.measure.evaluate", Setting("run", run.root), Setting("data", result.data)),
+                Call("dalib.run.finished.measure.evaluate", Setting("run", run.root), Setting("data", result.data)),
                 " or ",
-                Call("dalib.run.select.keep", Setting("run", run.root), Setting("model", measured.better)),
+                Call("dalib.run.finished.select.keep", Setting("run", run.root), Setting("model", measured.better)),
                 " does",
             )
         )

@@ -32,12 +32,12 @@ from dalib.engine.train import Observer, Statistics
 from dalib.models.architecture import Architecture
 from dalib.models.classifier import ImageClassifier
 from dalib.models.tables import TableBackbone
-from dalib.run import recipe
-from dalib.run.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
-from dalib.run.domains import Domains
-from dalib.run.inputs import Inputs, Views
+from dalib.run.features.inputs import Inputs, Views
 from dalib.run.judge import judge
-from dalib.run.pair import BaselineAndAdapted, FinishedModel, Task, train_task
+from dalib.run.settings.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
+from dalib.run.start.domains import Domains
+from dalib.run.training import recipe
+from dalib.run.training.pair import BaselineAndAdapted, FinishedModel, Task, train_task
 from dalib.sklearn.given_rows import checked_rows, numbered_classes, source_rows, split_into_domains
 from dalib.sklearn.groups import numbered_groups
 from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of

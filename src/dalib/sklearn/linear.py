@@ -20,7 +20,7 @@ from dalib.judge.structure import COMPONENTS
 from dalib.models.classifier import ImageClassifier
 from dalib.models.linear import cross_validate, fit_logistic, least_loss, simplest
 from dalib.models.tables import TableBackbone
-from dalib.run.prior import first_prior, halfway_shares
+from dalib.run.classes.prior import first_prior, halfway_shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,270 @@
+"""``dalib compare``: which of several runs on one target is best: measured where there are labels, else judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dalib.core.console import one_line, say, say_table
+from dalib.core.errors import Call, Setting, UserError
+from dalib.data.named import default_evaluation
+from dalib.data.spelling import key_of
+from dalib.judge.checked import as_probabilities
+from dalib.judge.scores import ensemble_agreement
+from dalib.judge.selection import ranked
+from dalib.records.candidates import CANDIDATES
+from dalib.records.estimate import Estimate
+from dalib.records.evaluation import Evaluation
+from dalib.records.folder import RunFolder
+from dalib.records.images import ImageNames
+from dalib.records.judgement import JudgedModel, Judgement
+from dalib.records.selection import images
+from dalib.records.summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """One model of a run.
+
+    Attributes:
+        target: (N, C) its probabilities of the target's images.
+        scores: label-free.
+        estimate: of its accuracy, in words.
+    """
+
+    target: Tensor
+    scores: dict[str, float]
+    estimate: str
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labels that models were measured on: equal where they are the same.
+
+    Attributes:
+        kind: evaluation, a labelled set; or labelled, labels of a few of the target's images.
+        key: tells sets of one kind apart, as the run's folder does.
+        data: what it is called.
+    """
+
+    kind: str
+    key: str
+    data: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run, as far as it is compared.
+
+    Attributes:
+        selected: the name of the selected model.
+        by_labels: whether a measurement selected it.
+        models: by name, the selected one first.
+        outcome: of its adaptation, as judged without labels.
+        accuracies: of each labelled set that the run was measured on, each model's accuracy.
+    """
+
+    path: str
+    selected: str
+    by_labels: bool
+    models: dict[str, ComparedModel]
+    outcome: str
+    accuracies: dict[LabelledSet, dict[str, float]]
+
+    @property
+    def model(self) -> ComparedModel:
+        return self.models[self.selected]
+
+    @property
+    def failed(self) -> bool:
+        """Returns whether an adapted model that hurt or collapsed is selected: --keep adapted or the user lets it."""
+        return self.selected == "adapted" and self.outcome in {"hurt", "collapsed"} and not self.by_labels
+
+
+def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
+    """Prints runs on the same target, the best first; returns their paths in that order.
+
+    Where all of them were measured on one labelled set (``dalib eval``, ``--evaluate``), the measured accuracy of each
+    run's selected model decides; what a named target is measured on by default does not. Else label-free scores do.
+
+    Raises:
+        UserError: fewer than two runs, a run without a judgement, or runs on different images or classes.
+    """
+    found = [RunFolder.of(run) for run in runs]
+    paths = [str(run.root) for run in found]
+    if len(set(paths)) < 2:
+        raise UserError(f"compare: expected at least two different runs, got {len(set(paths))}")
+    _require_same(found)
+    compared = [_compared(run) for run in found]
+    voters = [each for each in compared if not each.failed]
+    agreements = dict.fromkeys(paths, 0.0)
+    if len(voters) > 1:
+        together = ensemble_agreement([each.model.target for each in voters]).tolist()
+        agreements |= dict(zip([each.path for each in voters], together, strict=True))
+    order = ranked(
+        [each.model.scores for each in compared],
+        [agreements[each.path] for each in compared],
+        [each.failed for each in compared],
+    )
+    best = [compared[position] for position in order]
+    common = _common(compared)
+    if common is not None:
+        best.sort(key=lambda each: -each.accuracies[common][each.selected])  # stable: scores decide between equals
+    _print(best, agreements, common)
+    _explain(best, common)
+    return [each.path for each in best]
+
+
+def _common(compared: Sequence[Compared]) -> LabelledSet | None:
+    """The largest labelled set that each run's selected model was measured on; None without one."""
+    sets = [{each for each, accuracies in run.accuracies.items() if run.selected in accuracies} for run in compared]
+    shared = set.intersection(*sets)
+    return max(shared, key=lambda each: (each.count, each.kind == "evaluation", each.key), default=None)
+
+
+def _compared(run: RunFolder) -> Compared:
+    judgement = Judgement.read(run.judgement)
+    try:
+        selection = run.selection()
+        shipped = judgement.shipped
+        # of a run without a record of its selection the judgement tells it too
+        selected: str = selection.model if run.selected.is_file() else shipped
+        tensors = load_file(run.predictions)
+        models = {
+            name: _model_of(judgement.models[name], tensors[f"target/{name}"], name)
+            for name in sorted((each.name for each in reversed(CANDIDATES)), key=lambda name: name != selected)
+            if name == selected or (name in judgement.models and f"target/{name}" in tensors)
+        }
+        target = models[selected].target
+        if len(target) != len(names := ImageNames.read(run.images).target):
+            raise ValueError(f"predictions of {len(target)} images of {len(names)}")
+        by_labels = selection.by == "measurement"
+        outcome, accuracies = judgement.outcome, _accuracies(run)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            Setting("run", run.root),
+            f": judgement.json and predictions.safetensors do not fit each other ({type(error).__name__}: ",
+            f"{error}); train it again",
+        ) from None
+    return Compared(str(run.root), selected, by_labels, models, outcome, accuracies)
+
+
+def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
+    as_probabilities(target, f"target/{name}")
+    estimate = judged.estimate or Estimate()
+    words = "-" if estimate.value is None else f"{estimate.value:.1%}"
+    if not estimate.reliable:
+        words += " ?"
+    return ComparedModel(target, judged.scores, words)
+
+
+def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
+    """Returns the labelled sets that the run was measured on by request."""
+    summary = Summary.read(run.summary)
+    settings = summary.settings
+    by_default = default_evaluation(summary.target) if settings.get("evaluate") is None else None
+    found: dict[LabelledSet, dict[str, float]] = {}
+    for path in sorted(run.evaluations.glob("*.json")):
+        result = Evaluation.read(path)
+        # runs of older versions do not record whether the user asked
+        if result.data != by_default if result.asked is None else result.asked:
+            labels = LabelledSet("evaluation", path.stem, result.data, result.count)
+            found[labels] = {name: each.accuracy for name, each in result.models.items()}
+    few = run.read_labelled()
+    if few is not None and not few.trained_on:
+        which = f"held out by seed {settings.get('seed')}" if few.held_out else ""
+        labels = LabelledSet("labelled", f"{few.labels} {which}", few.labels, few.count)
+        found[labels] = {model: each.value for model, each in few.models.items() if each.value is not None}
+    return found
+
+
+def _require_same(runs: Sequence[RunFolder]) -> None:
+    first = runs[0]
+    for run in runs:
+        if not run.judgement.is_file():
+            raise UserError(
+                Setting("run", run.root),
+                ": no judgement.json; it is not finished, or of an older version; `",
+                Call("dalib.adapt", Setting("resume", run.root)),
+                "` finishes it",
+            )
+    classes, names = Summary.read(first.summary).classes, ImageNames.read(first.images).target
+    for run in runs[1:]:
+        others = Summary.read(run.summary).classes, ImageNames.read(run.images).target
+        if any(
+            [*map(key_of, ours)] != [*map(key_of, theirs)]
+            for ours, theirs in zip((classes, names), others, strict=True)
+        ):
+            raise UserError(
+                Setting("run", run.root),
+                f": another target, or other classes, than {first.root}; scores can only be compared on the same ",
+                "images",
+            )
+
+
+def _print(best: Sequence[Compared], agreements: dict[str, float], common: LabelledSet | None) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "run", "model"):
+        table.add_column(heading, overflow="fold")  # the path of a run is there to be copied
+    for heading in (*(() if common is None else ("measured",)), "clusters", "agreement", "estimate"):
+        table.add_column(heading, justify="right")
+    table.add_column("adaptation")
+    for place, each in enumerate(best, 1):
+        for name, model in each.models.items():
+            first = name == each.selected
+            measured = [] if common is None else [each.accuracies[common].get(name)]
+            clusters = model.scores.get("target_class_ami", model.scores.get("target_corr_c"))
+            table.add_row(
+                str(place) if first else "",
+                escape(one_line(each.path)) if first else "",
+                escape(one_line(f"{name}, selected" if first else name)),
+                *("-" if value is None else f"{value:.1%}" for value in measured),
+                "-" if clusters is None else f"{clusters:.3f}",
+                f"{agreements[each.path]:.1%}" if first and agreements[each.path] else "-",
+                escape(one_line(model.estimate)),
+                escape(one_line(each.outcome)) if first else "",
+            )
+    say_table(table)
+
+
+def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
+    if common is not None:
+        what = "labels of the target, " if common.kind == "labelled" else ""
+        say(
+            f"Measured: runs are in the order of the accuracy of their selected models on {what}{common.data} "
+            f"({images(common.count)}).\n"
+            "The best of several on the same labels is a little less good elsewhere; labels that chose nothing give a "
+            "fair number."
+        )
+    else:
+        labels = "No target label ordered them."
+        if any(each.by_labels for each in best):
+            labels = "Labels decided which model is selected in some of the runs, and not the order of the runs."
+        say(
+            f"{labels} Runs are in the order of clusters (ClassAMI: do predicted classes follow the\n"
+            "clusters of the features? 1 is best), then of agreement with the mean of the runs (EnsV). A run whose\n"
+            "adaptation hurt or collapsed, and whose adapted model is selected all the same, comes last and has no\n"
+            "vote. Among runs that worked, this order says little: in our study it chose no better than chance.\n"
+            "Labels of 30 images of the target tell more."
+        )
+        if some := [each.path for each in best if each.accuracies]:
+            measuring = Call("dalib.run.finished.measure.evaluate", Setting("run"), Setting("data", "DATA"))
+            say(
+                f"{', '.join(map(one_line, some))} {'was' if len(some) == 1 else 'were'} measured, but not all runs on "
+                f"the same labels: {measuring} for each of them, and they are compared by that"
+            )
+    say("estimate: of the accuracy, ? where it is not to be trusted; adaptation: as judged without labels.")

@@ -1,0 +1,190 @@
+"""Chooses target images to label: a list of them, and a page to label them in."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.core.console import CountedProgress, say, say_result, some_classes
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import csv_text, expanded, write_text
+from dalib.core.words import UNKNOWN, with_unknown
+from dalib.data.folders import describe_unused
+from dalib.data.sources import open_target
+from dalib.judge.sampling import choose
+from dalib.models.saved import load_description
+from dalib.records.folder import RunFolder, models_of
+from dalib.records.summary import Summary
+from dalib.report.labels import picture_in, write_labelling_page
+from dalib.report.sheets import as_image
+from dalib.run.finished.groups import groups_of_target
+from dalib.run.finished.target_predictions import classes_of, configuration_of, target_predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from PIL import Image
+
+    from dalib.data.depth import Range
+    from dalib.judge.sampling import Sample
+
+COLUMNS = ("path", "label", "stratum", "population", "weight")
+
+MOST_NAMED = 20
+"""Classes that are named on the command line."""
+
+
+def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, groups: str | None = None) -> int:
+    """Writes a CSV file of target images whose labels estimate accuracies well (:mod:`dalib.judge.sampling`).
+
+    A page beside it, with the ending .html, shows the images and saves the list, where images can be shown.
+
+    The list's columns are ``path``, ``label`` (empty, to be filled in), ``stratum`` and ``population``: where the image
+    was chosen from and how many images are there, and ``weight``: how many images it stands for. Predictions are in
+    neither: a person who sees them agrees too often.
+
+    Args:
+        count: how many images; all of them where the target has no more.
+        out: the file; it must not be there, because somebody's labels might be in it.
+        seed: equal seeds choose the same images.
+        groups: images that belong together (:func:`dalib.data.groups.find_groups`), of which few of one group are
+            chosen; None takes those of the run.
+
+    Returns:
+        How many images are in the file.
+
+    Raises:
+        UserError: a count below 1, a file that is there, or a run without predictions.
+    """
+    run, out = RunFolder.of(run), expanded(out)
+    if not isinstance(count, Integral) or count < 1:
+        raise UserError(Setting("n", count), ": expected at least 1, a whole number")
+    page = _free_page(out)
+    names, predictions = target_predictions(run)
+    every = list(predictions.values())
+    together = groups_of_target(run, names, groups)
+    sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed, together)
+    chosen, listed = len(sample.rows), _listed(sample, names)
+    write_text(Path(out), csv_text([COLUMNS, *listed]))
+    picture_of = _pictures(run, names, sample.rows.tolist())
+    with CountedProgress("pictures to label", brief=True) as progress:
+        shown = write_labelling_page(
+            page,
+            columns=COLUMNS,
+            rows=listed,
+            classes=classes_of(run),
+            run=run.root,
+            csv_file=Path(out),
+            picture_of=lambda number: _counted(picture_of, number, chosen, progress),
+        )
+    for note in _left_out(run) + ([] if shown else _not_found(listed[0][0])):
+        say(note)
+    if count > chosen:
+        say(f"the target has {chosen} images: all of them are in the list")
+    of = ""
+    if len(every) > 1:
+        differ = (every[0].argmax(dim=1) != every[1].argmax(dim=1))[torch.from_numpy(sample.rows)]
+        of = f", {int(differ.sum())} of them where {' and '.join([*predictions][:2])} differ"
+    if together is not None:
+        of += f", of {len(set(together[sample.rows].tolist()))} of {len(set(together.tolist()))} groups"
+    say_result(f"{chosen} of {len(names)} target images to label, in {out}{of}")
+    given = {} if groups is None else {"groups": groups}
+    say_result(_what_to_do(run, out, f"Open {page} in a browser and choose there, or look" if shown else "Look", given))
+    return chosen
+
+
+def _not_found(name: str) -> list[str]:
+    """Returns the note on an image that no page shows because its path begins in another folder than this one."""
+    path = Path(name)
+    if len(path.parts) < 2 or not path.suffix or path.is_absolute() or path.exists():
+        return []
+    return [
+        f"no page shows the images, because {name} is not found from {Path.cwd()}: the run has paths from the folder "
+        "that it was trained in; give the command there"
+    ]
+
+
+def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:
+    """Returns instructions for labelling the list; ``given`` are settings that the next command takes as well."""
+    more, selection = [Setting(name, value) for name, value in given.items()], run.selection()
+    measuring = Call(
+        "dalib.run.finished.label_estimates.evaluate_labels", Setting("run", run.root), Setting("labels", out), *more
+    )
+    every = classes_of(run)
+    of_none = f"an image of none of these classes is {UNKNOWN}" if len(with_unknown(every)) > len(every) else ""
+    return (
+        f"{look} at each image and write its class into the column label: {some_classes(every, MOST_NAMED)}.\n"
+        "The order is random: you may stop early and leave the rest empty. Don't leave out the hard ones"
+        f"{f'; {of_none}' if of_none else ''}.\n"
+        f"Keep the other columns. Then: {measuring}\n"
+        f"{selection.sentence}; labels {'do not' if selection.by == 'user' else 'can'} change that"
+    )
+
+
+def _listed(sample: Sample, names: Sequence[str]) -> list[list[str]]:
+    """Returns the rows of the list, without its header."""
+    chosen = zip(sample.rows.tolist(), sample.strata.tolist(), sample.weights.tolist(), strict=True)
+    return [
+        [names[row], "", str(stratum), str(sample.population[stratum]), f"{weight:.6g}"]
+        for row, stratum, weight in chosen
+    ]
+
+
+def _counted(
+    picture_of: Callable[[int], Image.Image | None], number: int, total: int, progress: CountedProgress
+) -> Image.Image | None:
+    """Returns a picture, and counts it in the progress."""
+    picture = picture_of(number)
+    progress(number + 1, total)
+    return picture
+
+
+def _free_page(out: str) -> Path:
+    """Returns the place of the page beside the list.
+
+    Raises:
+        UserError: something is at one of the two places, or there is no folder for them.
+    """
+    page = Path(out).with_suffix(".html")
+    for place in (Path(out), page):
+        if place.exists():
+            raise UserError(
+                Setting("out", out), f": there is a file {place} already, perhaps with labels; give another name"
+            )
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
+    return page
+
+
+def _left_out(run: RunFolder) -> list[str]:
+    """Returns the note on files beside the target's images, which no model has predicted."""
+    line = describe_unused(Summary.read(run.summary).target, run.read_left_out().target)
+    return [line] if line else []
+
+
+def _range_of(run: RunFolder) -> Range | None:
+    """The range that the run's models read images of more than 8 bits with; None where it has no model any more."""
+    try:
+        return load_description(next(iter(models_of(run).values()))).preprocessing.range
+    except UserError:
+        return None
+
+
+def _pictures(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> Callable[[int], Image.Image | None]:
+    """Returns how the chosen rows look: from their files, or decoded anew where the target is none of files."""
+    target = Summary.read(run.summary).target
+    if Path(target).exists():
+        black_white = _range_of(run)
+        return lambda number: picture_in(Path(names[chosen[number]]), black_white)
+    config = configuration_of(run)
+    try:
+        description = load_description(next(iter(models_of(run).values())))
+        found = open_target(target, description.preprocessing, root=config.get("root"), partner=config.get("source"))
+    except UserError:
+        return lambda number: None
+    if list(found.names) != list(names):
+        return lambda number: None
+    return lambda number: as_image(found.images[torch.tensor([chosen[number]])][0])

@@ -1,0 +1,246 @@
+"""Judges models that were not trained here: tables of probabilities, features or images in, a judgement out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.markup import escape
+from rich.table import Table
+
+from dalib.core.console import one_line, say, say_result, say_table
+from dalib.core.errors import Setting, UserError
+from dalib.core.files import expanded, write_text
+from dalib.core.words import likelihood, meant
+from dalib.engine.evaluate import evaluated_rows
+from dalib.judge.evidence import Evidence
+from dalib.judge.models import judge_predictions
+from dalib.judge.structure import structure_of
+from dalib.report.judged import is_judged_page, judged_page
+from dalib.run.others.model_features import GivenFeatures
+from dalib.run.others.model_tables import (
+    ProbabilityTable,
+    checked_probabilities,
+    common_classes,
+    common_names,
+    pair_of,
+    positions_of,
+    read_table,
+)
+from dalib.run.others.table_objects import table_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from dalib.judge.models_judgement import ModelsJudgement
+    from dalib.run.finished.image_predictions import Predictions
+
+Labelled = tuple[Any, Any]
+"""Values of labelled source images, a row each, and their classes: names, or positions among the classes."""
+
+
+def judge_models(
+    models: Mapping[str, ArrayLike | Predictions | str | Path],
+    *,
+    features: ArrayLike | str | Path | None = None,
+    images: str | Path | None = None,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    validation: Mapping[str, Labelled | str | Path] | None = None,
+    source: Labelled | str | Path | None = None,
+    reference: str | None = None,
+) -> ModelsJudgement:
+    """Judges models of the same unlabelled target images, wherever they were trained.
+
+    ::
+
+        judgement = dalib.judge_models({"before": p, "after": q}, features=f, reference="before")
+        print(judgement)  # headline, ranking, estimates, and what was missing
+
+    Args:
+        models: at least two models by their names: probabilities (M, C), a data frame of pandas or the predictions of a
+            run, or a file of a table (:func:`dalib.run.others.model_tables.read_table`). What has no names of images or
+            classes is in the order of the others.
+        features: (M, D) of the same images, of a network that none of the models trained; or a file (.npz, .npy,
+            .safetensors).
+        images: a folder of the target's images, in place of ``features``: the built-in pretrained network computes
+            them, and keeps them for the next time. Images are found by the names of the tables.
+        names: M names of the images, in the order of the arrays; by default those of the tables.
+        classes: C names; by default those of the tables, or numbers.
+        validation: for the models that have them, probabilities (N, C) of labelled source images that their training
+            has not seen, with their labels; or a table with a column ``label``.
+        source: labelled source images, which estimates of the accuracy need: with ``features``, features (K, D) by the
+            same network with their labels, or a file of these; with ``images``, a folder with a folder for each class.
+        reference: name of the model without adaptation. The best of the others is compared with it.
+
+    Raises:
+        UserError: fewer than two models, other images or classes, or rows that do not sum to 1.
+    """
+    _check_models(models, reference)
+    tables, names, known = _aligned(models, names, classes)
+    of_validation = {name: _validation(name, each, known, models) for name, each in (validation or {}).items()}
+    count = len(next(iter(tables.values())))
+    rows, structure = evaluated_rows(count), None
+    shown = GivenFeatures(features, images, source).representation(rows, count, names, known)
+    if shown is not None and count > 1:
+        structure = structure_of(shown, len(known))
+    nothing = torch.zeros(0, len(known), dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
+    evidence = {name: Evidence(*of_validation.get(name, nothing), each[rows]) for name, each in tables.items()}
+    listed = [] if names is None else [names[row] for row in rows.tolist()]
+    return judge_predictions(evidence, known, structure, reference, listed)
+
+
+def checked_page(out: str | Path) -> Path:
+    """Returns the path of a page to write.
+
+    Raises:
+        UserError: a folder, a name that does not end in .html, or a file that is not a page of this kind.
+    """
+    path = Path(expanded(out))
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(Setting("out", str(out)), ": expected a name that ends in .html")
+    if path.is_dir():
+        raise UserError(Setting("out", str(out)), ": expected a file, this is a folder")
+    if path.is_file() and path.stat().st_size and not is_judged_page(path):
+        raise UserError(
+            Setting("out", str(out)),
+            ": there is a file already that is not a page of judged models, which alone would be replaced; give "
+            "another name",
+        )
+    return path
+
+
+def write_page(judgement: ModelsJudgement, out: str | Path) -> Path:
+    """Writes a judgement as an HTML page in the look of a run's report, whole or not at all, and returns its path."""
+    page = checked_page(out)
+    try:
+        write_text(page, judged_page(judgement, page.stem))
+    except OSError as error:
+        raise UserError(Setting("out", str(out)), f": cannot be written ({error.strerror or error})") from error
+    return page
+
+
+def _check_models(models: Mapping[str, Any], reference: str | None) -> None:
+    if not isinstance(models, Mapping) or len(models) < 2:
+        got = len(models) if isinstance(models, Mapping) else type(models).__name__
+        raise UserError(Setting("models"), f": expected at least two models by their names, got {got}")
+    if reference is not None and reference not in models:
+        raise UserError(
+            Setting("reference", reference),
+            f": expected one of the models, {', '.join(models)}{meant(reference, models)}",
+        )
+
+
+def _aligned(
+    models: Mapping[str, Any], names: Sequence[str] | None, classes: Sequence[str] | None
+) -> tuple[dict[str, Tensor], tuple[str, ...] | None, tuple[str, ...]]:
+    """Returns the models' probabilities (M, C) in one order, and the names of images and classes."""
+    tables: dict[str, ProbabilityTable] = {}
+    for name, each in models.items():
+        if isinstance(each, str | Path):
+            tables[name] = read_table(each, "models", classes or ())
+        else:
+            tables[name] = table_of(each, Setting(f"models[{name!r}]"), names, classes or ())
+    known = tuple(map(str, classes)) if classes is not None else common_classes(tables.values())
+    width = next((each.probabilities.shape[1] for each in tables.values() if not each.most_likely_only), None)
+    if known is None:
+        known = tuple(str(number) for number in range(width or 0))
+    if len(set(known)) < len(known):
+        raise UserError(Setting("classes"), ": expected each class once")
+    for name, each in tables.items():  # two likeliest classes are known before all classes are
+        if each.over is not None and each.classes != known:
+            tables[name] = each.over(known)
+    listed = tuple(map(str, names)) if names is not None else common_names(tables.values())
+    _require_one_order(tables, known if classes is not None else None, names)
+    aligned = {}
+    count = len(listed) if listed is not None else len(next(iter(tables.values())).probabilities)
+    for name, each in tables.items():
+        given = models[name]
+        where = Setting("models", str(given)) if isinstance(given, str | Path) else Setting(f"models[{name!r}]")
+        if each.most_likely_only and (more := set(each.classes or ()) - set(known)):
+            raise UserError(where, f": expected the classes {', '.join(known)}; it has {sorted(more)[0]!r} more")
+        found = each.in_order_of(listed, known, where).probabilities
+        if len(found) != count:
+            raise UserError(where, f": expected {count} rows, one an image, as the first model has; got {len(found)}")
+        aligned[name] = found
+    return aligned, listed, known
+
+
+def _require_one_order(
+    tables: Mapping[str, ProbabilityTable], classes: Sequence[str] | None, names: Sequence[str] | None
+) -> None:
+    """Refuses a table without names of its rows or columns, where the others have theirs in several orders.
+
+    Raises:
+        UserError: nobody knows which row or column is which.
+    """
+    of_images = {name: each.names for name, each in tables.items()}
+    of_classes = {name: each.classes for name, each in tables.items() if not each.most_likely_only}
+    for what, given, named in (("names of images", names, of_images), ("names of classes", classes, of_classes)):
+        lacking = [name for name, each in named.items() if each is None]
+        if given is None and lacking and len({each for each in named.values() if each is not None}) > 1:
+            raise UserError(
+                Setting("models"),
+                f": {lacking[0]} has no {what}, and the others have theirs in several orders, so that nobody knows "
+                "which of its is which; give it names, or tables in one order",
+            )
+
+
+def _validation(name: str, given: Any, classes: Sequence[str], models: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Returns a model's probabilities (N, C) of labelled source images, and their classes (N,)."""
+    if name not in models:
+        raise UserError(
+            Setting("validation"),
+            f": expected names of models, got {name!r}{meant(name, models) or f' ({chr(44).join(models)})'}",
+        )
+    if isinstance(given, str | Path):
+        where = Setting("validation", str(given))
+        table = read_table(given, "validation", classes)
+        if table.labels is None:
+            raise UserError(where, ": expected a column label with the true classes; it has none")
+        found = table.in_order_of(None, classes, where)
+        probabilities, labels = found.probabilities, found.labels
+    else:
+        where = Setting(f"validation[{name!r}]")
+        probabilities, labels = pair_of(given, where, "probabilities")
+        probabilities = checked_probabilities(probabilities, where)
+        if probabilities.shape[1] != len(classes):
+            raise UserError(where, f": expected {len(classes)} classes, got {probabilities.shape[1]}")
+    return probabilities, positions_of(labels, classes, len(probabilities), where)
+
+
+def print_judgement(judgement: ModelsJudgement) -> None:
+    """Prints the headline, a table of the models from the best to the worst, the pairs, and what was missing."""
+    say_result(f"{judgement.headline}.")
+    names = [escape(one_line(each.name)) for each in judgement.models]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("model", overflow="fold")
+    for heading in ("better than another", "estimated accuracy", "validation"):
+        table.add_column(heading, justify="right")
+    for name in names if judgement.pairs else ():
+        table.add_column(f"> {name}", justify="right")
+    table.add_column("")
+    for place, each in enumerate(judgement.models, 1):
+        estimate = each.estimate
+        told = "-" if estimate is None else f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+        accuracy = each.validation_accuracy
+        pairs = judgement.pairs[place - 1] if judgement.pairs else ()
+        table.add_row(
+            str(place),
+            names[place - 1],
+            "-" if each.mean_probability is None else likelihood(each.mean_probability),
+            told,
+            "-" if accuracy is None else f"{accuracy:.1%}",
+            *("" if value is None else likelihood(value) for value in pairs),
+            escape(each.failed),
+        )
+    say_table(table)
+    for reason in judgement.reasons:
+        say(f"{reason}.")
+    for lack in judgement.missing:
+        say(lack)
+    say("No target label was used: this is a judgement and no measurement.")

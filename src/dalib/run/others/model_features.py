@@ -1,0 +1,228 @@
+"""Features of target and source images for the judgement of models: from arrays, files, or the built-in network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dalib.core.console import CountedProgress, say
+from dalib.core.devices import choose_device
+from dalib.core.errors import Setting, UserError
+from dalib.core.files import expanded
+from dalib.data.file_rows import read_folder
+from dalib.data.rows import Selected
+from dalib.data.sources import open_labelled
+from dalib.engine.evaluate import evaluated_rows
+from dalib.judge.structure import Representation
+from dalib.run.features.fastest import features_folder
+from dalib.run.features.feature_space import Averaged, FeatureSpace
+from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
+from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
+from dalib.run.settings.presets import from_preset
+from dalib.run.training import recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.data.rows import Rows
+
+
+ENDINGS = (".npz", ".npy", ".safetensors")
+
+
+@dataclass(frozen=True)
+class GivenFeatures:
+    """Where the features come from, as the arguments name it."""
+
+    features: Any
+    images: str | Path | None
+    source: Any
+
+    def representation(
+        self, rows: Tensor, count: int, names: Sequence[str] | None, classes: Sequence[str]
+    ) -> Representation | None:
+        """Returns the features of chosen rows of the target's images, and of labelled source images where there are.
+
+        Args:
+            rows: (M,) int64, numbers of the images to judge by, in the order of the models' tables.
+            count: number of all images.
+            names: of all images, where they have names.
+            classes: C names.
+        """
+        self._check()
+        if self.images is not None:
+            return self._of_images(rows, names, classes)
+        if self.features is None:
+            return None
+        target = _feature_rows(self.features, Setting("features", _shown(self.features)), count, names)[rows]
+        source, labels = target[:0], torch.zeros(0, dtype=torch.int64)
+        if self.source is not None:
+            source, labels = _labelled_features(self.source, classes)
+            if source.shape[1] != target.shape[1]:
+                raise UserError(
+                    Setting("source", _shown(self.source)),
+                    f": expected {target.shape[1]} features as of the target, got {source.shape[1]}; both have to be "
+                    "of the same network",
+                )
+        return Representation(target, source, labels)
+
+    def _check(self) -> None:
+        if self.images is not None and self.features is not None:
+            raise UserError(Setting("images"), ": expected either images or ", Setting("features"), ", got both")
+        if self.source is not None and self.features is None and self.images is None:
+            raise UserError(
+                Setting("source", _shown(self.source)),
+                ": expected ",
+                Setting("features"),
+                " or ",
+                Setting("images"),
+                " of the target too, so that one network sees both",
+            )
+        if self.source is not None and self.images is not None and not isinstance(self.source, str | Path):
+            raise UserError(Setting("source"), ": expected a folder of images, as ", Setting("images"), " is one")
+
+    def _of_images(self, rows: Tensor, names: Sequence[str] | None, classes: Sequence[str]) -> Representation:
+        where = Setting("images", str(self.images))
+        if names is None:
+            raise UserError(
+                where,
+                ": the models' tables have no names of images, so nobody knows which is which; give ",
+                Setting("names"),
+            )
+        place = str(expanded(str(self.images)))
+        network = _BuiltInNetwork.of()
+        with CountedProgress(f"reading {place}") as progress:
+            opened = read_folder(
+                place, network.preprocessing, argument="images", cache="disk", on_progress=progress, on_note=say
+            )
+        there = torch.tensor(_rows_of_images(opened.names, names, where))
+        target = network.features(opened.images, there[rows], place)
+        source, labels = target[:0], torch.zeros(0, dtype=torch.int64)
+        if self.source is not None:
+            of_source = str(expanded(str(self.source)))
+            with CountedProgress(f"reading {of_source}") as progress:
+                labelled = open_labelled(
+                    of_source,
+                    network.preprocessing,
+                    classes,
+                    argument="source",
+                    cache="disk",
+                    on_progress=progress,
+                    on_note=say,
+                )
+            chosen = evaluated_rows(len(labelled.labels))
+            source, labels = network.features(labelled.images, chosen, of_source), labelled.labels[chosen]
+        return Representation(target, source, labels)
+
+
+@dataclass(frozen=True)
+class _BuiltInNetwork:
+    """The frozen backbone of ``photo-features``, and how images reach it."""
+
+    space: FeatureSpace
+    preprocessing: Preprocessing
+
+    @classmethod
+    def of(cls) -> _BuiltInNetwork:
+        config = from_preset("photo-features", **PHOTOGRAPH_SETTINGS)
+        preprocessing = recipe.make_preprocessing(config)
+        architecture = recipe.architecture_of(config, preprocessing)
+        network, device = recipe.make_student(config, architecture, 2), choose_device("auto")
+        space = FeatureSpace.of(network, preprocessing, features_folder(), device, Averaged.of(architecture))
+        return cls(space, preprocessing)
+
+    def features(self, rows: Rows, chosen: Tensor, what: str) -> Tensor:
+        """Returns features (M, D) of chosen rows (M,), the mean over the views that predictions are made of.
+
+        They are computed in the order of the rows, as a run computes and keeps those of all.
+        """
+        order = chosen.argsort()
+        with CountedProgress(f"features of {what}") as progress:
+            found = self.space.plain(Selected(rows, chosen[order]), what, progress)
+        return found[order.argsort()].float().mean(dim=1)
+
+
+def _rows_of_images(there: Sequence[str], wanted: Sequence[str], where: Setting) -> list[int]:
+    """Returns the row of each image by its name: the whole, or without the folder that all images lie in."""
+    for change in (list, without_shared_folder):
+        rows = {name: row for row, name in enumerate(change(there))}
+        for asked in (list(wanted), without_shared_folder(wanted)):
+            if all(name in rows for name in asked):
+                return [rows[name] for name in asked]
+    lacking = [name for name in wanted if name not in rows]
+    raise UserError(
+        where,
+        f": {len(lacking)} of {len(wanted)} images of the tables are not there, such as {lacking[0]!r}; it has "
+        f"{there[0]!r}",
+    )
+
+
+def _shown(given: Any) -> str:
+    return str(given) if isinstance(given, str | Path) else "array"
+
+
+def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] | None) -> Tensor:
+    """Returns features (M, D) float32 in the order of the images."""
+    if isinstance(given, str | Path):
+        arrays = _arrays_of(given, where)
+        features = _checked_features(_features_in(arrays, where), where)
+        listed = arrays.get("names", arrays.get("paths"))
+        if listed is not None and names is not None:
+            if len(listed) != len(features):
+                raise UserError(where, f": expected as many names as rows, got {len(listed)} and {len(features)}")
+            features = features[_rows_of_images(list(map(str, listed.tolist())), names, where)]
+    else:
+        features = _checked_features(given, where)
+    if len(features) != count:
+        raise UserError(where, f": expected {count} rows, one an image, got {len(features)}")
+    return features
+
+
+def _labelled_features(given: Any, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
+    where = Setting("source", _shown(given))
+    if isinstance(given, str | Path):
+        arrays = _arrays_of(given, where)
+        if "labels" not in arrays:
+            raise UserError(where, f": expected arrays features and labels, got {', '.join(arrays)}")
+        labels = arrays.pop("labels")
+        features = _checked_features(_features_in(arrays, where), where)
+    else:
+        features, labels = pair_of(given, where, "features")
+        features = _checked_features(features, where)
+    return features, positions_of(labels, classes, len(features), where)
+
+
+def _arrays_of(given: str | Path, where: Setting) -> dict[str, np.ndarray]:
+    path = Path(expanded(given))
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(where, f": expected a file that ends in {', '.join(ENDINGS)}")
+    return read_arrays(path, where)
+
+
+def _features_in(arrays: Mapping[str, np.ndarray], where: Setting) -> np.ndarray:
+    wide = [name for name, each in arrays.items() if each.ndim == 2 and each.dtype.kind == "f"]
+    if "features" in arrays:
+        return arrays["features"]
+    if len(wide) != 1:
+        raise UserError(where, f": expected an array named features, got {', '.join(arrays) or 'none'}")
+    return arrays[wide[0]]
+
+
+def _checked_features(values: Any, where: Setting) -> Tensor:
+    try:
+        plain = values.detach().cpu().float() if isinstance(values, torch.Tensor) else values
+        features = torch.as_tensor(np.asarray(plain, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise UserError(where, f": expected numbers (images, features) ({error})") from None
+    if features.ndim != 2 or 0 in features.shape:
+        raise UserError(where, f": expected features (images, features), got shape {tuple(features.shape)}")
+    if not bool(features.isfinite().all()):
+        raise UserError(where, f": {int((~features.isfinite()).any(dim=1).sum())} rows have NaN or infinite values")
+    return features

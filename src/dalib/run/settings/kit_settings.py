@@ -1,0 +1,126 @@
+"""Settings that a run takes from what stands in for its source: a kit, or a model alone. Plain values, no torch.
+
+A model alone is a folder with ``config.json`` and ``model.safetensors``, as ``dalib export RUN --format torch`` writes
+it, or that ``model.safetensors`` itself. It has a network, classes and preprocessing, and no statistics of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dalib.core.errors import Call, Setting, UserError
+from dalib.core.files import expanded, read_json
+from dalib.records.kit import read_header
+from dalib.run.settings.older_files import as_written_today
+from dalib.run.settings.presets import configured, implied_preset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
+"""Weight of the information and share of the prototypes, at least, in a training of a whole network from a kit."""
+
+WEIGHTS = "model.safetensors"
+
+_OF_ARCHITECTURE = ("bottleneck_dim", "bottleneck_norm", "dropout", "averaged_views", "frozen_norms")
+_OF_PREPROCESSING = ("size", "crop", "channels", "fit", "interpolation")
+
+
+def settings_of(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that a kit or a model alone gives, by their dotted names, without those that are given.
+
+    Args:
+        place: file or folder.
+        given: settings of the user, of which ``preset``, ``backbone`` and ``features`` matter.
+
+    Raises:
+        UserError: no such file, or neither a kit nor a model.
+    """
+    folder = folder_of_model(place)
+    found = as_written_today(read_header(place).settings) if folder is None else _settings_of_model(folder, given)
+    return {name: value for name, value in found.items() if name not in given}
+
+
+def folder_of_model(place: str | Path) -> Path | None:
+    """Returns the folder of a model alone; None for whatever else, such as a kit.
+
+    Raises:
+        UserError: weights without a description, or a run.
+    """
+    path, setting = Path(expanded(place)), Setting("kit", str(place))
+    weights = path.suffix == ".safetensors"
+    if not weights and not path.is_dir():
+        return None
+    folder = path.parent if weights else path
+    if (folder / "summary.json").is_file():
+        raise UserError(
+            setting,
+            ": a run; expected a kit of it, which `",
+            Call("dalib.run.export.export", Setting("run", path), Setting("format", "kit")),
+            f"` writes where its source is, or, without what the judgement takes from a kit, {folder / 'model'}",
+        )
+    if (path.is_file() and path.name != WEIGHTS) or not (folder / "config.json").is_file():
+        raise UserError(
+            setting,
+            f": expected a kit, or a folder with {WEIGHTS} and the config.json that describes its network, classes and "
+            "preprocessing, as `",
+            Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "torch")),
+            "` writes it",
+        )
+    return folder
+
+
+def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    content = read_json(folder / "config.json")
+    try:
+        architecture, preprocessing = content["architecture"], content["preprocessing"]
+        found = {"backbone": architecture["backbone"], "prior": "uniform"}  # the source's shares are not known
+        found |= {f"model.{name}": architecture[name] for name in _OF_ARCHITECTURE if name in architecture}
+        if (mirrored := architecture.get("mirrored")) is not None:
+            found["views.flip"] = "always" if mirrored else "never"
+        found |= {f"data.{name}": preprocessing[name] for name in _OF_PREPROCESSING if preprocessing[name] is not None}
+    except (KeyError, TypeError):
+        raise UserError(
+            Setting("kit", folder),
+            ": its config.json does not describe a network of dalib's; expected a kit, or a folder that `",
+            Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "torch")),
+            "` wrote",
+        ) from None
+    names = found["backbone"]
+    if isinstance(names, list) and len(set(names)) < len(names):
+        raise UserError(
+            Setting("kit", folder),
+            ": its backbone stands there twice, with pretrained statistics and with those of its own target, which are "
+            "not those of this one; expected a kit, which `",
+            Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "kit")),
+            "` writes where the run's source is",
+        )
+    preset = given.get("preset") or implied_preset(found["backbone"])
+    own, features = asdict(configured(preset, {})), given.get("features")
+    if str(own["features"] if features is None else features) == "0":  # a command line's is not parsed yet
+        found |= settings_of_whole(own)
+    return found
+
+
+def settings_of_whole(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what changes of the settings of a training of a whole network without source images, by dotted names.
+
+    There are no source images to hold the layers below the head: information and prototypes do, as in SHOT, and a rate
+    that was for an adaptation from scratch is a quarter of it, because this one begins at the source-only model.
+
+    >>> shared = {"optimizer": {"lr": 0.004}, "self_ensemble": {"information": 0.2, "prototypes": 0.0}}
+    >>> settings_of_whole({**shared, "warm_start": False})
+    {'self_ensemble.information': 0.2, 'self_ensemble.prototypes': 0.5, 'optimizer.lr': 0.001}
+    >>> settings_of_whole({**shared, "warm_start": True})
+    {'self_ensemble.information': 0.2, 'self_ensemble.prototypes': 0.5}
+    """
+    own = settings["self_ensemble"]
+    changed = {
+        "self_ensemble.information": max(own["information"], LEAST_INFORMATION),
+        "self_ensemble.prototypes": max(own["prototypes"], LEAST_PROTOTYPES),
+    }
+    if not settings["warm_start"]:
+        changed["optimizer.lr"] = settings["optimizer"]["lr"] / 4
+    return changed

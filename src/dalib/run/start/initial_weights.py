@@ -1,0 +1,188 @@
+"""Starting points of a run: weights of the hub, and the models of another run (the setting ``init``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dalib.core.errors import Call, Setting, UserError
+from dalib.data.spelling import key_of
+from dalib.engine.distributed import ALONE
+from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
+from dalib.models.saved import load_description, load_tensors
+from dalib.records.folder import RunFolder, is_exported, models_of
+from dalib.records.summary import HubRecord, Summary
+from dalib.run.settings.backbones import NamedBackbone, alone, backbones_of
+from dalib.run.settings.config import OUR_BACKBONES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from dalib.engine.distributed import World
+    from dalib.models.architecture import Architecture
+    from dalib.run.settings.backbones import Share
+    from dalib.run.settings.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class OfHub:
+    """Backbone and weights that a configuration takes from the hub.
+
+    Attributes:
+        backbone, weights: as they were asked for, which is what a run's config.yaml keeps.
+        record: which state of which repository they are.
+    """
+
+    backbone: str
+    weights: str | None
+    record: HubRecord | None
+
+    def asked(self, config: TrainConfig) -> TrainConfig:
+        """Returns the configuration as it was asked for."""
+        return replace(config, backbone=self.backbone, weights=self.weights)
+
+    def recorded(self, summary: Summary) -> Summary:
+        """Returns the summary with the settings as they were asked for, and with the record."""
+        settings = {**summary.settings, "backbone": self.backbone, "weights": self.weights}
+        return replace(summary, settings=settings, hub=self.record)
+
+
+def fetched(config: TrainConfig, world: World = ALONE) -> tuple[TrainConfig, OfHub | None]:
+    """Fetches what the configuration names of the hub, and returns it with the names of what is now in the cache.
+
+    The backbone becomes timm's name of a network, and the weights those of one commit, which need no network from
+    here on. Of several backbones these names are what the run's config.yaml keeps.
+
+    Raises:
+        UserError: no network that takes weights, nothing there that fits, or neither a network nor a copy in the cache.
+    """
+    asked = backbones_of(config)
+    if not any(is_hub(each.name) or is_hub(each.weights) for each in asked):
+        return config, None
+    found = [_fetched(each, init=config.init is not None, world=world) for each in asked]
+    if len(found) == 1:
+        (backbone, record), (own,) = found[0], asked
+        return alone(config, backbone), OfHub(own.name, own.weights, record)
+    weights = [each.weights for each, _ in found if each.weights is not None]
+    orders = [each.weights_order for each, _ in found]
+    names = [each.name for each, _ in found]
+    return replace(config, backbone=names, weights=weights or None, weights_order=orders), None
+
+
+def _fetched(asked: NamedBackbone, *, init: bool, world: World) -> tuple[NamedBackbone, HubRecord | None]:
+    """Returns one backbone with the names of what is now in the cache, and which state of which repository it is.
+
+    Args:
+        asked: names of the hub, or others.
+        init: whether the weights are those of a run to start from.
+        world: the processes, of which the first one asks the hub.
+    """
+    backbone, weights = asked.name, asked.weights
+    if not (is_hub(backbone) or is_hub(weights)):
+        return asked, None
+    if backbone == OF_TIMM:
+        raise UserError(
+            Setting("backbone", OF_TIMM), ": expected a network, such as resnet50 with ", Setting("weights", OF_TIMM)
+        )
+    if backbone in OUR_BACKBONES:
+        raise UserError(
+            Setting("weights", weights),
+            ": the hub has none for ",
+            Setting("backbone", backbone),
+            ", a small network that is to be trained itself; expected a network of timm's, such as ",
+            Setting("backbone", "resnet50"),
+        )
+    if is_hub(backbone):
+        weights = backbone if weights in (None, OF_TIMM) and not init else weights
+        backbone = world.from_first(lambda: fetch_network(asked.name))
+    record = None
+    if weights is not None and is_hub(weights):
+        name = weights
+        found = world.from_first(lambda: fetch_weights(name, backbone))
+        weights = found.pinned
+        if not world.first:
+            fetch_weights(weights, backbone)  # another machine has another cache
+        record = HubRecord(found.repository, found.revision, found.file, found.sha256)
+    return replace(asked, name=backbone, weights=weights), record
+
+
+@dataclass(frozen=True)
+class Start:
+    """The models of the run that ``init`` names."""
+
+    run: str
+    classes: tuple[str, ...]
+    architecture: Architecture
+    weights: dict[str, dict[str, Tensor]]
+    """The weights of each training, by its name."""
+    argument: str = "init"
+    """The setting that names them."""
+    domain_statistics: Share = 0.0
+    """Share of their target's batch-normalisation statistics in their backbone."""
+
+    @classmethod
+    def of(cls, run: str | None) -> Start | None:
+        """Returns the models of a run, if one is named."""
+        if run is None:
+            return None
+        if is_exported(Path(run)):
+            raise UserError(
+                Setting("init", run),
+                ": a model without its run; expected a run to start from beside a source. Without the source's images, "
+                "adapt from the model: ",
+                Call("dalib.adapt", Setting("kit", run)),
+            )
+        folder = RunFolder.existing(run)
+        models = models_of(folder)
+        description = load_description(next(iter(models.values())))
+        weights = {name: load_tensors(folder) for name, folder in models.items()}
+        settings = Summary.read(folder.summary).settings if folder.summary.is_file() else {}
+        share = settings.get("model.domain_statistics", 0.0)
+        return cls(run, description.classes, description.architecture, weights, domain_statistics=share)
+
+    def weights_for(self, name: str) -> dict[str, Tensor]:
+        """Returns what the training of that name starts from: the model of that name, else the run's own."""
+        return self.weights.get(name, next(iter(self.weights.values())))
+
+    @property
+    def standardize(self) -> bool:
+        """True if the models standardise their features."""
+        return self.architecture.standardize
+
+    def check_network(self, settings: Mapping[str, object]) -> None:
+        """Refuses weights of a network of another shape.
+
+        Args:
+            settings: the values of the settings that give a network its shape, by their names.
+
+        Raises:
+            UserError: a setting differs.
+        """
+        written = self.architecture.to_json()  # what an older version did not write is not compared
+        for setting, value in settings.items():
+            there = written.get(setting.removeprefix("model."), value)
+            if there != value:
+                raise UserError(
+                    Setting(self.argument, self.run),
+                    ": it was trained with ",
+                    Setting(setting, there),
+                    ", this is ",
+                    Setting(setting, value),
+                    "; expected the same",
+                )
+
+    def check_classes(self, classes: tuple[str, ...]) -> None:
+        """Refuses a source of other classes.
+
+        Raises:
+            UserError: the classes differ.
+        """
+        if [*map(key_of, self.classes)] != [*map(key_of, classes)]:
+            raise UserError(
+                Setting(self.argument, self.run),
+                f": its classes are {', '.join(self.classes)}, those of the source {', '.join(classes)}; expected ",
+                "the same",
+            )

@@ -1,0 +1,169 @@
+"""A kit as the starting point of a run: what it gives, and the settings that do not go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dalib.core.errors import Setting, UserError
+from dalib.run.settings.config import NOT_BOTH
+from dalib.run.start.initial_weights import Start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.models.classifier import ImageClassifier
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.kit import Kit
+
+
+def start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
+    """Returns the models to start from, and the preprocessing that they are used to.
+
+    Raises:
+        UserError: settings that do not go with a kit, or that are of another network or preprocessing.
+    """
+    own, setting = kit.description.preprocessing, Setting("kit", kit.path)
+    if config.source != config.kit:
+        raise UserError(Setting("source", config.source), ": expected no source with ", setting, NOT_BOTH)
+    if config.init is not None:
+        raise UserError(setting, ": it holds the model to start from; leave out ", Setting("init", config.init))
+    if config.method == "source-only":
+        raise UserError(
+            setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
+        )
+    preset = kit.header.settings.get("preset")
+    if config.preset != preset and kit.of_target is None:
+        whose = "of no preset" if preset is None else f"of the preset {preset}"
+        raise UserError(setting, f": its settings are {whose}; leave out ", Setting("preset", config.preset))
+    _check_training(kit, config, setting)
+    share = kit.domain_statistics
+    if config.model.domain_statistics != share:
+        raise UserError(
+            setting,
+            ": its statistics are of features with ",
+            Setting("model.domain_statistics", share),
+            "; leave out ",
+            Setting("model.domain_statistics", config.model.domain_statistics),
+        )
+    for name in ("size", "channels", "crop", "fit"):
+        there, here = getattr(own, name), getattr(preprocessing, name)
+        if there != here:
+            raise UserError(
+                setting,
+                f": its images have {name} {there}, these settings give {here}; leave out ",
+                Setting(f"data.{name}"),
+            )
+    start = Start(
+        kit.path, kit.description.classes, kit.description.architecture, {"source-only": dict(kit.weights)}, "kit"
+    )
+    return start, replace(own, range=None)
+
+
+def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
+    """Refuses a training of other features than the kit's statistics are of, or that needs the source's images.
+
+    Raises:
+        UserError: the first of these.
+    """
+    if kit.of_target is not None:
+        _require_allowed(_BY_MODEL_ALONE, config, setting)
+    if kit.of_frozen:
+        if not config.features:
+            raise UserError(
+                setting,
+                ": it holds statistics of a frozen backbone's features; expected ",
+                Setting("features", 2),
+                " or more",
+            )
+        return
+    if config.features:
+        raise UserError(
+            setting,
+            ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
+            Setting("features", config.features),
+        )
+    _require_allowed(_BY_WHOLE_NETWORK, config, setting)
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """Values of a setting that go with a kit, and why others do not: a message with the kit's name in its middle."""
+
+    name: str
+    allows: Callable[[Any], bool]
+    before: str
+    after: tuple[str | Setting, ...]
+
+
+_BY_WHOLE_NETWORK = (
+    _Allowed(
+        "method",
+        lambda method: method == "self-ensemble",
+        "its batches join images of source and target, and ",
+        (
+            ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
+            Setting("method", "self-ensemble"),
+        ),
+    ),
+    _Allowed(
+        "target_labels",
+        lambda labels: labels is None,
+        "labelled images join the source's, and ",
+        (
+            ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
+            Setting("preset", "photo-features"),
+        ),
+    ),
+    _Allowed(
+        "prior",
+        lambda prior: prior != "estimate",
+        "it is estimated with the adapted model's predictions for source images, which are not in ",
+        ("; expected uniform, source, or a file of class shares",),
+    ),
+)
+"""A kit of a network that was trained as a whole has no images of the source, and none of its features."""
+
+_BY_MODEL_ALONE = (
+    _Allowed(
+        "prior",
+        lambda prior: prior not in ("source", "halfway", "estimate"),
+        "it takes class shares of the source or predictions for its validation images, and ",
+        (" is a model alone; expected uniform, a file of class shares, or a kit",),
+    ),
+    _Allowed(
+        "classes",
+        lambda classes: classes in ("same", "auto"),
+        "the source's validation images show how far predicted classes are to be trusted, and ",
+        (" is a model alone; expected same, or a kit",),
+    ),
+)
+"""A model alone has no class shares of the source and no predictions for its images."""
+
+
+def _require_allowed(settings: Sequence[_Allowed], config: TrainConfig, kit: Setting) -> None:
+    """Refuses the first setting with a value that does not go with the kit.
+
+    Raises:
+        UserError: that.
+    """
+    for each in settings:
+        value = getattr(config, each.name)
+        if not each.allows(value):
+            raise UserError(Setting(each.name, value), f": {each.before}", kit, *each.after)
+
+
+def require_whole(kit: Kit, network: ImageClassifier) -> None:
+    """Refuses a kit whose tensors are not those of its network, before anything is trained.
+
+    Raises:
+        UserError: that.
+    """
+    width = network.backbone.out_features if kit.of_frozen else network.features_dim
+    fits = kit.of_target is not None or kit.statistics.mean.shape[1] == width
+    if network.state_dict().keys() != kit.weights.keys() or not fits:
+        raise UserError(
+            Setting("kit", kit.path),
+            ": its tensors do not fit its network; write it anew with `dalib export RUN --format kit`",
+        )

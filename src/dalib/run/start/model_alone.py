@@ -1,0 +1,106 @@
+"""A model alone in place of the source: a kit whose statistics come from the target as the model predicts it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from dalib.core.console import CountedProgress
+from dalib.core.errors import Setting, UserError
+from dalib.core.files import expanded
+from dalib.data.rows import Selected
+from dalib.engine.predict import predict_with_features
+from dalib.models.network import load_classifier
+from dalib.models.saved import content_of, load_tensors
+from dalib.records.kit import KitHeader
+from dalib.run.settings.kit_settings import folder_of_model
+from dalib.run.start.kit import ClassStatistics, Kit, open_kit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dalib.data.rows import Rows
+    from dalib.models.classifier import ImageClassifier
+
+MOST_PREDICTED = 8192
+"""Target images that the statistics are of."""
+
+
+def open_in_place_of_source(place: str, features: int, device: torch.device) -> Kit:
+    """Reads a kit, or a model alone as a kit that lacks what only the source can give.
+
+    Args:
+        place: file or folder.
+        features: random views of each image whose features are trained on; 0 trains the whole network.
+        device: where a model alone predicts the target.
+
+    Raises:
+        UserError: no such file, neither a kit nor a model, or one whose parts do not fit each other.
+    """
+    folder = folder_of_model(place)
+    if folder is None:
+        return open_kit(place)
+    network, description = load_classifier(folder)
+    digest = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
+    classes = len(description.classes)
+    header = KitHeader(content_of(description), {"features": features}, (0,) * classes, (), digest)
+    nothing = torch.zeros(0, 0)
+    return Kit(
+        place,
+        header,
+        description,
+        load_tensors(folder),
+        ClassStatistics(torch.zeros(0, dtype=torch.int64), nothing, nothing, torch.zeros(0)),
+        torch.zeros(0, classes),
+        torch.zeros(0, dtype=torch.int64),
+        of_target=lambda kit, target: _with_statistics(kit, network.to(device), target, device),
+    )
+
+
+def _with_statistics(kit: Kit, network: ImageClassifier, target: Rows, device: torch.device) -> Kit:
+    """Returns the kit with statistics of the target's features, by the classes that the model predicts.
+
+    Raises:
+        UserError: it predicts one class for all of them.
+    """
+    rows = torch.linspace(0, len(target) - 1, min(MOST_PREDICTED, len(target)), dtype=torch.float64).round().long()
+    with CountedProgress("predictions of the model for the target") as progress:
+        features, labels = _features_and_classes(kit, network, Selected(target, rows), device)
+        progress(len(rows), len(rows))
+    counts = torch.bincount(labels, minlength=len(kit.description.classes))
+    if int((counts > 0).sum()) < 2:
+        raise UserError(
+            Setting("kit", kit.path),
+            f": it predicts {kit.description.classes[int(counts.argmax())]} for all of {len(rows)} target images, so "
+            "that there is nothing to adapt from; expected a model of this kind of images",
+        )
+    left_out = tuple(name for name, count in zip(kit.description.classes, counts.tolist(), strict=True) if not count)
+    # of the user's own images, whose means may be of few
+    statistics = ClassStatistics.of(features[:, None], labels, len(counts), fewest=1)
+    header = replace(kit.header, counts=tuple(counts.tolist()), left_out=left_out)
+    return replace(kit, header=header, statistics=statistics)
+
+
+def _features_and_classes(
+    kit: Kit, network: ImageClassifier, target: Rows, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Returns the features (N, D) that a training from this kit draws, and the predicted classes (N,)."""
+    seen: nn.Module = network.head
+    if kit.of_frozen:  # what the backbone gives
+        network, seen = copy.copy(network), nn.Identity()
+        network._modules = {**network._modules, "pool_layer": nn.Sequential(network.pool_layer, seen)}
+    plain = kit.description.preprocessing.normalize
+    probabilities, features = predict_with_features(network, seen, target, plain, device=device)
+    return features, probabilities.argmax(dim=1)
+
+
+def files_of(place: str) -> list[Path]:
+    """Returns the files that stand in for the source."""
+    folder = folder_of_model(place)
+    return [Path(expanded(place))] if folder is None else [folder / "config.json", folder / "model.safetensors"]

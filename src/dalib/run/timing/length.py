@@ -1,0 +1,109 @@
+"""The first line of a run: how long it takes, told before its images are read, and which model predicts in the end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dalib.core.console import say
+from dalib.core.errors import Setting
+from dalib.core.words import time_in_words
+from dalib.data.decoding import decode
+from dalib.data.sources import listing_of
+from dalib.run.timing.pace import Counts, measure_pace, say_parts, seconds_of_run
+from dalib.run.timing.time_limit import is_open, time_limit_of
+from dalib.run.training import recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.domains import Listings
+
+SHORT = 30
+"""Optimiser steps; a training of no more takes hardly longer than measuring how long it takes."""
+
+_DECODED = 12
+"""Files of a domain that are decoded to measure how long it takes."""
+
+
+def say_length(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    processes: int = 1,
+    listings: Listings | None = None,
+) -> None:
+    """Prints, before images are read, how long the whole run takes and which model predicts in the end.
+
+    Where source and target are no files, which are read in seconds, it tells only what is to be done; likewise with
+    several processes, whose steps wait for each other and cannot be measured by one of them.
+    """
+    counts, reading = _counted(config, listings)
+    steps = _steps_known(config, counts)
+    if config.time_limit is not None and steps is None:
+        limit = Setting("time_limit", config.time_limit)
+        say(f"{time_in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
+        return
+    if counts is None or steps is None or steps <= SHORT or processes > 1:
+        say(f"{_plan(config)[:1].upper()}{_plan(config)[1:]}")
+        return
+    config = replace(config, steps=steps, epochs=None)
+    pace = measure_pace(config, preprocessing, counts.classes, device)
+    parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
+    say(f"{time_in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
+    say_parts(parts)
+
+
+def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:
+    if is_open(config) or (counts is None and config.steps is None and config.epochs is not None):
+        return None
+    source, target = (0, 0) if counts is None else (counts.training, counts.target)
+    return recipe.steps_for(config, source, target)
+
+
+def _plan(config: TrainConfig) -> str:
+    """Returns what a run does, and which model predicts in the end."""
+    names = [name for name, _ in recipe.trainings(config)]
+    training = " and then the ".join(f"{name} model" for name in names)
+    features = "features of the images, then " if config.features else ""
+    if config.keep == "adapted" or (len(names) == 1 and config.kit is None):
+        return f"{features}training of the {training}, which predicts in the end"
+    by = "measured to be better" if config.evaluate is not None else "judged to be better without target labels"
+    return f"{features}training of the {training}; the one that is {by} predicts in the end"
+
+
+BUILT_IN = {("fonts", "digits"): Counts(12000, 1200, 1200, 10, 597)}
+"""Numbers of images of what is made or bundled here."""
+
+
+def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[Counts | None, float]:
+    """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
+    if (known := BUILT_IN.get((str(config.source), config.one_target))) is not None:
+        return known, 3.0
+    if config.kit is not None:  # no image of the source is read
+        return None, 0.0
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    of_sources = known_files.sources if known_files is not None else (None,) * len(sources)
+    listings = [
+        files or listing_of(each, argument="source", labelled=True, root=config.root)
+        for each, files in zip(sources, of_sources, strict=True)
+    ]
+    target = known_files and known_files.target
+    target = target or listing_of(config.one_target, argument="target", labelled=False, root=config.root)
+    if target is None or any(each is None for each in listings):
+        return None, 0.0
+    found = [each for each in listings if each is not None]
+    source = sum(len(each.paths) for each in found)
+    classes = len({name for each in found for name in each.classes or ()})
+    seconds = 0.0
+    preprocessing = recipe.make_preprocessing(config)
+    for listing in (*found, target):
+        some = listing.paths[:: max(1, len(listing.paths) // _DECODED)][:_DECODED]
+        since = time.perf_counter()
+        decode(some, preprocessing)
+        seconds += (time.perf_counter() - since) / max(1, len(some)) * len(listing.paths)
+    validation = round(source * config.data.validation_share)
+    return Counts(source, validation, len(target.paths), max(2, classes)), seconds

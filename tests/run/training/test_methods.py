@@ -1,0 +1,54 @@
+"""The method of a configuration: built with its settings, and refused with the argument's name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dalib.adaptation.methods import method_class
+from dalib.core.errors import UserError
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import changed
+from dalib.run.training.methods import make_method
+
+CONFIG = TrainConfig(source="source", target="target")
+
+
+class Student(torch.nn.Module):
+    """A linear classifier of 4 numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        return self.head(inputs)
+
+
+@pytest.mark.parametrize("name", ["source-only", "self-ensemble", "mean-teacher", "fixmatch", "adamatch", "mcc"])
+def test_each_method_is_built_around_the_student(name):
+    student = Student()
+    method = make_method(replace(CONFIG, method=name), student, 3, steps=10)
+    assert isinstance(method, method_class(name))
+    assert method.student is student
+
+
+def test_a_setting_out_of_its_range_is_named_with_its_group():
+    config = changed(CONFIG, ["self_ensemble", "alpha"], 1.5, "self_ensemble.alpha")
+    with pytest.raises(UserError, match=r"self_ensemble\.alpha"):
+        make_method(config, Student(), 3)
+
+
+def test_a_method_that_expects_no_shares_says_so():
+    with pytest.raises(UserError, match=r"prior='source': fixmatch expects no class shares; use prior='uniform'"):
+        make_method(replace(CONFIG, method="fixmatch", prior="source"), Student(), 3)
+
+
+def test_the_shares_of_a_preset_need_no_method_that_expects_any():
+    assert make_method(replace(CONFIG, method="fixmatch", prior="halfway"), Student(), 3).class_prior is None
+
+
+def test_masking_goes_beside_a_method_that_adapts():
+    config = changed(CONFIG, ["masked_consistency", "weight"], 1.0, "masked_consistency.weight")
+    with pytest.raises(UserError, match=r"masked_consistency\.weight"):
+        make_method(replace(config, method="source-only"), Student(), 3)
