@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dalib.records.summary import Summary
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import DataRequest, Listings
+    from dalib.run.start.kit import Kit
 
 
 @dataclass(frozen=True)
@@ -112,50 +113,92 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     """
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     config, hub = fetched(config, world)
+    config, beginning = _fitted(config, device)
+    _check_values(config, world)
+    config, network = _network(config, beginning)
+    _check_network(config, beginning, network, world)
+    request = replace(recipe.make_data_request(config), kit=beginning.kit)
+    listings = _checked_listings(config, request, beginning.start, world) if for_training else None
+    config = _with_precision(config, network, beginning.preprocessing, device, world)
+    undecided = config.model.domain_statistics == "auto"
+    space = _space(config, network, beginning.preprocessing, device) if undecided else None
+    return Setup(config, request, beginning.preprocessing, device, beginning.start, world, hub, listings, space)
+
+
+class _Beginning(NamedTuple):
+    """Where a run begins: how images are prepared, and the models and the kit that it starts from, if it does."""
+
+    preprocessing: Preprocessing
+    start: Start | None
+    kit: Kit | None
+
+    @property
+    def classes(self) -> int:
+        """The classes of a network to check with: those of the start, or two."""
+        return 2 if self.start is None else len(self.start.classes)
+
+
+def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Beginning]:
+    """Returns the configuration fitted to the models, or to the kit, that the run starts from, and these."""
     preprocessing = recipe.make_preprocessing(config)
-    kit = None if config.kit is None else open_in_place_of_source(config.kit, config.features, device)
-    if kit is None:
-        start = Start.of(config.init)
+    if config.kit is None:
+        kit, start = None, Start.of(config.init)
     else:
+        kit = open_in_place_of_source(config.kit, config.features, device)
         if config.model.domain_statistics == "auto":
             config = recipe.with_share(config, kit.domain_statistics)
         start, preprocessing = start_of_kit(kit, config, preprocessing)
     if start is not None:
         config = recipe.fitted_to(config, start)
+    return config, _Beginning(preprocessing, start, kit)
+
+
+def _check_values(config: TrainConfig, world: World) -> None:
+    """Refuses values out of their range, and settings that do not go together."""
     check_counts(config, world)
     time_limit_of(config)
     check_prior(config.prior, config.data.validation_share)
     check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
     check_inputs(config)
-    architecture = recipe.image_inputs(config, preprocessing).architecture
-    classes = 2 if start is None else len(start.classes)
-    network = recipe.make_student(config, architecture, classes)
+
+
+def _network(config: TrainConfig, beginning: _Beginning) -> tuple[TrainConfig, ImageClassifier]:
+    """Makes the network once; returns the configuration with the share of each domain's statistics that it can have."""
+    architecture = recipe.image_inputs(config, beginning.preprocessing).architecture
+    network = recipe.make_student(config, architecture, beginning.classes)
     share = checked_share(
         config.model.domain_statistics,
         network.backbone,
         features=config.features,
         trained_stages=config.model.trained_stages,
-        images_of_both=start is None,
+        images_of_both=beginning.start is None,
     )
-    config = recipe.with_share(config, share)
-    if start is not None:
-        for weights in start.weights.values():
+    return recipe.with_share(config, share), network
+
+
+def _check_network(config: TrainConfig, beginning: _Beginning, network: ImageClassifier, world: World) -> None:
+    """Refuses first weights that do not fit the network, and settings of which nothing can be made with it."""
+    if beginning.start is not None:
+        for weights in beginning.start.weights.values():
             recipe.load_first(network, weights)
-    if kit is not None:
-        require_whole(kit, network)
-    make_predictor(network, architecture)
-    check_hints(config.hints, make_method(config, network, classes), config.method, config.classes)
+    if beginning.kit is not None:
+        require_whole(beginning.kit, network)
+    make_predictor(network, recipe.architecture_of(config, beginning.preprocessing))
+    check_hints(config.hints, make_method(config, network, beginning.classes), config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
     check_stages(config, world, network)
-    request = replace(recipe.make_data_request(config), kit=kit)
-    listings = _checked_listings(config, request, start, world) if for_training else None
-    if config.features and config.feature_precision == "auto":
-        on_cpu = device.type == "cpu"
-        rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
-        # the run's folder notes what was chosen: it goes on with that, also where the other is faster
-        config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    space = _space(config, network, preprocessing, device) if share == "auto" else None
-    return Setup(config, request, preprocessing, device, start, world, hub, listings, space)
+
+
+def _with_precision(
+    config: TrainConfig, network: ImageClassifier, preprocessing: Preprocessing, device: torch.device, world: World
+) -> TrainConfig:
+    """Returns the configuration with the precision of features that is faster here, where that is left to measure."""
+    if not config.features or config.feature_precision != "auto":
+        return config
+    on_cpu = device.type == "cpu"
+    rounded = on_cpu and world.from_first(lambda: _faster_in_bfloat16(network, preprocessing))
+    # the run's folder notes what was chosen: it goes on with that, also where the other is faster
+    return replace(config, feature_precision="bfloat16" if rounded else "float32")
 
 
 def _space(
