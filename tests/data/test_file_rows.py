@@ -55,7 +55,7 @@ def test_a_damaged_image_is_listed_with_the_reason_and_skipped(tmp_path, spoil):
 def test_strict_refuses_a_damaged_image_by_name(tmp_path, argument, opener, spoil):
     two_classes(tmp_path)
     spoil(tmp_path / "cat" / "broken.png")
-    with pytest.raises(UserError, match=rf"^{argument}=.*1 images cannot be read: .*broken\.png: \w.*strict"):
+    with pytest.raises(UserError, match=rf"^{argument}=.*1 image cannot be read: .*broken\.png: \w.*strict"):
         opener(str(tmp_path))
 
 
@@ -116,7 +116,7 @@ def test_strict_and_empty_sets_are_told_wherever_images_are(tmp_path, cache):
     draw(tmp_path / "set" / "dog" / "a.png")
     with pytest.raises(UserError, match=r"^source=.*no image of the class 'cat' can be read .*an empty file"):
         open_source(str(tmp_path / "set"), GREY, **options)
-    with pytest.raises(UserError, match=r"^target=.*1 images cannot be read"):
+    with pytest.raises(UserError, match=r"^target=.*1 image cannot be read"):
         open_target(str(tmp_path / "set"), GREY, strict=True, **options)
 
 

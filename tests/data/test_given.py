@@ -169,7 +169,7 @@ def test_an_item_that_raises_is_told_with_its_number_and_refused_if_strict():
     given = keep_labelled(Broken(pictures(), NUMBERS))
     assert [(each.path, each.reason) for each in given.unreadable] == [("Broken/2", "disk error")]
     assert json.loads((given.list.parent / "index.json").read_text())["unreadable"] == [["Broken/2", "disk error"]]
-    with pytest.raises(UserError, match=r"source='Broken': 1 images cannot be read .*Broken/2: disk error"):
+    with pytest.raises(UserError, match=r"source='Broken': 1 image cannot be read: .*Broken/2: disk error"):
         keep_labelled(Broken(pictures(), NUMBERS), strict=True)
 
 

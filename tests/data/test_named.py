@@ -847,7 +847,7 @@ def test_an_absent_image_of_the_list_is_skipped_or_refused_with_strict(publish, 
     np.testing.assert_array_equal(opened.images, np.delete(pixels, 3, axis=0))
     assert opened.labels.tolist() == np.delete(labels, 3).tolist()
     assert [each.path for each in opened.unreadable] == [str(absent)]
-    with pytest.raises(UserError, match=r"^source=.*1 images cannot be read: .*00000003\.png"):
+    with pytest.raises(UserError, match=r"^source=.*1 image cannot be read: .*00000003\.png"):
         open_source("mnist-m", exact("mnist-m"), root=tmp_path, strict=True)
 
 
@@ -890,7 +890,7 @@ def test_a_damaged_photograph_of_office_is_skipped_or_refused_with_strict(office
     small = Preprocessing(8, 3)
     for argument, opener in {"source": open_source, "target": open_target}.items():
         assert len(opener("office31/webcam", small, root=office).unreadable) == 1
-        with pytest.raises(UserError, match=rf"^{argument}=.*1 images cannot be read"):
+        with pytest.raises(UserError, match=rf"^{argument}=.*1 image cannot be read"):
             opener("office31/webcam", small, root=office, strict=True)
 
 

@@ -230,7 +230,7 @@ def test_files_that_are_cut_off_are_counted(folders, cache, cut_off, capsys):
 
 def test_strict_refuses_what_strict_training_would(folders, cache, cut_off, capsys):
     assert run(["checks", "--source", f"{folders}/source", "--strict", *SMALL]) == 2
-    assert f"--source {folders}/source: 1 images cannot be read (for instance {cut_off}: " in capsys.readouterr().err
+    assert f"--source {folders}/source: 1 image cannot be read: {cut_off}: " in capsys.readouterr().err
 
 
 def test_a_source_of_one_class_is_refused_before_anything_is_measured(folders, cache, capsys):

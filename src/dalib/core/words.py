@@ -90,6 +90,17 @@ def as_one(names: str | Sequence[str]) -> str:
     return names if isinstance(names, str) else " + ".join(names)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns a number and its noun.
+
+    >>> counted(1200, "image")
+    '1,200 images'
+    >>> counted(1, "class", "classes")
+    '1 class'
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def some_of(names: Sequence[str], most: int) -> str:
     """Returns the first names, and how many more there are.
 

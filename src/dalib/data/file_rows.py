@@ -14,8 +14,9 @@ from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.frames import note_on_frames
 from dalib.data.listing import list_images
-from dalib.data.reading import CachePolicy, Reading, refuse_unreadable
+from dalib.data.reading import CachePolicy, Reading
 from dalib.data.rows import StreamedImages, digests_of
+from dalib.data.unreadable import refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -51,6 +51,7 @@ from dalib.data.objects import (
 )
 from dalib.data.shards import ENDING
 from dalib.data.tables import LIST_ENDINGS
+from dalib.data.unreadable import refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -416,13 +417,7 @@ def _require_some(
             Setting(argument, items.name),
             f": {tried} of its {items.count} images can be read (for instance {example})",
         )
-    if unreadable and strict:
-        raise UserError(
-            Setting(argument, items.name),
-            f": {len(unreadable)} images cannot be read (for instance {example}). Mend or remove them, or leave out ",
-            Setting("strict"),
-            " to skip them",
-        )
+    refuse_unreadable(unreadable, argument, items.name, strict)
 
 
 def _names_of_labels(labels: list[Any], items: Items, argument: str) -> list[str]:

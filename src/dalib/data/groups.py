@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.words import some_of
+from dalib.core.words import counted, some_of
 from dalib.data.labels import row_of, rows_by_name
 from dalib.data.similar import similar_groups
 from dalib.data.spelling import is_missing
@@ -75,8 +75,10 @@ class Groups:
         if not self.how:
             return f"{what}: {count} images, each a group of its own"
         largest = int(torch.bincount(self.numbers).max())
-        alone = f"; {self.without} images belong to none and count as one each" if self.without else ""
-        return f"{what}: {count} images in {self.count} groups by {self.how}, the largest of {largest}{alone}"
+        belong = "belongs to none and counts as one" if self.without == 1 else "belong to none and count as one each"
+        alone = f"; {counted(self.without, 'image')} {belong}" if self.without else ""
+        groups = f"{counted(self.count, 'group')} by {self.how}"
+        return f"{what}: {counted(count, 'image')} in {groups}, the largest of {largest}{alone}"
 
 
 def each_alone(count: int) -> Groups:

@@ -14,7 +14,7 @@ from dalib.core.files import Unreadable
 from dalib.data.decoding import reason, require_memory
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.objects import channels_first, items_of, labels_of, numbered, picture_of, some_names
-from dalib.data.reading import refuse_unreadable
+from dalib.data.unreadable import refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,18 +1,16 @@
-"""Options of reading images, which all of what opens them share, and what becomes of images that cannot be read."""
+"""Options of reading images, which all of what opens them share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from dalib.core.errors import Setting, UserError
 from dalib.data.given import may_leave_its_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from dalib.core.files import Unreadable
     from dalib.data.preprocessing import Preprocessing
 
 CachePolicy = Literal["ram", "disk", "off"]
@@ -58,20 +56,3 @@ class Reading:
     def may_leave(self, where: str | Path) -> bool:
         """Returns whether the paths of a list may leave its folder."""
         return self.allow_outside or may_leave_its_folder(where)
-
-
-def refuse_unreadable(unreadable: Sequence[Unreadable], argument: str, where: str, strict: bool) -> None:
-    """Refuses images that cannot be read, where reading is ``strict``.
-
-    Raises:
-        UserError: that, with the first five of them.
-    """
-    if unreadable and strict:
-        listed = "; ".join(f"{each.path}: {each.reason}" for each in unreadable[:5])
-        more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-        raise UserError(
-            Setting(argument, where),
-            f": {len(unreadable)} images cannot be read: {listed}{more}. Mend or remove them, or leave out ",
-            Setting("strict"),
-            " to skip them",
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import OpenSet, Share  # noqa: TC001 - the hints are read at run time
 
@@ -70,7 +71,7 @@ class Labelled(Record):
     version: int = Record.VERSION
 
     def __repr__(self) -> str:
-        lines = [f"Labelled: {self.count} labels of target images in {self.labels}"]
+        lines = [f"Labelled: {counted(self.count, 'label')} of target images in {self.labels}"]
         for name, each in self.models.items():
             known = each.value is not None and each.low is not None and each.high is not None
             lines.append(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
+from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class Measurement:
         elif self.better == self.second:
             said, points = f"{second:.1%} against {first:.1%} {self.first}", [-points[0], -points[2], -points[1]]
         difference, low, high = points
-        where = images(self.count) if self.groups is None else f"{images(self.count)} in {self.groups} groups"
+        where = images(self.count)
+        if self.groups is not None:
+            where += f" in {counted(self.groups, 'group')}"
         return f"{said} on {where} ({difference:+.1f} points, 95% interval {low:+.1f} to {high:+.1f})"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dalib.core.words import counted
 from dalib.records.candidates import ordered
 from dalib.report.comparison import Cell, estimate_cell, estimated_on
-from dalib.report.figures import counted, interval, percent, short
+from dalib.report.figures import interval, percent, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

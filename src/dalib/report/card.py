@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from dalib.core.words import as_one, likelihood
+from dalib.core.words import as_one, counted, likelihood
 from dalib.records.candidates import ADAPTED, ordered
 from dalib.report.comparison import estimate_cell
-from dalib.report.figures import clean, counted, interval, percent, sentence, short
+from dalib.report.figures import clean, interval, percent, sentence, short
 from dalib.report.verdict import probability_of, verdict_of
 
 if TYPE_CHECKING:

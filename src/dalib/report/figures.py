@@ -245,15 +245,6 @@ def signed_interval(low_high: tuple[float, float]) -> str:
     return f"{low} to {high}"
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number and its noun.
-
-    >>> counted(1200, "image")
-    '1,200 images'
-    """
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def duration(seconds: float) -> str:
     """Seconds for a reader.
 

@@ -12,13 +12,14 @@ from markupsafe import Markup, escape
 
 from dalib.core.errors import UserError
 from dalib.core.files import quoted, write_text
+from dalib.core.words import counted
 from dalib.records.candidates import in_order
 from dalib.report import figures, reliability, scatter
 from dalib.report.accuracy import TICKS, accuracy_bars
 from dalib.report.charts import kept_step, metrics_of, training_charts
 from dalib.report.comparison import class_estimates, comparison
 from dalib.report.facts import facts
-from dalib.report.figures import clean, counted, duration, interval, percent, sentence, short, signed
+from dalib.report.figures import clean, duration, interval, percent, sentence, short, signed
 from dalib.report.hints import hints_table
 from dalib.report.histogram import histogram
 from dalib.report.mistakes import mistakes

@@ -6,7 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dalib.report.figures import counted, short
+from dalib.core.words import counted
+from dalib.report.figures import short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

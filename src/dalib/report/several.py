@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dalib.core.files import write_text
-from dalib.core.words import likelihood
+from dalib.core.words import counted, likelihood
 from dalib.records.candidates import CANDIDATES
 from dalib.report.comparison import Cell, estimate_cell
-from dalib.report.figures import counted, interval, percent
+from dalib.report.figures import interval, percent
 from dalib.report.page import environment
 from dalib.report.verdict import verdict_of
 

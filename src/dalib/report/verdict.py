@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.core.errors import Setting
 from dalib.core.files import quoted
-from dalib.core.words import likelihood
+from dalib.core.words import counted, likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
 from dalib.records.estimate import Estimate
 from dalib.records.summary import Stopped
 from dalib.report.figures import (
-    counted,
     interval,
     percent,
     points_between,

@@ -26,6 +26,7 @@ from dalib.data.overlap import require_apart
 from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.spelling import key_of, spelled_alike
 from dalib.data.survey import survey, with_readable_copies
+from dalib.data.unreadable import refuse_unreadable
 from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.start.domains import Listings, decide_ranges, split
@@ -215,14 +216,8 @@ def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSu
 
 def _require_all_readable(found: Survey) -> None:
     for argument, domain in (("source", found.source), ("target", found.target)):
-        if domain is not None and domain.unreadable:
-            raise UserError(
-                Setting(argument, domain.where),
-                f": {len(domain.unreadable)} images cannot be read (for instance {domain.unreadable[0].path}: ",
-                f"{domain.unreadable[0].reason}). Mend or remove them, or leave out ",
-                Setting("strict"),
-                " to skip them",
-            )
+        if domain is not None:
+            refuse_unreadable(domain.unreadable, argument, domain.where, strict=True)
 
 
 def _describe_files(domain: DomainSurvey | None) -> None:

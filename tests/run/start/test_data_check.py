@@ -48,7 +48,7 @@ def test_folders_of_other_classes_are_told_where_most_are_named_like_classes(
     request = replace(request_of(), target=str(tmp_path / "target"))
     check_data(request, LabelledSet(None, others=others), prior="uniform")
     told = capsys.readouterr().out
-    assert ("lie in folders that are named like no class of the source (grey)" in told) == said
+    assert ("folders of the target that are named like no class of the source (grey) hold 10 images" in told) == said
 
 
 @pytest.mark.parametrize(("folder", "said"), [("Dark", True), ("darker", False)])

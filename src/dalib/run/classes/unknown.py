@@ -106,9 +106,10 @@ class ExpectedKnown:
     def in_words(self, classes: Sequence[str]) -> str:
         """Returns a sentence with the number of images that seem unknown."""
         unknown, count = int((~self.known).sum()), len(self.known)
+        seem = "seems" if unknown == 1 else "seem"
         return (
-            f"{unknown} of the target's {count} images ({unknown / count:.0%}) seem to be of none of the "
-            f"{len(classes)} classes; the adaptation does not pull them in"
+            f"{unknown} of the target's {count} images ({unknown / count:.0%}) {seem} to be of none of "
+            f"the {len(classes)} classes; the adaptation does not pull them in"
         )
 
 

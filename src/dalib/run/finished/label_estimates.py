@@ -13,6 +13,7 @@ import torch
 from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
+from dalib.core.words import counted
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.records.folder import RunFolder
 from dalib.records.labelled import Labelled, LabelledValue
@@ -122,7 +123,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
         What :func:`evaluate_labels` returns. It is written where the run has no labels that a person gave later.
     """
     names, predictions = target_predictions(run)
-    say(f"judging by {len(held_out.rows)} labels of {file} that were held out from training")
+    say(f"judging by {counted(len(held_out.rows), 'label')} of {file}, held out from training")
     labels = LabelledSample(held_out, predictions, file, groups_of_target(run, names), len(classes_of(run)))
     found = estimates_from(labels)
     result = replace(_as_result(found, labels, []), held_out=True)
@@ -184,8 +185,8 @@ def _say(result: Labelled, found: SampleEstimates) -> None:
     if found.difference is not None:
         on = f"; they differ on {found.differ} of {result.target} images" if found.differ else ""
         say_result(f"{'difference':12} {_in_words(found.difference)}{on}")
-    counted = "" if result.groups is None else f" in {result.groups} groups, which the intervals count"
-    say_result(f"from {result.count} labels of {result.target} target images{counted}, 95% intervals")
+    grouped = "" if result.groups is None else f" in {counted(result.groups, 'group')}, which the intervals count"
+    say_result(f"from {counted(result.count, 'label')} of {result.target} target images{grouped}, 95% intervals")
     for note in result.notes:
         say(f"note: {note}")
 

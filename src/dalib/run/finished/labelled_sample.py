@@ -225,10 +225,10 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
     if listed < total:  # rows were taken out, and with them what they stood for
         population[max(population) + 1] = total - listed
     notes = []
-    if len(given.rows) < given.listed:
+    if without := given.listed - len(given.rows):
         notes.append(
-            f"{given.listed - len(given.rows)} of {given.listed} images have no label; those with one count as a "
-            "random part of all, as when one stops early. If the hard ones were left out, the accuracies are too high"
+            f"{without} of {given.listed} images {'has' if without == 1 else 'have'} no label; those with one count as "
+            "a random part of all, as when one stops early. If the hard ones were left out, the accuracies are too high"
         )
     return given.strata, population, notes
 

@@ -9,7 +9,7 @@ import torch
 
 from dalib.core.console import say
 from dalib.core.errors import Setting
-from dalib.core.words import some_of
+from dalib.core.words import counted, some_of
 from dalib.data.given import may_leave_its_folder, require_kept
 from dalib.data.labels import read_target_labels
 from dalib.data.listing import list_labelled
@@ -120,8 +120,9 @@ def _note_other_classes(folders: Sequence[str], classes: Sequence[str]) -> None:
     count = sum(name in others for name in folders)
     some = ", ".join([*others[:MOST_NAMED], *(["..."] if len(others) > MOST_NAMED else [])])
     say(
-        f"note: {count} images of the target lie in folders that are named like no class of the source ({some}); each "
-        f"gets one of the source's classes. If they are none of these: {Setting('classes', 'other')}"
+        f"note: folders of the target that are named like no class of the source ({some}) hold "
+        f"{counted(count, 'image')}; each gets one of the source's classes. If they are none of these: "
+        f"{Setting('classes', 'other')}"
     )
 
 
