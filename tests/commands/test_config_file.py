@@ -65,3 +65,27 @@ def test_what_is_printed_without_defaults_keeps_a_preset_that_the_backbone_impli
     with pytest.raises(SystemExit):
         run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out) == whole
+
+
+@pytest.mark.parametrize(
+    ("preset", "given"),
+    [
+        ("photo", {"self_ensemble.information": 0.0, "optimizer.label_smoothing": 0.0}),
+        ("photo-features", {"classes": "same"}),
+        ("digits", {"backbone": "small", "epochs": 3}),
+    ],
+)
+def test_what_is_printed_without_defaults_keeps_what_is_a_default_but_for_the_preset(preset, given, tmp_path, capsys):
+    typed = ["train", "--preset", preset, *(f"--{name}={value}" for name, value in given.items())]
+    with pytest.raises(SystemExit):
+        run([*typed, "--print_config"])
+    whole = yaml.safe_load(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        run([*typed, "--print_config=skip_default"])
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out) == whole
+    for name, value in given.items():
+        group, _, setting = name.rpartition(".")
+        assert (whole[group] if group else whole)[setting] == value

@@ -4,6 +4,7 @@ import pytest
 from help_texts import text_of
 
 from dalib.commands.parser import make_parser
+from dalib.run.settings.image_defaults import settings_of_preset
 from dalib.run.settings.presets import PRESETS
 
 
@@ -39,19 +40,26 @@ def test_a_preset_may_stand_in_a_file_and_the_files_settings_change_it(tmp_path)
     assert (given["self_ensemble"].weight, given["self_ensemble"].threshold) == (7.0, 0.96837722)
 
 
+def test_a_length_in_a_file_replaces_that_of_its_preset(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("preset: digits\nepochs: 3\n")
+    given = train_arguments("--config", str(file))
+    assert (given["steps"], given["epochs"]) == (None, 3)
+    file.write_text("preset: digits\nepochs: null\n")
+    given = train_arguments("--config", str(file))
+    assert (given["steps"], given["epochs"]) == (PRESETS["digits"]["steps"], None)
+
+
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_the_defaults_are_those_of_the_preset_in_force(preset, helped):
     arguments = [] if preset is None else ["--preset", preset]
     said = helped("train", *arguments, "--help-all")
-    settings = {"backbone": "small", "batch": 64, **PRESETS.get(preset, {})}
-    for name in ("backbone", "batch", "views.student", "optimizer.lr", "self_ensemble.threshold"):
+    settings = {"backbone": "small", "batch": 64, **PRESETS.get(preset, {}), **settings_of_preset({"preset": preset})}
+    for name in ("backbone", "weights", "steps", "batch", "views.student", "optimizer.lr", "self_ensemble.threshold"):
         if name in settings:
             default = settings[name]
-            assert (
-                f"default: {default:g})"
-                if isinstance(default, float)
-                else f"default: {default})" in text_of(said, f"--{name}")
-            )
+            shown = f"{default:g}" if isinstance(default, float) else str(default)
+            assert f"default: {shown})" in text_of(said, f"--{name}")
     about = "those without a preset" if preset is None else f"The defaults below are those of the preset {preset}."
     assert about in " ".join(said.split())
 

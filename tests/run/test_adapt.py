@@ -320,7 +320,7 @@ def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path
         ({"time": "10m"}, r"^time: no such setting; did you mean time_limit\?$"),
         ({"imgsz": 64}, r"^imgsz: no such setting; did you mean data\.size\?$"),
         ({"lr": 0.1}, r"^lr: no such setting; did you mean stages\.lr or optimizer\.lr\?$"),
-        ({"colour": 3}, r"^colour: no such setting; dalib\.run\.config\.TrainConfig lists them$"),
+        ({"colour": 3}, r"^colour: no such setting; dalib\.run\.settings\.config\.TrainConfig lists them$"),
         ({"optimizer": {"learning_rate": 1}}, r"^optimizer\.learning_rate: no such setting; optimizer has name, lr,"),
         ({"optimizer": 0.1}, r"^optimizer=0\.1: expected an OptimizerConfig or a dictionary; optimizer has name, lr,"),
         ({"prior": {"cat": 0.5}}, "^prior.cat: no such setting; prior is no group of settings, expected a string$"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -25,6 +26,9 @@ MAIN: Mapping[str, Sequence[str]] = {
     "run": ("out", "resume", "overwrite", "config", "quiet"),
 }
 """The options that most people need, by their names without dashes, under the headings of ``--help``."""
+
+_WITHOUT_VALUE = re.compile(r"\s+By default: .*?\.(?=\s|$)", re.DOTALL)
+"""What a text says of a setting without a value, which is not so where a preset gives it one."""
 
 REST: Mapping[str, Sequence[str]] = {
     "more about images": ("kit", "hints", "groups", "root", "download", "cache", "strict"),
@@ -88,8 +92,10 @@ class HelpFormatter(DefaultHelpFormatter):
             before = self._listed.setdefault(choices, action.option_strings[0])
             listed = f"as {before}" if before != action.option_strings[0] else f"one of {', '.join(choices)}"
             notes.append(listed)
-        if (default := _shown_default(action)) and "default:" not in text.lower():
-            notes.append(f"default: {default}")
+        if default := _shown_default(action):
+            text = _WITHOUT_VALUE.sub("", text)
+            if "default:" not in text.lower():
+                notes.append(f"default: {default}")
         return f"{text} ({'; '.join(notes)})" if notes else text
 
     def _expand_help(self, action: argparse.Action) -> str:

@@ -7,13 +7,15 @@ import textwrap
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from dalib.commands.arguments import first_look, names_of, preset_in
+from dalib.commands.arguments import first_look, preset_in
 from dalib.commands.complaints import Parser
 from dalib.commands.flags import SHORT
+from dalib.commands.given_settings import settings_in
 from dalib.commands.help import MAIN, HelpAll, sections, terms_text
 from dalib.commands.subcommand import add_download, add_strict
 from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.presets import PRESETS, settings_of
+from dalib.run.settings.image_defaults import settings_of_preset
+from dalib.run.settings.presets import PRESETS, defaults_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -93,4 +95,8 @@ def set_defaults_of_preset(parser: ArgumentParser, arguments: list[str]) -> None
     implied = {"preset": preset} if named.preset is None and named.config is None else {}
     if isinstance(parser, SettingsParser):
         parser.preset = preset
-    parser.set_defaults({**implied, **settings_of(preset, names_of(arguments))})
+    given = {name: value for name, value in settings_in(arguments).items() if value != "null"}
+    network = settings_of_preset({"preset": preset})
+    if any(given.get(name) != value for name, value in network.items()):  # another one is named
+        network = {}
+    parser.set_defaults({**implied, **network, **defaults_of(preset, given)})

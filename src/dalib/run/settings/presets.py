@@ -297,13 +297,14 @@ def check_applied(config: TrainConfig) -> None:
 
 def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
     """Returns the settings of a preset that are not ``given``; its length is dropped if another is given."""
-    length = ("steps", "epochs", "time_limit")
-    other_length = any(setting in given for setting in length)
-    return {
-        setting: value
-        for setting, value in PRESETS[name].items()
-        if not (setting in given or (other_length and setting in length))
-    }
+    return {setting: value for setting, value in defaults_of(name, given).items() if setting not in given}
+
+
+def defaults_of(name: str, given: Container[str]) -> dict[str, Any]:
+    """Returns what a preset sets, also in place of what is ``given``; its length is dropped if another is given."""
+    lengths = ("steps", "epochs", "time_limit")
+    other_length = any(setting in given for setting in lengths)
+    return {setting: value for setting, value in PRESETS[name].items() if not (other_length and setting in lengths)}
 
 
 def _not_known(config: Any, path: list[str], setting: str) -> str:
