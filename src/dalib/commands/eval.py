@@ -27,8 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default=None,
-        help="labelled images: a folder with one folder of images for each class, digits-held-out, or a named test set "
-        "such as usps-test",
+        help="labelled images: a folder with one folder of images for each class, a list or shards with labels, "
+        "digits-held-out, or a named test set such as usps-test",
     )
     parser.add_argument(
         "--labels",

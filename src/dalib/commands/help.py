@@ -66,7 +66,7 @@ TERMS: Mapping[str, str] = {
     "class prior": "the shares of the classes that are expected in the target",
     "class balance": "a loss that keeps the mean prediction near the class prior",
     "information": "a loss that makes each prediction confident, and all of them together diverse",
-    "source-only model": "the same network trained on the source alone, also called the baseline",
+    "source-only model": "the same network trained on the source alone; models without adaptation are baselines",
     "aligned model": "the source-only model with the normalisation statistics of the target",
     "adapted model": "the network trained on both domains",
     "selected model": "the one of the run's models that predicts in the end, by the judgement or by labels",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 HELP = "predict images"
 DESCRIPTION = (
     "Predict the class of each image in a folder, and write a table with path, class, confidence, runner-up and the "
-    "runner-up's confidence. To resume a command that was stopped, give it again. Under torchrun, the images are "
+    "runner-up's confidence, and where the model tells unknown images also whether each one is known, and the class "
+    "that it would have then. To resume a command that was stopped, give it again. Under torchrun, the images are "
     "divided over the processes; the table is the same."
 )
 

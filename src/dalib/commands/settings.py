@@ -59,7 +59,7 @@ class SettingsParser(Parser):
         if self.preset is not None:
             return f"The defaults below are those of the preset {self.preset}."
         return (
-            "The defaults below are those without a preset, as the built-in example has them. Folders of colour "
+            "The defaults below are those without a preset, as the built-in example has them. Folders of "
             f"photographs take others by themselves: {self.prog} --preset photo-features --help."
         )
 

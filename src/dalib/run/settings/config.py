@@ -316,18 +316,19 @@ class TrainConfig(Checked):
         root: folder of the named data sets. By default: data.
         download: whether a named data set that is missing is downloaded, where torchvision can.
         evaluate: labelled target images that measure the models once, after training: a folder with one folder for
-            each class, digits-held-out, or a named test set such as usps-test. The model that is clearly better on them
-            becomes the selected model. By default: the test set of a named target, which selects nothing; otherwise
-            none. With several targets, repeat the setting in their order, or give TARGETNAME=PLACE.
+            each class, a list or shards with labels, digits-held-out, or a named test set such as usps-test. The model
+            that is clearly better on them becomes the selected model. By default: the test set of a named target, which
+            selects nothing; otherwise none. With several targets, repeat the setting in their order, or give
+            TARGETNAME=PLACE.
         out: the run's folder. By default: a new folder in runs/.
         track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
             mlflow (where MLFLOW_TRACKING_URI says) or wandb.
         method: adaptation method, each of which has settings under its name; or source-only, which does not adapt.
-        baseline: whether a source-only model, the baseline, is trained first. Without it, the run cannot judge whether
+        baseline: whether a source-only model is trained first, for comparison. Without it, the run cannot judge whether
             adaptation helped.
         baseline_steps: number of optimiser steps of the source-only model. By default: that of the adaptation.
-        warm_start: whether the adaptation starts from the weights of the source-only model. Otherwise, and without a
-            baseline, it starts from scratch.
+        warm_start: whether the adaptation starts from the weights of the source-only model. Otherwise, and without
+            one, it starts from scratch.
         statistics: batch-normalisation statistics of the adapted model: running, from training, or recomputed on the
             target images without augmentation after it.
         prior: class prior, the expected class shares of the target, for the losses class_balance and information:
