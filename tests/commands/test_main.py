@@ -88,8 +88,8 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
         (["train", "--source", "{root}/two"], "expected --target with it"),
         (["train", "--target", "{root}/images"], "expected --source with it"),
         (["train", "--config", "{root}/null.yaml"], "data: expected a group of settings"),
-        (["train", "--source", "", "--target", "{root}/images"], "--source : expected a path, got an empty text"),
-        (["train", *TWO, "--out="], "--out : expected a path, got an empty text"),
+        (["train", "--source", "", "--target", "{root}/images"], "--source '': expected a path, got an empty text"),
+        (["train", *TWO, "--out="], "--out '': expected a path, got an empty text"),
         (["train", "--steps", ""], "--steps: expected a whole number, got nothing"),
         (["train", "--optimizer.lr", ""], "--optimizer.lr: expected a number, got nothing"),
         (["train", "--steps", "foo"], "--steps: expected a whole number, got foo"),
@@ -201,6 +201,15 @@ def test_a_file_that_may_not_be_written_is_an_error_in_one_line(number, remedy, 
     said = capsys.readouterr().err
     assert said.startswith(f"dalib: error: {trained}/report.html: {os.strerror(number)}; {remedy}")
     assert said.count("\n") == 1
+
+
+def test_a_full_disk_is_an_error_in_one_line_also_where_the_system_names_no_file(trained, capsys, monkeypatch):
+    def refuse(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dalib.report.page.write_text", refuse)
+    assert run(["report", str(trained)]) == 2
+    assert f"what was to be written: {os.strerror(errno.ENOSPC)}; make room" in capsys.readouterr().err
 
 
 def test_another_error_of_the_system_keeps_its_traceback(trained, monkeypatch):

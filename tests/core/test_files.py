@@ -128,6 +128,22 @@ def test_text_has_the_same_line_ends_on_every_system(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == b"one\ntwo\n"
 
 
+@pytest.mark.parametrize("fails", ["write", "sync"])
+def test_a_file_that_a_full_disk_refuses_is_named_and_leaves_nothing(fails, tmp_path, monkeypatch):
+    def full(*given, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_text(tmp_path / "a.json", "before")
+    if fails == "write":
+        monkeypatch.setattr(Path, "write_text", full)
+    else:
+        monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.json'$") as refused:
+        write_text(tmp_path / "a.json", "after")
+    assert refused.value.filename == str(tmp_path / "a.json")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "before"}
+
+
 def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
     path, this_process = tmp_path / "index.json", os.getpid()
 

@@ -47,15 +47,15 @@ class FlagSpelling:
     >>> spelling = FlagSpelling()
     >>> spelling.setting(Setting("data.range", "0,4095")), spelling.setting(Setting("strict", True))
     ('--data.range 0,4095', '--strict')
-    >>> spelling.setting(Setting("run", "runs/first"))
-    'RUN runs/first'
+    >>> spelling.setting(Setting("run", "runs/first")), spelling.setting(Setting("source", "my photos"))
+    ('RUN runs/first', "--source 'my photos'")
     """
 
     def setting(self, setting: Setting) -> str:
         name = POSITIONAL.get(setting.name) or f"--{SHORT.get(setting.name, setting.name)}"
         if setting.value is ABSENT or (setting.name in SWITCHES and setting.value is True):
             return name
-        return f"{name} {_value(setting.value)}"
+        return f"{name} {quoted(_value(setting.value))}"
 
     def call(self, call: Call) -> str:
         """Returns the command with its values quoted, to be copied into a shell."""

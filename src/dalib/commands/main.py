@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
             say(f"dalib: error: {error}", sys.stderr)
             return 2
         except OSError as error:
-            if error.errno not in (*_NOT_ALLOWED, *_FULL) or error.filename is None:
+            if error.errno not in _FULL and (error.errno not in _NOT_ALLOWED or error.filename is None):
                 raise  # a fault of this program, which its traceback tells
             say(f"dalib: error: {_about_file(error)}", sys.stderr)
             return 2
@@ -70,7 +70,8 @@ def run(arguments: list[str]) -> int:
 
 def _about_file(error: OSError) -> str:
     """Returns what to do about a file that the system refuses, such as one of a run in a folder of somebody else's."""
-    name = os.fsdecode(error.filename).removesuffix(".tmp")
+    # writing to a full disk fails without the file's name
+    name = "what was to be written" if error.filename is None else os.fsdecode(error.filename).removesuffix(".tmp")
     remedy = (
         "make room"
         if error.errno in _FULL

@@ -215,12 +215,23 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Writes a text file whole or not at all.
+
+    Raises:
+        OSError: the system refuses it; the error names ``path``, and nothing is left beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # another process may write the same file
-    # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
-    temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
-    put_in_place(temporary, path)
+    try:
+        # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
+        put_in_place(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:  # a full disk's names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def free_folder(parent: Path, name: str) -> Path:

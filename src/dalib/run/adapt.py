@@ -372,18 +372,16 @@ class Run:
         from dalib.run.finished.image_predictions import predict_images
         from dalib.run.finished.predict import check_table, write_table
 
-        if out is not None:
-            out = required_path(out, "out")
-            check_table(out)
+        table = None if out is None else check_table(required_path(out, "out"))
         predictor = self.predictor(model=model, device=device)
         with CountedProgress("predictions") as progress:
             found = predict_images(images, predictor, progress)
-        if out is not None:
+        if table is not None:
             if not len(found):
                 example = "".join(f" (for instance {each.path}: {each.reason})" for each in found.unreadable[:1])
                 raise UserError(Setting("images"), f": none of the images can be read{example}")
             say_unreadable(found.unreadable)
-            write_table(out, found.paths, found.probabilities, found.description)
+            write_table(table, found.paths, found.probabilities, found.description)
         return found
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:

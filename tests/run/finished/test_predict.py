@@ -24,7 +24,7 @@ from dalib.models.saved import ModelDescription, load_description, save_model, w
 from dalib.records.folder import RunFolder
 from dalib.run.finished import predict as predicting
 from dalib.run.finished.load import COLUMNS, load, open_model
-from dalib.run.finished.predict import predict
+from dalib.run.finished.predict import check_table, predict
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
 
@@ -210,6 +210,29 @@ def test_a_file_of_something_else_is_not_replaced(found, images, tmp_path, name,
     predict(found, str(images), str(out))
     predict(found, str(images), str(out))
     assert left(out) == [name]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_or_a_device_is_not_replaced_by_a_table(found, images, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="a table goes to no pipe and no device"):
+        predict(found, str(images), str(tmp_path / "pipe"))
+    for out in (os.devnull, "-"):  # asked without writing, which would do harm
+        with pytest.raises(UserError, match="a table goes to no pipe and no device"):
+            check_table(out)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_to_a_table_stays_a_link(found, images, whole, tmp_path):
+    (tmp_path / "kept").mkdir()
+    table, link = tmp_path / "kept" / "p.csv", tmp_path / "latest.csv"
+    table.write_text("")
+    link.symlink_to(table)
+    predict(found, str(images), str(link))
+    assert link.is_symlink()
+    assert table.read_bytes() == whole
+    assert left(link) == ["latest.csv"]
 
 
 def test_two_processes_do_not_write_one_file(found, images, tmp_path):

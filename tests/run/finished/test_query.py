@@ -66,6 +66,8 @@ def test_all_images_where_more_are_wanted_than_there_are(a_run, tmp_path, capsys
     [
         (["query", "{run}", "--n", "0"], "--n 0"),
         (["query", "{run}", "--out", "none/x.csv"], "its folder does not exist"),
+        (["query", "{run}", "--out", "{run}"], "there is a folder"),
+        (["query", "{run}", "--out", "few.html"], "expected the name of the list, such as few.csv"),
         (["query", "none"], "no such folder"),
         (["eval", "{run}"], "either --data or --labels"),
         (["eval", "{run}", "--data", "x", "--labels", "y"], "either --data or --labels"),
@@ -163,6 +165,13 @@ def test_what_is_chosen_in_a_browser_is_a_list_that_eval_reads(tmp_path):
         browser.open((tmp_path / "few.html").as_uri(), 1280)  # what was chosen is still there
         assert browser.evaluate("document.getElementById('count').textContent") == "12 of 12 labelled"
         saved = browser.evaluate("table()")
+        # another tab with this page chooses: that is taken over, and a choice here keeps it
+        other = "values[3] = ''; localStorage.setItem(key, JSON.stringify(values))"
+        browser.evaluate(f"{{ const values = kept(); {other}; }}")
+        browser.evaluate("selects[2].value = ''; selects[2].dispatchEvent(new Event('change'))")
+        assert browser.evaluate("kept().filter(value => value !== '').length") == 10
+        browser.evaluate("dispatchEvent(new StorageEvent('storage', {key}))")
+        assert browser.evaluate("document.getElementById('count').textContent") == "10 of 12 labelled"
     finally:
         browser.close()
     (tmp_path / "few.csv").write_text(saved, encoding="utf-8", newline="")

@@ -88,7 +88,7 @@ def predict(
             disk.
     """
     images, out = required_path(images, "images"), required_path(out, "out")
-    check_table(out)
+    table = check_table(out)
     place = run.root if isinstance(run, RunFolder) else Path(required_path(run, "run"))
     with joined(timeout=_LONGEST) as world, _remedies(out, world), ExitStack() as held:
         held.enter_context(world.first_prints())
@@ -107,7 +107,7 @@ def predict(
             )
             return _Task(chosen, opened, source, images, strict, of)
 
-        return _predict(_on_all(world, prepared), Path(out), world, held)
+        return _predict(_on_all(world, prepared), table, world, held)
 
 
 @contextmanager
@@ -183,17 +183,23 @@ def _predict(task: _Task, out: Path, world: World, held: ExitStack) -> int:
     return world.from_first(lambda: _finish(task, part, every))
 
 
-def check_table(out: str) -> None:
-    """Refuses a table that cannot be written, before images are read.
+def check_table(out: str) -> Path:
+    """Refuses a table that cannot be written, before images are read; returns its place, to which a link leads.
 
     Raises:
-        UserError: another kind of file, a folder, a file that is not a table of predictions.
+        UserError: another kind of file, a folder, a device, a file that is not a table of predictions.
     """
     path = Path(out)
     if path.suffix.lower() not in ENDINGS:
         raise UserError(
             Setting("out", out),
             ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
+        )
+    if out == "-" or (path.exists() and not path.is_file() and not path.is_dir()):  # it would be replaced by the table
+        raise UserError(
+            Setting("out", out),
+            ": expected the name of a file; a table goes to no pipe and no device, because it is written whole or not "
+            "at all",
         )
     if path.is_dir():
         raise UserError(
@@ -209,6 +215,7 @@ def check_table(out: str) -> None:
             ": there is a file already that is not a table of predictions, which alone would be replaced; give another "
             "name",
         )
+    return path.resolve() if path.is_symlink() else path  # else the table would take the link's place
 
 
 def _header_of(table: Path) -> tuple[str, ...]:
@@ -322,16 +329,16 @@ def _open(images: str, preprocessing: Preprocessing, strict: bool, cache: CacheP
     return _Source(every, read, unreadable)
 
 
-def write_table(out: str, names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> None:
+def write_table(path: Path, names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> None:
     """Writes a table as :func:`predict` does, of predictions that are in memory; whole or not at all.
 
     Args:
-        out: a file that :func:`check_table` allows.
+        path: a place that :func:`check_table` returned.
         names: of the N images.
         probabilities: (N, C).
         description: of the model that they are of.
     """
-    path, columns = Path(out), columns_of(description)
+    columns = columns_of(description)
     lines = path if path.suffix.lower() != ".parquet" else path.with_name(f"{path.name}.csv.tmp")
     write_text(lines, csv_text([columns]) + _lines(names, probabilities, description))
     if lines != path:

@@ -149,11 +149,17 @@ def _free_page(out: str) -> Path:
         UserError: something is at one of the two places, or there is no folder for them.
     """
     page = Path(out).with_suffix(".html")
+    if Path(out).suffix.lower() == ".html":
+        raise UserError(
+            Setting("out", out),
+            f": expected the name of the list, such as {Path(out).with_suffix('.csv')}; the page to label it on is "
+            "written beside it",
+        )
     for place in (Path(out), page):
         if place.exists():
-            raise UserError(
-                Setting("out", out), f": there is a file {place} already, perhaps with labels; give another name"
-            )
+            what = "a folder" if place.is_dir() else "a file"
+            perhaps = "" if place.is_dir() else ", perhaps with labels"
+            raise UserError(Setting("out", out), f": there is {what} {place} already{perhaps}; give another name")
     if not Path(out).absolute().parent.is_dir():
         raise UserError(Setting("out", out), ": its folder does not exist; make it first")
     return page
