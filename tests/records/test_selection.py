@@ -31,7 +31,7 @@ def measured(difference: float, low: float, high: float, count: int = 200) -> Me
         (
             (0.05, 0.0, 0.1),
             None,
-            "adapted 85.0%, aligned 80.0% on 200 labelled images (+5.0 points, 95% interval +0.0 to +10.0)",
+            "adapted 85.0%, aligned 80.0% on 200 labelled images (+5.0 points, 95% interval 0.0 to +10.0)",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dalib.core.files import quoted
+from dalib.judge.paired import paired_difference_interval
 from dalib.records.estimate import Estimate, OpenSet, Share
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunRecords
@@ -60,8 +61,8 @@ def said(found: Verdict) -> str:
         ((40, 10), "helped", "p < 0.001"),
         ((10, 40), "hurt", "p < 0.001"),
         ((21, 9), "helped", "p = 0.043"),
-        ((20, 14), "unclear", "p = 0.39 (the exact McNemar test), so the difference may be chance"),
-        ((5, 0), "unclear", "It decides, also where the interval just leaves out zero"),
+        ((20, 14), "unclear", "p = 0.39 (the exact McNemar test). The difference may be chance"),
+        ((5, 0), "helped", "By that the difference may be chance; the interval decides, as it does which model"),
         ((0, 0), "unclear", "right on the same images"),
     ],
 )
@@ -70,6 +71,17 @@ def test_images_that_one_model_alone_gets_right_decide(paired: tuple[int, int], 
     found = judged(evaluation(0.80 + (first - second) / 600, 0.80, paired=paired))
     assert found.tone == tone
     assert words in said(found)
+
+
+@pytest.mark.parametrize("paired", [(5, 0), (6, 0), (8, 1), (9, 2), (0, 5), (2, 9), (3, 1), (21, 9)])
+def test_the_headline_says_what_the_selection_follows(paired: tuple[int, int]) -> None:
+    first, second = paired
+    low, high = paired_difference_interval(first, second, 600)
+    difference = (first - second) / 600
+    accuracies = (0.8 + difference, 0.8)
+    measured = Measurement("d", "evaluation", 600, "adapted", "source-only", accuracies, difference, low, high)
+    tone = {"adapted": "helped", "source-only": "hurt", None: "unclear"}[measured.better]
+    assert judged(evaluation(0.8 + difference, 0.8, paired=paired)).tone == tone
 
 
 def test_measures_of_unknown_images_are_told_where_a_run_expects_such() -> None:

@@ -101,6 +101,18 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def points_in_words(low_high: tuple[float, float]) -> str:
+    """Returns bounds of an interval of differences of shares in percentage points; none that is not 0 is shown as 0.
+
+    >>> points_in_words((-0.031, 0.08)), points_in_words((0.0002, 0.08)), points_in_words((0, 0.08))
+    ('-3.1 to +8.0', '+0.02 to +8.00', '0.0 to +8.0')
+    """
+    points = [100 * bound for bound in low_high]
+    digits = next((few for few in (1, 2, 3) if all(round(each, few) or not each for each in points)), 1)
+    low, high = (f"{each:+.{digits}f}" if round(each, digits) else "0.0" for each in points)
+    return f"{low} to {high}"
+
+
 def some_of(names: Sequence[str], most: int) -> str:
     """Returns the first names, and how many more there are.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
-from dalib.core.words import counted
+from dalib.core.words import counted, points_in_words
 from dalib.records.content import ABSENT, Record
 
 if TYPE_CHECKING:
@@ -61,18 +61,18 @@ class Measurement:
 
     def in_words(self) -> str:
         """Both accuracies, and the difference in percentage points: the better model first, else both by name."""
-        points = [100 * each for each in (self.difference, self.low, self.high)]
+        difference, ends = self.difference, (self.low, self.high)
         first, second = self.accuracies
         said = f"{self.first} {first:.1%}, {self.second} {second:.1%}"
         if self.better == self.first:
             said = f"{first:.1%} against {second:.1%} {self.second}"
         elif self.better == self.second:
-            said, points = f"{second:.1%} against {first:.1%} {self.first}", [-points[0], -points[2], -points[1]]
-        difference, low, high = points
+            said, difference = f"{second:.1%} against {first:.1%} {self.first}", -difference
+            ends = (-self.high, -self.low)
         where = images(self.count)
         if self.groups is not None:
             where += f" in {counted(self.groups, 'group')}"
-        return f"{said} on {where} ({difference:+.1f} points, 95% interval {low:+.1f} to {high:+.1f})"
+        return f"{said} on {where} ({100 * difference:+.1f} points, 95% interval {points_in_words(ends)})"
 
 
 @dataclass(frozen=True)

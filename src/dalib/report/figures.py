@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.places import in_short
+from dalib.core.words import points_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -236,13 +237,12 @@ def signed(points: float) -> str:
 
 
 def signed_interval(low_high: tuple[float, float]) -> str:
-    """Bounds of an interval of differences of shares, in percentage points.
+    """Bounds of an interval of differences of shares, in percentage points, of which none that is not 0 is shown as 0.
 
-    >>> signed_interval((0.031, 0.08))
-    '+3.1 to +8.0'
+    >>> signed_interval((0.031, 0.08)), signed_interval((0.0002, 0.08))
+    ('+3.1 to +8.0', '+0.02 to +8.00')
     """
-    low, high = (signed(round(100 * bound, 1)) for bound in low_high)
-    return f"{low} to {high}"
+    return points_in_words(low_high).replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dalib.records.selection import Selection
     from dalib.records.summary import Summary
 
-SIGNIFICANT = 0.05  # a smaller p value is called a clear difference
+SIGNIFICANT = 0.05  # a smaller p value is hardly chance
 
 Tone = Literal["helped", "hurt", "unclear", "unknown", "unfinished"]
 Kind = Literal["measured", "estimated", "none"]
@@ -113,9 +113,10 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
 def judged(evaluation: Evaluation) -> Verdict:
     """Returns the verdict of one evaluation.
 
-    Both models see the same images, so McNemar's exact test on the images that only one of them gets right decides
-    whether a difference is clear. Runs of before that was counted are judged by whether the intervals of the two
-    accuracies overlap, which misses smaller differences.
+    A difference is clear where its 95% interval leaves out 0, which also decides the run's selection. Both models see
+    the same images, so the interval is of the images that only one of them gets right; McNemar's exact test on these is
+    told beside it. Runs of before that was counted are judged by whether the intervals of the two accuracies overlap,
+    which misses smaller differences.
     """
     models = evaluation.models
     where = f"on {short(evaluation.data)} ({_images_of(evaluation)})"
@@ -217,17 +218,19 @@ def _by_pairs(paired: Paired, count: int, gain: str) -> tuple[Tone, str]:
     if not first + second:
         return "unclear", f"{difference} The two models are right on the same images."
     split = (
-        f"Only the adapted model is right on {counted(first, 'image')}, only the {baseline} one on {second:,}; "
-        "two equally good models split"
+        f"Only the adapted model is right on {counted(first, 'image')}, only the {baseline} one on {second:,}; two "
+        f"equally good models split at least as unevenly by chance with p {_chance(chance)} ({test})."
     )
-    if chance < SIGNIFICANT:
-        tone: Tone = "helped" if first > second else "hurt"
-        return tone, f"{difference} {split} so unevenly by chance with p {_chance(chance)} ({test})."
-    margin = " It decides, also where the interval just leaves out zero." if low_high[0] > 0 or low_high[1] < 0 else ""
-    return "unclear", (
-        f"{difference} {split} at least as unevenly with p {_chance(chance)} ({test}), "
-        f"so the difference may be chance.{margin}"
-    )
+    low, high = low_high
+    tone: Tone = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+    clear, rare = tone != "unclear", chance < SIGNIFICANT
+    if clear and not rare:
+        split += " By that the difference may be chance; the interval decides, as it does which model predicts."
+    elif rare and not clear:
+        split += " The interval decides, and it holds zero."
+    elif not clear:
+        split += " The difference may be chance."
+    return tone, f"{difference} {split}"
 
 
 def _chance(p: float) -> str:

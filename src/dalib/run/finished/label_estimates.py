@@ -13,7 +13,7 @@ import torch
 from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
-from dalib.core.words import counted
+from dalib.core.words import counted, points_in_words
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.records.folder import RunFolder
 from dalib.records.labelled import Labelled, LabelledValue
@@ -242,7 +242,7 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor 
 
 
 def _in_words(difference: LabelledEstimate) -> str:
-    points = f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+    points = f"({points_in_words((difference.low, difference.high))})"
     if difference.low == difference.high == 0:
         return "none: the models agree on every target image"
     if math.isnan(difference.value):
