@@ -46,8 +46,9 @@ Each JSON file is a record, whose class says what it holds: :class:`~dalib.recor
 :class:`~dalib.records.images.LeftOut` and, in a list, :class:`~dalib.records.pictures.Sample` and
 :class:`~dalib.core.files.Unreadable`; a line of metrics.jsonl is a :class:`~dalib.records.metrics.MetricsLine`.
 
-NAME, of a model, is "adapted" or "source-only". predictions.safetensors holds target/NAME and validation/NAME, float32
-(N, C), and validation/labels, int64; images.json their names: {"target": [names], "validation": [names]}.
+NAME, of a model, is "adapted", "aligned" or "source-only". predictions.safetensors holds target/NAME and
+validation/NAME, float32 (N, C), and validation/labels, int64; images.json their names:
+{"target": [names], "validation": [names]}.
 """
 
 from __future__ import annotations
