@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torchvision
+from arguments import at_least_one
 from micro import cpu_model
 
 from dalib.core.devices import choose_device
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder of the named data sets")
     parser.add_argument("--tasks", nargs="+", default=["mnist:usps", "usps:mnist"], metavar="SOURCE[+SOURCE]:TARGET")
     parser.add_argument("--preset", default="digits")
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--seeds", type=at_least_one, default=5, help="how many")
     parser.add_argument("--steps", type=int, default=None, help="instead of the preset's")
     parser.add_argument("--every", type=int, default=100, help="steps between measurements on test images")
     parser.add_argument("--to", type=float, default=98.2, help="the accuracy whose time is reported, in percent")

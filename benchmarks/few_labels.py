@@ -1,7 +1,7 @@
 """What labels of a few target images bring: 0, 1 and 3 of each class on average, chosen by ``query`` and at random.
 
     python benchmarks/few_labels.py --root data --directions D:A A:W
-    python benchmarks/few_labels.py --root data --pairs steel/neu:steel/xsdd clothes/catalogue:clothes/user_photo
+    python benchmarks/few_labels.py --root data --pairs pairs/steel/neu:pairs/steel/xsdd
 
 A run without labels comes first, and ``dalib query`` chooses by its models. Each list of labels then is
 ``--target_labels`` of a run of its own. All runs are measured on the same images: those that are in no list.
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
+from arguments import direction, in_short
 from worlds import add_arguments, pair_of
 
 from dalib.core.files import read_json
@@ -105,18 +106,14 @@ def _class_of(image: str) -> str:
     return Path(image).parent.name
 
 
-def _short(place: str) -> str:
-    return "/".join(Path(place).parts[-2:])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--pairs", nargs="*", default=[], help="SOURCE:TARGET folders below --root")
+    parser.add_argument("--pairs", nargs="*", type=direction, default=[], help="SOURCE:TARGET folders below --root")
     parser.add_argument("--counts", nargs="+", type=int, default=[1, 3], help="labels a class")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    folders = [pair.split(":") for pair in given.pairs] or [[*map(_images, pair_of(each))] for each in given.directions]
+    folders = given.pairs or [[*map(_images, pair_of(each))] for each in given.directions]
     print(f"| source, target | labels a class | {' | '.join(MODELS)} |\n| --- | --- |{' ---: |' * len(MODELS)}")
     for source, target in folders:
         found: list[dict[str, dict[str, float]]] = []
@@ -135,7 +132,7 @@ def main() -> None:
         for name in found[0]:
             of_seeds = [[each[name][model] for each in found] for model in MODELS]
             shown = " | ".join(f"{fmean(each):.1f} ({min(each):.1f} to {max(each):.1f})" for each in of_seeds)
-            print(f"| {_short(source)}, {_short(target)} | {name} | {shown} |", flush=True)
+            print(f"| {in_short(source)}, {in_short(target)} | {name} | {shown} |", flush=True)
 
 
 def _images(domain: str) -> str:

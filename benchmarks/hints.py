@@ -1,7 +1,7 @@
 """Hints beside the adaptation: simulated ones, right to 60, 75 and 90%, wrong at random or in a pattern.
 
     python benchmarks/hints.py --root data --backbone lite0 --steps 400 --directions A:W D:A
-    python benchmarks/hints.py --pairs clothes/catalogue:clothes/user_photo steel/xsdd:steel/neu
+    python benchmarks/hints.py --pairs pairs/clothes/catalogue:pairs/clothes/user_photo
 
 ``indNN`` are labels of which NN% are right and the others any other class; ``patNN`` name the next class where they are
 wrong; ``clsNN`` are right for NN% of the classes and name the next class for each image of the others; ``noise`` is
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from arguments import direction, in_short
 from worlds import CPU, add_arguments, baselines_of, config_of, inputs_of, pair_of
 
 from dalib.engine.evaluate import plain_representation
@@ -75,7 +76,7 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
         return *(_right(done.everything[name].target, truth) for name in ("adapted", judged.shipped)), trust
 
     _, alone, _ = selected(None)
-    names = f"{_short(config.source)}, {_short(config.target)}"
+    names = f"{in_short(str(config.source))}, {in_short(str(config.target))}"
     own = {name: _right(each.target, truth) for name, each in before.everything.items()}
     print(f"| {names} | none | | | {alone:.1f} | | source-only {own['source-only']:.1f} |", flush=True)
     for kind in kinds:
@@ -92,18 +93,14 @@ def _right(p: Tensor, truth: Tensor) -> float:
     return 100 * (p.argmax(dim=1) == truth).double().mean().item()
 
 
-def _short(place: object) -> str:
-    return "/".join(Path(str(place)).parts[-2:])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--pairs", nargs="*", default=[], help="SOURCE:TARGET folders below --root")
+    parser.add_argument("--pairs", nargs="*", type=direction, default=[], help="SOURCE:TARGET folders below --root")
     parser.add_argument("--kinds", nargs="+", default=KINDS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    folders = [tuple(str(Path(given.root, each)) for each in pair.split(":")) for pair in given.pairs]
+    folders = [tuple(str(Path(given.root, each)) for each in pair) for pair in given.pairs]
     print("| source, target | hints | right | adapted | selected | against the better of both | trust |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for source, target in folders or map(pair_of, given.directions):

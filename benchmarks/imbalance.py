@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import at_least_one
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -90,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data")
     parser.add_argument("--out", default="imbalance")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=at_least_one, default=2)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--balance", type=float, default=0.3, help="weight of class balance; the preset has none")
     parser.add_argument("--labels", type=int, default=100)

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arguments import at_least_one
 from office31 import DOMAINS, environment, spread
 
 from dalib.adaptation.methods import METHODS
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["mnist:usps", "usps:mnist"], metavar="SOURCE:TARGET")
     parser.add_argument("--methods", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--weights", help="of EfficientNet-Lite0, for the tasks of Office-31")
-    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--seeds", type=at_least_one, default=1, help="how many")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--out", default=tempfile.gettempdir() + "/methods", help="folder of the runs")

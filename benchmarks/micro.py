@@ -2,7 +2,7 @@
 
 Prints Markdown: the teacher's update, augmentation, and the training step (what the loop adds to its computing,
 and how fast that is beside a large product of matrices). Needs no data; the other libraries come with
-`pip install 'dalib[bench]'`.
+`pip install '.[bench]'` in a checkout.
 
     --json FILE     write the numbers too
     --quick         three rounds of everything: does it run, not how fast
@@ -450,7 +450,9 @@ def main() -> None:
     arguments = parser.parse_args()
     missing = [package for module, package in OTHERS.items() if importlib.util.find_spec(module) is None]
     if missing:
-        sys.exit(f"micro.py compares with {', '.join(missing)}, which is not installed: pip install 'dalib[bench]'")
+        sys.exit(
+            f"micro.py compares with {', '.join(missing)}, which is not installed: pip install '.[bench]' in a checkout"
+        )
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from arguments import at_least_one
 from micro import cpu_model
 from torch.nn import functional as F
 
@@ -241,7 +242,7 @@ def main() -> None:
     parser.add_argument("--weights-order", default="position", choices=["name", "position"])
     parser.add_argument("--preset", default="photo-features")
     parser.add_argument("--directions", nargs="+", default=DIRECTIONS, choices=DIRECTIONS)
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--seeds", type=at_least_one, default=3, help="how many")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings beside the preset's")
     parser.add_argument("--init", help="runs to start from, with {direction} and {seed} in the path")
     parser.add_argument("--out", default=tempfile.gettempdir() + "/office31", help="folder of the runs")

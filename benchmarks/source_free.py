@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
+from arguments import at_least_one, direction, place_in
 
 from dalib.core.files import read_json
 from dalib.records.kit import read_header
@@ -59,23 +60,25 @@ def both(given: argparse.Namespace, source: str, target: str, seed: int) -> tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directions", nargs="+", metavar="SOURCE:TARGET")
+    parser.add_argument("directions", nargs="+", type=direction, metavar="SOURCE:TARGET", help="named, or below --root")
     parser.add_argument("--root", default="data")
     parser.add_argument("--backbone", default="lite0", choices=sorted(SHORT_NAMES))
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=at_least_one, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(f"| direction | {' | '.join(COLUMNS)} | its estimate | s |\n| --- |{' ---: |' * (len(COLUMNS) + 2)}")
-    for direction in given.directions:
-        source, target = direction.split(":")
+    for source, target in given.directions:
         since = time.perf_counter()
-        found = [both(given, source, target, seed) for seed in range(given.seeds)]
+        places = [place_in(given.root, each) for each in (source, target)]
+        found = [both(given, *places, seed) for seed in range(given.seeds)]
         for number, name in enumerate(("with the source", "from the kit")):
             rows = [each[number] for each in found]
             cells = [spread([row[column] for row in rows]) for column in (*COLUMNS, "estimate")]
-            print(f"| {direction}, {name} | {' | '.join(cells)} | {time.perf_counter() - since:.0f} |", flush=True)
+            print(
+                f"| {source}:{target}, {name} | {' | '.join(cells)} | {time.perf_counter() - since:.0f} |", flush=True
+            )
 
 
 def spread(values: list[float]) -> str:

@@ -19,6 +19,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import torch
+from arguments import at_least_one, direction
 from few_labels import accuracies
 
 from dalib.run.finished.compare import compare_runs
@@ -69,14 +70,14 @@ def measured(source: Path, target: Path, given: argparse.Namespace, seed: int, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="data")
-    parser.add_argument("--pairs", nargs="+", required=True, help="SOURCE:TARGET folders below --root")
+    parser.add_argument("--pairs", nargs="+", type=direction, required=True, help="SOURCE:TARGET folders below --root")
     parser.add_argument("--most", type=int, default=300, help="images of a domain")
     parser.add_argument("--backbone", default="lite0", choices=sorted(SHORT_NAMES))
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--steps", type=int, default=800, help="of the head")
     parser.add_argument("--stages", type=int, default=2, help="how many are trained")
     parser.add_argument("--stages-steps", type=int, default=400)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=at_least_one, default=1)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -85,13 +86,13 @@ def main() -> None:
     )
     found = []
     for pair in given.pairs:
-        source, target = (Path(given.root, each) for each in pair.split(":"))
+        source, target = (Path(given.root, each) for each in pair)
         for seed in range(given.seeds):
             with TemporaryDirectory() as folder:
                 values, seconds = measured(source, target, given, seed, Path(folder))
             found.append(values)
             shown = " | ".join(f"{each:.1f}" for each in values)
-            print(f"| {pair.replace(':', ', ')} | {seed} | {shown} | {seconds} |", flush=True)
+            print(f"| {', '.join(pair)} | {seed} | {shown} | {seconds} |", flush=True)
     means = " | ".join(f"{fmean(each):.1f}" for each in zip(*found, strict=True))
     print(f"| mean of {len(found)} | | {means} | |")
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from arguments import at_least_one
 from scipy.ndimage import rotate
 from scipy.sparse import issparse, vstack
 from sklearn.datasets import load_breast_cancer, load_digits, load_svmlight_file, load_wine
@@ -170,14 +171,17 @@ def measured(table: tuple[Any, ...], seed: int, variants: bool) -> Iterator[tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=at_least_one, default=5)
     parser.add_argument("--root", type=Path, help="folder with reviews and embeddings")
     parser.add_argument("--only", default="", help="tables whose name has this in it")
     parser.add_argument("--variants", action="store_true", help="other settings of ours, too")
     asked = parser.parse_args()
-    for name, make in tables_in(asked.root).items():
-        if asked.only not in name:
-            continue
+    if asked.root is not None and not asked.root.is_dir():
+        parser.error(f"--root {asked.root}: no such folder")
+    tables = {name: make for name, make in tables_in(asked.root).items() if asked.only in name}
+    if not tables:
+        parser.error(f"--only {asked.only}: no such table; there are {', '.join(tables_in(asked.root))}")
+    for name, make in tables.items():
         since = time.monotonic()
         found: dict[str, list[float]] = {}
         for seed in range(asked.seeds):

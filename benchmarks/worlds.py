@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
+from arguments import at_least_one
 
 from dalib.data.sources import open_labelled
 from dalib.engine.results import InMemory
@@ -35,11 +36,11 @@ DOMAINS = {"A": "office31/amazon", "W": "office31/webcam", "D": "office31/dslr"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds where the data are, and the recipe."""
     parser.add_argument("--root", default="data")
-    parser.add_argument("--backbone", default="lite2", choices=sorted(SHORT_NAMES))
+    parser.add_argument("--backbone", default="lite0", choices=sorted(SHORT_NAMES), help="lite0 comes with dalib")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--directions", nargs="+", default=DIRECTIONS)
+    parser.add_argument("--seeds", type=at_least_one, default=1)
+    parser.add_argument("--directions", nargs="+", default=DIRECTIONS, choices=DIRECTIONS)
 
 
 def pair_of(direction: str) -> tuple[str, str]:
