@@ -1,7 +1,10 @@
 """Configuration of the documentation; `make docs` builds it."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -71,6 +74,8 @@ PROGRAMS = {"tutorials": "gallery", "cases": "generated/cases"}
 if any((HERE / "tutorials").glob("plot_*.py")) and not tags.has("quick"):  # noqa: F821 - Sphinx puts it here
     os.environ["TERM"] = "dumb"  # progress of the tutorials' runs as plain lines, where a terminal builds too
     extensions.append("sphinx_gallery.gen_gallery")
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="docs-")  # the programs' processes put their runs there
+    atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
     sphinx_gallery_conf = {
         "examples_dirs": list(PROGRAMS),
         "gallery_dirs": list(PROGRAMS.values()),

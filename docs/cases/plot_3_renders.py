@@ -24,7 +24,7 @@ import dalib
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 folder = Path(tempfile.mkdtemp(prefix="dalib-"))
-os.environ["DALIB_CACHE"] = str(folder / "cache")  # so that this page leaves nothing behind; you need not set it
+os.environ["DALIB_CACHE"] = str(folder / "cache")  # beside the runs; you need not set it
 
 # %%
 # Renders and photographs

@@ -30,7 +30,7 @@ ADAPTED, SOURCE_ONLY, THIRD, FOURTH = "#0072b2", "#b85c00", "#00795a", "#8a4f9e"
 plt.style.use({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 folder = Path(tempfile.mkdtemp(prefix="dalib-"))
-os.environ["DALIB_CACHE"] = str(folder / "cache")  # so that this page leaves nothing behind; you need not set it
+os.environ["DALIB_CACHE"] = str(folder / "cache")  # beside the runs; you need not set it
 
 # %%
 # A target with rare classes
