@@ -116,6 +116,7 @@ def test_pictures_of_all_kinds_are_the_same(image):
     ("image", "message"),
     [
         ("a.png", "got str"),
+        ({"bytes": b"", "path": None}, r"got dict; decode it, .* by cast_column\(NAME, Image\(\)\)"),
         (np.zeros((2, 5, 5), np.uint8), r"1, 3 or 4 channels, got \(2, 5, 5\)"),
         (np.full((4, 4), 2.0), "got 2 to 2; leave normalisation out"),
         (np.zeros((4, 4), np.int32), "expected uint8 or floats, got int32"),

@@ -188,7 +188,8 @@ def test_with_neither_hub_nor_cache_the_message_says_what_to_do(hub, cache, monk
     cut_off(how, hub, monkeypatch)
     said = refusal("hub")
     assert f"{OWN} is not in the cache {cache}" in said
-    assert "HF_ENDPOINT" in said
+    assert ("unset HF_HUB_OFFLINE" in said) == (how == "HF_HUB_OFFLINE")
+    assert ("HF_ENDPOINT" in said) == (how != "HF_HUB_OFFLINE")
     assert "weights='model.safetensors'" in said
     assert "HF_HUB_OFFLINE=1" in said
     assert "backbone='lite0', whose weights are installed with dalib" in said

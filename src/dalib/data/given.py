@@ -248,8 +248,10 @@ def _sequence_of(images: Any, argument: str) -> Sequence[Any]:
         if not several:
             raise UserError(Setting(argument), ": expected at least one image, got none")
         return [Path(expanded(each)) if is_place(each) else each for each in several]
+    stream = hasattr(images, "__iter__") and not hasattr(images, "__len__")
+    remedy = "; images are read several times, and a stream is not: give a list of them" if stream else ""
     raise UserError(
-        Setting(argument), f": expected images as an array, a tensor or a list, got {type(images).__name__}"
+        Setting(argument), f": expected images as an array, a tensor or a list, got {type(images).__name__}{remedy}"
     )
 
 

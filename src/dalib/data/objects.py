@@ -222,7 +222,9 @@ def picture_of(image: Any) -> Image.Image:
     elif isinstance(image, np.ndarray):
         array = image
     else:
-        raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
+        encoded = isinstance(image, Mapping) and {"bytes", "path"} <= image.keys()
+        remedy = "; decode it, in a Hugging Face data set by cast_column(NAME, Image())" if encoded else ""
+        raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}{remedy}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, _RGBA)):

@@ -45,7 +45,8 @@ def spelled_alike(names: Iterable[str], others: Iterable[str]) -> list[tuple[str
 
 
 def _letters_of(name: str) -> str:
-    kept = "".join(letter for letter in key_of(name).casefold() if letter.isalnum())
+    """Returns a name without what spelling alone adds; signs and marks stay: C++ is not C."""
+    kept = "".join(each for each in key_of(name).casefold() if each.isalnum() or unicodedata.category(each)[0] in "SM")
     return kept.removesuffix("s") if sum(map(str.isalpha, kept)) >= _FEWEST_LETTERS else name
 
 

@@ -385,10 +385,13 @@ class _Asking:
     def unreachable(self) -> UserError:
         """Returns the message for a machine with neither a network connection nor a copy."""
         where = f"revision {self.name.revision} of " if self.name.revision else ""
+        asking = "With a network behind a proxy or a mirror, set HTTPS_PROXY or HF_ENDPOINT"
+        if _constants().HF_HUB_OFFLINE:
+            asking = "With a network, unset HF_HUB_OFFLINE"
         return self.name.refusal(
             f"{where}{self.name.repository} is not in the cache {_constants().HF_HUB_CACHE}, and the hub "
-            f"({_constants().ENDPOINT}) was not reached ({self.why}). With a network behind a proxy or a mirror, set "
-            f"HTTPS_PROXY or HF_ENDPOINT. Without a network: {offline_ways(self.network)}"
+            f"({_constants().ENDPOINT}) was not reached ({self.why}). {asking}. Without a "
+            f"network: {offline_ways(self.network)}"
         )
 
     def _refusal(self, error: Exception) -> UserError:
