@@ -81,7 +81,7 @@ def wait_for(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def seconds_of(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 1.0) -> float:
+def seconds_of(call: Callable[[], object], device: torch.device, least: int = 3, most: float = 0.4) -> float:
     """Returns the median time of a call, after one that warms up."""
     call()
     times: list[float] = []

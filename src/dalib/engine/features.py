@@ -250,7 +250,8 @@ def features_key(rows: Rows, *parts: object) -> str:
     """Computes a key from everything that features depend on: the pixels, and others such as weights and views."""
     digest = hashlib.blake2b(repr((len(rows), *parts)).encode(), digest_size=16)
     for first in range(0, len(rows), 1024):  # not all of a mapped file at once
-        images = rows[torch.arange(first, min(first + 1024, len(rows)))]
+        end = min(first + 1024, len(rows))
+        images = rows[first:end] if isinstance(rows, torch.Tensor) else rows[torch.arange(first, end)]  # no copy
         digest.update(repr(tuple(images.shape)).encode())
         digest.update(images.contiguous().numpy().data)
     return digest.hexdigest()

@@ -152,10 +152,10 @@ class PretrainedBackbone(nn.Module):
         Stage 0 is the stem; then come the stages of a convolutional network, or the blocks of a transformer.
         Source: timm's ``group_matcher``.
         """
-        last = max(self._stage_of.values(), default=-1)
-        found: list[list[str]] = [[] for _ in range(last + 1)]
+        stage_of = self._stage_of()
+        found: list[list[str]] = [[] for _ in range(max(stage_of.values(), default=-1) + 1)]
         for name, _ in self.network.named_parameters():
-            found[self._stage_of[name]].append(name)
+            found[stage_of[name]].append(name)
         return found
 
     def freeze_stages(self, count: int | Literal["all"]) -> None:
@@ -190,7 +190,7 @@ class PretrainedBackbone(nn.Module):
 
     def _find_resting(self) -> None:
         """Finds the normalisation layers that :meth:`train` leaves in evaluation mode."""
-        frozen_tensors = {name for name, stage in self._stage_of.items() if stage < self.frozen_stages}
+        frozen_tensors = {name for name, stage in self._stage_of().items() if stage < self.frozen_stages}
         self._resting = [
             name
             for name, module in self.network.named_modules()
@@ -208,9 +208,8 @@ class PretrainedBackbone(nn.Module):
             self.network.get_submodule(name).eval()
         return self
 
-    @property
     def _stage_of(self) -> dict[str, int]:
-        """The stage of each parameter and buffer."""
+        """Returns the stage of each parameter and buffer."""
         from timm.models._manipulate import group_with_matcher
 
         network: Any = self.network
