@@ -340,6 +340,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert [path.name for path in one.checkpoints.folder.iterdir()] == ["step-000000004.pt"]
 
 
+def test_a_process_that_saves_nothing_stops_at_such_weights_too(tmp_path):
+    one = training(tmp_path, Poisoning)
+    one.checkpoints = None
+    with pytest.raises(TrainingDivergedError, match="weights are not finite after step 8"):
+        one.run(every=Every(log=1, evaluate=100, checkpoint=4))
+
+
 @pytest.mark.parametrize("method", [type("Diverging", (Diverging,), {"bad_from": 7}), Poisoning])
 def test_a_model_that_diverged_is_not_evaluated(tmp_path, method):
     one, seen = training(tmp_path, method), []

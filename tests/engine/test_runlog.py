@@ -41,6 +41,18 @@ def test_the_speed_counts_images_of_all_recorded_steps(tmp_path, monkeypatch):
     assert lines(log.path)[0]["images_per_second"] == 4 * 16 / 2.0
 
 
+def test_the_speed_leaves_out_what_pauses_it(tmp_path, monkeypatch):
+    clock = iter([100.0, 101.0, 151.0, 152.0, 152.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.record(1, scalars(loss=0.0))
+    with log.paused():  # a checkpoint between two lines
+        pass
+    log.record(2, scalars(loss=0.0))
+    log.write(log.take_means(16), {})
+    assert lines(log.path)[0]["images_per_second"] == 2 * 16 / 2.0
+
+
 def test_on_line_gets_what_is_written(tmp_path):
     seen = []
     log = MetricsLog(tmp_path / "metrics.jsonl", on_line=seen.append)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,6 +68,22 @@ def test_a_training_that_has_ended_resumes_at_its_end(made, observed):
     assert len(observed) == before
     first, second = (each.done.trained[name].model.state_dict() for each in (made, again))
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
+@pytest.mark.parametrize("stopped", ["", "the teacher's confidence rises while the student agrees less"])
+def test_stages_behind_a_head_that_collapsed_have_collapsed_too(made, monkeypatch, stopped):
+    again, finished = replace(made, done=type(made.done)()), made.done.models["adapted"]
+
+    def trained(self, task, inputs, *, resume):
+        own = replace(finished.trained, stopped=stopped if task.name == "frozen" else "", ended=3)
+        self.done.models[task.name] = replace(finished, trained=own)
+
+    monkeypatch.setattr(ModelsInFolder, "_train", trained)
+    stored = made.inputs.of("adapted")[0]
+    stages = SimpleNamespace(to_maps=lambda expected, seed: made.inputs.domains, stored=lambda: stored)
+    again._train_stages(made.setup.config, made.inputs, stages, resume=False)
+    assert list(again.done.models) == ["adapted"]
+    assert again.done.trained["adapted"].stopped == stopped
 
 
 @pytest.mark.parametrize("method", ["self-ensemble", "source-only"])

@@ -23,6 +23,7 @@ from dalib.records.folder import RunFolder
 from dalib.run import place, setup, train
 from dalib.run.resume import contents_of
 from dalib.run.settings.config import TrainConfig
+from dalib.run.training import pair
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
@@ -144,6 +145,18 @@ def test_another_version_is_told(cut, capsys):
     (cut / "summary.json").write_text(json.dumps({**summary, "torch": "2.11.0"}))
     assert run(["train", "--resume", str(cut)]) == 0
     assert f"note: the run began with torch 2.11.0, this is {torch.__version__}" in capsys.readouterr().out
+    assert json.loads((cut / "summary.json").read_text())["torch"] == "2.11.0"  # a third time it is told as well
+
+
+def test_a_resumed_run_keeps_its_beginning_and_adds_its_time_up(cut):
+    summary = json.loads((cut / "summary.json").read_text())
+    began = {"started": "2026-01-01T00:00:00+00:00", "seconds": {"data": 100.0, "adapted": 1000.0}}
+    (cut / "summary.json").write_text(json.dumps({**summary, **began}))
+    assert run(["train", "--resume", str(cut)]) == 0
+    now = json.loads((cut / "summary.json").read_text())
+    assert now["started"] == began["started"]
+    assert 100 < now["seconds"]["data"] < 200
+    assert 1000 < now["seconds"]["adapted"] < 1100
 
 
 def test_a_run_of_a_version_that_kept_no_fingerprints_goes_on(cut):
@@ -244,6 +257,29 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
     assert error.value.code == 128 + number
     assert signal.getsignal(number) == before
     assert "once more to stop at once" in capsys.readouterr().out
+    assert run(["train", "--resume", str(out)]) == 0
+    ours, theirs = weights(out), weights(finished)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_signal_behind_the_last_step_stops_before_the_judgement(
+    images, finished, tmp_path, capsys, monkeypatch, heard_signals
+):
+    out, predict_all = tmp_path / "run", pair._everything
+
+    def signalled(*given, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return predict_all(*given, **more)
+
+    config = read_config(finished / "config.yaml")
+    config = type(config)(**{**vars(config), "out": str(out)})
+    monkeypatch.setattr(pair, "_everything", signalled)
+    with pytest.raises(train.RunStoppedError, match="go on with") as error:
+        train.train(config)
+    assert error.value.code == 128 + signal.SIGTERM
+    assert json.loads((out / "summary.json").read_text())["status"] == "running"
+    assert not (out / "judgement.json").exists()
+    monkeypatch.undo()
     assert run(["train", "--resume", str(out)]) == 0
     ours, theirs = weights(out), weights(finished)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -140,7 +140,7 @@ class TwoDomainStream:
         self.source, self.labels = _place(source, device), labels.to(device)
         self.target = _place(target, device) if views.target else target
         self.outside = outside if outside is not None and len(outside) and views.target else None
-        self.hints: Tensor | None = None
+        self.hints: Rows | None = None
         self.views, self.sampling, self.device = views, sampling, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -153,7 +153,7 @@ class TwoDomainStream:
         if len(hints) != len(self.target):
             raise ValueError(f"hints: expected one for each of the {len(self.target)} target images, got {len(hints)}")
         stream = copy(self)
-        stream.hints = hints.to(self.device)
+        stream.hints = _place(hints, self.device)
         return stream
 
     @property
@@ -168,7 +168,7 @@ class TwoDomainStream:
 
     @property
     def in_memory(self) -> bool:
-        """True if all rows are tensors, so that no file has to be read."""
+        """True if all rows are tensors, in memory or mapped, so that no image has to be decoded."""
         return all(isinstance(rows, Tensor) for rows in (self.source, self.target, self.outside) if rows is not None)
 
     def batch_at(self, step: int) -> Batch:
@@ -219,7 +219,7 @@ class TwoDomainStream:
 
 
 def _place(rows: Rows, device: torch.device) -> Rows:
-    """Returns the images as uint8, on a GPU if they take at most a quarter of its free memory."""
+    """Returns the rows, on a GPU if they take at most a quarter of its free memory."""
     if device.type != "cuda":
         return rows
     free, _ = torch.cuda.mem_get_info(device)

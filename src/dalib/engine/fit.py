@@ -141,19 +141,21 @@ def fit(
                 measures = evaluate(done) if evaluating else {}
                 log.write(means, {"rate": training.schedule(step), **measures})
             if evaluating:
-                after_evaluation(done)
+                with log.paused():
+                    after_evaluation(done)
             stopping = stop(done) and done < steps
             if stopping and not saving:
                 _average_buffers(method)
-            if (saving or stopping) and checkpoints is not None:
-                _save(training, log, checkpoints, done)
+            if saving or stopping:
+                _require_finite(method.student, done)  # in each process, or those that do not save would go on alone
+                if checkpoints is not None:
+                    with log.paused():
+                        _save(training, log, checkpoints, done)
             if stopping:
                 raise StoppedError(done)
 
 
 def _save(training: Training, log: MetricsLog, checkpoints: CheckpointFolder, step: int) -> None:
-    # after the line, which stops at a loss that is not finite
-    _require_finite(training.method.student, step)
     log.sync()
     scaler = {} if training.scaler is None else training.scaler.state_dict()
     checkpoints.save(

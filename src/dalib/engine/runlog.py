@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from dalib.engine.distributed import mean_over_ranks
 from dalib.records.metrics import line_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -105,6 +106,15 @@ class MetricsLog:
         self._since = time.monotonic()
         if self.on_line is not None:
             self.on_line(line)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Counts the time of the block in no speed."""
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since += time.monotonic() - since
 
     def pending(self) -> dict[str, Any]:
         """Returns the recorded values that are not yet written, for a checkpoint."""

@@ -119,7 +119,7 @@ class ModelsInFolder:
     def _train_stages(self, config: TrainConfig, inputs: TrainingInputs, stages: LastStages, *, resume: bool) -> None:
         """Trains the head on the frozen backbone, and from there the backbone's last stages with it."""
         self._train(self._task("frozen", config, inputs), inputs, resume=resume)
-        start = self.done.models.pop("frozen").trained.model
+        frozen = self.done.models.pop("frozen").trained
         own = recipe.of_stages(config)
         with self.setup.world.in_turn():
             on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))
@@ -135,11 +135,15 @@ class ModelsInFolder:
             stored,
             self._results(self.run, whole),
             student=lambda: stages.student(student_of_stages(config, stages), standardized),
-            weights=start.state_dict(),
+            weights=frozen.model.state_dict(),
             statistics=statistics_for(own, on_maps, stored.plain),
             expected=inputs.expected,
         )
         self._train(task, inputs, resume=resume)
+        adapted = self.done.models["adapted"]
+        if frozen.stopped and not adapted.trained.stopped:  # it began with a head that had collapsed
+            trained = replace(adapted.trained, stopped=frozen.stopped, ended=frozen.ended)
+            self.done.models["adapted"] = replace(adapted, trained=trained)
 
     def _task(self, name: str, config: TrainConfig, inputs: TrainingInputs) -> Task:
         """Returns a training whose results go into its part of the folder."""

@@ -20,6 +20,7 @@ from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run.resume import check_unchanged, claimed
 from dalib.run.settings.config_file import config_text
+from dalib.run.summary import continued
 from dalib.run.training import recipe
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ def resume_call(run: RunFolder) -> Call:
     return Call("dalib.adapt", Setting("resume", run.root))
 
 
-def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> None:
-    """Compares a run that is resumed with its beginning, and writes its new summary.
+def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> Summary:
+    """Compares a run that is resumed with its beginning; writes and returns its new summary.
 
     Raises:
         UserError: its settings or its data have changed, unless that is allowed.
@@ -169,7 +170,9 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> N
     before = Summary.read(run.summary)
     if before.status == "done" and before.settings.get("steps") == summary.settings.get("steps"):
         say(f"{run.root} has finished already: its models are judged, and its report is written, again")
+    summary = continued(summary, before)
     summary.write(run.summary)
+    return summary
 
 
 def rewrite_settings(run: RunFolder, config: TrainConfig, summary: Summary) -> None:

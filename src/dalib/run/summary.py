@@ -52,8 +52,21 @@ def summary_at_start(
 
 
 def timed(summary: Summary, part: str, seconds: float) -> Summary:
-    """Returns the summary with how long a part of the run took."""
-    return replace(summary, seconds={**summary.seconds, part: seconds})
+    """Returns the summary with how long a part of the run took, beside what it took before the run was resumed."""
+    return replace(summary, seconds={**summary.seconds, part: summary.seconds.get(part, 0.0) + seconds})
+
+
+def continued(summary: Summary, before: Summary) -> Summary:
+    """Returns the summary of a run that is resumed: when and with what it began is that of before, and so is its time.
+
+    >>> now, then = Summary(torch="2.14", seconds={"data": 1.0}), Summary(torch="2.13", seconds={"data": 2.0})
+    >>> continued(now, then).torch, continued(now, then).seconds
+    ('2.13', {'data': 3.0})
+    """
+    for part, seconds in before.seconds.items():
+        summary = timed(summary, part, seconds)
+    began = {name: getattr(before, name) for name in ("started", "dalib", "torch", "python", "device")}
+    return replace(summary, **began)
 
 
 def _counts(domains: Domains) -> dict[str, int]:

@@ -182,7 +182,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     summary = summary if setup.hub is None else setup.hub.recorded(summary)
     say_data(summary, data.domains)
-    _begin(run, setup, data, summary, context)
+    summary = _begin(run, setup, data, summary, context)
     since = time.monotonic()
     inputs = _training_inputs(setup, data, frozen, limit)
     if setup.config.features:
@@ -190,7 +190,8 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     if limit is not None:
         setup = _chosen(setup, limit.fitted(setup.config))
         summary = replace(summary, settings=settings_of(setup.config))
-        rewrite_settings(run, setup.config, summary)
+        summary = summary if setup.hub is None else setup.hub.recorded(summary)
+        rewrite_settings(run, setup.asked, summary)
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
@@ -262,20 +263,21 @@ def _chosen(setup: Setup, config: TrainConfig) -> Setup:
     return replace(setup, config=config, request=replace(setup.request, features=config.features))
 
 
-def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> None:
-    """Makes the run's folder or resumes it, and notifies the trackers."""
+def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> Summary:
+    """Makes the run's folder or resumes it, and notifies the trackers; returns the summary that is in it."""
 
-    def begin() -> None:
+    def begin() -> Summary:
         if context.resume:
-            resume_folder(run, summary, allow_changes=context.allow_changes)
-        else:
-            begin_folder(run, setup, data, summary, context.held)
+            return resume_folder(run, summary, allow_changes=context.allow_changes)
+        begin_folder(run, setup, data, summary, context.held)
+        return summary
 
-    context.world.from_first(begin)
+    summary_there = context.world.from_first(begin)
     if context.world.first:
         context.tracking.begin(_tracked(run, setup.config, context.resume))
         if not context.resume:
             context.tracking.picture("views", run.views)
+    return summary_there
 
 
 def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:
@@ -291,7 +293,7 @@ def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:
         return None
     frozen = frozen_backbone(config, setup.request, setup.preprocessing, data.domains, setup.device, setup.start)
     if (stages := frozen.stages) is not None:
-        setup.world.from_first(lambda: announce_stages(config, stages))
+        setup.world.from_first(lambda: announce_stages(config, stages, measured=setup.world.size == 1))
     return frozen
 
 
@@ -333,6 +335,8 @@ def _train_models(
             with context.requests.at_a_step():
                 taken = name == "source-only" and _take_from_sibling(run, setup, summary, context)
                 models.train(name, config, resume=context.resume or taken)
+            if context.requests.signal is not None:  # it came behind the last step, whose checkpoint is there
+                raise KeyboardInterrupt
         except TrainingDivergedError:
             if context.world.first:
                 replace(summary, status="diverged").write(run.summary)

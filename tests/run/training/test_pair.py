@@ -67,6 +67,14 @@ def test_on_the_source_the_aligned_model_is_source_only(made):
         assert not torch.equal(kept["aligned"].target, kept["source-only"].target)
 
 
+def test_statistics_that_all_processes_take_together_are_not_taken_by_one(made):
+    done, inputs = copied(made[0]), made[1]
+    trained = done.models["source-only"].trained
+    together = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(trained.model))
+    done.models["source-only"] = FinishedModel(SimpleNamespace(model=together), everything=None)
+    assert align(done, inputs) is None
+
+
 def test_a_network_without_statistics_cannot_be_aligned(made):
     done, inputs = copied(made[0]), made[1]
     plain = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))

@@ -12,6 +12,9 @@ from dalib.commands.main import run
 from dalib.models.averaged import AveragedViews
 from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import changed
+from dalib.run.training import recipe
 
 QUICK = ["--batch", "4", "--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
 
@@ -167,3 +170,22 @@ def test_a_source_only_run_has_no_confident_target_images_to_choose_by(root, tmp
     found = train(root, tmp_path / "run", "--preset", "paper-small", "--method", "source-only", "--steps", "2")
     assert list(found.models()) == ["source-only"]
     assert not found.kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"), [("self-ensemble", 0.8), ("fixmatch", 0.7), ("mcc", 0.8), ("source-only", 0.8)]
+)
+def test_images_are_confident_from_the_methods_own_threshold(method, expected):
+    config = TrainConfig(method=method)
+    for name, value in {"self_ensemble.threshold": 0.8, "fixmatch.threshold": 0.7}.items():
+        config = changed(config, name.split("."), value, name)
+    assert recipe.confidence_threshold(config) == recipe.make_judge_settings(config).threshold == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "value"), [("self-ensemble", "ramp_up_steps", 80), ("mean-teacher", "ramp_up", 0.27)]
+)
+def test_the_last_stages_have_the_whole_weight_at_once(method, setting, value):
+    group = method.replace("-", "_")
+    config = changed(TrainConfig(method=method), [group, setting], value, f"{group}.{setting}")
+    assert getattr(getattr(recipe.of_stages(config), group), setting) == 0

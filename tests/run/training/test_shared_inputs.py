@@ -79,11 +79,25 @@ def test_trainings_take_the_backbone_that_is_there(config, count, capsys):
     frozen = frozen_backbone(own, request, preprocessing, domains, CPU)
     if count:
         announce_stages(own, frozen.stages)
-        assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in told
+        assert "as measured on this machine" in told
     inputs = training_inputs(own, request, preprocessing, domains, CPU, frozen=frozen)
     assert inputs.space is frozen.space
     assert inputs.stages is frozen.stages
     assert (frozen.stages is None) == (count == 0)
+
+
+def test_several_processes_are_told_of_the_stages_without_a_step(config, capsys, monkeypatch):
+    own = replace(config, model=replace(config.model, trained_stages=2))
+    request, preprocessing, domains = opened(own)
+    frozen = frozen_backbone(own, request, preprocessing, domains, CPU)
+    step = "dalib.run.training.stages.train_step"
+    monkeypatch.setattr(step, lambda *given: pytest.fail("the other processes would not take it"))
+    announce_stages(own, frozen.stages, measured=False)
+    told = capsys.readouterr().out
+    assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in told
+    assert "as measured" not in told
 
 
 @pytest.mark.parametrize(("bound", "share"), [(0.0, "joined"), (float("inf"), 0.0)])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from dalib.adaptation.hints import TrustedHints, hold_back
 from dalib.core.console import CountedProgress
@@ -26,7 +27,7 @@ from dalib.run.training import recipe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from dalib.engine.evaluate import Evaluator
     from dalib.engine.results import Results
@@ -334,7 +335,8 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
         inputs: the target's rows.
 
     Returns:
-        The aligned model; None where the network has no statistics that could be the target's.
+        The aligned model; None where the network has no statistics that could be the target's, or where several
+        processes take them together (``sync_norms``).
 
     Source: AdaBN (Li et al. 2017).
     """
@@ -344,7 +346,9 @@ def align(done: BaselineAndAdapted, inputs: TrainingInputs) -> Trained | None:
         can_be_aligned = inputs.standardized is not None
     else:
         rows = inputs.domains.target.images
-        can_be_aligned = len(rows) > 1 and recompute_statistics(model, rows, own.plain, device=inputs.device)
+        # layers that take their statistics over all processes would wait for the others, which align nothing
+        alone = not any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+        can_be_aligned = alone and len(rows) > 1 and recompute_statistics(model, rows, own.plain, device=inputs.device)
     if not can_be_aligned:
         return None
     on_target = replace(inputs.domains, validation=inputs.domains.validation.none())

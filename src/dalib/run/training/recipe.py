@@ -501,7 +501,7 @@ def make_plan(
     """
     assert config.steps is not None
     reference = None if before is None else effective_classes(before.histogram)
-    threshold, estimate_over = config.self_ensemble.threshold, config.steps if config.prior == "estimate" else None
+    threshold, estimate_over = confidence_threshold(config), config.steps if config.prior == "estimate" else None
     assess = partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over)
     if expected is not None:
         over = None if expected.shares is not None else estimate_over
@@ -589,12 +589,13 @@ def trainings(config: TrainConfig) -> list[tuple[str, TrainConfig]]:
 def of_stages(config: TrainConfig) -> TrainConfig:
     """Returns the configuration of the training of the backbone's last stages, which follows that of the head.
 
-    The consistency loss has its whole weight from the first step on, because the start predicts well already.
+    The consistency loss has its whole weight from the first step on, because the start predicts well already; a weight
+    that rises without a setting, as AdaMatch's, rises all the same.
     """
     group, own = group_of(config.method), config.stages
     settings = getattr(config, group)
-    if hasattr(settings, "ramp_up_steps"):
-        settings = replace(settings, ramp_up_steps=0)
+    rising = [name for name in ("ramp_up_steps", "ramp_up") if hasattr(settings, name)]
+    settings = replace(settings, **dict.fromkeys(rising, 0)) if rising else settings
     optimizer = replace(config.optimizer, lr=own.lr)
     return replace(config, steps=own.steps, batch=own.batch, optimizer=optimizer, **{group: settings})
 
@@ -633,7 +634,16 @@ def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | Expecte
     """Returns what the judgement takes from the configuration, and the classes that the target seems to have."""
     estimated = expected is not None and expected.shares is not None and config.prior in KINDS
     prior = "fewer" if estimated else config.prior
-    return JudgeSettings(config.self_ensemble.threshold, config.keep, prior, config.select, config.steps, expected)
+    return JudgeSettings(confidence_threshold(config), config.keep, prior, config.select, config.steps, expected)
+
+
+def confidence_threshold(config: TrainConfig) -> float:
+    """Returns the confidence from which a target image counts as confident: that of the method, where it has one.
+
+    Of others, source-only among them, it is self-ensemble's.
+    """
+    own = getattr(config, group_of(config.method), None)
+    return float(getattr(own, "threshold", config.self_ensemble.threshold))
 
 
 def name_of_training(config: TrainConfig) -> str:

@@ -235,12 +235,18 @@ def with_chosen_share(
     return recipe.with_share(config, world.from_first(lambda: share))
 
 
-def announce_stages(config: TrainConfig, stages: LastStages) -> None:
+def announce_stages(config: TrainConfig, stages: LastStages, *, measured: bool = True) -> None:
     """Prints what the training of the backbone's last stages takes, before anything is computed.
+
+    Args:
+        measured: whether a step is taken to measure the time; one of several processes alone can take none.
 
     Raises:
         UserError: the disk has not the room for the maps.
     """
+    if not measured:
+        stages.announce(None)
+        return
     own = recipe.of_stages(config)
     assert own.steps is not None
     initial = recipe.Initial(student=stages.student(student_of_stages(config, stages), None))

@@ -92,11 +92,11 @@ class LastStages:
         trunk, tail = split_network(space.network, count)
         return cls(count, space, space.of_trunk(trunk), tail, domains, inputs, request)
 
-    def announce(self, training: Training) -> None:
+    def announce(self, training: Training | None) -> None:
         """Prints how much disk and time the stages take, before anything is computed.
 
         Args:
-            training: trains them on :meth:`random_maps`; one of its steps is measured.
+            training: trains them on :meth:`random_maps`; one of its steps is measured. None measures no time.
 
         Raises:
             UserError: the disk has not the room.
@@ -105,16 +105,20 @@ class LastStages:
         random = len(self._source) + len(domains.target.names)
         plain = len(domains.validation.labels) + len(domains.target.names)
         views = self.request.features * random + len(self.maps.plain_views) * plain
-        with torch.random.fork_rng():
-            step = seconds_of(partial(train_step, training, 0), self.maps.device, most=0.5)
-        maps = self._seconds_of_a_view() * views
+        time = ""
+        if training is not None:
+            with torch.random.fork_rng():
+                step = seconds_of(partial(train_step, training, 0), self.maps.device, most=0.5)
+            maps = self._seconds_of_a_view() * views
+            whole = time_in_words(maps + step * training.steps)
+            time = f". With {training.steps} steps that adds {whole}, as measured on this machine"
         say(
             f"the last {self.count} of {len(backbone.stages())} stages of {backbone.name} are trained after the head; "
             f"what the others give, maps of {' x '.join(map(str, self.maps.shape))}, takes "
-            f"{decimal(2 * views * math.prod(self.maps.shape))} in {where}. With {training.steps} steps that adds "
-            f"{time_in_words(maps + step * training.steps)}, as measured on this machine"
+            f"{decimal(2 * views * math.prod(self.maps.shape))} in {where}{time}"
         )
-        say_detail(f"maps {maps:.1f} s; {step:.2f} s a step")
+        if training is not None:
+            say_detail(f"maps {maps:.1f} s; {step:.2f} s a step")
         self._require_room()
 
     @property
