@@ -21,7 +21,7 @@ from dalib.engine.evaluate import plain_representation
 from dalib.run.features.feature_space import standardization
 from dalib.run.judge import judge
 from dalib.run.training import recipe
-from dalib.run.training.pair import fitted_to_fewer
+from dalib.run.training.expected import fitted_to_fewer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,7 +26,8 @@ from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InMemory
 from dalib.run.judge import judge
 from dalib.run.training import recipe
-from dalib.run.training.pair import BaselineAndAdapted, Task, train_task, trusted_hints
+from dalib.run.training.run_models import RunModels
+from dalib.run.training.task import Task, train_task, trusted_hints
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 KINDS = ("noise", "ind60", "ind75", "ind90", "pat60", "pat75", "pat90", "cls60", "source-only", "aligned")
 
 
-def simulated(kind: str, truth: Tensor, classes: int, before: BaselineAndAdapted, seed: int) -> Tensor:
+def simulated(kind: str, truth: Tensor, classes: int, before: RunModels, seed: int) -> Tensor:
     """Returns hints (N, C) of a kind."""
     if kind in before.everything:
         return before.everything[kind].target.float()
@@ -65,7 +66,7 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
 
     def selected(hints: Tensor | None) -> tuple[float, float, float]:
         """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
-        done = BaselineAndAdapted(dict(before.models))
+        done = RunModels(dict(before.models))
         with contextlib.redirect_stdout(io.StringIO()):
             trusted = trusted_hints(training, replace(shared, hints=hints), before)
             task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)

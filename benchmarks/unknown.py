@@ -27,7 +27,7 @@ from dalib.judge.unknown import harmonic_mean, open_set_accuracies, rule_of
 from dalib.run.features.feature_space import standardization
 from dalib.run.judge import judge
 from dalib.run.training import recipe
-from dalib.run.training.pair import fitted_to_known
+from dalib.run.training.expected import fitted_to_known
 
 if TYPE_CHECKING:
     from torch import Tensor

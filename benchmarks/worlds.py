@@ -16,8 +16,10 @@ from dalib.run.settings.image_defaults import SHORT_NAMES
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
 from dalib.run.training import recipe
-from dalib.run.training.pair import BaselineAndAdapted, Task, align, train_task
+from dalib.run.training.aligned import align
+from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.training.task import Task, train_task
 
 if TYPE_CHECKING:
     import argparse
@@ -74,18 +76,18 @@ def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
     return shared, open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 
-def baselines_of(config: TrainConfig, shared: TrainingInputs) -> BaselineAndAdapted:
+def baselines_of(config: TrainConfig, shared: TrainingInputs) -> RunModels:
     """Trains the source-only model, and aligns it."""
-    done, own = BaselineAndAdapted(), shared.of("source-only")[0]
+    done, own = RunModels(), shared.of("source-only")[0]
     training = dict(recipe.trainings(config))["source-only"]
     train_task(Task("source-only", training, shared.domains, own, InMemory()), done, CPU)
     align(done, shared)
     return done
 
 
-def adapted(training: TrainConfig, inputs: TrainingInputs, before: BaselineAndAdapted) -> BaselineAndAdapted:
+def adapted(training: TrainConfig, inputs: TrainingInputs, before: RunModels) -> RunModels:
     """Returns the baselines and an adapted model."""
-    done = BaselineAndAdapted(dict(before.models))
+    done = RunModels(dict(before.models))
     own, expected = inputs.of("adapted")[0], inputs.expected
     train_task(Task("adapted", training, inputs.domains, own, InMemory(), expected=expected), done, CPU)
     return done

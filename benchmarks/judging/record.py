@@ -29,8 +29,10 @@ from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed, from_preset
 from dalib.run.start.domains import open_domains
 from dalib.run.training import recipe
-from dalib.run.training.pair import BaselineAndAdapted, Task, align, statistics_for, train_task
+from dalib.run.training.aligned import align
+from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.training.task import Task, statistics_for, train_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +152,7 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
             "neutral/train": neutral.source,
             "neutral/train_labels": neutral.labels,
         }
-    done = BaselineAndAdapted()
+    done = RunModels()
     for name, training in recipe.trainings(config):
         course: dict[str, Tensor] = {}
 

@@ -16,7 +16,9 @@ from tasks import PAIRS
 from dalib.engine.results import InMemory
 from dalib.run.features.feature_space import standardization
 from dalib.run.training import recipe
-from dalib.run.training.pair import BaselineAndAdapted, Task, align, train_task
+from dalib.run.training.aligned import align
+from dalib.run.training.run_models import RunModels
+from dalib.run.training.task import Task, train_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +39,7 @@ def accuracies(case: Case, root: Path, out: Path, seed: int) -> dict[str, float]
     config = config_of(replace(case, settings={**case.settings, "seed": seed}), "good", root, out)
     with contextlib.redirect_stdout(io.StringIO()):
         config, domains, shared = opened(config)
-        truth, done = truth_of(config, domains), BaselineAndAdapted()
+        truth, done = truth_of(config, domains), RunModels()
         trainings = dict(recipe.trainings(config))
         train_task(
             Task("source-only", trainings["source-only"], shared.domains, shared.of("source-only")[0], InMemory()),

@@ -23,7 +23,7 @@ from dalib.records.folder import RunFolder
 from dalib.run import place, setup, train
 from dalib.run.resume import contents_of
 from dalib.run.settings.config import TrainConfig
-from dalib.run.training import pair
+from dalib.run.training import task
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
@@ -265,7 +265,7 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
 def test_a_signal_behind_the_last_step_stops_before_the_judgement(
     images, finished, tmp_path, capsys, monkeypatch, heard_signals
 ):
-    out, predict_all = tmp_path / "run", pair._everything
+    out, predict_all = tmp_path / "run", task.predictions_of_all
 
     def signalled(*given, **more):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -273,7 +273,7 @@ def test_a_signal_behind_the_last_step_stops_before_the_judgement(
 
     config = read_config(finished / "config.yaml")
     config = type(config)(**{**vars(config), "out": str(out)})
-    monkeypatch.setattr(pair, "_everything", signalled)
+    monkeypatch.setattr(task, "predictions_of_all", signalled)
     with pytest.raises(train.RunStoppedError, match="go on with") as error:
         train.train(config)
     assert error.value.code == 128 + signal.SIGTERM

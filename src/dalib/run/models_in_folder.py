@@ -9,21 +9,12 @@ from dalib.core.console import say
 from dalib.engine.results import InFolder
 from dalib.models.saved import ModelDescription, save_model
 from dalib.run.training import recipe
-from dalib.run.training.pair import (
-    BaselineAndAdapted,
-    Task,
-    align,
-    can_be_told,
-    decide_kind,
-    fitted_to_fewer,
-    fitted_to_known,
-    statistics_for,
-    take_source_only,
-    train_task,
-    trusted_hints,
-    with_validation_of,
-)
+from dalib.run.training.aligned import align
+from dalib.run.training.expected import can_be_told, decide_kind, fitted_to_fewer, fitted_to_known
+from dalib.run.training.from_kit import take_source_only, with_validation_of
+from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import student_of_stages
+from dalib.run.training.task import Task, statistics_for, train_task, trusted_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +46,7 @@ class ModelsInFolder:
     setup: Setup
     inputs: TrainingInputs
     observer: Callable[[str], Observer]
-    done: BaselineAndAdapted = field(default_factory=BaselineAndAdapted)
+    done: RunModels = field(default_factory=RunModels)
 
     def take_from_kit(self) -> None:
         """Takes the source-only model from the kit, if there is one, and makes the aligned one of it."""
@@ -98,7 +89,7 @@ class ModelsInFolder:
             kind = decide_kind(config, self.inputs, self.done, world)
             if kind.doubtful:
                 say(kind.in_words())
-        classes = self.done.of_classes(config)
+        classes = self.done.of_classes(config.classes)
         if classes == "same":
             return self.inputs
         if classes == "fewer":

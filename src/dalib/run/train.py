@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
     from dalib.run.track import Tracker
-    from dalib.run.training.pair import BaselineAndAdapted
+    from dalib.run.training.run_models import RunModels
     from dalib.run.training.shared_inputs import FrozenBackbone, TrainingInputs
 
 
@@ -319,7 +319,7 @@ def _training_inputs(
 
 def _train_models(
     run: RunFolder, setup: Setup, inputs: TrainingInputs, summary: Summary, context: _Context
-) -> tuple[BaselineAndAdapted, Summary]:
+) -> tuple[RunModels, Summary]:
     """Trains what the configuration asks for, and adds it to the summary; a training that diverges leaves its report.
 
     Raises:
@@ -351,7 +351,7 @@ def _train_models(
     return models.done, summary
 
 
-def _summarized(models: BaselineAndAdapted, *, from_kit: bool) -> dict[str, SummarizedModel]:
+def _summarized(models: RunModels, *, from_kit: bool) -> dict[str, SummarizedModel]:
     """Returns the summaries of the models; from a kit, the validation predictions are the source-only model's alone."""
     made = {name: summary_of_model(evidence) for name, evidence in models.everything.items()}
     if from_kit and "adapted" in made:
@@ -391,7 +391,7 @@ def _judge(
     setup: Setup,
     data: Data,
     inputs: TrainingInputs,
-    models: BaselineAndAdapted,
+    models: RunModels,
     summary: Summary,
 ) -> tuple[Judgement, Summary]:
     """Judges the models, and writes predictions, judgement, selection, pictures and the complete summary."""
@@ -406,7 +406,7 @@ def _judge(
         told = hints_record(models.hints, models, domains.train.classes, neutral)
         told.write(run.hints)
         say(told.sentence)
-    if models.of_classes(config) == "other":
+    if models.of_classes(config.classes) == "other":
         write_rules(run, models.everything)
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
@@ -423,7 +423,7 @@ def _judge(
 
 
 def _untrained_features(
-    setup: Setup, data: Data, inputs: TrainingInputs, models: BaselineAndAdapted
+    setup: Setup, data: Data, inputs: TrainingInputs, models: RunModels
 ) -> tuple[Representation | None, Representation | None]:
     """Returns features of both domains that no training has changed, and those of them that all models learnt from.
 
@@ -443,7 +443,7 @@ def _untrained_features(
 def _judgement(
     setup: Setup,
     domains: Domains,
-    models: BaselineAndAdapted,
+    models: RunModels,
     neutral: Representation | None,
     learnt_from: Representation | None,
 ) -> Judgement:

@@ -37,7 +37,8 @@ from dalib.run.judge import judge
 from dalib.run.settings.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
 from dalib.run.start.domains import Domains
 from dalib.run.training import recipe
-from dalib.run.training.pair import BaselineAndAdapted, FinishedModel, Task, train_task
+from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.training.task import Task, train_task
 from dalib.sklearn.given_rows import checked_rows, numbered_classes, source_rows, split_into_domains
 from dalib.sklearn.groups import numbered_groups
 from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of
@@ -248,24 +249,24 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self._take(done, readers, judge(trained, said, settings, data.train.classes))
         return self
 
-    def _fit_linear(self, data: _Data, seed: int) -> BaselineAndAdapted:
+    def _fit_linear(self, data: _Data, seed: int) -> RunModels:
         """Fits logistic regression of the source, and trains it on the target's predictions."""
         task = data.linear_task(seed)
         first = task.logistic_regression()
         adapted = task.self_trained(first, self.prior, partial(self._print_round, "adapted"))
-        done = BaselineAndAdapted()
+        done = RunModels()
         self._put("source-only", first, done)
         self._put("adapted", adapted, done)
         return done
 
-    def _fit_networks(self, config: TrainConfig, data: _Data, readers: Mapping[str, Readers]) -> BaselineAndAdapted:
+    def _fit_networks(self, config: TrainConfig, data: _Data, readers: Mapping[str, Readers]) -> RunModels:
         """Trains the network on the source and then on both domains.
 
         Where the network is not clearly better than logistic regression on the source's validation rows, that is the
         source-only model; the adaptation starts from the network all the same.
         """
         student, weights = self._student(config, data.train, readers), None
-        done = BaselineAndAdapted()
+        done = RunModels()
         for name, training in recipe.trainings(config):
             reader, rows = readers[name], data.target[name]
             plain, results = reader.of_target.plain, InMemory()
@@ -289,7 +290,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                     self._put(name, regression, done)
         return done
 
-    def _put(self, name: str, model: LinearModel, done: BaselineAndAdapted) -> None:
+    def _put(self, name: str, model: LinearModel, done: RunModels) -> None:
         done.models[name] = FinishedModel(model.trained, model.evidence)
         self.history_[name] = model.lines
 
@@ -336,7 +337,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
         return kept
 
-    def _take(self, done: BaselineAndAdapted, readers: Mapping[str, Readers], judgement: Judgement) -> None:
+    def _take(self, done: RunModels, readers: Mapping[str, Readers], judgement: Judgement) -> None:
         """Sets the fitted attributes, those with a trailing underscore."""
         networks = {name: each.model.cpu().eval() for name, each in done.trained.items()}
         self.models_ = {name: _Model(networks[name], reader) for name, reader in readers.items()}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dalib.adaptation.hints import TrustedHints
     from dalib.core.types import Method
     from dalib.judge.structure import Representation
-    from dalib.run.training.pair import BaselineAndAdapted
+    from dalib.run.training.run_models import RunModels
 
 
 def check_hints(hints: str | None, method: Method, name: str, classes: str) -> None:
@@ -193,7 +193,7 @@ def _kept(content: bytes, ending: str, digest: str | None = None) -> str:
 
 def hints_record(
     trusted: TrustedHints,
-    models: BaselineAndAdapted,
+    models: RunModels,
     classes: Sequence[str],
     neutral: Representation | None,
 ) -> Hints:

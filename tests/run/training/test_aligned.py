@@ -1,40 +1,17 @@
-"""The models of a run: what the aligned one is, and how it predicts."""
+"""What the aligned model is, and how it predicts."""
 
 import copy
 from types import SimpleNamespace
 
-import pytest
 import torch
 from torch import nn
 
-from dalib.engine.results import InMemory
-from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.presets import changed, configured
-from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
-from dalib.run.training.pair import BaselineAndAdapted, FinishedModel, Task, align, can_be_told, train_task
-from dalib.run.training.shared_inputs import training_inputs
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def made():
-    """The source-only model of a small network with batch normalisation, and what it was trained on."""
-    config = TrainConfig(steps=4, batch=16)
-    for setting, value in {"data.validation_share": 0.1, "every.evaluate": 4}.items():
-        config = changed(config, setting.split("."), value, setting)
-    preprocessing = recipe.make_preprocessing(config)
-    request = recipe.make_data_request(config)
-    inputs = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
-    done = BaselineAndAdapted()
-    name, training = recipe.trainings(config)[0]
-    train_task(Task(name, training, inputs.domains, inputs.of(name)[0], InMemory()), done, CPU)
-    return done, inputs
+from dalib.run.training.aligned import align
+from dalib.run.training.run_models import FinishedModel, RunModels
 
 
 def copied(done):
-    return BaselineAndAdapted(dict(done.models))
+    return RunModels(dict(done.models))
 
 
 def norms_of(model):
@@ -82,19 +59,3 @@ def test_a_network_without_statistics_cannot_be_aligned(made):
     assert align(done, inputs) is None
     assert list(done.trained) == ["source-only"]
     assert done.everything == {}  # as in other processes than the first
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [({}, True), ({"baseline": False}, False), ({"prior": "source"}, False), ({"prior": "halfway"}, True)],
-)
-def test_auto_is_same_where_nothing_tells_the_classes(settings, told):
-    config = configured("photo-features", settings)
-    assert config.classes == "auto"
-    assert can_be_told(config, None) == told
-    assert BaselineAndAdapted().of_classes(config) == "same"  # before it is decided, and where it is not
-
-
-def test_a_model_alone_tells_no_classes():
-    assert not can_be_told(configured("photo-features", {}), SimpleNamespace(of_target=object()))
-    assert can_be_told(configured("photo-features", {}), SimpleNamespace(of_target=None))

@@ -1,0 +1,58 @@
+"""The aligned model: source-only with the target's normalisation statistics."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from dalib.engine.predict import recompute_statistics
+from dalib.run.training import recipe
+from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.training.task import predictions_of_all
+
+if TYPE_CHECKING:
+    from dalib.engine.train import Trained
+    from dalib.run.training.shared_inputs import TrainingInputs
+
+
+def align(done: RunModels, inputs: TrainingInputs) -> Trained | None:
+    """Adds the aligned model to those that are done: the source-only one with the target's normalisation statistics.
+
+    Nothing is trained. Of features of a frozen backbone it is their standardisation that is the target's, of other
+    networks the running statistics of batch normalisation. On the source it is the source-only model.
+
+    Args:
+        done: with the source-only model.
+        inputs: the target's rows.
+
+    Returns:
+        The aligned model; None where the network has no statistics that could be the target's, or where several
+        processes take them together (``sync_norms``).
+
+    Source: AdaBN (Li et al. 2017).
+    """
+    before, own = done.models["source-only"], inputs.of("aligned")[0]
+    model = copy.deepcopy(before.trained.model)
+    if inputs.space is not None:
+        can_be_aligned = inputs.standardized is not None
+    else:
+        rows = inputs.domains.target.images
+        # layers that take their statistics over all processes would wait for the others, which align nothing
+        alone = not any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+        can_be_aligned = alone and len(rows) > 1 and recompute_statistics(model, rows, own.plain, device=inputs.device)
+    if not can_be_aligned:
+        return None
+    on_target = replace(inputs.domains, validation=inputs.domains.validation.none())
+    evaluator = recipe.make_evaluator(on_target, own, inputs.device)
+    found, on_source = evaluator.evidence(model), before.evaluated
+    everything = predictions_of_all("aligned", replace(before.trained, model=model, evidence=found), own, evaluator)
+    known = {"validation": on_source.validation, "labels": on_source.labels}
+    evaluated = replace(found, **known, validation_features=on_source.validation_features)
+    aligned = replace(before.trained, model=model, evidence=evaluated)
+    assert before.everything is not None
+    everywhere = {"validation": before.everything.validation, "labels": before.everything.labels}
+    done.models["aligned"] = FinishedModel(aligned, replace(everything, **everywhere))
+    return aligned

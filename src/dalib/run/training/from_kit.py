@@ -1,0 +1,43 @@
+"""The source-only model of a kit, in the place of one that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dalib.engine.train import Trained
+from dalib.run.features.feature_space import FeatureSpace
+from dalib.run.training import recipe
+from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.training.task import predictions_of_all
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.kit import Kit
+    from dalib.run.training.shared_inputs import TrainingInputs
+
+
+def take_source_only(done: RunModels, kit: Kit, config: TrainConfig, inputs: TrainingInputs) -> nn.Module:
+    """Adds the source-only model of a kit to those that are done, and returns it."""
+    own, domains = inputs.of("source-only")[0], inputs.domains
+    model = recipe.make_student(config, own.architecture, len(domains.train.classes)).to(inputs.device)
+    recipe.load_first(model, FeatureSpace.without_backbone(kit.weights) if config.features else kit.weights)
+    evaluator = recipe.make_evaluator(domains, own, inputs.device)
+    trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
+    done.models["source-only"] = FinishedModel(trained, predictions_of_all("source-only", trained, own, evaluator))
+    with_validation_of(kit, done, "source-only")
+    return model
+
+
+def with_validation_of(kit: Kit, done: RunModels, name: str) -> None:
+    """Gives a model the source-only model's predictions for the validation images, which are not here.
+
+    Its own are of drawn features, which are easier than those of images and would make it look better than it is.
+    """
+    model = done.models[name]
+    known = {"validation": kit.validation, "labels": kit.labels}
+    evaluated = replace(model.evaluated, **known, validation_features=None)
+    everything = None if model.everything is None else replace(model.everything, **known)
+    done.models[name] = FinishedModel(replace(model.trained, evidence=evaluated), everything)

@@ -1,0 +1,167 @@
+"""One training of a run, and its finished model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from dalib.adaptation.hints import TrustedHints, hold_back
+from dalib.core.console import CountedProgress
+from dalib.engine.distributed import ALONE, World
+from dalib.engine.evaluate import evaluated_rows
+from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
+from dalib.models.network import make_predictor
+from dalib.run.classes.prior import first_prior
+from dalib.run.features.feature_space import one_by_one
+from dalib.run.training import recipe
+from dalib.run.training.run_models import FinishedModel, RunModels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from dalib.engine.evaluate import Evaluator
+    from dalib.engine.results import Results
+    from dalib.judge.evidence import Evidence
+    from dalib.models.classifier import ImageClassifier
+    from dalib.run.classes.fewer import ExpectedClasses
+    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.features.inputs import Inputs
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.domains import Domains
+    from dalib.run.training.shared_inputs import TrainingInputs
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, ready to start.
+
+    Attributes:
+        name: adapted, source-only, or frozen: adapted before the backbone's last stages are trained.
+        config: its steps are given.
+        domains: the rows; the adaptation trains on ``train_adapted``, the baseline on ``train``.
+        inputs: the network, and how rows reach it.
+        results: takes metrics, checkpoints and models.
+        student: makes the network, where the configuration does not describe it.
+        weights: what the network starts from instead of the seed's weights, as far as they go.
+        statistics: what batch normalisation's statistics are recomputed on in the end.
+        expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        hints: what somebody else thinks of the target's images, for the adaptation.
+    """
+
+    name: str
+    config: TrainConfig
+    domains: Domains
+    inputs: Inputs
+    results: Results
+    student: Callable[[], ImageClassifier] | None = None
+    weights: Mapping[str, Tensor] | None = None
+    statistics: Statistics | None = None
+    expected: ExpectedClasses | ExpectedKnown | None = None
+    hints: TrustedHints | None = None
+
+
+def trusted_hints(
+    config: TrainConfig, inputs: TrainingInputs, done: RunModels, world: World = ALONE
+) -> TrustedHints | None:
+    """Returns the hints of an adaptation with the first estimate of their worth; None where there are none.
+
+    It is made of the predictions of the model that the adaptation starts as. Without a baseline hints are not used
+    before the first evaluation. Where the adapted model will be compared with a baseline, a tenth of the hints is held
+    back from training, to speak for either.
+
+    Args:
+        config: settings of the adaptation.
+        inputs: with the hints, if there are some.
+        done: with the source-only model and, where there can be one, the aligned model, which hints may be copies of.
+        world: the processes that train together; the first one has the predictions.
+    """
+    if (given := inputs.hints) is None:
+        return None
+    before = [each.target.float() for name, each in done.everything.items() if name != "adapted"]
+    before = world.from_first(lambda: before)
+    beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
+    held_back, groups = None, inputs.domains.groups
+    if before and config.keep != "adapted":
+        held_back = hold_back(given, config.seed, None if groups is None else groups.target.numbers)
+    return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)), held_back)
+
+
+def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
+    """Returns the target's images if the configuration recomputes batch normalisation's statistics, else None."""
+    if config.statistics != "recomputed":
+        return None
+    if inputs.space is None:
+        return Statistics(inputs.domains.target.images, plain)
+    return Statistics(inputs.domains.target.images, lambda rows: one_by_one(plain(rows)))
+
+
+def train_task(
+    task: Task,
+    done: RunModels,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    world: World = ALONE,
+    observer: Observer = NOBODY,
+) -> None:
+    """Trains one model, and adds it to those that are done.
+
+    Raises:
+        UserError: a setting, or weights, that do not fit.
+        TrainingDivergedError: a loss that is not finite.
+        StoppedError: stopped between two steps, and saved.
+    """
+    config, domains = task.config, task.domains
+    source = domains.train if task.name == "source-only" else domains.train_adapted
+    before = done.models.get("source-only")
+    weights = task.weights
+    if weights is None and before is not None and config.warm_start:
+        weights = before.trained.model.state_dict()
+    assert config.steps is not None
+    prior = None if task.expected is None else task.expected.shares
+    if prior is None:
+        prior = first_prior(config.prior, domains.train.labels, domains.train.classes)
+    training = recipe.make_training(
+        config,
+        task.inputs,
+        source,
+        domains.target,
+        device,
+        steps=config.steps,
+        initial=recipe.Initial(
+            weights,
+            prior,
+            None if task.student is None else task.student(),
+            task.hints,
+        ),
+        world=world,
+    )
+    evaluator = recipe.make_evaluator(domains, task.inputs, device)
+    plan = recipe.make_plan(
+        config,
+        task.name,
+        evaluator,
+        before=None if before is None else before.evaluated,
+        expected=task.expected,
+        statistics=task.statistics,
+        hints=task.hints,
+    )
+    trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
+    everything = None
+    if world.first:
+        everything = predictions_of_all(task.name, trained, task.inputs, evaluator, shown=observer.progress)
+    done.models[task.name] = FinishedModel(trained, everything)
+    done.expected, done.hints = task.expected, task.hints
+
+
+def predictions_of_all(
+    name: str, trained: Trained, inputs: Inputs, evaluator: Evaluator, *, shown: bool = True
+) -> Evidence:
+    """Returns what a finished model predicts for all images."""
+    predictor = make_predictor(trained.model, inputs.architecture).to(evaluator.device)
+    with CountedProgress(f"predictions of {name}", brief=True) as progress:
+        return evaluator.all_predictions(trained.evidence, predictor, progress if shown else None)

@@ -1,0 +1,30 @@
+"""A source-only model, which tests of what is made of it share."""
+
+import pytest
+import torch
+
+from dalib.engine.results import InMemory
+from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.presets import changed
+from dalib.run.start.domains import open_domains
+from dalib.run.training import recipe
+from dalib.run.training.run_models import RunModels
+from dalib.run.training.shared_inputs import training_inputs
+from dalib.run.training.task import Task, train_task
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="package")
+def made():
+    """The source-only model of a small network with batch normalisation, and what it was trained on."""
+    config = TrainConfig(steps=4, batch=16)
+    for setting, value in {"data.validation_share": 0.1, "every.evaluate": 4}.items():
+        config = changed(config, setting.split("."), value, setting)
+    preprocessing = recipe.make_preprocessing(config)
+    request = recipe.make_data_request(config)
+    inputs = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
+    done = RunModels()
+    name, training = recipe.trainings(config)[0]
+    train_task(Task(name, training, inputs.domains, inputs.of(name)[0], InMemory()), done, CPU)
+    return done, inputs

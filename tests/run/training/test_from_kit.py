@@ -1,0 +1,25 @@
+"""The source-only model of a kit in the place of one that is trained."""
+
+from types import SimpleNamespace
+
+import torch
+
+from dalib.run.settings.config import TrainConfig
+from dalib.run.training.from_kit import take_source_only
+from dalib.run.training.run_models import RunModels
+
+
+def test_the_model_and_its_validation_are_those_of_the_kit(made):
+    done, inputs = made
+    source_only = done.trained["source-only"].model
+    classes = len(inputs.domains.train.classes)
+    validation, labels = torch.full((7, classes), 1 / classes), torch.arange(7) % classes
+    kit = SimpleNamespace(weights=source_only.state_dict(), validation=validation, labels=labels)
+    models = RunModels()
+    taken = take_source_only(models, kit, TrainConfig(), inputs)
+    for name, tensor in source_only.state_dict().items():
+        assert torch.equal(taken.state_dict()[name], tensor)
+    for kept in (models.everything["source-only"], models.models["source-only"].evaluated):
+        assert torch.equal(kept.validation, validation)
+        assert torch.equal(kept.labels, labels)
+    torch.testing.assert_close(models.everything["source-only"].target, done.everything["source-only"].target)

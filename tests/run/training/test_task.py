@@ -1,0 +1,53 @@
+"""One training: what it starts from, what it learns from, and what comes of it."""
+
+from dataclasses import replace
+
+import torch
+
+from dalib.engine.results import InMemory
+from dalib.run.settings.config import TrainConfig
+from dalib.run.training import recipe
+from dalib.run.training.run_models import RunModels
+from dalib.run.training.task import Task, statistics_for, train_task
+
+CPU = torch.device("cpu")
+WEIGHTS = "head.weight"
+
+
+def trained(inputs, name, done, **more):
+    config = replace(dict(recipe.trainings(TrainConfig(steps=1, batch=16)))[name], **more.pop("settings", {}))
+    train_task(Task(name, config, inputs.domains, inputs.of(name)[0], InMemory(), **more), done, CPU)
+    return done.trained[name].model.state_dict()
+
+
+def test_an_adaptation_starts_from_source_only_if_it_is_to(made):
+    done, inputs = made
+    source_only = done.trained["source-only"].model.state_dict()
+    rate = {"optimizer": replace(TrainConfig().optimizer, lr=1e-12)}  # a step that moves nothing
+    for warm in (True, False):
+        ours = trained(inputs, "adapted", RunModels(dict(done.models)), settings={"warm_start": warm, **rate})
+        assert torch.allclose(ours[WEIGHTS], source_only[WEIGHTS], atol=1e-6) == warm
+
+
+def test_given_weights_come_before_those_of_source_only(made):
+    done, inputs = made
+    given = {
+        name: torch.full_like(tensor, 0.01) for name, tensor in done.trained["source-only"].model.state_dict().items()
+    }
+    settings = {"warm_start": True, "optimizer": replace(TrainConfig().optimizer, lr=1e-12)}
+    ours = trained(inputs, "adapted", RunModels(dict(done.models)), settings=settings, weights=given)
+    torch.testing.assert_close(ours[WEIGHTS], given[WEIGHTS], atol=1e-6, rtol=0)
+
+
+def test_a_finished_model_predicts_all_images(made):
+    done, inputs = made
+    everything = done.everything["source-only"]
+    assert len(everything.target) == len(inputs.domains.to_predict)
+    assert len(everything.validation) == len(inputs.domains.validation.labels)
+
+
+def test_statistics_are_recomputed_if_the_configuration_says_so(made):
+    inputs, plain = made[1], made[1].of("adapted")[0].plain
+    assert statistics_for(TrainConfig(), inputs, plain) is None
+    found = statistics_for(TrainConfig(statistics="recomputed"), inputs, plain)
+    assert found.rows is inputs.domains.target.images
