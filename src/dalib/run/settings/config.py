@@ -366,7 +366,8 @@ class TrainConfig(Checked):
             be faster, for images of at least 96 pixels. A run keeps what it began with, and its saved models compute
             in float32.
         compile: mode of torch.compile for the forward passes: none, default, or cuda-graphs on a GPU.
-        sync_norms: whether batch normalisation uses the batches of all processes together. GPUs only.
+        sync_norms: whether batch normalisation uses the batches of all processes together. GPUs only; the run has no
+            aligned model then.
         strict: whether unreadable images are refused instead of skipped.
         overwrite: whether an existing folder of the run is replaced.
         data: how images become the pixels that the network takes.
