@@ -29,7 +29,7 @@ from dalib.models.domain_statistics import normalisation_statistics
 from dalib.models.exported import ready_to_trace, traced, write_onnx, write_program
 from dalib.models.network import load_classifier, load_model, make_predictor
 from dalib.models.timm_folder import write_timm_folder
-from dalib.records.folder import RunFolder
+from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.report.card import model_card
 from dalib.run.features.domain_features import features_of_source
@@ -130,6 +130,8 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
         raise UserError(
             kit, f": {run.root} has no images of the source, it was trained from a kit; pass on {config.kit}"
         )
+    if "source-only" not in models_of(run):
+        raise UserError(kit, f": {run.root} has no source-only model, which a kit holds; train one with a baseline")
     folder = model_folder(run, "source-only")
     setup = prepare(config, ALONE, for_training=False)
     opened = open_source_alone(setup.request, setup.preprocessing)

@@ -114,7 +114,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     config, hub = fetched(config, world)
     config, beginning = _fitted(config, device)
-    _check_values(config, world)
+    _check_values(config, beginning, world)
     config, network = _network(config, beginning)
     _check_network(config, beginning, network, world)
     request = replace(recipe.make_data_request(config), kit=beginning.kit)
@@ -153,11 +153,12 @@ def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Be
     return config, _Beginning(preprocessing, start, kit)
 
 
-def _check_values(config: TrainConfig, world: World) -> None:
+def _check_values(config: TrainConfig, beginning: _Beginning, world: World) -> None:
     """Refuses values out of their range, and settings that do not go together."""
     check_counts(config, world)
     time_limit_of(config)
-    check_prior(config.prior, config.data.validation_share)
+    in_kit = None if beginning.kit is None else len(beginning.kit.labels)
+    check_prior(config.prior, config.data.validation_share, in_kit)
     check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
     check_inputs(config)
 

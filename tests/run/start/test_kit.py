@@ -245,6 +245,8 @@ def test_a_run_resumes_bit_for_bit_and_with_no_other_kit(place, adapted, tmp_pat
         (["--preset", "photo"], "leave out --preset"),
         (["--method", "source-only"], "nothing to train"),
         (["--init", "runs/first"], "--init"),
+        (["--baseline", "false"], "--baseline: it has no effect with --kit"),
+        (["--data.validation_share", "0"], "for the validation images are those of the kit"),
     ],
 )
 def test_settings_that_do_not_go_with_a_kit_are_refused(place, tmp_path, capsys, more, told):
@@ -353,6 +355,14 @@ def test_a_configuration_with_a_kit_and_a_source_is_refused(place, tmp_path):
 def test_a_kit_predicts_nothing_by_itself(place, capsys):
     assert run(["predict", f"{place}/studio.dalib", "--images", f"{place}/street", "--out", "a.csv"]) == 2
     assert f"adapt from it: dalib train --kit {place}/studio.dalib" in capsys.readouterr().err
+
+
+def test_a_run_without_source_only_makes_no_kit(place, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    shutil.copytree(place / "run", alone)
+    shutil.rmtree(alone / "source-only")
+    assert run(["export", str(alone), "--format", "kit", "--out", str(tmp_path / "k.dalib")]) == 2
+    assert "has no source-only model, which a kit holds; train one with a baseline" in capsys.readouterr().err
 
 
 def test_a_kit_without_a_target_is_refused(place, capsys):

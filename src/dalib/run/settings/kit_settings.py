@@ -24,6 +24,14 @@ LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
 
 WEIGHTS = "model.safetensors"
 
+WITHOUT_EFFECT = {
+    "baseline": "the source-only model is that of the kit",
+    "baseline_steps": "the source-only model is that of the kit, and is not trained",
+    "data.validation_share": "the validation images are those of the kit",
+    "views.source": "no image of the source is there to be seen",
+}
+"""Settings that change nothing where there are no images of the source, each with the reason."""
+
 _OF_ARCHITECTURE = ("bottleneck_dim", "bottleneck_norm", "dropout", "averaged_views", "frozen_norms")
 _OF_PREPROCESSING = ("size", "crop", "channels", "fit", "interpolation")
 
@@ -33,11 +41,15 @@ def settings_of(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         place: file or folder.
-        given: settings of the user, of which ``preset``, ``backbone`` and ``features`` matter.
+        given: settings of the user, whose names are looked at, and the values of ``preset``, ``backbone`` and
+            ``features``.
 
     Raises:
-        UserError: no such file, or neither a kit nor a model.
+        UserError: no such file, or neither a kit nor a model; or a setting that would change nothing.
     """
+    for name, reason in WITHOUT_EFFECT.items():
+        if name in given:
+            raise UserError(Setting(name), ": it has no effect with ", Setting("kit", str(place)), f", for {reason}")
     folder = folder_of_model(place)
     found = as_written_today(read_header(place).settings) if folder is None else _settings_of_model(folder, given)
     return {name: value for name, value in found.items() if name not in given}
