@@ -48,7 +48,15 @@ def test_the_shares_of_a_preset_need_no_method_that_expects_any():
     assert make_method(replace(CONFIG, method="fixmatch", prior="halfway"), Student(), 3).class_prior is None
 
 
-def test_masking_goes_beside_a_method_that_adapts():
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("method", "source-only", r"leave it out with method='source-only', which does not adapt$"),
+        ("features", 2, r"leave it out with features=2, by which no image reaches the training$"),
+        ("prior", "estimate", r"leave it out with prior='estimate', with which it is not combined$"),
+    ],
+)
+def test_masking_goes_beside_a_method_that_adapts_on_images(setting, value, told):
     config = changed(CONFIG, ["masked_consistency", "weight"], 1.0, "masked_consistency.weight")
-    with pytest.raises(UserError, match=r"masked_consistency\.weight"):
-        make_method(replace(config, method="source-only"), Student(), 3)
+    with pytest.raises(UserError, match=rf"masked_consistency\.weight.*{told}"):
+        make_method(replace(config, **{setting: value}), Student(), 3)

@@ -55,15 +55,17 @@ def make_method(
     masking = config.masked_consistency
     if masking.weight == 0:
         return method
-    if not adapts or config.features or config.prior == "estimate":
+    refused = (
+        (not adapts, Setting("method", config.method), "which does not adapt"),
+        (config.features, Setting("features", config.features), "by which no image reaches the training"),
+        (config.prior == "estimate", Setting("prior", "estimate"), "with which it is not combined"),
+    )
+    if beside := next((each for each in refused if each[0]), None):
         raise UserError(
             Setting("masked_consistency.weight", masking.weight),
             ": it masks target images, beside a method that adapts; leave it out with ",
-            Setting("method", "source-only"),
-            ", ",
-            Setting("features"),
-            " and ",
-            Setting("prior", "estimate"),
+            beside[1],
+            f", {beside[2]}",
         )
     try:
         return MaskedConsistency.around(method, masking)
