@@ -335,7 +335,7 @@ def _train_models(
             with context.requests.at_a_step():
                 taken = name == "source-only" and _take_from_sibling(run, setup, summary, context)
                 models.train(name, config, resume=context.resume or taken)
-            if context.requests.signal is not None:  # it came behind the last step, whose checkpoint is there
+            if context.world.any(context.requests.signal is not None):  # behind the last step, which is saved
                 raise KeyboardInterrupt
         except TrainingDivergedError:
             if context.world.first:
