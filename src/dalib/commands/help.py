@@ -27,9 +27,6 @@ MAIN: Mapping[str, Sequence[str]] = {
 }
 """The options that most people need, by their names without dashes, under the headings of ``--help``."""
 
-_WITHOUT_VALUE = re.compile(r"\s+By default: .*?\.(?=\s|$)", re.DOTALL)
-"""What a text says of a setting without a value, which is not so where a preset gives it one."""
-
 REST: Mapping[str, Sequence[str]] = {
     "more about images": ("kit", "hints", "groups", "root", "download", "cache", "strict"),
     "more about the network": ("weights_order",),
@@ -74,6 +71,10 @@ TERMS: Mapping[str, str] = {
     "step": "one update of the weights, from one batch of each domain",
 }
 """The method's words, each explained in a sentence."""
+
+
+_WITHOUT_VALUE = re.compile(r"\s+By default: .*?\.(?=\s|$)", re.DOTALL)
+"""What a text says of a setting without a value, which is not so where a preset gives it one."""
 
 
 class HelpFormatter(DefaultHelpFormatter):

@@ -180,7 +180,7 @@ def sampled(labelled: Labelled) -> Verdict:
         said = ", ".join(f"{percent(each.value)} {name}" for name, each in models.items())
         return Verdict("unknown", f"About {said}, {where}", labelled.notes, kind="measured")
     low, value, high = (each or 0.0 for each in known)
-    tone: Tone = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+    tone = _tone_of(low, high)
     points = signed_interval((low, high))
     chance = ", so there may be none: label more images to know" if tone == "unclear" else ""
     return Verdict(
@@ -221,8 +221,7 @@ def _by_pairs(paired: Paired, count: int, gain: str) -> tuple[Tone, str]:
         f"Only the adapted model is right on {counted(first, 'image')}, only the {baseline} one on {second:,}; two "
         f"equally good models split at least as unevenly by chance with p {_chance(chance)} ({test})."
     )
-    low, high = low_high
-    tone: Tone = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+    tone = _tone_of(*low_high)
     clear, rare = tone != "unclear", chance < SIGNIFICANT
     if clear and not rare:
         split += " By that the difference may be chance; the interval decides, as it does which model predicts."
@@ -231,6 +230,11 @@ def _by_pairs(paired: Paired, count: int, gain: str) -> tuple[Tone, str]:
     elif not clear:
         split += " The difference may be chance."
     return tone, f"{difference} {split}"
+
+
+def _tone_of(low: float, high: float) -> Tone:
+    """Returns the tone by the interval of the difference, which is clear where it leaves out 0."""
+    return "helped" if low > 0 else "hurt" if high < 0 else "unclear"
 
 
 def _chance(p: float) -> str:

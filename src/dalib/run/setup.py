@@ -80,6 +80,10 @@ class Setup:
         """The configuration with the names of the hub as they were asked for."""
         return self.config if self.hub is None else self.hub.asked(self.config)
 
+    def recorded(self, summary: Summary) -> Summary:
+        """Returns the summary with the names of the hub as they were asked for, and with the state that they are of."""
+        return summary if self.hub is None else self.hub.recorded(summary)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -157,8 +161,7 @@ def _check_values(config: TrainConfig, beginning: _Beginning, world: World) -> N
     """Refuses values out of their range, and settings that do not go together."""
     check_counts(config, world)
     time_limit_of(config)
-    in_kit = None if beginning.kit is None else len(beginning.kit.labels)
-    check_prior(config.prior, config.data.validation_share, in_kit)
+    check_prior(config.prior, config.data.validation_share if beginning.kit is None else None)
     check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
     check_inputs(config)
 

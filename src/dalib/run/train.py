@@ -179,8 +179,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     setup, data = open_data(setup)
     setup, limit = _with_length(_with_share(setup, data), setup, data, context)
     frozen = _frozen_backbone(setup, data)
-    summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
-    summary = summary if setup.hub is None else setup.hub.recorded(summary)
+    summary = setup.recorded(summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds))
     say_data(summary, data.domains)
     summary = _begin(run, setup, data, summary, context)
     since = time.monotonic()
@@ -189,8 +188,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         summary = timed(summary, "features", time.monotonic() - since)
     if limit is not None:
         setup = _chosen(setup, limit.fitted(setup.config))
-        summary = replace(summary, settings=settings_of(setup.config))
-        summary = summary if setup.hub is None else setup.hub.recorded(summary)
+        summary = setup.recorded(replace(summary, settings=settings_of(setup.config)))
         rewrite_settings(run, setup.asked, summary)
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:

@@ -108,9 +108,7 @@ def test_what_can_be_refused_early_is():
     check_prior("uniform", 0.0)
     with pytest.raises(UserError, match=r"prior='estimate': .*validation_share"):
         check_prior("estimate", 0.0)
-    check_prior("estimate", 0.0, in_kit=20)
-    with pytest.raises(UserError, match="of which the kit has none"):
-        check_prior("estimate", 0.1, in_kit=0)
+    check_prior("estimate", None)  # a kit's validation images are its own
     with pytest.raises(UserError, match=r"prior='nowhere\.csv': expected uniform"):
         check_prior("nowhere.csv", 0.1)
 

@@ -56,6 +56,17 @@ def test_settings_that_do_not_go_with_a_kit_are_refused(of_kit, changes, message
         start_of_kit(kit_of(**of_kit), replace(CONFIG, **changes), Preprocessing(8, 3))
 
 
+def test_shares_are_estimated_with_the_validation_images_of_the_kit_if_it_has_some():
+    kit, config = kit_of(features=4), replace(CONFIG, features=2, prior="estimate")
+    assert start_of_kit(kit, config, Preprocessing(8, 3))[0].weights
+    without = replace(kit, validation=torch.zeros(0, 2), labels=torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(
+        UserError, match=r"validation images, of which kit='studio\.dalib' has none; expected another prior"
+    ):
+        start_of_kit(without, config, Preprocessing(8, 3))
+    assert start_of_kit(without, replace(config, prior="uniform"), Preprocessing(8, 3))[0].weights
+
+
 def test_features_and_their_statistics_have_to_be_those_of_the_kit():
     kit = kit_of(features=4, **{"model.domain_statistics": 0.5})
     config = replace(CONFIG, features=2, model=ModelConfig(domain_statistics=0.5))

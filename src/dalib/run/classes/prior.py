@@ -115,24 +115,18 @@ def scores_and_prior(
     return quick_scores(among(evidence), threshold, expected), prior
 
 
-def check_prior(kind: str, validation_share: float, in_kit: int | None = None) -> None:
+def check_prior(kind: str, validation_share: float | None) -> None:
     """Refuses what can be refused before data are read.
 
     Args:
         kind: uniform, source, estimate, halfway, or a file or folder.
-        validation_share: of the source's images.
-        in_kit: validation images of the kit that stands in for the source; None where the source is there.
+        validation_share: of the source's images; None where a kit stands in for them, which has its own.
 
     Raises:
         UserError: a name that is neither a kind nor a file, or an estimate without validation images.
     """
     if kind in KINDS:
-        if kind == "estimate" and in_kit == 0:
-            raise UserError(
-                Setting("prior", "estimate"),
-                ": it is made with the source's validation images, of which the kit has none; expected another prior",
-            )
-        if kind == "estimate" and validation_share == 0 and in_kit is None:
+        if kind == "estimate" and validation_share == 0:
             raise UserError(
                 Setting("prior", "estimate"),
                 ": it is made with source images kept from training; expected ",

@@ -195,15 +195,15 @@ def check_table(out: str) -> Path:
             Setting("out", out),
             ": expected a name that ends in .csv, or in .parquet; other kinds of files are not written",
         )
-    if out == "-" or (path.exists() and not path.is_file() and not path.is_dir()):  # it would be replaced by the table
+    if path.is_dir():
+        raise UserError(
+            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
+        )
+    if out == "-" or (path.exists() and not path.is_file()):  # it would be replaced by the table
         raise UserError(
             Setting("out", out),
             ": expected the name of a file; a table goes to no pipe and no device, because it is written whole or not "
             "at all",
-        )
-    if path.is_dir():
-        raise UserError(
-            Setting("out", out), f": expected a file, this is a folder; name a file in it, such as {path}/street.csv"
         )
     if not path.absolute().parent.is_dir():
         raise UserError(Setting("out", out), ": its folder does not exist; make it first")

@@ -69,6 +69,8 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
     """
     if kit.of_target is not None:
         _require_allowed(_BY_MODEL_ALONE, config, setting)
+    if not len(kit.labels):
+        _require_allowed(_BY_KIT_WITHOUT_VALIDATION, config, setting)
     if kit.of_frozen:
         if not config.features:
             raise UserError(
@@ -140,6 +142,17 @@ _BY_MODEL_ALONE = (
     ),
 )
 """A model alone has no class shares of the source and no predictions for its images."""
+
+
+_BY_KIT_WITHOUT_VALIDATION = (
+    _Allowed(
+        "prior",
+        lambda prior: prior != "estimate",
+        "it is made with the source's validation images, of which ",
+        (" has none; expected another prior",),
+    ),
+)
+"""A kit of a run without a validation split has no predictions for the source's images."""
 
 
 def _require_allowed(settings: Sequence[_Allowed], config: TrainConfig, kit: Setting) -> None:
