@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 
 import dalib
 from dalib.core.errors import UserError
-from dalib.models.network import load_model
+from dalib.models.network import load_classifier, load_model
 from dalib.run.export import export
 from dalib.run.finished.load import open_model
 from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
@@ -170,18 +171,64 @@ def test_a_folder_cannot_make_timm_fetch_or_open_anything(folders, tmp_path, mon
         open_model(folder)
 
 
+def test_timm_opens_the_first_of_several_networks(runs, folders):
+    """timm's own loader knows one network a folder: it is the first, and the program in README.md adds the others."""
+    folder = folders["photo-several"]
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    original, _ = load_classifier(runs["photo-several"].root / "model")
+    first, seen = original.backbone.members[0], original.backbone.inputs[0]
+    images = torch.rand(2, 3, seen.size, seen.size)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), first.eval()(images))
+    data = timm.data.resolve_model_data_config(network)
+    assert (tuple(data["input_size"]), tuple(data["mean"])) == ((3, seen.size, seen.size), seen.mean)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "library_name: timm" in card
+    assert "is the first of them; joined.safetensors holds the others" in card.replace("\n", " ")
+
+
+def as_before(folder):
+    """Turns a folder of several networks into one of before, whose model.safetensors held the tensors of all."""
+    config = json.loads((folder / "config.json").read_text())
+    networks = config.pop("joined")["networks"]
+    config["architecture"] = [each["architecture"] for each in networks]
+    config["model_args"] = [each["model_args"] for each in networks]
+    (folder / "config.json").write_text(json.dumps(config))
+    first = {f"0.{name}": each for name, each in load_file(folder / "model.safetensors").items()}
+    save_file(first | load_file(folder / "joined.safetensors"), folder / "model.safetensors")
+    (folder / "joined.safetensors").unlink()
+
+
+def test_a_folder_of_several_networks_of_before_is_read(runs, folders, photo, tmp_path):
+    folder = shutil.copytree(folders["photo-several"], tmp_path / "m")
+    as_before(folder)
+    found, expected = (dalib.load(each)(photo).probabilities for each in (folder, runs["photo-several"].root))
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+_LOOKS_ELSEWHERE = {"in_chans": 3, "checkpoint_path": "/etc/hostname"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"architecture": "test_resnet"},
         {"architecture": ["hf_hub:somebody/model", "test_resnet"]},
-        {"model_args": [{"in_chans": 3, "checkpoint_path": "/etc/hostname"}, {"in_chans": 3}]},
+        {"model_args": [_LOOKS_ELSEWHERE, {"in_chans": 3}]},
     ],
 )
-def test_a_folder_of_several_networks_cannot_either(folders, tmp_path, monkeypatch, change):
+@pytest.mark.parametrize("before", [False, True])
+def test_a_folder_of_several_networks_cannot_either(folders, tmp_path, monkeypatch, change, before):
     folder = shutil.copytree(folders["photo-several"], tmp_path / "m")
+    if before:
+        as_before(folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | change))
+    if before:
+        config |= change
+    else:
+        ((key, value),) = change.items()
+        config["joined"]["networks"][0][key] = value if isinstance(value, str) else value[0]
+    (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("timm was asked for it"))
     with pytest.raises(UserError, match=f"{next(iter(change))}: expected"):
         open_model(folder)

@@ -5,20 +5,23 @@
     config.json          timm's: architecture, num_classes, model_args, pretrained_cfg, label_names; and, under "dalib",
                          what a model's config.json has
     model.safetensors    tensors under timm's names
+    joined.safetensors   further backbones whose features are joined, each under its number, where there are some
     head.safetensors     what follows the backbone, where timm has no such layers: standardisation, bottleneck, head,
                          and the warps of views that are averaged
     README.md            a program for timm and torch that predicts an image
 
 Without a bottleneck, standardisation and averaged views the network is one of timm's as it stands, there is no
 head.safetensors, and ``timm.create_model("local-dir:FOLDER", pretrained=True)`` is the whole classifier. Otherwise that
-gives the backbone, and the program in README.md does the rest in plain torch. Of several backbones that are joined,
-model.safetensors holds the tensors of all, each under its number, and the program makes them one by one. Our own small
-networks have no such form: nothing but this library could open it.
+gives the backbone, the first one where several are joined, and the program in README.md does the rest in plain torch.
+Our own small networks have no such form: nothing but this library could open it.
+
+Until November 2026 model.safetensors held the tensors of all backbones that are joined, which timm could not open; such
+folders are still read.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -38,7 +41,7 @@ from dalib.models.saved import content_of, description_of, plain_tensors
 from dalib.models.timm_import import import_timm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from dalib.data.preprocessing import Preprocessing
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
     from dalib.models.saved import ModelDescription
 
-WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
+WEIGHTS, JOINED, HEAD = "model.safetensors", "joined.safetensors", "head.safetensors"
 _BACKBONE, _MEMBERS = "backbone.network.", "backbone.members."
 _NORM = ("running_mean", "running_var", "weight", "bias")  # in the order that F.batch_norm takes them
 
@@ -86,32 +89,16 @@ def _write_one(
     """Writes a network of one backbone, whole where timm's classifier is like ours."""
     preprocessing = description.preprocessing
     assert isinstance(model.backbone, PretrainedBackbone)
-    backbone: Any = model.backbone.network
     arguments = _arguments(model.backbone.name, preprocessing.channels, preprocessing.input_size)
-    classifier = backbone.pretrained_cfg.get("classifier")
+    network: Any = model.backbone.network
+    classifier = network.pretrained_cfg.get("classifier")
     classes = 0
     if head.keys() == {"head.weight", "head.bias"} and _is_linear_in_timm(model, arguments, classifier):
         classes = model.num_classes
         tensors |= {f"{classifier}.{name}": head[f"head.{name}"] for name in ("weight", "bias")}
         head = {}
-    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-    if head:
-        (folder / HEAD).write_bytes(save(head, metadata={"format": "pt"}))
-    config = {
-        "architecture": model.backbone.name,
-        "num_classes": classes,
-        "num_features": model.backbone.out_features,
-        "model_args": arguments,
-        "label_names": list(description.classes),
-        "pretrained_cfg": {
-            **_preprocessing_of(preprocessing),
-            "fixed_input_size": "img_size" in arguments,
-            "num_classes": classes,
-            "first_conv": backbone.pretrained_cfg.get("first_conv"),
-            "classifier": classifier,
-        },
-        KEY: content_of(description),
-    }
+    _write_tensors(folder, {WEIGHTS: tensors, HEAD: head})
+    config = _config_of(model.backbone, arguments, _preprocessing_of(preprocessing), description, classes=classes)
     write_json(folder / "config.json", config)
     return _usage(config, head, preprocessing)
 
@@ -123,31 +110,77 @@ def _write_several(
     head: dict[str, Tensor],
     description: ModelDescription,
 ) -> str:
-    """Writes a network of several backbones, whose tensors stand under the backbones' numbers."""
-    tensors = {}
+    """Writes a network of several backbones: the first one as timm has it, the others under their numbers."""
+    first, others = {}, {}
     for name, each in own.items():
         if name.startswith(_MEMBERS):
             number, _, rest = name.removeprefix(_MEMBERS).partition(".network.")
-            tensors[f"{number}.{rest}"] = each
-    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-    (folder / HEAD).write_bytes(save(head, metadata={"format": "pt"}))
+            if number == "0":
+                first[rest] = each
+            else:
+                others[f"{number}.{rest}"] = each
+    _write_tensors(folder, {WEIGHTS: first, JOINED: others, HEAD: head})
     members = [cast("PretrainedBackbone", each) for each in joined.members]
     preprocessing = description.preprocessing
-    config = {
-        "architecture": [each.name for each in members],
-        "num_classes": 0,
-        "num_features": joined.out_features,
-        "model_args": [
-            _arguments(each.name, preprocessing.channels, seen.size)
-            for each, seen in zip(members, joined.inputs, strict=True)
-        ],
-        "inputs": [asdict(each) for each in joined.inputs],
-        "label_names": list(description.classes),
-        "pretrained_cfg": _preprocessing_of(preprocessing),
-        KEY: content_of(description),
+    arguments = [
+        _arguments(each.name, preprocessing.channels, seen.size)
+        for each, seen in zip(members, joined.inputs, strict=True)
+    ]
+    seen = joined.inputs[0]
+    scale = seen.size / preprocessing.input_size
+    own_preprocessing = replace(
+        preprocessing,
+        size=round(scale * preprocessing.size),
+        crop=seen.size,
+        mean=seen.mean,
+        std=seen.std,
+    )
+    config = _config_of(members[0], arguments[0], _preprocessing_of(own_preprocessing), description) | {
+        "joined": {
+            "mean": list(preprocessing.mean or ()),
+            "std": list(preprocessing.std or ()),
+            "networks": [
+                {"architecture": each.name, "model_args": own_arguments, **asdict(own_input)}
+                for each, own_arguments, own_input in zip(members, arguments, joined.inputs, strict=True)
+            ],
+        }
     }
     write_json(folder / "config.json", config)
     return _usage(config, head, preprocessing)
+
+
+def _write_tensors(folder: Path, files: dict[str, dict[str, Tensor]]) -> None:
+    """Writes the tensors of each file that has some."""
+    for name, tensors in files.items():
+        if tensors:
+            (folder / name).write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def _config_of(
+    backbone: PretrainedBackbone,
+    arguments: dict[str, int],
+    preprocessing: dict[str, Any],
+    description: ModelDescription,
+    *,
+    classes: int = 0,
+) -> dict[str, Any]:
+    """Returns timm's configuration of a network, with ``classes`` where its classifier is among its tensors."""
+    network: Any = backbone.network
+    return {
+        "architecture": backbone.name,
+        "num_classes": classes,
+        "num_features": backbone.out_features,
+        "model_args": arguments,
+        "label_names": list(description.classes),
+        "pretrained_cfg": {
+            **preprocessing,
+            "fixed_input_size": "img_size" in arguments,
+            "num_classes": classes,
+            "first_conv": network.pretrained_cfg.get("first_conv"),
+            "classifier": network.pretrained_cfg.get("classifier"),
+        },
+        KEY: content_of(description),
+    }
 
 
 def _preprocessing_of(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -177,7 +210,7 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
     config = read_json(folder / "config.json")
     try:
         description = description_of(config[KEY], folder / "config.json")
-        network = _network_of(config, description, load_file(folder / WEIGHTS))
+        network = _network_of(config, description, folder)
         head = load_file(folder / HEAD, device=str(device)) if not config["num_classes"] else {}
     except UserError:
         raise
@@ -197,21 +230,41 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
     return OpenedModel(description, probabilities)
 
 
-def _network_of(config: dict[str, Any], description: ModelDescription, tensors: dict[str, Tensor]) -> nn.Module:
+def _network_of(config: dict[str, Any], description: ModelDescription, folder: Path) -> nn.Module:
     """Returns timm's network with its weights, or several that are joined."""
     if not description.architecture.several:
         network = _created(_checked(config))
-        network.load_state_dict(tensors)
+        network.load_state_dict(load_file(folder / WEIGHTS))
         return network
+    networks = []
+    for member, tensors in _members_of(config, description, folder):
+        networks.append(_created(_checked(member)))
+        networks[-1].load_state_dict(tensors)
+    return _SideBySide(networks, description.architecture.inputs)
+
+
+def _members_of(
+    config: dict[str, Any], description: ModelDescription, folder: Path
+) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """Yields timm's configuration and the tensors of each of several networks.
+
+    Raises:
+        ValueError: others than those of the description.
+    """
     expected = list(description.architecture.backbones)
-    names, networks = config["architecture"], []
+    if "joined" in config:
+        networks = config["joined"]["networks"]
+        names, arguments_of = ([each[key] for each in networks] for key in ("architecture", "model_args"))
+        numbered, first = load_file(folder / JOINED), load_file(folder / WEIGHTS)
+    else:  # a folder of before, with the tensors of all in one file
+        names, arguments_of = config["architecture"], config["model_args"]
+        numbered, first = load_file(folder / WEIGHTS), {}
     if names != expected:
         raise ValueError(f"architecture: expected {expected}, got {names!r}")
-    for number, (name, arguments) in enumerate(zip(names, config["model_args"], strict=True)):
-        own = {key.removeprefix(f"{number}."): each for key, each in tensors.items() if key.startswith(f"{number}.")}
-        networks.append(_created(_checked({"architecture": name, "num_classes": 0, "model_args": arguments})))
-        networks[-1].load_state_dict(own)
-    return _SideBySide(networks, description.architecture.inputs)
+    for number, (name, arguments) in enumerate(zip(names, arguments_of, strict=True)):
+        own = {key.removeprefix(f"{number}."): each for key, each in numbered.items() if key.startswith(f"{number}.")}
+        tensors = own if number or not first else first
+        yield {"architecture": name, "num_classes": 0, "model_args": arguments}, tensors
 
 
 class _SideBySide(nn.Module):
@@ -325,12 +378,12 @@ network.load_state_dict(load_file(folder / "model.safetensors"))
 """
 
 _SEVERAL_NETWORKS = """\
-weights = load_file(folder / "model.safetensors")
+joined, others = config["joined"], load_file(folder / "joined.safetensors")
 networks = []
-for number, (name, arguments) in enumerate(zip(config["architecture"], config["model_args"])):
-    networks.append(timm.create_model(name, num_classes=0, **arguments).eval())
-    own = {key.removeprefix(f"{number}."): each for key, each in weights.items() if key.startswith(f"{number}.")}
-    networks[-1].load_state_dict(own)
+for number, each in enumerate(joined["networks"]):
+    networks.append(timm.create_model(each["architecture"], num_classes=0, **each["model_args"]).eval())
+    own = {key.removeprefix(f"{number}."): tensor for key, tensor in others.items() if key.startswith(f"{number}.")}
+    networks[-1].load_state_dict(own if number else load_file(folder / "model.safetensors"))
 
 
 def channels(values):
@@ -338,9 +391,9 @@ def channels(values):
 
 
 def network(x):
-    x = x * channels(config["pretrained_cfg"]["std"]) + channels(config["pretrained_cfg"]["mean"])
+    x = x * channels(joined["std"]) + channels(joined["mean"])
     features = []
-    for each, seen in zip(networks, config["inputs"]):
+    for each, seen in zip(networks, joined["networks"]):
         pixels, size = x.shape[-1], seen["size"]
         lines = torch.eye(pixels)[None, None]
         matrix = F.interpolate(lines, size=(size, pixels), mode="bicubic", antialias=True)[0, 0]
@@ -349,6 +402,13 @@ def network(x):
     return torch.cat(features, dim=1)
 
 """
+
+_ONE_IN_WORDS = """\
+The network is {first}. `timm.create_model("local-dir:FOLDER", pretrained=True)` (a recent timm) is {what}."""
+
+_SEVERAL_IN_WORDS = """\
+The features of two or more networks are joined: {all}. `timm.create_model("local-dir:FOLDER", pretrained=True)` (a
+recent timm) is the first of them; joined.safetensors holds the others, head.safetensors what follows them."""
 
 _NOT_IN_EIGHT_BITS = """\
 if image.mode.startswith("I"):  # Pillow would make white of all values above 255
@@ -426,20 +486,33 @@ def _classifying_program(head: dict[str, Tensor]) -> str:
     return "\n".join(lines)
 
 
+def _names_of(networks: Sequence[dict[str, Any]]) -> str:
+    """Returns the names of joined networks; one network with two kinds of statistics is named once.
+
+    >>> _names_of([{"architecture": "resnet18"}, {"architecture": "resnet50"}])
+    'resnet18 and resnet50, each with the image in its own size and normalisation'
+    >>> _names_of([{"architecture": "resnet18"}, {"architecture": "resnet18"}])
+    'resnet18 with pretrained normalisation statistics, and once more with statistics of the images'
+    """
+    names = [each["architecture"] for each in networks]
+    if len(names) == 2 and names[0] == names[1]:
+        return f"{names[0]} with pretrained normalisation statistics, and once more with statistics of the images"
+    return f"{' and '.join(names)}, each with the image in its own size and normalisation"
+
+
 def _usage(config: dict[str, Any], head: dict[str, Tensor], preprocessing: Preprocessing) -> str:
-    several = isinstance(config["architecture"], list)
+    """Returns what the folder holds, and the program that predicts with it, in Markdown."""
+    several = "joined" in config
     program = _preprocessing_program(preprocessing, _SEVERAL_NETWORKS if several else _ONE_NETWORK)
     program += _classifying_program(head)
     if not head:
         program = program.replace("from torch.nn import functional as F\n", "")
-    what = "the whole classifier" if not head else "the backbone; head.safetensors holds what follows it"
-    network = f"""\
-The network is {config["architecture"]}. `timm.create_model("local-dir:FOLDER", pretrained=True)` (a recent timm) is
-{what}."""
-    if several:
-        network = f"""\
-The networks are {" and ".join(config["architecture"])}: each sees the image in its own size and normalisation, and
-their features are joined. model.safetensors holds the weights of all, head.safetensors what follows them."""
+    network = _SEVERAL_IN_WORDS if several else _ONE_IN_WORDS
+    network = network.format(
+        first=config["architecture"],
+        all=_names_of(config["joined"]["networks"]) if several else "",
+        what="the backbone; head.safetensors holds what follows it" if head else "the whole classifier",
+    )
     return f"""\
 {network} To predict an image with timm and torch alone:
 
