@@ -93,37 +93,35 @@ def test_a_run_begins_with_what_is_known_before_training(config):
 
 
 def test_a_folder_is_free_or_a_run_to_replace(config, tmp_path):
-    setup = prepare(config, World())
     run = RunFolder(tmp_path / "run")
-    check_place(setup, run)
+    check_place(config, run, World())
     begun(config)
     with pytest.raises(UserError, match="there is something already; give another folder"):
-        check_place(setup, run)
-    again = prepare(replace(config, overwrite=True), World())
-    check_place(again, run)
+        check_place(config, run, World())
+    again = replace(config, overwrite=True)
+    check_place(again, run, World())
     other = RunFolder(tmp_path / "notes")
     other.root.mkdir()
     (other.root / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="notes"):
-        check_place(again, other)
+        check_place(again, other, World())
     with pytest.raises(UserError, match="expected a folder, this is a file"):
-        check_place(setup, RunFolder(other.root / "notes.txt"))
+        check_place(config, RunFolder(other.root / "notes.txt"), World())
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config, tmp_path):
-    setup = prepare(config, World())
-    check_place(setup, RunFolder(tmp_path / "deeper" / "run"))
+    check_place(config, RunFolder(tmp_path / "deeper" / "run"), World())
     assert not (tmp_path / "deeper").exists()
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
         with pytest.raises(UserError, match="no folder can be made in"):
-            check_place(setup, RunFolder(place))
+            check_place(config, RunFolder(place), World())
 
 
 def test_a_run_among_its_own_images_is_refused(config):
     run = RunFolder(Path(config.target) / "run")
     with pytest.raises(UserError, match="where a run's pictures would join the images"):
-        check_place(prepare(config, World()), run)
+        check_place(config, run, World())
 
 
 def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(config):

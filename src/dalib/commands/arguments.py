@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
@@ -37,8 +37,20 @@ REPEATED = ("--source", *_OF_BACKBONES)
 """Options that may be given more than once, for several values."""
 
 
-def prepared(arguments: list[str]) -> list[str]:
-    """Returns the arguments as the parser takes them, with the preset and backbone that they imply.
+class Prepared(NamedTuple):
+    """A command line as the parser takes it.
+
+    Attributes:
+        arguments: with the preset and backbone that they imply.
+        note: what the images take by default, and how to change it; empty where nothing was chosen for them.
+    """
+
+    arguments: list[str]
+    note: str
+
+
+def prepared(arguments: list[str]) -> Prepared:
+    """Returns the arguments as the parser takes them, and what to print of them once they are known to be right.
 
     Raises:
         UserError: a URL in place of a path, or a configuration file that is not plain YAML.
@@ -48,7 +60,8 @@ def prepared(arguments: list[str]) -> list[str]:
     for file in configurations_in(arguments):
         require_settings(Path(file))
     arguments = _with_network_of_preset(_with_short_name(_with_backbone_of_init(_with_kit(arguments))))
-    return _with_preset(_with_settings_of_images(arguments))
+    arguments, note = _with_settings_of_images(arguments)
+    return Prepared(_with_preset(arguments), note)
 
 
 def _with_short_name(arguments: list[str]) -> list[str]:
@@ -81,17 +94,17 @@ def _united(value: str) -> str | list[str]:
     return [str(each) for each in values] if isinstance(values, list) else value
 
 
-def _with_settings_of_images(arguments: list[str]) -> list[str]:
-    """Returns the command line with what the images take by default, where it names no network; the choice is printed.
+def _with_settings_of_images(arguments: list[str]) -> Prepared:
+    """Returns the command line with what the images take by default, where it names no network, and a note on that.
 
     It stands before what is typed, which a preset would replace otherwise.
     """
     if arguments[:1] not in (["train"], ["checks"]):
-        return arguments
+        return Prepared(arguments, "")
     given = written(arguments)
     source, target = given.get("source"), given.get("target")
     if not isinstance(source, str | list) or not isinstance(target, str | dict):
-        return arguments  # they are missing, or the parser says what is wrong with them
+        return Prepared(arguments, "")  # they are missing, or the parser says what is wrong with them
     settings, note = settings_of_images(
         _united(source) if isinstance(source, str) else list(map(str, source)),
         _places_of(target) if isinstance(target, str) else list(map(str, target.values())),
@@ -99,10 +112,9 @@ def _with_settings_of_images(arguments: list[str]) -> list[str]:
     )
     if "backbone" in settings and configurations_in(arguments):  # beside a file, a backbone does not imply its preset
         settings = {"preset": str(implied_preset(settings["backbone"])), **settings}
-    if note and loudness_in(arguments) > Loudness.QUIET:
-        note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
-        say_of_several(f"note: {note}")
-    return [*arguments[:1], *(f"--{name}={value}" for name, value in settings.items()), *arguments[1:]]
+    note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
+    chosen = [f"--{name}={value}" for name, value in settings.items()]
+    return Prepared([*arguments[:1], *chosen, *arguments[1:]], note)
 
 
 def say_of_several(message: str | Part) -> None:

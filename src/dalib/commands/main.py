@@ -97,7 +97,8 @@ def _lists(arguments: list[str]) -> bool:
 
 
 def _run(arguments: list[str], level: Loudness) -> None:
-    arguments, taken = with_own_settings(prepared(arguments))
+    command_line = prepared(arguments)
+    arguments, taken = with_own_settings(command_line.arguments)
     for own, old in taken.items() if level > Loudness.QUIET else ():
         say_of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
     parser = make_parser(arguments)
@@ -112,6 +113,8 @@ def _run(arguments: list[str], level: Loudness) -> None:
         given = dict(vars(parser.instantiate(parsed)[name]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
         raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
+    if command_line.note and level > Loudness.QUIET:  # not before: a mistake in the arguments would stand below it
+        say_of_several(f"note: {command_line.note}")
     for setting in ("quiet", "verbose"):  # known already
         given.pop(setting, None)
     SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))

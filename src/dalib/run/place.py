@@ -28,21 +28,25 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from dalib.core.errors import Part
+    from dalib.engine.distributed import World
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
 
 
-def check_place(setup: Setup, run: RunFolder) -> None:
+def check_place(config: TrainConfig, run: RunFolder, world: World) -> None:
     """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
+
+    It takes no time, so that nothing is fetched or measured for a run that has no place.
 
     Raises:
         UserError: the first of these.
     """
-    request = setup.request
-    require_outside(run.root, request.sources, [request.target])
-    require_apart(request.sources, request.target)
-    setup.world.from_first(lambda: check_free(run, setup.config))
+    named = [config.source] if isinstance(config.source, str) else config.source
+    sources = named if config.kit is None else []
+    require_outside(run.root, sources, [config.one_target])
+    require_apart(sources, config.one_target)
+    world.from_first(lambda: check_free(run, config))
 
 
 def require_outside(folder: Path, sources: Iterable[str], targets: Iterable[str], whose: str = "a run's") -> None:

@@ -169,11 +169,12 @@ class _Context:
 
 def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     """Does the whole run: settings, data, trainings, judgement, measurement, report."""
+    if not context.resume:
+        check_place(config, run, context.world)
     setup = prepare(config, context.world)
     if context.resume and context.world.first:
         context.held.enter_context(claimed(run))
     if not context.resume:
-        check_place(setup, run)
         check_time_limit(setup.config, context.world.size)
         _say_length(setup, context)
     setup, data = open_data(setup)

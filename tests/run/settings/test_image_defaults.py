@@ -23,6 +23,10 @@ from dalib.run.settings.image_defaults import (
 NETWORK = ("backbone", "preset", "config", "init", "resume", "data.size")
 
 
+def arguments_for(arguments):
+    return prepared(arguments).arguments
+
+
 def settings_taken(source, target, given):
     values = given if isinstance(given, dict) else dict.fromkeys(given, "1")
     return settings_of_images(source, target, values)[0]
@@ -90,23 +94,23 @@ def test_a_setting_that_keeps_photographs_from_their_network_is_told(photographs
     assert "{lite0}" in note
 
 
-def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path, capsys):
+def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path):
     source, target = map(str, photographs)
     taken = ["--preset=photo-features", *(f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items())]
     file = tmp_path / "own.yaml"
     asked = ["--config", str(file)]
     file.write_text(f"source: {source}\ntarget: {target}\ndata:\n  validation_share: 0.3\n")
-    assert prepared(["train", *asked]) == ["train", *taken, *asked]
-    assert "the images are photographs" in capsys.readouterr().err
+    assert arguments_for(["train", *asked]) == ["train", *taken, *asked]
+    assert "the images are photographs" in prepared(["train", *asked]).note
     file.write_text(f"source: [{source}]\ntarget:\n  day: {target}\n  night: {target}\n")
-    assert prepared(["train", *asked]) == ["train", *taken, *asked]
+    assert arguments_for(["train", *asked]) == ["train", *taken, *asked]
     file.write_text("preset: photo-features\n")
-    assert prepared(["train", *asked]) == ["train", *asked, *taken[1:]]
+    assert arguments_for(["train", *asked]) == ["train", *asked, *taken[1:]]
     for network in ("backbone: small", "features: 0", "init: runs/first"):
         file.write_text(f"source: {source}\ntarget: {target}\n{network}\n")
-        assert prepared(["train", *asked]) == ["train", *asked]
+        assert arguments_for(["train", *asked]) == ["train", *asked]
     file.write_text("source: 3\ntarget: [a]\n")  # what the parser refuses
-    assert prepared(["train", *asked]) == ["train", *asked]
+    assert arguments_for(["train", *asked]) == ["train", *asked]
 
 
 def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
@@ -116,15 +120,15 @@ def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
     assert settings_taken(tmp_path / "drawings", tmp_path / "more", {}) == {}
 
 
-def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, capsys, monkeypatch):
+def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, monkeypatch):
     for name in ("ink/a", "pencil"):
         write_drawings(tmp_path / name, 3, 120)
     where = ["--source", str(tmp_path / "ink"), "--target", str(tmp_path / "pencil")]
-    assert prepared(["train", *where]) == ["train", *where]
-    assert "no photographs, but drawings" in (told := capsys.readouterr().err)
-    assert "--backbone lite0 trains in minutes" in told
-    assert prepared(["train", *where, "--quiet", "--backbone", "small"])
-    assert capsys.readouterr().err == ""
+    arguments, note = prepared(["train", *where])
+    assert arguments == ["train", *where]
+    assert "no photographs, but drawings" in note
+    assert "--backbone lite0 trains in minutes" in note
+    assert prepared(["train", *where, "--quiet", "--backbone", "small"]).note == ""
     monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
     assert settings_of_images(tmp_path / "ink", tmp_path / "pencil", {}) == ({}, "")
 
@@ -133,10 +137,10 @@ def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkey
     where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
     network = [f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items()]
     asked = ["--preset", "photo-features"]
-    assert prepared(["train", *where, *asked]) == ["train", *where, *asked, *network]
-    assert prepared(["checks", *where, "--preset=photo-features"])[-3:] == network
+    assert arguments_for(["train", *where, *asked]) == ["train", *where, *asked, *network]
+    assert arguments_for(["checks", *where, "--preset=photo-features"])[-3:] == network
     for more in (["--backbone", "resnet50"], ["--init", "runs/first"], ["--features", "0"]):
-        assert prepared(["train", *where, *asked, *more]) == ["train", *where, *asked, *more]
+        assert arguments_for(["train", *where, *asked, *more]) == ["train", *where, *asked, *more]
     assert settings_of_preset({"preset": "photo-features", "backbone": None}) == PHOTOGRAPH_SETTINGS
     assert settings_of_preset({"preset": "photo"}) == settings_of_preset({}) == {}
     monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
@@ -164,25 +168,39 @@ def test_without_the_weights_nothing_is_chosen(photographs, monkeypatch):
     assert settings_taken(*photographs, {}) == {}
 
 
-def test_the_command_line_names_the_choice_and_how_to_change_it(photographs, capsys):
+def test_the_command_line_names_the_choice_and_how_to_change_it(photographs):
     where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
-    arguments = prepared(["train", *where])
+    arguments, note = prepared(["train", *where])
     assert arguments[:3] == ["train", "--preset", "photo-features"]
     assert "--backbone=tf_efficientnet_lite0" in arguments
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "--backbone small" in told.err
-    assert prepared(["train", *where, "--backbone", "small"]) == ["train", *where, "--backbone", "small"]
-    assert prepared(["eval", "run", "--data", "x"]) == ["eval", "run", "--data", "x"]
-    assert capsys.readouterr().err == ""
+    assert "--backbone small" in note
+    for asked in (["train", *where, "--backbone", "small"], ["eval", "run", "--data", "x"]):
+        assert prepared(asked) == (asked, "")
+
+
+def test_the_note_is_printed_when_the_arguments_are_known_to_be_right(photographs, tmp_path, capsys):
+    """A mistake in the arguments would stand below a note on a run that never begins."""
+    where = ["--source", str(photographs[0]), "--target", str(photographs[1]), "--out", str(tmp_path / "run")]
+    assert run(["train", *where, "--method", "no-such-method"]) == 2
+    assert "the images are photographs" not in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert run(["train", *where]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    note, complaint = printed.err.strip().split("\n", 1)
+    assert "the images are photographs" in note
+    assert "there is something already" in complaint
+    assert run(["train", *where, "--quiet"]) == 2
+    assert "the images are photographs" not in capsys.readouterr().err
 
 
 def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):
     where = ["--source", str(photographs[0]), "--target", str(photographs[1])]
-    short = prepared(["train", *where, "--backbone", "lite0"])
+    short = arguments_for(["train", *where, "--backbone", "lite0"])
     assert short[-3:] == [f"--{name}={value}" for name, value in PHOTOGRAPH_SETTINGS.items()]
     assert short[:3] == ["train", "--preset", "photo-features"]
-    own = prepared(["train", *where, "--backbone", "lite0", "--weights", "my.pth"])
+    own = arguments_for(["train", *where, "--backbone", "lite0", "--weights", "my.pth"])
     assert own[-1] == "--backbone=tf_efficientnet_lite0"
 
 
@@ -200,7 +218,7 @@ def test_a_short_name_without_its_weights_is_refused_as_it_was_given(photographs
         with pytest.raises(UserError, match=rf"^backbone='lite1': .* {install}$"):
             dalib.adapt(*photographs, backbone=backbone)
     assert (
-        prepared(["train", *where, "--backbone", "lite1", "--weights", "my.pth"])[-1]
+        arguments_for(["train", *where, "--backbone", "lite1", "--weights", "my.pth"])[-1]
         == "--backbone=tf_efficientnet_lite1"
     )
 
@@ -272,14 +290,14 @@ def test_a_network_that_is_named_stays_with_characters_too(characters, given):
     assert settings_of_images(*characters, {given: "1"}) == ({}, "")
 
 
-def test_the_command_line_puts_the_preset_before_what_is_typed(characters, capsys):
+def test_the_command_line_puts_the_preset_before_what_is_typed(characters):
     plain, coloured = characters
     typed = ["--source", str(plain), "--target", str(coloured), "--steps", "7"]
-    assert prepared(["train", *typed]) == ["train", "--preset=coloured-characters", *typed]
-    assert "--backbone small trains without them" in capsys.readouterr().err
-    assert prepared(["train", "--quiet", *typed])[1] == "--preset=coloured-characters"
-    assert "note" not in capsys.readouterr().err
-    assert prepared(["train", "--backbone", "small", *typed]) == ["train", "--backbone", "small", *typed]
+    arguments, note = prepared(["train", *typed])
+    assert arguments == ["train", "--preset=coloured-characters", *typed]
+    assert "--backbone small trains without them" in note
+    assert arguments_for(["train", "--quiet", *typed])[1] == "--preset=coloured-characters"
+    assert arguments_for(["train", "--backbone", "small", *typed]) == ["train", "--backbone", "small", *typed]
 
 
 def test_photographs_without_the_weights_package_say_which_to_install(photographs, characters, monkeypatch):
