@@ -138,6 +138,11 @@ def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(tra
     assert (other.path / "report.html").is_file()
     assert other.export(tmp_path / "model") == tmp_path / "model"
     assert dalib.load(tmp_path / "model").classes == ("cup", "pen")
+    with pytest.raises(UserError, match=r"model\.xyz'.*ends in \.onnx, \.pt2, \.dalib or in nothing, for a folder"):
+        other.export(tmp_path / "model.xyz")
+    assert other.export(tmp_path / "model.v2", "torch") == tmp_path / "model.v2"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sise'"):
+        again.evaluate(images / "labelled", sise=3)
     assert again.report.is_file()
 
 
@@ -159,6 +164,17 @@ def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_pat
     assert one == other
 
 
+def test_a_run_whose_images_have_changed_is_resumed_if_that_is_allowed(images, tmp_path):
+    shutil.copytree(images, tmp_path / "images")
+    target = tmp_path / "images" / "street"
+    run = dalib.adapt(tmp_path / "images" / "studio", target, out=tmp_path / "run", **QUICK)
+    shutil.rmtree(run.path / "model")
+    (target / "00.png").write_bytes((target / "01.png").read_bytes())
+    with pytest.raises(UserError, match="allow_changes=True"):
+        dalib.adapt(resume=run.path)
+    assert dalib.adapt(resume=run.path, allow_changes=True).report.is_file()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -169,6 +185,7 @@ def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_pat
         ({"source": "a", "target": "b", "data": {"sise": 3}}, r"data\.sise: no such setting"),
         ({"source": "a", "target": "b", "preset": "photographs"}, "preset: expected one of"),
         ({"source": "a", "target": "b", "config": dalib.TrainConfig()}, "config: expected alone, got source, target"),
+        ({"source": "a", "target": "b", "allow_changes": True}, "allow_changes=True: expected resume with it"),
         ({"resume": "nowhere"}, r"no such folder; give the folder that `dalib\.adapt` printed"),
         ({"source": "nowhere", "target": "b"}, "source='nowhere'"),
     ],
@@ -220,7 +237,7 @@ def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
         (lambda: trained.evaluate(""), "^data='': expected a path, got an empty text"),
         (
             lambda: trained.export("model.pth"),
-            r"^out='model\.pth': format='torch' is a folder .* in \.onnx or \.pt2 for",
+            r"^out='model\.pth': expected a name that ends in \.onnx, \.pt2, \.dalib or in nothing, for a folder; or",
         ),
         (lambda: dalib.adapt("", "street"), "^source='': expected a path, got an empty text"),
     ):

@@ -34,6 +34,7 @@ from dalib.run.settings.presets import configured, implied_preset
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dalib.data.reading import CachePolicy
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
     from dalib.records.labelled import Labelled
@@ -60,14 +61,14 @@ def adapt(
     *,
     config: TrainConfig | None = None,
     resume: str | Path | None = None,
+    allow_changes: bool = False,
     trackers: Sequence[Tracker] = (),
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
     **settings: Any,
 ) -> Run:
     """Trains on labelled source images and unlabelled target images as ``dalib train`` does, and returns the run.
 
-    Images that are objects are kept as files in the cache, once for all runs, so that the run resumes and opens again
-    without them; ``dalib cache ls`` lists them.
+    Images that are objects are kept as files in the cache, once for all runs; ``dalib cache ls`` lists them.
 
     Args:
         source: labelled images, one of these:
@@ -78,20 +79,19 @@ def adapt(
             * a list of pairs ``(image, label)``; an image is a path, a PIL image, an array or a tensor;
             * a data frame of path and label, or a map-style data set of torch, class names in ``.classes`` or none;
             * a data set of Hugging Face's ``datasets`` with a column of images and one of labels.
-        target: folder of images, list file, or name of a data set; or images as objects as for the source, or a list of
-            paths. Labels are neither needed nor used.
+        target: folder, list file, name of a data set, list of paths, or images as objects; labels are not used.
         config: the whole configuration in place of everything else.
         resume: folder of a run that was stopped, to resume it as it was configured. If images that were objects have
             gone from the cache, ``source``, ``target`` and ``evaluate`` put them back.
+        allow_changes: with ``resume``, whether images and settings may differ from what they were.
         trackers: told what happens; see :mod:`dalib.run.track`.
         on_evidence: called at each evaluation with the training's name, its step, and what its model says.
         settings: fields of :class:`dalib.run.settings.config.TrainConfig`, such as ``out="runs/first"``,
             ``preset="digits"`` or ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate``
             takes labelled images of any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a
             data frame, or a dictionary of images and classes (:func:`dalib.run.others.hints.hints_file`). ``kit`` names
-            a file of ``dalib export --format kit``, or the folder of a model alone, in place of the source: leave out
-            ``source``. A backbone of timm's without a preset takes the preset photo-features, and so do colour
-            photographs for which no network is named.
+            a file of ``dalib export --format kit``, or the folder of a model alone, in place of ``source``. A backbone
+            of timm's without a preset takes the preset photo-features, as photographs without a backbone do.
 
     Returns:
         The finished run.
@@ -103,17 +103,18 @@ def adapt(
     from dalib.run.train import train  # torch takes seconds to import
 
     _require_one(target)
-    put_back = (
-        {} if resume is None else {"source": source, "target": target, "evaluate": settings.pop("evaluate", None)}
-    )
-    images = [name for name, value in (("source", source), ("target", target)) if value is not None]
-    _check_alone({"config": config, "resume": resume}, ([] if put_back else images) + list(settings))
-    if resume is not None:
-        folder = RunFolder.existing(resume)
-        config = read_plain_config(folder.config, out=str(folder.root))
-        _put_back(config, put_back)
-        return Run(train(config, resume=True, trackers=trackers, on_evidence=on_evidence))
-    return Run(train(config or _configuration(source, target, settings), trackers=trackers, on_evidence=on_evidence))
+    _check_changes_allowed(allow_changes, resume)
+    given = {"source": source, "target": target}
+    if resume is None:
+        images = [name for name, value in given.items() if value is not None]
+        _check_alone({"config": config}, images + list(settings))
+        config = config or _configuration(source, target, settings)
+    else:
+        given["evaluate"] = settings.pop("evaluate", None)
+        _check_alone({"config": config, "resume": resume}, list(settings))
+        config = _of_run(resume, given)
+    resuming = resume is not None
+    return Run(train(config, resume=resuming, allow_changes=allow_changes, trackers=trackers, on_evidence=on_evidence))
 
 
 def adapt_each(
@@ -122,6 +123,7 @@ def adapt_each(
     *,
     config: TrainConfig | None = None,
     resume: str | Path | None = None,
+    allow_changes: bool = False,
     trackers: Sequence[Tracker] = (),
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
     **settings: Any,
@@ -135,6 +137,7 @@ def adapt_each(
         targets: target of each name, as :func:`adapt` takes them: ``{"street": "street/", "night": images}``.
         config: the whole configuration in place of everything else; its ``target`` is a dictionary of names and places.
         resume: folder of several targets, to train those that are not finished.
+        allow_changes: with ``resume``, whether images and settings may differ from what they were.
         trackers: told what happens in each run.
         on_evidence: called at each evaluation, see :func:`adapt`.
         settings: as :func:`adapt` has them. ``evaluate`` is a dictionary, of some of the targets' names and labelled
@@ -152,7 +155,8 @@ def adapt_each(
 
     images = [name for name, value in (("source", source), ("targets", targets)) if value is not None]
     _check_alone({"config": config, "resume": resume}, images + list(settings))
-    options = Options(trackers=trackers, on_evidence=on_evidence)
+    _check_changes_allowed(allow_changes, resume)
+    options = Options(allow_changes=allow_changes, trackers=trackers, on_evidence=on_evidence)
     if resume is not None:
         folder = SeveralFolder.existing(resume)
         again = read_plain_config(folder.config, out=str(folder.root))
@@ -205,6 +209,24 @@ def compare(*runs: Run | str | Path) -> list[str]:
     return compare_runs([each.folder if isinstance(each, Run) else each for each in runs])
 
 
+_FORMATS: dict[str, ExportFormat] = {".onnx": "onnx", ".pt2": "torch-export", ".dalib": "kit", "": "torch"}
+
+
+def _format_of(out: str) -> ExportFormat:
+    """Returns the format of an export by the ending of its place.
+
+    Raises:
+        UserError: an ending that is of no format.
+    """
+    found = _FORMATS.get(Path(out).suffix.lower())
+    if found is None:
+        raise UserError(
+            f"out={out!r}: expected a name that ends in {', '.join(filter(None, _FORMATS))} or in nothing, for a "
+            "folder; or name the format, such as format='torch'"
+        )
+    return found
+
+
 def _require_one(target: object) -> None:
     if type(target) is dict:
         raise UserError(
@@ -221,6 +243,12 @@ def _check_alone(either: Mapping[str, object], others: Sequence[str]) -> None:
             f"{given[0]}: expected alone, got {', '.join([*given[1:], *others])} with it; a run is configured by "
             "source, target and settings, or by config, or resumed"
         )
+
+
+def _check_changes_allowed(allow_changes: bool, resume: object) -> None:
+    """Raises UserError: changes are allowed without a run that is resumed."""
+    if allow_changes and resume is None:
+        raise UserError("allow_changes=True: expected resume with it, the folder of the run that may have changed")
 
 
 def _configuration(source: object, target: object, settings: Mapping[str, Any]) -> TrainConfig:
@@ -274,6 +302,14 @@ def _configured(flat: Mapping[str, Any]) -> TrainConfig:
         raise
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _of_run(resume: str | Path, given: Mapping[str, object]) -> TrainConfig:
+    """Returns the configuration of a run to resume; its images that are given are kept once more."""
+    folder = RunFolder.existing(resume)
+    config = read_plain_config(folder.config, out=str(folder.root))
+    _put_back(config, given)
+    return config
 
 
 def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
@@ -393,18 +429,42 @@ class Run:
             self._loaded[key] = load(self.path, model=model, device=device)
         return self._loaded[key]
 
-    def evaluate(self, data: str | Path | Indexed, **options: Any) -> Evaluation:
+    def evaluate(
+        self,
+        data: str | Path | Indexed,
+        *,
+        device: str = "auto",
+        strict: bool = False,
+        root: str | None = None,
+        download: bool = False,
+        cache: CachePolicy = "disk",
+        groups: str | None = None,
+    ) -> Evaluation:
         """Measures the models on labelled images, and lets them decide which model is selected.
 
         Args:
             data: folder with a folder of images for each class, list file, name of a labelled set, or images that are
                 objects, as :func:`adapt` takes them for a source.
-            options: see :func:`dalib.run.finished.measure.evaluate`.
+            device: where the models predict: auto, cpu, cuda or mps.
+            strict: whether unreadable images are refused instead of skipped.
+            root: where named sets are.
+            download: whether a named set that is not there is fetched.
+            cache: where decoded images are kept: disk, memory or off.
+            groups: images that belong together, as a setting of a run; None takes the run's.
         """
         from dalib.run.finished.measure import evaluate
 
-        place = place_of_labelled(data, "data", bool(options.get("strict", False)))
-        measured = evaluate(self.folder, str(place.name), **options)
+        place = place_of_labelled(data, "data", strict)
+        measured = evaluate(
+            self.folder,
+            str(place.name),
+            device=device,
+            strict=strict,
+            root=root,
+            download=download,
+            cache=cache,
+            groups=groups,
+        )
         self._write_report()
         return measured
 
@@ -436,14 +496,16 @@ class Run:
 
         Args:
             out: what to write; it must not be there yet.
-            format: onnx, torch-export, torch or hf; by default onnx for the ending .onnx, torch-export for .pt2, and
-                torch for a folder.
-            model: adapted, aligned or source-only; by default the selected model.
+            format: onnx, torch-export, torch, hf or kit; by default onnx for the ending .onnx, torch-export for .pt2,
+                kit for .dalib, and torch for a folder, whose name has no ending.
+            model: adapted, aligned or source-only; by default the selected model. A kit holds source-only.
+
+        Raises:
+            UserError: without a format, an ending that is of none; see also :func:`dalib.run.export.export`.
         """
         from dalib.run.export import export
 
-        by_ending: dict[str, ExportFormat] = {".onnx": "onnx", ".pt2": "torch-export", ".dalib": "kit"}
-        return export(self.folder, format or by_ending.get(Path(out).suffix.lower(), "torch"), out, model=model)
+        return export(self.folder, format or _format_of(required_path(out, "out")), out, model=model)
 
     def keep(self, model: ModelName) -> Selection:
         """Selects a model by hand; no measurement changes this choice any more."""
