@@ -30,11 +30,13 @@ from micro import cpu_model
 from dalib.core.devices import choose_device
 from dalib.data.named import default_evaluation
 from dalib.data.sources import open_labelled
+from dalib.engine.distributed import ALONE
 from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.models.network import make_predictor
 from dalib.run.settings.presets import from_preset
+from dalib.run.setup import prepare
 from dalib.run.start.domains import open_domains
 from dalib.run.training import recipe
 
@@ -69,6 +71,7 @@ class Result:
 def measure(config: TrainConfig, every: int) -> Result:
     """Train as ``commands.train`` does, measuring on the test set every so many steps."""
     device = choose_device(config.device)
+    config = prepare(config, ALONE, for_training=False).config  # as a run decides what is left to measure
     preprocessing = recipe.make_preprocessing(config)
     since = time.perf_counter()
     request = recipe.make_data_request(config)

@@ -1,6 +1,7 @@
 """dalib train on folders: what a run leaves, and what resuming it takes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 from small_run import QUICK
 
+from dalib.commands.config_file import read_config
 from dalib.commands.main import run
 from dalib.records.folder import RunFolder
+from dalib.run import setup
 from several_targets import make_several
 
 
@@ -50,6 +53,38 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tm
     resumed = load_file(cut / "model" / "model.safetensors")
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     assert [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()] == [2, 4]
+
+
+@pytest.mark.parametrize(("gain", "precision"), [(1.6, "bfloat16"), (1.0, "float32")])
+def test_a_run_notes_the_precision_of_its_steps_and_keeps_it(gain, precision, folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup, "gain_of_rounded_steps", lambda network, preprocessing, batch, folder: gain)
+    where = ["--source", f"{folders}/source", "--target", f"{folders}/target", "--out", str(tmp_path / "run")]
+    assert run(["train", *where, *QUICK, "--precision", "auto", "--device", "cpu"]) == 0
+    told = "steps are computed in bfloat16, 1.6 times as fast as in float32 on this processor; --precision float32"
+    assert (told in capsys.readouterr().out) == (precision == "bfloat16")
+    found = RunFolder(tmp_path / "run")
+    assert read_config(found.config).precision == precision
+    assert json.loads(found.summary.read_text())["settings"]["precision"] == precision
+    cut = RunFolder(shutil.copytree(found.root, tmp_path / "cut"))
+    for folder in (cut, cut.source_only):
+        (folder.checkpoints / "step-000000004.pt").unlink()
+        shutil.rmtree(folder.model)
+    # as where the other one is faster
+    monkeypatch.setattr(setup, "gain_of_rounded_steps", lambda network, preprocessing, batch, folder: 2.6 - gain)
+    assert run(["train", "--resume", str(cut.root)]) == 0
+    assert read_config(cut.config).precision == precision
+    one, other = (load_file(each.model / "model.safetensors") for each in (found, cut))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_steps_in_bfloat16_are_others_than_in_float32(folders, tmp_path):
+    where = ["--source", f"{folders}/source", "--target", f"{folders}/target", "--device", "cpu", *QUICK]
+    for precision in ("float32", "bfloat16"):
+        assert run(["train", *where, "--out", str(tmp_path / precision), "--precision", precision]) == 0
+    one, other = (load_file(tmp_path / each / "model" / "model.safetensors") for each in ("float32", "bfloat16"))
+    assert one.keys() == other.keys()
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert all(each.dtype != torch.bfloat16 for each in other.values())
 
 
 def test_resuming_with_another_configuration_is_refused(trained, capsys):

@@ -217,7 +217,7 @@ def test_a_choice_in_bfloat16_that_is_kept_gives_the_same_numbers_to_the_bit():
 
 
 def test_bfloat16_gains_nothing_on_a_processor_without_it(monkeypatch):
-    monkeypatch.setattr(inference, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(inference, "has_bfloat16", lambda: False)
     assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == 1
 
 
@@ -226,7 +226,7 @@ def test_bfloat16_is_worth_it_from_a_fifth_on(monkeypatch, seconds, gain):
     def made(model, shape, *, bfloat16):
         return FastInference(model, None, "bfloat16" if bfloat16 else "float32", 1.0)
 
-    monkeypatch.setattr(inference, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(inference, "has_bfloat16", lambda: True)
     monkeypatch.setattr(inference, "fast_inference", made)
     monkeypatch.setattr(inference, "_seconds", lambda call, example: seconds if call.variant == "bfloat16" else 2.0)
     assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == gain
@@ -236,6 +236,6 @@ def test_bfloat16_is_worth_it_from_a_fifth_on(monkeypatch, seconds, gain):
 
 
 def test_bfloat16_is_not_taken_where_its_output_is_too_far_away(monkeypatch):
-    monkeypatch.setattr(inference, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(inference, "has_bfloat16", lambda: True)
     monkeypatch.setattr(inference, "_BFLOAT16_ERROR", 0.0)
     assert gain_of_bfloat16(network("resnet10t"), (2, 3, 32, 32)) == 1

@@ -20,7 +20,7 @@ _CHUNKS = (2, 4)
 _TRIED = 16  # images that a choice is made on
 _TOLERANCE = 1e-3  # the largest difference to the plain network, as a share of the largest output
 _BFLOAT16_ERROR = 0.05  # of the output's norm; its 8 bits give about 0.01 behind fifty layers
-_WORTH_BFLOAT16 = 1.2  # times as fast; for less, nobody wants other numbers
+WORTH_BFLOAT16 = 1.2  # times as fast; for less, nobody wants other numbers
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def gain_of_bfloat16(
         1 where bfloat16 is not worth its rounding: on other devices than a CPU, on a CPU without instructions for it,
         if it gains less than a fifth, and if its output is too far from that of float32.
     """
-    if not _can_be_fused(model) or not _has_bfloat16():
+    if not _can_be_fused(model) or not has_bfloat16():
         return 1.0
     exact, rounded = (
         fast_inference(model, example_shape, bfloat16=bfloat16) if fastest is None else fastest(bfloat16)
@@ -126,7 +126,7 @@ def gain_of_bfloat16(
         return 1.0
     rounds = [(_seconds(exact, example), _seconds(rounded, example)) for _ in range(3)]  # in turn: machines change pace
     gain = min(seconds for seconds, _ in rounds) / min(seconds for _, seconds in rounds)
-    return gain if gain >= _WORTH_BFLOAT16 else 1.0
+    return gain if gain >= WORTH_BFLOAT16 else 1.0
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
@@ -246,7 +246,7 @@ def _can_be_fused(model: nn.Module) -> bool:
     )
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """Returns whether the processor multiplies in bfloat16; others would convert each operand, which takes longer."""
     processor: Any = torch.cpu
     return bool(processor._is_avx512_bf16_supported() or processor._is_amx_tile_supported())

@@ -70,14 +70,21 @@ def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, fol
     model, shape = to_pooled(network).eval(), (images_at_once(cpu), preprocessing.channels, size, size)
     if folder is None:
         return gain_of_bfloat16(model, shape)
-    note, key = folder / _NOTES, _key_of(model, shape, "gain of bfloat16")
+
+    def kept(bfloat16: bool) -> FastInference:
+        return kept_fastest(model, shape, folder, "bfloat16" if bfloat16 else "float32")
+
+    return measured_once(model, shape, "gain of bfloat16", lambda: gain_of_bfloat16(model, shape, kept), folder)
+
+
+def measured_once(
+    model: nn.Module, shape: tuple[int, int, int, int], what: str, measure: Callable[[], float], folder: Path
+) -> float:
+    """Returns what was measured of a network on this machine, and noted in the folder; measures it the first time."""
+    note, key = folder / _NOTES, _key_of(model, shape, what)
     choices = _noted(note)
     if key not in choices:
-
-        def kept(bfloat16: bool) -> FastInference:
-            return kept_fastest(model, shape, folder, "bfloat16" if bfloat16 else "float32")
-
-        choices = _note(note, key, round(gain_of_bfloat16(model, shape, kept), 2))
+        choices = _note(note, key, round(measure(), 2))
     return float(choices[key])
 
 

@@ -57,8 +57,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "digits": {
             "warm_start": False,
             "statistics": "recomputed",
-            "steps": 2000,
+            "steps": 1500,
             "batch": 128,
+            "precision": "auto",
             "data.size": 24,
             "data.fit": "ink",
             "data.validation_share": 0.05,

@@ -123,7 +123,12 @@ SCHEDULES: dict[str, Callable[..., float]] = {
     "inverse-decay": schedule.inverse_decay,
 }
 
-PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "auto": None,  # where nothing was measured: a run measures before it makes a training
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
