@@ -102,7 +102,7 @@ def test_eval_and_a_run_that_starts_from_it_know_all(trained, photos, capsys):
     capsys.readouterr()
     assert run(["eval", str(trained.root), "--data", f"{photos}/there"]) == 0
     assert "features of" not in capsys.readouterr().out  # of the images that the run has predicted they are kept
-    united = prepared(["train", "--init", str(trained.root)])
+    united = prepared(["train", "--init", str(trained.root)]).arguments
     assert united[united.index("--backbone") + 1] == f'["{LARGE}", "{SMALL}"]'
 
 
@@ -126,7 +126,7 @@ def test_python_takes_a_list(photos, tmp_path):
     [
         (["--backbone", "lite0", "--backbone", "small"], "small is a small network that is to be trained itself"),
         (["--backbone", "lite0", "--backbone", "lite0"], "stands there twice; expected different ones"),
-        (["--backbone", "lite0", "--backbone", "resnet18"], "resnet18 starts from random weights"),
+        (["--backbone", "lite0", "--backbone", "resnet18"], "--backbone resnet18: no pretrained weights, and stored features (--features 4)"),
         (["--backbone", "lite0", "--weights", "a", "--weights", "b"], "2 of them for one backbone"),
         (["--backbone", "lite0", "--backbone", "resnet-18", "--weights", "hub"], "unknown network of timm's"),
         (["--backbone", "lite0,lite2"], "for several backbones, repeat the setting"),

@@ -284,7 +284,7 @@ def test_names_of_the_hub_are_told_from_files():
 
 
 def test_the_message_about_random_weights_offers_the_hub():
-    assert "weights='hub', which downloads timm/resnet50.a1_in1k from Hugging Face's hub" in weights_message("resnet50")
+    assert "weights='hub' downloads timm/resnet50.a1_in1k from Hugging Face's hub" in weights_message("resnet50")
     assert "hub" not in weights_message("gcvit_tiny")
 
 

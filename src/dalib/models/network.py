@@ -87,7 +87,10 @@ def known_backbone(name: str, make: Callable[[str], Made]) -> Made:
     except ValueError as error:
         ours = ", ".join(BACKBONES)
         several = "; for several backbones, repeat the setting" if "," in name else ""
-        raise UserError(Setting("backbone", name), f": {error} (ours are {ours}; others are timm's{several})") from None
+        raise UserError(
+            Setting("backbone", name),
+            f": {error} (ours are {ours}; lite0, lite1 and lite2 are short names; others are timm's{several})",
+        ) from None
 
 
 def make_predictor(model: nn.Module, architecture: Architecture) -> nn.Module:

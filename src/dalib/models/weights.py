@@ -135,20 +135,26 @@ def locate_weights(argument: str | Path, network: str = "") -> Path:
 
 
 def weights_message(name: str) -> str:
+    """Describes how to get weights for a network of timm's that has none."""
+    return f"{name} starts from random weights, which takes far more images; pretrained ones: {ways_to_weights(name)}"
+
+
+def ways_to_weights(name: str) -> str:
     """Describes how to get weights for a network of timm's; nothing is fetched without being asked for."""
     package, repository, ways = PACKAGES.get(name), known_repository(name), []
     if package is not None:
         ways.append(how_to_install(package))
     if repository is not None:
-        ways.append(f"{Setting('weights', OF_TIMM)}, which downloads {repository} from Hugging Face's hub")
-    ways.append(
-        "on a machine with internet access: "
-        f"python -c \"import timm, safetensors.torch as s; m = timm.create_model('{name}', pretrained=True); "
-        f"s.save_file(m.state_dict(), '{name}.safetensors')\", and then {Setting('weights', f'{name}.safetensors')}"
-    )
+        ways.append(f"{Setting('weights', OF_TIMM)} downloads {repository} from Hugging Face's hub")
     if package is None:
-        ways.append(f"{Setting('backbone', 'lite0')}, whose weights are installed with dalib")
-    return f"{name} starts from random weights, which takes far more images; pretrained ones: {'; or '.join(ways)}"
+        ways.append(f"{Setting('backbone', 'lite0')} has weights that are installed with dalib")
+    script = (
+        f"python -c \"import timm, safetensors.torch as s; m = timm.create_model('{name}', pretrained=True); "
+        f"s.save_file(m.state_dict(), '{name}.safetensors')\""
+    )
+    file = Setting("weights", f"{name}.safetensors")
+    ways.append(f"{file} takes a file, which this makes on a machine with internet access: {script}")
+    return "; ".join(ways)
 
 
 def _network(module: nn.Module) -> nn.Module:

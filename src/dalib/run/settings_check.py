@@ -9,7 +9,7 @@ from dalib.core.words import as_one
 from dalib.engine.distributed import ALONE, World
 from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
-from dalib.models.weights import weights_message
+from dalib.models.weights import ways_to_weights
 from dalib.run.settings.backbones import backbones_of
 from dalib.run.timing.time_limit import is_open
 from dalib.run.training.stages import split_network
@@ -117,16 +117,14 @@ def _check_features(config: TrainConfig) -> None:
         )
     lacking = [each.name for each in named if each.weights is None]
     if config.init is None and config.kit is None and lacking:
+        hardest = min(lacking, key=lambda name: name in PACKAGES)  # how to get its weights is of use for all
         raise UserError(
-            Setting("weights"),
-            ": there are none, and ",
+            Setting("backbone", hardest),
+            ": no pretrained weights, and stored features (",
             stored,
-            " (of ",
-            Setting("preset", "photo-features"),
-            ", which a backbone of timm's asks for) trains on what a pretrained network sees; "
-            # the remedy of the one that is hardest to get is of use for all
-            f"{weights_message(min(lacking, key=lambda name: name in PACKAGES))}; or ",
+            f") are those of a pretrained network. To have them: {ways_to_weights(hardest)}; ",
             Setting("init", "RUN"),
+            " starts from a run",
         )
     if views.student != views.teacher or views.shared_crop:
         got = Setting("views.shared_crop", True) if views.shared_crop else f"{views.student} and {views.teacher}"
