@@ -68,7 +68,9 @@ def accuracies(config: TrainConfig, *, all_classes: bool) -> dict[str, float]:
     found = {name: _right(said.target, truth) for name, said in before.everything.items()}
     for classes in ("same", "fewer"):
         training = replace(training, classes=classes)
-        inputs = fitted_to_fewer(training, shared, before) if classes == "fewer" else shared
+        inputs = shared
+        if classes == "fewer":
+            inputs = fitted_to_fewer(shared, before, prior=training.prior, seed=training.seed)
         done = adapted(training, inputs, before)
         settings = recipe.make_judge_settings(training, inputs.expected)
         judged = judge(done.trained, done.everything, settings, shared.domains.train.classes, representation)

@@ -68,7 +68,7 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
         """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
         done = RunModels(dict(before.models))
         with contextlib.redirect_stdout(io.StringIO()):
-            trusted = trusted_hints(training, replace(shared, hints=hints), before)
+            trusted = trusted_hints(replace(shared, hints=hints), before, seed=training.seed)
             task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)
             train_task(task, done, CPU)
             settings = recipe.make_judge_settings(training)

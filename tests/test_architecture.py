@@ -195,8 +195,6 @@ CONFIGURED = {
     "run.timing.time_limit",
     "run.train",
     "run.training.methods",
-    "run.training.expected",
-    "run.training.from_kit",
     "run.training.task",
     "run.training.recipe",
     "run.training.shared_inputs",

@@ -166,7 +166,7 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
             shared.domains,
             inputs,
             InMemory(),
-            statistics=statistics_for(training, shared, inputs.plain),
+            statistics=statistics_for(shared, inputs.plain, recomputed=training.statistics == "recomputed"),
         )
         train_task(task, done, device, observer=Observer(on_evidence=keep))
         trained = done.trained[name]

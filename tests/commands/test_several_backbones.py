@@ -126,7 +126,10 @@ def test_python_takes_a_list(photos, tmp_path):
     [
         (["--backbone", "lite0", "--backbone", "small"], "small is a small network that is to be trained itself"),
         (["--backbone", "lite0", "--backbone", "lite0"], "stands there twice; expected different ones"),
-        (["--backbone", "lite0", "--backbone", "resnet18"], "--backbone resnet18: no pretrained weights, and stored features (--features 4)"),
+        (
+            ["--backbone", "lite0", "--backbone", "resnet18"],
+            "--backbone resnet18: no pretrained weights, and stored features (--features 4)",
+        ),
         (["--backbone", "lite0", "--weights", "a", "--weights", "b"], "2 of them for one backbone"),
         (["--backbone", "lite0", "--backbone", "resnet-18", "--weights", "hub"], "unknown network of timm's"),
         (["--backbone", "lite0,lite2"], "for several backbones, repeat the setting"),

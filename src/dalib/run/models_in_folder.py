@@ -52,7 +52,9 @@ class ModelsInFolder:
         """Takes the source-only model from the kit, if there is one, and makes the aligned one of it."""
         if (kit := self.setup.request.kit) is None:
             return
-        model = take_source_only(self.done, kit, self.setup.config, self.inputs)
+        architecture, classes = self.inputs.of("source-only")[0].architecture, self.inputs.domains.train.classes
+        network = recipe.make_student(self.setup.config, architecture, len(classes))
+        model = take_source_only(self.done, kit, network, self.inputs)
         if self.setup.world.first:
             save_model(self.run.source_only.model, self.inputs.of("source-only")[1](model), self._description)
             self.align()
@@ -84,16 +86,16 @@ class ModelsInFolder:
         if name == "source-only" or config.classes == "same":
             return self.inputs
         if config.classes == "auto":
-            if not can_be_told(config, kit):
+            if not can_be_told(baseline=config.baseline, prior=config.prior, kit=kit):
                 return self.inputs
-            kind = decide_kind(config, self.inputs, self.done, world)
+            kind = decide_kind(self.inputs, self.done, hinted=config.hints is not None, world=world)
             if kind.doubtful:
                 say(kind.in_words())
         classes = self.done.of_classes(config.classes)
         if classes == "same":
             return self.inputs
         if classes == "fewer":
-            own = fitted_to_fewer(config, self.inputs, self.done, world)
+            own = fitted_to_fewer(self.inputs, self.done, prior=config.prior, seed=config.seed, world=world)
         else:
             own = fitted_to_known(self.inputs, self.done, world)
         assert own.expected is not None
@@ -104,7 +106,12 @@ class ModelsInFolder:
         """Trains one model; an adaptation learns from hints, where there are some."""
         world = self.setup.world
         if task.name != "source-only":
-            task = replace(task, hints=trusted_hints(task.config, inputs, self.done, world))
+            task = replace(
+                task,
+                hints=trusted_hints(
+                    inputs, self.done, compared=task.config.keep != "adapted", seed=task.config.seed, world=world
+                ),
+            )
         train_task(task, self.done, inputs.device, resume=resume, world=world, observer=self.observer(task.name))
 
     def _train_stages(self, config: TrainConfig, inputs: TrainingInputs, stages: LastStages, *, resume: bool) -> None:
@@ -127,7 +134,7 @@ class ModelsInFolder:
             self._results(self.run, whole),
             student=lambda: stages.student(student_of_stages(config, stages), standardized),
             weights=frozen.model.state_dict(),
-            statistics=statistics_for(own, on_maps, stored.plain),
+            statistics=statistics_for(on_maps, stored.plain, recomputed=own.statistics == "recomputed"),
             expected=inputs.expected,
         )
         self._train(task, inputs, resume=resume)
@@ -147,7 +154,7 @@ class ModelsInFolder:
             own,
             self._results(training_folder(name, self.setup.config, self.run), whole),
             weights=None if start is None else start.weights_for("adapted" if name == "frozen" else name),
-            statistics=statistics_for(config, inputs, own.plain),
+            statistics=statistics_for(inputs, own.plain, recomputed=config.statistics == "recomputed"),
             expected=inputs.expected,
         )
 

@@ -15,9 +15,9 @@ from dalib.run.training.expected import can_be_told
 def test_auto_is_same_where_nothing_tells_the_classes(settings, told):
     config = configured("photo-features", settings)
     assert config.classes == "auto"
-    assert can_be_told(config, None) == told
+    assert can_be_told(baseline=config.baseline, prior=config.prior, kit=None) == told
 
 
 def test_a_model_alone_tells_no_classes():
-    assert not can_be_told(configured("photo-features", {}), SimpleNamespace(of_target=object()))
-    assert can_be_told(configured("photo-features", {}), SimpleNamespace(of_target=None))
+    assert not can_be_told(baseline=True, prior="halfway", kit=SimpleNamespace(of_target=object()))
+    assert can_be_told(baseline=True, prior="halfway", kit=SimpleNamespace(of_target=None))

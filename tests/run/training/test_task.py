@@ -46,8 +46,8 @@ def test_a_finished_model_predicts_all_images(made):
     assert len(everything.validation) == len(inputs.domains.validation.labels)
 
 
-def test_statistics_are_recomputed_if_the_configuration_says_so(made):
+def test_statistics_are_recomputed_where_that_is_asked_for(made):
     inputs, plain = made[1], made[1].of("adapted")[0].plain
-    assert statistics_for(TrainConfig(), inputs, plain) is None
-    found = statistics_for(TrainConfig(statistics="recomputed"), inputs, plain)
+    assert statistics_for(inputs, plain, recomputed=False) is None
+    found = statistics_for(inputs, plain, recomputed=True)
     assert found.rows is inputs.domains.target.images

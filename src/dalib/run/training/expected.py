@@ -19,56 +19,56 @@ from dalib.run.features.feature_space import standardization
 if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.judge.kinds import TargetKind
-    from dalib.run.settings.config import TrainConfig
     from dalib.run.start.kit import Kit
     from dalib.run.training.run_models import RunModels
     from dalib.run.training.shared_inputs import TrainingInputs
 
 
 def fitted_to_fewer(
-    config: TrainConfig, inputs: TrainingInputs, done: RunModels, world: World = ALONE
+    inputs: TrainingInputs, done: RunModels, *, prior: str, seed: int, world: World = ALONE
 ) -> TrainingInputs:
     """Returns the inputs of an adaptation to a target that has some of the source's classes.
 
     Args:
-        config: its prior may be a file of shares, which replaces the estimate.
         inputs: those of the source-only model.
         done: with the source-only model and, where there can be one, the aligned model.
+        prior: as in the settings of a run; a file of shares replaces the estimate.
+        seed: of the source images that are drawn again.
         world: the processes that train together; the first one estimates, because it alone has the aligned model.
 
     Raises:
         UserError: a file of shares that cannot be read or does not fit the classes.
     """
     train, domains, before = inputs.domains.train, inputs.domains, _before(inputs, done)
-    given = None if config.prior in KINDS else Path(config.prior)
+    given = None if prior in KINDS else Path(prior)
     expected = world.from_first(lambda: expected_classes(before, train.labels, train.classes, given))
-    drawn = resampled(domains.train_adapted, expected.shares, config.seed)
+    drawn = resampled(domains.train_adapted, expected.shares, seed)
     standardized = inputs.standardized
     if standardized is not None and domains.joined is None:  # labelled images of the target are scaled for the source's
         standardized = replace(standardized, source=standardization(drawn.images, inputs.device))
     return replace(inputs, domains=replace(domains, joined=drawn), standardized=standardized, expected=expected)
 
 
-def can_be_told(config: TrainConfig, kit: Kit | None) -> bool:
+def can_be_told(*, baseline: bool, prior: str, kit: Kit | None) -> bool:
     """Returns whether ``--classes auto`` can decide: by a source-only model, and where no other shares are wanted."""
     alone = kit is not None and kit.of_target is not None
-    return config.baseline and config.prior != "source" and not alone
+    return baseline and prior != "source" and not alone
 
 
-def decide_kind(config: TrainConfig, inputs: TrainingInputs, done: RunModels, world: World = ALONE) -> TargetKind:
+def decide_kind(inputs: TrainingInputs, done: RunModels, *, hinted: bool = False, world: World = ALONE) -> TargetKind:
     """Decides what the target seems to be, and adds it to what is done; nothing depends on chance or on time.
 
     Images of other classes are not looked for beside hints, which would be left behind, and where a class of the source
     has their name.
 
     Args:
-        config: settings of the adaptation.
         inputs: those of the source-only model.
         done: with the source-only model and, where there can be one, the aligned model.
+        hinted: whether the adaptation learns from hints.
         world: the processes that train together; the first one decides, because it alone has the aligned model.
     """
     train, before = inputs.domains.train, _before(inputs, done)
-    others = config.hints is None and UNKNOWN not in map(str.lower, train.classes)
+    others = not hinted and UNKNOWN not in map(str.lower, train.classes)
     done.kind = world.from_first(lambda: target_kind(before, train.labels, len(train.classes), others=others))
     return done.kind
 

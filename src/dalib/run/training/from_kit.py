@@ -14,16 +14,23 @@ from dalib.run.training.task import predictions_of_all
 if TYPE_CHECKING:
     from torch import nn
 
-    from dalib.run.settings.config import TrainConfig
+    from dalib.models.classifier import ImageClassifier
     from dalib.run.start.kit import Kit
     from dalib.run.training.shared_inputs import TrainingInputs
 
 
-def take_source_only(done: RunModels, kit: Kit, config: TrainConfig, inputs: TrainingInputs) -> nn.Module:
-    """Adds the source-only model of a kit to those that are done, and returns it."""
+def take_source_only(done: RunModels, kit: Kit, model: ImageClassifier, inputs: TrainingInputs) -> nn.Module:
+    """Adds the source-only model of a kit to those that are done, and returns it.
+
+    Args:
+        done: the models that are there.
+        kit: has the weights.
+        model: network of the inputs that the model of the run trains on, which takes the weights over.
+        inputs: those of the run's trainings.
+    """
     own, domains = inputs.of("source-only")[0], inputs.domains
-    model = recipe.make_student(config, own.architecture, len(domains.train.classes)).to(inputs.device)
-    recipe.load_first(model, FeatureSpace.without_backbone(kit.weights) if config.features else kit.weights)
+    model = model.to(inputs.device)
+    recipe.load_first(model, kit.weights if inputs.space is None else FeatureSpace.without_backbone(kit.weights))
     evaluator = recipe.make_evaluator(domains, own, inputs.device)
     trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
     done.models["source-only"] = FinishedModel(trained, predictions_of_all("source-only", trained, own, evaluator))

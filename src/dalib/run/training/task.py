@@ -65,7 +65,7 @@ class Task:
 
 
 def trusted_hints(
-    config: TrainConfig, inputs: TrainingInputs, done: RunModels, world: World = ALONE
+    inputs: TrainingInputs, done: RunModels, *, compared: bool = True, seed: int, world: World = ALONE
 ) -> TrustedHints | None:
     """Returns the hints of an adaptation with the first estimate of their worth; None where there are none.
 
@@ -74,9 +74,10 @@ def trusted_hints(
     back from training, to speak for either.
 
     Args:
-        config: settings of the adaptation.
         inputs: with the hints, if there are some.
         done: with the source-only model and, where there can be one, the aligned model, which hints may be copies of.
+        compared: whether the adapted model will be compared with those.
+        seed: of the hints that are held back.
         world: the processes that train together; the first one has the predictions.
     """
     if (given := inputs.hints) is None:
@@ -85,14 +86,14 @@ def trusted_hints(
     before = world.from_first(lambda: before)
     beliefs = before[-1] if before else torch.full_like(given, 1 / given.shape[1])
     held_back, groups = None, inputs.domains.groups
-    if before and config.keep != "adapted":
-        held_back = hold_back(given, config.seed, None if groups is None else groups.target.numbers)
+    if before and compared:
+        held_back = hold_back(given, seed, None if groups is None else groups.target.numbers)
     return TrustedHints(torch.stack([given, *before], dim=1), beliefs, evaluated_rows(len(given)), held_back)
 
 
-def statistics_for(config: TrainConfig, inputs: TrainingInputs, plain: Callable[[Tensor], Tensor]) -> Statistics | None:
-    """Returns the target's images if the configuration recomputes batch normalisation's statistics, else None."""
-    if config.statistics != "recomputed":
+def statistics_for(inputs: TrainingInputs, plain: Callable[[Tensor], Tensor], *, recomputed: bool) -> Statistics | None:
+    """Returns the target's images if batch normalisation's statistics are to be recomputed on them, else None."""
+    if not recomputed:
         return None
     if inputs.space is None:
         return Statistics(inputs.domains.target.images, plain)
