@@ -208,9 +208,9 @@ def test_equal_models_have_even_chances():
     assert found.probability == 0.5
     assert (found.outcome, found.better) == ("unclear", "adapted")
     assert found.headline == (
-        "Can't tell the models apart: adapted and source-only name the same class on every target image"
+        "Can't tell the models apart: adapted and source-only predict the same class for every target image"
     )
-    assert "The adapted model and source-only name the same class on each of 200 target images" in found.reasons
+    assert "The adapted model and source-only predict the same class for each of 200 target images" in found.reasons
 
 
 def test_groups_that_exchange_names_hurt_however_smooth_they_are():
@@ -242,8 +242,8 @@ def test_without_the_features_of_a_model_nothing_can_be_told():
 def test_the_votes_are_told():
     reasons = compare(beside_clusters(5), beside_clusters(0)).reasons
     assert (
-        "The adapted model and source-only differ on 20 of 200 target images; the nearest images on which they agree "
-        "support the adapted model on 20 of these, source-only on 0"
+        "The adapted model and source-only differ on 20 of 200 target images. The nearest "
+        "neighbours support the adapted model on 20 of them, source-only on 0"
     ) in reasons
 
 

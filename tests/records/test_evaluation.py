@@ -41,5 +41,5 @@ def test_models_and_pairs_have_a_line_each():
         "Evaluation: 100 labelled images of digits",
         "  adapted     90.0% are right (80.0% to 100.0%)",
         "  source-only 80.0% are right (70.0% to 90.0%)",
-        "  7 images only the adapted model gets right, 2 only the source-only one",
+        "  only adapted is right on 7 images, only source-only on 2",
     ]

@@ -32,7 +32,7 @@ def old(tmp_path, monkeypatch):
     [
         ("both", "with a probability of 50% it is the adapted one"),
         ("source-only", "No other model was trained that the source-only one could be compared with"),
-        ("labelled", "Nothing was learnt. Adaptation made no clear difference: 50.0% against 50.0% source-only"),
+        ("labelled", "Nothing was learnt. Adaptation made no clear difference: adapted 50.0%, source-only 50.0%"),
     ],
 )
 def test_an_old_run_has_a_report(old, name, words):
@@ -43,7 +43,7 @@ def test_an_old_run_has_a_report(old, name, words):
 def test_old_runs_are_compared(old, capsys):
     assert run(["compare", *RUNS]) == 0
     printed = capsys.readouterr().out
-    assert "Runs are in the order of clusters" in printed
+    assert "Runs are sorted by clusters" in printed
     assert "labelled was measured" in printed
 
 

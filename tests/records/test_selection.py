@@ -16,22 +16,22 @@ def measured(difference: float, low: float, high: float, count: int = 200) -> Me
         (
             (0.1, 0.05, 0.15),
             "adapted",
-            "90.0% against 80.0% aligned on 200 labelled images (+10.0 points, 95% interval +5.0 to +15.0)",
+            "adapted 90.0%, aligned 80.0% on 200 labelled images; difference +10.0 points (95% interval +5.0 to +15.0)",
         ),
         (
             (-0.1, -0.15, -0.05),
             "aligned",
-            "80.0% against 70.0% adapted on 200 labelled images (+10.0 points, 95% interval +5.0 to +15.0)",
+            "aligned 80.0%, adapted 70.0% on 200 labelled images; difference +10.0 points (95% interval +5.0 to +15.0)",
         ),
         (
             (0.01, -0.02, 0.04),
             None,
-            "adapted 81.0%, aligned 80.0% on 200 labelled images (+1.0 points, 95% interval -2.0 to +4.0)",
+            "adapted 81.0%, aligned 80.0% on 200 labelled images; difference +1.0 points (95% interval -2.0 to +4.0)",
         ),
         (
             (0.05, 0.0, 0.1),
             None,
-            "adapted 85.0%, aligned 80.0% on 200 labelled images (+5.0 points, 95% interval 0.0 to +10.0)",
+            "adapted 85.0%, aligned 80.0% on 200 labelled images; difference +5.0 points (95% interval 0.0 to +10.0)",
         ),
     ],
 )

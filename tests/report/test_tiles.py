@@ -35,7 +35,7 @@ def test_sizes_and_seconds_of_the_run():
 def test_a_run_with_labels_says_what_they_are_for():
     models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in (("adapted", 0.9), ("source-only", 0.75))}
     measured = RunRecords(Summary(counts={"target": 12}), evaluations=(Evaluation("digits", 100, models),))
-    assert tiles(measured)[-1] == Tile("Target images", "12", "labels measure, and train nothing")
+    assert tiles(measured)[-1] == Tile("Target images", "12", "labels only to evaluate, not to train")
     few = Summary(counts={"target": 1200, "target_labelled": 20, "target_held_out": 10})
     assert tiles(RunRecords(few))[-1] == Tile("Target images", "1,200", "30 of them with a label")
 
@@ -43,3 +43,13 @@ def test_a_run_with_labels_says_what_they_are_for():
 def test_one_training_has_its_seconds_alone():
     (found,) = tiles(RunRecords(Summary(seconds={"source-only": 30.0})))
     assert found.note == ""
+
+
+def test_models_that_predict_the_same_have_no_probability():
+    votes = {"adapted": 0, "aligned": 0, "differ": 0, "count": 90}
+    same = Judgement("adapted", "unclear", probability=0.5, votes=votes)
+    (found,) = tiles(RunRecords(Summary(), judgement=same))
+    assert (found.name, found.value) == ("Effect of adaptation", "none")
+    differ = Judgement("adapted", "unclear", probability=0.5, votes={**votes, "differ": 1})
+    (found,) = tiles(RunRecords(Summary(), judgement=differ))
+    assert (found.name, found.value) == ("Probability that adaptation helped", "50%")

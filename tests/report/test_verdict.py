@@ -62,7 +62,11 @@ def said(found: Verdict) -> str:
         ((10, 40), "hurt", "p < 0.001"),
         ((21, 9), "helped", "p = 0.043"),
         ((20, 14), "unclear", "p = 0.39 (the exact McNemar test). The difference may be chance"),
-        ((5, 0), "helped", "By that the difference may be chance; the interval decides, as it does which model"),
+        (
+            (5, 0),
+            "helped",
+            "By that test the difference may be chance; the interval decides, here and for the selected model",
+        ),
         ((0, 0), "unclear", "right on the same images"),
     ],
 )
@@ -203,7 +207,7 @@ def test_a_probability_stands_in_the_first_lines(
     found = verdict(judgement=replace(judgement(outcome, headline), probability=probability))
     assert (found.headline, found.tone) == (headline, tone)
     assert f"The probability that the adapted model is better than source-only {words}." in found.notes[0]
-    assert "No target label judged this" in found.notes[0]
+    assert "This is an estimate without target labels, not a measurement" in found.notes[0]
 
 
 @pytest.mark.parametrize("probability", [None, float("nan"), -0.1, 97])
@@ -226,6 +230,7 @@ def test_labels_are_not_to_tell_models_apart_that_agree_on_every_image(differ: i
     votes = {"adapted": differ, "aligned": 0, "differ": differ, "count": 90}
     found = verdict(judgement=replace(judgement("unclear", "Can't tell"), votes=votes, probability=0.5))
     assert told in found.steps[0].text
+    assert ("is 50%" in said(found)) == bool(differ)  # identical models need no probability
 
 
 @pytest.mark.parametrize(
@@ -250,7 +255,7 @@ def test_a_target_that_seems_to_have_few_classes_is_to_be_trained_for(
 
 def test_the_better_model_has_the_larger_probability() -> None:
     found = verdict(judgement=replace(judgement("unclear", "x"), probability=0.3, baseline="aligned"))
-    assert found.headline == "Can't tell which model is better: with a probability of 70% it is the aligned one"
+    assert found.headline == "Can't tell which model is better: aligned is, with a probability of only 70%"
 
 
 def test_a_headline_with_its_probability_is_not_told_twice() -> None:
@@ -258,13 +263,13 @@ def test_a_headline_with_its_probability_is_not_told_twice() -> None:
     found = verdict(judgement=replace(judgement("helped", helped), probability=0.97))
     assert found.headline == helped
     assert said(found).count("97%") == 1
-    assert found.notes[0].startswith("No target label judged this.")
+    assert found.notes[0].startswith("This is an estimate without target labels, not a measurement")
 
 
 def test_an_unclear_probability_is_told_in_plain_words() -> None:
     apart = "Without labels the models cannot be told apart: adapted is better with a probability of 63%"
     found = verdict(judgement=replace(judgement("unclear", apart), probability=0.63))
-    assert found.headline == "Can't tell which model is better: with a probability of 63% it is the adapted one"
+    assert found.headline == "Can't tell which model is better: adapted is, with a probability of only 63%"
     assert said(found).count("63%") == 1
 
 

@@ -95,7 +95,7 @@ def test_predictions_have_rows_and_list_what_cannot_be_read(trained, images, tmp
     assert found[0].confidence == max(found[0].probabilities.values())
     assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert [each.path for each in found.unreadable] == [str(folder / "b.png")]
-    assert "1 images, 1 unreadable" in repr(found)
+    assert "1 image, 1 unreadable" in repr(found)
     assert trained.predict(images / "street/00.png")[0].probabilities == found[0].probabilities
 
 
@@ -391,7 +391,7 @@ class Interrupting:
 @pytest.mark.parametrize("at", [("source-only", 2), ("adapted", 2), ("adapted", 4)])
 def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
     out = tmp_path / "run"
-    with pytest.raises(dalib.RunStoppedError, match=r"go on with: dalib\.adapt\(resume='.*run'\)"):
+    with pytest.raises(dalib.RunStoppedError, match=r"to resume: dalib\.adapt\(resume='.*run'\)"):
         dalib.adapt(images / "studio", images / "street", out=out, trackers=[Interrupting(*at)], **QUICK)
     assert "training has not finished; if it was stopped, dalib.adapt(resume=" in repr(dalib.open_run(out))
     rest, seen = Interrupting("", 0), []

@@ -66,7 +66,7 @@ def test_two_folders_are_described(folders, cache, capsys):
         "width 24, height 20 pixels; kinds of pixels: RGB 7, L 1",
         "not used, by their endings: .txt 1",
         f"1 image is a copy of another, for instance {folders}/source/dog/0.png = {folders}/source/dog/again.png",
-        f"target {folders}/target: 7 images, their labels unused",
+        f"target {folders}/target: 7 images, whose labels, if any, are not used",
         "width 24 to 60 (median 40), height 20 to 31 (median 30) pixels",
         "skipped 1 image that cannot be read:",
         "broken.jpg",

@@ -250,10 +250,10 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
     config = type(config)(**{**vars(config), "out": str(out)})
     before = signal.getsignal(number)
     with pytest.raises(
-        train.RunStoppedError, match=rf"stopped after step 3; go on with: dalib\.adapt\(resume='{out}'\)"
+        train.RunStoppedError, match=rf"stopped after step 3; to resume: dalib\.adapt\(resume='{out}'\)"
     ) as error:
         train.train(config, on_evidence=signalled)
-    assert error.value.text(FlagSpelling()) == f"stopped after step 3; go on with: dalib train --resume {out}"
+    assert error.value.text(FlagSpelling()) == f"stopped after step 3; to resume: dalib train --resume {out}"
     assert error.value.code == 128 + number
     assert signal.getsignal(number) == before
     assert "once more to stop at once" in capsys.readouterr().out
@@ -274,7 +274,7 @@ def test_a_signal_behind_the_last_step_stops_before_the_judgement(
     config = read_config(finished / "config.yaml")
     config = type(config)(**{**vars(config), "out": str(out)})
     monkeypatch.setattr(task, "predictions_of_all", signalled)
-    with pytest.raises(train.RunStoppedError, match="go on with") as error:
+    with pytest.raises(train.RunStoppedError, match="to resume: ") as error:
         train.train(config)
     assert error.value.code == 128 + signal.SIGTERM
     assert json.loads((out / "summary.json").read_text())["status"] == "running"

@@ -66,7 +66,7 @@ def alone(images, tmp_path_factory):
 
 def test_a_stop_says_how_to_resume_all_targets(stopped):
     out, message, begun = stopped
-    assert f"stopped at the target night; go on with: dalib.adapt_each(resume={str(out)!r})" in message
+    assert f"stopped at the target night; to resume: dalib.adapt_each(resume={str(out)!r})" in message
     assert [name for name, _ in begun].count("source-only") == 2  # two evaluations of one training
     record = SeveralTargets.read(out / "targets.json")
     assert [(each.name, each.status) for each in record.targets] == [("street", "done"), ("night", "waiting")]

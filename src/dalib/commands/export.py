@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 HELP = "export a model for other programs"
 DESCRIPTION = (
-    "Export a run's model in a format that other programs open, and check its predictions against PyTorch. onnx and "
-    "torch-export are one file that takes images (N, C, size, size) as uint8 and returns probabilities; hf is a folder "
-    "that timm opens; torch is a folder for dalib.load. kit "
-    "is one file to adapt from without the source's images: dalib train --kit FILE --target TARGET."
+    "Export a run's model, and check its predictions against PyTorch. onnx and torch-export write one file, which "
+    "takes images (N, C, size, size) as uint8 and returns probabilities. hf writes a folder for timm, torch one for "
+    "dalib.load. kit writes one file to adapt from without the source's images: dalib train --kit FILE --target "
+    "TARGET."
 )
 
 

@@ -12,6 +12,7 @@ from jsonargparse import DefaultHelpFormatter
 
 from dalib.commands.flags import SHORT
 from dalib.core.console import output
+from dalib.run.settings.image_defaults import SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,26 +53,29 @@ REST: Mapping[str, Sequence[str]] = {
 
 TERMS: Mapping[str, str] = {
     "source, target": "the domain with labels, and the one without, on which the classifier will be used",
-    "backbone": "the part of a network that makes features of an image; what follows it makes classes of these",
+    "backbone": "the part of a network that computes features of an image; a head computes classes from them",
     "view": "an image after random augmentation: moved, warped, recoloured",
     "student": "the network that the optimiser trains",
     "teacher": "the average of the student's weights over the last steps; it is the adapted model in the end",
     "EMA": "exponential moving average: each step the teacher keeps a share alpha of itself and adds the student",
     "consistency": "the loss that pulls the student's prediction for one view towards the teacher's for another",
-    "confidence mask": "restricts the consistency to target images of which the teacher is sure enough",
-    "pseudo-label": "a class that a network predicted, taken as if it were a label",
+    "confidence mask": "restricts the consistency to target images on which the teacher is confident enough",
+    "pseudo-label": "a class that a network predicted and that is used like a label",
     "class prior": "the shares of the classes that are expected in the target",
     "class balance": "a loss that keeps the mean prediction near the class prior",
     "information": "a loss that makes each prediction confident, and all of them together diverse",
     "source-only model": "the same network trained on the source alone; models without adaptation are baselines",
     "aligned model": "the source-only model with the normalisation statistics of the target",
     "adapted model": "the network trained on both domains",
-    "selected model": "the one of the run's models that predicts in the end, by the judgement or by labels",
+    "selected model": "the run's model that `predict` and `export` use, chosen by the judgement or by labels",
     "judgement": "compares the adapted model with the better of the others, without a label of the target",
     "step": "one update of the weights, from one batch of each domain",
 }
 """The method's words, each explained in a sentence."""
 
+
+_SHORT = {settings["backbone"]: short for short, settings in SHORT_NAMES.items()}
+"""Short names of backbones, by timm's names."""
 
 _WITHOUT_VALUE = re.compile(r"\s+By default: .*?\.(?=\s|$)", re.DOTALL)
 """What a text says of a setting without a value, which is not so where a preset gives it one."""
@@ -151,6 +155,8 @@ def _shown_default(action: argparse.Action) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
+    if default in _SHORT:
+        return _SHORT[default]
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 HELP = "predict images"
 DESCRIPTION = (
-    "Predict the class of each image in a folder, and write a table with path, class, confidence, runner-up and the "
-    "runner-up's confidence, and where the model tells unknown images also whether each one is known, and the class "
-    "that it would have then. To resume a command that was stopped, give it again. Under torchrun, the images are "
+    "Predict the class of each image, and write a table: path, class, confidence, runner-up and the runner-up's "
+    "confidence. A model that recognises unknown images adds the probability that the image is known, and its most "
+    "probable known class. To resume a command that was stopped, give it again. Under torchrun, the images are "
     "divided over the processes; the table is the same."
 )
 

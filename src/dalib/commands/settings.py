@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PRINT_CONFIG_HELP = (
     "print all settings that this command line gives, as a file for --config, and exit; --print_config=skip_default "
-    "prints those alone that are no defaults"
+    "prints only those that differ from the defaults"
 )
 
 

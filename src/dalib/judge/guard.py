@@ -264,7 +264,9 @@ def _verdict(
             f"Adaptation seems to have helped: the adapted model is better with a probability of {told}",
         )
     if votes is not None and not votes.differ:
-        headline = f"Can't tell the models apart: adapted and {baseline.name} name the same class on every target image"
+        headline = (
+            f"Can't tell the models apart: adapted and {baseline.name} predict the same class for every target image"
+        )
     elif better == "adapted" and (over := _over_source_only(baseline, adapted, structure)) >= MIN_CERTAINTY:
         headline = (
             f"The adapted model is better than source-only with a probability of {likelihood(over)}; "
@@ -272,7 +274,7 @@ def _verdict(
         )
     else:
         chance = undecided(max(probability, 1 - probability), MIN_CERTAINTY)
-        headline = f"Can't tell which model is better: with a probability of {chance} it is the {better} one"
+        headline = f"Can't tell which model is better: {better} is, with a probability of only {chance}"
     return better, "unclear", headline
 
 
@@ -346,10 +348,10 @@ def _reasons(
 
 def _votes_sentence(votes: Votes, baseline: str) -> str:
     if not votes.differ:
-        return f"The adapted model and {baseline} name the same class on each of {votes.count} target images"
+        return f"The adapted model and {baseline} predict the same class for each of {votes.count} target images"
     return (
-        f"The adapted model and {baseline} differ on {votes.differ} of {votes.count} target images; the nearest images "
-        f"on which they agree support the adapted model on {votes.first} of these, {baseline} on {votes.second}"
+        f"The adapted model and {baseline} differ on {votes.differ} of {votes.count} target images. The nearest "
+        f"neighbours support the adapted model on {votes.first} of them, {baseline} on {votes.second}"
     )
 
 

@@ -254,7 +254,7 @@ class _Ranking:
         if (failure := self.failed[best]) is not None:
             return "hurt", f"{best} is {failure.why}; {reference} is the better model", reasons
         if (failure := self.failed[reference]) is not None and failure.at_chance:
-            return "unclear", f"{reference} learnt nothing, so that there is nothing to compare {best} with", reasons
+            return "unclear", f"{reference} learnt nothing, so there is nothing to compare {best} with", reasons
         if self.structure is None or len(after.evidence.target) < MIN_IMAGES:
             return (
                 "unclear",
@@ -268,7 +268,7 @@ class _Ranking:
             headline = f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
         else:
             told = undecided(chance, MIN_CERTAINTY)
-            headline = f"Can't tell whether {best} is better than {reference}: with a probability of {told} it is"
+            headline = f"Can't tell whether {best} is better than {reference}: the probability is {told}"
         return "unclear" if found.outcome == "alone" else found.outcome, headline, reasons
 
 

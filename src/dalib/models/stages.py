@@ -179,7 +179,7 @@ def _require_same(backbone: PretrainedBackbone, trunk: nn.Module, tail: Tail) ->
 
 def _not_one_after_the_other(backbone: PretrainedBackbone) -> ValueError:
     return ValueError(
-        f"trained: {backbone.name} does not call its layers one after the other, so that it cannot be split into "
-        "stages that are kept and stages that are trained; expected a network such as tf_efficientnet_lite0, "
-        "mobilenetv3_large_100 or resnet50, or 0 stages"
+        f"trained: {backbone.name} does not call its layers one after the other, so it cannot be split into "
+        "stages that are kept and stages that are trained; expected a network such as lite0, mobilenetv3_large_100 or "
+        "resnet50, or 0 stages"
     )

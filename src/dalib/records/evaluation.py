@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration, OpenSet, Share  # noqa: TC001 - the hints are read at run time
 from dalib.records.pictures import Sample  # noqa: TC001
@@ -128,13 +129,13 @@ class Evaluation(Record):
         return None
 
     def __repr__(self) -> str:
-        lines = [f"Evaluation: {self.count} labelled images of {self.data}"]
+        lines = [f"Evaluation: {counted(self.count, 'labelled image')} of {self.data}"]
         for name, measured in self.models.items():
             low, high = measured.interval
             lines.append(f"  {name:<12}{measured.accuracy:.1%} are right ({low:.1%} to {high:.1%})")
         lines += [
-            f"  {pair.only_first} images only the {pair.first} model gets right, {pair.only_second} only the "
-            f"{pair.second} one"
+            f"  only {pair.first} is right on {counted(pair.only_first, 'image')}, only {pair.second} on "
+            f"{pair.only_second:,}"
             for pair in self.paired or ()
         ]
         return "\n".join(lines)

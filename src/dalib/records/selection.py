@@ -60,19 +60,17 @@ class Measurement:
         return self.first if self.low > 0 else self.second if self.high < 0 else None
 
     def in_words(self) -> str:
-        """Both accuracies, and the difference in percentage points: the better model first, else both by name."""
+        """Returns both accuracies and the difference in percentage points; the better model stands first."""
         difference, ends = self.difference, (self.low, self.high)
         first, second = self.accuracies
         said = f"{self.first} {first:.1%}, {self.second} {second:.1%}"
-        if self.better == self.first:
-            said = f"{first:.1%} against {second:.1%} {self.second}"
-        elif self.better == self.second:
-            said, difference = f"{second:.1%} against {first:.1%} {self.first}", -difference
+        if self.better == self.second:
+            said, difference = f"{self.second} {second:.1%}, {self.first} {first:.1%}", -difference
             ends = (-self.high, -self.low)
         where = images(self.count)
         if self.groups is not None:
             where += f" in {counted(self.groups, 'group')}"
-        return f"{said} on {where} ({100 * difference:+.1f} points, 95% interval {points_in_words(ends)})"
+        return f"{said} on {where}; difference {100 * difference:+.1f} points (95% interval {points_in_words(ends)})"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dalib.core.words import likelihood
 from dalib.records.candidates import ADAPTED, in_order
 from dalib.report.figures import duration, percent, points_between, signed
-from dalib.report.verdict import probability_of
+from dalib.report.verdict import predict_the_same, probability_of
 
 if TYPE_CHECKING:
     from dalib.records.folder import RunRecords
@@ -29,6 +29,8 @@ def tiles(records: RunRecords) -> list[Tile]:
     if probability is not None:
         how = "as judged without labels" if records.evaluations or records.labelled else "estimated without labels"
         found.append(Tile("Probability that adaptation helped", likelihood(probability), how))
+    elif predict_the_same(records.judgement):
+        found.append(Tile("Effect of adaptation", "none", "all models compared predict the same class for every image"))
     summary, measured = records.summary, records.evaluations[0] if records.evaluations else None
     if measured is not None and (baseline := measured.baseline):
         points = points_between(measured.models[ADAPTED].accuracy, measured.models[baseline].accuracy)
@@ -51,7 +53,7 @@ def _labels_in_words(records: RunRecords) -> str:
     counts = records.summary.counts
     if labelled := counts.get("target_labelled", 0) + counts.get("target_held_out", 0):
         return f"{labelled:,} of them with a label"
-    return "labels measure, and train nothing" if records.evaluations or records.labelled else "without labels"
+    return "labels only to evaluate, not to train" if records.evaluations or records.labelled else "without labels"
 
 
 def _unbroken(text: str) -> str:

@@ -126,7 +126,7 @@ def judged(evaluation: Evaluation) -> Verdict:
     if baseline is None:
         name, measures = next(iter(models.items()))
         note = (
-            "No source-only model was trained, so nobody can say whether adaptation helped."
+            "No source-only model was trained, so it is unknown whether adaptation helped."
             if name == "adapted"
             else "This model was trained without adaptation, so there is nothing to compare it with."
         )
@@ -145,13 +145,14 @@ def judged(evaluation: Evaluation) -> Verdict:
     else:
         tone, why = _by_intervals(adapted, before, baseline, gain)
     others = [
-        f"The {name} model is right on {percent(each.accuracy)} of them."
+        f"The {name} model is right on {percent(each.accuracy)} of these images."
         for name, each in models.items()
         if name not in (ADAPTED, baseline)
     ]
     return Verdict(
         tone,
-        f"Adaptation {_WORDS[tone]}: {percent(adapted.accuracy)} against {percent(before.accuracy)} {baseline} {where}",
+        f"Adaptation {_WORDS[tone]}: {ADAPTED} {percent(adapted.accuracy)}, "
+        f"{baseline} {percent(before.accuracy)} {where}",
         (why, *others, *_of_unknown(evaluation.unknown, _open_sets(evaluation))),
         kind="measured",
     )
@@ -185,8 +186,8 @@ def sampled(labelled: Labelled) -> Verdict:
     chance = ", so there may be none: label more images to know" if tone == "unclear" else ""
     return Verdict(
         tone,
-        f"Adaptation {_WORDS[tone]}: about {percent(models[ADAPTED].value)} against "
-        f"{percent(models[baseline].value)} {baseline}, {where}",
+        f"Adaptation {_WORDS[tone]}: adapted about {percent(models[ADAPTED].value)}, "
+        f"{baseline} {percent(models[baseline].value)}, {where}",
         (
             f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
             *_of_unknown(labelled.unknown, labelled.open_sets),
@@ -224,9 +225,9 @@ def _by_pairs(paired: Paired, count: int, gain: str) -> tuple[Tone, str]:
     tone = _tone_of(*low_high)
     clear, rare = tone != "unclear", chance < SIGNIFICANT
     if clear and not rare:
-        split += " By that the difference may be chance; the interval decides, as it does which model predicts."
+        split += " By that test the difference may be chance; the interval decides, here and for the selected model."
     elif rare and not clear:
-        split += " The interval decides, and it holds zero."
+        split += " The interval decides, and it contains 0."
     elif not clear:
         split += " The difference may be chance."
     return tone, f"{difference} {split}"
@@ -336,37 +337,45 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
             chance, better = likelihood(max(probability, 1 - probability)), "adapted"
             if probability < 0.5:
                 better = judgement.baseline or BASELINE
-            headline = f"Can't tell which model is better: with a probability of {chance} it is the {better} one"
+            headline = f"Can't tell which model is better: {better} is, with a probability of only {chance}"
     if probability is not None and "probability" not in headline:
         return headline, [
             f"The probability that the adapted model is better than {judgement.baseline or BASELINE} is "
-            f"{likelihood(probability)}. No "
-            "target label judged this: it is an estimate, which can be wrong in ways that no unlabelled image shows."
+            f"{likelihood(probability)}. {_ESTIMATE}"
         ]
     if (
         probability is None
         and not headline.endswith("too few")
         and "estimate" not in headline.lower()
+        and not predict_the_same(judgement)
         and not _nothing_was_learnt(judgement)
     ):
         headline += " (an estimate, not a measurement)"
-    return headline, [_ESTIMATE]
+    return headline, [] if predict_the_same(judgement) else [_ESTIMATE]
 
 
 def probability_of(judgement: Judgement | None) -> float | None:
     """Returns the probability that adaptation helped, as judged without labels.
 
-    None where the judgement has none, or goes by another sign: a collapse, or a model at chance on the source.
+    None where the judgement has none, where both models predict the same, and where another sign decides: a collapse,
+    or a model at chance on the source.
     """
     if judgement is None or judgement.at_chance or judgement.outcome not in ("helped", "unclear", "hurt"):
+        return None
+    if predict_the_same(judgement):
         return None
     value = judgement.probability
     return value if value is not None and 0 <= value <= 1 else None
 
 
+def predict_the_same(judgement: Judgement | None) -> bool:
+    """Returns whether the adapted model and its baseline predict the same class for every target image."""
+    return judgement is not None and judgement.votes is not None and judgement.votes.get("differ", 1) == 0
+
+
 _ESTIMATE = (
-    "No target label judged this. It is an estimate and not a measurement: it can be wrong in ways that no unlabelled "
-    "image shows."
+    "This is an estimate without target labels, not a measurement: it can be wrong in ways that unlabelled images do "
+    "not show."
 )
 _CANNOT_TELL = re.compile(r"\bcan(no|.)t tell\b", re.IGNORECASE)
 _FIRST, _MORE = 30, 200  # images to label at once, and where these did not decide
@@ -395,8 +404,8 @@ class _Advice:
         outcome = judgement.outcome
         if _nothing_was_learnt(judgement):
             return (self._train_again(),)
-        same = judgement.votes is not None and not judgement.votes.get("differ", 1)  # then labels tell of both alike
-        steps = [self._label("alone" if same else outcome), self._measure()]
+        # where both predict the same, labels measure both alike
+        steps = [self._label("alone" if predict_the_same(judgement) else outcome), self._measure()]
         if self.selected and outcome in ("helped", "unclear", "hurt"):
             other = self._other()
             steps.append(
@@ -536,7 +545,7 @@ def _unfinished(status: str, stopped: Stopped, run: str) -> tuple[str, ...]:
         )
     if status == "collapsed":
         return (
-            f"Training collapsed{_at(stopped)}: the adapted model is not to be trusted",
+            f"Training collapsed{_at(stopped)}: the adapted model is not reliable",
             *(reason or ("The predictions on the target fell into few classes.",)),
         )
     if status == "running":
@@ -554,14 +563,14 @@ def _unknown(summary: Summary, run: str) -> Verdict:
         question = "whether adaptation helped"
         notes = [
             f"{round(changed * target):,} of {counted(target, 'target image')} ({percent(changed)}) changed class: on "
-            "these, the adapted model and its baseline differ. Only labels tell which of them is right."
+            "these, the adapted model and its baseline differ. Only labels show which of them is right."
         ]
     else:
         only = "source-only" if summary.method == "source-only" else "adapted"
         question = f"how good the {only} model is on the target"
     return Verdict(
         "unknown",
-        f"Without labels, nobody can say for sure yet {question}",
+        f"Without labels, it is not known {question}",
         tuple(notes),
         (_measure(run),),
     )

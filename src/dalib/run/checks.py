@@ -139,7 +139,7 @@ def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source:
         else:
             targets = found.target.images
             _require_readable({"": targets}, "target", found.target)
-        say(f"target {config.one_target}: {targets} images, their labels unused if there are any")
+        say(f"target {config.one_target}: {targets} images, whose labels, if any, are not used")
         _describe_files(found.target)
     _describe_groups(config, preprocessing, of_source, of_target)
     _describe_both(found)

@@ -12,6 +12,7 @@ from dalib.core.console import CountedProgress, clock, say, say_unreadable, some
 from dalib.core.devices import choose_device
 from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
+from dalib.data.labels import MIN_LABELS_TO_HOLD_OUT
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings
 from dalib.data.sources import open_labelled
@@ -252,7 +253,7 @@ def _features_faster_in_bfloat16(network: ImageClassifier, preprocessing: Prepro
     if gain > 1:
         say(
             f"features are computed in bfloat16, {gain:.1f} times as fast as in float32 on this processor; "
-            f"{Setting('feature_precision', 'float32')} computes them without its rounding"
+            f"{Setting('feature_precision', 'float32')} avoids the rounding"
         )
     return gain > 1
 
@@ -358,7 +359,7 @@ def say_data(summary: Summary, domains: Domains) -> None:
     """Prints what was read: counts, classes, files that cannot be read."""
     counts = summary.counts
     labelled = counts.get("target_labelled", 0)
-    labels = f"{labelled} of them with a label to learn from" if labelled else "their labels unused if there are any"
+    labels = f"{labelled} of them with a label to learn from" if labelled else "whose labels, if any, are not used"
     if held_out := counts.get("target_held_out"):
         labels += f", {held_out} with a label that is held out to judge the models"
     say(
@@ -368,6 +369,11 @@ def say_data(summary: Summary, domains: Domains) -> None:
         f"(read in {clock(summary.seconds['data'])})"
     )
     say(f"classes: {some_classes(summary.classes)}")
+    if labelled and not held_out:
+        say(
+            f"note: {Setting('target_labels')}: {labelled}, fewer than {MIN_LABELS_TO_HOLD_OUT}, so the adapted model "
+            "learns from all of them and none is held out: the models are judged, and one is selected, without labels"
+        )
     if domains.drawn is not None:
         count = torch.bincount(domains.train.labels, minlength=len(summary.classes)).tolist()
         if missing := [name for name, number in zip(summary.classes, count, strict=True) if not number]:

@@ -113,7 +113,7 @@ def _train(
         _say(world, Message(f"target {name} diverged: ", *error.args))
         return error
     except RunStoppedError as error:
-        how = Message(f"stopped at the target {name}; go on with: ", _resume_call(folder))
+        how = Message(f"stopped at the target {name}; to resume: ", _resume_call(folder))
         raise RunStoppedError(how, error.code - 128) from None
     return None
 
@@ -138,10 +138,10 @@ def print_targets(record: SeveralTargets) -> None:
         )
     where = output()
     Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
-    of_measured = "; measured in brackets, where there are labels" if measured else ""
+    of_measured = ", and in brackets the measured one where there are labels" if measured else ""
     say(
-        "adaptation: as judged without labels, with the probability that it helped; then the accuracy of each model, "
-        f"estimated, ? where it is not to be trusted{of_measured}"
+        "adaptation: verdict without labels, and the probability that it helped; then each model's estimated accuracy "
+        f"(? = not reliable){of_measured}"
     )
 
 

@@ -531,17 +531,15 @@ def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, Meas
 def _how_to_resume(run: RunFolder, step: int | None) -> Message:
     where = "" if step is None else f" after step {step}"
     if not run.summary.is_file():
-        return Message(
-            f"stopped{where} before the run began; images that were decoded are kept, give the same command again"
-        )
-    return Message(f"stopped{where}; go on with: ", resume_call(run))
+        return Message(f"stopped{where} before the run began; decoded images are kept; give the same command again")
+    return Message(f"stopped{where}; to resume: ", resume_call(run))
 
 
 def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
     what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
     return Message(
-        f"lost the others, one of them ended or cannot be reached ({what}). What that one printed says why; go on with "
-        "the same launcher and: ",
+        f"lost the others, one of them ended or cannot be reached ({what}). The output of that one "
+        "shows why. To resume, use the same launcher and: ",
         resume_call(run),
     )
 

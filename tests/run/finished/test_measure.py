@@ -90,7 +90,7 @@ def labels(run_, out, ants, bees=0):
 def test_a_clear_measurement_selects_and_everything_goes_on_with_that_model(made, tmp_path, capsys):
     told = ask(capsys, "eval", made.root, "--data", of_class(tmp_path / "labelled", 40))
     assert (
-        "The adapted model is now the selected model of this run: measured 100.0% against 0.0% source-only on 40 "
+        "The adapted model is now the selected model of this run. Measured: adapted 100.0%, source-only 0.0% on 40 "
         "labelled" in told
     )
     assert "so its accuracy on them is a little too high" in told

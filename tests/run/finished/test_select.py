@@ -268,14 +268,14 @@ def test_a_clear_measurement_selects_the_better_model_and_says_so():
     selection, sentence = decided(BY_JUDGEMENT, BETTER, "RUN")
     assert (selection.model, selection.by, selection.measured) == ("adapted", "measurement", BETTER)
     assert sentence == (
-        "The adapted model is now the selected model of this run: measured 81.2% against 49.3% source-only on 200 "
-        "labelled images (+31.9 points, 95% interval +24.1 to +39.0)"
+        "The adapted model is now the selected model of this run. Measured: adapted 81.2%, source-only 49.3% on 200 "
+        "labelled images; difference +31.9 points (95% interval +24.1 to +39.0)"
     )
     back, sentence = decided(selection, WORSE, "RUN")
     assert back.model == "source-only"
     assert "source-only model is now the selected model" in sentence
-    assert "81.2% against 49.3%" in sentence
-    assert "(+31.9 points, 95% interval +24.1 to +39.0)" in sentence
+    assert "source-only 81.2%, adapted 49.3%" in sentence
+    assert "difference +31.9 points (95% interval +24.1 to +39.0)" in sentence
 
 
 def test_a_measurement_that_agrees_is_on_record_too():
@@ -288,8 +288,8 @@ def test_a_measurement_that_agrees_is_on_record_too():
 def test_an_interval_that_holds_0_changes_nothing(low):
     selection, sentence = decided(BY_JUDGEMENT, replace(UNCLEAR, low=low), "RUN")
     assert selection == BY_JUDGEMENT
-    assert "does not tell the models apart (adapted 80.0%, source-only 79.0%" in sentence
-    assert sentence.endswith("the source-only model stays selected")
+    assert "does not tell the models apart: adapted 80.0%, source-only 79.0%" in sentence
+    assert sentence.endswith("The source-only model stays selected")
 
 
 def test_a_measurement_does_not_override_the_user_and_says_that_it_disagrees():
@@ -302,8 +302,8 @@ def test_a_measurement_does_not_override_the_user_and_says_that_it_disagrees():
         assert decided(BY_USER, BETTER, "my runs/first")[1].endswith("dalib keep 'my runs/first' adapted")
     assert decided(BY_USER, WORSE, "RUN") == (
         BY_USER,
-        "The measurement agrees with the choice of source-only: 81.2% against 49.3% adapted on 200 labelled images "
-        "(+31.9 points, 95% interval +24.1 to +39.0)",
+        "The measurement agrees with the choice of source-only. Measured: source-only 81.2%, adapted 49.3% on 200 "
+        "labelled images; difference +31.9 points (95% interval +24.1 to +39.0)",
     )
 
 

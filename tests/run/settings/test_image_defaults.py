@@ -90,7 +90,7 @@ def test_stored_features_and_views_of_photographs_are_of_the_pretrained_network(
 def test_a_setting_that_keeps_photographs_from_their_network_is_told(photographs):
     settings, note = settings_of_images(*photographs, {"steps": "9", "data.size": "9", "views.student": "warp"})
     assert settings == {}
-    assert "as data.size and views.student is given, which is for a network that is trained as a whole" in note
+    assert "data.size and views.student can only be set for a network that is trained as a whole" in note
     assert "{lite0}" in note
 
 
@@ -126,7 +126,7 @@ def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, 
     where = ["--source", str(tmp_path / "ink"), "--target", str(tmp_path / "pencil")]
     arguments, note = prepared(["train", *where])
     assert arguments == ["train", *where]
-    assert "no photographs, but drawings" in note
+    assert "large drawings or characters, not photographs" in note
     assert "--backbone lite0 trains in minutes" in note
     assert prepared(["train", *where, "--quiet", "--backbone", "small"]).note == ""
     monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")

@@ -65,9 +65,11 @@ def domains_of(folders, **settings):
 
 def test_the_adaptation_sees_them_and_the_source_only_model_does_not(folders, tmp_path, capsys):
     assert train(folders, tmp_path / "without", "--keep", "adapted") == 0
-    assert "their labels unused" in capsys.readouterr().out
+    assert "whose labels, if any, are not used" in capsys.readouterr().out
     assert train(folders, tmp_path / "with", "--keep", "adapted", "--target-labels", f"{folders}/few.csv") == 0
-    assert "24 images, 4 of them with a label to learn from" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "24 images, 4 of them with a label to learn from" in printed
+    assert "note: --target_labels: 4, fewer than 50, so the adapted model learns from all of them" in printed
     without, given = tmp_path / "without", tmp_path / "with"
     assert same(weights(without / "source-only"), weights(given / "source-only"))
     assert not same(weights(without), weights(given))

@@ -15,11 +15,11 @@ def test_the_first_line_tells_time_and_model(noise, slow_machine, tmp_path, caps
     first = capsys.readouterr().out.splitlines()[0]
     assert first == (
         "less than a minute in all, as measured on this machine: training of the source-only model and then the "
-        "adapted model, which predicts in the end"
+        "adapted model, which becomes the selected model"
     )
     assert run(["train", *noise, "--steps", "4", "--method", "source-only", "--out", str(tmp_path / "one")]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == "Training of the source-only model, which predicts in the end"
+    assert first == "Training of the source-only model, which becomes the selected model"
 
 
 def test_several_processes_are_told_the_plan_without_a_time(capsys, monkeypatch):
@@ -29,7 +29,7 @@ def test_several_processes_are_told_the_plan_without_a_time(capsys, monkeypatch)
     )
     config = TrainConfig(steps=100)
     say_length(config, make_preprocessing(config), torch.device("cpu"), 2)
-    assert "predicts in the end" in capsys.readouterr().out
+    assert "becomes the selected model" in capsys.readouterr().out
 
 
 def test_an_epoch_is_of_the_images_to_train_on_as_in_the_run(noise, slow_machine, tmp_path, monkeypatch, capsys):

@@ -122,7 +122,7 @@ def test_a_run_takes_as_many_steps_as_fit_and_writes_them_down(noise, slow_machi
     assert told[0].startswith(
         "about a minute in all (--time 1m): training of the source-only model and then the adapted"
     )
-    assert told[0].endswith("predicts in the end")
+    assert told[0].endswith("becomes the selected model")
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert written["time_limit"] == "1m"
     assert LEAST_STEPS <= written["steps"] <= 0.92 * 60 / 0.8

@@ -274,8 +274,7 @@ class FeatureSpace:
 
         def compute() -> dict[str, Tensor]:
             batches = torch.tensor_split(chosen, -(-len(chosen) // STATISTICS_BATCH))  # of about equal size
-            why = Setting("model.domain_statistics")  # which takes them, or compares them with the backbone's own
-            with CountedProgress(f"normalisation statistics of the {domain}'s images, for {why}") as progress:
+            with CountedProgress(f"statistics of {domain} images", brief=True) as progress:
                 return mixed_statistics(backbone, self._normalised(batches, progress), share)
 
         return self.store.tensors(key, compute, source=f"the {domain}, statistics with share {share:g}")

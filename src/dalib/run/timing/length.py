@@ -1,4 +1,4 @@
-"""The first line of a run: how long it takes, told before its images are read, and which model predicts in the end."""
+"""The first line of a run: how long it takes, told before its images are read, and which model is selected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def say_length(
     processes: int = 1,
     listings: Listings | None = None,
 ) -> None:
-    """Prints, before images are read, how long the whole run takes and which model predicts in the end.
+    """Prints, before images are read, how long the whole run takes and which model is selected.
 
     Where source and target are no files, which are read in seconds, it tells only what is to be done; likewise with
     several processes, whose steps wait for each other and cannot be measured by one of them.
@@ -65,14 +65,14 @@ def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:
 
 
 def _plan(config: TrainConfig) -> str:
-    """Returns what a run does, and which model predicts in the end."""
+    """Returns what a run does, and which model is selected."""
     names = [name for name, _ in recipe.trainings(config)]
     training = " and then the ".join(f"{name} model" for name in names)
     features = "features of the images, then " if config.features else ""
     if config.keep == "adapted" or (len(names) == 1 and config.kit is None):
-        return f"{features}training of the {training}, which predicts in the end"
-    by = "measured to be better" if config.evaluate is not None else "judged to be better without target labels"
-    return f"{features}training of the {training}; the one that is {by} predicts in the end"
+        return f"{features}training of the {training}, which becomes the selected model"
+    by = "measured on labelled images" if config.evaluate is not None else "judged without target labels"
+    return f"{features}training of the {training}; the better model, as {by}, becomes the selected model"
 
 
 BUILT_IN = {("fonts", "digits"): Counts(12000, 1200, 1200, 10, 597)}
