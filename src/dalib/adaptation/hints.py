@@ -90,7 +90,7 @@ HELD_BACK_ONE_IN, MOST_HELD_BACK = 10, 60
 """Share of the hints that is held back, and at most how many images or groups: each is learned less well without."""
 
 FEWEST_TO_HOLD_BACK = 100
-"""Hints; of fewer none is held back, because a tenth of them tells nothing."""
+"""Hints; of fewer none is held back, because a tenth of them is too few to compare models."""
 
 
 def hold_back(hints: Tensor, seed: int, groups: Tensor | None = None) -> Tensor | None:

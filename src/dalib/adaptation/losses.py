@@ -1,7 +1,7 @@
 """The losses of self-ensembling, as pure distances and small modules around them.
 
-Probabilities go in, never logits. Everything is computed in float32 (float64 stays float64), whatever autocast
-says, because a squared difference of two nearly equal half-precision probabilities is mostly rounding error.
+Probabilities go in, never logits. Everything is computed in float32 (float64 stays float64), also under
+autocast, because a squared difference of two nearly equal half-precision probabilities is mostly rounding error.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None
         mean: (C,) the mean prediction, if it is over more images than y, as with several processes; None is y's.
 
     Returns:
-        A scalar of at least -log C, in nats. It is least where every prediction is certain and the classes are as
-        frequent as the prior says.
+        A scalar of at least -log C, in nats. It is least where every prediction is certain and the classes have
+        the shares of the prior.
 
     Raises:
         ValueError: another shape.

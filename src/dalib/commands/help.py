@@ -78,7 +78,7 @@ _SHORT = {settings["backbone"]: short for short, settings in SHORT_NAMES.items()
 """Short names of backbones, by timm's names."""
 
 _WITHOUT_VALUE = re.compile(r"\s+By default: .*?\.(?=\s|$)", re.DOTALL)
-"""What a text says of a setting without a value, which is not so where a preset gives it one."""
+"""The part of a text about a setting without a value, which is wrong where a preset gives one."""
 
 
 class HelpFormatter(DefaultHelpFormatter):

@@ -27,7 +27,7 @@ from dalib.core.errors import (
 from dalib.run.settings.config_file import with_places_as_written
 
 WORKING = ("train", "eval", "query", "predict", "export", "report")
-"""Commands that are for what they write into files, and go on where nobody reads what they print."""
+"""Commands whose result is a file, and which therefore continue when their output is closed."""
 
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)

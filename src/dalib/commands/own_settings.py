@@ -1,7 +1,7 @@
 """Gives settings of older versions the meaning that they had.
 
-Methods get those of their settings that used to be self-ensemble's (:mod:`dalib.run.settings.once_shared`); files of
-older versions say what they meant (:mod:`dalib.run.settings.older_files`).
+Methods get those of their settings that used to be self-ensemble's (:mod:`dalib.run.settings.once_shared`); the
+meaning of files of older versions is in :mod:`dalib.run.settings.older_files`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Call:
 
     Attributes:
         given: the values of the subcommand's arguments.
-        arguments: the command line itself, which tells what was typed and what is a default.
+        arguments: the command line itself, which separates what was typed from defaults.
         parser: the whole parser.
     """
 

@@ -46,7 +46,7 @@ _BESIDE_NAME, _SHORTEST_NAME = 62, 16  # columns that a bar with its count and i
 WIDEST_TABLE = 400  # characters of a line of a table that no terminal breaks
 
 SILENCE = 30.0
-"""Seconds without a line, at most, where output is no terminal and work goes on."""
+"""Seconds without a line, at most, where output is no terminal and work continues."""
 
 # What moves the cursor, names the window or turns the direction of text; an end of line and a tab are meant.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -154,7 +154,7 @@ def standard_streams(*, lists: bool) -> Iterator[None]:
     """Makes standard output and error such that whoever writes to them, argparse too, never fails.
 
     Args:
-        lists: whether the command is over once nobody reads what it prints. Others go on with what they are for.
+        lists: whether the command is over once nobody reads what it prints. Others continue their work.
 
     Raises:
         OutputClosedError: while a command that lists prints, and its reader is gone, as ``head`` is after ten lines.
@@ -218,7 +218,7 @@ def _columns(stream: Output) -> int:
 
 
 def cut_in_middle(text: str, length: int) -> str:
-    """Returns a text of at most that many characters, of which the last tell most.
+    """Returns a text of at most that many characters, of which the last are the most informative.
 
     >>> cut_in_middle("features of photographs/street/images", 25)
     'features…hs/street/images'
@@ -230,7 +230,7 @@ def cut_in_middle(text: str, length: int) -> str:
 def _bar(stream: Output, *columns: Any, counted: bool = True, expand: bool = False) -> Any:
     """Returns a progress bar with these columns after its own, of which the last is a count.
 
-    On a narrow terminal the name is cut, and then what is said beside the bar.
+    On a narrow terminal the name is cut, and then the text beside the bar.
     """
     if is_notebook(stream.stream):
         return NotebookBar()
@@ -249,7 +249,7 @@ def _bar(stream: Output, *columns: Any, counted: bool = True, expand: bool = Fal
 
 
 class _Silence:
-    """Tells when a line is due: before SILENCE seconds have passed without one, as far as the calls come in time."""
+    """Decides when a line is due: before SILENCE seconds have passed without one, as far as the calls come in time."""
 
     def __init__(self) -> None:
         self._called = self._printed = time.monotonic()
@@ -328,7 +328,7 @@ class TrainingProgress:
             self._print()
 
     def step(self, step: int) -> None:
-        """Tells how many steps are done, between two lines of the metrics."""
+        """Sets how many steps are done, between two lines of the metrics."""
         self._step = step
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, left=self._left())

@@ -29,7 +29,7 @@ LACKING = ("mps",)
 _EXPECTED = ": expected auto, cpu, cuda or mps"
 _MISSING = re.compile("not (currently )?(implemented|supported)|unsupported", re.IGNORECASE)
 _told: set[tuple[str, str]] = set()
-"""Operations that were found missing, with the type of device: asked for once, and told once."""
+"""Operations that were found missing, with the type of device: looked up once, and reported once."""
 
 
 def choose_device(name: str, *, local_rank: int = 0, processes: int = 1) -> torch.device:
@@ -115,7 +115,7 @@ def grid_sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:
 
 
 def on_cpu_where_missing(operation: str, compute: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Returns ``compute(*tensors)``; computed on the CPU where the device lacks the operation, which is told once.
+    """Returns ``compute(*tensors)``; computed on the CPU where the device lacks the operation, which is reported once.
 
     torch does so itself for operations that are missing altogether (:data:`FALLBACK`), but not for those that refuse
     an argument. Gradients pass.

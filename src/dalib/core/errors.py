@@ -1,6 +1,6 @@
 """Errors that the user can mend, and messages that spell settings as Python or the command line does.
 
-Library code names an argument by its name; how it is spelled is for the front door to say: ``features=4`` in Python,
+Library code names an argument by its name; the front door decides how it is spelled: ``features=4`` in Python,
 ``--features 4`` on the command line. A message is therefore made of parts, and spelled when it is read::
 
     UserError(Setting("features", 4), ": expected at most ", Setting("batch", 2))

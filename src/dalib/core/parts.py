@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def parts_that_add_up(lines: Sequence[Mapping[str, float]]) -> list[str]:
     """Returns the longest row of names at the head of all lines whose values add up to the loss in each.
 
-    A line holds the parts first, then the method's metrics and the loss. The parts are weighted, so they are told from
-    the metrics by their sum. Lines without ``loss`` do not count.
+    A line holds the parts first, then the method's metrics and the loss. The parts are weighted, so their sum
+    distinguishes them from the metrics. Lines without ``loss`` do not count.
 
     >>> parts_that_add_up([{"supervised": 1.0, "entropy": 0.5, "mask_rate": 0.9, "loss": 1.5}])
     ['supervised', 'entropy']

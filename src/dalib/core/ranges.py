@@ -20,7 +20,7 @@ def check_at_least(low: float, **values: float) -> None:
 
 
 def check_smoothing(label_smoothing: float) -> None:
-    """Checks that a label smoothing is in [0, 1); with 1, labels would say nothing.
+    """Checks that a label smoothing is in [0, 1); with 1, labels would carry no information.
 
     Raises:
         ValueError: it is not.

@@ -12,9 +12,9 @@ KEY is a hash of the files' paths below their folder, sizes and times of change,
 them, and of all settings that decide pixels. A changed, added or removed file is another KEY; a moved folder is not.
 Contents count because archives and containers may give all files one time, and uncompressed images are of one size.
 
-A build that was killed goes on where it was: a file counts as done only once its row is on the disk. A cache appears
+A build that was killed resumes where it was: a file counts as done only once its row is on the disk. A cache appears
 under its name whole, by a rename. Of two processes that want the same cache at once, the second waits for the first,
-and reads what that one made; if the first dies, the second goes on with its work. Where a file system has no locks,
+and reads what that one made; if the first dies, the second continues its work. Where a file system has no locks,
 each builds a copy of its own, and the first to end publishes it.
 """
 
@@ -116,8 +116,8 @@ def default_cache_folder() -> Path:
 def writable_cache_folder(wanted: Path, on_note: Callable[[str], None] | None = None) -> Path:
     """Returns the folder to write to: ``wanted``, or a temporary one where that cannot be written.
 
-    A folder that ``$DALIB_CACHE`` names is taken as it is. The answer is remembered, so that ``on_note`` is told once
-    and not for each set of images.
+    A folder that ``$DALIB_CACHE`` names is taken as it is. The answer is remembered, so that ``on_note`` is called
+    once and not for each set of images.
     """
     if os.environ.get("DALIB_CACHE"):
         return wanted
@@ -217,7 +217,7 @@ class ImageCache:
 
         Args:
             on_progress: called with (done, total) while building; not at all if there is nothing to build.
-            on_note: told, in a sentence, of a damaged cache, a resumed build, or of waiting for another process.
+            on_note: called with a sentence about a damaged cache, a resumed build, or of waiting for another process.
             threads: threads that decode; None is one for each core.
 
         Raises:

@@ -36,7 +36,7 @@ def without_damaged(
     Args:
         listing, domain: files and their survey; None where there are none.
         whole: decode all files; otherwise at most MOST_DECODED of them, evenly spread.
-        on_note: told where not all files are decoded.
+        on_note: called with a sentence where not all files are decoded.
         on_progress: called with (done, total) while files are decoded.
     """
     if listing is None or domain is None:

@@ -5,7 +5,7 @@ What decides how a file becomes pixels:
 * JPEG, PNG, WebP, GIF, BMP, TIFF, PPM and PGM are read, by content and not by ending; AVIF, HEIC and JPEG XL where
   what they need is installed (:mod:`dalib.data.formats`); of several frames or pages, the first. No other decoder of
   PIL is tried: some start programs.
-* An image is turned upright as its EXIF data say. EXIF data that are damaged are ignored.
+* An image is turned upright according to its EXIF data. EXIF data that are damaged are ignored.
 * What is transparent is put on white, the colour of the page that such pictures are drawn for.
 * Whole numbers beyond 8 bits are scaled to 8 from the range of their set (:mod:`dalib.data.depth`). Floating-point
   pixels count on the scale [0, 1] if all are in it, else on [0, 255].
@@ -175,7 +175,7 @@ def _to_eight_bits(image: Image.Image, path: Path | bytes, black_white: Range | 
     losslessly.
 
     Raises:
-        ValueError: values of which nothing tells which are black and white.
+        ValueError: values whose black and white are unknown.
     """
     if is_grey_beyond_8_bits(image):
         said, image = range_in_header(image), _upright(image)
@@ -300,7 +300,8 @@ def decode(
 
 
 def require_memory(needed: int) -> None:
-    """Raises UserError if ``needed`` bytes of decoded images do not fit the free memory, where the system tells it."""
+    """Raises UserError if ``needed`` bytes of decoded images do not fit the free memory, where the system
+    reports it."""
     free = free_memory()
     if free is not None and needed > 0.9 * free:
         raise UserError(

@@ -3,7 +3,7 @@
 A file of 16 or 32 bits a sample rarely fills them: scanners give 12 bits, tomographs -1000 to 3000, and tools write 0
 to 255 into 16 bits. What the file has room for is therefore no scale. The range of a set is
 
-* what the files say, where they say something that is not the room itself: a TIFF of 12 bits a sample, the greatest
+* what the files state, where that is not the room itself: a TIFF of 12 bits a sample, the greatest
   value of a PGM (which PIL scales to 16 bits by it);
 * else what the values need: from 0, as many whole bits as the greatest value of the set takes, at least 8; or, where
   some are negative, from the least to the greatest value.
@@ -54,7 +54,7 @@ class WholeNumbers(NamedTuple):
     light: int
     """Nine tenths of the different values lie between these, as near to each other as they do anywhere."""
     said: Range | None = None
-    """The range that the file says, where it says one."""
+    """The range that the file states, if any."""
 
 
 def scaled(values: np.ndarray, black_white: Range) -> np.ndarray:
@@ -76,7 +76,7 @@ def own_range(low: int, high: int, said: Range | None = None) -> Range:
     16 bits count from 0 to 65535 if more than 12 of them are used.
 
     Raises:
-        ValueError: nothing tells which values are black and white.
+        ValueError: it is unknown which values are black and white.
     """
     if said is not None:
         return said

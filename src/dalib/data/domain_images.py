@@ -21,7 +21,7 @@ class UnlabelledImages:
     """Images of the target; there is no field for labels."""
 
     images: Rows
-    """N rows of (C, size, size) uint8: a tensor, but where :func:`dalib.data.sources.open_source` says otherwise."""
+    """N rows of (C, size, size) uint8: a tensor, with the exceptions of :func:`dalib.data.sources.open_source`."""
     names: tuple[str, ...]
     """N paths, or names where there are no files."""
     unreadable: tuple[Unreadable, ...] = ()
@@ -39,7 +39,7 @@ class LabelledImages:
     """Images of the source, or of a labelled evaluation set."""
 
     images: Rows
-    """N rows of (C, size, size) uint8: a tensor, but where :func:`dalib.data.sources.open_source` says otherwise."""
+    """N rows of (C, size, size) uint8: a tensor, with the exceptions of :func:`dalib.data.sources.open_source`."""
     labels: Tensor
     """(N,) int64, positions in ``classes``."""
     classes: tuple[str, ...]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
 
 HASHED_ROWS = 256
-"""Rows whose pixels count, spread evenly: to look at all would take longer than to train."""
+"""Rows whose pixels count, spread evenly: reading all would take longer than training."""
 
 
 def fingerprint(rows: Rows, names: Sequence[str], labels: Tensor | None = None) -> str:

@@ -1,6 +1,6 @@
 """Meaning of folders by their names: classes, parts of a data set, or what programs leave behind.
 
-Files and folders that are not used are listed with the reason, and told in one line.
+Files and folders that are not used are listed with the reason, and reported in one line.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def describe_unused(where: str | Path, left_out: Sequence[Unreadable]) -> str:
     """Describes the unused files and folders in one line; empty if there are none.
 
     Hidden files count if they have an image's ending; those that systems leave everywhere, such as .DS_Store, are
-    listed and not told.
+    listed and not reported.
     """
     endings: Counter[str] = Counter()
     hidden = 0

@@ -53,7 +53,7 @@ class Groups:
 
     Attributes:
         numbers: (N,) int64, equal for images of one group.
-        how: what they were told by, in words; empty where nothing tells, and each image is a group of its own.
+        how: what they were found by, in words; empty where nothing was found, and each image is a group of its own.
         without: number of images that nothing groups, each of which is a group of its own.
     """
 
@@ -97,7 +97,7 @@ def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Group
         domains: at least one.
 
     Returns:
-        Groups for each domain; one that nothing tells of has groups of one.
+        Groups for each domain; one without a pattern has groups of one.
 
     Raises:
         UserError: ``auto`` without images; a column that no list has; an expression that is none, that has no group or

@@ -1,8 +1,8 @@
 """A person's labels of some target images, matched to rows of the target by name.
 
 A CSV file with the columns ``path`` and ``label``; rows without a label, or with what stands for none, such as NaN,
-are not labelled yet. ``dalib query`` adds the columns ``stratum`` and ``population``, which say how the images were
-chosen; other columns are ignored.
+are not labelled yet. ``dalib query`` adds the columns ``stratum`` and ``population``, which record how the images
+were chosen; other columns are ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dalib.data.tables import Refuse
 
 SAMPLING_COLUMNS = {"stratum", "population"}
-"""The columns that say how the images of a list were chosen."""
+"""The columns that record how the images of a list were chosen."""
 
 HOLD_OUT_ONE_IN = 5
 """One of so many labels is held out from training, for evaluation."""
@@ -53,7 +53,7 @@ class TargetLabels:
     listed: int
     """Images in the file, labelled or not."""
     strata: Tensor | None = None
-    """(n,) int64, the stratum that each image was chosen from; None for a list that does not say."""
+    """(n,) int64, the stratum that each image was chosen from; None for a list without this column."""
     population: Mapping[int, int] | None = None
     """The size of each stratum in the file, also of those without a label."""
 

@@ -202,7 +202,7 @@ def list_names(
 ) -> tuple[list[str], tuple[Unreadable, ...], tuple[str, ...]]:
     """Returns the paths of :func:`list_images` as text, its ``unreadable`` and its ``notes``; raises the same errors.
 
-    A path as text takes a quarter of the memory of a :class:`Path`, which tells when there are millions.
+    A path as text takes a quarter of the memory of a :class:`Path`, which matters when there are millions.
     """
     path = Path(where)
     if _is_list(path) or are_shards(path):

@@ -103,7 +103,7 @@ def shared_files(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]
 
 
 MOST_READ = 4000
-"""Files that are read to find copies; where more have the size of another one, none are, and checks looks at all."""
+"""Files that are read to find copies; where more have the size of another one, none are, and checks compares all."""
 
 
 def copied_files(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:

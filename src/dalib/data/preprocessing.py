@@ -37,7 +37,8 @@ class Preprocessing:
         mean, std: of each channel on the scale [0, 1]; None standardises each image by the mean and standard deviation
             over all of its own pixels and channels, as the paper does.
         range: the values that are black and white of images of whole numbers beyond 8 bits; others have no use for it.
-            None is what each image says (:func:`dalib.data.depth.own_range`), where one that does not is refused.
+            None takes the range that each image states (:func:`dalib.data.depth.own_range`), and refuses an image that
+            states none.
 
     Raises:
         ValueError: another number of channels, an unknown fit or interpolation, a size below 1, a crop beyond the
@@ -122,7 +123,7 @@ def in_eight_bits(image: Image.Image, black_white: Range | None = None) -> Image
         black_white: the values that become black and white; None is :func:`dalib.data.depth.own_range`.
 
     Raises:
-        ValueError: None, and nothing tells which values these are.
+        ValueError: None, and the range of the values is unknown.
     """
     if not is_grey_beyond_8_bits(image):
         return image

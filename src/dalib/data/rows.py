@@ -108,7 +108,7 @@ class SideBySide:
 
 
 class Marked:
-    """Rows of stored maps (N, V, C, ...) that say which domain each is of: a further channel holds its number.
+    """Rows of stored maps (N, V, C, ...) with the domain that each is of: a further channel holds its number.
 
     Raises:
         ValueError: not a mark for each row.
@@ -134,7 +134,7 @@ class StreamedImages:
     """Image files that are decoded at each access, with the pixels of :func:`dalib.data.decoding.decode`.
 
     The pixels of a file are those that it had when it was first read, or an error: no other image stands in for it,
-    whose label would be wrong. Eight bytes of each file's pixels are kept to tell.
+    whose label would be wrong. Eight bytes of each file's pixels are kept for the comparison.
 
     Args:
         paths: at least one.

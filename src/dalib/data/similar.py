@@ -56,7 +56,7 @@ class Similar:
 
 
 def similar_groups(names: Sequence[str], images: Rows, seed: int = 0) -> Similar:
-    """Groups images that look nearly the same, and those whose names say so and that look alike.
+    """Groups images that look nearly the same, and those whose names match and that look alike.
 
     Small copies of the images, each scaled to mean 0 and norm 1, are compared: images belong together that are much
     nearer to each other than to other images. A pattern of names (the name without its last number, the part before the
@@ -67,7 +67,7 @@ def similar_groups(names: Sequence[str], images: Rows, seed: int = 0) -> Similar
         images: (N, C, S, S) uint8.
         seed: seed of the pairs that a pattern is tried on.
 
-    Misleads: images of one patient that look different stay apart if the names do not tell either, and images of
+    Misleads: images of one patient that look different stay apart if their names do not match either, and images of
     different things before one background may be taken for one burst. A column or an expression knows better.
     Source: ours.
     """

@@ -99,7 +99,7 @@ def open_source(
         cache_folder: of ``cache='disk'``; None is :func:`dalib.data.cache.default_cache_folder`.
         allow_outside: let the paths of a list leave its folder.
         on_progress: called with (done, total) while files are decoded, from the first for each source.
-        on_note: told what is worth knowing and no error, a sentence each.
+        on_note: called with a sentence about what is worth knowing and no error.
         threads: threads that decode; None is one for each core.
 
     Raises:

@@ -238,7 +238,7 @@ def move_rows(rows: Rows, device: torch.device, at_most: int) -> Rows:
 
 
 def _send(values: Tensor, device: torch.device) -> Tensor:
-    """Copies ``values`` to the device. Only a copy from pinned memory leaves the host free to go on."""
+    """Copies ``values`` to the device. Only a copy from pinned memory leaves the host free to continue."""
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

@@ -86,7 +86,7 @@ class Survey:
     """Bytes that all decoded images take together."""
     cache_folder: Path
     free_disk: int | None
-    """Bytes free where the cache is; None where the system does not tell."""
+    """Bytes free where the cache is; None where the system does not report it."""
     free_memory: int | None
 
 

@@ -67,7 +67,7 @@ class World:
     def from_first(self, say: Callable[[], Said]) -> Said:
         """Calls ``say()`` on the first rank and returns its result on all; an error there is raised everywhere.
 
-        What is said is pickled between processes of one training; nothing of it comes from a file.
+        The result is pickled between processes of one training; nothing of it comes from a file.
         """
         if self.size == 1:
             return say()

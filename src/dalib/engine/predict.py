@@ -90,7 +90,7 @@ def recompute_statistics(
     What ran during training is of augmented images, and of the network as it was some steps ago. The images, at most
     ``most`` of them, are spread evenly over the rows, and so are those of each batch, in case the rows lie class by
     class. Weights, modes and the momentum stay; a model without batch normalisation is left alone, and so is what stays
-    in evaluation mode when the model is told to train: a frozen backbone.
+    in evaluation mode when the model is set to train: a frozen backbone.
 
     Raises:
         ValueError: fewer than two images.

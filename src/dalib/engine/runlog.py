@@ -42,7 +42,7 @@ class MetricsLog:
 
     Args:
         path: the JSON Lines file; made if it is not there. None writes nothing: of several processes, one does.
-        after: lines of later steps are dropped: what a run that goes on from this step will write again.
+        after: lines of later steps are dropped: a run that resumes from this step will write them again.
         pending: result of :meth:`pending` at that step.
         on_line: called with each line's values, for a progress display.
     """

@@ -66,7 +66,8 @@ class Rules:
         revised: what is estimated anew from the predictions for the target, such as the worth of hints; None is
             nothing.
         score: lines of the metrics up to an evaluation -> how good its weights are; None keeps the last weights.
-        collapse: lines up to an evaluation -> a sentence that says why training should stop; empty where it should not.
+        collapse: lines up to an evaluation -> a sentence with the reason why training should stop; empty where it
+            should not.
     """
 
     assess: Callable[[Method, Evidence, int], tuple[dict[str, float], Tensor | None]]
@@ -156,7 +157,7 @@ def train(
         results: takes metrics, checkpoints and models.
         resume: start from the newest checkpoint of the results, if they have one.
         world: the processes that train together.
-        observer: is told what happens.
+        observer: is called at each event.
 
     Raises:
         TrainingDivergedError: a loss that is not finite.

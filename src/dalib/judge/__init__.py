@@ -2,11 +2,11 @@
 
 - **Whether it helped**: ``guard`` gives the verdict, by the probability of ``better``, which weighs ``signs``, votes of
   ``neighbours`` and ``hint_votes`` in the ``structure`` of features that no model has trained. ``chance`` and
-  ``few_classes`` overrule it, and say why.
+  ``few_classes`` overrule it, and give the reason.
 - **How good it is**: ``estimate`` and ``calibrated`` without labels; ``accuracy``, ``paired`` and ``sampling`` by
   labels of all or some images, ``groups`` where images belong together.
-- **Within a training**: ``evidence`` is what a model says at an evaluation, ``scores`` and ``selection`` choose the
-  checkpoint by it.
+- **Within a training**: ``evidence`` holds a model's predictions at an evaluation, ``scores`` and ``selection`` choose
+  the checkpoint by it.
 - **What the target is**: ``prior`` and ``shares`` of its classes, ``kinds``, ``unknown`` images.
 - **Models and hints of any origin**: ``models``, its ``models_judgement``, ``failed_models``, their ``witness``;
   ``annotator``.

@@ -50,8 +50,8 @@ class Annotator:
 
     with the hint h of image i, the mean hint m, the references r that a hint may have copied, their shares
     :math:`\rho`, and :math:`\theta_{ck}`, the probability that a hint that is no copy names class k for one of class c.
-    A hint that agrees with what it may have copied says little, and one of noise, whose :math:`\theta_c` are all m,
-    says nothing.
+    A hint that agrees with what it may have copied is weak evidence, and one of noise, whose :math:`\theta_c` are all
+    m, is none.
 
     Attributes:
         confusion: (C, C), theta.
@@ -72,7 +72,7 @@ class Annotator:
 
     @property
     def worth(self) -> Tensor:
-        """(C,) the trust in hints of each class, less the share of hints that are copies and say nothing new."""
+        """(C,) the trust in hints of each class, less the share of hints that are copies and add nothing."""
         return self.trust * (1 - self.copied.sum())
 
     def log_likelihood(self, hints: Tensor, references: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def _gains(excess: Tensor) -> Tensor:
 
 
 def _held_back_excess(beliefs: Tensor, hints: Tensor, references: Tensor) -> Tensor:
-    """Computes how much likelier each hint is than noise, less 1: (N,), by what the other half of the images says."""
+    """Computes how much likelier each hint is than noise, less 1: (N,), estimated from the other half of the images."""
     excess = beliefs.new_zeros(len(beliefs))
     for half in range(2):
         here = torch.arange(len(beliefs)) % 2 == half
@@ -224,7 +224,7 @@ def _fit(beliefs: Tensor, hints: Tensor, references: Tensor) -> _Fitted:
     """Fits hints and teacher as two annotators of unknown classes, by expectation maximisation.
 
     Who of the two is wrong where they disagree in a pattern cannot be seen from them alone. Three things decide: each
-    is expected to mean what it says, the teacher more so; and the true classes to be about equally frequent.
+    is expected to mean its own class, the teacher more so; and the true classes to be about equally frequent.
     """
     count, classes = hints.shape
     kinds = references.shape[1]

@@ -27,8 +27,8 @@ class Signs:
         neighbours: :func:`dalib.judge.signs.neighbour_agreement`.
         names: :func:`dalib.judge.signs.names_kept`, by the witness.
         trust: the neighbours' agreement of the witness, at least 0, which all models of a target share. Where the
-            witness's own classes do not follow the images, it says little of names, and following the images says
-            little of classes.
+            witness's own classes do not follow the images, it is weak evidence about names, and following the
+            images is weak evidence about classes.
     """
 
     neighbours: float
@@ -97,7 +97,7 @@ def probability_better(
 
     .. math:: \sigma\Bigl(p + t \Bigl(\sum_k w_k (s_k - s'_k) + w_v \log \frac{v + 2.5}{v' + 2.5}\Bigr)\Bigr)
 
-    with p the prior and t the trust in the witness, so that the images tell nothing where no model follows them.
+    with p the prior and t the trust in the witness, so that the images count for nothing where no model follows them.
     It is antisymmetric: exchanging the models, and the prior's sign, gives one minus it. Without a prior, equal models
     get one half.
 
@@ -112,7 +112,7 @@ def probability_better(
 
     Misleads: where a representation groups the target otherwise than by its classes, all signs speak for the model
     that follows those groups, and the votes alone speak against it.
-    Source: ours. The weights were fitted by benchmarks/judging; docs/judging.md tells how often it was right on data
+    Source: ours. The weights were fitted by benchmarks/judging; docs/judging.md states how often it was right on data
     that had no part in the fit.
     """
     logit = prior + first.trust * (

@@ -125,7 +125,7 @@ def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies:
         at_chance: names of the models that are at chance (:func:`is_at_chance`).
         accuracies: accuracy of each model on the source's validation images.
 
-    Where all models are at chance, the headline says that nothing was learnt, and a reason what to do about it.
+    Where all models are at chance, the headline states that nothing was learnt, and a reason gives the remedy.
 
     >>> from dalib.judge.guard import Comparison
     >>> found = without_chance(Comparison("adapted", "helped", "It helped", ()), ["adapted"],

@@ -162,7 +162,7 @@ def proxy_a_distance(
     Logistic regression on standardised features, as many images of each domain, at most ``most``, drawn by the seed.
 
     Returns:
-        In [0, 2]; LOWER is better. 0: it cannot tell them apart; 2: always.
+        In [0, 2]; LOWER is better. 0: it cannot separate them; 2: always.
 
     Misleads: 0 after a collapse, where all features are one point; high in many dimensions even for harmless shifts.
     Raises: ValueError for fewer images than folds, fewer than 2 folds, unequal D, or what ``as_features`` refuses.

@@ -35,7 +35,7 @@ def failures_of(
 
     Args:
         collapsed: the reference predicts few classes. It is not accused of that, because the target may have few: the
-            probabilities tell. The others are measured by the median in place of it.
+            probabilities decide. The others are measured by the median in place of it.
     """
     in_use = {name: effective_classes(each.histogram) for name, each in models.items()}
     median = sorted(in_use.values())[len(in_use) // 2]

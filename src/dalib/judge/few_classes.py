@@ -1,7 +1,8 @@
 """A target that seems to have few of the source's classes, over which an adaptation spreads the images.
 
-Losses that ask for every class, and statistics of the target, divide images of one class among all. What they then say
-is smooth, and looks right to the other signs of the judgement, which were tried on targets with the source's classes.
+Losses that ask for every class, and statistics of the target, divide images of one class among all. Their predictions
+are then smooth, and looks right to the other signs of the judgement, which were tried on targets with the source's
+classes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FEW = 0.5
 
 FALLEN = 0.85
 """The aligned model's mean confidence on the target, at most, as a part of source-only's: statistics of few classes
-take away what tells these from others."""
+take away what separates these from others."""
 
 BOTH = 1 / 3
 """The product of both parts, at most. Of 66 natural tasks with the source's classes it is 0.40 or more where the second

@@ -1,8 +1,8 @@
 r"""Groups of images that belong together, such as bursts or patients: how many independent images they are worth.
 
-Images of one group are no independent evidence: a burst of ten photographs of one object tells little more than one of
-them. Counts are therefore divided by the design effect, the variance of a mean over groups by that over images, before
-they enter an interval or a test. Images of which each is repeated ten times then count as what they are.
+Images of one group are no independent evidence: a burst of ten photographs of one object is little more evidence than
+one of them. Counts are therefore divided by the design effect, the variance of a mean over groups by that over images,
+before they enter an interval or a test. Images of which each is repeated ten times then count as what they are.
 
 ``groups`` are (n,) int64, equal for images of one group. None, like groups of one image each, changes nothing.
 """
@@ -23,8 +23,9 @@ SIDE_OF_95 = 1.959964
 
 ALIKE_GROUPS = 2
 """Made-up groups of images that are all alike, which the correlation is estimated with: where few images deviate, as
-when nearly all are right, those that do say little of it. With two, intervals of 95% held the truth in 93 to 100% of
-draws of 15 to 200 groups with equal and very unequal sizes, shares from 0.6 to 0.97 and correlations from 0 to 1."""
+when nearly all are right, those that do are little evidence of it. With two, intervals of 95% held the truth in 93 to
+100% of draws of 15 to 200 groups with equal and very unequal sizes, shares from 0.6 to 0.97 and correlations from 0 to
+1."""
 
 
 def numbered(groups: ArrayLike, count: int) -> Integers:

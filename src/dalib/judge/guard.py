@@ -32,7 +32,7 @@ COLLAPSED = "Adaptation collapsed"
 """The headline of that outcome."""
 
 MIN_CERTAINTY = 0.9
-"""The smallest probability at which adaptation is said to have helped, or to have hurt."""
+"""The smallest probability at which the verdict is that adaptation helped, or hurt."""
 
 MIN_NAMES_KEPT = 0.0
 """Lower bound of :func:`dalib.judge.signs.names_kept`; below it, groups of images fit other classes better."""
@@ -70,7 +70,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
 
     Misleads: a target that really has few of the classes looks collapsed where there is no reference. A training that
     spreads wrong answers over all classes shows none of the signs.
-    Source: ours; an earlier study says how often each is right (benchmarks/RESULTS.md).
+    Source: ours; an earlier study measured how often each is right (benchmarks/RESULTS.md).
 
     >>> collapse_sign([{"target_classes": 9.5}, {"target_classes": 2.0}, {"target_classes": 1.2}], classes=10)
     'the target is predicted as 1.2 classes in effect, of 9.5 before'
@@ -151,7 +151,7 @@ class Baseline:
 
         Args:
             candidates: by name, at least one; the first is source-only, and taken where the images are too few.
-            structure: of the target; None tells nothing.
+            structure: of the target; None compares nothing.
         """
         names = list(candidates)
         targets = [candidates[name].evidence.target for name in names]
@@ -184,14 +184,15 @@ def compare(
         name: name of the only model.
         stopped: the sign for which training was stopped, if it was.
         structure: what features show of the target, of a network that neither model has trained, such as a frozen
-            backbone, or of both models together (:func:`shared_representation`); None says nothing of the models.
+            backbone, or of both models together (:func:`shared_representation`); None leaves the models without a
+            comparison.
         most_classes: number of classes that the target seems to have. A baseline that predicts more spreads some images
             over classes that are not there, and an adapted model without them has not collapsed.
         hints: votes for the adapted model, the first, and the baseline, of hints that neither has learned from.
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise the model
-    with the larger :func:`dalib.judge.better.probability_better` is selected, with hints as its prior, and adaptation
-    is said to have helped or hurt from MIN_CERTAINTY on. Fewer than 30 images accuse no model, and have no probability:
+    with the larger :func:`dalib.judge.better.probability_better` is selected, with hints as its prior, and the
+    verdict is helped or hurt from MIN_CERTAINTY on. Fewer than 30 images accuse no model, and have no probability:
     of fewer than FEWEST_ADAPTED the baseline is selected.
 
     Misleads: as its signs. A class that the target does not have looks lost if the baseline predicted it.

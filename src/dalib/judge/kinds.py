@@ -53,7 +53,7 @@ class TargetKind:
     Attributes:
         same: it has the source's classes.
         fewer: it has some of them.
-        other: it has images of none of them; 0 where nothing tells of such.
+        other: it has images of none of them; 0 where there is no evidence of such.
     """
 
     same: float
@@ -79,7 +79,7 @@ class TargetKind:
     def in_words(self) -> str:
         """Returns a sentence with the probability of each kind, and the one that is believed.
 
-        Without a probability of other images, there was nothing to tell them by, and the sentence says so.
+        Without a probability of other images, there was no evidence of them, and the sentence states this.
         """
         others = f"other images too {self.other:.0%}, which seldom shows" if self.other else _NOTHING_TELLS
         return (
@@ -105,8 +105,8 @@ def kind_of_target(absent: int, num_classes: int, model: Evidence | None) -> Tar
     Args:
         absent: classes whose share has an upper bound near 0.
         num_classes: C.
-        model: predictions of a model from before the adaptation, best the aligned one. Without 20 validation images,
-            10 target images and 5 classes nothing tells of other images, and their probability is 0.
+        model: predictions of a model from before the adaptation, best the aligned one. Other images need 20
+            validation images, 10 target images and 5 classes; without them their probability is 0.
 
     Misleads: a target whose classes are very unequal looks as if it had fewer; hard images look unknown.
     Source: ours; what the numbers were chosen on is in benchmarks/LOG.md.

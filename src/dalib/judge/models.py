@@ -53,7 +53,7 @@ def judge_predictions(
         structure: what features show of the same images, of a network that none of the models trained; None ranks the
             models by :func:`dalib.judge.scores.corr_c` and gives no probability.
         reference: name of the model without adaptation, which the best of the others is compared with. Where the
-            structure has no source images, it also tells whether groups of images have the names of their classes
+            structure has no source images, it also decides whether groups of images have the names of their classes
             (:func:`dalib.judge.witness.witness_of`).
         names: of the images, to list some on which the best two models differ.
 
@@ -62,7 +62,7 @@ def judge_predictions(
 
     Misleads: as :func:`dalib.judge.guard.compare`. The weights were fitted on models of one run, which share a network
     and a source; models of other origin differ in more.
-    Source: ours; docs/judging.md tells how often the judgement of a run was right.
+    Source: ours; docs/judging.md states how often the judgement of a run was right.
     """
     targets = {name: each.target for name, each in models.items()}
     count = len(next(iter(targets.values())))
@@ -101,7 +101,7 @@ def judge_predictions(
 
 
 def _other_names(found: Renamed, classes: Sequence[str], witness: Witness) -> str:
-    """Says that two models name the same groups differently, and what to look at."""
+    """Returns a sentence that two models name the same groups differently, and which images to check."""
     moved = [(classes[own], classes[of]) for own, of in enumerate(found.names) if own != of]
     listed = ", ".join(f"{own} for {of}" for own, of in moved[:MAX_LISTED_CLASSES])
     more = " and more" if len(moved) > MAX_LISTED_CLASSES else ""
@@ -140,7 +140,7 @@ def _equal(models: Mapping[str, Evidence]) -> list[list[str]]:
 
 
 def _same(names: Sequence[str]) -> str:
-    """Says that models of these names give the same probabilities."""
+    """Returns a sentence that models of these names give the same probabilities."""
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return f"{listed} give the same probabilities for every image, as one table given twice would"
 

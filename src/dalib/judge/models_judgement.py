@@ -71,7 +71,7 @@ class ModelsJudgement:
 
     @property
     def ranking(self) -> tuple[str, ...]:
-        """Names of the models from the best to the worst, as far as can be told."""
+        """Names of the models from the best to the worst, as far as it is known."""
         return tuple(each.name for each in self.models)
 
     def __getitem__(self, name: str) -> RankedModel:

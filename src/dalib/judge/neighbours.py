@@ -60,7 +60,7 @@ def neighbour_votes(
     Raises:
         ValueError: no features, shapes that do not fit, or no neighbours asked for.
 
-    Misleads: where both models are mostly wrong where they agree. It says nothing where they are wrong alike.
+    Misleads: where both models are mostly wrong where they agree. It gives no evidence where both are wrong alike.
     Memory: some numbers for each pair of an image that they differ and one that they agree on.
     Source: ours, by an earlier study (benchmarks/RESULTS.md).
 

@@ -19,7 +19,7 @@ def mcnemar(first: int, second: int) -> float:
 
     .. math:: \min\Bigl(1,\; 2 \sum_{i=0}^{\min(b, c)} \binom{b + c}{i} 2^{-(b + c)}\Bigr)
 
-    Images that both get right, or both wrong, say nothing of which is better; of the others, equal models take half
+    Images that both get right, or both wrong, are no evidence of which is better; of the others, equal models take half
     each.
 
     Args:

@@ -57,7 +57,7 @@ def rlls(
     Returns:
         (C,) float64 shares, non-negative with sum 1.
 
-    Misleads: as the module says; also it understates a large shift where validation images are few.
+    Misleads: as in the module's text; also it understates a large shift where validation images are few.
     Raises: ValueError for what ``as_probabilities`` and ``as_classes`` refuse, unequal numbers of classes, or a
     regularisation or trust outside their ranges.
     Source: Azizzadenesheli et al., ICLR 2019, algorithm 1, and the authors' code for the factor 0.01.
@@ -143,10 +143,10 @@ def cautious_shares(validation: Tensor, labels: Tensor, target: Tensor, *, least
     Returns:
         (C,) float64 shares with sum 1.
 
-    Misleads: as the module says. A class that the model lost is kept alive, and a class that the target does not have
-    is kept too.
+    Misleads: as in the module's text. A class that the model lost is kept alive, and a class that the target does not
+    have is kept too.
     Raises: ValueError as :func:`rlls`, or for a least outside [0, 1].
-    Source: ours, because a training that is told that a class is absent makes it so.
+    Source: ours, because a training with a prior of 0 for a class loses the class.
 
     >>> sure, unsure = [0.9, 0.1], [0.1, 0.9]
     >>> shares = cautious_shares(torch.tensor([sure, unsure]), torch.tensor([0, 1]), torch.tensor([sure, sure, sure]))
@@ -183,7 +183,7 @@ def expectation_maximization(
     Returns:
         (C,) float64 shares, non-negative with sum 1.
 
-    Misleads: as the module says; an overconfident model that errs to few classes makes them larger in every round.
+    Misleads: as in the module's text; an overconfident model that errs to few classes makes them larger in every round.
     Raises: ValueError for another shape, or no round.
     Source: Saerens, Latinne & Decaestecker, Neural Computation 2002; with calibration Alexandari et al., ICML 2020.
 

@@ -73,7 +73,7 @@ class LabelledEstimate:
     count: int
     """Labelled images that it rests on."""
     unlabelled: float
-    """The share of the target in strata without a label, of which the interval says nothing but what is possible."""
+    """The share of the target in strata without a label, for which the interval covers all that is possible."""
 
 
 def choose(target: Tensor, other: Tensor | None, count: int, seed: int = 0, groups: Integers | None = None) -> Sample:

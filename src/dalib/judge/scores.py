@@ -1,7 +1,8 @@
 """Label-free scores of models, from predictions and features of unlabelled target images.
 
-Each is a pure function, computed in float64 unless it says otherwise, and each can be fooled: its docstring says how.
-None is an accuracy. Compare a score between models on the same images, never between data sets.
+Each is a pure function, computed in float64 unless its docstring states otherwise, and each can be fooled: its
+docstring describes how. None is an accuracy. Compare a score between models on the same images, never between data
+sets.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def nuclear_norm(p: Tensor) -> float:
         In (0, 1]; higher is better. 1 for certain predictions with equal counts; a model that collapsed to one class
         gets 1 / sqrt(min(N, C)).
 
-    Misleads: as :func:`mutual_information`, it prefers equal class counts and cannot tell right from wrong. Between
+    Misleads: as :func:`mutual_information`, it prefers equal class counts and cannot separate right from wrong. Between
     sets of images of different sizes it is not comparable.
     Raises: ValueError for what :func:`~dalib.judge.checked.as_probabilities` refuses.
     Source: Cui et al., CVPR 2020 (BNM); as a validator Musgrave et al. 2022. The scaling is ours.
@@ -343,7 +344,7 @@ def agreement(p: Tensor, q: Tensor) -> float:
     .. math:: \frac1N \sum_i [\arg\max_c p^i_c = \arg\max_c q^i_c]
 
     Args:
-        p: (N, C) probabilities; the student's, say.
+        p: (N, C) probabilities, such as the student's.
         q: (N, C) probabilities of the same images in the same order; the teacher's.
 
     Returns:

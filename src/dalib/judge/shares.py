@@ -1,7 +1,7 @@
 r"""The class shares of the target from labels of a few of its images, sharpened by the predictions for all of them.
 
 A count of a hundred labels is off by several points for each class. The models' predictions are of every image, but
-wrong in ways that nobody knows; the labels tell how wrong, and the two together are more precise than either.
+wrong in ways that nobody knows; the labels measure how wrong, and the two together are more precise than either.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def shares_with_labels(
 
 
 def _check(rows: Tensor, labels: Tensor, strata: Tensor, classes: int) -> None:
-    """Refuses what :func:`shares_with_labels` says."""
+    """Refuses the inputs that :func:`shares_with_labels` lists under Raises."""
     count = len(rows)
     if not count or labels.shape != (count,) or strata.shape != (count,):
         raise ValueError(

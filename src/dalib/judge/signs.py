@@ -73,7 +73,7 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
     .. math:: \sum_c u_c \, \mathrm{clip}_{-2}^{0.3}\bigl(\bar z_{cc} - \max_{k \ne c} \bar z_{ck}\bigr)
 
     over the classes that are predicted, with their shares u. Groups that got each other's names give negative numbers;
-    a margin above MAX_NAME_MARGIN = 0.3 says no more, so that the reference gains nothing by agreeing with itself.
+    a margin above MAX_NAME_MARGIN = 0.3 counts no more, so that the reference gains nothing by agreeing with itself.
 
     Args:
         predicted: (M,) int64 in [0, C).

@@ -256,7 +256,7 @@ def open_set_accuracies(
         weights: (N,) how many images each stands for; None is one.
 
     Returns:
-        Both in [0, 1], NaN where there is no image to tell.
+        Both in [0, 1], NaN where there is no such image.
 
     Raises:
         ValueError: other shapes, or numbers out of the range.

@@ -1,4 +1,4 @@
-"""Who tells the classes' names, where models of any origin are judged."""
+"""The witness of the classes' names, where models of any origin are judged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MIN_RENAMED = 0.2
-"""The smallest share of the images, on which two models agree only after one's classes were renamed, that is told.
+"""The smallest share of the images, on which two models agree only after one's classes were renamed, that is reported.
 
 Of 198 pairs of a run's models on 66 tasks none has more than 0.09 (benchmarks/LOG.md); classes that were exchanged have
 as much as they hold images."""
@@ -25,7 +25,7 @@ SMOOTHING = 0.02
 
 @dataclass(frozen=True)
 class Witness:
-    """A labelling of the target that tells whether groups of images have the names of their classes.
+    """A labelling of the target that shows whether groups of images have the names of their classes.
 
     Attributes:
         target: (M, C) probabilities.
@@ -44,7 +44,7 @@ def witness_of(
     """Chooses the witness of the classes' names for models of one target.
 
     Classifiers that learnt from labelled source images, in a representation that none of the models trained, are the
-    best there is: on the 66 tasks of the study they tell the better of two models as well as the aligned model does,
+    best there is: on the 66 tasks of the study they find the better of two models as well as the aligned model does,
     the witness of a run, and better than source-only. Without them it is the reference, unless that collapsed: a model
     that predicts few of the classes knows few names. Then, and without a reference, it is the mean of all models.
 

@@ -23,6 +23,6 @@ def compiled(forward: Forward, mode: str | None) -> Forward:
 
 
 def mark_step(mode: str | None) -> None:
-    """Tells CUDA graphs that outputs of the previous step are no longer needed."""
+    """Notifies CUDA graphs that outputs of the previous step are no longer needed."""
     if mode is not None:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -2,8 +2,8 @@
 
 Either takes images as they are stored, (N, C, size, size) uint8 with any N, and gives probabilities (N, K) float32:
 the centred crop, normalisation, the mean over views and softmax are in the graph. Decoding and scaling to ``size`` are
-not, because no graph does them as PIL does; the file says how, beside the names of the classes, in the JSON that a
-model's config.json has (:func:`dalib.models.saved.content_of`), under the key ``dalib``: of an ONNX file in its
+not, because no graph does them as PIL does; the file describes this, beside the names of the classes, in the JSON that
+a model's config.json has (:func:`dalib.models.saved.content_of`), under the key ``dalib``: of an ONNX file in its
 metadata, of a program in its extra files.
 """
 

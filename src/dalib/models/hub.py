@@ -100,7 +100,7 @@ def fetch_weights(asked: str, network: str) -> HubWeights:
 
     Raises:
         UserError: no such repository, revision or safetensors file, or neither a network nor a copy in the cache. The
-            message says what to do.
+            message gives the remedy.
     """
     name = _named("weights", asked, network)
     with _Asking(name, network) as asking:
@@ -145,7 +145,7 @@ def settings_in_cache(asked: str | None, network: str) -> PretrainedSettings | N
     """Returns the preprocessing that a repository states for its weights, as far as it is known here.
 
     None for weights that are no repository's, for the repository that timm names for this network, whose settings timm
-    has, and where config.json is not in the cache or does not tell.
+    has, and where config.json is not in the cache or does not name it.
     """
     if asked is None or not asked.startswith(PREFIXES):
         return None
@@ -471,7 +471,7 @@ def _weights(name: _Name, path: Path) -> HubWeights:
 
 
 def _checked(weights: HubWeights, listed: _Listed) -> HubWeights:
-    """Returns the same, if the content is what the hub says; it says so of large files."""
+    """Returns the same, if the content is what the hub states; it states this for large files."""
     expected = listed.files.get(weights.file)
     if expected is not None and weights.revision == listed.commit and expected != weights.sha256:
         raise UserError(

@@ -186,7 +186,7 @@ def cross_validate(
 def least_loss(found: Sequence[Validated]) -> Validated:
     """Returns the penalty with the least log loss; of equal ones the first.
 
-    Accuracy on some hundred rows hardly tells one penalty from the next.
+    Accuracy on some hundred rows hardly separates one penalty from the next.
     """
     return min(found, key=lambda each: each.loss)
 

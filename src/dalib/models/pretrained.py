@@ -183,7 +183,7 @@ class PretrainedBackbone(nn.Module):
         """Keeps all batch normalisation in evaluation mode, whatever :meth:`train` is called with; or only frozen ones.
 
         Features then depend on each image alone, not on its batch, and a head that was trained on them starts from what
-        it knows. Scale and shift go on learning where their stage does.
+        it knows. Scale and shift still learn where their stage does.
         """
         self.resting_norms = resting
         self._find_resting()

@@ -61,7 +61,7 @@ class Record:
         """Makes the record of a file's content.
 
         Args:
-            content: what the JSON says.
+            content: the parsed JSON.
             path: the file, for errors.
 
         Raises:

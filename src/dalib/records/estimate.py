@@ -21,7 +21,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Tells how far confidence is from accuracy.
+    """Holds how far confidence is from accuracy.
 
     Attributes:
         error: the expected calibration error, a share.

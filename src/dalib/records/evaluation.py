@@ -41,7 +41,7 @@ class Paired:
     Attributes:
         first, second: names of the models.
         only_first, only_second: numbers of images.
-        p: p value of the sign test of groups, where images belong together; otherwise the counts say it.
+        p: p value of the sign test of groups, where images belong together; otherwise it follows from the counts.
         interval: likewise, the 95% interval of the first model's accuracy less the second's.
     """
 

@@ -5,7 +5,7 @@
     config.yaml          the resolved configuration: `dalib train --config RUN/config.yaml` repeats the run
     summary.json         what the run was and came to
     metrics.jsonl        one line each time of logging
-    checkpoints/         the last ones, to go on from
+    checkpoints/         the last ones, to resume from
     selection.json       which model is selected, and who selected it
     model/               config.json and model.safetensors: the selected model, with class names and preprocessing
     adapted/model/       the adapted model, where there is a source-only one too; older runs have it only where
@@ -16,7 +16,7 @@
                          the backbone's last stages were trained
     aligned/model/       source-only with the target's normalisation statistics, if there is a source-only model
     predictions.safetensors, images.json
-                         what each model says of every target and validation image, and the images' names
+                         each model's predictions for every target and validation image, and their names
     groups.json          with --groups: which of these images belong together
     hints.json           with --hints: how far they were trusted, by class
     judgement.json       did adaptation help? The evidence that needs no target label
@@ -29,7 +29,7 @@
     shares.csv           the target's class shares by these labels, which --prior takes
     views.png            a sheet of augmented views: a row an image, columns: original, then two views of the student,
                          two of the teacher
-    samples/             NNN.png or NNN.jpg, target images, and samples.json: what the models say of each
+    samples/             NNN.png or NNN.jpg, target images, and samples.json: the models' predictions for each
     unreadable.json      image files that could not be read: [{"path", "reason"}]
     left_out.json        files and folders beside them that are not used, by their names:
                          {"source": [{"path", "reason"}], "target": [the same]}
@@ -38,7 +38,7 @@
     tracking.json        the run's id at MLflow, wandb, or a service of that kind: {service: id}
     lock                 held by the process that trains
 
-Each JSON file is a record, whose class says what it holds: :class:`~dalib.records.summary.Summary`,
+Each JSON file is a record, whose class describes its content: :class:`~dalib.records.summary.Summary`,
 :class:`~dalib.records.judgement.Judgement`, :class:`~dalib.records.selection.Selection`,
 :class:`~dalib.records.evaluation.Evaluation`, :class:`~dalib.records.labelled.Labelled`,
 :class:`~dalib.records.pictures.Embedding`, :class:`~dalib.records.images.ImageNames`,
@@ -362,7 +362,7 @@ class RunRecords:
         evaluations: the one that decided the selection first, then the first one measured first.
         labelled: None where no labels of a few target images were given.
         judgement: None before training has ended.
-        selection: None where nothing tells yet which model is selected, or where there is only one.
+        selection: None where it is not known yet which model is selected, or where there is only one.
         embedding, samples, unreadable: empty where their files are missing.
         hints: None of a run without hints.
     """

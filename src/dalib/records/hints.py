@@ -14,8 +14,8 @@ class HintedClass:
     Attributes:
         name: the class.
         images: number of target images whose likeliest class by the hints it is.
-        agreement: share of these on which the adapted model says the same; None without any.
-        trust: how much of what these hints say was believed in the end, from 0 to 1.
+        agreement: share of these on which the adapted model predicts the same; None without any.
+        trust: how far these hints were trusted in the end, from 0 to 1.
         meaning: the class that these hints most probably stand for.
     """
 
@@ -28,7 +28,7 @@ class HintedClass:
 
 @dataclass(frozen=True)
 class Hints(Record):
-    """Tells how far hints were trusted.
+    """Holds how far hints were trusted.
 
     Attributes:
         images: number of target images.
@@ -38,7 +38,7 @@ class Hints(Record):
         copied: by the names of the run's other models, the share of hints that seem to be copies of them.
         right: share of the hints that seem to be right, estimated without labels.
         better: probability that the adapted model is better than the hints, by the judgement without labels; None where
-            not every image has a hint, or nothing tells.
+            not every image has a hint, or it is unknown.
         classes: in the order of the run's classes.
     """
 
@@ -57,15 +57,15 @@ class Hints(Record):
         """How far the hints were trusted, in a sentence.
 
         >>> Hints(images=100, hinted=80).sentence
-        'Hints for 80 of 100 target images explain nothing that the teacher says: they were not used.'
+        'Hints for 80 of 100 target images do not agree with the teacher beyond chance: they were not used.'
         """
         of = f"Hints for {self.hinted} of {self.images} target images"
         if not self.gain:
-            return f"{of} explain nothing that the teacher says: they were not used."
+            return f"{of} do not agree with the teacher beyond chance: they were not used."
         copies = {name: share for name, share in self.copied.items() if share > 0.5}
         if copies:
             name = max(copies, key=lambda name: copies[name])
-            return f"{of} are mostly what the {name} model says anyway: they add little to it."
+            return f"{of} mostly repeat the predictions of the {name} model: they add little."
         trusted = sum(each.trust * each.images for each in self.classes) / max(1, self.hinted)
         right = "" if self.right is None else f"; about {self.right:.0%} of them seem right"
         return f"{of} were trusted to {trusted:.0%}{right} (estimated without labels)."

@@ -28,8 +28,8 @@ class ImageGroups(Record):
     """Images that belong together, in the order of images.json.
 
     Attributes:
-        definition: what they were told by: a column of a list, or a regular expression.
-        how: the same in words; empty where it tells nothing of the target.
+        definition: what defines them: a column of a list, or a regular expression.
+        how: the same in words; empty where it groups nothing in the target.
         source: number of groups of the whole source.
         target: a number for each target image, equal for images of one group.
         validation: likewise for the source's validation images.

@@ -85,10 +85,10 @@ class Judgement(Record):
         models: by name.
         probability: that adaptation helped, where it is known.
         at_chance: names of the models that are not better than chance on the source's validation images.
-        distance: how well the domains can be told apart in the shipped model's features, 0 to 2.
+        distance: how well the domains can be separated in the shipped model's features, 0 to 2.
         votes: target images whose nearest neighbours support each model, by name; ``differ``, the images on which the
             two differ; ``count``, all images.
-        baseline: model that the adapted one was compared with; older runs do not say, theirs is source-only.
+        baseline: model that the adapted one was compared with; older runs do not have it, theirs is source-only.
         selection: which checkpoint of the adaptation was kept.
         prior: class shares of the adaptation.
         target: what the target seems to be, one of ``reasons``, where classes seem to be missing or unknown ones there.

@@ -17,9 +17,9 @@ class LabelledValue:
     """An accuracy, or a difference of two.
 
     Attributes:
-        value: a share; None where the labels do not tell.
+        value: a share; None where the labels do not determine it.
         low, high: its 95% interval.
-        count: how many labels tell.
+        count: how many labels it is estimated from.
     """
 
     value: float | None
@@ -40,7 +40,7 @@ class Labelled(Record):
         notes: what to know of the numbers, sentences.
         when: ISO time.
         difference: adapted less the baseline, where there are both.
-        baseline: name of that model; older runs do not say, theirs is source-only.
+        baseline: name of that model; older runs do not have it, theirs is source-only.
         trained_on: how many of the labels the adapted model was trained on, where there are such.
         unknown: share of the target's images that are of none of the classes, where labels are ``unknown`` or the run
             expects such images.

@@ -75,12 +75,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Selection(Record):
-    """Tells which model of a run is selected, and by whom.
+    """Records which model of a run is selected, and by whom.
 
     Attributes:
         by: judgement, without target labels; measurement, with labels; or user, by ``dalib keep`` or --keep adapted.
         measured: what was measured, where it selected.
-        when: ISO time; empty where a run of an older version does not tell.
+        when: ISO time; empty in a run of an older version.
     """
 
     VERSION: ClassVar[int] = 2

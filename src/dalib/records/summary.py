@@ -53,7 +53,7 @@ class RecordedKind:
 
 @dataclass(frozen=True)
 class Summary(Record):
-    """Tells what a run was and came to.
+    """Describes a run: settings, data, progress and results.
 
     Attributes:
         status: running, done, diverged or collapsed.

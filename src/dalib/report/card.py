@@ -1,6 +1,6 @@
 """The model card of an exported folder: what the model is for, what it has seen, and how good it is known to be.
 
-README.md in the form of Hugging Face's model cards: a head in YAML, which says nothing that is not known, such as a
+README.md in the form of Hugging Face's model cards: a head in YAML, which leaves out what is not known, such as a
 licence, and sections in Markdown.
 """
 

@@ -28,7 +28,7 @@ def metrics_of(run: RunFolder, records: RunRecords) -> dict[str, Lines]:
 
 
 def kept_step(records: RunRecords) -> KeptStep | None:
-    """Returns the step whose weights were kept, as the judgement or a run that has none tells it."""
+    """Returns the step whose weights were kept, from the judgement, or from the metrics of a run that has none."""
     if records.judgement and records.judgement.selection:
         return records.judgement.selection
     return None if records.summary.kept_step is None else KeptStep(records.summary.kept_step)

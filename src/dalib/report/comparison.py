@@ -74,7 +74,7 @@ class Comparison:
         shipped: the selected model.
         scores: numbers of the target that need no labels and are no accuracy.
         why: who selected it.
-        distance: how well the domains are told apart in the features of the model ``distance_of``.
+        distance: how well the domains are separated in the features of the model ``distance_of``.
     """
 
     models: list[Candidate]

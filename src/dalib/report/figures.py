@@ -174,7 +174,7 @@ def clean(text: str) -> str:
 
 
 def short(name: str, length: int = 48) -> str:
-    """Shortens a text to ``length`` characters by leaving out its middle; both ends of a path tell more.
+    """Shortens a text to ``length`` characters by leaving out its middle; both ends of a path are informative.
 
     Images that were given as objects are named by what they are, not by their place in the cache.
     """

@@ -19,7 +19,7 @@ _TONES = {"helped": "helped", "best": "helped", "hurt": "hurt", "collapsed": "hu
 
 
 def judged_page(judgement: ModelsJudgement, title: str) -> str:
-    """Returns the page as HTML, in the look of a run's report; names are escaped.
+    """Returns the page as HTML, in the style of a run's report; names are escaped.
 
     Args:
         judgement: of the models.
@@ -39,7 +39,7 @@ def judged_page(judgement: ModelsJudgement, title: str) -> str:
 
 
 def is_judged_page(file: Path) -> bool:
-    """Returns whether a file is such a page, as its title says."""
+    """Returns whether a file is such a page, by its title."""
     with file.open("rb") as opened:
         return " · dalib judge</title>".encode() in opened.read(_TITLE_WITHIN)
 

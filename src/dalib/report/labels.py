@@ -83,7 +83,7 @@ def write_labelling_page(
 
 
 def picture_in(path: Path, black_white: Range | None = None) -> Image.Image | None:
-    """The picture in a file, to look at; None where it cannot be read. ``black_white`` is the range of its model."""
+    """The picture in a file; None where it cannot be read. ``black_white`` is the range of its model."""
     try:
         with pillow_warnings_as_errors():
             return read_picture(path, SIDE, black_white)

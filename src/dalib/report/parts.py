@@ -1,4 +1,4 @@
-"""The looks of the loss parts in the report's charts."""
+"""The line styles of the loss parts in the report's charts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOOKS = {
     "information": "four",
     "masked": "five",
 }
-"""The look of a part in every report. Other parts take looks that these leave free."""
+"""The line style of a part in every report. Other parts take styles that these leave free."""
 
 
 def loss_parts(lines: Sequence[MetricsLine]) -> dict[str, str]:
-    """Returns the names of the loss parts in their order, with the look of each.
+    """Returns the names of the loss parts in their order, with the style of each.
 
     Args:
         lines: lines of metrics; a line without ``loss`` shows known parts alone.

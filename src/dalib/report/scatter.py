@@ -71,7 +71,7 @@ def panel(
         model: its name.
         method: how the features were brought to two dimensions.
         domains: points of classes that there are not are left out.
-        classes: up to MOST_COLOURS are told apart by colour and named on the map.
+        classes: up to MOST_COLOURS are distinguished by colour and named on the map.
         sheet: of the thumbnails.
     """
     points = _placed(domains, len(classes))

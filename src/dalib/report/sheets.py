@@ -63,7 +63,7 @@ def write_view_sheet(path: Path, images: Rows, student: Augment, teacher: Augmen
 def write_samples(
     folder: Path, target: UnlabelledImages, probabilities: dict[str, Tensor], classes: Sequence[str], seed: int
 ) -> None:
-    """Writes pictures of some target images, and samples.json with what each model (name -> (N, C)) says of them.
+    """Writes pictures of some target images, and samples.json with each model's predictions (name -> (N, C)) for them.
 
     The group ``differ`` holds at most 24 images on which the two models differ (:func:`_differing`), each with the name
     of the surer model as ``surer``. At most 12 each are in the groups ``least`` and ``most``, the images of which the
@@ -335,7 +335,7 @@ def _choose(size: int, count: int, seed: int) -> Tensor:
 
 
 def _shown(picture: Image.Image, size: int) -> Image.Image:
-    """The picture, whose images are ``size`` pixels wide, at a size to look at: pixels repeated, or averaged."""
+    """The picture, whose images are ``size`` pixels wide, at a readable size: pixels repeated, or averaged."""
     if size > LARGEST_CELL:
         scale = LARGEST_CELL / size
         return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)

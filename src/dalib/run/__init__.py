@@ -3,11 +3,11 @@
 To read a run as a story, begin with ``train``, and go down where a step is of interest. The modules of the story are
 here; each of the rooms within has a map of its own, and imports only from the rooms that are named below it.
 
-- **The story**: ``adapt`` is its front door in Python, ``train`` tells it. ``setup`` checks and opens what ``place``
-  and ``resume`` then begin or go on with; ``settings_check`` refuses what does not go together. ``models_in_folder``
-  makes the models, ``judge`` judges them, ``summary`` and ``track`` tell what came of it. ``several`` makes a run for
-  each of several ``targets``; a ``sibling`` has the same source. ``checks`` looks before a run begins; ``export``
-  writes models, and kits, for use elsewhere.
+- **The story**: ``adapt`` is its front door in Python, ``train`` runs it. ``setup`` checks and opens what ``place``
+  and ``resume`` then begin or continue; ``settings_check`` refuses settings that exclude each other.
+  ``models_in_folder`` makes the models, ``judge`` judges them, ``summary`` and ``track`` report the results.
+  ``several`` makes a run for each of several ``targets``; a ``sibling`` has the same source. ``checks`` inspects the
+  data before a run begins; ``export`` writes models, and kits, for use elsewhere.
 - ``others``: hints for a training, and models that were not trained here.
 - ``timing``: the time that a run takes.
 - ``training``: the configuration turned into objects, and the models that come of them.

@@ -84,8 +84,8 @@ def adapt(
         resume: folder of a run that was stopped, to resume it as it was configured. If images that were objects have
             gone from the cache, ``source``, ``target`` and ``evaluate`` put them back.
         allow_changes: with ``resume``, whether images and settings may differ from what they were.
-        trackers: told what happens; see :mod:`dalib.run.track`.
-        on_evidence: called at each evaluation with the training's name, its step, and what its model says.
+        trackers: called at the events of the run; see :mod:`dalib.run.track`.
+        on_evidence: called at each evaluation with the training's name, its step, and its model's predictions.
         settings: fields of :class:`dalib.run.settings.config.TrainConfig`, such as ``out="runs/first"``,
             ``preset="digits"`` or ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate``
             takes labelled images of any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a
@@ -98,7 +98,7 @@ def adapt(
 
     Raises:
         UserError: bad input, before anything is trained.
-        RunStoppedError: Ctrl-C; the step is saved, and ``adapt(resume=...)`` goes on from there.
+        RunStoppedError: Ctrl-C; the step is saved, and ``adapt(resume=...)`` resumes from there.
     """
     from dalib.run.train import train  # torch takes seconds to import
 
@@ -130,7 +130,8 @@ def adapt_each(
 ) -> Runs:
     """Adapts to each of several targets by a run of its own; the source's features and model are computed once.
 
-    A dictionary tells several targets apart from one target that is a list of images, and names the folder of each run.
+    A dictionary distinguishes several targets from one target that is a list of images, and names the folder of each
+    run.
 
     Args:
         source: labelled images, as :func:`adapt` takes them.
@@ -138,7 +139,7 @@ def adapt_each(
         config: the whole configuration in place of everything else; its ``target`` is a dictionary of names and places.
         resume: folder of several targets, to train those that are not finished.
         allow_changes: with ``resume``, whether images and settings may differ from what they were.
-        trackers: told what happens in each run.
+        trackers: called at the events of each run.
         on_evidence: called at each evaluation, see :func:`adapt`.
         settings: as :func:`adapt` has them. ``evaluate`` is a dictionary, of some of the targets' names and labelled
             images. ``target_labels``, ``hints`` and ``time_limit`` are for one target alone.
@@ -149,7 +150,7 @@ def adapt_each(
     Raises:
         UserError: bad input, before anything is trained.
         TrainingDivergedError: one of the runs diverged; the others are finished.
-        RunStoppedError: Ctrl-C; ``adapt_each(resume=...)`` goes on from there.
+        RunStoppedError: Ctrl-C; ``adapt_each(resume=...)`` resumes from there.
     """
     from dalib.run.several import Options, train_several  # torch takes seconds to import
 

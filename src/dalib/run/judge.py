@@ -85,7 +85,7 @@ def judge(
 
     Args:
         trained: the models by their names.
-        said: what each says of every image.
+        said: each model's predictions for every image.
         classes: C names.
         representation: features that no model has trained, for the comparison. Those of the models, without.
         learnt_from: likewise, those that all models learnt from, for classifiers that estimates compare them with.

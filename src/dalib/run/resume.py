@@ -1,4 +1,4 @@
-"""Going on with a run: what it began with, against what is there now."""
+"""Resuming a run: what it began with, compared with what is there now."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _check_features(config: TrainConfig) -> None:
 
 
 def check_stages(config: TrainConfig, world: World, network: ImageClassifier) -> None:
-    """Refuses settings that the training of a backbone's last stages does not go with, and networks without a cut.
+    """Refuses settings that are incompatible with the training of a backbone's last stages, and networks without a cut.
 
     Raises:
         UserError: the first of these.

@@ -97,7 +97,7 @@ def run_config(config: TrainConfig, name: str, folder: SeveralFolder) -> TrainCo
 def _train(
     name: str, config: TrainConfig, folder: SeveralFolder, world: World, options: Options
 ) -> TrainingDivergedError | None:
-    """Trains the run of one target, or goes on with it, unless it is finished; returns why it diverged, if it did."""
+    """Trains the run of one target, or resumes it, unless it is finished; returns why it diverged, if it did."""
     run, first = folder.run(name), folder.run(folder.names()[0])
     if is_finished(run):
         _say(world, f"target {name}: finished before, in {run.root}")
@@ -176,7 +176,7 @@ def _of_those(diverged: Mapping[str, TrainingDivergedError]) -> list[str | Part]
 def _begin(
     config: TrainConfig, runs: Mapping[str, TrainConfig], folder: SeveralFolder, held: ExitStack, *, resume: bool
 ) -> None:
-    """Checks all targets before the first is trained, and makes the folder; or takes it to go on with.
+    """Checks all targets before the first is trained, and makes the folder; or opens it to resume.
 
     Raises:
         UserError: a target or a labelled set that is not there or does not fit, or a folder that is not free.

@@ -43,8 +43,8 @@ class TrackedRun:
         config: every setting, nested as in config.yaml, as plain values.
         steps: of each training, by name, in the order in which they train: source-only, adapted; frozen before adapted,
             where the last stages of a backbone are trained.
-        resumed: whether the run goes on from checkpoints.
-        logged: the last step of each training that the processes before this one logged; 0 for none. A training goes on
+        resumed: whether the run resumes from checkpoints.
+        logged: the last step of each training that the processes before this one logged; 0 for none. A training resumes
             from its checkpoint, which may be earlier: steps in between come again, with the same values.
     """
 
@@ -81,7 +81,7 @@ class Tracker(Protocol):
         """The run has ended; called once, last.
 
         Args:
-            outcome: ``status``: done, collapsed, diverged, stopped (it may go on later) or failed. After done and
+            outcome: ``status``: done, collapsed, diverged, stopped (it may be resumed) or failed. After done and
                 collapsed also ``shipped``, ``outcome`` and ``headline`` of judgement.json, ``estimate/NAME``, the
                 estimated accuracy of each model on the target, and ``accuracy/NAME`` where it was measured on labels.
         """
@@ -156,7 +156,7 @@ class TensorBoardTracker:
     A folder for each training, so that the curves of source-only and adapted lie over each other; settings, views and
     outcome beside them.
 
-    A run that goes on writes further files. What the earlier ones hold of steps that come again is marked, and
+    A resumed run writes further files. What the earlier ones hold of steps that come again is marked, and
     TensorBoard leaves it out.
 
     Raises:
@@ -208,12 +208,12 @@ class TensorBoardTracker:
 
 
 class ModuleTracker:
-    """Tells a module with the calls of wandb: ``init(...)``, ``log(values, step=)``, ``finish()``; so have trackio and
-    swanlab.
+    """Reports to a module with the calls of wandb: ``init(...)``, ``log(values, step=)``, ``finish()``; so have trackio
+    and swanlab.
 
     Such services have one clock: the steps of adapted come after those of source-only, and each training's own are
-    logged as ``adapted/step``. A run that goes on goes on there too, where ``init`` takes an ``id`` or ``resume``;
-    steps that it had been told are not told again. The id is in the run's tracking.json.
+    logged as ``adapted/step``. A resumed run continues there, too, where ``init`` takes an ``id`` or ``resume``;
+    steps that were logged are not logged again. The id is in the run's tracking.json.
 
     Args:
         module: such as wandb, imported. A picture is shown if it has ``Image``.
@@ -262,18 +262,18 @@ class ModuleTracker:
 
 
 class MlflowTracker:
-    """Tells MLflow, wherever ``MLFLOW_TRACKING_URI`` says: settings as parameters, metrics with the steps of their
-    training, the verdict as tags, the views and the report as artifacts.
+    """Reports to MLflow, at the address in ``MLFLOW_TRACKING_URI``: settings as parameters, metrics with the steps of
+    their training, the verdict as tags, the views and the report as artifacts.
 
-    A run that goes on goes on in the same run of MLflow, where that is still there; steps that it had been told are not
-    told again. Its id is in the run's tracking.json. Inside ``mlflow.start_run()`` it is a child of that run.
+    A resumed run continues in the same run of MLflow, if that still exists; steps that were logged are not
+    logged again. Its id is in the run's tracking.json. Inside ``mlflow.start_run()`` it is a child of that run.
 
     Args:
         experiment: its name; None takes ``MLFLOW_EXPERIMENT_NAME``, else dalib.
         module: MLflow, imported; None imports it.
 
     Raises:
-        UserError: MLflow is not installed, or cannot write where it is told to.
+        UserError: MLflow is not installed, or cannot write to its address.
     """
 
     def __init__(self, experiment: str | None = None, module: Any = None) -> None:

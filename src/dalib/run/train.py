@@ -89,8 +89,8 @@ def train(
         config: everything; with ``resume``, that of the run in ``config.out``.
         resume: continue the run in ``config.out`` from its last checkpoints.
         allow_changes: resume even if its settings or data are not what they were.
-        on_evidence: called at each evaluation with the training's name, its step, and what its model says.
-        trackers: told what happens, beside that of ``config.track``; see :mod:`dalib.run.track`.
+        on_evidence: called at each evaluation with the training's name, its step, and its model's predictions.
+        trackers: called at the events of the run, beside that of ``config.track``; see :mod:`dalib.run.track`.
         since: when the run's time limit began, by ``time.monotonic``; now by default.
         sibling: run on the same source, whose source-only model is taken over (:mod:`dalib.run.sibling`) where nothing
             that it depends on differs.
@@ -126,7 +126,7 @@ def train(
 
 @contextmanager
 def _remedies(run: RunFolder, world: World, requests: StopRequests) -> Iterator[None]:
-    """Turns what ends a run early into errors that say how to resume it."""
+    """Turns what ends a run early into errors that name the command to resume it."""
     try:
         yield
     except (KeyboardInterrupt, StoppedError) as error:

@@ -118,9 +118,9 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         prior: shares of the target's classes that ``information`` draws to: source (those of the source), uniform, or
             estimate (from the predictions; needs ``validation_share``).
         select: the weights of the adaptation that predict: judged, those of the evaluation, of ten, whose predictions
-            for the target are surest and most various; or the last. Neither looks at a target label.
-        keep: what predicts: the better of source-only and adapted, as far as can be told without target labels; or
-            adapted, whatever the signs say.
+            for the target are surest and most various; or the last. Neither uses a target label.
+        keep: what predicts: the better of source-only and adapted, as judged without target labels; or
+            adapted, regardless of the signs.
         validation_share: of the source's rows of each class, kept from training to judge; 0 keeps none.
         random_state: seeds everything; with a number, a fit on a CPU gives the same again.
         device: auto, cpu, cuda or mps.
@@ -220,7 +220,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             sample_domain: (N,) whole numbers: negative is the target, else the source, of which there may be several.
             groups: (N,) numbers or strings, equal for rows of ``X`` that belong together, such as those of one patient:
                 the validation split keeps them whole, with nearly the same share of each class, and the judgement
-                counts them, those of the target too where ``sample_domain`` tells it.
+                counts them, those of the target too where ``sample_domain`` marks it.
 
         Raises:
             UserError: a ValueError: no target, both ways at once, one class alone, or a setting out of its range.

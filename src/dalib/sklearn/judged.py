@@ -42,7 +42,7 @@ class JudgedScorer:
         seed: seed of the draw of at most 2000 target rows.
 
     Misleads: as :func:`dalib.judge.better.probability_better`, whose weights were fitted on image features. Rows of a
-    table whose neighbours do not share a class say nothing.
+    table whose neighbours do not share a class are no evidence.
     Source: ours.
 
     >>> rows, labels = np.array([[0.0], [9.0]] * 40) + np.linspace(0, 1, 80)[:, None], np.array([0, 1] * 40)

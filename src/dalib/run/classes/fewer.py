@@ -40,7 +40,7 @@ MIN_PRESENT = 0.2
 """Share, as a part of the uniform one, from which a class counts as present; the upper end of its interval decides."""
 
 FEWEST_OF_CLASS = 3
-"""Target images, for each of the source's classes, from which a class without one is said to be absent: of fewer it may
+"""Target images, for each of the source's classes, from which a class without one counts as absent: of fewer it may
 be missing by chance, and be among the images to come."""
 
 MAX_LISTED = 12
@@ -115,7 +115,7 @@ def expected_classes(
     """Returns the classes that the target seems to have, by the models that are there before the adaptation.
 
     Args:
-        before: what source-only and, where there is one, aligned say of the evaluated images.
+        before: predictions of source-only and, where there is one, aligned for the evaluated images.
         labels: (N,) int64 of the source images that they were trained on.
         classes: C names.
         given: file of shares (:func:`dalib.run.classes.prior.read_prior`) that replaces the estimate.
@@ -133,7 +133,7 @@ def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int
     """Returns what the target seems to be, by the models that are there before the adaptation.
 
     Args:
-        before: what source-only and, where there is one, aligned say of the evaluated images.
+        before: predictions of source-only and, where there is one, aligned for the evaluated images.
         labels: (N,) int64 of the source images that they were trained on.
         num_classes: C.
         others: whether it may have images of other classes.
@@ -148,7 +148,7 @@ def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int
 
 
 def _estimated(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> ShareEstimate:
-    """Estimates the target's shares by the models that can tell them: aligned to few classes, a model cannot."""
+    """Estimates the target's shares by the models that can: a model that is aligned to few classes cannot."""
     told = list(before.values())
     if "aligned" in before and few_classes(before["source-only"], before["aligned"], before["aligned"]) is not None:
         told = [before["source-only"]]

@@ -77,7 +77,7 @@ def later_prior(evidence: Evidence, step: int, steps: int) -> Tensor | None:
     steps.
 
     Source: ours. A model that is not adapted yet errs in the target as it never does in the source, so that its
-    estimate is far off, and a training that is told so early makes it true. benchmarks/LOG.md has what was tried.
+    estimate is far off, and a training with such a prior early on makes it true. benchmarks/LOG.md has what was tried.
     """
     if 2 * step < steps:
         return None

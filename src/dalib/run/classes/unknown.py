@@ -2,8 +2,8 @@
 
 Losses that ask for a class for every image pull unknown images to the known ones. So the images that seem unknown are
 set apart before the adaptation: the method sees the others alone, and on those apart the student learns to be sure of
-nothing (:class:`dalib.adaptation.outside.UnknownApart`). How certain the finished model is then tells unknown images,
-at a threshold set without labels (:func:`dalib.judge.unknown.rule_of`). Nothing of it depends on the method.
+nothing (:class:`dalib.adaptation.outside.UnknownApart`). The confidence of the finished model then separates unknown
+images, at a threshold set without labels (:func:`dalib.judge.unknown.rule_of`). Nothing of it depends on the method.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class ExpectedKnown:
         """Returns the images that seem known by the models that are there before the adaptation.
 
         Args:
-            before: what source-only and, where there is one, aligned say of every target image.
+            before: predictions of source-only and, where there is one, aligned for every target image.
             representation: features of every target image and of labelled source images, where there are some.
 
         Raises:
-            UserError: too few target images to tell.
+            UserError: too few target images to recognise unknown ones.
         """
         predictions = torch.stack([evidence.target.double() for evidence in before.values()]).mean(dim=0)
         require_enough_for_others(len(predictions))
@@ -114,7 +114,7 @@ class ExpectedKnown:
 
 
 def require_enough_for_others(count: int) -> None:
-    """Refuses ``classes`` other for so few target images that unknown ones cannot be told.
+    """Refuses ``classes`` other for so few target images that unknown ones cannot be recognised.
 
     Raises:
         UserError: fewer than 10.
@@ -135,7 +135,7 @@ def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> None:
 
 
 def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> None:
-    """Refuses settings that do not go with ``--classes fewer`` or ``other``, before data are read.
+    """Refuses settings that are incompatible with ``--classes fewer`` or ``other``, before data are read.
 
     Raises:
         UserError: the first of them.

@@ -1,6 +1,6 @@
 """How images reach a network, and features of a frozen backbone in their place.
 
-``inputs`` says how images or features reach a network; ``feature_space`` computes and keeps features,
+``inputs`` defines how images or features reach a network; ``feature_space`` computes and keeps features,
 ``domain_features`` those of both domains, ``own_statistics`` those with each domain's statistics; ``neutral_features``
 are for the judgement alone. ``fastest`` measures how a network is called quickest.
 """

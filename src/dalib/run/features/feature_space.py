@@ -252,7 +252,7 @@ class FeatureSpace:
         Args:
             rows: images, in any order.
             share: of the images' statistics.
-            domain: says whose they are, in errors and in the progress.
+            domain: names whose they are, in errors and in the progress.
             most: images at most that are taken, at random.
 
         Raises:

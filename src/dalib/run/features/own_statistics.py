@@ -123,7 +123,7 @@ def choice_for(space: FeatureSpace, images: Mapping[str, Rows]) -> Choice:
 
     Near the images that the network was pretrained on, a domain's own statistics lose what the classes differ by, for
     they are of few images; far from them, they take away what the domain as a whole differs by. Which of both weighs
-    more cannot be told without labels; the head that learns from features of both kinds loses little of either.
+    more is unknown without labels; the head that learns from features of both kinds loses little of either.
 
     Args:
         space: of features with the pretrained statistics.

@@ -54,7 +54,7 @@ class LabelledSet:
 
     Attributes:
         kind: evaluation, a labelled set; or labelled, labels of a few of the target's images.
-        key: tells sets of one kind apart, as the run's folder does.
+        key: distinguishes sets of one kind, as the run's folder does.
         data: what it is called.
     """
 

@@ -50,7 +50,7 @@ def groups_of_labelled(
 ) -> NDArray[np.int64] | None:
     """Returns a number (N,) for each image of a labelled set, as :func:`groups_of_target` does.
 
-    Where the run's own definition tells nothing of this set, that is printed, and each image counts for itself.
+    Where the run's own definition groups nothing in this set, that is printed, and each image counts for itself.
 
     Raises:
         UserError: a definition was given that does not fit.

@@ -1,4 +1,4 @@
-"""A labelled sample of the target: how its images were chosen, and what they tell of the models and the classes."""
+"""A labelled sample of the target: how its images were chosen, and what follows for the models and the classes."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class SampleEstimates:
 
 
 def estimates_from(labels: LabelledSample) -> SampleEstimates:
-    """Returns what labels tell of the models; with unknown images, of these too."""
+    """Returns what labels show about the models; with unknown images, of these too."""
     models = {name: labels.mean(right) for name, right in labels.right.items()}
     difference = _difference(labels) if len(models) > 1 else None
     if difference is not None:

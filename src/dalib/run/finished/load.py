@@ -279,7 +279,7 @@ def load(path: str | Path, *, model: str | None = None, device: str = "auto") ->
     Args:
         path: the folder of a run or of an exported model, or a file that ends in .onnx or .pt2.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. The predictor's
-            ``name``, and what it prints, say which it is and who selected it.
+            ``name``, and what it prints, name the model and who selected it.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -302,7 +302,8 @@ class ModelPlace:
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """One model, of a run or alone: ``model`` is its name in the run, ``in_words`` says which it is and why it is it.
+    """One model, of a run or alone: ``model`` is its name in the run, ``in_words`` names it and the reason of the
+    choice.
 
     Both are None and empty where a path is not a run's.
     """

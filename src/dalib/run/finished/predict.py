@@ -1,4 +1,4 @@
-"""``dalib predict``: any number of images through a model in constant memory, going on where a kill ended it.
+"""``dalib predict``: any number of images through a model in constant memory, resuming where it was killed.
 
 Under torchrun the images are divided over the processes, each of which writes its part; the first one joins the parts.
 :mod:`dalib.run.finished.resumable_table` describes the files.
@@ -66,7 +66,7 @@ def predict(
 
     A model of ``classes`` other adds ``known``, the probability to be of one of them; below 0.5 the class is unknown.
 
-    A command that was killed goes on when it is given again. Images are known by their names: those that have changed
+    A command that was killed resumes when it is given again. Images are known by their names: those that have changed
     in between under the same name are not noticed.
 
     Args:
@@ -76,7 +76,7 @@ def predict(
             that is there is replaced in the end, any other file is refused.
         model: of a run: ``adapted``, ``aligned`` or ``source-only``; by default the selected one. It is printed
             which one it is.
-        strict: refuse unreadable images; otherwise they are told and have no row.
+        strict: refuse unreadable images; otherwise they are reported and have no row.
         cache: where decoded images are kept, as for ``train``; off needs the same memory for any number of images,
             beside that for their names.
 
@@ -112,7 +112,7 @@ def predict(
 
 @contextmanager
 def _remedies(out: str, world: World) -> Iterator[None]:
-    """Turns what ends a prediction early into errors that say how to resume it."""
+    """Turns what ends a prediction early into errors that name the command to resume it."""
     try:
         yield
     except OSError as error:

@@ -1,12 +1,12 @@
 """A table that is written batch by batch, resumed where a kill ended it, and divided over processes.
 
-Rows go to ``OUT.part``; ``OUT.part.json`` says how far they are::
+Rows go to ``OUT.part``; ``OUT.part.json`` records how far they are::
 
     {"of": digest of the images' names and of the model's files, "done": files, "bytes": of OUT.part, "rows": n,
      "unreadable": n, "examples": [[path, reason]], "beyond": n,
      "examples_beyond": [what such a file holds]}
 
-The same command again drops what was written after these bytes and goes on after these files, in the same batches, so
+The same command again drops what was written after these bytes and continues after these files, in the same batches, so
 that the result is the one of a command that was never stopped. In the end ``OUT.part`` gets the name of ``OUT``; a
 Parquet file is made of it.
 

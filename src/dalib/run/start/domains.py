@@ -135,7 +135,7 @@ class Domains:
     """The values that are black and white in images of whole numbers beyond 8 bits, of source and target."""
 
     groups: GroupsOfDomains | None = None
-    """Images that belong together, where they are told."""
+    """Images that belong together, where they are declared."""
 
     @property
     def range(self) -> Range | None:
@@ -161,7 +161,7 @@ class GroupsOfDomains:
     """Images of a run that belong together.
 
     Attributes:
-        definition: what they were told by, as it was given.
+        definition: what defines them, as it was given.
         source, target: of all images of the domain.
         validation: (V,) the groups of the source's validation images.
     """

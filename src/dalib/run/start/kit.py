@@ -125,7 +125,7 @@ class Kit:
 
     Attributes:
         path: where it was read.
-        header: what it says of itself.
+        header: its description of itself.
         description: of the source-only model.
         weights: of the source-only model, with its backbone.
         statistics: of the source's features.

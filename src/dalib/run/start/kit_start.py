@@ -1,4 +1,4 @@
-"""A kit as the starting point of a run: what it gives, and the settings that do not go with it."""
+"""A kit as the starting point of a run: what it gives, and the settings that it excludes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) ->
     """Returns the models to start from, and the preprocessing that they are used to.
 
     Raises:
-        UserError: settings that do not go with a kit, or that are of another network or preprocessing.
+        UserError: settings that a kit excludes, or of another network or preprocessing.
     """
     own, setting = kit.description.preprocessing, Setting("kit", kit.path)
     if config.source != config.kit:
@@ -91,7 +91,8 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
 
 @dataclass(frozen=True)
 class _Allowed:
-    """Values of a setting that go with a kit, and why others do not: a message with the kit's name in its middle."""
+    """Values of a setting that are allowed with a kit, and why others do not: a message with the kit's name in its
+    middle."""
 
     name: str
     allows: Callable[[Any], bool]
@@ -156,7 +157,7 @@ _BY_KIT_WITHOUT_VALIDATION = (
 
 
 def _require_allowed(settings: Sequence[_Allowed], config: TrainConfig, kit: Setting) -> None:
-    """Refuses the first setting with a value that does not go with the kit.
+    """Refuses the first setting with a value that is not allowed with the kit.
 
     Raises:
         UserError: that.

@@ -1,4 +1,4 @@
-"""The first line of a run: how long it takes, told before its images are read, and which model is selected."""
+"""The first line of a run: how long it takes, printed before its images are read, and which model is selected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def say_length(
 ) -> None:
     """Prints, before images are read, how long the whole run takes and which model is selected.
 
-    Where source and target are no files, which are read in seconds, it tells only what is to be done; likewise with
+    Where source and target are no files, which are read in seconds, it prints only what is to be done; likewise with
     several processes, whose steps wait for each other and cannot be measured by one of them.
     """
     counts, reading = _counted(config, listings)

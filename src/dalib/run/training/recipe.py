@@ -136,7 +136,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": tor
 DEFAULT_STEPS = 1000
 
 LARGEST = 2.5
-"""Times the side of the images that a network was trained with; more is told as a likely mistake."""
+"""Times the side of the images that a network was trained with; more is reported as a likely mistake."""
 
 
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
@@ -620,7 +620,7 @@ class JudgeSettings:
 
     Attributes:
         threshold: confidence from which a target image counts as confident.
-        keep: better, or adapted whatever the signs say.
+        keep: better, or adapted, regardless of the signs.
         prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
         select: which weights of the adaptation became its model.
         steps: of the adaptation.
