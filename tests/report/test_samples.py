@@ -77,7 +77,7 @@ def test_images_on_which_the_models_differ_are_counted(folder, classes, said):
 def test_mistakes_are_told_apart_by_which_model_is_wrong(folder):
     samples = [sample("0.jpg", "lost", truth="pen"), sample("1.jpg", "mended", truth="cup")]
     titles = [group.title for group in wrong_samples(folder, samples)]
-    assert titles == ["Lost by adaptation", "Mended by adaptation"]
+    assert titles == ["Lost by adaptation", "Corrected by adaptation"]
     assert "source-only" in wrong_samples(folder, samples)[0].note
 
 

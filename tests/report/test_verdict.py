@@ -255,7 +255,7 @@ def test_a_target_that_seems_to_have_few_classes_is_to_be_trained_for(
 
 def test_the_better_model_has_the_larger_probability() -> None:
     found = verdict(judgement=replace(judgement("unclear", "x"), probability=0.3, baseline="aligned"))
-    assert found.headline == "Can't tell which model is better: aligned is, with a probability of only 70%"
+    assert found.headline == "Can't tell which model is better: it is the aligned model with a probability of only 70%"
 
 
 def test_a_headline_with_its_probability_is_not_told_twice() -> None:
@@ -269,7 +269,7 @@ def test_a_headline_with_its_probability_is_not_told_twice() -> None:
 def test_an_unclear_probability_is_told_in_plain_words() -> None:
     apart = "Without labels the models cannot be told apart: adapted is better with a probability of 63%"
     found = verdict(judgement=replace(judgement("unclear", apart), probability=0.63))
-    assert found.headline == "Can't tell which model is better: adapted is, with a probability of only 63%"
+    assert found.headline == "Can't tell which model is better: it is the adapted model with a probability of only 63%"
     assert said(found).count("63%") == 1
 
 

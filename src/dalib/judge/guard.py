@@ -275,7 +275,7 @@ def _verdict(
         )
     else:
         chance = undecided(max(probability, 1 - probability), MIN_CERTAINTY)
-        headline = f"Can't tell which model is better: {better} is, with a probability of only {chance}"
+        headline = f"Can't tell which model is better: it is the {better} model with a probability of only {chance}"
     return better, "unclear", headline
 
 

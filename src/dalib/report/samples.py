@@ -158,10 +158,10 @@ def wrong_samples(folder: Path, samples: Sequence[Sample]) -> list[SampleGroup]:
 _WRONG = {
     "lost": ("Lost by adaptation", "The {baseline} model is right, the adapted one is not."),
     "both": (
-        "Not mended by adaptation",
+        "Not corrected by adaptation",
         "The {baseline} and the adapted model are both wrong. Some of these images may not show their class clearly.",
     ),
-    "mended": ("Mended by adaptation", "The adapted model is right, the {baseline} one is not."),
+    "mended": ("Corrected by adaptation", "The adapted model is right, the {baseline} one is not."),
     "wrong": ("Wrong", "The surest mistakes of each class."),
 }
 

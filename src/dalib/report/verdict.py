@@ -145,7 +145,7 @@ def judged(evaluation: Evaluation) -> Verdict:
     else:
         tone, why = _by_intervals(adapted, before, baseline, gain)
     others = [
-        f"The {name} model is right on {percent(each.accuracy)} of these images."
+        f"The {name} model reaches {percent(each.accuracy)} {where}."
         for name, each in models.items()
         if name not in (ADAPTED, baseline)
     ]
@@ -337,7 +337,7 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
             chance, better = likelihood(max(probability, 1 - probability)), "adapted"
             if probability < 0.5:
                 better = judgement.baseline or BASELINE
-            headline = f"Can't tell which model is better: {better} is, with a probability of only {chance}"
+            headline = f"Can't tell which model is better: it is the {better} model with a probability of only {chance}"
     if probability is not None and "probability" not in headline:
         return headline, [
             f"The probability that the adapted model is better than {judgement.baseline or BASELINE} is "

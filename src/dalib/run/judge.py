@@ -238,7 +238,7 @@ def _cautions(model: Trained, baseline: Baseline | None, spread: bool) -> tuple[
                 f"Comparing models takes {MIN_IMAGES} target images. Of fewer the adapted model is selected, which was "
                 f"better in most trials, and of fewer than {FEWEST_ADAPTED} the {baseline.name} one"
             )
-        cautions.append(f"{judged}. Label them, or look at the predictions of each model")
+        cautions.append(f"{judged}. Label some of them, or look at the predictions of each model")
     if (count := len(model.evidence.target)) < MIN_IMAGES:
         cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")
     elif 0 < (count := len(model.evidence.labels)) < FEWEST_LABELLED:

@@ -265,6 +265,7 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
             measuring = Call("dalib.run.finished.measure.evaluate", Setting("run"), Setting("data", "DATA"))
             say(
                 f"{', '.join(map(one_line, some))} {'was' if len(some) == 1 else 'were'} measured, but not all runs on "
-                f"the same labels. To compare by accuracy, evaluate each on the same: {measuring}"
+                f"the same labels. To compare by accuracy, evaluate each run on the same "
+                f"labels: {measuring}"
             )
     say("estimate: estimated accuracy (? = not reliable); adaptation: verdict without labels.")

@@ -201,8 +201,8 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
             {0: total - differing, 1: differing} if both else {0: total},
             [
                 f"the list has no columns of `{Call('dalib.run.finished.query.query')}`: it counts as a simple random "
-                "sample of the target; if the images were chosen otherwise, hard ones first or class by class, these "
-                "are not the target's numbers"
+                "sample of the target; if the images were chosen otherwise, hard ones first or class by class, the "
+                "numbers do not hold for the target"
             ],
         )
     population = dict(given.population)
