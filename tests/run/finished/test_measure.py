@@ -124,7 +124,7 @@ def test_the_report_names_the_selected_model_and_does_not_contradict_itself(made
 
 def test_labels_of_a_few_target_images_select_too(made, tmp_path, capsys):
     told = ask(capsys, "eval", made.root, "--labels", labels(made, tmp_path / "few.csv", ants=20))
-    assert "The adapted model is now the selected model of this run: measured" in told
+    assert "The adapted model is now the selected model of this run. Measured" in told
     selection = made.selection()
     assert (selection.model, selection.by, selection.measured.labels) == ("adapted", "measurement", "labelled")
     assert "These labels have selected the adapted model" in made.report.read_text()
@@ -132,7 +132,7 @@ def test_labels_of_a_few_target_images_select_too(made, tmp_path, capsys):
 
 def test_an_unclear_measurement_changes_nothing(made, tmp_path, capsys):
     for given in (("--data", of_class(tmp_path / "x", 20, 19)), ("--labels", labels(made, tmp_path / "f.csv", 9, 8))):
-        assert "the source-only model stays selected" in ask(capsys, "eval", made.root, *given)
+        assert "The source-only model stays selected" in ask(capsys, "eval", made.root, *given)
     assert made.selection().by == "judgement"
 
 
