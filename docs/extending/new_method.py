@@ -12,6 +12,7 @@ from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.core.ranges import check_at_least
 from dalib.core.types import Batch, Losses
+from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from dalib.adaptation.inputs import MethodInputs
@@ -46,6 +47,9 @@ class EntropyMinimisation:
 
     target_views = 1  # of each target image, in a batch
     class_prior = None  # it expects no class shares of the target
+    joins_domains = False  # source and target are batches of their own, each with its batch normalisation
+    takes_hints = False  # it has no pseudo-labels or teacher that hints could refine
+    rising: tuple[str, ...] = ()  # no setting says over how many steps a weight rises
 
     def __init__(
         self,
@@ -60,6 +64,11 @@ class EntropyMinimisation:
         self.weight = weight
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)  # averages the gradients of several processes
+
+    @staticmethod
+    def confidence(settings: EntropyConfig) -> Confidence:  # noqa: ARG004 - it has no mask
+        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
+        return Confidence()
 
     @classmethod
     def build(cls, settings: EntropyConfig, inputs: MethodInputs) -> EntropyMinimisation:

@@ -18,10 +18,11 @@ from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.methods import METHODS as LIST
-from dalib.adaptation.methods import method_class, settings_of
+from dalib.adaptation.methods import adapts, method_class, one_of_the_methods, settings_of
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.types import Batch, Losses, Method
+from dalib.judge.evidence import Confidence
 from dalib.models.classifier import ImageClassifier
 
 CLASSES = 3
@@ -288,6 +289,51 @@ def test_a_setting_below_its_range_is_named_in_the_error(name):
         settings = made(**{setting: -1})
         with pytest.raises(ValueError, match=f"^{setting}: expected .*, got -1"):
             method_class(name).build(settings, MethodInputs(perceptron(), CLASSES, steps=10))
+
+
+@pytest.mark.parametrize("name", LIST)
+def test_a_class_says_what_its_method_does(name):
+    made, method = method_class(name), listed(name)(perceptron())
+    assert adapts(name) == (method.target_views > 0)
+    assert made.takes_hints == hasattr(method, "refining")
+    passes = []
+    method.student.register_forward_pre_hook(lambda module, given: passes.append(given[0]))
+    batch = batch_for(method)
+    method.loss(batch, step=0)
+    joint = any(
+        len(given) > len(batch.source) and torch.equal(given[: len(batch.source)], batch.source) for given in passes
+    )
+    assert made.joins_domains == joint
+
+
+@pytest.mark.parametrize("name", LIST)
+def test_a_confidence_is_that_of_the_settings(name):
+    settings = settings_of(name) and settings_of(name)()
+    found = method_class(name).confidence(settings)
+    assert found.threshold == getattr(settings, "threshold", Confidence().threshold)
+    if hasattr(settings, "threshold"):
+        assert method_class(name).confidence(dataclasses.replace(settings, threshold=0.25)).threshold == 0.25
+
+
+@pytest.mark.parametrize("name", LIST)
+def test_a_weight_that_rises_by_a_setting_has_its_whole_height_at_0(name):
+    made, settings = method_class(name), settings_of(name) and settings_of(name)()
+    if not made.rising:
+        return
+    parts = []
+    for steps in (0, 10):
+        torch.manual_seed(0)
+        own = dataclasses.replace(settings, **dict.fromkeys(made.rising, steps))
+        if hasattr(own, "threshold"):
+            own = dataclasses.replace(own, threshold=0.0)
+        method = made.build(own, MethodInputs(perceptron(), CLASSES, steps=1))
+        parts.append([method.loss(batch_for(method), step).parts["consistency"].item() for step in (0, 20)])
+    assert parts[0][0] > 10 * parts[1][0] > 0
+    assert parts[0][1] == parts[1][1]
+
+
+def test_a_remedy_names_the_methods_that_fit():
+    assert str(one_of_the_methods(lambda method: not method.joins_domains)) == "method='self-ensemble'"
 
 
 @pytest.mark.parametrize("make", [SelfEnsemble, SourceOnly, Mcc], ids=lambda made: made.__name__)

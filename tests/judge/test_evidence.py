@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dalib.judge import scores
-from dalib.judge.evidence import Evidence, effective_classes, quick_scores, slow_scores
+from dalib.judge.evidence import Confidence, Evidence, effective_classes, quick_scores, slow_scores
 
 
 def evidence(validation=60, target=80, classes=4, features=True, seed=0):
@@ -34,6 +34,21 @@ def test_the_quick_scores_are_those_of_the_target():
     shares = torch.tensor([0.7, *[0.3 / (given.target.shape[1] - 1)] * (given.target.shape[1] - 1)])
     assert quick_scores(given, 0.9, shares)["target_corr_c"] == scores.corr_c(given.target, shares)
     assert quick_scores(given, 0.9, shares)["target_corr_c"] != found["target_corr_c"]
+
+
+def test_a_threshold_relative_to_the_source_is_a_share_of_its_mean_confidence():
+    given = evidence()
+    mean = given.validation.amax(dim=1).mean().item()
+    assert Confidence(0.8, of_source=True).threshold_for(given) == pytest.approx(0.8 * mean)
+    assert Confidence(0.8).threshold_for(given) == 0.8
+    unsure = Evidence(given.validation.sqrt(), given.labels, given.target)
+    assert Confidence(0.8, of_source=True).threshold_for(unsure) != pytest.approx(0.8 * mean)
+
+
+def test_without_validation_images_the_source_counts_as_certain():
+    given = evidence()
+    alone = Evidence(given.validation[:0], given.labels[:0], given.target)
+    assert Confidence(0.8, of_source=True).threshold_for(alone) == 0.8
 
 
 def test_without_validation_images_or_a_student_their_scores_are_left_out():

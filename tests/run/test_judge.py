@@ -12,7 +12,7 @@ from dalib.adaptation.hints import TrustedHints, hold_back
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.train import Trained
-from dalib.judge.evidence import Evidence
+from dalib.judge.evidence import Confidence, Evidence
 from dalib.judge.scores import corr_c
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
@@ -182,7 +182,7 @@ def test_hints_that_were_held_back_speak_for_the_better_model():
     said = {"source-only": Evidence(*nothing, labels_right(0.5)), "adapted": Evidence(*nothing, labels_right(0.9))}
     trained = {name: Trained(torch.nn.Identity(), each, 1, 1, "", None) for name, each in said.items()}
     given = torch.stack([labels_right(0.7), said["source-only"].target], dim=1)
-    settings = JudgeSettings(0.9, "better", "uniform", "last", 1)
+    settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1)
 
     def judged(held_back):
         hints = TrustedHints(given, said["source-only"].target, held_back=held_back)
@@ -200,7 +200,7 @@ def test_too_few_validation_images_for_an_estimate_are_told(count, said):
     labels = torch.arange(count) % 2
     evidence = Evidence(torch.eye(2)[labels], labels, torch.eye(2)[torch.arange(30) % 2])
     trained = {"source-only": Trained(torch.nn.Identity(), evidence, 1, 1, "", None)}
-    settings = JudgeSettings(0.9, "better", "uniform", "last", 1)
+    settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1)
     reasons = " ".join(judge(trained, {"source-only": evidence}, settings, ("a", "b")).reasons)
     assert (f"takes 20 validation images of the source, and there are {count}" in reasons) == said
     assert ("data.validation_share" in reasons) == said
@@ -219,7 +219,7 @@ def test_a_target_smaller_than_any_that_was_tried_gets_a_caution(count, told, se
     nothing = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
     evidence = Evidence(*nothing, torch.eye(2)[torch.arange(count) % 2])
     trained = {name: Trained(torch.nn.Identity(), evidence, 1, 1, "", None) for name in ("source-only", "adapted")}
-    settings = JudgeSettings(0.9, "better", "uniform", "last", 1)
+    settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1)
     found = judge(trained, dict.fromkeys(trained, evidence), settings, ("a", "b"))
     reasons = " ".join(found.reasons)
     assert told in reasons
@@ -244,7 +244,7 @@ def test_where_the_target_seems_to_have_few_classes_source_only_is_selected_and_
     trained = {"source-only": model(one), "aligned": model(every * 0.2 + 0.2), "adapted": model(every * 0.9 + 0.025)}
     said = {name: each.evidence for name, each in trained.items()}
     for keep, shipped in (("better", "source-only"), ("adapted", "adapted")):
-        settings = JudgeSettings(0.9, keep, "source", "judged", 1)
+        settings = JudgeSettings(Confidence(0.9), keep, "source", "judged", 1)
         found = judge(trained, said, settings, ("bike", "mouse", "mug", "pen"))
         assert (found.shipped, found.outcome, found.baseline, found.few_classes) == (
             shipped,
@@ -257,6 +257,8 @@ def test_where_the_target_seems_to_have_few_classes_source_only_is_selected_and_
         assert all(each.estimate is None for each in found.models.values())
     fitted = {**trained, "adapted": model(one)}  # for a target of few classes
     said = {name: each.evidence for name, each in fitted.items()}
-    found = judge(fitted, said, JudgeSettings(0.9, "better", "source", "judged", 1), ("bike", "mouse", "mug", "pen"))
+    found = judge(
+        fitted, said, JudgeSettings(Confidence(0.9), "better", "source", "judged", 1), ("bike", "mouse", "mug", "pen")
+    )
     assert (found.baseline, found.few_classes) == ("source-only", None)
     assert all(each.estimate is None for each in found.models.values())

@@ -11,6 +11,7 @@ from dalib.engine.distributed import World
 from dalib.engine.train import Observer
 from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
+from dalib.records.metrics import read_metrics
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.settings.config import EveryConfig, TrainConfig
 from dalib.run.setup import open_data, prepare
@@ -28,6 +29,7 @@ def made(few_digits, observed, tmp_path_factory):
     """All models of a short run, and the run's configuration."""
     out = tmp_path_factory.mktemp("runs") / "run"
     config = TrainConfig(steps=4, batch=16, out=str(out), every=EveryConfig(log=2, evaluate=4, checkpoint=4))
+    config = replace(config, self_ensemble=replace(config.self_ensemble, threshold=0.05))
     setup, data = open_data(prepare(config, World()))
     inputs = training_inputs(setup.config, setup.request, setup.preprocessing, data.domains, setup.device)
 
@@ -52,6 +54,11 @@ def test_each_model_is_in_its_place_and_predicts(made):
         model, description = load_model(folder)
         assert description.classes == made.inputs.domains.train.classes
         torch.testing.assert_close(model(image), made.done.trained[name].model.eval()(image))
+
+
+def test_the_baseline_is_measured_with_the_confidence_of_the_runs_method(made):
+    line = read_metrics(made.run.source_only.metrics)[-1]
+    assert line.values["target_mask_rate"] == 1  # of 10 classes, the likeliest has at least 0.1
 
 
 def test_each_training_has_its_own_metrics_and_callbacks(made, observed):

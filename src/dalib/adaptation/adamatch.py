@@ -18,6 +18,7 @@ from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
 from dalib.core.ranges import check_at_least, check_share, check_smoothing
 from dalib.core.types import Batch, Losses
 from dalib.engine.distributed import mean_over_ranks
+from dalib.judge.evidence import Confidence
 from dalib.models.classifier import logits_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ class AdaMatch:
 
     target_views = 2
     class_prior = None
+    joins_domains = True
+    takes_hints = True
+    rising: tuple[str, ...] = ()  # its weight rises without a setting
 
     # the settings stand one by one, as those of SelfEnsemble
     def __init__(
@@ -132,6 +136,11 @@ class AdaMatch:
         #: Changes the aligned predictions for the weak view that become pseudo-labels, such as by hints.
         self.refining: Refining | None = None
         self._logits = StudentPass(student, compile_mode, _AloneAndJoint)
+
+    @staticmethod
+    def confidence(settings: AdaMatchConfig) -> Confidence:
+        """Returns when a target image counts as confident: as in its mask, relative to the source."""
+        return Confidence(settings.threshold, of_source=True)
 
     @classmethod
     def build(cls, settings: AdaMatchConfig, inputs: MethodInputs) -> AdaMatch:

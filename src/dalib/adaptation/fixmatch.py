@@ -12,6 +12,7 @@ from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
 from dalib.core.ranges import check_at_least, check_share, check_smoothing
 from dalib.core.types import Batch, Losses
+from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +66,9 @@ class FixMatch:
 
     target_views = 2
     class_prior = None
+    joins_domains = True
+    takes_hints = True
+    rising: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -88,6 +92,11 @@ class FixMatch:
         #: Changes the predictions for the weak view that become pseudo-labels, such as by hints.
         self.refining: Refining | None = None
         self._logits = StudentPass(student, compile_mode)
+
+    @staticmethod
+    def confidence(settings: FixMatchConfig) -> Confidence:
+        """Returns when a target image counts as confident: as in its mask."""
+        return Confidence(settings.threshold)
 
     @classmethod
     def build(cls, settings: FixMatchConfig, inputs: MethodInputs) -> FixMatch:

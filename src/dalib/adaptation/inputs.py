@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dalib.core.types import Method
+    from dalib.judge.evidence import Confidence
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,21 @@ class MethodInputs:
 
 
 class Buildable(Protocol):
-    """The class of a method: it builds a :class:`dalib.core.types.Method` from its settings."""
+    """The class of a method: it says what goes with the method, and builds a :class:`dalib.core.types.Method`."""
+
+    joins_domains: bool
+    """Whether source and target images are one batch of the student, for which the source's images have to be there."""
+    takes_hints: bool
+    """Whether the method has an attribute ``refining``, through which hints reach the predictions it learns from."""
+    rising: tuple[str, ...]
+    """Settings that say over how many steps a weight rises; 0 is the whole weight from the first step on."""
+
+    def confidence(self, settings: Any) -> Confidence:
+        """Returns when a target image counts as confident, by these settings: where the method has a mask, by its own.
+
+        Evaluations and the judgement show the share of such images, of the method's model and of its baseline.
+        """
+        ...
 
     def build(self, settings: Any, inputs: MethodInputs) -> Method:
         """Returns the method with these settings; a method without settings is given None.

@@ -14,6 +14,7 @@ from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
+from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,6 +92,9 @@ class Mcc:
 
     target_views = 1
     class_prior = None
+    joins_domains = True
+    takes_hints = False
+    rising: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -110,6 +114,11 @@ class Mcc:
         check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)
+
+    @staticmethod
+    def confidence(settings: MccConfig) -> Confidence:  # noqa: ARG004 - it has no mask
+        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
+        return Confidence()
 
     @classmethod
     def build(cls, settings: MccConfig, inputs: MethodInputs) -> Mcc:

@@ -17,6 +17,7 @@ from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import load_state, make_teacher, state_of
 from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
+from dalib.judge.evidence import Confidence
 from dalib.models.classifier import logits_of
 from dalib.models.compiled import compiled
 
@@ -77,6 +78,9 @@ class MeanTeacher:
 
     target_views = 2
     class_prior = None
+    joins_domains = True
+    takes_hints = True
+    rising: tuple[str, ...] = ("ramp_up",)
 
     def __init__(
         self,
@@ -102,6 +106,11 @@ class MeanTeacher:
         self.refining: Refining | None = None
         self._student_logits = StudentPass(student, compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
+
+    @staticmethod
+    def confidence(settings: MeanTeacherConfig) -> Confidence:  # noqa: ARG004 - it has no mask
+        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
+        return Confidence()
 
     @classmethod
     def build(cls, settings: MeanTeacherConfig, inputs: MethodInputs) -> MeanTeacher:

@@ -10,11 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dalib.adaptation.settings import settings_in
+from dalib.core.errors import Message, Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dalib.adaptation.inputs import Buildable
+
+SOURCE_ONLY = "source-only"
+"""The baseline: the one method that does not adapt."""
 
 METHODS: Mapping[str, str] = {
     "self-ensemble": "dalib.adaptation.self_ensemble.SelfEnsemble",
@@ -22,12 +26,21 @@ METHODS: Mapping[str, str] = {
     "fixmatch": "dalib.adaptation.fixmatch.FixMatch",
     "adamatch": "dalib.adaptation.adamatch.AdaMatch",
     "mcc": "dalib.adaptation.mcc.Mcc",
-    "source-only": "dalib.adaptation.source_only.SourceOnly",
+    SOURCE_ONLY: "dalib.adaptation.source_only.SourceOnly",
 }
 """The name on the command line, and the class."""
 
 MASKED_CONSISTENCY = "dalib.adaptation.masked_consistency.MaskedConsistency"
 """The loss that can be added to any of them."""
+
+
+def adapts(method: str) -> bool:
+    """Returns whether a method learns from the target; loads no torch.
+
+    >>> adapts("mcc"), adapts("source-only")
+    (True, False)
+    """
+    return method != SOURCE_ONLY
 
 
 def group_of(method: str) -> str:
@@ -57,3 +70,14 @@ def method_class(method: str) -> Buildable:
     """Returns a method's class, which imports its file and torch."""
     module, _, name = METHODS[method].rpartition(".")
     return getattr(import_module(module), name)  # type: ignore[no-any-return]
+
+
+def one_of_the_methods(fits: Callable[[Buildable], bool]) -> Message:
+    """Returns the setting with the methods that adapt and fit, as the remedy in an error; imports them and torch.
+
+    >>> str(one_of_the_methods(lambda method: method.takes_hints))
+    "method='self-ensemble', mean-teacher, fixmatch or adamatch"
+    """
+    first, *others = (name for name in METHODS if adapts(name) and fits(method_class(name)))
+    listed = "".join(f", {name}" for name in others[:-1]) + (f" or {others[-1]}" if others else "")
+    return Message(Setting("method", first), listed)

@@ -35,6 +35,7 @@ from dalib.adaptation.teacher import Buffers, EmaTeacher, load_state, make_teach
 from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
 from dalib.engine.distributed import mean_over_ranks
+from dalib.judge.evidence import Confidence
 from dalib.models.classifier import ImageClassifier, logits_and_features_of, logits_of
 from dalib.models.compiled import compiled
 
@@ -249,6 +250,9 @@ class SelfEnsemble:
     """
 
     target_views = 2
+    joins_domains = False
+    takes_hints = True
+    rising: tuple[str, ...] = ("ramp_up_steps",)
 
     # the settings stand one by one in the reference, for loops that have no configuration
     def __init__(
@@ -304,6 +308,11 @@ class SelfEnsemble:
         self._student_logits = StudentPass(student, compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
         self._teacher_both = compiled(partial(logits_and_features_of, self.teacher.module), compile_mode)
+
+    @staticmethod
+    def confidence(settings: SelfEnsembleConfig) -> Confidence:
+        """Returns when a target image counts as confident: as in its mask."""
+        return Confidence(settings.threshold)
 
     @classmethod
     def build(cls, settings: SelfEnsembleConfig, inputs: MethodInputs) -> SelfEnsemble:

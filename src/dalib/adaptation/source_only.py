@@ -10,6 +10,7 @@ from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import StudentPass
 from dalib.core.ranges import check_smoothing
 from dalib.core.types import Batch, Losses
+from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,12 +29,20 @@ class SourceOnly:
 
     target_views = 0
     class_prior = None
+    joins_domains = False
+    takes_hints = False
+    rising: tuple[str, ...] = ()
 
     def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0, compile_mode: str | None = None) -> None:
         self.student = student
         check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)
+
+    @staticmethod
+    def confidence(settings: None) -> Confidence:  # noqa: ARG004 - it has no mask
+        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
+        return Confidence()
 
     @classmethod
     def build(cls, settings: None, inputs: MethodInputs) -> SourceOnly:  # noqa: ARG003 - it has none

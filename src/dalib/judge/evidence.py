@@ -46,6 +46,33 @@ class Evidence:
         return counts.double() / len(self.target)
 
 
+@dataclass(frozen=True)
+class Confidence:
+    """When a target image counts as confident: its largest probability is above a threshold.
+
+    Attributes:
+        threshold: in [0, 1]; 0.9 is that of methods without a confidence mask of their own.
+        of_source: whether the threshold is a share of the mean confidence on the source.
+    """
+
+    threshold: float = 0.9
+    of_source: bool = False
+
+    def threshold_for(self, evidence: Evidence) -> float:
+        """Returns the threshold for a model's predictions, in [0, 1].
+
+        The mean confidence on the source is that on its validation images; without any it counts as 1, which no model
+        exceeds.
+
+        >>> sure = Evidence(torch.tensor([[0.9, 0.1], [0.3, 0.7]]), torch.tensor([0, 1]), torch.tensor([[0.6, 0.4]]))
+        >>> round(Confidence(0.5).threshold_for(sure), 3), round(Confidence(0.5, of_source=True).threshold_for(sure), 3)
+        (0.5, 0.4)
+        """
+        if not self.of_source or not len(evidence.validation):
+            return self.threshold
+        return self.threshold * evidence.validation.double().amax(dim=1).mean().item()
+
+
 def quick_scores(evidence: Evidence, threshold: float, prior: Tensor | None = None) -> dict[str, float]:
     """Computes the scores that cost nothing beside the predictions, by the names under which they are logged.
 

@@ -271,7 +271,7 @@ class RunFolder(TrainingFolder):
     def model_folders(self) -> dict[ModelName, Path]:
         """The model folders that are there, by name, adapted first. Selecting another model moves none of them."""
         found: dict[ModelName, Path]
-        if Summary.read(self.summary).method == "source-only":
+        if Summary.read(self.summary).own == "source-only":
             found = {"source-only": self.model}
         else:
             aside = (self.adapted.model / "config.json").is_file()
@@ -292,7 +292,7 @@ class RunFolder(TrainingFolder):
             return Selection.read(self.selected)
         summary = Summary.read(self.summary)
         by: SelectedBy = "user" if summary.settings.get("keep") == "adapted" else "judgement"
-        if summary.method == "source-only" or (self.adapted.model / "config.json").is_file():
+        if summary.own == "source-only" or (self.adapted.model / "config.json").is_file():
             return Selection("source-only", by)
         if not (self.model / "config.json").is_file() and self.judgement.is_file():  # models that were deleted
             return Selection(Judgement.read(self.judgement).shipped, by)
@@ -380,7 +380,7 @@ class RunRecords:
     @property
     def own(self) -> ModelName:
         """The model that the run's method makes."""
-        return "source-only" if self.summary.method == "source-only" else "adapted"
+        return self.summary.own
 
 
 def models_of(run: RunFolder) -> dict[str, Path]:

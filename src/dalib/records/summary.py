@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dalib.records.content import ABSENT, Record
+
+if TYPE_CHECKING:
+    from dalib.records.selection import ModelName
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ class Summary(Record):
     hub: HubRecord | None = field(default=None, metadata=ABSENT)
     target_kind: RecordedKind | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
+
+    @property
+    def own(self) -> ModelName:
+        """The model that the run's method makes."""
+        return "source-only" if self.method == "source-only" else "adapted"
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in self.counts.items())

@@ -566,8 +566,7 @@ def _unknown(summary: Summary, run: str) -> Verdict:
             "these, the adapted model and its baseline differ. Only labels show which of them is right."
         ]
     else:
-        only = "source-only" if summary.method == "source-only" else "adapted"
-        question = f"how good the {only} model is on the target"
+        question = f"how good the {summary.own} model is on the target"
     return Verdict(
         "unknown",
         f"Without labels, it is not known {question}",

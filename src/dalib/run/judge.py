@@ -110,7 +110,10 @@ def _judgement(
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
     expected = settings.expected
     own = trained[name]  # all are scored against its shares, those that the checkpoints were chosen by
-    scored = {each: Scored.of(trained[each].evidence, settings.threshold, prior=own.prior) for each in trained}
+    scored = {
+        each: Scored.of(one.evidence, settings.confidence.threshold_for(one.evidence), prior=own.prior)
+        for each, one in trained.items()
+    }
     structure, seen = _structures(trained, representation, learnt_from, len(classes))
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     few = _few_classes(trained, at_chance, name)

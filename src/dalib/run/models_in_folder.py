@@ -156,6 +156,7 @@ class ModelsInFolder:
             weights=None if start is None else start.weights_for("adapted" if name == "frozen" else name),
             statistics=statistics_for(inputs, own.plain, recomputed=config.statistics == "recomputed"),
             expected=inputs.expected,
+            confidence=recipe.confidence_of(self.setup.config),
         )
 
     def _results(self, folder: TrainingFolder, whole: Callable[[nn.Module], nn.Module]) -> InFolder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dalib.adaptation.methods import adapts
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import as_one
 from dalib.engine.distributed import ALONE, World
@@ -169,7 +170,7 @@ def check_stages(config: TrainConfig, world: World, network: ImageClassifier) ->
         raise UserError(
             setting, ": a kit holds no image, from which the stages could learn; expected 0, or ", Setting("source")
         )
-    if config.method == "source-only":
+    if not adapts(config.method):
         raise UserError(
             setting,
             ": the adaptation trains them, a source-only model keeps the backbone as it is; expected 0, or another ",

@@ -190,7 +190,8 @@ def _check_network(config: TrainConfig, beginning: _Beginning, network: ImageCla
     if beginning.kit is not None:
         require_whole(beginning.kit, network)
     make_predictor(network, recipe.architecture_of(config, beginning.preprocessing))
-    check_hints(config.hints, make_method(config, network, beginning.classes), config.method, config.classes)
+    make_method(config, network, beginning.classes)
+    check_hints(config.hints, config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
     check_stages(config, world, network)
 

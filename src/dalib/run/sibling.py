@@ -11,6 +11,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from dalib.adaptation.methods import adapts
 from dalib.core.errors import Setting
 from dalib.core.files import write_text
 from dalib.records.metrics import MetricsLine, read_metrics
@@ -59,7 +60,8 @@ def _length(summary: Summary) -> int | None:
     """Returns the number of steps of the source-only training."""
     settings = summary.settings
     steps = settings.get("steps")
-    found: int | None = steps if settings.get("method") == "source-only" else settings.get("baseline_steps") or steps
+    alone = not adapts(str(settings.get("method")))
+    found: int | None = steps if alone else settings.get("baseline_steps") or steps
     return found
 
 

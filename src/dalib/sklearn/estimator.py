@@ -280,6 +280,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 weights=weights,
                 # of the rows that the model is for, as they will be predicted: training saw them changed at random
                 statistics=Statistics(data.train.images if name == "source-only" else rows, plain),
+                confidence=recipe.confidence_of(config),
             )
             train_task(task, done, self._device(), observer=Observer(progress=bool(self.verbose)))
             self.history_[name] = results.lines

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
+from dalib.judge.evidence import Confidence
 from dalib.models.averaged import AveragedViews
 from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
@@ -173,13 +174,20 @@ def test_a_source_only_run_has_no_confident_target_images_to_choose_by(root, tmp
 
 
 @pytest.mark.parametrize(
-    ("method", "expected"), [("self-ensemble", 0.8), ("fixmatch", 0.7), ("mcc", 0.8), ("source-only", 0.8)]
+    ("method", "expected"),
+    [
+        ("self-ensemble", Confidence(0.8)),
+        ("fixmatch", Confidence(0.7)),
+        ("adamatch", Confidence(0.6, of_source=True)),
+        *((method, Confidence(0.9)) for method in ("mean-teacher", "mcc", "source-only")),
+    ],
 )
 def test_images_are_confident_from_the_methods_own_threshold(method, expected):
     config = TrainConfig(method=method)
-    for name, value in {"self_ensemble.threshold": 0.8, "fixmatch.threshold": 0.7}.items():
+    for group, value in {"self_ensemble": 0.8, "fixmatch": 0.7, "adamatch": 0.6}.items():
+        name = f"{group}.threshold"
         config = changed(config, name.split("."), value, name)
-    assert recipe.confidence_threshold(config) == recipe.make_judge_settings(config).threshold == expected
+    assert recipe.confidence_of(config) == recipe.make_judge_settings(config).confidence == expected
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from dataclasses import replace
 import torch
 
 from dalib.engine.results import InMemory
+from dalib.judge.evidence import Confidence
+from dalib.judge.scores import mask_rate
 from dalib.run.settings.config import TrainConfig
 from dalib.run.training import recipe
 from dalib.run.training.run_models import RunModels
@@ -44,6 +46,18 @@ def test_a_finished_model_predicts_all_images(made):
     everything = done.everything["source-only"]
     assert len(everything.target) == len(inputs.domains.to_predict)
     assert len(everything.validation) == len(inputs.domains.validation.labels)
+
+
+def test_a_baseline_is_measured_with_the_confidence_that_it_is_given(made):
+    inputs, name = made[1], "source-only"
+    config = dict(recipe.trainings(TrainConfig(steps=1, batch=16)))[name]
+    for confidence, threshold in ((Confidence(0.05), 0.05), (None, 0.9)):
+        done, results = RunModels(), InMemory()
+        task = Task(name, config, inputs.domains, inputs.of(name)[0], results, confidence=confidence)
+        train_task(task, done, CPU)
+        target = done.trained[name].evidence.target
+        assert results.lines[-1]["target_mask_rate"] == mask_rate(target, threshold)
+    assert mask_rate(target, 0.05) != mask_rate(target, 0.9)
 
 
 def test_statistics_are_recomputed_where_that_is_asked_for(made):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dalib.core.types import Method
-    from dalib.judge.evidence import Evidence
+    from dalib.judge.evidence import Confidence, Evidence
 
 KINDS = ("uniform", "source", "halfway", "estimate")
 
@@ -94,7 +94,7 @@ def scores_and_prior(
     evidence: Evidence,
     step: int,
     *,
-    threshold: float,
+    confidence: Confidence,
     estimate_over: int | None,
     among: Callable[[Evidence], Evidence] = lambda evidence: evidence,
 ) -> tuple[dict[str, float], Tensor | None]:
@@ -104,7 +104,7 @@ def scores_and_prior(
         method: method that is trained; its class prior takes the shares.
         evidence: predictions of its predictor.
         step: number of steps done.
-        threshold: confidence from which a target image counts as confident.
+        confidence: when a target image counts as confident.
         estimate_over: steps of a training whose shares are estimated; None where they are not.
         among: returns the part of the evidence to score.
     """
@@ -112,7 +112,8 @@ def scores_and_prior(
     if estimate_over is not None and method.class_prior is not None:
         prior = later_prior(evidence, step, estimate_over)
     expected = expected_shares(method) if prior is None else prior
-    return quick_scores(among(evidence), threshold, expected), prior
+    seen = among(evidence)
+    return quick_scores(seen, confidence.threshold_for(seen), expected), prior
 
 
 def check_prior(kind: str, validation_share: float | None) -> None:

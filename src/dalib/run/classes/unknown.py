@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dalib.adaptation.methods import adapts
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import UNKNOWN
 from dalib.data.rows import Selected
@@ -143,7 +144,7 @@ def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> N
     if classes in ("same", "auto"):
         return
     setting = Setting("classes", classes)
-    if method == "source-only":
+    if not adapts(method):
         raise UserError(
             setting,
             ": it changes the adaptation, and a source-only model has none; leave it out, or leave out ",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dalib.adaptation.methods import method_class, one_of_the_methods
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
@@ -33,17 +34,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.adaptation.hints import TrustedHints
-    from dalib.core.types import Method
     from dalib.judge.structure import Representation
     from dalib.run.training.run_models import RunModels
 
 
-def check_hints(hints: str | None, method: Method, name: str, classes: str) -> None:
+def check_hints(hints: str | None, method: str, classes: str) -> None:
     """Refuses hints that are not there, or beside settings that have no use for them.
 
     Args:
         hints: the file; None without hints.
-        method, name: what is to learn from them.
+        method: name of what is to learn from them.
         classes: whether the target is expected to have the source's classes.
 
     Raises:
@@ -52,12 +52,11 @@ def check_hints(hints: str | None, method: Method, name: str, classes: str) -> N
     if hints is None:
         return
     where = Setting("hints", hints)
-    if not hasattr(method, "refining"):
+    if not method_class(method).takes_hints:
         raise UserError(
             where,
-            f": {name} has no teacher that hints could refine; leave them out, or take ",
-            Setting("method", "self-ensemble"),
-            ", mean-teacher, fixmatch or adamatch",
+            f": {method} has no teacher that hints could refine; leave them out, or take ",
+            one_of_the_methods(lambda each: each.takes_hints),
         )
     if classes == "other":  # images that are set apart would leave their hints behind
         raise UserError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import Setting, UserError
+from dalib.adaptation.methods import adapts, method_class, one_of_the_methods
+from dalib.core.errors import Part, Setting, UserError
 from dalib.run.settings.config import NOT_BOTH
 from dalib.run.start.initial_weights import Start
 
@@ -29,7 +30,7 @@ def start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) ->
         raise UserError(Setting("source", config.source), ": expected no source with ", setting, NOT_BOTH)
     if config.init is not None:
         raise UserError(setting, ": it holds the model to start from; leave out ", Setting("init", config.init))
-    if config.method == "source-only":
+    if not adapts(config.method):
         raise UserError(
             setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
         )
@@ -86,7 +87,7 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
             ": its network was trained as a whole, and its statistics are of what the head sees; leave out ",
             Setting("features", config.features),
         )
-    _require_allowed(_BY_WHOLE_NETWORK, config, setting)
+    _require_allowed(_by_whole_network(), config, setting)
 
 
 @dataclass(frozen=True)
@@ -97,36 +98,41 @@ class _Allowed:
     name: str
     allows: Callable[[Any], bool]
     before: str
-    after: tuple[str | Setting, ...]
+    after: tuple[str | Part, ...]
 
 
-_BY_WHOLE_NETWORK = (
-    _Allowed(
-        "method",
-        lambda method: method == "self-ensemble",
-        "its batches join images of source and target, and ",
-        (
-            ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
-            Setting("method", "self-ensemble"),
+def _by_whole_network() -> tuple[_Allowed, ...]:
+    """Returns what a kit of a network allows that was trained as a whole.
+
+    It has no images of the source, and none of its features.
+    """
+    return (
+        _Allowed(
+            "method",
+            lambda method: not method_class(method).joins_domains,
+            "its batches join images of source and target, and ",
+            (
+                ", of a network that was trained as a whole, has statistics in place of the source's; expected ",
+                one_of_the_methods(lambda method: not method.joins_domains),
+            ),
         ),
-    ),
-    _Allowed(
-        "target_labels",
-        lambda labels: labels is None,
-        "labelled images join the source's, and ",
-        (
-            ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
-            Setting("preset", "photo-features"),
+        _Allowed(
+            "target_labels",
+            lambda labels: labels is None,
+            "labelled images join the source's, and ",
+            (
+                ", of a network that was trained as a whole, has none; leave them out, or take a kit of a run with ",
+                Setting("preset", "photo-features"),
+            ),
         ),
-    ),
-    _Allowed(
-        "prior",
-        lambda prior: prior != "estimate",
-        "it is estimated with the adapted model's predictions for source images, which are not in ",
-        ("; expected uniform, source, or a file of class shares",),
-    ),
-)
-"""A kit of a network that was trained as a whole has no images of the source, and none of its features."""
+        _Allowed(
+            "prior",
+            lambda prior: prior != "estimate",
+            "it is estimated with the adapted model's predictions for source images, which are not in ",
+            ("; expected uniform, source, or a file of class shares",),
+        ),
+    )
+
 
 _BY_MODEL_ALONE = (
     _Allowed(

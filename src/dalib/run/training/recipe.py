@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from dalib.adaptation.hints import TrustedHints, WithHints
-from dalib.adaptation.methods import group_of
+from dalib.adaptation.methods import SOURCE_ONLY, adapts, group_of, method_class
 from dalib.adaptation.outside import UnknownApart
 from dalib.augment.geometry import RandomCrop
 from dalib.augment.views import (
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range
     from dalib.data.domain_images import LabelledImages, UnlabelledImages
     from dalib.engine.train import Statistics
-    from dalib.judge.evidence import Evidence
+    from dalib.judge.evidence import Confidence, Evidence
     from dalib.models.classifier import ImageClassifier
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
@@ -265,11 +265,11 @@ def make_data_request(config: TrainConfig) -> DataRequest:
     Raises:
         UserError: labels of target images for a method that does not learn from them.
     """
-    if config.target_labels is not None and config.method == "source-only":
+    if config.target_labels is not None and not adapts(config.method):
         raise UserError(
             Setting("target_labels", config.target_labels),
             ": the adaptation learns from them, a source-only model does not; leave them out, or leave out ",
-            Setting("method", "source-only"),
+            Setting("method", config.method),
         )
     return DataRequest(
         config.source,
@@ -492,6 +492,7 @@ def make_plan(
     expected: ExpectedClasses | ExpectedKnown | None = None,
     statistics: Statistics | None = None,
     hints: TrustedHints | None = None,
+    confidence: Confidence | None = None,
 ) -> Plan:
     """Makes what a training needs beside its steps: evaluation, selection of weights, signs of collapse.
 
@@ -503,14 +504,18 @@ def make_plan(
         expected: classes that the target seems to have, or its images that seem known, where they may not be all.
         statistics: what batch normalisation's statistics are recomputed on in the end.
         hints: whose worth is estimated anew at each evaluation.
+        confidence: when a target image counts as confident; None is as the training's method says.
     """
     assert config.steps is not None
     reference = None if before is None else effective_classes(before.histogram)
-    threshold, estimate_over = confidence_threshold(config), config.steps if config.prior == "estimate" else None
-    assess = partial(scores_and_prior, threshold=threshold, estimate_over=estimate_over)
+    confidence, estimate_over = (
+        confidence or confidence_of(config),
+        config.steps if config.prior == "estimate" else None,
+    )
+    assess = partial(scores_and_prior, confidence=confidence, estimate_over=estimate_over)
     if expected is not None:
         over = None if expected.shares is not None else estimate_over
-        assess = partial(scores_and_prior, threshold=threshold, estimate_over=over, among=expected.among)
+        assess = partial(scores_and_prior, confidence=confidence, estimate_over=over, among=expected.among)
         before = None if before is None else expected.among(before)
         most = expected.most_classes
         reference = min(most if before is None else effective_classes(before.histogram), most)
@@ -585,8 +590,8 @@ def trainings(config: TrainConfig) -> list[tuple[str, TrainConfig]]:
 
     A kit holds the source-only model, which is then not trained.
     """
-    own = [(name_of_training(config), source_only(config) if config.method == "source-only" else config)]
-    if config.method == "source-only" or not config.baseline or config.kit is not None:
+    own = [(name_of_training(config), config if adapts(config.method) else source_only(config))]
+    if not adapts(config.method) or not config.baseline or config.kit is not None:
         return own
     return [("source-only", replace(source_only(config), steps=config.baseline_steps or config.steps)), *own]
 
@@ -598,9 +603,7 @@ def of_stages(config: TrainConfig) -> TrainConfig:
     that rises without a setting, as AdaMatch's, rises all the same.
     """
     group, own = group_of(config.method), config.stages
-    settings = getattr(config, group)
-    rising = [name for name in ("ramp_up_steps", "ramp_up") if hasattr(settings, name)]
-    settings = replace(settings, **dict.fromkeys(rising, 0)) if rising else settings
+    settings = replace(getattr(config, group), **dict.fromkeys(method_class(config.method).rising, 0))
     optimizer = replace(config.optimizer, lr=own.lr)
     return replace(config, steps=own.steps, batch=own.batch, optimizer=optimizer, **{group: settings})
 
@@ -619,7 +622,7 @@ class JudgeSettings:
     """Settings that a judgement depends on.
 
     Attributes:
-        threshold: confidence from which a target image counts as confident.
+        confidence: when a target image counts as confident.
         keep: better, or adapted, regardless of the signs.
         prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
         select: which weights of the adaptation became its model.
@@ -627,7 +630,7 @@ class JudgeSettings:
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
     """
 
-    threshold: float
+    confidence: Confidence
     keep: str
     prior: str
     select: str
@@ -639,28 +642,24 @@ def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | Expecte
     """Returns what the judgement takes from the configuration, and the classes that the target seems to have."""
     estimated = expected is not None and expected.shares is not None and config.prior in KINDS
     prior = "fewer" if estimated else config.prior
-    return JudgeSettings(confidence_threshold(config), config.keep, prior, config.select, config.steps, expected)
+    return JudgeSettings(confidence_of(config), config.keep, prior, config.select, config.steps, expected)
 
 
-def confidence_threshold(config: TrainConfig) -> float:
-    """Returns the confidence from which a target image counts as confident: that of the method, where it has one.
-
-    Of others, source-only among them, it is self-ensemble's.
-    """
-    own = getattr(config, group_of(config.method), None)
-    return float(getattr(own, "threshold", config.self_ensemble.threshold))
+def confidence_of(config: TrainConfig) -> Confidence:
+    """Returns when a target image counts as confident in a run, as its method says: of all of its models alike."""
+    return method_class(config.method).confidence(getattr(config, group_of(config.method), None))
 
 
 def name_of_training(config: TrainConfig) -> str:
     """Returns the name of the run's own model."""
-    return "source-only" if config.method == "source-only" else "adapted"
+    return "adapted" if adapts(config.method) else "source-only"
 
 
 def source_only(config: TrainConfig) -> TrainConfig:
     """Returns the configuration of the baseline."""
     return replace(
         config,
-        method="source-only",
+        method=SOURCE_ONLY,
         select="last",
         prior="uniform",
         statistics="running",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dalib.engine.evaluate import Evaluator
     from dalib.engine.results import Results
-    from dalib.judge.evidence import Evidence
+    from dalib.judge.evidence import Confidence, Evidence
     from dalib.models.classifier import ImageClassifier
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
@@ -50,6 +50,8 @@ class Task:
         statistics: what batch normalisation's statistics are recomputed on in the end.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
         hints: what somebody else thinks of the target's images, for the adaptation.
+        confidence: when a target image counts as confident, of a baseline too as the run's method says; None is as that
+            of ``config`` says.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Task:
     statistics: Statistics | None = None
     expected: ExpectedClasses | ExpectedKnown | None = None
     hints: TrustedHints | None = None
+    confidence: Confidence | None = None
 
 
 def trusted_hints(
@@ -150,6 +153,7 @@ def train_task(
         expected=task.expected,
         statistics=task.statistics,
         hints=task.hints,
+        confidence=task.confidence,
     )
     trained = train(training, plan, task.results, resume=resume, world=world, observer=observer)
     everything = None
