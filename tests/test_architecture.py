@@ -241,6 +241,51 @@ def test_functions_are_short_and_take_few_arguments():
 METHOD_CLASSES = {path.rpartition(".")[2] for path in (*METHODS.values(), MASKED_CONSISTENCY)}
 
 
+CHANGING = {"append", "add", "update", "extend", "insert", "pop", "popitem", "clear", "setdefault", "discard", "sort"}
+"""Methods of lists, sets and dictionaries that change them; remove is left out, as a store has it for its files."""
+
+
+def changes_of_frozen(tree: ast.AST) -> list[str]:
+    """Lines of frozen dataclasses that remember or change something: it belongs in a class that says so."""
+    found = []
+    for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        if not any("frozen=True" in ast.unparse(each) for each in made.decorator_list):
+            continue
+        for node in ast.walk(made):
+            changed = None
+            if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+                changed = node.value
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGING:
+                changed = node.func.value
+            of_self = changed is not None and ast.unparse(changed).startswith("self")
+            cached = isinstance(node, ast.Name) and node.id == "cached_property"
+            held = isinstance(node, ast.AnnAssign) and "ExitStack" in ast.unparse(node.annotation)
+            found += [f"{made.name}:{node.lineno}"] if of_self or cached or held else []
+    return found
+
+
+def test_frozen_dataclasses_neither_remember_nor_change_anything():
+    found = {name: changes_of_frozen(ast.parse(path.read_text("utf-8"))) for name, path in MODULES.items()}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "@cached_property\n def fast(self): ...",
+        "def put(self): self.done.models['a'] = 1",
+        "def put(self): self.done['a'] += 1",
+        "def drop(self): del self.done['a']",
+        "def put(self): self.done.models.pop('a')",
+        "def put(self): self.seen.append(1)",
+        "held: ExitStack",
+    ],
+)
+def test_a_change_of_a_frozen_dataclass_would_be_found(line):
+    assert changes_of_frozen(ast.parse(f"@dataclass(frozen=True, eq=False)\nclass Made:\n {line}"))
+    assert not changes_of_frozen(ast.parse(f"@dataclass(eq=False)\nclass Made:\n {line}"))
+
+
 NAMES_METHODS = {
     "run.settings.config": "the default, which is a name in the reference and in --help",
     "run.settings.once_shared": "a closed table of what older settings meant",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dalib.run.training.stages import LastStages
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ModelsInFolder:
     """Makes the models of a run, each from those that are there; metrics, checkpoints and weights go into its folder.
 
@@ -39,7 +39,7 @@ class ModelsInFolder:
         setup: the run's settings.
         inputs: what its trainings share.
         observer: name of a training -> its callbacks.
-        done: the models that are there.
+        done: the models that are there, to which each one that is made is added.
     """
 
     run: RunFolder

@@ -152,7 +152,7 @@ def _remedies(run: RunFolder, world: World, requests: StopRequests) -> Iterator[
         ) from error
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Context:
     """Arguments of :func:`train` besides the configuration, and what it holds until it ends."""
 

@@ -56,9 +56,11 @@ STATISTICS_BATCH = 64  # each layer of a batch is normalised by the batch's own 
 SEED = 0  # of the stored views: the same for all runs, so that runs of several seeds share them
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Frozen:
     """A frozen network as it is called: a backbone with the pooling behind it, or the trunk of one.
+
+    It remembers the fastest way to call it, once that was needed.
 
     Attributes:
         network: what is called.
@@ -122,6 +124,11 @@ class Averaged:
         """Returns the views of a network."""
         return cls(architecture.averaged_views, architecture.mirrors)
 
+    def views(self, preprocessing: Preprocessing, device: torch.device) -> tuple[Augment, ...]:
+        """Makes the views of images on a device."""
+        warps = FixedWarps(self.count, flip=self.mirrors).to(device) if self.count else None
+        return tuple(_Plain(preprocessing.normalize, warps, each) for each in range(self.count or 1))
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
@@ -134,6 +141,7 @@ class FeatureSpace:
         device: where the backbone computes.
         frozen: what computes the features: the whole backbone, or a trunk whose maps take their place.
         averaged: the views of each image that predictions are the mean over.
+        plain_views: these views.
         parts: of several backbones, the space of each, whose features are kept by themselves; empty for one.
         other_source: the space of the source's features, where each domain has batch-normalisation statistics of its
             own; None where it is this one.
@@ -146,6 +154,7 @@ class FeatureSpace:
     device: torch.device
     frozen: Frozen
     averaged: Averaged
+    plain_views: tuple[Augment, ...]
     parts: tuple[FeatureSpace, ...] = ()
     other_source: FeatureSpace | None = None
     process: tuple[int, int] = (0, 1)
@@ -164,13 +173,6 @@ class FeatureSpace:
     def shape(self) -> tuple[int, ...]:
         """Shape of what it computes of an image, (D,) of features."""
         return self.frozen.shape
-
-    @cached_property
-    def plain_views(self) -> tuple[Augment, ...]:
-        """The views that predictions are made of."""
-        count = self.averaged.count
-        warps = FixedWarps(count, flip=self.averaged.mirrors).to(self.device) if count else None
-        return tuple(_Plain(self.preprocessing.normalize, warps, each) for each in range(count or 1))
 
     @property
     def batch(self) -> int:
@@ -201,7 +203,8 @@ class FeatureSpace:
         )
         network = network.to(device).eval()
         frozen, store = Frozen.pooled(network, preprocessing, folder, device, precision), FeatureStore(folder)
-        return cls(network, preprocessing, store, device, frozen, averaged, parts)
+        views = averaged.views(preprocessing, device)
+        return cls(network, preprocessing, store, device, frozen, averaged, views, parts)
 
     def of_domains(self, source: Rows | None, target: Rows, share: Share) -> FeatureSpace:
         """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.

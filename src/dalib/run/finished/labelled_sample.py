@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from dalib.records.estimate import OpenSet
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class LabelledSample:
     """Labels of n of the target's N images, with how these were chosen and what the models predict.
+
+    What follows from these is computed once; a sample with other predictions is another object.
 
     Attributes:
         given: the labels, with the columns of the list.
