@@ -11,6 +11,7 @@ from mutations import misshapen, tried
 from old_runs import RUNS
 from whole_run import contents
 
+from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import UserError
 from dalib.core.files import read_json
 from dalib.records.content import Record, decoded, encoded, read_list
@@ -102,10 +103,10 @@ def test_a_number_that_is_missing_is_left_out_of_a_dictionary_of_numbers(value):
 def test_a_damaged_file_names_the_place_what_was_expected_and_the_remedy():
     with pytest.raises(UserError) as refused:
         Evaluation.from_json({"data": "x", "count": 1, "models": {"adapted": {"accuracy": "high"}}}, "e.json")
-    assert str(refused.value) == (
-        "e.json: expected a finite number at models.adapted.accuracy, got 'high'; the file is damaged. Delete it and "
-        "measure again: dalib eval RUN --data DATA."
-    )
+    damaged = "e.json: expected a finite number at models.adapted.accuracy, got 'high'; the file is damaged. "
+    remedy = "Delete it and measure again: "
+    assert refused.value.text(FlagSpelling()) == f"{damaged}{remedy}dalib eval RUN --data DATA."
+    assert str(refused.value) == f"{damaged}{remedy}run.evaluate(data='DATA')."
     with pytest.raises(UserError, match="expected count, which is missing"):
         Evaluation.from_json({"data": "x"}, "e.json")
 

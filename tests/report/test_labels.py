@@ -3,10 +3,14 @@
 import base64
 import io
 import re
+from html import unescape
 
 import pytest
 from PIL import Image
 
+from dalib.commands.flags import FlagSpelling
+from dalib.core.errors import PythonSpelling, spelled
+from dalib.core.files import quoted
 from dalib.report.labels import SIDE, SMALL, picture_in, write_labelling_page
 
 COLUMNS = ["path", "label", "stratum"]
@@ -34,6 +38,18 @@ def test_pictures_lie_in_the_page(tmp_path):
     assert [kind for kind, _ in found] == ["png", "jpeg"]
     for (_, data), size in zip(found, sizes, strict=True):
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (size, 8)
+
+
+def test_what_takes_the_labels_is_spelled_for_its_reader(tmp_path):
+    run, labels = str(tmp_path / "run"), str(tmp_path / "to_label.csv")
+    told = {
+        PythonSpelling(): f"dalib.open_run({run!r}).evaluate_labels(labels={labels!r})",
+        FlagSpelling(): f"dalib eval {quoted(run)} --labels {quoted(labels)}",
+    }
+    for spelling, expected in told.items():
+        with spelled(spelling):
+            _, out = page(tmp_path, [["a.png", "", "0"]], lambda n: Image.new("L", (8, 8)))
+        assert f"<code>{expected}</code>" in unescape(out.read_text())
 
 
 def test_names_are_escaped(tmp_path):

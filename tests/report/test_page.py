@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from dalib.core.errors import UserError
+from dalib.commands.flags import FlagSpelling
+from dalib.core.errors import UserError, spelled
 from dalib.core.files import read_json, write_json
 from dalib.records.candidates import ADAPTED, CANDIDATES, Candidate
 from dalib.records.folder import RunFolder
@@ -223,11 +224,14 @@ def test_with_labels_the_headline_judges(
     for note in notes:
         assert note in page.text
     assert "dalib eval" not in page.text
+    assert ".evaluate(" not in page.text
 
 
 def test_without_labels_it_says_so_and_names_the_command(make_run: MakeRun) -> None:
     run = make_run(name="my run")
-    page = Page(run)
+    assert f"dalib.open_run({str(run.root)!r}).evaluate(data='FOLDER')" in Page(run).text
+    with spelled(FlagSpelling()):
+        page = Page(run)
     assert page.headline == "Without labels, it is not known whether adaptation helped"
     assert "300 of 1,200 target images (25.0%) changed class" in page.text
     assert f"dalib eval '{run.root}' --data FOLDER" in page.text
@@ -662,7 +666,8 @@ def test_the_banner_has_the_colour_of_the_finding(make_run: MakeRun, outcome: st
 
 def test_commands_of_the_next_steps_quote_the_folder(make_run: MakeRun) -> None:
     run = judged_run(make_run, name="my run")
-    page = Page(run)
+    with spelled(FlagSpelling()):
+        page = Page(run)
     assert "What to do next" in page.text
     assert f"dalib query '{run.root}' --n 30 --out to_label.csv" in page.text
     assert f"dalib keep '{run.root}' source-only" in page.text

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dalib.commands.flags import FlagSpelling
+from dalib.core.errors import PythonSpelling, spelled
 from dalib.core.files import quoted
 from dalib.judge.paired import paired_difference_interval
 from dalib.records.estimate import Estimate, OpenSet, Share
@@ -18,6 +20,9 @@ from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement, Selection
 from dalib.records.summary import Stopped, Summary
 from dalib.report.verdict import Verdict, judged, sampled, verdict_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DONE = Summary(status="done", method="self-ensemble", changed=0.25, counts={"target": 1200})
 
@@ -38,6 +43,13 @@ def evaluation(
 
 def judgement(outcome: Any, headline: str, shipped: Any = "adapted", **models: JudgedModel) -> Judgement:
     return Judgement(shipped, outcome, headline, ("a reason",), dict(models))
+
+
+@pytest.fixture(autouse=True)
+def typed() -> Iterator[None]:
+    """Steps are spelled as commands, as for all that the command line runs."""
+    with spelled(FlagSpelling()):
+        yield
 
 
 def verdict(
@@ -301,6 +313,19 @@ def test_the_next_steps_follow_from_the_outcome(outcome: str, shipped: str, kept
     assert commands[1] == "dalib eval RUN --data FOLDER"
     assert [each for each in commands if "keep" in each] == ([kept] if kept else [])
     assert (AGAIN in commands) == again
+
+
+def test_the_next_steps_are_calls_for_who_reads_python() -> None:
+    with spelled(PythonSpelling()):
+        found = [step.command for step in verdict(judgement=judgement("unclear", "x", "source-only")).steps]
+        running = verdict({"status": "running"})
+        small = verdict({"settings": {"backbone": "small"}}, judgement=judgement("hurt", "x", "source-only"))
+    run = "dalib.open_run('RUN')"
+    labels = f"{run}.query(count=30, out='to_label.csv')\n{run}.evaluate_labels(labels='to_label.csv')"
+    assert found == [labels, f"{run}.evaluate(data='FOLDER')", f"{run}.keep(model='adapted')", AGAIN]
+    assert "dalib.adapt(resume='RUN') goes on from its last checkpoint" in said(running)
+    again = "dalib.adapt(source='SOURCE', target='TARGET', backbone='lite0', out='NEW-FOLDER')"
+    assert small.steps[-1].command == again
 
 
 def test_a_selection_made_since_decides_which_model_is_the_other_one() -> None:

@@ -34,7 +34,7 @@ COMMANDS = {
 }
 """The subcommand that does what a function does."""
 
-SHORT = {"time_limit": "time"}
+SHORT = {"time_limit": "time", "count": "n"}
 """Settings with a shorter flag than their name."""
 
 BARE = {"keep": ("model",)}

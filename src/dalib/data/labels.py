@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.core.words import UNKNOWN, meant, with_unknown
 from dalib.data.shards import are_shards
@@ -253,5 +253,8 @@ def _whole(text: str, column: str, line: int, refuse: Refuse) -> int:
     except ValueError:
         number = -1
     if number < (column == "population"):
-        raise refuse(line, f"{column}: expected a whole number as `dalib query` wrote it, got {text!r}")
+        raise refuse(
+            line,
+            f"{column}: expected a whole number as `{Call('dalib.run.finished.query.query')}` wrote it, got {text!r}",
+        )
     return number

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dalib.core.errors import Call, Message, Setting
 from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration, OpenSet, Share  # noqa: TC001 - the hints are read at run time
@@ -81,7 +82,11 @@ class Evaluation(Record):
 
     VERSION: ClassVar[int] = 2
 
-    REMEDY: ClassVar[str] = "Delete it and measure again: dalib eval RUN --data DATA."
+    REMEDY: ClassVar[Message] = Message(
+        "Delete it and measure again: ",
+        Call("dalib.run.finished.measure.evaluate", Setting("run"), Setting("data", "DATA")),
+        ".",
+    )
 
     data: str
     count: int

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Message, Setting, UserError
 from dalib.core.files import expanded
 
 if TYPE_CHECKING:
@@ -114,12 +114,16 @@ def read_header(path: str | Path) -> KitHeader:
         UserError: no such file, no kit, one of a newer format, or one that is damaged or was changed.
     """
     file, setting = Path(expanded(path)), Setting("kit", str(path))
-    remedy = "; ask for the file again, or write it anew with `dalib export RUN --format kit`"
+    written = Call("dalib.run.export.export", Setting("run"), Setting("format", "kit"))
+    remedy = Message("; ask for the file again, or write it anew with `", written, "`")
     try:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(
-            setting, f": cannot be read ({error.strerror or error}); give the file that `dalib export` wrote"
+            setting,
+            f": cannot be read ({error.strerror or error}); give the file that `",
+            Call("dalib.run.export.export"),
+            "` wrote",
         ) from None
     try:
         digest = digest_of(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from dalib.core.errors import Call, Message, Setting
 from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import OpenSet, Share  # noqa: TC001 - the hints are read at run time
@@ -51,7 +52,11 @@ class Labelled(Record):
         held_out: True where the labels are those of --target_labels that were held out to judge.
     """
 
-    REMEDY: ClassVar[str] = "Delete it and measure again: dalib eval RUN --labels FILE."
+    REMEDY: ClassVar[Message] = Message(
+        "Delete it and measure again: ",
+        Call("dalib.run.finished.label_estimates.evaluate_labels", Setting("run"), Setting("labels", "FILE")),
+        ".",
+    )
 
     labels: str
     count: int

@@ -7,6 +7,7 @@ import io
 import uuid
 from typing import TYPE_CHECKING
 
+from dalib.core.errors import Call, Setting
 from dalib.core.files import quoted, write_text
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.decoding import pillow_warnings_as_errors, read_picture
@@ -46,7 +47,7 @@ def write_labelling_page(
         columns: of the list, path and label first.
         rows: of the list, as they are in it.
         classes: to choose from, beside a button for an image of none of them.
-        run: which run asks, for the command to give afterwards.
+        run: which run asks, for what to call afterwards.
         csv_file: the list.
         picture_of: the image of a row, or None where it cannot be shown.
 
@@ -72,14 +73,19 @@ def write_labelling_page(
             columns=list(columns),
             classes=list(classes),
             unknown=UNKNOWN if len(with_unknown(classes)) > len(classes) else None,
-            run=_text(quoted(run)),
             list=_text(quoted(csv_file)),
+            command=_text(str(_told(run, csv_file))),
             file=_text(csv_file.name),
             key=f"dalib-{uuid.uuid4()}",
             style=part("style.css"),
         )
         write_text(out, content)
     return pictures
+
+
+def _told(run: Path, labels: Path) -> Call:
+    """Returns what takes the labels."""
+    return Call("dalib.run.finished.label_estimates.evaluate_labels", Setting("run", run), Setting("labels", labels))
 
 
 def picture_in(path: Path, black_white: Range | None = None) -> Image.Image | None:

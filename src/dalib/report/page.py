@@ -119,14 +119,14 @@ def part(name: str) -> str:
 def _content(run: RunFolder, records: RunRecords) -> dict[str, Any]:
     """Returns the variables of the template."""
     samples = sample_groups(run.samples, records.samples, GROUPS)
-    classes, kept, config = records.summary.classes, kept_step(records), quoted(run.config)
+    classes, kept = records.summary.classes, kept_step(records)
     sheet = records.embedding.sheet
     return {
         "geometry": figures,
         "reliability": reliability,
         "scatter": scatter,
         "name": run.root.name or run.root.resolve().name,
-        "verdict": verdict_of(records, quoted(run.root), config),
+        "verdict": verdict_of(records, str(run.root), str(run.config)),
         "bars": accuracy_bars(records),
         "bar_ticks": TICKS,
         "differing": differing(samples, records.summary),
@@ -151,7 +151,7 @@ def _content(run: RunFolder, records: RunRecords) -> dict[str, Any]:
         "unreadable": records.unreadable[:MOST_UNREADABLE],
         "unreadable_count": len(records.unreadable),
         "facts": facts(records),
-        "command": f"dalib train --config {config} --out NEW-FOLDER",
+        "command": f"dalib train --config {quoted(run.config)} --out NEW-FOLDER",
         "config": run.config.read_text(encoding="utf-8", errors="replace"),
     }
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dalib.core.errors import Setting
+from dalib.core.errors import Call, Setting
 from dalib.core.files import quoted
 from dalib.core.words import counted, likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
@@ -45,7 +45,7 @@ _BAD = {"hurt": "hurt", "collapsed": "collapsed"}  # outcomes of a judgement tha
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do next, and the command that does it."""
+    """One thing to do next, and the command or the call that does it."""
 
     text: str
     command: str
@@ -79,8 +79,8 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     Args:
         records: of the run. What decided the selection gives the headline, or else the first evaluation; the others,
             and labels of a few target images, give a note each. With labels the judgement is only compared with them.
-        run: the run's folder as it is written on a command line.
-        config: the run's config.yaml as it is written on a command line.
+        run: the run's folder.
+        config: the run's config.yaml.
     """
     summary, judgement, selection = records.summary, records.judgement, records.selection
     if judgement is not None:
@@ -280,8 +280,7 @@ def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
     if not better:
         return ()
     return (
-        f"On these labels the {better} model is better; it is in {better}/model/. To select it: dalib keep "
-        f"{advice.run} {better}",
+        f"On these labels the {better} model is better; it is in {better}/model/. To select it: {advice.keep(better)}",
     )
 
 
@@ -408,20 +407,18 @@ class _Advice:
         steps = [self._label("alone" if predict_the_same(judgement) else outcome), self._measure()]
         if self.selected and outcome in ("helped", "unclear", "hurt"):
             other = self._other()
-            steps.append(
-                Step(f"If the {other} model's answers look better to you, select it.", f"dalib keep {self.run} {other}")
-            )
+            steps.append(Step(f"If the {other} model's answers look better to you, select it.", self.keep(other)))
         return (*steps, *([] if outcome == "helped" else [self._train_again()]))
 
     def measured(self, tone: Tone) -> tuple[Step, ...]:
         """Returns the next steps after a measurement."""
         if better := self.better(tone):
-            return (Step(f"Select the {better} model.", f"dalib keep {self.run} {better}"),)
+            return (Step(f"Select the {better} model.", self.keep(better)),)
         if tone == "unclear":
             more = "Label more target images, until the interval of the difference excludes 0."
             # not to_label.csv, which holds the labels of the first time: the query would refuse it
-            query = f"dalib query {self.run} --n {min(self.left, _MORE)} --out more_to_label.csv"
-            return (*([Step(more, query)] if self.left > 0 else []), self._train_again())
+            steps = [Step(more, self._query(min(self.left, _MORE), "more_to_label.csv"))] if self.left > 0 else []
+            return (*steps, self._train_again())
         return (self._train_again(),) if tone == "hurt" else ()
 
     def unfinished(self) -> tuple[Step, ...]:
@@ -444,10 +441,19 @@ class _Advice:
             "alone": f"Label {images}, to know how good the model is.",
         }
         sure = f"To make sure, label {images}. A clear result selects the better model."
-        return Step(
-            text.get(str(outcome), sure),
-            f"dalib query {self.run} --n {count} --out to_label.csv\ndalib eval {self.run} --labels to_label.csv",
+        labels = "to_label.csv"
+        told = Call(
+            "dalib.run.finished.label_estimates.evaluate_labels", Setting("run", self.run), Setting("labels", labels)
         )
+        return Step(text.get(str(outcome), sure), f"{self._query(count, labels)}\n{told}")
+
+    def keep(self, model: str) -> str:
+        """Returns what selects a model."""
+        return str(Call("dalib.run.finished.select.keep", Setting("run", self.run), Setting("model", model)))
+
+    def _query(self, count: int, out: str) -> str:
+        settings = (Setting("run", self.run), Setting("count", count), Setting("out", out))
+        return str(Call("dalib.run.finished.query.query", *settings))
 
     def _measure(self) -> Step:
         return _measure(self.run)
@@ -455,26 +461,34 @@ class _Advice:
     def _train_again(self) -> Step:
         if self.few and self.settings.get("classes") != "fewer":
             text = "Train again for a target with some of the classes, if it has only these."
-            return Step(text, f"dalib train --config {self.config} --classes fewer --out NEW-FOLDER")
+            return Step(text, self._train_with("--classes fewer"))
         backbone, source, target = (self.settings.get(name) for name in ("backbone", "source", "target"))
         if self.settings.get("kit"):
             text = "Ask who has the source for a kit of a stronger backbone: it most often raises both models."
-            return Step(text, "dalib export RUN-OF-THE-SOURCE --format kit --out NEW.dalib")
+            kit = (Setting("run", "RUN-OF-THE-SOURCE"), Setting("format", "kit"), Setting("out", "NEW.dalib"))
+            return Step(text, str(Call("dalib.run.export.export", *kit)))
         if backbone not in _SMALL:
             text = "Train again with a stronger backbone: it most often raises both models."
-            return Step(text, f"dalib train --config {self.config} --backbone NAME --weights hub --out NEW-FOLDER")
-        source, target = (quoted(source) if isinstance(source, str) else "SOURCE"), quoted(target or "TARGET")
-        return Step(
-            f"Photographs? Train again with a pretrained backbone, in place of “{backbone}”.",
-            # without the run's configuration: a frozen backbone takes other settings than one that is trained whole
-            f"dalib train --source {source} --target {target} --backbone lite0 --out NEW-FOLDER",
+            return Step(text, self._train_with("--backbone NAME --weights hub"))
+        # without the run's configuration: a frozen backbone takes other settings than one that is trained whole
+        again = Call(
+            "dalib.adapt",
+            Setting("source", source if isinstance(source, str) else "SOURCE"),
+            Setting("target", target or "TARGET"),
+            Setting("backbone", "lite0"),
+            Setting("out", "NEW-FOLDER"),
         )
+        return Step(f"Photographs? Train again with a pretrained backbone, in place of “{backbone}”.", str(again))
+
+    def _train_with(self, changes: str) -> str:
+        """Returns what trains again with some settings changed; a shell's for all: adapt takes no file of settings."""
+        return f"dalib train --config {quoted(self.config)} {changes} --out NEW-FOLDER"
 
 
 def _measure(run: str) -> Step:
     return Step(
         "If you have labelled target images, in a folder for each class, measure on them.",
-        f"dalib eval {run} --data FOLDER",
+        str(Call("dalib.run.finished.measure.evaluate", Setting("run", run), Setting("data", "FOLDER"))),
     )
 
 
@@ -551,7 +565,7 @@ def _unfinished(status: str, stopped: Stopped, run: str) -> tuple[str, ...]:
     if status == "running":
         return (
             "Training is not finished: this is what is there so far",
-            f"If it was stopped, dalib train --resume {run} goes on from its last checkpoint.",
+            f"If it was stopped, {Call('dalib.adapt', Setting('resume', run))} goes on from its last checkpoint.",
         )
     return (f"Training is not finished: its status is “{short(status)}”", *reason)
 

@@ -61,7 +61,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
     """
     run, out = RunFolder.of(run), expanded(out)
     if not isinstance(count, Integral) or count < 1:
-        raise UserError(Setting("n", count), ": expected at least 1, a whole number")
+        raise UserError(Setting("count", count), ": expected at least 1, a whole number")
     page = _free_page(out)
     names, predictions = target_predictions(run)
     every = list(predictions.values())

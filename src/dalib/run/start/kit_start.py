@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dalib.adaptation.methods import adapts, method_class, one_of_the_methods
-from dalib.core.errors import Part, Setting, UserError
+from dalib.core.errors import Call, Part, Setting, UserError
 from dalib.run.settings.config import NOT_BOTH
 from dalib.run.start.initial_weights import Start
 
@@ -185,5 +185,7 @@ def require_whole(kit: Kit, network: ImageClassifier) -> None:
     if network.state_dict().keys() != kit.weights.keys() or not fits:
         raise UserError(
             Setting("kit", kit.path),
-            ": its tensors do not fit its network; write it anew with `dalib export RUN --format kit`",
+            ": its tensors do not fit its network; write it anew with `",
+            Call("dalib.run.export.export", Setting("run"), Setting("format", "kit")),
+            "`",
         )

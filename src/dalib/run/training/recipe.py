@@ -42,7 +42,7 @@ from dalib.augment.views import (
 )
 from dalib.core.console import say
 from dalib.core.devices import memory_format
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import LIMIT
 from dalib.data.named import shape_of_pair
@@ -244,8 +244,9 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
             Setting(start.argument, start.run),
             ": its backbone has statistics of its own target, ",
             Setting("model.domain_statistics", start.domain_statistics),
-            ", which are not those of this source; expected a run without them, or a kit of that run (`dalib export "
-            f"{start.run} --format kit`), or ",
+            ", which are not those of this source; expected a run without them, or a kit of that run (`",
+            Call("dalib.run.export.export", Setting("run", start.run), Setting("format", "kit")),
+            "`), or ",
             Setting("features", 0),
         )
     if start.standardize == config.model.standardize:
