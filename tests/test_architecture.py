@@ -159,7 +159,10 @@ def test_each_module_has_a_file_of_tests():
     assert [str(path) for path in sorted(ours) if not (TESTS / path.parent / f"test_{path.name}").is_file()] == []
 
 
-WITH_MAPS = (*(floor for floor in FLOORS if floor.startswith("run")), "judge")
+WITH_MAPS = (
+    *(floor for floor in FLOORS if floor.startswith("run")),
+    *("commands", "report", "judge", "models", "data"),
+)
 
 
 @pytest.mark.parametrize("room", WITH_MAPS)
