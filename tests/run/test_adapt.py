@@ -232,7 +232,7 @@ def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
     for call, message in (
         (lambda: dalib.open_run(None), "^run: expected a path, got NoneType"),
         (lambda: dalib.load(None), "^run: expected a path, got NoneType"),
-        (lambda: trained.query("5"), "^n='5': expected at least 1, a whole number"),
+        (lambda: trained.query("5"), "^count='5': expected at least 1, a whole number"),
         (lambda: trained.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
         (lambda: trained.evaluate(""), "^data='': expected a path, got an empty text"),
         (
