@@ -1,21 +1,26 @@
 """Features with pretrained and with each domain's batch-normalisation statistics side by side, by command line."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
+from dalib.data.sources import open_target
 from dalib.models.domain_statistics import normalisation_statistics
+from dalib.models.network import load_classifier
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.run import checks as checking
 from dalib.run import train as training
 from dalib.run.features import feature_space, own_statistics
 from dalib.run.start.initial_weights import Start
+from dalib.run.start.kit import MISSING_OF_MODEL
+from dalib.run.start.model_alone import open_in_place_of_source
 from dalib.run.timing.pace import Pace
 from noisy_photos import (
     assert_images_are_predicted_as_features_were,
@@ -112,11 +117,90 @@ def test_another_run_cannot_start_from_it(trained, photos, tmp_path, capsys):
     assert "its backbone stands there twice" in capsys.readouterr().err
 
 
-def test_a_model_alone_cannot_stand_in_for_the_source(trained, photos, tmp_path, capsys):
-    assert run(["export", str(trained.root), "--format", "torch", "--out", str(tmp_path / "m")]) == 0
-    where = ["--kit", str(tmp_path / "m"), "--target", f"{photos}/there", "--out", str(tmp_path / "no")]
-    assert run(["train", *where]) == 2
-    assert "its backbone stands there twice" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def bare(trained, tmp_path_factory):
+    """The run's model alone."""
+    path = tmp_path_factory.mktemp("bare") / "m"
+    assert run(["export", str(trained.root), "--format", "torch", "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Images of another target than that of the run."""
+    root = tmp_path_factory.mktemp("elsewhere")
+    write_domain(root / "lake", {"blue": 9, "red": 9}, 20, np.random.default_rng(1), "png")
+    return root / "lake"
+
+
+@pytest.fixture(scope="module")
+def adapted(bare, elsewhere, tmp_path_factory):
+    out = tmp_path_factory.mktemp("adapted") / "run"
+    assert run(["train", "--kit", str(bare), "--target", str(elsewhere), *QUICK, "--out", str(out)]) == 0
+    return RunFolder.existing(out)
+
+
+def test_a_model_alone_adapts_with_statistics_of_its_new_target(adapted, bare, photos):
+    assert read_config(adapted.config).model.domain_statistics == "joined"
+    pretrained, before = load_file(photos / "w.safetensors"), load_file(bare / "model.safetensors")
+    statistics = normalisation_statistics(PretrainedBackbone(NAME).network)
+    for folder in (adapted.model, adapted.source_only.model):
+        after = load_file(folder / "model.safetensors")
+        for key, each in pretrained.items():
+            first, second = (f"backbone.members.{number}.network.{key}" for number in (0, 1))
+            assert torch.equal(after[first], each)
+            assert torch.equal(after[second], before[second]) == (key not in statistics)
+            assert torch.equal(after[second], each) == (key not in statistics)
+    assert MISSING_OF_MODEL in adapted.read_judgement().reasons
+
+
+def test_a_run_from_a_model_alone_predicts_resumes_and_exports_as_one_with_its_source(adapted, elsewhere, tmp_path):
+    assert_images_are_predicted_as_features_were(adapted, elsewhere, ("blue", "red"), tmp_path)
+    assert_it_resumes_to_the_same_weights(adapted, tmp_path)
+    assert run(["export", str(adapted.root), "--format", "torch", "--out", str(tmp_path / "m")]) == 0
+
+
+def test_classes_of_a_model_alone_are_predicted_with_statistics_of_its_new_target(bare, adapted, elsewhere):
+    kit = open_in_place_of_source(str(bare), 2, torch.device("cpu"), own_statistics.with_own_statistics)
+    assert kit.domain_statistics == "joined"
+    images = open_target(str(elsewhere), kit.description.preprocessing, cache="ram").images
+    network, description = load_classifier(adapted.source_only.model)  # its head is the model's
+    with torch.no_grad():
+        predicted = network(description.preprocessing.normalize(images)).argmax(dim=1)
+    assert kit.for_target(images).header.counts == tuple(torch.bincount(predicted, minlength=2).tolist())
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--model.domain_statistics", "0"], "leave out --model.domain_statistics 0"),
+        (["--preset", "photo"], "expected --features 4 or more"),
+        (["--features", "0"], "expected --features 4 or more"),
+        (["--backbone", "resnet18"], "this is --backbone resnet18"),
+    ],
+)
+def test_a_model_alone_refuses_settings_of_another_network(more, told, bare, elsewhere, tmp_path, capsys):
+    where = ["--kit", str(bare), "--target", str(elsewhere), "--out", str(tmp_path / "no")]
+    assert run(["train", *where, *more]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_target_of_few_images_has_no_statistics_for_a_model_alone(bare, tmp_path, capsys):
+    write_domain(tmp_path / "few", {"blue": 8, "red": 7}, 20, np.random.default_rng(1), "png")
+    assert run(["train", "--kit", str(bare), "--target", f"{tmp_path}/few", "--out", str(tmp_path / "no")]) == 2
+    assert "it has 15 images, too few" in capsys.readouterr().err
+
+
+def test_two_backbones_of_one_name_and_other_weights_are_no_backbone_that_stands_twice(
+    bare, elsewhere, tmp_path, capsys
+):
+    weights = load_file(bare / "model.safetensors")
+    changed = next(name for name in weights if name.startswith("backbone.members.1") and name.endswith("weight"))
+    weights[changed] = weights[changed] + 1
+    other = shutil.copytree(bare, tmp_path / "other")
+    save_file(weights, other / "model.safetensors")
+    assert run(["train", "--kit", str(other), "--target", str(elsewhere), "--out", str(tmp_path / "no")]) == 2
+    assert "two backbones of the same name and with different weights" in capsys.readouterr().err
 
 
 def test_auto_joins_where_one_domain_is_far_and_says_so(photos, tmp_path, monkeypatch, capsys):

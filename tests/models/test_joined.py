@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from dalib.models.architecture import BackboneInput
-from dalib.models.joined import JoinedBackbone, OwnInput, largest
+from dalib.models.domain_statistics import normalisation_statistics
+from dalib.models.joined import JoinedBackbone, OwnInput, largest, stands_twice, with_statistics_of_first_half
 
 SMALL = BackboneInput(4, (0.2, 0.4, 0.6), (0.5, 0.25, 0.2))
 LARGE = BackboneInput(8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -87,3 +88,39 @@ def test_the_largest_input_is_the_first_of_equal_ones():
 def test_fewer_than_two_or_unequal_numbers_are_refused(members, inputs):
     with pytest.raises(ValueError, match=f"two of each or more, and as many, got {members} and {inputs}"):
         JoinedBackbone([Brightness() for _ in range(members)], [LARGE] * inputs)
+
+
+class Normalised(nn.Module):
+    """Features (N, 3) of a layer with weights, behind batch normalisation."""
+
+    out_features = 3
+
+    def __init__(self, weight, mean):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(3, 3, bias=False), nn.BatchNorm1d(3)
+        nn.init.constant_(self.linear.weight, weight)
+        self.norm.running_mean.fill_(mean)
+
+
+def of_normalised(*weights_and_means):
+    members = [Normalised(*each) for each in weights_and_means]
+    return JoinedBackbone(members, [SMALL] * len(members))
+
+
+def test_a_backbone_stands_twice_whose_halves_differ_in_statistics_alone():
+    assert stands_twice(of_normalised((1.0, 0.0), (1.0, 5.0)))
+    assert stands_twice(of_normalised((1.0, 0.0), (2.0, 0.0), (1.0, 5.0), (2.0, 6.0)))
+    assert not stands_twice(of_normalised((1.0, 0.0), (2.0, 0.0)))
+    assert not stands_twice(of_normalised((1.0, 0.0), (2.0, 0.0), (2.0, 0.0), (1.0, 0.0)))
+    assert not stands_twice(of_normalised((1.0, 0.0), (1.0, 0.0), (1.0, 0.0)))
+    assert not stands_twice(Normalised(1.0, 0.0))
+
+
+def test_statistics_of_the_first_half_become_those_of_the_second_in_a_copy():
+    joined = of_normalised((1.0, 3.0), (2.0, 4.0), (1.0, 5.0), (2.0, 6.0))
+    changed = with_statistics_of_first_half(joined)
+    means = [tensor[0].item() for name, tensor in normalisation_statistics(changed).items() if "mean" in name]
+    assert means == [3.0, 4.0, 3.0, 4.0]
+    assert joined.members[2].norm.running_mean[0] == 5
+    assert stands_twice(joined)
+    assert stands_twice(changed)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.models.domain_statistics import normalisation_statistics, with_statistics
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -73,6 +75,30 @@ class JoinedBackbone(nn.Module):
         """Keeps all batch normalisation in evaluation mode, or only that of frozen stages."""
         for member in self.members:
             member.rest_norms(resting)  # type: ignore[operator]
+
+
+def stands_twice(backbone: nn.Module) -> bool:
+    """Returns whether the second half of joined backbones is the first half with other normalisation statistics."""
+    if not isinstance(backbone, JoinedBackbone) or len(backbone.members) % 2:
+        return False
+    half = len(backbone.members) // 2
+    return all(map(_same_but_for_statistics, backbone.members[:half], backbone.members[half:]))
+
+
+def with_statistics_of_first_half(backbone: nn.Module) -> nn.Module:
+    """Returns a copy of a backbone that :func:`stands_twice` whose second half is the first half, to the bit."""
+    statistics = normalisation_statistics(backbone)
+    half = len(statistics) // 2  # names in the order of the members
+    of_first = [*statistics.values()][:half]
+    return with_statistics(backbone, dict(zip(statistics, of_first * 2, strict=True)))
+
+
+def _same_but_for_statistics(first: nn.Module, second: nn.Module) -> bool:
+    names, other = first.state_dict(), second.state_dict()
+    statistics = normalisation_statistics(first)
+    return names.keys() == other.keys() and all(
+        name in statistics or torch.equal(each, other[name]) for name, each in names.items()
+    )
 
 
 class ScaledInput(nn.Module):

@@ -21,7 +21,7 @@ from dalib.run.classes.prior import check_prior, first_prior
 from dalib.run.classes.unknown import check_classes, check_names
 from dalib.run.features.fastest import features_folder, gain_of_rounding, precision_named
 from dalib.run.features.feature_space import Averaged, FeatureSpace
-from dalib.run.features.own_statistics import checked_share
+from dalib.run.features.own_statistics import checked_share, with_own_statistics
 from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
 from dalib.run.start.data_check import LabelledSet, check_data
@@ -150,7 +150,7 @@ def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Be
     if config.kit is None:
         kit, start = None, Start.of(config.init)
     else:
-        kit = open_in_place_of_source(config.kit, config.features, device)
+        kit = open_in_place_of_source(config.kit, config.features, device, with_own_statistics)
         if config.model.domain_statistics == "auto":
             config = recipe.with_share(config, kit.domain_statistics)
         start, preprocessing = start_of_kit(kit, config, preprocessing)

@@ -49,6 +49,29 @@ def test_a_training_on_features_keeps_the_settings_of_its_preset(model):
     assert settings_of(model, {"features": "0"})["self_ensemble.prototypes"] > 0
 
 
+def write_architecture(model, **changed):
+    content = {"architecture": {**ARCHITECTURE, **changed}, "preprocessing": PREPROCESSING}
+    (model / "config.json").write_text(json.dumps(content))
+
+
+def test_a_backbone_that_stands_twice_is_one_with_both_kinds_of_statistics(model):
+    write_architecture(model, backbone=["resnet18", "resnet18"])
+    found = settings_of(model, {})
+    assert (found["backbone"], found["model.domain_statistics"]) == ("resnet18", "joined")
+    write_architecture(model, backbone=["resnet18", "resnet50"] * 2)
+    found = settings_of(model, {})
+    assert (found["backbone"], found["model.domain_statistics"]) == (["resnet18", "resnet50"], "joined")
+    write_architecture(model, backbone=["resnet18", "resnet50"])
+    assert "model.domain_statistics" not in settings_of(model, {})
+
+
+@pytest.mark.parametrize("given", [{"features": "0"}, {"features": 0}, {"preset": "photo"}])
+def test_a_backbone_that_stands_twice_is_not_trained_as_a_whole(model, given):
+    write_architecture(model, backbone=["resnet18", "resnet18"])
+    with pytest.raises(UserError, match="is not trained as a whole"):
+        settings_of(model, given)
+
+
 def test_settings_of_the_run_are_kept_where_they_are_larger():
     settings = {"self_ensemble": {"information": 0.4, "prototypes": 0.9}, "warm_start": True}
     assert settings_of_whole(settings) == {"self_ensemble.information": 0.4, "self_ensemble.prototypes": 0.9}

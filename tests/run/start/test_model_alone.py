@@ -16,6 +16,7 @@ from dalib.models.architecture import Architecture
 from dalib.models.network import load_classifier, make_classifier
 from dalib.models.saved import ModelDescription, save_model
 from dalib.records.folder import RunFolder
+from dalib.run.features.own_statistics import with_own_statistics
 from dalib.run.start.kit import MISSING_OF_MODEL
 from dalib.run.start.model_alone import files_of, open_in_place_of_source
 
@@ -63,7 +64,7 @@ def adapted(place, tmp_path_factory):
 
 
 def test_statistics_are_of_the_target_by_its_predicted_classes(place):
-    kit = open_in_place_of_source(str(place / "model"), 0, CPU)
+    kit = open_in_place_of_source(str(place / "model"), 0, CPU, with_own_statistics)
     assert not len(kit.statistics.classes)
     images = tinted(40, 16)
     own = kit.for_target(images)
@@ -111,7 +112,7 @@ def test_statistics_of_a_frozen_backbone_are_of_what_it_gives(tmp_path):
     network = {"pretrained": True, "frozen_stages": -1, "checkpointing": False, "features": True}
     write_model(tmp_path / "model", backbone="test_resnet", size=32, **network)
     images = tinted(12, 32)
-    kit = open_in_place_of_source(str(tmp_path / "model"), 2, CPU)
+    kit = open_in_place_of_source(str(tmp_path / "model"), 2, CPU, with_own_statistics)
     assert kit.of_frozen
     own = kit.for_target(images)
     whole, description = load_classifier(tmp_path / "model")
@@ -121,7 +122,7 @@ def test_statistics_of_a_frozen_backbone_are_of_what_it_gives(tmp_path):
 
 
 def test_a_model_that_predicts_one_class_is_refused(place):
-    kit = open_in_place_of_source(str(place / "model"), 0, CPU)
+    kit = open_in_place_of_source(str(place / "model"), 0, CPU, with_own_statistics)
     with pytest.raises(UserError, match="all of 5 target images"):
         kit.for_target(torch.zeros(5, 3, 16, 16, dtype=torch.uint8))
 

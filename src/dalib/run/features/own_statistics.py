@@ -9,18 +9,20 @@ from dalib.core.console import say, say_detail
 from dalib.core.errors import Setting, UserError
 from dalib.data.decoding import decode
 from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
-from dalib.run.features.feature_space import FEWEST_FOR_STATISTICS, JOINED_SHARE
+from dalib.run.features.fastest import features_folder
+from dalib.run.features.feature_space import FEWEST_FOR_STATISTICS, JOINED_SHARE, Averaged, FeatureSpace
 from dalib.run.settings.backbones import JOINED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import torch
     from torch import Tensor, nn
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
-    from dalib.run.features.feature_space import FeatureSpace
+    from dalib.models.classifier import ImageClassifier
     from dalib.run.settings.backbones import Share
     from dalib.run.start.domains import Domains, Listings
 
@@ -102,6 +104,31 @@ class Choice:
 
     share: Share
     why: str
+
+
+def with_own_statistics(
+    network: ImageClassifier, preprocessing: Preprocessing, rows: Rows, device: torch.device
+) -> ImageClassifier:
+    """Returns a network whose backbone stands twice, the second time with a share of the target's own statistics.
+
+    Args:
+        network: has the pretrained statistics twice.
+        preprocessing: how rows become its input.
+        rows: images of the target, of which a run then finds the statistics in the cache.
+        device: where the backbone computes.
+
+    Raises:
+        UserError: too few images; other statistics than these would be of no use to the network.
+    """
+    if len(rows) < FEWEST_FOR_STATISTICS:
+        raise UserError(
+            Setting("target"),
+            f": it has {len(rows)} images, too few for the statistics of its own that the model takes (",
+            Setting("model.domain_statistics", JOINED),
+            f"); expected at least {FEWEST_FOR_STATISTICS}",
+        )
+    space = FeatureSpace.of(network, preprocessing, features_folder(), device, Averaged())
+    return space.with_statistics_of(rows, JOINED, "target").network
 
 
 def chosen_share(space: FeatureSpace, domains: Domains) -> Share:

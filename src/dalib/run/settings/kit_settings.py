@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, read_json
 from dalib.records.kit import read_header
+from dalib.run.settings.backbones import JOINED
 from dalib.run.settings.older_files import as_written_today
 from dalib.run.settings.presets import configured, implied_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
 """Weight of the information and share of the prototypes, at least, in a training of a whole network from a kit."""
@@ -101,19 +102,37 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
             "` wrote",
         ) from None
     names = found["backbone"]
-    if isinstance(names, list) and len(set(names)) < len(names):
-        raise UserError(
-            Setting("kit", folder),
-            ": its backbone stands there twice, with pretrained statistics and with those of its own target, which are "
-            "not those of this one; expected a kit, which `",
-            Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "kit")),
-            "` writes where the run's source is",
-        )
+    twice = isinstance(names, list) and has_backbones_twice(names)
+    if twice:  # features with pretrained statistics beside those with the target's own, which a run makes anew
+        half = names[: len(names) // 2]
+        found |= {"backbone": half if len(half) > 1 else half[0], "model.domain_statistics": JOINED}
     preset = given.get("preset") or implied_preset(found["backbone"])
     own, features = asdict(configured(preset, {})), given.get("features")
     if str(own["features"] if features is None else features) == "0":  # a command line's is not parsed yet
+        if twice:
+            raise UserError(
+                Setting("kit", folder),
+                ": its backbone stands there twice, with pretrained statistics and with those of its own target (",
+                Setting("model.domain_statistics", JOINED),
+                "), and is not trained as a whole; expected ",
+                Setting("features", 4),
+                " or more, as ",
+                Setting("preset", "photo-features"),
+                " has it, or the model of a run with ",
+                Setting("model.domain_statistics", 0),
+            )
         found |= settings_of_whole(own)
     return found
+
+
+def has_backbones_twice(names: Sequence[str]) -> bool:
+    """Returns whether the second half of a network's backbones are the first half again.
+
+    >>> has_backbones_twice(["resnet18", "resnet18"]), has_backbones_twice(["resnet18", "resnet50"])
+    (True, False)
+    """
+    half = len(names) // 2
+    return half > 0 and [*names[:half]] == [*names[half:]]
 
 
 def settings_of_whole(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,9 +168,9 @@ class Start:
                 raise UserError(
                     Setting(self.argument, self.run),
                     ": it was trained with ",
-                    Setting(setting, there),
+                    Setting(setting, _shown(there)),
                     ", this is ",
-                    Setting(setting, value),
+                    Setting(setting, _shown(value)),
                     "; expected the same",
                 )
 
@@ -186,3 +186,8 @@ class Start:
                 f": its classes are {', '.join(self.classes)}, those of the source {', '.join(classes)}; expected ",
                 "the same",
             )
+
+
+def _shown(value: object) -> object:
+    """Returns a value as it is typed: names of backbones in a row, each once though it may stand there twice."""
+    return ", ".join(dict.fromkeys(value)) if isinstance(value, list) else value

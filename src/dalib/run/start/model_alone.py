@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,29 +17,39 @@ from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
 from dalib.data.rows import Selected
 from dalib.engine.predict import predict_with_features
+from dalib.models.joined import stands_twice, with_statistics_of_first_half
 from dalib.models.network import load_classifier
-from dalib.models.saved import content_of, load_tensors
+from dalib.models.saved import content_of
 from dalib.records.kit import KitHeader
-from dalib.run.settings.kit_settings import folder_of_model
+from dalib.run.settings.backbones import JOINED
+from dalib.run.settings.kit_settings import folder_of_model, has_backbones_twice
 from dalib.run.start.kit import ClassStatistics, Kit, open_kit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.classifier import ImageClassifier
+
+WithOwnStatistics = Callable[["ImageClassifier", "Preprocessing", "Rows", torch.device], "ImageClassifier"]
+"""Makes of a network whose backbone stands twice the one with the statistics of a target's images
+(:func:`dalib.run.features.own_statistics.with_own_statistics`)."""
 
 MOST_PREDICTED = 8192
 """Target images that the statistics are of."""
 
 
-def open_in_place_of_source(place: str, features: int, device: torch.device) -> Kit:
+def open_in_place_of_source(
+    place: str, features: int, device: torch.device, with_own_statistics: WithOwnStatistics
+) -> Kit:
     """Reads a kit, or a model alone as a kit that lacks what only the source can give.
 
     Args:
         place: file or folder.
         features: random views of each image whose features are trained on; 0 trains the whole network.
         device: where a model alone predicts the target.
+        with_own_statistics: gives a backbone that stands twice the statistics of the target's images.
 
     Raises:
         UserError: no such file, neither a kit nor a model, or one whose parts do not fit each other.
@@ -49,18 +60,48 @@ def open_in_place_of_source(place: str, features: int, device: torch.device) -> 
     network, description = load_classifier(folder)
     digest = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
     classes = len(description.classes)
-    header = KitHeader(content_of(description), {"features": features}, (0,) * classes, (), digest)
+    settings: dict[str, Any] = {"features": features}
+    if has_backbones_twice(description.architecture.backbones):
+        network, settings = _pretrained(place, network), {**settings, "model.domain_statistics": JOINED}
+    header = KitHeader(content_of(description), settings, (0,) * classes, (), digest)
     nothing = torch.zeros(0, 0)
     return Kit(
         place,
         header,
         description,
-        load_tensors(folder),
+        network.state_dict(),
         ClassStatistics(torch.zeros(0, dtype=torch.int64), nothing, nothing, torch.zeros(0)),
         torch.zeros(0, classes),
         torch.zeros(0, dtype=torch.int64),
-        of_target=lambda kit, target: _with_statistics(kit, network.to(device), target, device),
+        of_target=lambda kit, target: _with_statistics(
+            kit, _for_target(kit, network, target, device, with_own_statistics), target, device
+        ),
     )
+
+
+def _pretrained(place: str, network: ImageClassifier) -> ImageClassifier:
+    """Returns the network with the pretrained statistics in both halves of its backbone: the others were of its target.
+
+    Raises:
+        UserError: two different backbones of one name.
+    """
+    if not stands_twice(network.backbone):
+        raise UserError(
+            Setting("kit", place),
+            ": it has two backbones of the same name and with different weights, which its config.json does not tell "
+            "apart; expected a model of one backbone, or of backbones with different names",
+        )
+    network.backbone = with_statistics_of_first_half(network.backbone)
+    return network
+
+
+def _for_target(
+    kit: Kit, network: ImageClassifier, target: Rows, device: torch.device, with_own_statistics: WithOwnStatistics
+) -> ImageClassifier:
+    """Returns the network that predicts the target, with statistics of the target's images where it takes some."""
+    if kit.domain_statistics == JOINED:
+        network = with_own_statistics(network, kit.description.preprocessing, target, device)
+    return network.to(device)
 
 
 def _with_statistics(kit: Kit, network: ImageClassifier, target: Rows, device: torch.device) -> Kit:
