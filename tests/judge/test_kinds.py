@@ -5,6 +5,7 @@ import torch
 
 from dalib.judge.evidence import Evidence
 from dalib.judge.kinds import TargetKind, kind_of_target, tail
+from dalib.records.summary import RecordedKind
 
 
 def said(sure, unsure, *, validation=40, classes=6):
@@ -56,3 +57,11 @@ def test_words_say_probabilities_and_what_was_believed():
     assert "fewer of them 0%, nothing to tell other images by (that takes 20 validation images" in (
         TargetKind(1.0, 0.0, 0.0).in_words()
     )
+
+
+def test_a_record_of_an_estimate_says_that_it_is_one():
+    kind = kind_of_target(0, 300, None)
+    assert kind.same == 1
+    assert kind.recorded.estimated
+    assert not TargetKind(1.0, 0.0, 0.0).recorded.estimated
+    assert TargetKind(0.02, 0.97, 0.01).recorded == RecordedKind("fewer", 0.02, 0.97, 0.01)

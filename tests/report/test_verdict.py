@@ -18,7 +18,7 @@ from dalib.records.folder import RunRecords
 from dalib.records.judgement import JudgedModel, Judgement
 from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement, Selection
-from dalib.records.summary import Stopped, Summary
+from dalib.records.summary import RecordedKind, Stopped, Summary
 from dalib.report.verdict import Verdict, judged, sampled, verdict_of
 
 if TYPE_CHECKING:
@@ -452,3 +452,22 @@ def test_that_nothing_was_learnt_is_the_first_line_and_no_estimate(measured: boo
     assert "A reason." in said(found)
     contradicted = verdict(None, evaluation(0.9, 0.8, paired=(60, 0)), judgement=nothing)
     assert contradicted.headline.startswith("Adaptation helped")
+
+
+KIND = RecordedKind("same", 0.95, 0.05, 0.0)
+KIND_IN_WORDS = "the source's classes 95%, fewer of them 5%, nothing to tell other images by; adapted as same."
+
+
+@pytest.mark.parametrize("status", ["done", "collapsed"])
+@pytest.mark.parametrize("measured", [(), (evaluation(0.8, 0.6, paired=(130, 10)),)])
+def test_what_the_target_seems_to_be_is_told_with_its_probabilities(status: str, measured: tuple[Evaluation]) -> None:
+    known: dict[str, Any] = {"status": status, "target_kind": KIND}
+    found = verdict(known, *measured, judgement=judgement("helped", "x"))
+    assert said(found).count(KIND_IN_WORDS) == 1
+    doubtful = replace(judgement("helped", "x"), reasons=(f"{RecordedKind.OPENING}, told with the reasons",))
+    assert said(verdict(known, *measured, judgement=doubtful)).count(RecordedKind.OPENING) == 1
+
+
+@pytest.mark.parametrize("kind", [None, RecordedKind()])
+def test_a_default_is_no_estimate_of_what_the_target_is(kind: RecordedKind | None) -> None:
+    assert RecordedKind.OPENING not in said(verdict({"target_kind": kind}, judgement=judgement("helped", "x")))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dalib.judge.unknown import FEWEST
 from dalib.models.known import certainty
+from dalib.records.summary import RecordedKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,11 +82,12 @@ class TargetKind:
 
         Without a probability of other images, there was no evidence of them, and the sentence states this.
         """
-        others = f"other images too {self.other:.0%}, which seldom shows" if self.other else _NOTHING_TELLS
-        return (
-            f"What the target seems to be, before adaptation: the source's classes {self.same:.0%}, fewer of them "
-            f"{self.fewer:.0%}, {others}; adapted as {self.believed}"
-        )
+        return self.recorded.in_words(_NOTHING_TELLS)
+
+    @property
+    def recorded(self) -> RecordedKind:
+        """The record of it in a run's summary."""
+        return RecordedKind(self.believed, self.same, self.fewer, self.other)
 
 
 def tail(probabilities: Tensor) -> float:

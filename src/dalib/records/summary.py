@@ -48,10 +48,29 @@ class HubRecord:
 class RecordedKind:
     """The kind of target that classes auto believed in, and the probability of each kind."""
 
+    OPENING: ClassVar[str] = "What the target seems to be"
+
     believed: str = "same"
     same: float = 1.0
     fewer: float = 0.0
     other: float = 0.0
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the probabilities were estimated, which leaves some to fewer classes; too few images have none."""
+        return self.fewer > 0
+
+    def in_words(self, nothing_tells: str = "nothing to tell other images by") -> str:
+        """Returns a sentence with the probability of each kind, and the one that is believed.
+
+        Args:
+            nothing_tells: stands in place of the probability of other images, where there is none.
+        """
+        others = f"other images too {self.other:.0%}, which seldom shows" if self.other else nothing_tells
+        return (
+            f"{self.OPENING}, before adaptation: the source's classes {self.same:.0%}, fewer of them {self.fewer:.0%}, "
+            f"{others}; adapted as {self.believed}"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dalib.core.words import counted, likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
 from dalib.records.estimate import Estimate
-from dalib.records.summary import Stopped
+from dalib.records.summary import RecordedKind, Stopped
 from dalib.report.figures import (
     interval,
     percent,
@@ -97,7 +97,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     few = judgement is not None and bool(judgement.few_classes)
     advice = _Advice(run, config, name, baseline, summary.settings, left, few)
     if summary.status != "done":
-        return _not_done(summary, measured, judgement, advice, selected)
+        return _with_kind(_not_done(summary, measured, judgement, advice, selected), summary.target_kind)
     if measured:
         better = _better(measured[0], advice)
         verdict = _with_labels(measured, judgement, (*selected, *_optimism(records), *better))
@@ -107,7 +107,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
         verdict = replace(verdict, steps=advice.estimated(judgement))
     else:
         verdict = _unknown(summary, run)
-    return _stopped_early(verdict, summary.stopped)
+    return _with_kind(_stopped_early(verdict, summary.stopped), summary.target_kind)
 
 
 def judged(evaluation: Evaluation) -> Verdict:
@@ -510,6 +510,14 @@ def _nothing_was_learnt(judgement: Judgement | None) -> bool:
 
 def _reasons(judgement: Judgement | None) -> tuple[str, ...]:
     return tuple(sentence(reason) for reason in judgement.reasons) if judgement else ()
+
+
+def _with_kind(verdict: Verdict, kind: RecordedKind | None) -> Verdict:
+    """Adds what the target seems to be, with its probabilities, where they were estimated and no reason has them."""
+    told = any(each.startswith(RecordedKind.OPENING) for each in (*verdict.notes, *verdict.reasons))
+    if kind is None or not kind.estimated or told:
+        return verdict
+    return replace(verdict, reasons=(*verdict.reasons, sentence(kind.in_words())))
 
 
 def _stopped_early(verdict: Verdict, stopped: Stopped | None) -> Verdict:

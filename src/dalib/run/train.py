@@ -31,7 +31,7 @@ from dalib.engine.signals import StopRequests
 from dalib.engine.train import Observer
 from dalib.judge.guard import MIN_IMAGES
 from dalib.records.folder import RunFolder
-from dalib.records.summary import RecordedKind, Summary
+from dalib.records.summary import Summary
 from dalib.report.page import write_report
 from dalib.run.classes.unknown import write_rules
 from dalib.run.features.neutral_features import neutral_beside, neutral_representation
@@ -400,7 +400,7 @@ def _judge(
     judgement = _judgement(setup, domains, models, neutral, learnt_from)
     judgement.write(run.judgement)
     if models.kind is not None:
-        summary = replace(summary, target_kind=RecordedKind(models.kind.believed, **asdict(models.kind)))
+        summary = replace(summary, target_kind=models.kind.recorded)
     if models.hints is not None:
         told = hints_record(models.hints, models, domains.train.classes, neutral)
         told.write(run.hints)

@@ -1,5 +1,6 @@
 """A target with fewer classes than the source: what is estimated, how the source is drawn, and the whole run."""
 
+import html
 import json
 import math
 import shutil
@@ -144,6 +145,7 @@ def test_auto_tells_what_the_target_seems_to_be_and_goes_on_alike(four_digits, t
     judgement = json.loads(found.judgement.read_text())
     assert judgement["reasons"][-1].endswith(f"adapted as {kind.believed}") == kind_is_told
     assert (judgement["prior"]["kind"] == "fewer") == (kind.believed == "fewer")
+    assert f"the source's classes {kind.same:.0%}, fewer of them" in html.unescape(found.report.read_text())
     max(found.checkpoints.iterdir()).unlink()  # as if killed between two checkpoints
     shutil.rmtree(found.model)
     assert run(["train", "--resume", str(found.root)]) == 0
