@@ -199,7 +199,7 @@ plt.show()
 # ``run.query(50)`` chooses the images to label, ``run.evaluate_labels`` estimates from them, and ``run.export`` writes
 # the model for other programs. On the command line::
 #
-#     dalib checks --source studio/ --target street/         # counts, unreadable files, time; trains nothing
+#     dalib checks --source studio/ --target street/         # counts, unreadable files, time; keeps nothing
 #     dalib train --source studio/ --target street/ --out runs/photos
 #     dalib query runs/photos --n 50 --out to_label.csv      # which images to label
 #     dalib eval  runs/photos --labels to_label.csv          # filled in

@@ -7,7 +7,8 @@ here; each of the rooms within has a map of its own, and imports only from the r
   and ``resume`` then begin or continue; ``settings_check`` refuses settings that exclude each other.
   ``models_in_folder`` makes the models, ``judge`` judges them, ``summary`` and ``track`` report the results.
   ``several`` makes a run for each of several ``targets``; a ``sibling`` has the same source. ``checks`` inspects the
-  data before a run begins; ``export`` writes models, and kits, for use elsewhere.
+  data before a run begins, and ``foreseen_kind`` which classes the target seems to have; ``export`` writes models, and
+  kits, for use elsewhere.
 - ``others``: hints for a training, and models that were not trained here.
 - ``timing``: the time that a run takes.
 - ``training``: the configuration turned into objects, and the models that come of them.

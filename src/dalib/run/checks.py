@@ -28,10 +28,11 @@ from dalib.data.spelling import key_of, spelled_alike
 from dalib.data.survey import survey, with_readable_copies
 from dalib.data.unreadable import refuse_unreadable
 from dalib.run.features.own_statistics import checked_share, choice_for_files
+from dalib.run.foreseen_kind import say_foreseen_kind
 from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
-from dalib.run.timing.pace import Counts, measure_pace, seconds_of_run, views_of
+from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
 from dalib.run.timing.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
 from dalib.run.training import recipe
 from dalib.run.training.shared_inputs import feature_space
@@ -57,7 +58,7 @@ _COMPARED = 32  # pixels of the images that are compared
 
 
 def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
-    """Prints what matters of this installation and, where they are given, of source and target, without training.
+    """Prints what matters of this installation and, where they are given, of source and target, without a run.
 
     Raises:
         UserError: data or settings that ``train`` would refuse.
@@ -90,7 +91,8 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     if refused is not None:
         raise refused
     if source and target:
-        _estimate(_with_share(config, preprocessing, found), preprocessing, found)
+        config, counts, pace = _estimate(_with_share(config, preprocessing, found), preprocessing, found)
+        say_foreseen_kind(config, preprocessing, found.files, counts, pace, choose_device(config.device))
 
 
 @dataclass(frozen=True)
@@ -355,8 +357,12 @@ def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found
     return recipe.with_share(config, choice.share)
 
 
-def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> None:
-    """Measures some steps on random pixels, and prints how long the training would take."""
+def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> tuple[TrainConfig, Counts, Pace]:
+    """Measures some steps on random pixels, and prints how long the training would take.
+
+    Returns:
+        The configuration with its number of steps, the numbers of images, and what was measured.
+    """
     device = choose_device(config.device)
     images, classes, targets = found.images, found.classes, found.targets
     counts = Counts(images, round(images * config.data.validation_share), targets, classes)
@@ -377,6 +383,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) 
     say(f"judgement: {clock(parts['judgement'])}")
     total = clock(sum(parts.values()))
     say_result(f"all in all about {total}, beside reading the images; measured on random pixels, nothing was trained")
+    return config, counts, pace
 
 
 def _counts(counts: Mapping[str, int]) -> str:

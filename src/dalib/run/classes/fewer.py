@@ -140,11 +140,20 @@ def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int
 
     Of fewer than 30 target images, or fewer than 3 for each class, it is ``same``.
     """
-    if len(before["source-only"].target) < max(MIN_IMAGES, FEWEST_OF_CLASS * num_classes):
+    if len(before["source-only"].target) < fewest_images(num_classes):
         return TargetKind(1.0, 0.0, 0.0)
     present = ExpectedClasses.of(_estimated(before, labels, num_classes)).present
     model = before.get("aligned", before["source-only"]) if others else None
     return kind_of_target(int((~present).sum()), num_classes, model)
+
+
+def fewest_images(num_classes: int) -> int:
+    """Returns the target images of which :func:`target_kind` estimates what the target is.
+
+    >>> fewest_images(3), fewest_images(31)
+    (30, 93)
+    """
+    return max(MIN_IMAGES, FEWEST_OF_CLASS * num_classes)
 
 
 def _estimated(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> ShareEstimate:

@@ -1,0 +1,141 @@
+"""What ``--classes auto`` will take a target for, seen before a run by models that are trained for it and not kept.
+
+The rule was fitted to predictions of models that are trained on features of the frozen backbone, so that nothing but
+such models can be asked: source-only and aligned, with the views and steps of ``benchmarks/kinds.py``, whose
+probabilities stand in benchmarks/RESULTS.md. Where they take long, ``checks`` leaves it to the run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dalib.core.console import clock, say, say_result
+from dalib.core.errors import Message, Setting
+from dalib.engine.results import InMemory
+from dalib.run.classes.fewer import fewest_images
+from dalib.run.features.fastest import gain_of_rounding
+from dalib.run.start.domains import open_domains
+from dalib.run.timing.pace import seconds_of_run
+from dalib.run.training import recipe
+from dalib.run.training.aligned import align
+from dalib.run.training.expected import can_be_told, decide_kind
+from dalib.run.training.run_models import RunModels
+from dalib.run.training.shared_inputs import FrozenBackbone, feature_space, training_inputs
+from dalib.run.training.task import Task, train_task
+
+if TYPE_CHECKING:
+    import torch
+
+    from dalib.data.preprocessing import Preprocessing
+    from dalib.judge.kinds import TargetKind
+    from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.domains import Domains, Listings
+    from dalib.run.timing.pace import Counts, Pace
+
+VIEWS, STEPS = 2, 400
+"""Views of each image, and steps of the training, at most: those that the rule's probabilities were measured with."""
+
+MOST_SECONDS = 20.0
+"""Seconds that this may take; a look before a run is short."""
+
+_WHAT = "what the target seems to be, the source's classes, fewer of them or others too"
+
+
+def say_foreseen_kind(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    files: Listings,
+    counts: Counts,
+    pace: Pace,
+    device: torch.device,
+) -> None:
+    """Prints what the target seems to be, where a run asks and this takes little time; else, where the run tells it.
+
+    Args:
+        config: with the share of the domains' statistics that the images choose.
+        preprocessing: how images are stored and normalised.
+        files: of source and target.
+        counts: numbers of images.
+        pace: of this machine.
+        device: where networks compute.
+    """
+    if (
+        config.classes != "auto"
+        or config.method == "source-only"
+        or not can_be_told(baseline=config.baseline, prior=config.prior, kit=None)
+    ):
+        return
+    fewest = fewest_images(counts.classes)
+    if counts.target < fewest:
+        say(f"{_WHAT}, cannot be told of {counts.target} images; that takes {fewest}")
+        return
+    own = shortened(config)
+    seconds = None
+    if config.features and config.init is None:  # of a whole network, or from another run, it is the run's own training
+        parts = seconds_of_run(own, counts, pace)
+        seconds = parts["features"] + parts["source-only"]
+    if seconds is None or seconds > MOST_SECONDS:
+        takes = "" if seconds is None else f": here it takes about {clock(seconds)}, more than {clock(MOST_SECONDS)}"
+        say(Message(f"{_WHAT}, is told by the run and its report{takes}; ", Setting("classes", "auto"), " acts on it"))
+        return
+    since = time.monotonic()
+    kind = foreseen_kind(own, preprocessing, files, device)
+    say_result(
+        f"{kind.in_words()} in a run. Asked were models of {own.steps} steps on {own.features} views of each image, "
+        f"which took {clock(time.monotonic() - since)} and are not kept; a run asks its own"
+    )
+
+
+def shortened(config: TrainConfig) -> TrainConfig:
+    """Returns the configuration with the views and steps that are enough to see what a target is."""
+    steps = min(config.baseline_steps or config.steps or STEPS, STEPS)
+    return replace(
+        config,
+        features=min(config.features, VIEWS),
+        steps=steps,
+        baseline_steps=None,
+        epochs=None,
+        time_limit=None,
+        every=replace(config.every, log=steps, evaluate=steps),
+    )
+
+
+def foreseen_kind(
+    config: TrainConfig, preprocessing: Preprocessing, files: Listings, device: torch.device
+) -> TargetKind:
+    """Returns what the target seems to be, by source-only and aligned models of a frozen backbone's features.
+
+    Args:
+        config: as :func:`shortened` returns it.
+        preprocessing: how images are stored and normalised.
+        files: of source and target.
+        device: where networks compute.
+    """
+    request = replace(recipe.make_data_request(config), cache="ram")
+    domains = open_domains(request, preprocessing, files)
+    preprocessing = replace(preprocessing, range=domains.range)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # nothing is kept here
+        return _kind_of(config, preprocessing, domains, device, Path(folder))
+
+
+def _kind_of(
+    config: TrainConfig, preprocessing: Preprocessing, domains: Domains, device: torch.device, folder: Path
+) -> TargetKind:
+    """Trains and aligns the models on features that are kept in a folder, and asks them."""
+    classes = len(domains.train.classes)
+    if config.feature_precision == "auto":
+        network = recipe.make_student(config, recipe.architecture_of(config, preprocessing), classes)
+        rounded = device.type == "cpu" and gain_of_rounding(network, preprocessing, folder) > 1
+        config = replace(config, feature_precision="bfloat16" if rounded else "float32")
+    frozen = FrozenBackbone(feature_space(config, preprocessing, classes, device, None, folder))
+    request = recipe.make_data_request(config)
+    inputs = training_inputs(config, request, preprocessing, domains, device, frozen=frozen)
+    training, done = dict(recipe.trainings(config))["source-only"], RunModels()
+    task = Task("source-only", training, inputs.domains, inputs.of("source-only")[0], InMemory())
+    train_task(task, done, device)
+    align(done, inputs)
+    return decide_kind(inputs, done, hinted=config.hints is not None)
