@@ -317,7 +317,7 @@ def test_what_the_library_of_hugging_face_gives_is_read(tmp_path):
         assert labelled.classes == ("ant", "bee", "cat")
         assert torch.equal(open_target(dataset, preprocessing).images, expected)
     assert torch.equal(open_target(made.remove_columns("kind"), preprocessing).images, expected)
-    with pytest.raises(UserError, match="got DatasetDict"):
+    with pytest.raises(UserError, match="expected one data set, got the splits 'train'"):
         open_source(datasets.DatasetDict(train=made), preprocessing)
     with pytest.raises(UserError, match="got IterableDataset"):
         open_target(made.to_iterable_dataset(), preprocessing)
