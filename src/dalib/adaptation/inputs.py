@@ -48,14 +48,14 @@ class MethodInputs:
 
 
 class Buildable(Protocol):
-    """The class of a method: it says what goes with the method, and builds a :class:`dalib.core.types.Method`."""
+    """The class of a method: its properties, and how a :class:`dalib.core.types.Method` is built."""
 
     joins_domains: bool
     """Whether source and target images are one batch of the student, for which the source's images have to be there."""
     takes_hints: bool
     """Whether the method has an attribute ``refining``, through which hints reach the predictions it learns from."""
     rising: tuple[str, ...]
-    """Settings that say over how many steps a weight rises; 0 is the whole weight from the first step on."""
+    """Settings for the number of steps over which a weight rises; 0 is the whole weight from the first step on."""
 
     def confidence(self, settings: Any) -> Confidence:
         """Returns when a target image counts as confident, by these settings: where the method has a mask, by its own.

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dalib.adaptation.methods import adapts
 from dalib.core.console import clock, say, say_result
 from dalib.core.errors import Message, Setting
 from dalib.engine.results import InMemory
@@ -53,7 +54,7 @@ def say_foreseen_kind(
     pace: Pace,
     device: torch.device,
 ) -> None:
-    """Prints what the target seems to be, where a run asks and this takes little time; else, where the run tells it.
+    """Prints what the target seems to be, where a run asks and this takes little time; else that the run prints it.
 
     Args:
         config: with the share of the domains' statistics that the images choose.
@@ -65,7 +66,7 @@ def say_foreseen_kind(
     """
     if (
         config.classes != "auto"
-        or config.method == "source-only"
+        or not adapts(config.method)
         or not can_be_told(baseline=config.baseline, prior=config.prior, kit=None)
     ):
         return

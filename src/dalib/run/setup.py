@@ -201,7 +201,7 @@ def _with_precision(
 ) -> TrainConfig:
     """Returns the configuration with the precisions that are faster here, where that is left to measure.
 
-    The run's folder notes what was chosen, so that a resumed run goes on with it, also where the other is faster.
+    The run's folder notes what was chosen, so that a resumed run keeps it, also where the other is faster.
     """
     on_cpu = device.type == "cpu"
 

@@ -647,7 +647,7 @@ def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | Expecte
 
 
 def confidence_of(config: TrainConfig) -> Confidence:
-    """Returns when a target image counts as confident in a run, as its method says: of all of its models alike."""
+    """Returns when a target image counts as confident in a run: by its method, for all of its models alike."""
     return method_class(config.method).confidence(getattr(config, group_of(config.method), None))
 
 

@@ -50,8 +50,8 @@ class Task:
         statistics: what batch normalisation's statistics are recomputed on in the end.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
         hints: what somebody else thinks of the target's images, for the adaptation.
-        confidence: when a target image counts as confident, of a baseline too as the run's method says; None is as that
-            of ``config`` says.
+        confidence: when a target image counts as confident; of a baseline too by the run's method. None is by that of
+            ``config``.
     """
 
     name: str
