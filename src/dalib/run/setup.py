@@ -243,7 +243,7 @@ def _steps_faster_in_bfloat16(network: ImageClassifier, preprocessing: Preproces
     if gain > 1:
         say(
             f"steps are computed in bfloat16, {gain:.1f} times as fast as in float32 on this processor; "
-            f"{Setting('precision', 'float32')} computes them without its rounding"
+            f"{Setting('precision', 'float32')} avoids the rounding"
         )
     return gain > 1
 
