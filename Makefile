@@ -36,6 +36,8 @@ check: install ## Format, lint, wording of docstrings, types, doctests
 	$(BIN)/ruff check .
 	$(BIN)/python .ci/docstrings.py
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks/judging
+	$(BIN)/mypy benchmarks/packages
 	$(BIN)/python -m pytest --doctest-modules src/dalib -p no:cacheprovider
 
 docs: install ## Build the documentation (docs/_build/html), and check its links

@@ -79,6 +79,7 @@ def measure(config: TrainConfig, every: int) -> Result:
     steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
     result = Result(f"{request.source_name} -> {config.target}", config.seed, steps=steps)
     result.read_seconds = time.perf_counter() - since
+    assert isinstance(config.target, str), "one target"
     name = default_evaluation(config.target)
     assert name is not None, f"{config.target} has no test set"
     test = open_labelled(name, preprocessing, domains.train.classes, root=config.root)

@@ -57,7 +57,7 @@ class Domain:
 
     def joined(self, shares: tuple[float, ...]) -> torch.Tensor:
         """Returns the features with several shares side by side, whose norms are those of one alone."""
-        return torch.cat([self.features[share] for share in shares], dim=1) / len(shares) ** 0.5
+        return torch.cat([self.features[share] for share in shares], dim=1).div(len(shares) ** 0.5)
 
 
 def measured(source: Domain, target: Domain, shares: tuple[float, ...]) -> tuple[float, float]:
@@ -73,11 +73,12 @@ def measured(source: Domain, target: Domain, shares: tuple[float, ...]) -> tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of families of domains")
+    data: Path = parser.parse_args().data
     torch.set_num_threads(1)
     columns = [*(f"share {share:g}: accuracy, information" for share in SHARES), "0 and 0.3 joined"]
     print("| direction | farther distance |", " | ".join(columns), "|")
     print("| --- | ---: |", " | ".join("---:" for _ in columns), "|")
-    for family in sorted(each for each in parser.parse_args().data.iterdir() if each.is_dir()):
+    for family in sorted(each for each in data.iterdir() if each.is_dir()):
         domains = {each.name: Domain(each) for each in sorted(family.iterdir()) if each.is_dir()}
         for source, target in permutations(domains, 2):
             pair = domains[source], domains[target]

@@ -60,7 +60,7 @@ def network(name: str) -> nn.Module:
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=0).eval().requires_grad_(False)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return model
@@ -80,7 +80,7 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 def through_jit(model: nn.Module, images: Tensor) -> Call:
     with torch.no_grad():
-        frozen = torch.jit.freeze(torch.jit.trace(channels_last(folded(model, images[:1])), images))
+        frozen = torch.jit.freeze(torch.jit.trace(channels_last(folded(model, images[:1])), images))  # type: ignore[no-untyped-call]
         return without_gradients(torch.jit.optimize_for_inference(frozen), inference=False)
 
 
@@ -154,8 +154,9 @@ def prepared(model: nn.Module, images: Tensor, arguments: argparse.Namespace) ->
         call(batch)
         seconds = time.perf_counter() - start
         difference = ((output - expected).abs().max() / expected.abs().max()).item()
-        shown = f"{name} ({call.variant}, {call.chunk or 'all'} at a time)" if name.startswith("fast") else name
-        contestants.append(Contestant(shown, call, batch, seconds, difference))
+        if isinstance(call, FastInference) and name.startswith("fast"):
+            name = f"{name} ({call.variant}, {call.chunk or 'all'} at a time)"
+        contestants.append(Contestant(name, call, batch, seconds, difference))
     return contestants
 
 

@@ -137,13 +137,13 @@ def killed_in_half_a_checkpoint(call: int) -> Prepare:
     def prepare() -> None:
         calls, write = iter(range(1, 1000)), Path.write_bytes
 
-        def half(path: Path, content: bytes) -> int:
+        def half(path: Path, content: bytes | memoryview) -> int:
             if path.parent.name == "checkpoints" and next(calls) == call:
-                write(path, bytes(content)[: len(content) // 2])
+                write(path, memoryview(content)[: len(memoryview(content)) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             return write(path, content)
 
-        Path.write_bytes = half  # type: ignore[method-assign]
+        Path.write_bytes = half  # type: ignore[assignment, method-assign]
 
     return prepare
 

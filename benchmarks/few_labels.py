@@ -25,7 +25,8 @@ from worlds import add_arguments, pair_of
 
 from dalib.core.files import read_json
 from dalib.records.folder import RunFolder
-from dalib.run.finished.query import query, target_predictions
+from dalib.run.finished.query import query
+from dalib.run.finished.target_predictions import target_predictions
 from dalib.run.settings.image_defaults import SHORT_NAMES
 from dalib.run.settings.presets import from_preset
 from dalib.run.train import train

@@ -74,7 +74,8 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
             settings = recipe.make_judge_settings(training)
             judged = judge(done.trained, done.everything, settings, classes, representation, hints=trusted)
         trust = 0.0 if trusted is None else trusted.annotator.worth.mean().item()
-        return *(_right(done.everything[name].target, truth) for name in ("adapted", judged.shipped)), trust
+        of_adapted, of_selected = (_right(done.everything[name].target, truth) for name in ("adapted", judged.shipped))
+        return of_adapted, of_selected, trust
 
     _, alone, _ = selected(None)
     names = f"{in_short(str(config.source))}, {in_short(str(config.target))}"

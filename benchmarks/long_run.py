@@ -84,8 +84,8 @@ def main() -> None:
     import dalib.engine.results
     import dalib.engine.train
 
-    dalib.engine.train.MetricsLog = WatchedLog  # type: ignore[misc]
-    dalib.engine.results.CheckpointFolder = WatchedFolder  # type: ignore[misc]
+    dalib.engine.train.MetricsLog = WatchedLog  # type: ignore[attr-defined]
+    dalib.engine.results.CheckpointFolder = WatchedFolder  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out = Path(folder) / "run"
         began = time.perf_counter()
@@ -95,7 +95,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {given.batch} + {given.batch}\n")
     print("| steps | processor's ms a step | resident MB |\n| ---: | ---: | ---: |")
-    tenth = len(course.lines) // 10
+    tenth = max(1, len(course.lines) // 10)
     for end in range(2 * tenth, len(course.lines) + 1, tenth):
         (first, since, _), (last, until, memory) = course.lines[end - tenth - 1], course.lines[end - 1]
         print(f"| {first} - {last} | {1000 * (until - since) / (last - first):.2f} | {memory:.0f} |")

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +48,7 @@ from dalib.run.settings.presets import from_preset
 from dalib.run.training import recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dalib.core.types import Batch
 
@@ -76,7 +77,7 @@ class Result(NamedTuple):
     ratio: float
 
 
-def race(contestants: dict[str, Callable[[], object]], rounds: int, seconds_a_turn: float = 0.005) -> list[Result]:
+def race(contestants: Mapping[str, Callable[[], object]], rounds: int, seconds_a_turn: float = 0.005) -> list[Result]:
     """Every contestant in turn, ``rounds`` times; the first is ours. Quick calls are repeated to fill a turn."""
     names = list(contestants)
     calls: dict[str, int] = {}
@@ -131,7 +132,7 @@ def race_teachers(student: nn.Module, rounds: int) -> list[Result]:
     and ema_pytorch average them. Ours that averages them too is in the table.
     """
     from ema_pytorch import EMA
-    from timm.utils import ModelEmaV3
+    from timm.utils.model_ema import ModelEmaV3
     from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
     def ema(**settings: bool) -> EMA:
@@ -148,7 +149,8 @@ def race_teachers(student: nn.Module, rounds: int) -> list[Result]:
 
     ours, ours_with_buffers = EmaTeacher(student, ALPHA), EmaTeacher(student, ALPHA, buffers="ema")
     timms = ModelEmaV3(student, decay=ALPHA)
-    per_tensor, fused = averaged(avg_fn=get_ema_avg_fn(ALPHA)), averaged(multi_avg_fn=get_ema_multi_avg_fn(ALPHA))
+    per_tensor = averaged(avg_fn=get_ema_avg_fn(ALPHA))  # type: ignore[no-untyped-call]
+    fused = averaged(multi_avg_fn=get_ema_multi_avg_fn(ALPHA))  # type: ignore[no-untyped-call]
     emas, emas_fused = ema(), ema(use_foreach=True)
     averages: dict[str, nn.Module] = {
         "dalib EmaTeacher": ours.module,
@@ -187,7 +189,7 @@ def require_equal_averages(
             update()
     for contestant, average in averages.items():
         got = {name: parameter.detach() for name, parameter in average.named_parameters()}
-        torch.testing.assert_close(got, expected, msg=lambda text, who=contestant: f"{who}: {text}")
+        torch.testing.assert_close(got, expected, msg=partial("{}: {}".format, contestant))
 
 
 # --- augmentation
@@ -228,7 +230,9 @@ def race_augmentations(shape: tuple[int, int, int, int], flip: bool, rounds: int
     def standardized(images: Tensor) -> Tensor:
         values = images.float()
         std, mean = torch.std_mean(values, dim=(1, 2, 3), correction=0)
-        return kornia.enhance.normalize(values, mean[:, None].expand(-1, channels), std[:, None].expand(-1, channels))
+        of_each = (each[:, None].expand(-1, channels) for each in (mean, std))
+        normalized: Tensor = kornia.enhance.normalize(values, *of_each)
+        return normalized
 
     contestants: dict[str, Callable[[Tensor], Tensor]] = {
         "dalib View, TFA": lambda images: ours(images, generator),
@@ -239,7 +243,7 @@ def race_augmentations(shape: tuple[int, int, int, int], flip: bool, rounds: int
     }
     for name, augment in contestants.items():
         require_views(name, augment, images)
-    return race({name: (lambda augment=augment: augment(images)) for name, augment in contestants.items()}, rounds)
+    return race({name: partial(augment, images) for name, augment in contestants.items()}, rounds)
 
 
 def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor) -> None:
@@ -249,7 +253,8 @@ def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor
     assert torch.equal(images, before), f"{name}: changed its input"
     assert views.shape == images.shape, f"{name}: shape {tuple(views.shape)}"
     assert views.dtype == torch.float32, f"{name}: dtype {views.dtype}"
-    assert len(views.flatten(1).unique(dim=0)) == len(images), f"{name}: images share their draws"
+    distinct = views.flatten(1).unique(dim=0)  # type: ignore[no-untyped-call]
+    assert len(distinct) == len(images), f"{name}: images share their draws"
     assert abs(float(views.mean())) < 0.1, f"{name}: mean {float(views.mean())}"
     assert 0.5 < float(views.std()) < 1.1, f"{name}: standard deviation {float(views.std())}"
 
@@ -291,7 +296,7 @@ def measure_step(training: Training, steps: int = 5, rounds: int = 9) -> dict[st
     def bare_step() -> None:
         total = loss(ready, 0).total
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         optimizer_step()
 
     left, right = torch.randn(2, 2048, 2048)
@@ -306,22 +311,25 @@ def measure_step(training: Training, steps: int = 5, rounds: int = 9) -> dict[st
 
     events: list[tuple[str, float, float]] = []
 
-    def timed(part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def watch(owner: object, name: str, part: str) -> None:
+        call = getattr(owner, name)
+
         def call_timed(*args: Any, **kwargs: Any) -> Any:
             start = clock()
             result = call(*args, **kwargs)
             events.append((part, start, clock()))
             return result
 
-        return call_timed
+        setattr(owner, name, call_timed)
 
     with tempfile.TemporaryDirectory() as folder:
         log = MetricsLog(Path(folder) / "metrics.jsonl")
-        stream.batch_at = timed("batch_at", stream.batch_at)
-        method.loss = timed("forward", loss)
-        optimizer.step = timed("optimizer", optimizer_step)
-        method.after_step = timed("teacher's update", method.after_step)
-        log.record, log.flush = timed("logging", log.record), timed("logging", log.flush)
+        watch(stream, "batch_at", "batch_at")
+        watch(method, "loss", "forward")
+        watch(optimizer, "step", "optimizer")
+        watch(method, "after_step", "teacher's update")
+        for name in ("record", "take_means", "write"):
+            watch(log, name, "logging")
 
         def whole_steps() -> None:
             fit(replace(training, steps=steps), log)
@@ -396,6 +404,15 @@ def split(whole: float, events: list[tuple[str, float, float]]) -> dict[str, flo
 # --- the page
 
 
+def require_installed(script: str, packages: Mapping[str, str]) -> None:
+    """Ends the script with a message where one of these modules, each of a package, cannot be imported."""
+    missing = [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        sys.exit(
+            f"{script} compares with {', '.join(missing)}, which is not installed: pip install '.[bench]' in a checkout"
+        )
+
+
 def environment() -> dict[str, Any]:
     """What a reader needs to know before comparing numbers."""
     packages = ("torch", "torchvision", "timm", "kornia", "ema-pytorch")
@@ -448,11 +465,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="torch threads, 1 by default")
     parser.add_argument("--only", choices=("teacher", "augmentation", "step"), help="one part alone")
     arguments = parser.parse_args()
-    missing = [package for module, package in OTHERS.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        sys.exit(
-            f"micro.py compares with {', '.join(missing)}, which is not installed: pip install '.[bench]' in a checkout"
-        )
+    require_installed("micro.py", OTHERS)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
 

@@ -168,7 +168,7 @@ def plain_steps(given: argparse.Namespace) -> Iterator[Callable[[], None]]:
         mean = probabilities.mean(dim=0)
         loss = loss + 0.01 * mask.mean() * F.binary_cross_entropy(mean, torch.full_like(mean, 1 / len(mean)))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
             for average, parameter in zip(teacher.parameters(), student.parameters(), strict=True):

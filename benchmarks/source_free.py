@@ -71,8 +71,8 @@ def main() -> None:
     print(f"| direction | {' | '.join(COLUMNS)} | its estimate | s |\n| --- |{' ---: |' * (len(COLUMNS) + 2)}")
     for source, target in given.directions:
         since = time.perf_counter()
-        places = [place_in(given.root, each) for each in (source, target)]
-        found = [both(given, *places, seed) for seed in range(given.seeds)]
+        from_, to = (place_in(given.root, each) for each in (source, target))
+        found = [both(given, from_, to, seed) for seed in range(given.seeds)]
         for number, name in enumerate(("with the source", "from the kit")):
             rows = [each[number] for each in found]
             cells = [spread([row[column] for row in rows]) for column in (*COLUMNS, "estimate")]

@@ -18,9 +18,10 @@ import math
 import statistics
 import time
 import warnings
+from functools import partial
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from arguments import at_least_one
@@ -40,9 +41,8 @@ except ImportError:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
-Table = tuple["Any", np.ndarray, "Any", np.ndarray]
+Table = tuple[Any, np.ndarray, Any, np.ndarray]
 """Source rows and labels, target rows and labels; one that ends in a third pair has other rows to measure on."""
 
 
@@ -55,7 +55,8 @@ def changed_digits(change: Callable[[np.ndarray], np.ndarray], seed: int) -> Tab
 
 
 def turned(rows: np.ndarray) -> np.ndarray:
-    return rotate(rows.reshape(-1, 8, 8), 30, axes=(1, 2), reshape=False, order=1).reshape(len(rows), -1)
+    images = rotate(rows.reshape(-1, 8, 8), 30, axes=(1, 2), reshape=False, order=1)
+    return np.asarray(images).reshape(len(rows), -1)
 
 
 def split_by_column(load: Callable[..., tuple[np.ndarray, np.ndarray]], column: int, seed: int) -> Table:
@@ -73,7 +74,7 @@ TABLES: dict[str, Callable[[int], Table]] = {
     "wine, by magnesium": lambda seed: split_by_column(load_wine, 4, seed),
 }
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "standardize='source'": {"standardize": "source"},
     "standardize='source', information=0": {"standardize": "source", "information": 0.0},
 }
@@ -96,18 +97,23 @@ def embeddings(source: Path, target: Path) -> Table:
     return one["x"].astype(np.float64), one["y"], other["x"].astype(np.float64), other["y"]
 
 
+def always(make: Callable[[], tuple[Any, ...]]) -> Callable[[int], tuple[Any, ...]]:
+    """Returns how a table is made that is the same for every seed."""
+    return lambda seed: make()
+
+
 def tables_in(root: Path | None) -> dict[str, Callable[[int], tuple[Any, ...]]]:
     """The tables by their names."""
     found: dict[str, Callable[[int], tuple[Any, ...]]] = dict(TABLES)
     if root is None:
         return found
     for pair in (("books", "dvd"), ("dvd", "books")) if (root / "reviews").is_dir() else ():
-        found["reviews, {} -> {}".format(*pair)] = lambda seed, pair=pair: reviews(root, *pair)
+        found["reviews, {} -> {}".format(*pair)] = always(partial(reviews, root, *pair))
     files = sorted((root / "embeddings").glob("*-*.npz"))
     for source, target in permutations(files, 2):
         if source.stem.split("-")[0] == target.stem.split("-")[0]:
             name = f"embeddings, {source.stem} -> {target.stem}"
-            found[name] = lambda seed, source=source, target=target: embeddings(source, target)
+            found[name] = always(partial(embeddings, source, target))
     return found
 
 

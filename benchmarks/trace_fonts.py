@@ -10,6 +10,7 @@ The file was made with matplotlib 3.11. Another version may ship other fonts, an
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import matplotlib
@@ -22,7 +23,9 @@ from dalib.data.digits import CLASSES, POINTS, Floats
 
 
 def main() -> None:
-    np.savez_compressed(Path(digits.__file__).with_name("strokes.npz"), strokes=traced_strokes())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(digits.__file__).with_name("strokes.npz"), help="another file")
+    np.savez_compressed(parser.parse_args().out, strokes=traced_strokes())
 
 
 def traced_strokes() -> Floats:

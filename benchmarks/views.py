@@ -7,16 +7,22 @@ operations are the same or, where marked, the nearest. The ratio is the median o
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import kornia.augmentation as kornia
 import numpy as np
 import torch
 import torchvision.transforms.v2 as tv
-from micro import cpu_model, race
+from micro import cpu_model, race, require_installed
 from PIL import Image
 from torch import nn
 
 from dalib.augment import views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 224
@@ -24,13 +30,15 @@ BILINEAR = tv.InterpolationMode.BILINEAR
 
 
 def kornia_operations() -> dict[str, list[nn.Module]]:
+    import kornia.augmentation as kornia
+
     flip, grey = kornia.RandomHorizontalFlip(), kornia.RandomGrayscale(p=0.1)
     normalize = kornia.Normalize(torch.tensor(MEAN), torch.tensor(STD))
 
-    def crop(least: float) -> nn.Module:
+    def crop(least: float) -> Any:
         return kornia.RandomResizedCrop((SIZE, SIZE), scale=(least, 1.0))
 
-    def jitter(*strengths: float) -> nn.Module:
+    def jitter(*strengths: float) -> Any:
         return kornia.ColorJitter(*strengths, p=1.0)
 
     return {
@@ -54,7 +62,7 @@ def torchvision_operations() -> dict[str, list[nn.Module]]:
     flip, grey = tv.RandomHorizontalFlip(), tv.RandomGrayscale(0.1)
     normalize = [tv.PILToTensor(), tv.ToDtype(torch.float32, scale=True), tv.Normalize(MEAN, STD)]
 
-    def crop(least: float) -> nn.Module:
+    def crop(least: float) -> Any:
         return tv.RandomResizedCrop(SIZE, scale=(least, 1.0))
 
     return {
@@ -74,10 +82,22 @@ def torchvision_operations() -> dict[str, list[nn.Module]]:
     }
 
 
+def in_a_batch(augment: nn.Module, rows: Tensor) -> Tensor:
+    """Returns the views of uint8 images (N, 3, H, W), as kornia makes them."""
+    made: Tensor = augment(rows.float().div_(255))
+    return made
+
+
+def one_by_one(augment: Callable[[Image.Image], Tensor], pictures: list[Image.Image]) -> Tensor:
+    """Returns the views of pictures, as torchvision makes them."""
+    return torch.stack([augment(picture) for picture in pictures])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
     rounds: int = parser.parse_args().rounds
+    require_installed("views.py", {"kornia": "kornia"})
     torch.set_num_threads(1)
     print(f"{cpu_model()}, one thread, torch {torch.__version__}\n")
     pixels = np.random.default_rng(0).integers(0, 256, (36, 256, 256, 3), dtype=np.uint8)
@@ -89,11 +109,10 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name in theirs:
         view = getattr(views, name)(SIZE, MEAN, STD)
-        batched, composed = nn.Sequential(*theirs[name]), tv.Compose(image_by_image[name])
-        contestants = {
-            "dalib": lambda view=view: view(rows, generator),
-            "kornia": lambda batched=batched: batched(rows.float().div_(255)),
-            "torchvision": lambda composed=composed: torch.stack([composed(picture) for picture in pictures]),
+        contestants: dict[str, Callable[[], Tensor]] = {
+            "dalib": partial(view, rows, generator),
+            "kornia": partial(in_a_batch, nn.Sequential(*theirs[name]), rows),
+            "torchvision": partial(one_by_one, tv.Compose(image_by_image[name]), pictures),
         }
         for contestant, call in contestants.items():
             assert call().shape == (36, 3, SIZE, SIZE), f"{contestant} gives another shape for {name}"

@@ -73,6 +73,7 @@ def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
     config = with_chosen_share(config, preprocessing, domains, CPU)
     shared = training_inputs(config, request, preprocessing, domains, CPU)
     classes = list(shared.domains.train.classes)
+    assert isinstance(config.target, str), "one target"
     return shared, open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 

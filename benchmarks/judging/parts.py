@@ -31,7 +31,11 @@ def _on_belt(part: str, rng: np.random.Generator) -> Image.Image:
     picture = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
     shade = int(rng.integers(140, 235))
     metal = (shade, shade, int(0.85 * shade) if rng.random() < 0.4 else shade)
-    drawn = _drawn(part, metal).resize([int(SIDE * rng.uniform(0.6, 0.95))] * 2).rotate(rng.uniform(0, 360), 3)
+    drawn = (
+        _drawn(part, metal)
+        .resize([int(SIDE * rng.uniform(0.6, 0.95))] * 2)
+        .rotate(rng.uniform(0, 360), Image.Resampling.BICUBIC)
+    )
     left, top = (SIDE - drawn.width) // 2 + rng.integers(-10, 11, 2)
     picture.paste(drawn, (int(left), int(top)), drawn)
     return picture

@@ -109,6 +109,7 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
     if config.target == "digits":
         return torch.from_numpy(load_digits().target[np.random.default_rng(0).permutation(1797)[:1200]])
     classes = list(domains.train.classes)
+    assert isinstance(config.target, str), "one target"
     if Path(config.target).is_dir():
         return torch.tensor([classes.index(Path(name).parent.name) for name in domains.target.names])
     preprocessing = recipe.make_preprocessing(config)

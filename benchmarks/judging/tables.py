@@ -46,7 +46,7 @@ def fit_weights(tasks: Sequence[Recorded], ridge: float = 1.0) -> Array:
         return float((weight * np.logaddexp(0, -z)).sum() + (penalty * b**2).sum()), x.T @ slope + 2 * penalty * b
 
     found: Array = minimize(loss, np.zeros(x.shape[1]), jac=True, bounds=[(0, None)] * x.shape[1]).x
-    return found / scale
+    return np.asarray(found / scale)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def estimates(
 
 
 def _lacking(agreements: Agreements, without: Sequence[str]) -> Agreements:
-    return replace(agreements, **dict.fromkeys(without))
+    lacking: dict[str, Any] = dict.fromkeys(without)
+    return replace(agreements, **lacking)
 
 
 def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], ridge: float = 2.0) -> Calibration:
@@ -128,7 +129,7 @@ def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], rid
     least = [-np.inf, *[0] * len(signs)]
     found = lsq_linear(np.r_[z, small], np.r_[y * np.sqrt(weight), np.zeros(len(small))], bounds=(least, np.inf)).x
     slopes = found[1:] / deviation
-    coefficients = dict.fromkeys(known[0]) | dict(zip(signs, slopes.tolist(), strict=True))
+    coefficients: dict[str, Any] = dict.fromkeys(known[0]) | dict(zip(signs, slopes.tolist(), strict=True))
     return Calibration(kind, constant=float(found[0] - slopes @ mean), **coefficients, spread=0.0)
 
 
@@ -136,7 +137,7 @@ def _leave_out(
     tasks: Sequence[Recorded], fit: Callable[[list[Recorded]], Any], use: Callable[[Any, Recorded], T]
 ) -> list[T]:
     """Of each task, what is fitted on the other families says."""
-    found = {}
+    found: dict[str, T] = {}
     for family in {task.family for task in tasks}:
         fitted = fit([task for task in tasks if task.family != family])
         found |= {task.name: use(fitted, task) for task in tasks if task.family == family}

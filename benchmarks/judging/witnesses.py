@@ -47,8 +47,8 @@ def witnesses(out: Path) -> None:
         for kind, each in shown.values():
             gain, votes = right_of(each, truth) - right_of(reference, truth), votes_of(each, reference, structure)
             for name, witness in seen_by.items():
-                signs = (signs_of(target, witness, structure) for target in (each, reference))
-                told.setdefault((kind, name), []).append((gain, probability_better(*signs, votes)))
+                signs, of_reference = (signs_of(target, witness, structure) for target in (each, reference))
+                told.setdefault((kind, name), []).append((gain, probability_better(signs, of_reference, votes)))
         pairs = (renamed_pairs({one: said[one], other: said[other]}) for one, other in combinations(said, 2))
         most += sum(len(each) for each in pairs)
     print("| models beside source-only | witness | better one named | log loss | told at 90% | of these wrong |")

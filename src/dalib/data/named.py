@@ -273,7 +273,7 @@ def _shape(name: str) -> tuple[int, int]:
 
 def _torchvision(name: str, argument: str) -> Any:
     try:
-        from torchvision import datasets  # type: ignore[import-untyped]  # here, because it takes two seconds
+        from torchvision import datasets  # here, because it takes two seconds
     except ImportError as error:
         raise UserError(
             Setting(argument, name),
