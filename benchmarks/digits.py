@@ -38,7 +38,7 @@ from dalib.models.network import make_predictor
 from dalib.run.settings.presets import from_preset
 from dalib.run.setup import prepare
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +72,7 @@ def measure(config: TrainConfig, every: int) -> Result:
     """Train as ``commands.train`` does, measuring on the test set every so many steps."""
     device = choose_device(config.device)
     config = prepare(config, ALONE, for_training=False).config  # as a run decides what is left to measure
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     since = time.perf_counter()
     request = recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
@@ -84,7 +84,7 @@ def measure(config: TrainConfig, every: int) -> Result:
     assert name is not None, f"{config.target} has no test set"
     test = open_labelled(name, preprocessing, domains.train.classes, root=config.root)
 
-    inputs = recipe.image_inputs(config, preprocessing)
+    inputs = image_network.image_inputs(config, preprocessing)
     training = recipe.make_training(config, inputs, domains.train, domains.target, device, steps=result.steps)
 
     def finished() -> nn.Module:

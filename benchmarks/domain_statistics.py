@@ -24,7 +24,7 @@ from dalib.models.domain_statistics import (
 from dalib.models.inference import fast_inference
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 
 SHARES = (0.0, 0.3, 1.0)
 JOINED = (0.0, 0.3)
@@ -36,8 +36,8 @@ class Domain:
 
     def __init__(self, place: Path) -> None:
         config = from_preset("photo-features", **PHOTOGRAPH_SETTINGS)
-        preprocessing = recipe.make_preprocessing(config)
-        network = recipe.make_student(config, recipe.architecture_of(config, preprocessing), 2).eval()
+        preprocessing = image_network.make_preprocessing(config)
+        network = image_network.make_student(config, image_network.architecture_of(config, preprocessing), 2).eval()
         classes = sorted(each.name for each in place.iterdir() if each.is_dir())
         opened = open_labelled(str(place), preprocessing, classes, argument="source", cache="disk")
         rows = torch.randperm(len(opened.labels), generator=torch.Generator().manual_seed(0))[:IMAGES]

@@ -45,7 +45,7 @@ from dalib.engine.runlog import MetricsLog
 from dalib.models.backbones import PaperSmallBackbone
 from dalib.models.classifier import ImageClassifier
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -265,7 +265,7 @@ def require_views(name: str, augment: Callable[[Tensor], Tensor], images: Tensor
 def synthetic_training(preset: str) -> Training:
     """What ``dalib train --preset`` puts together, on random images."""
     config = from_preset(preset, source="mnist", target="usps")
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     generator = torch.Generator().manual_seed(0)
     shape = (2, 2000, preprocessing.channels, preprocessing.size, preprocessing.size)
     source, target = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -273,7 +273,7 @@ def synthetic_training(preset: str) -> Training:
     names = tuple(map(str, range(2000)))
     return recipe.make_training(
         config,
-        recipe.image_inputs(config, preprocessing),
+        image_network.image_inputs(config, preprocessing),
         LabelledImages(source, labels, tuple("0123456789"), names),
         UnlabelledImages(target, names),
         torch.device("cpu"),

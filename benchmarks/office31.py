@@ -33,7 +33,7 @@ from dalib.models.classifier import logits_of
 from dalib.run import train
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,9 +192,9 @@ def our_steps(given: argparse.Namespace) -> Iterator[Callable[[], None]]:
             "batch": given.batch,
         },
     )
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     domains = open_domains(recipe.make_data_request(config), preprocessing)
-    inputs = recipe.image_inputs(config, preprocessing)
+    inputs = image_network.image_inputs(config, preprocessing)
     training = recipe.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=10_000)
     number = 0
 
@@ -214,7 +214,9 @@ def network(given: argparse.Namespace) -> Any:
         weights=given.weights,
         weights_order=given.weights_order,
     )
-    return recipe.make_student(config, recipe.architecture_of(config, recipe.make_preprocessing(config)), 31)
+    return image_network.make_student(
+        config, image_network.architecture_of(config, image_network.make_preprocessing(config)), 31
+    )
 
 
 def compare_steps(given: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ from dalib.engine.distributed import joined
 from dalib.engine.fit import Training, train_step
 from dalib.models.network import make_classifier
 from dalib.run.settings.config import TrainConfig
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 
 HUNDRED_MILLION = 100_000_000
 
@@ -88,7 +88,7 @@ def reading(root: Path, count: int, size: int) -> None:
 
 def messages(backbone: str, classes: int) -> None:
     config = TrainConfig(backbone=backbone)
-    architecture = recipe.architecture_of(config, Preprocessing(size=256, channels=3, crop=224))
+    architecture = image_network.architecture_of(config, Preprocessing(size=256, channels=3, crop=224))
     assert architecture.timm is not None
     student = make_classifier(replace(architecture, timm=replace(architecture.timm, pretrained=True)), classes)
     method = SelfEnsemble(student, classes, class_balance_weight=0.1)
@@ -141,7 +141,7 @@ def one_rank(steps: int = 30) -> None:
     torch.set_num_threads(1)
     with joined() as world:
         config = TrainConfig(backbone="digits")
-        architecture = recipe.architecture_of(config, Preprocessing(size=32, channels=1))
+        architecture = image_network.architecture_of(config, Preprocessing(size=32, channels=1))
         student = make_classifier(architecture, 10).to(memory_format=torch.channels_last)
         method = SelfEnsemble(student, 10, class_balance_weight=0.1)
         optimizer = torch.optim.Adam([{"params": student.parameters(), "initial_lr": 1e-3}])

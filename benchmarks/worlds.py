@@ -15,7 +15,7 @@ from dalib.engine.results import InMemory
 from dalib.run.settings.image_defaults import SHORT_NAMES
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.aligned import align
 from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
@@ -68,7 +68,7 @@ def config_of(source: str, target: str, given: argparse.Namespace, seed: int) ->
 
 def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
     """Returns the inputs of a run's trainings, and the labels of its target, which only measure."""
-    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
+    preprocessing, request = image_network.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
     config = with_chosen_share(config, preprocessing, domains, CPU)
     shared = training_inputs(config, request, preprocessing, domains, CPU)

@@ -199,6 +199,7 @@ CONFIGURED = {
     "run.timing.time_limit",
     "run.train",
     "run.training.methods",
+    "run.training.image_network",
     "run.training.task",
     "run.training.recipe",
     "run.training.shared_inputs",

@@ -28,7 +28,7 @@ from dalib.run.features.neutral_features import neutral_representation
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed, from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.aligned import align
 from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
@@ -112,13 +112,13 @@ def truth_of(config: TrainConfig, domains: Domains) -> Tensor:
     assert isinstance(config.target, str), "one target"
     if Path(config.target).is_dir():
         return torch.tensor([classes.index(Path(name).parent.name) for name in domains.target.names])
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     return open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 
 
 def opened(config: TrainConfig) -> tuple[TrainConfig, Domains, TrainingInputs]:
     """Returns the configuration with the steps that the data give, the domains, and the inputs of all trainings."""
-    preprocessing, request = recipe.make_preprocessing(config), recipe.make_data_request(config)
+    preprocessing, request = image_network.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
     steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
     device = torch.device("cpu")

@@ -14,7 +14,7 @@ from dalib.data.sources import open_labelled, open_source, open_target
 from dalib.engine.fit import train_step
 from dalib.models.classifier import logits_of
 from dalib.run.settings.config import OptimizerConfig, SelfEnsembleConfig, TrainConfig
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 STEPS, EVERY, BATCH, SEED = 150, 10, 32, 0
 ALPHA, RATE = 0.95, 1e-2  # an average over some twenty steps, of a student that is moved far by each of them
@@ -29,11 +29,11 @@ def train() -> dict[str, list[float]]:
         optimizer=OptimizerConfig(lr=RATE, schedule="constant"),
         self_ensemble=SelfEnsembleConfig(alpha=ALPHA),
     )
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     source = open_source("fonts", preprocessing, seed=SEED)
     target = open_target("digits", preprocessing)
     held_out = open_labelled("digits-held-out", preprocessing, source.classes, argument="--evaluate")
-    inputs = recipe.image_inputs(config, preprocessing)
+    inputs = image_network.image_inputs(config, preprocessing)
     training = recipe.make_training(config, inputs, source, target, torch.device("cpu"), steps=STEPS)
     images = preprocessing.normalize(held_out.images[torch.arange(len(held_out.labels))])
     course: dict[str, list[float]] = {name: [] for name in ("step", "student", "teacher", "mask_rate", "agreement")}

@@ -20,7 +20,7 @@ from dalib.run import setup
 from dalib.run.features.fastest import features_folder
 from dalib.run.features.feature_space import Averaged, FeatureSpace, standardization
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from noisy_photos import write_domain, write_weights
 
 BACKBONE = "test_resnet"
@@ -209,10 +209,10 @@ def test_eval_of_class_folders_agrees_with_the_predictions(trained, photos, tmp_
 
 def test_each_domain_is_standardised_by_itself(trained):
     config = read_config(trained.config)
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     domains = open_domains(recipe.make_data_request(config), preprocessing)
-    inputs = recipe.image_inputs(config, preprocessing)
-    network, cpu = recipe.make_student(config, inputs.architecture, 3), torch.device("cpu")
+    inputs = image_network.image_inputs(config, preprocessing)
+    network, cpu = image_network.make_student(config, inputs.architecture, 3), torch.device("cpu")
     space = FeatureSpace.of(network, preprocessing, features_folder(), cpu, Averaged(config.model.averaged_views))
     of_source = space.random(domains.whole.images, inputs.views.source, 4, "here")[domains.whole.training_rows]
     of_target = space.random(domains.target.images, inputs.views.student, 4, "there")

@@ -11,7 +11,7 @@ from torch import nn
 from dalib.adaptation.self_ensemble import EmaTeacher
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 
 SMALL = "resnet10t"
 
@@ -247,7 +247,7 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(name, copied):
 def test_checkpointing_counts_once_with_synchronised_norms_too():
     student = ImageClassifier(PretrainedBackbone(SMALL, size=32, checkpointing=True), 3)
     before = [(len(norm._forward_pre_hooks), len(norm._forward_hooks)) for norm in norms(student.backbone)]
-    found = recipe._with_synchronized_norms(student, torch.device("cuda"))
+    found = image_network.with_synchronized_norms(student, torch.device("cuda"))
     after = [(len(norm._forward_pre_hooks), len(norm._forward_hooks)) for norm in norms(found.backbone)]
     assert before == after == [(1, 1)] * len(before)
     assert all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms(found.backbone))

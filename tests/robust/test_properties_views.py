@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
 from dalib.run.settings.config import TrainConfig, ViewName
-from dalib.run.training.recipe import CHARACTER_VIEWS, PHOTO_VIEWS, make_views
+from dalib.run.training.image_network import CHARACTER_VIEWS, PHOTO_VIEWS, make_views
 
 NAMES = get_args(ViewName)
 some = settings(max_examples=12, deadline=None, derandomize=True)

@@ -14,7 +14,7 @@ from dalib.models.averaged import AveragedViews
 from dalib.run.features.inputs import feature_inputs
 from dalib.run.settings.config import MethodName
 from dalib.run.settings.presets import configured
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 CPU = torch.device("cpu")
 METHODS = [("source-only", 0.0)]
@@ -50,7 +50,7 @@ def test_steps_of_every_method(method, masked):
     prior = {"prior": "source"} if method in ("self-ensemble",) else {}
     more = {"masked_consistency.weight": masked, "data.size": 16, "batch": 6, "views.student": "tfa-intensity", **prior}
     config = configured(None, {"method": method, "optimizer.schedule": "one-cycle", **more})
-    inputs = recipe.image_inputs(config, recipe.make_preprocessing(config))
+    inputs = image_network.image_inputs(config, image_network.make_preprocessing(config))
     training = made(config, inputs, torch.randint(0, 256, (12, 1, 16, 16), dtype=torch.uint8))
     with WithoutFloat64():
         for step in range(2):
@@ -64,7 +64,7 @@ def test_steps_of_every_method(method, masked):
 def test_steps_on_photographs_and_on_features(precision):
     more = {"data.size": 36, "data.crop": 32, "batch": 6, "precision": precision, "backbone": "test_resnet"}
     config = configured("photo", more)
-    inputs = recipe.image_inputs(config, recipe.make_preprocessing(config))
+    inputs = image_network.image_inputs(config, image_network.make_preprocessing(config))
     pixels = torch.randint(0, 256, (12, 3, 36, 36), dtype=torch.uint8)
     training = made(config, inputs, pixels)
     student = training.method.student
@@ -74,7 +74,7 @@ def test_steps_on_photographs_and_on_features(precision):
         features = extract_features(student.backbone.eval(), pixels, views, device=CPU, seed=0)
         predict_probabilities(AveragedViews(student, 3, flip=True), pixels, inputs.plain, device=CPU)
     config = configured("photo-features", {**more, "weights": "unused.safetensors", "features": 2})
-    architecture = recipe.image_inputs(config, recipe.make_preprocessing(config)).architecture
+    architecture = image_network.image_inputs(config, image_network.make_preprocessing(config)).architecture
     training = made(config, feature_inputs(architecture, features.shape[2]), features)
     with WithoutFloat64():
         assert train_step(training, 0).total.isfinite()

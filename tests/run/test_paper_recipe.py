@@ -18,7 +18,7 @@ from dalib.engine.runlog import MetricsLog
 from dalib.models.dropout import Dropout
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import Domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 STEPS, BATCH = 6, 16
 
@@ -103,8 +103,8 @@ def domains():
 def test_its_steps_are_those_of_an_independent_implementation(domains, tmp_path, monkeypatch):
     monkeypatch.setattr(Dropout, "forward", torch.nn.Dropout.forward)  # the same masks as the other's
     config = from_preset("paper-small", source="mnist", target="usps", steps=STEPS, batch=BATCH)
-    preprocessing = recipe.make_preprocessing(config)
-    inputs = recipe.image_inputs(config, preprocessing)
+    preprocessing = image_network.make_preprocessing(config)
+    inputs = image_network.image_inputs(config, preprocessing)
     training = recipe.make_training(config, inputs, domains.train, domains.target, torch.device("cpu"), steps=STEPS)
     # in float64, because Adam makes whole steps of gradients that are zero but for rounding: a bias before BatchNorm
     for model in (training.method.student, training.method.predictor()):
@@ -142,7 +142,7 @@ def test_an_epoch_is_the_larger_of_both_sets_and_there_are_300(domains):
 
 def test_its_views_translate_by_two_pixels_bend_the_matrix_by_a_tenth_and_add_noise_of_a_tenth():
     config = from_preset("paper-small")
-    views = recipe.make_views(config, recipe.make_preprocessing(config))
+    views = image_network.make_views(config, image_network.make_preprocessing(config))
     assert views.source == views.student == views.teacher
     images = torch.zeros(4000, 1, 28, 28, dtype=torch.uint8)
     images[:, :, 8:20, 8:20] = 255

@@ -10,15 +10,15 @@ from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 SOURCE, TARGET, CLASSES = 6, 5, ("a", "b", "c")
 
 
 def training(preset, **settings):
     config = from_preset(preset, **{"backbone": "test_resnet", "weights": None, "batch": 4, **settings})
-    preprocessing = recipe.make_preprocessing(config)
-    inputs = recipe.image_inputs(config, preprocessing)
+    preprocessing = image_network.make_preprocessing(config)
+    inputs = image_network.image_inputs(config, preprocessing)
     shape = (3, preprocessing.size, preprocessing.size)
     pixels = torch.randint(0, 256, (SOURCE, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = tuple(map(str, range(SOURCE)))

@@ -34,7 +34,7 @@ from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
 from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
 from dalib.run.timing.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.shared_inputs import feature_space
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         return
     check_counts(config)
     config, _ = fetched(config)
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     refused: UserError | None = None
     try:
         sources = [config.source] if isinstance(config.source, str) else config.source
@@ -85,7 +85,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:
-        for doubt in recipe.doubts(config, preprocessing):
+        for doubt in image_network.doubts(config, preprocessing):
             say_result(f"warning: {doubt}")
     found = _describe_data(config, preprocessing, source=source, target=target)
     if refused is not None:
@@ -352,9 +352,9 @@ def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found
         )
         choice = choice_for_files(space, found.files) if share == "auto" else None
     if choice is None:
-        return recipe.with_share(config, 0.0)
+        return image_network.with_share(config, 0.0)
     say(f"{Setting('model.domain_statistics', choice.share)}: {choice.why}")
-    return recipe.with_share(config, choice.share)
+    return image_network.with_share(config, choice.share)
 
 
 def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> tuple[TrainConfig, Counts, Pace]:

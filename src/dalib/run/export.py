@@ -39,7 +39,7 @@ from dalib.run.settings.config_file import read_plain_config
 from dalib.run.setup import prepare
 from dalib.run.start.domains import open_source_alone
 from dalib.run.start.kit import SourceOfKit, content_line, write_kit
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 from dalib.run.training.shared_inputs import feature_space
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _features_of_frozen(setup: Setup, opened: SourceImages) -> tuple[Tensor, dic
     if share:
         norms = normalisation_statistics(space.network.backbone)
         space = space.with_statistics_of(opened.whole.images, share, "source")
-    view = recipe.make_views(setup.config, setup.preprocessing).source
+    view = image_network.make_views(setup.config, setup.preprocessing).source
     features = features_of_source(space, opened.whole, view, setup.request)
     return features[opened.whole.training_rows], norms
 

@@ -21,7 +21,7 @@ from dalib.run.classes.fewer import fewest_images
 from dalib.run.features.fastest import gain_of_rounding
 from dalib.run.start.domains import open_domains
 from dalib.run.timing.pace import seconds_of_run
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.aligned import align
 from dalib.run.training.expected import can_be_told, decide_kind
 from dalib.run.training.run_models import RunModels
@@ -129,7 +129,7 @@ def _kind_of(
     """Trains and aligns the models on features that are kept in a folder, and asks them."""
     classes = len(domains.train.classes)
     if config.feature_precision == "auto":
-        network = recipe.make_student(config, recipe.architecture_of(config, preprocessing), classes)
+        network = image_network.make_student(config, image_network.architecture_of(config, preprocessing), classes)
         rounded = device.type == "cpu" and gain_of_rounding(network, preprocessing, folder) > 1
         config = replace(config, feature_precision="bfloat16" if rounded else "float32")
     frozen = FrozenBackbone(feature_space(config, preprocessing, classes, device, None, folder))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dalib.core.console import say
 from dalib.engine.results import InFolder
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.aligned import align
 from dalib.run.training.expected import can_be_told, decide_kind, fitted_to_fewer, fitted_to_known
 from dalib.run.training.from_kit import take_source_only, with_validation_of
@@ -53,7 +53,7 @@ class ModelsInFolder:
         if (kit := self.setup.request.kit) is None:
             return
         architecture, classes = self.inputs.of("source-only")[0].architecture, self.inputs.domains.train.classes
-        network = recipe.make_student(self.setup.config, architecture, len(classes))
+        network = image_network.make_student(self.setup.config, architecture, len(classes))
         model = take_source_only(self.done, kit, network, self.inputs)
         if self.setup.world.first:
             save_model(self.run.source_only.model, self.inputs.of("source-only")[1](model), self._description)
@@ -171,7 +171,7 @@ class ModelsInFolder:
     @property
     def _description(self) -> ModelDescription:
         """The description of the run's networks, which are all of one architecture."""
-        architecture = recipe.architecture_of(self.setup.config, self.setup.preprocessing)
+        architecture = image_network.architecture_of(self.setup.config, self.setup.preprocessing)
         return ModelDescription(architecture, self.inputs.domains.train.classes, self.setup.preprocessing)
 
 

@@ -21,7 +21,7 @@ from dalib.report.sheets import write_view_sheet
 from dalib.run.resume import check_unchanged, claimed
 from dalib.run.settings.config_file import config_text
 from dalib.run.summary import continued
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -134,7 +134,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
         write_text(new.config, config_text(replace(setup.asked, out=str(run.root), overwrite=False)))
         write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
         LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
-        views = recipe.make_views(config, setup.preprocessing)
+        views = image_network.make_views(config, setup.preprocessing)
         write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
         summary.write(new.summary)
         if run.root.exists():

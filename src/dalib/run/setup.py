@@ -30,7 +30,7 @@ from dalib.run.start.initial_weights import OfHub, Start, fetched
 from dalib.run.start.kit_start import require_whole, start_of_kit
 from dalib.run.start.model_alone import open_in_place_of_source
 from dalib.run.timing.time_limit import is_open, time_limit_of
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.methods import make_method
 from dalib.run.training.step_precision import gain_of_rounded_steps
 
@@ -146,16 +146,16 @@ class _Beginning(NamedTuple):
 
 def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Beginning]:
     """Returns the configuration fitted to the models, or to the kit, that the run starts from, and these."""
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     if config.kit is None:
         kit, start = None, Start.of(config.init)
     else:
         kit = open_in_place_of_source(config.kit, config.features, device, with_own_statistics)
         if config.model.domain_statistics == "auto":
-            config = recipe.with_share(config, kit.domain_statistics)
+            config = image_network.with_share(config, kit.domain_statistics)
         start, preprocessing = start_of_kit(kit, config, preprocessing)
     if start is not None:
-        config = recipe.fitted_to(config, start)
+        config = image_network.fitted_to(config, start)
     return config, _Beginning(preprocessing, start, kit)
 
 
@@ -170,8 +170,8 @@ def _check_values(config: TrainConfig, beginning: _Beginning, world: World) -> N
 
 def _network(config: TrainConfig, beginning: _Beginning) -> tuple[TrainConfig, ImageClassifier]:
     """Makes the network once; returns the configuration with the share of each domain's statistics that it can have."""
-    architecture = recipe.image_inputs(config, beginning.preprocessing).architecture
-    network = recipe.make_student(config, architecture, beginning.classes)
+    architecture = image_network.image_inputs(config, beginning.preprocessing).architecture
+    network = image_network.make_student(config, architecture, beginning.classes)
     share = checked_share(
         config.model.domain_statistics,
         network.backbone,
@@ -179,17 +179,17 @@ def _network(config: TrainConfig, beginning: _Beginning) -> tuple[TrainConfig, I
         trained_stages=config.model.trained_stages,
         images_of_both=beginning.start is None,
     )
-    return recipe.with_share(config, share), network
+    return image_network.with_share(config, share), network
 
 
 def _check_network(config: TrainConfig, beginning: _Beginning, network: ImageClassifier, world: World) -> None:
     """Refuses first weights that do not fit the network, and settings of which nothing can be made with it."""
     if beginning.start is not None:
         for weights in beginning.start.weights.values():
-            recipe.load_first(network, weights)
+            image_network.load_first(network, weights)
     if beginning.kit is not None:
         require_whole(beginning.kit, network)
-    make_predictor(network, recipe.architecture_of(config, beginning.preprocessing))
+    make_predictor(network, image_network.architecture_of(config, beginning.preprocessing))
     make_method(config, network, beginning.classes)
     check_hints(config.hints, config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
@@ -221,7 +221,7 @@ def _with_precision(
 def _space(
     config: TrainConfig, network: ImageClassifier, preprocessing: Preprocessing, device: torch.device
 ) -> FeatureSpace:
-    averaged = Averaged.of(recipe.architecture_of(config, preprocessing))
+    averaged = Averaged.of(image_network.architecture_of(config, preprocessing))
     precision = precision_named(config.feature_precision)
     return FeatureSpace.of(network, preprocessing, features_folder(), device, averaged, precision)
 
@@ -266,7 +266,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
         UserError: images or labels that cannot be read or do not fit.
     """
     config, world = setup.config, setup.world
-    for doubt in recipe.doubts(config, setup.preprocessing):
+    for doubt in image_network.doubts(config, setup.preprocessing):
         say(f"warning: {doubt}")
     since = time.monotonic()
     with world.in_turn():

@@ -52,7 +52,7 @@ from dalib.run.timing.length import say_length
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _say_length(setup: Setup, context: _Context) -> None:
     config = setup.config
     if setup.space is not None and context.world.size == 1 and not is_open(config):  # else no time is measured
         choice = choice_for_files(setup.space, setup.listings)
-        config = config if choice is None else recipe.with_share(config, choice.share)
+        config = config if choice is None else image_network.with_share(config, choice.share)
     say_length(config, setup.preprocessing, setup.device, context.world.size, setup.listings)
 
 
@@ -237,7 +237,7 @@ def _with_length(setup: Setup, asked: Setup, data: Data, context: _Context) -> t
         if asked.config.model.domain_statistics != "auto" or not setup.config.model.domain_statistics:
             raise
     say(f"note: {Setting('model.domain_statistics', 0)} all the same, for both kinds of features take too long")
-    plain = replace(setup, config=recipe.with_share(setup.config, 0.0))
+    plain = replace(setup, config=image_network.with_share(setup.config, 0.0))
     return _with_length(plain, plain, data, context)
 
 

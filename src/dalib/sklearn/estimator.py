@@ -36,7 +36,7 @@ from dalib.run.features.inputs import Inputs, Views
 from dalib.run.judge import judge
 from dalib.run.settings.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
 from dalib.run.start.domains import Domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.run_models import FinishedModel, RunModels
 from dalib.run.training.task import Task, train_task
 from dalib.sklearn.given_rows import checked_rows, numbered_classes, source_rows, split_into_domains
@@ -466,7 +466,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def _views(self, config: TrainConfig, source: Any, target: Any, readers: Readers) -> Views:
         if isinstance(readers.of_target, Pixels):
-            return recipe.make_views(config, readers.of_target.preprocessing)
+            return image_network.make_views(config, readers.of_target.preprocessing)
         of_target = self._table_view(target)
         return Views(self._table_view(source), of_target, of_target)
 
@@ -482,7 +482,9 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
         def make() -> ImageClassifier:
             if isinstance(reader, Pixels):
-                return recipe.make_student(config, recipe.architecture_of(config, reader.preprocessing), count)
+                return image_network.make_student(
+                    config, image_network.architecture_of(config, reader.preprocessing), count
+                )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(config.seed, "weights"))
                 by_batch = self.standardize == "each domain"

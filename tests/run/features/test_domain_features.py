@@ -12,7 +12,7 @@ from dalib.run.features.domain_features import extract_part, features_of_source,
 from dalib.run.features.feature_space import standardization
 from dalib.run.settings.config import DataConfig, TrainConfig
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 
 class Space:
@@ -70,7 +70,7 @@ def opened(folders, **settings):
     )
     preprocessing = Preprocessing(size=16, channels=3)
     images = open_domains(recipe.make_data_request(config), preprocessing)
-    return config, images, recipe.image_inputs(config, preprocessing)
+    return config, images, image_network.image_inputs(config, preprocessing)
 
 
 def equal(one, other):

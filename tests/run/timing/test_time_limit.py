@@ -29,7 +29,7 @@ from dalib.run.timing.time_limit import (
     is_open,
     time_limit_of,
 )
-from dalib.run.training.recipe import make_preprocessing
+from dalib.run.training.image_network import make_preprocessing
 from moved_clock import Clock
 
 COUNTS = Counts(600, 60, 600, 6)

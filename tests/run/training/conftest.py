@@ -7,7 +7,7 @@ from dalib.engine.results import InMemory
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import training_inputs
 from dalib.run.training.task import Task, train_task
@@ -21,7 +21,7 @@ def made():
     config = TrainConfig(steps=4, batch=16)
     for setting, value in {"data.validation_share": 0.1, "every.evaluate": 4}.items():
         config = changed(config, setting.split("."), value, setting)
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     request = recipe.make_data_request(config)
     inputs = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
     done = RunModels()

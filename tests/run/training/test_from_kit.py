@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from dalib.run.settings.config import TrainConfig
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 from dalib.run.training.from_kit import take_source_only
 from dalib.run.training.run_models import RunModels
 
@@ -17,7 +17,7 @@ def test_the_model_and_its_validation_are_those_of_the_kit(made):
     validation, labels = torch.full((7, classes), 1 / classes), torch.arange(7) % classes
     kit = SimpleNamespace(weights=source_only.state_dict(), validation=validation, labels=labels)
     models = RunModels()
-    network = recipe.make_student(TrainConfig(), inputs.of("source-only")[0].architecture, classes)
+    network = image_network.make_student(TrainConfig(), inputs.of("source-only")[0].architecture, classes)
     taken = take_source_only(models, kit, network, inputs)
     for name, tensor in source_only.state_dict().items():
         assert torch.equal(taken.state_dict()[name], tensor)

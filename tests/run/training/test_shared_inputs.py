@@ -12,7 +12,7 @@ from dalib.run.features import own_statistics
 from dalib.run.features.feature_space import standardization
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.shared_inputs import (
     announce_stages,
     feature_space,
@@ -39,7 +39,7 @@ def config(tmp_path_factory):
 
 
 def opened(config):
-    request, preprocessing = recipe.make_data_request(config), recipe.make_preprocessing(config)
+    request, preprocessing = recipe.make_data_request(config), image_network.make_preprocessing(config)
     return request, preprocessing, open_domains(request, preprocessing)
 
 
@@ -55,7 +55,7 @@ def test_features_are_standardised_by_the_domain_that_they_are_of(config):
     rows = seen.to_predict[torch.arange(3)]
     assert torch.equal(of_source.plain(rows), of_source.plain_source(rows))
     assert not torch.equal(adapted.plain(rows), adapted.plain_source(rows))
-    head = recipe.make_student(config, of_source.architecture, 2).eval()
+    head = image_network.make_student(config, of_source.architecture, 2).eval()
     images = preprocessing.normalize(domains.target.images[torch.arange(3)])
     predicted = make_predictor(whole(head), inputs.images.architecture).eval()(images)
     expected = make_predictor(head, of_source.architecture)(of_source.plain(rows))
@@ -68,7 +68,7 @@ def test_images_reach_a_network_that_is_trained_whole_as_they_are(config):
     inputs = training_inputs(own, request, preprocessing, domains, CPU)
     assert inputs.domains is domains
     assert inputs.space is inputs.standardized is inputs.stages is None
-    network = recipe.make_student(own, inputs.images.architecture, 2)
+    network = image_network.make_student(own, inputs.images.architecture, 2)
     assert inputs.of("adapted")[1](network) is network
 
 
@@ -103,7 +103,7 @@ def test_several_processes_are_told_of_the_stages_without_a_step(config, capsys,
 @pytest.mark.parametrize(("bound", "share"), [(0.0, "joined"), (float("inf"), 0.0)])
 def test_images_choose_by_a_space_that_is_there_or_by_one_of_their_own(config, bound, share, monkeypatch):
     monkeypatch.setattr(own_statistics, "FAR", bound)
-    auto = recipe.with_share(config, "auto")
+    auto = image_network.with_share(config, "auto")
     _, preprocessing, domains = opened(auto)
     space = feature_space(auto, preprocessing, 2, CPU, None)
     for given in (None, space):

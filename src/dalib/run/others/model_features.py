@@ -23,7 +23,7 @@ from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import recipe
+from dalib.run.training import image_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,9 +132,9 @@ class _BuiltInNetwork:
     @classmethod
     def of(cls) -> _BuiltInNetwork:
         config = from_preset("photo-features", **PHOTOGRAPH_SETTINGS)
-        preprocessing = recipe.make_preprocessing(config)
-        architecture = recipe.architecture_of(config, preprocessing)
-        network, device = recipe.make_student(config, architecture, 2), choose_device("auto")
+        preprocessing = image_network.make_preprocessing(config)
+        architecture = image_network.architecture_of(config, preprocessing)
+        network, device = image_network.make_student(config, architecture, 2), choose_device("auto")
         space = FeatureSpace.of(network, preprocessing, features_folder(), device, Averaged.of(architecture))
         return cls(space, preprocessing)
 

@@ -13,7 +13,7 @@ from dalib.data.decoding import decode
 from dalib.data.sources import listing_of
 from dalib.run.timing.pace import Counts, measure_pace, say_parts, seconds_of_run
 from dalib.run.timing.time_limit import is_open, time_limit_of
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +99,7 @@ def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[
     source = sum(len(each.paths) for each in found)
     classes = len({name for each in found for name in each.classes or ()})
     seconds = 0.0
-    preprocessing = recipe.make_preprocessing(config)
+    preprocessing = image_network.make_preprocessing(config)
     for listing in (*found, target):
         some = listing.paths[:: max(1, len(listing.paths) // _DECODED)][:_DECODED]
         since = time.perf_counter()

@@ -25,7 +25,7 @@ from dalib.run.features.feature_space import MOST_FOR_STATISTICS, Averaged, Feat
 from dalib.run.features.inputs import feature_inputs
 from dalib.run.features.neutral_features import rows_seen, seconds_of_a_row
 from dalib.run.settings.backbones import JOINED
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,11 +118,11 @@ def measure_pace(
         keep: note the fastest way to call a frozen backbone, for the features that are computed next.
         known: a pace that was measured before; only the trainings' steps and rows are measured again.
     """
-    inputs = recipe.image_inputs(config, preprocessing)
+    inputs = image_network.image_inputs(config, preprocessing)
     count = max(2 * config.batch, 64)
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    network = recipe.make_student(config, inputs.architecture, classes)
+    network = image_network.make_student(config, inputs.architecture, classes)
     view = 0.0
     if config.features:
         if known is None:
@@ -164,7 +164,7 @@ def _seconds_of_a_view(
     keep: bool,
 ) -> float:
     """Returns the seconds that one random view of an image takes, with making it."""
-    size, view = preprocessing.input_size, recipe.image_inputs(config, preprocessing).views.student
+    size, view = preprocessing.input_size, image_network.image_inputs(config, preprocessing).views.student
     calls: list[tuple[Callable[[Tensor], Tensor], Augment]]
     batch = images_at_once(device)
     if keep:

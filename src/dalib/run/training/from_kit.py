@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dalib.engine.train import Trained
 from dalib.run.features.feature_space import FeatureSpace
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.run_models import FinishedModel, RunModels
 from dalib.run.training.task import predictions_of_all
 
@@ -30,7 +30,7 @@ def take_source_only(done: RunModels, kit: Kit, model: ImageClassifier, inputs: 
     """
     own, domains = inputs.of("source-only")[0], inputs.domains
     model = model.to(inputs.device)
-    recipe.load_first(model, kit.weights if inputs.space is None else FeatureSpace.without_backbone(kit.weights))
+    image_network.load_first(model, kit.weights if inputs.space is None else FeatureSpace.without_backbone(kit.weights))
     evaluator = recipe.make_evaluator(domains, own, inputs.device)
     trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
     done.models["source-only"] = FinishedModel(trained, predictions_of_all("source-only", trained, own, evaluator))

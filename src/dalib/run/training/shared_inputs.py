@@ -12,7 +12,7 @@ from dalib.run.features.fastest import features_folder, precision_named
 from dalib.run.features.feature_space import Averaged, FeatureSpace, standardization
 from dalib.run.features.inputs import StandardizedViews
 from dalib.run.features.own_statistics import chosen_share
-from dalib.run.training import recipe
+from dalib.run.training import image_network, recipe
 from dalib.run.training.stages import LastStages
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def frozen_backbone(
     space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
     if not (count := config.model.trained_stages):
         return FrozenBackbone(space)
-    inputs = recipe.image_inputs(config, preprocessing)
+    inputs = image_network.image_inputs(config, preprocessing)
     return FrozenBackbone(space, LastStages.of(count, space, domains, inputs, request))
 
 
@@ -134,7 +134,7 @@ def training_inputs(
         world: the processes that train together.
         enough: called before each view, see ``dalib.run.features.domain_features.to_features``.
     """
-    inputs = recipe.image_inputs(config, preprocessing)
+    inputs = image_network.image_inputs(config, preprocessing)
     if not config.features:
         if domains.drawn is not None:
             domains, inputs = _at_the_head(domains, inputs)
@@ -199,10 +199,10 @@ def feature_space(
     Args:
         folder: where features are kept; None is the cache.
     """
-    architecture = recipe.architecture_of(config, preprocessing)
-    network = recipe.make_student(config, architecture, classes)
+    architecture = image_network.architecture_of(config, preprocessing)
+    network = image_network.make_student(config, architecture, classes)
     if start is not None:  # one backbone for both trainings, that of the run's own model
-        recipe.load_first(network, start.weights_for(recipe.name_of_training(config)))
+        image_network.load_first(network, start.weights_for(recipe.name_of_training(config)))
     precision = precision_named(config.feature_precision)
     folder = features_folder() if folder is None else folder
     return FeatureSpace.of(network, preprocessing, folder, device, Averaged.of(architecture), precision)
@@ -232,7 +232,7 @@ def with_chosen_share(
     space = feature_space(config, preprocessing, len(domains.train.classes), device, None) if space is None else space
     with world.in_turn():
         share = chosen_share(space, domains)
-    return recipe.with_share(config, world.from_first(lambda: share))
+    return image_network.with_share(config, world.from_first(lambda: share))
 
 
 def announce_stages(config: TrainConfig, stages: LastStages, *, measured: bool = True) -> None:
@@ -256,4 +256,4 @@ def announce_stages(config: TrainConfig, stages: LastStages, *, measured: bool =
 
 def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
     """Returns the classifier of stored features that ``LastStages.student`` puts the stages in front of."""
-    return recipe.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
+    return image_network.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
