@@ -110,6 +110,9 @@ def _chosen(accuracies: list[float], rules: dict[str, Iterable[float]]) -> dict[
 
 
 def _print(found: Sequence[dict[str, float]]) -> None:
+    """Prints the means of each rule; nothing where no target has several to choose among."""
+    if not found:
+        return
     print("| rule | accuracy | below the best | at most |\n| --- | ---: | ---: | ---: |")
     for rule in found[0]:
         below = [each[BEST] - each[rule] for each in found]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
+FEWEST_FAMILIES = 3
+"""One is scored, one widens its interval, and one is left to fit."""
+
 
 def fit_weights(tasks: Sequence[Recorded], ridge: float = 1.0) -> Array:
     """Fits the logistic regression with weights of at least 0, in the order of WEIGHTS_OF; (4,)."""
@@ -150,6 +153,11 @@ def tables(seen: Path) -> None:
     learnt = [task for task in recorded if task.family not in HELD_OUT]
     kept = [task for task in recorded if task.family in HELD_OUT]
     families = {task.family for task in recorded if task.good}
+    if len(families) < FEWEST_FAMILIES:
+        raise SystemExit(
+            f"--seen {seen}: expected recorded tasks of at least {FEWEST_FAMILIES} families, got {len(families)}; "
+            "record more, then see them"
+        )
     low = sum(task.accuracy["source-only"] < 60 for task in recorded if task.good)
     print(
         f"{sum(task.good for task in recorded)} tasks of {len(families)} families, {low} with source-only below 60%; "
