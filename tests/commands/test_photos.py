@@ -519,7 +519,7 @@ WRONG = [
     ),
     (["--features", "0"], "--model.standardize"),
     (["--preset", "photo", "--model.standardize", "true"], "--model.standardize"),
-    (["--weights", "null"], "test_resnet: no pretrained weights, and stored features (--features 2)"),
+    (["--weights", "null"], "test_resnet: no pretrained weights, and stored features (--features 4)"),
     (["--accumulate", "0"], "--accumulate 0"),
     (["--accumulate", "5"], "parts of 1"),
     (["--model.frozen_stages", "99", "--preset", "photo"], "stages"),

@@ -155,7 +155,7 @@ def _shown_default(action: argparse.Action) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
-    if default in _SHORT:
+    if isinstance(default, str) and default in _SHORT:
         return _SHORT[default]
     return f"{default:g}" if isinstance(default, float) else str(default)
 

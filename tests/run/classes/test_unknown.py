@@ -213,7 +213,7 @@ def test_the_labelling_page_has_a_button_for_none_of_these(trained, tmp_path):
     ],
 )
 def test_settings_that_do_not_go_with_it_are_refused_before_anything_is_read(tmp_path, capsys, arguments, said):
-    given = ["--source", str(tmp_path / "no"), "--target", str(tmp_path / "no"), "--out", str(tmp_path / "run")]
+    given = ["--source", str(tmp_path / "no"), "--target", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
     assert run(["train", *given, "--classes", "other", *arguments]) == 2
     assert said in capsys.readouterr().err
 
