@@ -495,8 +495,10 @@ def _names_of(networks: Sequence[dict[str, Any]]) -> str:
     'resnet18 with pretrained normalisation statistics, and once more with statistics of the images'
     """
     names = [each["architecture"] for each in networks]
-    if len(names) == 2 and names[0] == names[1]:
-        return f"{names[0]} with pretrained normalisation statistics, and once more with statistics of the images"
+    half = names[: len(names) // 2]
+    if half * 2 == names:
+        twice = "with pretrained normalisation statistics, and once more with statistics of the images"
+        return f"{' and '.join(half)} {twice}"
     return f"{' and '.join(names)}, each with the image in its own size and normalisation"
 
 
