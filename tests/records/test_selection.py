@@ -2,7 +2,7 @@
 
 import pytest
 
-from dalib.records.selection import Measurement, Selection, images
+from dalib.records.selection import Measurement, Selection
 
 
 def measured(difference: float, low: float, high: float, count: int = 200) -> Measurement:
@@ -78,4 +78,4 @@ def test_a_file_of_version_1_measured_adapted_and_source_only():
 def test_a_measurement_has_images():
     with pytest.raises(ValueError, match="count: expected at least 1 image, got 0"):
         measured(0.1, 0.05, 0.15, count=0)
-    assert images(2) == "2 labelled images"
+    assert "1,200 labelled images" in measured(0.1, 0.05, 0.15, count=1200).in_words()

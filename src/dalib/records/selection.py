@@ -67,7 +67,7 @@ class Measurement:
         if self.better == self.second:
             said, difference = f"{self.second} {second:.1%}, {self.first} {first:.1%}", -difference
             ends = (-self.high, -self.low)
-        where = images(self.count)
+        where = counted(self.count, "labelled image")
         if self.groups is not None:
             where += f" in {counted(self.groups, 'group')}"
         return f"{said} on {where}; difference {100 * difference:+.1f} points (95% interval {points_in_words(ends)})"
@@ -127,14 +127,5 @@ class Selection(Record):
     def reason(self) -> str:
         """Words for who selected it, to stand behind the model's name."""
         if self.by == "measurement" and self.measured is not None:
-            return f"selected by measurement on {images(self.measured.count)}"
+            return f"selected by measurement on {counted(self.measured.count, 'labelled image')}"
         return "selected by the user" if self.by == "user" else "selected without target labels"
-
-
-def images(count: int) -> str:
-    """Returns so many labelled images in words.
-
-    >>> images(1), images(200)
-    ('1 labelled image', '200 labelled images')
-    """
-    return f"{count} labelled image{'' if count == 1 else 's'}"

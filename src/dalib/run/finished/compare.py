@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
+from dalib.core.words import counted
 from dalib.data.named import default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.checked import as_probabilities
@@ -23,7 +24,6 @@ from dalib.records.evaluation import Evaluation
 from dalib.records.folder import RunFolder
 from dalib.records.images import ImageNames
 from dalib.records.judgement import JudgedModel, Judgement
-from dalib.records.selection import images
 from dalib.records.summary import Summary
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
         what = "labels of the target, " if common.kind == "labelled" else ""
         say(
             f"Measured: runs are sorted by the accuracy of their selected models on {what}{common.data} "
-            f"({images(common.count)}).\n"
+            f"({counted(common.count, 'labelled image')}).\n"
             "The best of several models on the same labels is a little worse on others; labels that selected nothing "
             "give an unbiased accuracy."
         )
