@@ -101,3 +101,8 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 def test_auto_without_images_is_refused():
     with pytest.raises(UserError, match="it compares images"):
         find_groups("auto", [domain(["1.png"])])
+
+
+def test_a_definition_that_is_no_text_is_refused():
+    with pytest.raises(UserError, match="groups=3: expected a column, a pattern or auto, got int"):
+        find_groups(3, [])

@@ -84,6 +84,12 @@ def test_one_bad_moment_or_a_price_on_the_source_is_no_sign(course):
     assert collapse_sign(course, reference=9.0, classes=10) == ""
 
 
+def test_a_fall_on_a_few_validation_images_is_chance():
+    course = [line(accuracy=0.9), line(accuracy=0.1), line(accuracy=0.1)]
+    assert "fell from 90% to 10%" in collapse_sign(course, reference=9.0, classes=10, validated=30)
+    assert collapse_sign(course, reference=9.0, classes=10, validated=29) == ""
+
+
 def test_a_training_without_validation_images_or_a_student_is_watched_too():
     course = [{"target_classes": 5.0}, {"target_classes": 1.0}, {"target_classes": 1.0}]
     assert collapse_sign(course, classes=10)

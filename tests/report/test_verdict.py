@@ -145,8 +145,7 @@ def test_pairs_that_cannot_be_are_not_used(paired: tuple[int, int] | None) -> No
     assert "confidence intervals" in said(judged(evaluation(0.9, 0.8, paired=paired)))
 
 
-@pytest.mark.parametrize("status", ["diverged", "collapsed"])
-@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize(("status", "measured"), [("diverged", True), ("diverged", False), ("collapsed", False)])
 def test_what_went_wrong_comes_first(status: str, measured: bool) -> None:
     evaluations = [evaluation(0.9, 0.8)] if measured else []
     stopped = Stopped(1200, "few classes are left")
@@ -155,6 +154,14 @@ def test_what_went_wrong_comes_first(status: str, measured: bool) -> None:
     assert found.headline.startswith(f"Training {status} at step 1,200")
     assert found.notes[0] == "Few classes are left."
     assert ("Adaptation helped" in said(found)) == measured
+
+
+def test_labels_overrule_the_signs_of_a_collapse() -> None:
+    found = verdict({"status": "collapsed", "stopped": Stopped(1200, "few classes are left")}, evaluation(0.9, 0.8))
+    assert found.tone == "helped"
+    assert found.headline.startswith("Training was stopped at step 1,200. Adaptation helped: adapted 90.0%")
+    assert found.notes[0] == "Few classes are left."
+    assert "not reliable" not in said(found)
 
 
 def test_a_collapse_tells_its_reason_once_and_which_model_is_selected() -> None:
@@ -455,7 +462,10 @@ def test_that_nothing_was_learnt_is_the_first_line_and_no_estimate(measured: boo
 
 
 KIND = RecordedKind("same", 0.95, 0.05, 0.0)
-KIND_IN_WORDS = "the source's classes 95%, fewer of them 5%, nothing to tell other images by; adapted as same."
+KIND_IN_WORDS = (
+    "the source's classes 95%, fewer of them 5%, nothing to tell other images by; "
+    "the adaptation expects the same classes."
+)
 
 
 @pytest.mark.parametrize("status", ["done", "collapsed"])

@@ -43,7 +43,7 @@ def told(capsys, asked):
     """What is printed behind the estimate of the time."""
     capsys.readouterr()
     assert run(["checks", *asked]) == 0
-    return capsys.readouterr().out.partition("nothing was trained\n")[2]
+    return capsys.readouterr().out.partition("measured on random pixels\n")[2]
 
 
 @pytest.mark.parametrize("share", ["0", "joined"])
@@ -56,7 +56,10 @@ def test_checks_says_what_a_run_will_find_and_keeps_nothing(share, photos, cache
     kind = Summary.read(tmp_path / "run/summary.json").target_kind
     assert kind.estimated
     assert f"the source's classes {kind.same:.0%}, fewer of them {kind.fewer:.0%}, nothing to tell" in printed
-    assert f"adapted as {kind.believed} in a run. Asked were models of 4 steps on 2 views of each image" in printed
+    assert (
+        f"the adaptation expects {kind.expectation}. Estimated with models of 4 steps on 2 views of each image"
+        in printed
+    )
 
 
 def test_what_takes_long_is_left_to_the_run(photos, monkeypatch, capsys):

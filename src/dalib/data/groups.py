@@ -103,6 +103,10 @@ def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Group
         UserError: ``auto`` without images; a column that no list has; an expression that is none, that has no group or
             several, or that is found in no path.
     """
+    if not isinstance(definition, str):
+        raise UserError(
+            Setting("groups", definition), f": expected a column, a pattern or auto, got {type(definition).__name__}"
+        )
     if definition == AUTO:
         return [_by_likeness(each) for each in domains]
     lists = [(file, column_names(file)) for each in domains for file in lists_among(each.places)]

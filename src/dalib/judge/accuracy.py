@@ -130,13 +130,18 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(excess) / sum(each.count for each in bins) if excess else math.nan
 
 
-def fallen_to_chance(accuracy: float, best: float, classes: int) -> bool:
+FEWEST_VALIDATED = 30
+"""Images from which a fall of the accuracy on them counts; of 9 images it may be 3 that change their class."""
+
+
+def fallen_to_chance(accuracy: float, best: float, classes: int, validated: int = FEWEST_VALIDATED) -> bool:
     """Returns whether of what a network knew beyond guessing, 1 / C, nine tenths are lost, and 25 points at least.
 
     Args:
         accuracy: a share, on images of which there are about equally many of each class.
         best: the highest accuracy so far.
         classes: C, how many there are.
+        validated: number of the images; of fewer than 30 no fall counts.
 
     Misleads: a model that adapts to a far target may forget much of its source and be all the better on the target.
     Source: our choice. Falls by 25 points, and falls halfway to guessing, stopped trainings that had gained, and no
@@ -145,6 +150,10 @@ def fallen_to_chance(accuracy: float, best: float, classes: int) -> bool:
 
     >>> fallen_to_chance(0.5, best=0.95, classes=10), fallen_to_chance(0.5, best=0.95, classes=2)
     (False, True)
+    >>> fallen_to_chance(0.5, best=0.95, classes=2, validated=9)
+    False
     """
     guessing = 1 / classes
-    return best - accuracy > MAX_FALL and accuracy <= guessing + (best - guessing) / 10
+    return (
+        validated >= FEWEST_VALIDATED and best - accuracy > MAX_FALL and accuracy <= guessing + (best - guessing) / 10
+    )

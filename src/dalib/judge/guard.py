@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from dalib.core.words import likelihood, undecided
-from dalib.judge.accuracy import MAX_FALL, fallen_to_chance
+from dalib.judge.accuracy import FEWEST_VALIDATED, MAX_FALL, fallen_to_chance
 from dalib.judge.better import PRIOR_LOG_ODDS, Signs, pairwise, probability_better, signs_of, votes_of
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
@@ -54,7 +54,13 @@ MIN_MASK_RATE_RISE, MIN_AGREEMENT_FALL = 0.1, 0.2
 """A rise of the mask rate with a fall of the agreement of student and teacher is a sign of collapse."""
 
 
-def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None = None, *, classes: int) -> str:
+def collapse_sign(
+    course: Sequence[Mapping[str, float]],
+    reference: float | None = None,
+    *,
+    classes: int,
+    validated: int = FEWEST_VALIDATED,
+) -> str:
     """Returns why training should stop, as a sentence; empty where there is no sign of collapse.
 
     Each sign has to hold at two evaluations in a row, because one alone can be a bad moment:
@@ -67,6 +73,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
         course: the scores of :func:`dalib.judge.evidence.quick_scores` at each evaluation so far.
         reference: ``target_classes`` of the model from before, source-only; without, the most that this training had.
         classes: how many there are.
+        validated: number of the source's validation images; of fewer than 30 no fall of the accuracy counts.
 
     Misleads: a target that really has few of the classes looks collapsed where there is no reference. A training that
     spreads wrong answers over all classes shows none of the signs.
@@ -84,7 +91,7 @@ def collapse_sign(course: Sequence[Mapping[str, float]], reference: float | None
     name = "source_validation_accuracy"
     if name in now:
         best = max(each[name] for each in course)
-        if all(fallen_to_chance(each[name], best, classes) for each in (before, now)):
+        if all(fallen_to_chance(each[name], best, classes, validated) for each in (before, now)):
             return f"the accuracy on the source's validation images fell from {best:.0%} to {now[name]:.0%}"
     if len(course) > 2 and "target_agreement" in now:
         steps = list(zip(course[-3:-1], course[-2:], strict=True))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dalib.judge.accuracy import fallen_to_chance
+from dalib.judge.accuracy import FEWEST_VALIDATED, fallen_to_chance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def trusted_correlation(course: Sequence[Mapping[str, float]], *, classes: int, after: int = 0) -> float:
+def trusted_correlation(
+    course: Sequence[Mapping[str, float]], *, classes: int, after: int = 0, validated: int = FEWEST_VALIDATED
+) -> float:
     """Returns the class correlation of a training's last checkpoint, or minus infinity if it is not to be trusted.
 
     Args:
@@ -20,6 +22,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]], *, classes: int, 
         classes: how many there are.
         after: checkpoints of up to this step are not trusted. An adaptation that starts from the source-only model is
             still close to it then: its predictions are as even as the source's, which the correlation takes for good.
+        validated: number of the source's validation images; of fewer than 30 no fall of the accuracy counts.
 
     Returns:
         ``target_corr_c``; minus infinity up to step ``after``, and where the accuracy on the source's validation images
@@ -36,7 +39,7 @@ def trusted_correlation(course: Sequence[Mapping[str, float]], *, classes: int, 
         return -math.inf
     if name in now:
         best = max(line[name] for line in course if name in line)
-        if fallen_to_chance(now[name], best, classes):
+        if fallen_to_chance(now[name], best, classes, validated):
             return -math.inf
     return float(now["target_corr_c"])
 

@@ -56,6 +56,11 @@ class RecordedKind:
     other: float = 0.0
 
     @property
+    def expectation(self) -> str:
+        """What an adaptation to a target of the believed kind expects, in words."""
+        return {"same": "the same classes", "fewer": "fewer classes", "other": "other images, too"}[self.believed]
+
+    @property
     def estimated(self) -> bool:
         """Whether the probabilities were estimated, which leaves some to fewer classes; too few images have none."""
         return self.fewer > 0
@@ -69,7 +74,7 @@ class RecordedKind:
         others = f"other images too {self.other:.0%}, which seldom shows" if self.other else nothing_tells
         return (
             f"{self.OPENING}, before adaptation: the source's classes {self.same:.0%}, fewer of them {self.fewer:.0%}, "
-            f"{others}; adapted as {self.believed}"
+            f"{others}; the adaptation expects {self.expectation}"
         )
 
 

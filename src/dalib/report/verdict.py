@@ -96,7 +96,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     left = summary.counts.get("target", _MORE) - max((each.count for each in records.evaluations), default=0)
     few = judgement is not None and bool(judgement.few_classes)
     advice = _Advice(run, config, name, baseline, summary.settings, left, few)
-    if summary.status != "done":
+    if summary.status != "done" and not (measured and summary.status == "collapsed"):  # labels overrule its signs
         return _with_kind(_not_done(summary, measured, judgement, advice, selected), summary.target_kind)
     if measured:
         better = _better(measured[0], advice)
@@ -405,7 +405,7 @@ class _Advice:
             return (self._train_again(),)
         # where both predict the same, labels measure both alike
         steps = [self._label("alone" if predict_the_same(judgement) else outcome), self._measure()]
-        if self.selected and outcome in ("helped", "unclear", "hurt"):
+        if self.selected and outcome in ("helped", "unclear", "hurt") and not predict_the_same(judgement):
             other = self._other()
             steps.append(Step(f"If the {other} model's answers look better to you, select it.", self.keep(other)))
         return (*steps, *([] if outcome == "helped" else [self._train_again()]))

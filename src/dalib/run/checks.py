@@ -382,7 +382,7 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) 
         say(f"{name}: {1 / pace.steps[name]:.2f} steps/s, {own.steps} steps: {clock(parts[name])}")
     say(f"judgement: {clock(parts['judgement'])}")
     total = clock(sum(parts.values()))
-    say_result(f"all in all about {total}, beside reading the images; measured on random pixels, nothing was trained")
+    say_result(f"all in all about {total}, beside reading the images; measured on random pixels")
     return config, counts, pace
 
 

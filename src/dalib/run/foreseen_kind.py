@@ -86,8 +86,8 @@ def say_foreseen_kind(
     since = time.monotonic()
     kind = foreseen_kind(own, preprocessing, files, device)
     say_result(
-        f"{kind.in_words()} in a run. Asked were models of {own.steps} steps on {own.features} views of each image, "
-        f"which took {clock(time.monotonic() - since)} and are not kept; a run asks its own"
+        f"{kind.in_words()}. Estimated with models of {own.steps} steps on {own.features} views of each image, in "
+        f"{clock(time.monotonic() - since)}; they are not kept, and a run estimates it anew with its own"
     )
 
 

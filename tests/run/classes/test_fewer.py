@@ -141,9 +141,9 @@ def test_auto_tells_what_the_target_seems_to_be_and_goes_on_alike(four_digits, t
     assert kind is not None
     assert kind.same + kind.fewer + kind.other == pytest.approx(1)
     kind_is_told = kind.believed != "same" or kind.fewer >= 0.1
-    assert (f"adapted as {kind.believed}" in told) == kind_is_told
+    assert (f"the adaptation expects {kind.expectation}" in told) == kind_is_told
     judgement = json.loads(found.judgement.read_text())
-    assert judgement["reasons"][-1].endswith(f"adapted as {kind.believed}") == kind_is_told
+    assert judgement["reasons"][-1].endswith(f"the adaptation expects {kind.expectation}") == kind_is_told
     assert (judgement["prior"]["kind"] == "fewer") == (kind.believed == "fewer")
     assert f"the source's classes {kind.same:.0%}, fewer of them" in html.unescape(found.report.read_text())
     max(found.checkpoints.iterdir()).unlink()  # as if killed between two checkpoints

@@ -240,23 +240,26 @@ def make_plan(
         before = None if before is None else expected.among(before)
         most = expected.most_classes
         reference = min(most if before is None else effective_classes(before.histogram), most)
-    classes = len(evaluator.validation.classes)
-    collapse = partial(collapse_sign, reference=reference, classes=classes)
+    classes, validated = len(evaluator.validation.classes), len(evaluator.validation.labels)
+    collapse = partial(collapse_sign, reference=reference, classes=classes, validated=validated)
     rules = Rules(
         assess=assess,
         revised=hints,
-        score=_score_of(config, classes),
+        score=_score_of(config, classes, validated),
         collapse=collapse if name != "source-only" else lambda lines: "",
     )
     every = Every(config.every.log, config.every.evaluate, config.every.checkpoint)
     return Plan(name, evaluator, rules, every, statistics)
 
 
-def _score_of(config: TrainConfig, classes: int) -> Callable[[Sequence[Mapping[str, Any]]], float] | None:
+def _score_of(
+    config: TrainConfig, classes: int, validated: int
+) -> Callable[[Sequence[Mapping[str, Any]]], float] | None:
+    """Returns how good the weights of an evaluation are, by that many classes and validation images."""
     if config.select == "last":
         return None
     if config.select == "judged":
-        return partial(trusted_correlation, classes=classes, after=(config.steps or 0) // 4)
+        return partial(trusted_correlation, classes=classes, validated=validated, after=(config.steps or 0) // 4)
     return partial(most_confident, every=config.every.evaluate)
 
 
