@@ -219,6 +219,14 @@ def test_equal_models_have_even_chances():
     assert "The adapted model and source-only predict the same class for each of 200 target images" in found.reasons
 
 
+def test_models_that_predict_one_class_alone_are_suspected():
+    found = compare(seen(sure_of([2])), seen(sure_of([2], confidence=0.7)))
+    assert found.reasons[0] == (
+        "Nearly every target image is predicted as cat. Unless the target has no other class, nothing was learnt"
+    )
+    assert not any("predicted as" in reason for reason in compare(seen(sure_of([2, 3])), seen(sure_of([2, 3]))).reasons)
+
+
 def test_groups_that_exchange_names_hurt_however_smooth_they_are():
     before = beside_clusters(8, confidence=0.6)  # right on most images, and noisy
     classes = torch.arange(200) % 4

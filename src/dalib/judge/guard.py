@@ -47,6 +47,9 @@ FEWEST_ADAPTED = 10
 """Target images, too few to judge by, from which the adapted model is selected: it was better in 11 of 12 trainings on
 10 and 25 images, by 10 points on average, and in 3 of 6 on 3 images (benchmarks/LOG.md)."""
 
+ONE_CLASS = 1.1
+"""Effective number of predicted classes up to which a target is predicted as one class: 98% of its images, or more."""
+
 MIN_CLASSES_KEPT = 0.55
 """The smallest share of the classes before, counted by :func:`dalib.judge.evidence.effective_classes`."""
 
@@ -324,7 +327,7 @@ def _reasons(
     hints: HintVotes | None,
 ) -> tuple[str, ...]:
     """Returns the reasons for the selection, a sentence each."""
-    found, before = list(_about(baseline)), baseline.scored
+    found, before = [*_of_one_class(after, classes), *_about(baseline)], baseline.scored
     if signs:
         one, other = signs["adapted"], signs[baseline.name]
         found.append(
@@ -352,6 +355,16 @@ def _reasons(
             f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
         )
     return tuple(found)
+
+
+def _of_one_class(scored: Scored, classes: Sequence[str]) -> tuple[str, ...]:
+    """Returns a sentence where a model predicts one of several classes for nearly every target image."""
+    if len(classes) < 2 or scored.scores["target_classes"] > ONE_CLASS:
+        return ()
+    name = classes[int(scored.evidence.histogram.argmax())]
+    return (
+        f"Nearly every target image is predicted as {name}. Unless the target has no other class, nothing was learnt",
+    )
 
 
 def _votes_sentence(votes: Votes, baseline: str) -> str:
