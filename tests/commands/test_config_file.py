@@ -26,7 +26,7 @@ def test_what_is_printed_without_defaults_keeps_the_preset(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(["train", "--config", str(tmp_path / "printed.yaml"), "--print_config"])
     whole = yaml.safe_load(capsys.readouterr().out)
-    assert (whole["preset"], whole["backbone"], whole["batch"], whole["steps"]) == ("digits", "digits", 7, 1500)
+    assert (whole["preset"], whole["backbone"], whole["batch"], whole["steps"]) == ("digits", "digits", 7, 2000)
 
 
 def test_print_config_prints_yaml_that_is_read_back():

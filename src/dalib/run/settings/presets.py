@@ -57,7 +57,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "digits": {
             "warm_start": False,
             "statistics": "recomputed",
-            "steps": 1500,
+            "steps": 2000,
             "batch": 128,
             "precision": "auto",
             "data.size": 24,
