@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WithOwnStatistics = Callable[["ImageClassifier", "Preprocessing", "Rows", torch.device], "ImageClassifier"]
 """Makes of a network whose backbone stands twice the one with the statistics of a target's images
-(:func:`dalib.run.features.own_statistics.with_own_statistics`)."""
+(``with_own_statistics`` of ``dalib.run.features.own_statistics``)."""
 
 MOST_PREDICTED = 8192
 """Target images that the statistics are of."""
