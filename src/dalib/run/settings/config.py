@@ -362,8 +362,8 @@ class TrainConfig(Checked):
         device: device to train on: auto, cpu, cuda or mps.
         precision: number type of the forward passes; weights and losses stay in float32. bfloat16 is for GPUs, and for
             processors with instructions for it (AMX, AVX512-BF16); auto is bfloat16 on a CPU where steps are measured
-            to be faster, else float32. A run keeps what it began with. float16 is for GPUs without bfloat16, and its
-            loss is scaled.
+            to be faster, for images of at most 256 pixels, else float32. A run keeps what it began with. float16 is for
+            GPUs without bfloat16, and its loss is scaled.
         feature_precision: number type in which the frozen backbone computes stored features: float32; bfloat16, for
             processors with instructions for it (AMX, AVX512-BF16); or auto, bfloat16 on a CPU where it is measured to
             be faster, for images of at least 96 pixels. A run keeps what it began with, and its saved models compute
