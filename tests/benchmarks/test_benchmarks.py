@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MODULES = sorted(BENCHMARKS.rglob("*.py"))
@@ -31,6 +32,8 @@ def started_in(folder: Path):
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(folder)
+        # one module switches Pillow's guard against bombs off: tests after it would decode damaged images of 20 GB
+        patched.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
         try:
             yield patched
         except ModuleNotFoundError as error:
@@ -46,6 +49,14 @@ def started_in(folder: Path):
 def test_scripts_are_told_from_the_modules_that_they_share():
     assert {"judging/__main__.py", "packages/__main__.py", "office31.py"} <= set(map(named, SCRIPTS))
     assert {"arguments.py", "judging/record.py"} <= set(map(named, MODULES)) - set(map(named, SCRIPTS))
+
+
+def test_pillows_guard_against_bombs_stays_on():
+    before = Image.MAX_IMAGE_PIXELS
+    assert before is not None
+    with started_in(BENCHMARKS):
+        Image.MAX_IMAGE_PIXELS = None
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=named)
