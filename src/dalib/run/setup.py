@@ -203,18 +203,24 @@ def _with_precision(
 
     The run's folder notes what was chosen, so that a resumed run keeps it, also where the other is faster.
     """
-    on_cpu = device.type == "cpu"
 
-    def chosen(faster: Callable[[], bool]) -> Literal["float32", "bfloat16"]:
-        return "bfloat16" if on_cpu and world.from_first(faster) else "float32"
+    def chosen(what: str, setting: str, gain: Callable[[], float]) -> Literal["float32", "bfloat16"]:
+        on_cpu = device.type == "cpu"
+        faster = on_cpu and world.from_first(lambda: _worth_rounding(what, setting, gain()))
+        return "bfloat16" if faster else "float32"
+
+    def of_features() -> float:
+        return gain_of_rounding(network, preprocessing, features_folder())
+
+    def of_steps() -> float:  # the few layers behind stored features stay in float32
+        if config.features:
+            return 1.0
+        return gain_of_rounded_steps(network, preprocessing, config.batch, features_folder())
 
     if config.features and config.feature_precision == "auto":
-        config = replace(config, feature_precision=chosen(lambda: _features_faster_in_bfloat16(network, preprocessing)))
+        config = replace(config, feature_precision=chosen("features", "feature_precision", of_features))
     if config.precision == "auto":
-        # the few layers behind stored features stay in float32
-        whole = not config.features
-        rounded = chosen(lambda: whole and _steps_faster_in_bfloat16(network, preprocessing, config.batch))
-        config = replace(config, precision=rounded)
+        config = replace(config, precision=chosen("steps", "precision", of_steps))
     return config
 
 
@@ -237,24 +243,12 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
     return found[0] if found else None
 
 
-def _steps_faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing, batch: int) -> bool:
-    """Measures, once on a machine, whether steps are to be computed in bfloat16, and prints it if they are."""
-    gain = gain_of_rounded_steps(network, preprocessing, batch, features_folder())
+def _worth_rounding(what: str, setting: str, gain: float) -> bool:
+    """Returns whether bfloat16 is faster, and prints it if it is, with the setting that takes float32 all the same."""
     if gain > 1:
         say(
-            f"steps are computed in bfloat16, {gain:.1f} times as fast as in float32 on this processor; "
-            f"{Setting('precision', 'float32')} avoids the rounding"
-        )
-    return gain > 1
-
-
-def _features_faster_in_bfloat16(network: ImageClassifier, preprocessing: Preprocessing) -> bool:
-    """Measures, once on a machine, whether features are to be computed in bfloat16, and prints it if they are."""
-    gain = gain_of_rounding(network, preprocessing, features_folder())
-    if gain > 1:
-        say(
-            f"features are computed in bfloat16, {gain:.1f} times as fast as in float32 on this processor; "
-            f"{Setting('feature_precision', 'float32')} avoids the rounding"
+            f"{what} are computed in bfloat16, {gain:.1f} times as fast as in float32 on this processor; "
+            f"{Setting(setting, 'float32')} avoids the rounding"
         )
     return gain > 1
 
