@@ -23,6 +23,7 @@ from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, load_description, save_model, write_description
 from dalib.records.folder import RunFolder
 from dalib.run.finished import predict as predicting
+from dalib.run.finished import table_of_images
 from dalib.run.finished.load import COLUMNS, load, open_model
 from dalib.run.finished.predict import check_table, predict
 
@@ -120,8 +121,8 @@ def test_a_stopped_command_goes_on_to_the_same_file(error, after, found, images,
     assert not out.exists()
     assert left(out) == ["p.csv.part", "p.csv.part.json"]
     read = []
-    decode = predicting.decode
-    monkeypatch.setattr(predicting, "decode", lambda paths, *rest: (read.extend(paths), decode(paths, *rest))[1])
+    decode = table_of_images.decode
+    monkeypatch.setattr(table_of_images, "decode", lambda paths, *rest: (read.extend(paths), decode(paths, *rest))[1])
     capsys.readouterr()
     assert predict(found, str(images), str(out)) == COUNT - len(BROKEN)
     assert out.read_bytes() == whole
@@ -307,9 +308,9 @@ def test_without_pyarrow_parquet_is_refused_before_the_work(found, images, tmp_p
 
 def test_batches_do_not_pile_up(found, images, tmp_path, monkeypatch):
     """At most one batch is read ahead of the one in use."""
-    decode, read, seen = predicting.decode, [], []
+    decode, read, seen = table_of_images.decode, [], []
     lines = predicting._lines
-    monkeypatch.setattr(predicting, "decode", lambda paths, *rest: (read.append(1), decode(paths, *rest))[1])
+    monkeypatch.setattr(table_of_images, "decode", lambda paths, *rest: (read.append(1), decode(paths, *rest))[1])
     monkeypatch.setattr(predicting, "_lines", lambda *rest: (seen.append(len(read)), lines(*rest))[1])
     predict(found, str(images), str(tmp_path / "p.csv"))
     assert all(begun <= used + 2 for used, begun in enumerate(seen))

@@ -10,7 +10,14 @@ from dalib.core.files import Unreadable
 from dalib.data.depth import WholeNumbers
 from dalib.run.finished import resumable_table
 from dalib.run.finished.load import COLUMNS
-from dalib.run.finished.resumable_table import MOST_EXAMPLES, PartProgress, TablePart, digest_of, total_of
+from dalib.run.finished.resumable_table import (
+    MOST_EXAMPLES,
+    PartProgress,
+    PredictionFormat,
+    TablePart,
+    digest_of,
+    total_of,
+)
 
 BATCHES = [[f"{batch}-{number}.png" for number in range(4)] for batch in range(5)]
 BROKEN = Unreadable("broken.png", "not an image")
@@ -26,7 +33,7 @@ def add_to(part, batches, error=None):
     done = part.begin("images/", 25).done
     try:
         for names in batches[done // 5 :]:  # one more image of each batch cannot be read
-            part.add(lines_of(names), names, [BROKEN], [CLIPPED])
+            part.add(lines_of(names).encode(), names, [BROKEN], [CLIPPED])
         if error is not None:
             raise error
     finally:
@@ -35,11 +42,11 @@ def add_to(part, batches, error=None):
 
 def stopped(out, batches=3, of="these images"):
     with pytest.raises(KeyboardInterrupt):
-        add_to(TablePart(out, of), BATCHES[:batches], KeyboardInterrupt())
+        add_to(TablePart(out, of, PredictionFormat()), BATCHES[:batches], KeyboardInterrupt())
 
 
 def finish(out, of="these images"):
-    part = TablePart(out, of)
+    part = TablePart(out, of, PredictionFormat())
     add_to(part, BATCHES)
     part.publish([part.progress.bytes])
     return part
@@ -103,7 +110,7 @@ def test_a_part_of_something_else_is_refused_and_kept(tmp_path):
     stopped(out)
     before = (tmp_path / "p.csv.part").read_bytes()
     with pytest.raises(UserError, match=r"p\.csv\.part holds 12 predictions of other images or of another model"):
-        TablePart(out, "other images").begin("images/", 25)
+        TablePart(out, "other images", PredictionFormat()).begin("images/", 25)
     assert (tmp_path / "p.csv.part").read_bytes() == before
     assert not out.exists()
 
@@ -117,9 +124,9 @@ def test_a_table_without_a_batch_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(("seconds", "done"), [(-1.0, 5), (1000.0, 0)])
 def test_batches_are_on_the_disk_after_some_seconds(seconds, done, tmp_path, monkeypatch):
     monkeypatch.setattr(resumable_table, "_KEEP_SECONDS", seconds)
-    part = TablePart(tmp_path / "p.csv", "these images")
+    part = TablePart(tmp_path / "p.csv", "these images", PredictionFormat())
     part.begin("images/", 25)
-    part.add(lines_of(BATCHES[0]), BATCHES[0], [BROKEN], [])
+    part.add(lines_of(BATCHES[0]).encode(), BATCHES[0], [BROKEN], [])
     assert json.loads((tmp_path / "p.csv.part.json").read_text())["done"] == done
     part.end()
     assert json.loads((tmp_path / "p.csv.part.json").read_text())["done"] == 5
@@ -129,7 +136,7 @@ def test_batches_are_on_the_disk_after_some_seconds(seconds, done, tmp_path, mon
 
 
 def of_two(out, rank):
-    return TablePart(out, "these images", rank=rank, size=2)
+    return TablePart(out, "these images", PredictionFormat(), rank=rank, size=2)
 
 
 def by_two(out):
@@ -171,7 +178,7 @@ def test_parts_of_another_number_of_processes_are_refused(tmp_path):
     by_two(out)
     of_two(out, 0).refuse_other_divisions()
     with pytest.raises(UserError, match=r"part-1-of-2\.json is what 2 of torchrun's processes left of it"):
-        TablePart(out, "these images").refuse_other_divisions()
+        TablePart(out, "these images", PredictionFormat()).refuse_other_divisions()
 
 
 def test_the_progress_of_several_parts_is_their_sum():

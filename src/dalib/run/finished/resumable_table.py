@@ -1,14 +1,14 @@
 """A table that is written batch by batch, resumed where a kill ended it, and divided over processes.
 
-Rows go to ``OUT.part``; ``OUT.part.json`` records how far they are::
+Rows, in whatever form the table's format gives them, go to ``OUT.part``; ``OUT.part.json`` records how far they are::
 
     {"of": digest of the images' names and of the model's files, "done": files, "bytes": of OUT.part, "rows": n,
      "unreadable": n, "examples": [[path, reason]], "beyond": n,
      "examples_beyond": [what such a file holds]}
 
 The same command again drops what was written after these bytes and continues after these files, in the same batches, so
-that the result is the one of a command that was never stopped. In the end ``OUT.part`` gets the name of ``OUT``; a
-Parquet file is made of it.
+that the result is the one of a command that was never stopped. In the end ``OUT.part`` gets the name of ``OUT``, or the
+format makes a file of another kind of it.
 
 Of N processes, each takes a range of the same batches and writes ``OUT.part-I-of-N`` with a JSON file of its own. The
 parts in their order are what one process writes, to the byte. They are joined by a folder that all processes see.
@@ -23,7 +23,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
@@ -45,18 +45,63 @@ MOST_EXAMPLES = 5
 _KEEP_SECONDS = 5.0  # what a kill may cost; bringing rows to the disk takes some milliseconds
 
 
+class TableFormat(Protocol):
+    """How rows are written, and what a file of them becomes.
+
+    Attributes:
+        noun: plural of what a row holds, for messages: ``predictions``.
+        network: name of the argument that the network is given by.
+        head: bytes before the first row.
+    """
+
+    @property
+    def noun(self) -> str: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def head(self) -> bytes: ...
+
+    def put(self, rows: Path, out: Path) -> None:
+        """Makes ``out`` of a file of rows, whole or not at all, and removes that file."""
+
+
+@dataclass(frozen=True)
+class PredictionFormat:
+    """Lines of CSV, which stay such or become Parquet; implements :class:`TableFormat`.
+
+    Attributes:
+        columns: names of the columns.
+    """
+
+    columns: Sequence[str] = COLUMNS
+    noun: str = "predictions"
+    network: str = "run"
+
+    @property
+    def head(self) -> bytes:
+        """The line of the names."""
+        return f"{','.join(self.columns)}\n".encode()
+
+    def put(self, rows: Path, out: Path) -> None:
+        """Makes ``out`` of the lines: Parquet if it has this ending, else CSV."""
+        if out.suffix.lower() == ".parquet":
+            as_parquet(rows, out, self.columns)
+        else:
+            put_in_place(rows, out)
+
+
 class TablePart:
     """OUT.part and OUT.part.json of a rank; :meth:`begin`, :meth:`add` a batch at a time, :meth:`end`, :meth:`publish`.
 
     Args:
         out: the table.
         of: digest of what it is of (:func:`digest_of`); the parts of another one are refused.
-        columns: names of its columns.
+        form: how it is written.
         rank, size: this process among those that write the table.
     """
 
-    def __init__(self, out: Path, of: str, columns: Sequence[str] = COLUMNS, rank: int = 0, size: int = 1) -> None:
-        self.out, self.columns, self.rank, self.size = out, columns, rank, size
+    def __init__(self, out: Path, of: str, form: TableFormat, rank: int = 0, size: int = 1) -> None:
+        self.out, self.form, self.rank, self.size = out, form, rank, size
         self.rows, self.state = self._files_of(rank)
         self.lock = out.with_name(out.name + ".part.lock")
         self.progress = PartProgress(of)
@@ -96,7 +141,7 @@ class TablePart:
         if before is None:
             self._file = self.rows.open("wb")
             if self.rank == 0:
-                self._write(",".join(self.columns) + "\n")
+                self._write(self.form.head)
             self.keep()  # from here on nobody else's command goes on with it
         else:
             self.progress = before
@@ -119,10 +164,10 @@ class TablePart:
         if not mine:
             raise UserError(
                 Setting("out", self.out),
-                f": {self.rows} holds {before.rows} predictions of other images or of another model than ",
+                f": {self.rows} holds {before.rows} {self.form.noun} of other images or of another model than ",
                 Setting("images", images),
                 " and ",
-                Setting("run"),
+                Setting(self.form.network),
                 "; give the same to go on, or remove it to begin anew",
             )
         if not whole:
@@ -131,13 +176,13 @@ class TablePart:
 
     def add(
         self,
-        text: str,
+        rows: bytes,
         names: Sequence[str],
         unreadable: Sequence[Unreadable],
         clipped: Sequence[WholeNumbers],
     ) -> None:
-        """Writes the lines of a batch; they count once they are whole."""
-        self._write(text)
+        """Writes the rows of a batch; they count once they are whole."""
+        self._write(rows)
         progress = self.progress
         progress.done += len(names) + len(unreadable)
         progress.rows += len(names)
@@ -149,16 +194,14 @@ class TablePart:
         if time.monotonic() - self._kept > _KEEP_SECONDS:
             self.keep()
 
-    def _write(self, text: str) -> None:
+    def _write(self, content: bytes) -> None:
         assert self._file is not None
-        # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
-        content = text.encode("utf-8", errors="backslashreplace")
         self._file.write(content)
         self._file.flush()
         self.progress.bytes += len(content)
 
     def keep(self) -> None:
-        """Brings the lines to the disk, and then how many bytes they are."""
+        """Brings the rows to the disk, and then how many bytes they are."""
         sync(self.rows)
         write_json(self.state, asdict(self.progress))
         self._kept = time.monotonic()
@@ -190,11 +233,7 @@ class TablePart:
         Raises:
             UserError: parts that are not in this folder.
         """
-        whole = self.rows if self.size == 1 else self._join(lengths)
-        if self.out.suffix.lower() == ".parquet":
-            as_parquet(whole, self.out, self.columns)
-        else:
-            put_in_place(whole, self.out)
+        self.form.put(self.rows if self.size == 1 else self._join(lengths), self.out)
         self.remove_all()
 
     def _join(self, lengths: Sequence[int]) -> Path:
