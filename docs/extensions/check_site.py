@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NOT_SHOWN = {
     "dalib.__version__": "the version in the title of every page",
     "dalib.Run": "shown where it is defined, in dalib.run.adapt",
+    "dalib.ImageFeatures": "shown where it is defined, in dalib.run.finished.image_features",
     "dalib.ImagePrediction": "shown where it is defined, in dalib.run.finished.image_predictions",
     "dalib.ModelsJudgement": "shown where it is defined, in dalib.judge.models_judgement",
     "dalib.Prediction": "shown where it is defined, in dalib.run.finished.load",

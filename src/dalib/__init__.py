@@ -6,6 +6,7 @@
 
     run = dalib.adapt("studio/", "street/")   # train, judge, report; arrays, data sets and lists do as well
     run.predict("street/")                    # labels, confidences, probabilities
+    run.features("street/")                   # a vector for each image
     dalib.open_run("runs/first")              # the same object later
     dalib.compare("runs/first", run)          # which of several runs is best
     dalib.load("runs/first")("photo.jpg")     # one image
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         open_run,
         open_runs,
     )
+    from dalib.run.finished.image_features import ImageFeatures
     from dalib.run.finished.image_predictions import ImagePrediction, Predictions
     from dalib.run.finished.load import Prediction, Predictor
     from dalib.run.others.judge_models import judge_models
@@ -52,6 +54,7 @@ if "torch" not in sys.modules:  # which reads these once
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __all__ = [
+    "ImageFeatures",
     "ImagePrediction",
     "ModelsJudgement",
     "Prediction",
@@ -73,6 +76,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "ImageFeatures": "dalib.run.finished.image_features",
     "ImagePrediction": "dalib.run.finished.image_predictions",
     "ModelsJudgement": "dalib.judge.models_judgement",
     "Prediction": "dalib.run.finished.load",

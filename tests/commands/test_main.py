@@ -58,7 +58,10 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "subcommand: expected one of train, eval, query, compare, judge, predict, export, keep, report, checks,"),
+        (
+            [],
+            "subcommand: expected one of train, eval, query, compare, judge, predict, features, export, keep, report,",
+        ),
         (["cache", "fly"], "fly"),
         (["cache", "rm", "nokey"], "nokey: not in the cache"),
         (["eval", "x", "--data", "y", "--cache", "tape"], "--cache"),

@@ -12,9 +12,13 @@ from safetensors.torch import load_file
 from dalib.commands.arguments import with_repeated_united
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
+from dalib.data.decoding import read_pixels
 from dalib.data.prefetch import Prefetched
 from dalib.engine import train as training
 from dalib.engine.features import FeatureStore
+from dalib.models.pretrained import PretrainedBackbone
+from dalib.models.saved import load_description
+from dalib.models.weights import load_weights
 from dalib.records.folder import RunFolder
 from dalib.run import setup
 from dalib.run.features.fastest import features_folder
@@ -195,6 +199,26 @@ def test_the_saved_network_predicts_of_images_what_its_head_predicted_of_feature
         assert [sum(row["class"] == each for row in rows) for each in CLASSES] == model["target_histogram"]
         confidence = np.mean([float(row["confidence"]) for row in rows])
         assert confidence == pytest.approx(model["target_confidence"], abs=2e-3)
+
+
+def test_all_models_of_a_run_have_the_features_of_the_pretrained_backbone(photos, tmp_path):
+    found = train(photos, tmp_path / "run", "--model.domain_statistics", "0")
+    given = {}
+    for name in found.models():
+        out = tmp_path / f"{name}.npz"
+        asked = ["features", str(found.root), "--model", name, "--device", "cpu", "--out", str(out)]
+        assert run([*asked, "--images", f"{photos}/there"]) == 0
+        with np.load(out) as arrays:
+            given[name] = arrays["features"]
+    preprocessing = load_description(found.model).preprocessing
+    backbone = PretrainedBackbone(BACKBONE, size=preprocessing.input_size).eval()
+    load_weights(backbone, photos / "weights.safetensors")
+    rows = torch.from_numpy(np.stack([read_pixels(each, preprocessing) for each in sorted(photos.glob("there/*/*"))]))
+    with torch.no_grad():
+        expected = backbone(preprocessing.normalize(rows)).numpy()
+    for name, features in given.items():
+        assert np.array_equal(features, given["adapted"]), name
+        np.testing.assert_allclose(features, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_eval_of_class_folders_agrees_with_the_predictions(trained, photos, tmp_path, capsys):

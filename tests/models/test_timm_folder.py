@@ -61,6 +61,16 @@ def test_timm_opens_the_folder(kind, runs, folders):
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("photo")])
+def test_the_folder_gives_the_features_that_the_run_gives(kind, runs, folders):
+    of_run, of_folder = open_model(runs[kind].root, device="cpu"), open_model(folders[kind], device="cpu")
+    size, channels = of_run.description.preprocessing.size, of_run.description.preprocessing.channels
+    images = torch.randint(0, 256, (3, channels, size, size), dtype=torch.uint8)
+    expected, found = of_run.representation(), of_folder.representation()
+    assert (found.layer, found.width) == (expected.layer, expected.width)
+    torch.testing.assert_close(found.features(images), expected.features(images), atol=1e-5, rtol=1e-4)
+
+
 ONE_AFTER_ANOTHER = """
 import contextlib, io, json, os, sys, traceback
 for folder, program in json.load(sys.stdin):

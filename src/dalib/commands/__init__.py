@@ -3,8 +3,8 @@
 - **From words to a call**: ``main`` runs a command line. ``arguments`` brings each spelling to the one that the
   ``parser`` takes, by the ``given_settings``; ``own_settings`` gives those of older versions their meaning, and
   ``config_file`` reads a file of them. ``subcommand`` is the interface of the files below.
-- **A run**: ``train``, whose flags are ``settings``; ``predict``, ``eval``, ``query``, ``keep``, ``compare``,
-  ``export`` and ``report`` take a finished one.
+- **A run**: ``train``, whose flags are ``settings``; ``predict``, ``features``, ``eval``, ``query``, ``keep``,
+  ``compare``, ``export`` and ``report`` take a finished one.
 - **Beside runs**: ``checks`` of data and installation, ``judge`` for models of other origin, ``backbones`` at hand,
   the ``cache``, and ``completion`` for a shell.
 - **What is printed**: ``help``, ``complaints`` about what was typed, and ``flags``, the one place that spells settings

@@ -26,6 +26,7 @@ COMMANDS = {
     "dalib.run.finished.compare.compare_runs": "compare",
     "dalib.run.others.judge_models.judge_models": "judge",
     "dalib.run.finished.predict.predict": "predict",
+    "dalib.run.finished.features.features": "features",
     "dalib.run.export.export": "export",
     "dalib.run.finished.select.keep": "keep",
     "dalib.report.page.write_report": "report",

@@ -26,7 +26,7 @@ from dalib.core.errors import (
 )
 from dalib.run.settings.config_file import with_places_as_written
 
-WORKING = ("train", "eval", "query", "predict", "export", "report")
+WORKING = ("train", "eval", "query", "predict", "features", "export", "report")
 """Commands whose result is a file, and which therefore continue when their output is closed."""
 
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -93,6 +93,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "dalib.run.finished.label_estimates.evaluate_labels": "evaluate_labels",
         "dalib.run.finished.query.query": "query",
         "dalib.run.finished.predict.predict": "predict",
+        "dalib.run.finished.features.features": "features",
         "dalib.run.export.export": "export",
         "dalib.run.finished.select.keep": "keep",
     }

@@ -113,13 +113,18 @@ class ImageClassifier(nn.Module):
 
         With a backbone that does not learn, this is all that has to run again and again.
         """
+        features = self.before_head(features)
+        predictions: Tensor = self.head(features)
+        return (predictions, features) if self.training else predictions
+
+    def before_head(self, features: Tensor) -> Tensor:
+        """Returns the input of the head (N, features_dim): pooled features (N, D), standardised, and the bottleneck."""
         if self.standardize:
             features = (features - self.feature_mean) / self.feature_std
         features = self.dropout(features)
         if not isinstance(self.bottleneck, nn.Identity):
             features = self.dropout(self.bottleneck(features))
-        predictions: Tensor = self.head(features)
-        return (predictions, features) if self.training else predictions
+        return features
 
     @torch.no_grad()
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from dalib.data.preprocessing import Preprocessing
+    from dalib.models.representation import FeatureNetwork
     from dalib.models.saved import ModelDescription
 
 KEY = "dalib"
@@ -44,10 +45,12 @@ class OpenedModel:
     """(N, C, size, size) uint8 -> (N, K) float32, on the CPU both."""
     faster: Callable[[], Callable[[Tensor], Tensor]] | None = None
     """Prepares a faster way to compute the same, which takes about a second; None where there is none."""
+    representation: Callable[[], FeatureNetwork] | None = None
+    """Returns what computes features of the same images; None for a file that gives probabilities alone."""
 
     def for_many(self) -> OpenedModel:
         """Returns the model prepared for many images: its probabilities are the same to rounding."""
-        return self if self.faster is None else OpenedModel(self.description, self.faster())
+        return self if self.faster is None else replace(self, probabilities=self.faster(), faster=None)
 
 
 class PixelsToProbabilities(nn.Module):

@@ -21,6 +21,7 @@ folders are still read.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +38,7 @@ from dalib.models.averaged import AveragedViews
 from dalib.models.exported import KEY, OpenedModel
 from dalib.models.joined import JoinedBackbone, OwnInput, largest
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.models.representation import FeatureNetwork, layer_in_words
 from dalib.models.saved import content_of, description_of, plain_tensors
 from dalib.models.timm_import import import_timm
 
@@ -227,7 +229,32 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
         with torch.no_grad():
             return _probabilities(network, head, description.preprocessing.normalize(images.to(device))).cpu()
 
-    return OpenedModel(description, probabilities)
+    return OpenedModel(
+        description, probabilities, representation=lambda: _representation(network, head, description, device)
+    )
+
+
+def _representation(
+    network: nn.Module, head: dict[str, Tensor], description: ModelDescription, device: torch.device
+) -> FeatureNetwork:
+    """Returns what computes features: of the backbone where it was frozen, else the input of the classifier.
+
+    Where timm's classifier is the whole head, its input is what the backbone gives.
+    """
+    backbone: Any = network
+    if not head:
+        backbone = copy.deepcopy(network)
+        backbone.reset_classifier(0)
+    frozen = description.architecture.trained_on_features
+
+    def features(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = backbone(description.preprocessing.normalize(images.to(device)))
+            return (found if frozen else _before_head(found, head)).float().cpu()
+
+    size, channels = description.preprocessing.size, description.preprocessing.channels
+    width = features(torch.zeros(1, channels, size, size, dtype=torch.uint8)).shape[1]
+    return FeatureNetwork(layer_in_words(description.architecture), width, features)
 
 
 def _network_of(config: dict[str, Any], description: ModelDescription, folder: Path) -> nn.Module:
@@ -291,7 +318,14 @@ def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) 
             for warp in head["warps"]
         ]
         return torch.stack([_probabilities(network, rest, view) for view in views]).mean(dim=0)
-    features: Tensor = network(images)
+    features = _before_head(network(images), head)
+    if head:
+        features = F.linear(features, head["head.weight"], head["head.bias"])
+    return features.softmax(dim=1)
+
+
+def _before_head(features: Tensor, head: dict[str, Tensor]) -> Tensor:
+    """Computes features (N, D) of the backbone -> the input of the head, like the program in README.md."""
     if "feature_mean" in head:
         features = (features - head["feature_mean"]) / head["feature_std"]
     if "bottleneck.0.weight" in head:
@@ -300,9 +334,7 @@ def _probabilities(network: nn.Module, head: dict[str, Tensor], images: Tensor) 
             mean, var, weight, bias = (head[f"bottleneck.1.{name}"] for name in _NORM)
             features = F.batch_norm(features, mean, var, weight, bias)
         features = features.relu()
-    if head:
-        features = F.linear(features, head["head.weight"], head["head.bias"])
-    return features.softmax(dim=1)
+    return features
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:

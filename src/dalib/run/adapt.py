@@ -34,12 +34,14 @@ from dalib.run.settings.presets import configured, implied_preset
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dalib.core.files import Unreadable
     from dalib.data.reading import CachePolicy
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
     from dalib.records.labelled import Labelled
     from dalib.records.selection import ModelName, Selection
     from dalib.run.export import ExportFormat
+    from dalib.run.finished.image_features import ImageFeatures
     from dalib.run.finished.image_predictions import Predictions
     from dalib.run.finished.load import Predictor
     from dalib.run.settings.config import TrainConfig
@@ -340,6 +342,18 @@ def _as_texts(places: Any) -> list[str]:
     return [expanded(each) for each in (places if isinstance(places, list | tuple) else [places]) if each is not None]
 
 
+def _require_some(paths: Sequence[str], unreadable: Sequence[Unreadable]) -> None:
+    """Reports images that cannot be read, before the others are written.
+
+    Raises:
+        UserError: there are no others.
+    """
+    if not paths:
+        example = "".join(f" (for instance {each.path}: {each.reason})" for each in unreadable[:1])
+        raise UserError(Setting("images"), f": none of the images can be read{example}")
+    say_unreadable(unreadable)
+
+
 class Run:
     """A run on disk: what came of it, and what can be done with it. Make one with :func:`adapt` or :func:`open_run`.
 
@@ -414,11 +428,42 @@ class Run:
         with CountedProgress("predictions") as progress:
             found = predict_images(images, predictor, progress)
         if table is not None:
-            if not len(found):
-                example = "".join(f" (for instance {each.path}: {each.reason})" for each in found.unreadable[:1])
-                raise UserError(Setting("images"), f": none of the images can be read{example}")
-            say_unreadable(found.unreadable)
+            _require_some(found.paths, found.unreadable)
             write_table(table, found.paths, found.probabilities, found.description)
+        return found
+
+    def features(
+        self,
+        images: str | Path | Indexed,
+        *,
+        out: str | Path | None = None,
+        model: str | None = None,
+        device: str = "auto",
+    ) -> ImageFeatures:
+        """Computes the features of images, a vector for each.
+
+        They are what the frozen backbone gives, or the input of the classifier of a network that was trained as a
+        whole; :mod:`dalib.run.finished.features` defines them.
+
+        Args:
+            images: as :meth:`predict` takes them.
+            out: also write them, as ``dalib features`` does: .npz, .parquet, or a folder of arrays without an ending.
+            model: adapted, aligned or source-only; by default the selected model.
+            device: auto, cpu, cuda or mps.
+
+        Raises:
+            UserError: no image, or no such model.
+        """
+        from dalib.run.finished.feature_table import check_features, write_features
+        from dalib.run.finished.image_features import features_of_images
+
+        place = None if out is None else check_features(required_path(out, "out"))
+        predictor = self.predictor(model=model, device=device)
+        with CountedProgress("features") as progress:
+            found = features_of_images(images, predictor, progress)
+        if place is not None:
+            _require_some(found.paths, found.unreadable)
+            write_features(place, found.paths, found.features)
         return found
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:

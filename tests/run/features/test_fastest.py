@@ -11,7 +11,14 @@ from dalib.models import inference
 from dalib.models.architecture import Architecture, TimmSettings
 from dalib.models.network import make_classifier
 from dalib.run.features import fastest
-from dalib.run.features.fastest import fastest_classifier, gain_of_rounding, images_at_once, kept_fastest, to_pooled
+from dalib.run.features.fastest import (
+    fastest_classifier,
+    gain_of_rounding,
+    images_at_once,
+    in_batches,
+    kept_fastest,
+    to_pooled,
+)
 
 PREPROCESSING = Preprocessing(size=40, channels=3, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3)
 SHAPE = (8, 3, 32, 32)
@@ -85,3 +92,20 @@ def test_a_classifier_with_a_fast_backbone_predicts_the_same(network, tmp_path, 
     torch.testing.assert_close(fast(images), network(images), atol=1e-4, rtol=1e-4)
     assert fast.head is not network.head
     assert images_at_once(torch.device("cpu")) == len(images)
+
+
+def test_large_images_go_through_a_network_some_at_a_time_and_come_back_in_order():
+    seen = []
+
+    class Means(torch.nn.Module):
+        def forward(self, images):
+            assert not self.training
+            seen.append(len(images))
+            return images.float().mean(dim=(1, 2, 3))
+
+    images = torch.arange(19, dtype=torch.uint8)[:, None, None, None].expand(19, 3, 96, 96)
+    for size, together in ((96, [8, 8, 3]), (32, [19])):
+        seen.clear()
+        call = in_batches(Means(), Preprocessing(size, 3), torch.device("cpu"))
+        assert call(images).tolist() == list(range(19))
+        assert seen == together

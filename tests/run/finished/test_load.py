@@ -105,6 +105,20 @@ def test_a_pickled_predictor_opens_the_same_model_again(tmp_path, photos, monkey
     assert copy.deepcopy(predictor)("001.png") == predictor("001.png")
 
 
+def test_features_are_a_row_for_each_image_and_the_same_from_a_pickle(photo_run, photos):
+    predictor = dalib.load(photo_run, device="cpu")
+    paths = [photos / "000.png", photos / "001.png"]
+    found = predictor.features(paths)
+    assert found.shape == (2, predictor.representation(1).width)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(predictor.features(paths[1]), found[1:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(predictor.features(Image.open(paths[0])), found[:1], atol=1e-5, rtol=1e-4)
+    assert torch.equal(pickle.loads(pickle.dumps(predictor)).features(paths), found)
+    assert predictor.features([]).shape == (0, found.shape[1])
+    with pytest.raises(UserError, match="No such file"):
+        predictor.features(photos / "none.png")
+
+
 def test_importing_dalib_does_not_import_torch():
     subprocess.run(
         [

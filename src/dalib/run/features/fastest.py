@@ -33,12 +33,38 @@ Precision = Literal["float32", "bfloat16"]
 LARGE = 96
 """Pixels from which images take a backbone long; of smaller ones, many at once are fastest."""
 
+_BATCH_OF_SMALL = 256
+
 _NOTES = "fastest.json"  # in the folder of the features
 
 
 def images_at_once(device: torch.device) -> int:
     """Returns how many images a backbone takes at once; on a CPU, fresh memory for more costs more than it saves."""
     return 8 if device.type == "cpu" else 64
+
+
+def in_batches(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Returns a function that calls a network on any number of stored images, some at a time: results on the CPU.
+
+    Args:
+        network: (N, C, size, size) uint8 -> a tensor (N, ...); it is moved to the device, in evaluation mode.
+        preprocessing: gives the size of its input.
+        device: where it computes.
+    """
+    network = network.eval().to(device)
+    # convolutions read it faster; the order of sums changes, and with it the last bits
+    network = network.to(memory_format=torch.channels_last)
+    # large images are as many at once as where features are computed: memory for more of them costs time
+    batch = images_at_once(device) if preprocessing.input_size >= LARGE else _BATCH_OF_SMALL
+
+    def call(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            parts = [
+                network(part.to(device, memory_format=torch.channels_last)).cpu() for part in torch.split(images, batch)
+            ]
+        return torch.cat(parts)
+
+    return call
 
 
 def features_folder() -> Path:

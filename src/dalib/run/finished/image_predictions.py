@@ -142,23 +142,61 @@ class Predictions(Sequence[ImagePrediction]):
 
 def predict_images(images: Any, predictor: Predictor, on_progress: Callable[[int, int], None]) -> Predictions:
     """Predicts images of any kind; lists those that cannot be read. Files are read while others are predicted."""
+    computed = compute_of_images(images, predictor, lambda count: predictor.prepared(count).probabilities, on_progress)
+    description = predictor.model.description
+    found = torch.cat([torch.zeros(0, len(description.classes)), *computed.parts])
+    return Predictions(computed.paths, found, description, computed.unreadable)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What was computed of images of any kind.
+
+    Attributes:
+        paths: of the N images that can be read.
+        parts: tensors of N rows together.
+        unreadable: the images that cannot be read, with the reason.
+    """
+
+    paths: tuple[str, ...]
+    parts: tuple[Tensor, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+def compute_of_images(
+    images: Any,
+    predictor: Predictor,
+    prepared: Callable[[int], Callable[[Tensor], Tensor]],
+    on_progress: Callable[[int, int], None],
+) -> Computed:
+    """Computes something of images of any kind, batch by batch. Files are read while others are computed.
+
+    Args:
+        images: as :meth:`dalib.run.adapt.Run.predict` takes them.
+        predictor: reads them.
+        prepared: number of images -> what computes a row for each of the pixels (N, C, size, size) uint8.
+        on_progress: called with (done, total).
+
+    Raises:
+        UserError: one place is given, and it is not there.
+    """
     given, unreadable = _given(images)
-    model, paths, count = predictor.prepared(len(given.names)), list[str](), len(given.names)
-    found = [torch.zeros(0, len(model.description.classes))]
+    paths, parts, count = list[str](), list[torch.Tensor](), len(given.names)
+    compute = prepared(count)
 
     def read(first: int, end: int) -> list[tuple[str, np.ndarray | Exception]]:
         return _read(given, range(first, end), predictor)
 
-    parts = [(first, min(first + BATCH, count)) for first in range(0, count, BATCH)]
-    batches = read_ahead(read, 0, count, BATCH) if given.are_files else starmap(read, parts)
-    for (_, done), batch in zip(parts, batches, strict=True):
+    ranges = [(first, min(first + BATCH, count)) for first in range(0, count, BATCH)]
+    batches = read_ahead(read, 0, count, BATCH) if given.are_files else starmap(read, ranges)
+    for (_, done), batch in zip(ranges, batches, strict=True):
         unreadable += [Unreadable(name, reason(each)) for name, each in batch if isinstance(each, Exception)]
         readable = [(name, each) for name, each in batch if not isinstance(each, Exception)]
         if readable:
             paths += [name for name, _ in readable]
-            found.append(model.probabilities(torch.from_numpy(np.stack([pixels for _, pixels in readable]))))
+            parts.append(compute(torch.from_numpy(np.stack([pixels for _, pixels in readable]))))
         on_progress(done, count)
-    return Predictions(tuple(paths), torch.cat(found), model.description, tuple(unreadable))
+    return Computed(tuple(paths), tuple(parts), tuple(unreadable))
 
 
 @dataclass(frozen=True)

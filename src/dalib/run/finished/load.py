@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dalib.core.devices import choose_device
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, required_path
 from dalib.core.words import UNKNOWN, largest
 from dalib.data.decoding import pillow_warnings_as_errors, read_pixels, reason, whole_numbers
@@ -26,15 +26,17 @@ from dalib.models.exported import OpenedModel, PixelsToProbabilities, read_onnx,
 from dalib.models.network import load_classifier, make_predictor
 from dalib.models.timm_folder import is_timm_folder, read_timm_folder
 from dalib.records.folder import RunFolder, models_of
-from dalib.run.features.fastest import LARGE, fastest_classifier, images_at_once
+from dalib.run.features.fastest import LARGE, fastest_classifier, in_batches
+from dalib.run.features.representation import representation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.models.classifier import ImageClassifier
+    from dalib.models.representation import FeatureNetwork
     from dalib.models.saved import ModelDescription
 
 COLUMNS = ("path", "class", "confidence", "runner_up", "runner_up_confidence")
@@ -49,7 +51,6 @@ MANY = 128
 BATCH = 64
 """Images that are read, and then predicted, together."""
 
-_BATCH_OF_SMALL = 256
 _ENDINGS = (".onnx", ".pt2")
 
 
@@ -94,6 +95,7 @@ class Predictor:
         self.model = model
         self.classes = model.description.classes
         self._seen = 0
+        self._representation: FeatureNetwork | None = None
         self._place = place
         self.name = name
         """Which model it is, and who selected it: ``adapted model (selected by measurement on 200 labelled images)``;
@@ -107,6 +109,7 @@ class Predictor:
         state = dict(vars(self))
         if self._place is not None:
             del state["model"]
+            state["_representation"] = None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,15 +128,49 @@ class Predictor:
         if several is None:
             return self([images])[0]
         model, found = self.prepared(len(several)), list[Prediction]()
-        for first in range(0, len(several), BATCH):
-            some, rows = several[first : first + BATCH], []
+        for rows in self._batches(several):
+            found += [prediction_of(each, model.description) for each in model.probabilities(rows)]
+        return found
+
+    def features(self, images: Any) -> Tensor:
+        """Returns the features (N, D) float32 of N images, as ``dalib features`` writes them; one image is N = 1.
+
+        Args:
+            images: as for a call.
+
+        Raises:
+            UserError: an image that cannot be read, or an exported graph, which gives probabilities alone.
+        """
+        several = one_by_one(images, "images")
+        several = [images] if several is None else several
+        network = self.representation(len(several))
+        return torch.cat([torch.zeros(0, network.width), *map(network.features, self._batches(several))])
+
+    def _batches(self, images: Sequence[Any]) -> Iterator[Tensor]:
+        """Yields the pixels (N, C, size, size) uint8 of images, some at a time.
+
+        Raises:
+            UserError: an image that cannot be read.
+        """
+        for first in range(0, len(images), BATCH):
+            some, rows = images[first : first + BATCH], []
             for image, read in zip(some, self.read(some), strict=True):
                 if isinstance(read, Exception):
                     raise _unreadable(image if isinstance(image, str | Path) else type(image).__name__, read)
                 rows.append(read)
-            probabilities = model.probabilities(torch.from_numpy(np.stack(rows)))
-            found += [prediction_of(each, model.description) for each in probabilities]
-        return found
+            yield torch.from_numpy(np.stack(rows))
+
+    def representation(self, count: int) -> FeatureNetwork:
+        """Returns what computes features of stored images, prepared for many where ``count`` are many.
+
+        Raises:
+            UserError: an exported graph, which gives probabilities alone.
+        """
+        if self._representation is None:
+            self._representation = representation_in(self.model, "" if self._place is None else self._place.path)
+        if count >= MANY:
+            self._representation = self._representation.for_many()
+        return self._representation
 
     def prepared(self, count: int) -> OpenedModel:
         """Returns the model, prepared for many images where ``count`` are many."""
@@ -207,7 +244,7 @@ class Predictor:
             return
         files = [path for path in map(Path, map(expanded, paths)) if not path.is_dir()]
         if clipped := outside_range(whole_numbers(files), black_white):
-            warnings.warn(describe_outside_range(clipped, black_white), stacklevel=5)
+            warnings.warn(describe_outside_range(clipped, black_white), stacklevel=6)
 
     def _pixels(self, image: Any) -> np.ndarray:
         """(C, size, size) uint8."""
@@ -349,7 +386,12 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
     network, faster = network.to(where), None
     if where.type == "cpu" and description.preprocessing.input_size >= LARGE:
         faster = partial(_probabilities_by, fastest_classifier, network, description, where)
-    return OpenedModel(description, _probabilities_by(lambda plain, _: plain, network, description, where), faster)
+    return OpenedModel(
+        description,
+        _probabilities_by(lambda plain, _: plain, network, description, where),
+        faster,
+        lambda: representation_of(network, description, where),
+    )
 
 
 def _probabilities_by(
@@ -361,20 +403,23 @@ def _probabilities_by(
     """Returns what computes the probabilities of stored images by a classifier, ``changed`` before."""
     preprocessing = description.preprocessing
     predictor = make_predictor(changed(model, preprocessing), description.architecture)
-    network = PixelsToProbabilities(predictor, preprocessing).eval().to(device)
-    # convolutions read it faster; the order of sums changes, and with it the last bits
-    network = network.to(memory_format=torch.channels_last)
-    # large images are as many at once as where features are computed: memory for more of them costs time
-    batch = images_at_once(device) if preprocessing.input_size >= LARGE else _BATCH_OF_SMALL
+    return in_batches(PixelsToProbabilities(predictor, preprocessing), preprocessing, device)
 
-    def probabilities(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            parts = [
-                network(part.to(device, memory_format=torch.channels_last)).cpu() for part in torch.split(images, batch)
-            ]
-        return torch.cat(parts)
 
-    return probabilities
+def representation_in(opened: OpenedModel, path: str | Path) -> FeatureNetwork:
+    """Returns what computes the features of a model that was opened from a path.
+
+    Raises:
+        UserError: a file that gives probabilities alone.
+    """
+    if opened.representation is None:
+        raise UserError(
+            Setting("run", str(path)),
+            ": an exported graph gives probabilities alone; expected the folder of a run, or of a model, as `",
+            Call("dalib.run.export.export", Setting("format", "torch")),
+            "` writes it",
+        )
+    return opened.representation()
 
 
 def identity_of(path: str | Path, *, model: str | None = None) -> str:

@@ -62,8 +62,12 @@ def columns_of_parquet(table: Path) -> tuple[str, ...]:
         return ()
 
 
-def require_pyarrow(out: str | Path) -> tuple[Any, Any]:
-    """Returns pyarrow and pyarrow.parquet, imported here because they are not needed for CSV.
+def require_pyarrow(out: str | Path, instead: str = ".csv") -> tuple[Any, Any]:
+    """Returns pyarrow and pyarrow.parquet, imported here because they are not needed for other files.
+
+    Args:
+        out: the file that is to be written or read.
+        instead: ending of a file that does without, for the remedy.
 
     Raises:
         UserError: pyarrow is not installed.
@@ -73,6 +77,7 @@ def require_pyarrow(out: str | Path) -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError:
         raise UserError(
-            Setting("out", out), ": pyarrow is not installed; pip install pyarrow, or give a name that ends in .csv"
+            Setting("out", out),
+            f": pyarrow is not installed; pip install pyarrow, or give a name that ends in {instead}",
         ) from None
     return pyarrow, pyarrow.parquet
