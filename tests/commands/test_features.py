@@ -1,9 +1,12 @@
-"""dalib features on a run of folders."""
+"""dalib features on a run of folders, and its file in dalib judge."""
+
+import json
 
 import numpy as np
 import pytest
 
 from dalib.commands.main import run
+from models_elsewhere import write_pictures
 
 
 def test_features_have_a_row_for_each_readable_image_with_the_names_of_predict(trained, folders, tmp_path, capsys):
@@ -57,3 +60,23 @@ def test_a_quiet_command_prints_the_result_alone(trained, folders, tmp_path, cap
     assert run(command) == 0
     told = capsys.readouterr()
     assert (told.out, told.err) == (f"features of 24 images in {tmp_path}/f.npz\n", "")
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.parquet", "f"])
+def test_judge_takes_the_features_of_a_backbone_that_no_model_trained(name, tmp_path, monkeypatch, capsys):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    pictures, out = write_pictures(tmp_path), tmp_path / name
+    assert run(["features", "--backbone", "lite0", "--images", f"{pictures}/target", "--out", str(out)]) == 0
+    assert "1280 features of each image: backbone tf_efficientnet_lite0" in capsys.readouterr().out
+    tables = [f"{pictures}/old.csv", f"{pictures}/new.csv", "--reference", "old", "--json"]
+    assert run(["judge", *tables, "--features", str(out)]) == 0
+    with_features = json.loads(capsys.readouterr().out)
+    assert run(["judge", *tables]) == 0
+    without = json.loads(capsys.readouterr().out)
+    assert with_features["pairs"]
+    assert not without["pairs"]
+    assert run(["judge", *tables, "--images", f"{pictures}/target"]) == 0
+    built_in = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in with_features["models"]] == [each["name"] for each in built_in["models"]]

@@ -5,11 +5,14 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 from site_modules import DOCS
 
 import dalib
 import sklearn
 from dalib.commands.parser import make_parser
+from dalib.run.finished.feature_table import write_features
+from dalib.run.others.model_features import GivenFeatures
 
 TEXT = (DOCS / "judge-any-models.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -66,7 +69,25 @@ def test_the_output_of_a_hugging_face_pipeline():
 
 def test_the_commands_are_understood():
     commands = re.findall(r"^dalib judge .*$", TEXT, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 5
     for command in commands:
         arguments = shlex.split(command)[1:]
         assert len(make_parser(arguments).parse_args(arguments)["judge"]["models"]) >= 2
+    computing = re.findall(r"^dalib features .*$", TEXT, re.MULTILINE)
+    assert len(computing) == 2
+    for command in computing:
+        arguments = shlex.split(command)[1:]
+        assert make_parser(arguments).parse_args(arguments)["features"]["out"].endswith(".npz")
+
+
+def test_the_program_gives_features_of_the_source_their_labels(tmp_path, monkeypatch):
+    (program,) = re.findall(r'^python -c "\n(.*?)^"$', TEXT, re.DOTALL | re.MULTILINE)
+    names, values = ["studio/ant/1.jpg", "studio/bee/1.jpg", "studio/ant/2.jpg"], torch.randn(3, 4)
+    write_features(tmp_path / "studio.npz", names, values)
+    monkeypatch.chdir(tmp_path)
+    exec(program, {"__name__": "program"})
+    found = GivenFeatures(np.ones((2, 4)), None, "labelled.npz").representation(
+        torch.arange(2), 2, None, ("ant", "bee")
+    )
+    assert torch.equal(found.source, values)
+    assert found.labels.tolist() == [0, 1, 0]

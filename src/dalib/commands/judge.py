@@ -47,14 +47,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--features",
         metavar="FILE",
         default=None,
-        help="features of the same images, of a network that none of the models trained, in place of --images: NPZ "
-        "with features and names, .npy or .safetensors in the order of the first table",
+        help="features of the same images, of a network that none of the models trained, in place of --images: what "
+        "`dalib features` wrote, NPZ with features and names, or .npy or .safetensors in the order of the first table",
     )
     parser.add_argument(
         "--source",
         default=None,
         help="labelled source images, which estimates of the accuracy need: with --images, a folder with one folder "
-        "for each class; with --features, a file of features and labels by the same network (NPZ or .safetensors)",
+        "for each class; with --features, a file of features and labels by the same network",
     )
     parser.add_argument(
         "--validation",

@@ -1,12 +1,16 @@
 """Features to judge models by: given ones, and those of the built-in network."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
 
 import dalib
+from dalib.core.errors import UserError
 from dalib.run.features.feature_space import FeatureSpace
+from dalib.run.finished.feature_table import write_features
 from dalib.run.others.model_features import GivenFeatures
 from models_elsewhere import AFTER, BEFORE, FEATURES, write_pictures
 
@@ -39,3 +43,48 @@ def test_features_are_computed_of_the_images_that_judge_alone(pictures, monkeypa
     some = given.representation(rows, 40, names, ("ant", "bee"))
     torch.testing.assert_close(some.target, everything.target[rows], rtol=0.01, atol=0.01)
     assert computed == [40, 24, 3, 24]
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet", ""])
+def test_what_dalib_features_wrote_is_found_by_the_names_of_the_images(ending, tmp_path):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    place = tmp_path / f"features{ending}"
+    names, values = [f"{number}.png" for number in range(5)], torch.randn(5, 3)
+    write_features(place, [f"street/{name}" for name in names[::-1]], values.flip(0))
+    found = GivenFeatures(place, None, None).representation(torch.arange(4), 4, names[:4], ("ant", "bee"))
+    assert torch.equal(found.target, values[:4])
+
+
+def test_columns_of_parquet_are_features_and_labels_of_the_source(tmp_path):
+    parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    values = np.arange(6, dtype=np.float64).reshape(3, 2)
+    parquet.write_table(
+        pyarrow.table({"path": ["a", "b", "c"], "features": values.tolist(), "labels": ["ant", "bee", "ant"]}),
+        tmp_path / "source.parquet",
+    )
+    given = GivenFeatures(np.ones((4, 2)), None, tmp_path / "source.parquet")
+    found = given.representation(torch.arange(4), 4, None, ("ant", "bee"))
+    assert found.source.tolist() == values.tolist()
+    assert found.labels.tolist() == [0, 1, 0]
+
+
+def test_features_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "table.parquet").write_text("no table")
+    cases = [
+        ("folder", r"folder'?: expected a file, or a folder that holds features\.npy and names\.npy"),
+        ("none.npz", "no such file"),
+        ("f.csv", r"expected a file that ends in \.npz, \.npy, \.safetensors, \.parquet, or a folder of arrays"),
+    ]
+    if importlib.util.find_spec("pyarrow") is not None:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"features": [[1.0, 2.0], [3.0]]}), tmp_path / "ragged.parquet")
+        cases += [
+            ("none.parquet", "no such file"),
+            ("table.parquet", "cannot be read as Parquet"),
+            ("ragged.parquet", "expected as many numbers in each row of the column 'features'"),
+        ]
+    for name, expected in cases:
+        with pytest.raises(UserError, match=expected):
+            GivenFeatures(tmp_path / name, None, None).representation(torch.arange(2), 2, None, ("ant", "bee"))

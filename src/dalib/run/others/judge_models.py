@@ -65,7 +65,7 @@ def judge_models(
             run, or a file of a table (:func:`dalib.run.others.model_tables.read_table`). What has no names of images or
             classes is in the order of the others.
         features: (M, D) of the same images, of a network that none of the models trained; or a file (.npz, .npy,
-            .safetensors).
+            .safetensors, .parquet), or a folder that ``dalib features`` wrote.
         images: a folder of the target's images, in place of ``features``: the built-in pretrained network computes
             them, and keeps them for the next time. Images are found by the names of the tables.
         names: M names of the images, in the order of the arrays; by default those of the tables.

@@ -20,6 +20,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run.features.fastest import features_folder
 from dalib.run.features.feature_space import Averaged, FeatureSpace
+from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
 
 
-ENDINGS = (".npz", ".npy", ".safetensors")
+ENDINGS = (".npz", ".npy", ".safetensors", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,44 @@ def _labelled_features(given: Any, classes: Sequence[str]) -> tuple[Tensor, Tens
 
 def _arrays_of(given: str | Path, where: Setting) -> dict[str, np.ndarray]:
     path = Path(expanded(given))
+    if path.is_dir():
+        if not all((path / file).is_file() for file in FILES):
+            raise UserError(where, f": expected a file, or a folder that holds {' and '.join(FILES)}")
+        return {
+            name: read_arrays(path / file, where)["features"]
+            for name, file in zip((FEATURES, NAMES), FILES, strict=True)
+        }
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(where, f": expected a file that ends in {', '.join(ENDINGS)}")
-    return read_arrays(path, where)
+        raise UserError(where, f": expected a file that ends in {', '.join(ENDINGS)}, or a folder of arrays")
+    return _in_parquet(path, where) if path.suffix.lower() == ".parquet" else read_arrays(path, where)
+
+
+def _in_parquet(path: Path, where: Setting) -> dict[str, np.ndarray]:
+    """Returns the columns of a Parquet file: features are lists of one length, names stand in the column path.
+
+    Raises:
+        UserError: pyarrow is not installed, no such file, another format, or lists of several lengths.
+    """
+    try:
+        from pyarrow import ArrowException, compute, parquet, types
+    except ImportError:
+        raise UserError(where, ": pyarrow is not installed; pip install pyarrow, or give .npz") from None
+    try:
+        table = parquet.read_table(path)
+    except FileNotFoundError:
+        raise UserError(where, ": no such file") from None
+    except (ArrowException, OSError) as error:
+        raise UserError(where, f": cannot be read as Parquet ({str(error)[:200]})") from None
+    found = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type):
+            if len(compute.unique(compute.list_value_length(column))) != 1:
+                raise UserError(where, f": expected as many numbers in each row of the column {name!r}")
+            flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            found[name] = flat.reshape(len(table), -1).copy()  # its memory is arrow's, which nobody may write
+        else:
+            found[NAMES if name == PATH else name] = np.array(column.to_pylist())
+    return found
 
 
 def _features_in(arrays: Mapping[str, np.ndarray], where: Setting) -> np.ndarray:
