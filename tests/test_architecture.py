@@ -185,8 +185,6 @@ CONFIGURED = {
     "run.settings.backbones",
     "run.settings.config",
     "run.settings.config_file",
-    "run.settings.older_files",
-    "run.settings.once_shared",
     "run.settings.presets",
     "run.settings_check",
     "run.setup",

@@ -9,9 +9,7 @@ from jsonargparse import ArgumentError
 from dalib.commands.complaints import Parser, without_breaks
 from dalib.core.errors import UserError
 from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.config_file import content_of, flat, require_plain, with_places_as_written
-from dalib.run.settings.older_files import with_older_meanings
-from dalib.run.settings.once_shared import with_inherited
+from dalib.run.settings.config_file import as_meant, content_of, flat, require_plain, with_places_as_written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,5 +29,4 @@ def read_config(path: Path) -> TrainConfig:
         config = TrainConfig(**with_places_as_written(settings, content_of(path)))
     except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
-    given = flat(content_of(path))
-    return with_older_meanings(with_inherited(config, given), given)
+    return as_meant(config, flat(content_of(path)))

@@ -11,8 +11,8 @@ import yaml
 
 from dalib.core.errors import Setting, UserError
 from dalib.run.settings.config import GROUPS, TrainConfig
-from dalib.run.settings.older_files import with_older_meanings
-from dalib.run.settings.once_shared import with_inherited
+from dalib.run.settings.older_files import changed_meanings
+from dalib.run.settings.presets import with_inherited, with_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,8 +57,17 @@ def read_plain_config(path: Path, **changes: Any) -> TrainConfig:
         read = TrainConfig(**{**content, **groups, **changes})
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not a configuration of this version ({' '.join(str(error).split())})") from None
-    given = flat(content)
-    return with_older_meanings(with_inherited(read, given), given)
+    return as_meant(read, flat(content))
+
+
+def as_meant(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration of a file with the meaning that its settings had where an older version wrote it.
+
+    Args:
+        config: as this version reads the file.
+        given: settings of the file by their dotted names.
+    """
+    return with_settings(with_inherited(config, given), changed_meanings(given))
 
 
 def require_settings(path: Path) -> None:

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dalib.run.settings.presets import changed
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from dalib.run.settings.config import TrainConfig
 
 _WHOLE = {"method", "out", "seed", "source", "steps", "target"}
 """Settings that a file of a whole configuration has, and that a person hardly writes down together."""
@@ -53,10 +49,3 @@ def changed_meanings(given: Mapping[str, Any]) -> dict[str, str]:
         return {}
     flip = {_FLIP: "auto"} if given.get(_FLIP) in (False, "false") else {}
     return flip if _PRECISION in given else {**flip, _PRECISION: "float32"}
-
-
-def with_older_meanings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """Returns the configuration of a file with the settings that :func:`changed_meanings` reads otherwise."""
-    for name, value in changed_meanings(given).items():
-        config = changed(config, name.split("."), value, name)
-    return config

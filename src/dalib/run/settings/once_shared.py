@@ -8,13 +8,10 @@ This table is closed: a new method has settings of its own from the start.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Container
-
-    from dalib.run.settings.config import TrainConfig
 
 ONCE_SHARED = {
     "mean-teacher": ("mean_teacher", ("alpha", "alpha_warmup", "teacher_dropout")),
@@ -39,12 +36,3 @@ def inherited(method: str, given: Container[str]) -> dict[str, str]:
     group, names = ONCE_SHARED.get(method, ("", ()))
     pairs = {f"{group}.{name}": f"self_ensemble.{name}" for name in names}
     return {own: old for own, old in pairs.items() if old in given and own not in given}
-
-
-def with_inherited(config: TrainConfig, given: Container[str]) -> TrainConfig:
-    """Returns the configuration with the values that its method inherits, where ``given`` names the settings given."""
-    for own in inherited(config.method, given):
-        group, name = own.split(".")
-        changed: Any = replace(getattr(config, group), **{name: getattr(config.self_ensemble, name)})
-        config = replace(config, **{group: changed})
-    return config

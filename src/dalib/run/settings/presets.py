@@ -10,7 +10,7 @@ from dalib.core.checked import described, kinds_of
 from dalib.core.errors import UserError
 from dalib.core.words import meant, meant_setting
 from dalib.run.settings.config import OUR_BACKBONES, TrainConfig, by_name
-from dalib.run.settings.once_shared import with_inherited
+from dalib.run.settings.once_shared import inherited
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -272,11 +272,31 @@ def configured(preset: str | None, settings: Mapping[str, Any]) -> TrainConfig:
     """
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    config: Any = TrainConfig(preset=preset)  # type: ignore[arg-type] # one of the names, as just seen
+    config = TrainConfig(preset=preset)  # type: ignore[arg-type] # one of the names, as just seen
     implied = {} if preset is None else settings_of(preset, settings)
-    for setting, value in {**implied, **settings}.items():
+    return with_inherited(with_settings(config, {**implied, **settings}), settings)
+
+
+def with_inherited(config: TrainConfig, given: Container[str]) -> TrainConfig:
+    """Returns the configuration with the values that its method inherits (:mod:`dalib.run.settings.once_shared`).
+
+    Args:
+        config: of a command line or a file.
+        given: names of the settings that are given there.
+    """
+    values = by_name(config)
+    return with_settings(config, {own: values[old] for own, old in inherited(config.method, given).items()})
+
+
+def with_settings(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration with other values of settings, which are given under their dotted names.
+
+    Raises:
+        ValueError: no such setting, or another kind of value.
+    """
+    for setting, value in settings.items():
         config = changed(config, setting.split("."), value, setting)
-    return with_inherited(config, settings)
+    return config
 
 
 def check_applied(config: TrainConfig) -> None:
