@@ -11,7 +11,7 @@ from dalib.models.architecture import Architecture, TimmSettings
 from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.network import BACKBONES, load_model, make_classifier, make_predictor
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run.settings.config import OUR_BACKBONES
+from dalib.run.settings.backbones import OUR_BACKBONES
 
 SMALL = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
-BACKBONES: Mapping[str, Callable[[int, int], nn.Module]] = {  # those that dalib.run.settings.config.OUR_BACKBONES names
+BACKBONES: Mapping[
+    str, Callable[[int, int], nn.Module]
+] = {  # those that dalib.run.settings.backbones.OUR_BACKBONES names
     "small": SmallBackbone,
     "digits": DigitsBackbone,
     "paper-small": PaperSmallBackbone,

@@ -75,7 +75,8 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         )
         return
     check_counts(config)
-    config, _ = fetched(config)
+    backbones, _ = fetched(config.backbones, init=config.init is not None)
+    config = config.with_backbones(backbones)
     preprocessing = image_network.make_preprocessing(config)
     refused: UserError | None = None
     try:

@@ -15,7 +15,6 @@ from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.run.classes.prior import KINDS, file_of
-from dalib.run.settings.backbones import backbones_of
 from dalib.run.settings.config import RESUMABLE, by_name
 from dalib.run.settings.older_files import as_written_today
 from dalib.run.start.model_alone import files_of
@@ -68,7 +67,7 @@ def contents_of(config: TrainConfig) -> dict[str, str]:
     """Digests of the files that a run takes besides images, each under the setting that names it."""
     files: dict[str, list[Path]] = {}
     if config.weights is not None:
-        files["weights"] = [locate_weights(each.weights or "", each.name) for each in backbones_of(config)]
+        files["weights"] = [locate_weights(each.weights or "", each.name) for each in config.backbones]
     if config.init is not None:
         models = models_of(RunFolder.existing(config.init))
         files["init"] = [

@@ -11,7 +11,6 @@ from dalib.engine.distributed import ALONE, World
 from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
 from dalib.models.weights import ways_to_weights
-from dalib.run.settings.backbones import backbones_of
 from dalib.run.timing.time_limit import is_open
 from dalib.run.training.stages import split_network
 
@@ -69,7 +68,7 @@ def check_inputs(config: TrainConfig) -> None:
             "expected ",
             Setting("statistics", "running"),
         )
-    if len(backbones_of(config)) > 1 and not config.features:
+    if len(config.backbones) > 1 and not config.features:
         raise UserError(
             Setting("backbone", as_one(config.backbone)),
             ": several backbones are joined by their stored features; expected ",
@@ -105,7 +104,7 @@ def _check_features(config: TrainConfig) -> None:
     stored, views = Setting("features", config.features), config.views
     if config.features < 2:
         raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
-    named = backbones_of(config)
+    named = config.backbones
     if named[0].name in BACKBONES:
         raise UserError(
             stored,

@@ -80,7 +80,7 @@ class Setup:
     @property
     def asked(self) -> TrainConfig:
         """The configuration with the names of the hub as they were asked for."""
-        return self.config if self.hub is None else self.hub.asked(self.config)
+        return self.config if self.hub is None else self.config.with_backbones([self.hub.asked])
 
     def recorded(self, summary: Summary) -> Summary:
         """Returns the summary with the names of the hub as they were asked for, and with the state that they are of."""
@@ -118,7 +118,8 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
         UserError: settings out of their range, or that do not go together; see also :func:`check_data`.
     """
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
-    config, hub = fetched(config, world)
+    backbones, hub = fetched(config.backbones, init=config.init is not None, world=world)
+    config = config.with_backbones(backbones)
     config, beginning = _fitted(config, device)
     _check_values(config, beginning, world)
     config, network = _network(config, beginning)

@@ -4,13 +4,13 @@ import pytest
 
 from dalib.core.errors import UserError
 from dalib.core.words import as_one
-from dalib.run.settings.backbones import NamedBackbone, alone, backbones_of
+from dalib.run.settings.backbones import NamedBackbone, named_backbones
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.image_defaults import settings_of_short_name
 
 
 def found(**settings):
-    return [(each.name, each.weights, each.weights_order) for each in backbones_of(TrainConfig(**settings))]
+    return [(each.name, each.weights, each.weights_order) for each in TrainConfig(**settings).backbones]
 
 
 def test_one_backbone_has_the_weights_of_the_configuration():
@@ -34,9 +34,10 @@ def test_one_in_a_list_is_one():
 
 def test_one_of_several_makes_a_configuration_of_its_own():
     config = TrainConfig(backbone=["resnet18", "resnet26"], weights="hub", features=4)
-    single = alone(config, backbones_of(config)[1])
+    single = config.with_backbones(config.backbones[1:])
     assert (single.backbone, single.weights, single.features) == ("resnet26", "hub", 4)
-    assert backbones_of(single) == (NamedBackbone("resnet26", "hub", "name"),)
+    assert single.backbones == named_backbones("resnet26", "hub", "name") == (NamedBackbone("resnet26", "hub", "name"),)
+    assert config.with_backbones(config.backbones) is config  # also where one value stands for all
 
 
 def test_short_names_bring_their_weights_and_others_theirs():
@@ -80,7 +81,7 @@ def test_weights_that_are_given_go_to_the_backbones_without_any_in_their_order()
 )
 def test_numbers_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        backbones_of(TrainConfig(**settings))
+        _ = TrainConfig(**settings).backbones
 
 
 def test_a_name_to_be_read():

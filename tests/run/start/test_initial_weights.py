@@ -210,10 +210,10 @@ def test_several_processes_are_told_what_the_first_has_fetched(hub):
             return found
 
     config = from_preset("photo-features", source="a", target="b", backbone=NETWORK, weights="hub")
-    pinned, of_hub = fetched(config, Other())
+    (pinned,), of_hub = fetched(config.backbones, init=False, world=Other())
     commit = hub.repositories[OWN][0][0]
     assert pinned.weights == f"hf_hub:{OWN}@{commit}"
-    assert of_hub.asked(pinned) == config
+    assert config.with_backbones([pinned]).with_backbones([of_hub.asked]) == config
     assert of_hub.record == HubRecord(OWN, commit, "model.safetensors", of_hub.record.sha256)
 
 
@@ -248,8 +248,9 @@ def test_several_backbones_are_fetched_each_with_the_commit_of_its_weights(hub):
         hub.put("lab/own", model__safetensors=weights_of(NETWORK, 3), config__json=config_of(NETWORK)),
     )
     asked = from_preset("photo-features", backbone=[NETWORK, "hf_hub:lab/own"], weights="hub")
-    config, record = fetched(asked)
+    backbones, of_hub = fetched(asked.backbones, init=False)
+    config = asked.with_backbones(backbones)
     assert config.backbone == [NETWORK, NETWORK]
     assert config.weights == [f"hf_hub:{OWN}@{commits[0]}", f"hf_hub:lab/own@{commits[1]}"]
-    assert record is None  # the names say it all
-    assert fetched(config) == (config, None)
+    assert of_hub is None  # the names say it all
+    assert fetched(backbones, init=False) == (backbones, None)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from dalib.core.errors import Setting, UserError
-from dalib.run.settings.config import OUR_BACKBONES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dalib.run.settings.config import TrainConfig, WeightsOrder
+OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
+"""Any other name is one of timm's."""
+
+WeightsOrder = Literal["name", "position"]
 
 HUB = "hub"
 """Stands for the weights that timm names, of each backbone; the one name of weights that may stand for several."""
@@ -41,23 +43,28 @@ class NamedBackbone:
     weights_order: WeightsOrder
 
 
-def backbones_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
-    """Returns the backbones of a configuration in their order, nearly always one.
+def named_backbones(
+    names: str | list[str], weights: str | list[str] | None, orders: WeightsOrder | list[WeightsOrder]
+) -> tuple[NamedBackbone, ...]:
+    """Returns backbones in the order of their names, nearly always one.
+
+    Args:
+        names: one or several.
+        weights: as many, or ``HUB`` for all; None are random ones.
+        orders: how the weights' tensors are matched: as many, or one for all.
 
     Raises:
         UserError: numbers of backbones, weights and orders that do not go together, a backbone of ours beside another
             one, or one backbone twice.
     """
-    names = config.backbone
     if isinstance(names, str):
-        for setting, value in (("weights", config.weights), ("weights_order", config.weights_order)):
+        for setting, value in (("weights", weights), ("weights_order", orders)):
             if isinstance(value, list):
                 raise UserError(
                     Setting(setting, _listed(value)), f": {len(value)} of them for one backbone, {names}; expected one"
                 )
-        return (NamedBackbone(names, config.weights, config.weights_order),)  # type: ignore[arg-type] # no lists
+        return (NamedBackbone(names, weights, orders),)  # type: ignore[arg-type] # no lists
     _check_names(names)
-    weights, orders = config.weights, config.weights_order
     if weights is None or weights == HUB:
         weights = [weights] * len(names)  # type: ignore[list-item] # None for each
     if isinstance(weights, str) or len(weights) != len(names):
@@ -82,26 +89,6 @@ def backbones_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
                 f": {each.name} stands there twice; expected different ones, or different weights for each",
             )
     return found
-
-
-def members_of(config: TrainConfig) -> tuple[NamedBackbone, ...]:
-    """Returns the backbones whose features stand side by side in the network.
-
-    They are those of the configuration. Where features with pretrained and with each domain's statistics are joined,
-    the same ones follow once more, with the latter. Raises as :func:`backbones_of`.
-    """
-    return backbones_of(config) * (2 if config.model.domain_statistics == JOINED else 1)
-
-
-def names_of(config: TrainConfig) -> str | list[str]:
-    """Returns the names of :func:`members_of` as the description of a network has them: a text for one."""
-    names = [each.name for each in members_of(config)]
-    return names if len(names) > 1 else names[0]
-
-
-def alone(config: TrainConfig, backbone: NamedBackbone) -> TrainConfig:
-    """Returns the configuration with one of its backbones in place of all."""
-    return replace(config, backbone=backbone.name, weights=backbone.weights, weights_order=backbone.weights_order)
 
 
 def _check_names(names: list[str]) -> None:

@@ -14,14 +14,15 @@ from dalib.adaptation.settings import settings_in
 from dalib.core.checked import Checked, described, with_known_names
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
+from dalib.run.settings.backbones import JOINED, NamedBackbone, WeightsOrder, named_backbones
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
 MethodName: Any = Literal[tuple(METHODS)]
 SelfEnsembleConfig: Any = settings_of("self-ensemble")
 MaskedConsistencyConfig: Any = settings_in(MASKED_CONSISTENCY.rpartition(".")[0])
-
-OUR_BACKBONES = ("small", "digits", "paper-small", "paper-large")
-"""Any other name is one of timm's."""
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
 """Settings of a run that are paths, or names of built-in choices."""
@@ -49,7 +50,6 @@ ViewName = Literal[
     "photo-tllib",
     "photo-paper",
 ]
-WeightsOrder = Literal["name", "position"]
 CachePolicy = Literal["disk", "ram", "off"]
 ScheduleName = Literal["one-cycle", "cosine", "constant", "inverse-decay"]
 OptimizerName = Literal["adam", "adamw"]
@@ -468,6 +468,31 @@ class TrainConfig(Checked):
         """The labelled set of a single run, if it has one."""
         assert not isinstance(self.evaluate, dict)
         return self.evaluate
+
+    @property
+    def backbones(self) -> tuple[NamedBackbone, ...]:
+        """The backbones in their order, nearly always one. Raises as :func:`named_backbones`."""
+        return named_backbones(self.backbone, self.weights, self.weights_order)
+
+    @property
+    def members(self) -> tuple[NamedBackbone, ...]:
+        """The backbones whose features stand side by side in the network. Raises as :func:`named_backbones`.
+
+        Where features with pretrained and with each domain's statistics are joined, the same ones follow once more,
+        with the latter.
+        """
+        return self.backbones * (2 if self.model.domain_statistics == JOINED else 1)
+
+    def with_backbones(self, backbones: Sequence[NamedBackbone]) -> TrainConfig:
+        """Returns the configuration with other backbones; one of several, for example."""
+        if tuple(backbones) == self.backbones:
+            return self
+        return replace(
+            self,
+            backbone=[each.name for each in backbones],
+            weights=[each.weights for each in backbones if each.weights is not None] or None,
+            weights_order=[each.weights_order for each in backbones],
+        )
 
     @staticmethod
     def _group(name: str, group: Any, changes: dict[str, Any]) -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.checked import described, kinds_of
 from dalib.core.errors import UserError
 from dalib.core.words import meant, meant_setting
-from dalib.run.settings.config import OUR_BACKBONES, TrainConfig, by_name
+from dalib.run.settings.backbones import OUR_BACKBONES
+from dalib.run.settings.config import TrainConfig, by_name
 from dalib.run.settings.once_shared import inherited
 
 if TYPE_CHECKING:

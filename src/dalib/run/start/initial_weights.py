@@ -13,73 +13,59 @@ from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, is_exported, models_of
 from dalib.records.summary import HubRecord, Summary
-from dalib.run.settings.backbones import NamedBackbone, alone, backbones_of
-from dalib.run.settings.config import OUR_BACKBONES
+from dalib.run.settings.backbones import OUR_BACKBONES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from dalib.engine.distributed import World
     from dalib.models.architecture import Architecture
-    from dalib.run.settings.backbones import Share
-    from dalib.run.settings.config import TrainConfig
+    from dalib.run.settings.backbones import NamedBackbone, Share
 
 
 @dataclass(frozen=True)
 class OfHub:
-    """Backbone and weights that a configuration takes from the hub.
+    """Backbone and weights that a run takes from the hub.
 
     Attributes:
-        backbone, weights: as they were asked for, which is what a run's config.yaml keeps.
+        asked: their names as they were asked for, which is what a run's config.yaml keeps.
         record: which state of which repository they are.
     """
 
-    backbone: str
-    weights: str | None
+    asked: NamedBackbone
     record: HubRecord | None
-
-    def asked(self, config: TrainConfig) -> TrainConfig:
-        """Returns the configuration as it was asked for."""
-        return replace(config, backbone=self.backbone, weights=self.weights)
 
     def recorded(self, summary: Summary) -> Summary:
         """Returns the summary with the settings as they were asked for, and with the record."""
-        settings = {**summary.settings, "backbone": self.backbone, "weights": self.weights}
+        settings = {**summary.settings, "backbone": self.asked.name, "weights": self.asked.weights}
         return replace(summary, settings=settings, hub=self.record)
 
 
-def fetched(config: TrainConfig, world: World = ALONE) -> tuple[TrainConfig, OfHub | None]:
-    """Fetches what the configuration names of the hub, and returns it with the names of what is now in the cache.
+def fetched(
+    asked: Sequence[NamedBackbone], *, init: bool, world: World = ALONE
+) -> tuple[tuple[NamedBackbone, ...], OfHub | None]:
+    """Fetches what backbones take from the hub, and returns them with the names of what is now in the cache.
 
-    The backbone becomes timm's name of a network, and the weights those of one commit, which need no network from
+    A backbone becomes timm's name of a network, and the weights those of one commit, which need no network from
     here on. Of several backbones these names are what the run's config.yaml keeps.
-
-    Raises:
-        UserError: no network that takes weights, nothing there that fits, or neither a network nor a copy in the cache.
-    """
-    asked = backbones_of(config)
-    if not any(is_hub(each.name) or is_hub(each.weights) for each in asked):
-        return config, None
-    found = [_fetched(each, init=config.init is not None, world=world) for each in asked]
-    if len(found) == 1:
-        (backbone, record), (own,) = found[0], asked
-        return alone(config, backbone), OfHub(own.name, own.weights, record)
-    weights = [each.weights for each, _ in found if each.weights is not None]
-    orders = [each.weights_order for each, _ in found]
-    names = [each.name for each, _ in found]
-    return replace(config, backbone=names, weights=weights or None, weights_order=orders), None
-
-
-def _fetched(asked: NamedBackbone, *, init: bool, world: World) -> tuple[NamedBackbone, HubRecord | None]:
-    """Returns one backbone with the names of what is now in the cache, and which state of which repository it is.
 
     Args:
         asked: names of the hub, or others.
         init: whether the weights are those of a run to start from.
         world: the processes, of which the first one asks the hub.
+
+    Raises:
+        UserError: no network that takes weights, nothing there that fits, or neither a network nor a copy in the cache.
     """
+    found = [_fetched(each, init=init, world=world) for each in asked]
+    of_hub = len(asked) == 1 and (is_hub(asked[0].name) or is_hub(asked[0].weights))
+    return tuple(each for each, _ in found), OfHub(asked[0], found[0][1]) if of_hub else None
+
+
+def _fetched(asked: NamedBackbone, *, init: bool, world: World) -> tuple[NamedBackbone, HubRecord | None]:
+    """Returns one backbone with the names of what is now in the cache, and which state of which repository it is."""
     backbone, weights = asked.name, asked.weights
     if not (is_hub(backbone) or is_hub(weights)):
         return asked, None

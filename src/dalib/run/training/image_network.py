@@ -48,7 +48,7 @@ from dalib.models.network import BACKBONES, known_backbone, make_classifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, weights_message
 from dalib.run.features.inputs import Inputs, Views
-from dalib.run.settings.backbones import JOINED, alone, backbones_of, members_of, names_of
+from dalib.run.settings.backbones import JOINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,9 +107,11 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
     digits = config.source in BUILT_IN_SOURCES and config.one_target in BUILT_IN_TARGETS
     size, channels = named or ((16, 1) if digits else (64, 3))
     settings: dict[str, Any] = {}
-    several = backbones_of(config)
+    several = config.backbones
     if len(several) > 1:  # the images are those of the backbone that sees the most of them
-        return max((make_preprocessing(alone(config, each)) for each in several), key=lambda each: each.input_size)
+        return max(
+            (make_preprocessing(config.with_backbones([each])) for each in several), key=lambda each: each.input_size
+        )
     if (backbone := several[0]).name not in BACKBONES:
         trained = known_backbone(backbone.name, pretrained_settings)
         trained = settings_in_cache(backbone.weights, backbone.name) or trained
@@ -184,9 +186,10 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
             ", stands there once; expected ",
             Setting("model.domain_statistics", 0),
         )
+    names = [each.name for each in config.members]
     start.check_network(
         {
-            "backbone": names_of(config),
+            "backbone": names if len(names) > 1 else names[0],  # as the description of a network has them
             "model.bottleneck_dim": config.model.bottleneck_dim,
             "model.bottleneck_norm": config.model.bottleneck_norm,
         }
@@ -250,9 +253,9 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
 
 def doubts(config: TrainConfig, preprocessing: Preprocessing) -> list[str]:
     """Returns likely mistakes about a timm network: random weights, or images far larger than it was trained with."""
-    several = backbones_of(config)
+    several = config.backbones
     if len(several) > 1:
-        each_alone = [alone(config, each) for each in several]
+        each_alone = [config.with_backbones([each]) for each in several]
         return [doubt for each in each_alone for doubt in doubts(each, make_preprocessing(each))]
     backbone = several[0]
     if backbone.name in BACKBONES:
@@ -278,8 +281,8 @@ def image_inputs(config: TrainConfig, preprocessing: Preprocessing) -> Inputs:
 
 def architecture_of(config: TrainConfig, preprocessing: Preprocessing) -> Architecture:
     """Returns the architecture from which :func:`make_classifier` builds the network again."""
-    named = members_of(config)
-    own = [make_preprocessing(alone(config, each)) for each in named] if len(named) > 1 else []
+    named = config.members
+    own = [make_preprocessing(config.with_backbones([each])) for each in named] if len(named) > 1 else []
     timm = None
     if named[0].name not in BACKBONES:
         timm = TimmSettings(
@@ -330,7 +333,7 @@ def make_student(config: TrainConfig, architecture: Architecture, num_classes: i
         student = make_classifier(architecture, num_classes)
     if config.weights is not None and not architecture.of_stored_features:
         members = student.backbone.members if isinstance(student.backbone, JoinedBackbone) else [student.backbone]
-        for member, each in zip(members, members_of(config), strict=True):
+        for member, each in zip(members, config.members, strict=True):
             assert each.weights is not None
             load_weights(member, each.weights, order=each.weights_order)
     return student
