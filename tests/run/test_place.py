@@ -18,23 +18,24 @@ from dalib.run.place import (
     require_outside,
     resume_call,
     resume_folder,
-    rewrite_settings,
 )
 from dalib.run.resume import claimed
-from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.config_file import content_of
-from dalib.run.setup import open_data, prepare
-from dalib.run.summary import summary_at_start
+from dalib.run.settings.config_file import content_of, write_config
+from dalib.run.setup import first_summary, open_data, prepare
 
 
 def begun(config):
     """Returns a run's folder as it is before training, and its summary."""
     setup, data = open_data(prepare(config, World()))
     run = RunFolder(Path(config.out))
-    summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
+    summary = first_summary(setup, data)
     with ExitStack() as held:
         begin_folder(run, setup, data, summary, held)
     return run, summary
+
+
+def check(config, run, *, overwrite=False):
+    check_place(run, [config.source], config.target, World(), init=None, overwrite=overwrite)
 
 
 def test_a_folder_lies_outside_of_the_images(tmp_path):
@@ -55,33 +56,32 @@ def test_the_refusal_of_a_folder_that_holds_something_ends_with_its_remedies(tmp
 
 
 def test_a_free_folder_is_none_that_can_be_made_or_an_empty_one(tmp_path):
-    config = TrainConfig()
-    check_free(RunFolder(tmp_path / "deeper" / "run"), config)
+    check_free(RunFolder(tmp_path / "deeper" / "run"))
     assert not (tmp_path / "deeper").exists()
-    check_free(RunFolder(tmp_path), config)
+    check_free(RunFolder(tmp_path))
 
 
 def test_the_run_to_start_from_is_no_place(tmp_path):
     with pytest.raises(UserError, match="it is the run to start from; give another folder"):
-        check_free(RunFolder(tmp_path), TrainConfig(init=str(tmp_path), overwrite=True))
+        check_free(RunFolder(tmp_path), init=str(tmp_path), overwrite=True)
 
 
 def test_what_is_no_run_is_refused_and_never_replaced(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
     with pytest.raises(UserError, match="expected a folder, this is a file"):
-        check_free(RunFolder(notes), TrainConfig(overwrite=True))
+        check_free(RunFolder(notes), overwrite=True)
     with pytest.raises(UserError, match=r"give another folder, add overwrite=True .*resume="):
-        check_free(RunFolder(tmp_path), TrainConfig())
+        check_free(RunFolder(tmp_path))
     with pytest.raises(UserError, match="not a run"):
-        check_free(RunFolder(tmp_path), TrainConfig(overwrite=True))
+        check_free(RunFolder(tmp_path), overwrite=True)
 
 
 def test_a_run_in_which_another_process_trains_is_not_replaced(config):
     run, _ = begun(config)
-    check_free(run, replace(config, overwrite=True))
+    check_free(run, overwrite=True)
     with claimed(run), pytest.raises(UserError, match="another process is training in this folder"):
-        check_free(run, replace(config, overwrite=True))
+        check_free(run, overwrite=True)
 
 
 def test_a_run_begins_with_what_is_known_before_training(config):
@@ -94,41 +94,41 @@ def test_a_run_begins_with_what_is_known_before_training(config):
 
 def test_a_folder_is_free_or_a_run_to_replace(config, tmp_path):
     run = RunFolder(tmp_path / "run")
-    check_place(config, run, World())
+    check(config, run)
     begun(config)
     with pytest.raises(UserError, match="there is something already; give another folder"):
-        check_place(config, run, World())
-    again = replace(config, overwrite=True)
-    check_place(again, run, World())
+        check(config, run)
+    check(config, run, overwrite=True)
     other = RunFolder(tmp_path / "notes")
     other.root.mkdir()
     (other.root / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="notes"):
-        check_place(again, other, World())
+        check(config, other, overwrite=True)
     with pytest.raises(UserError, match="expected a folder, this is a file"):
-        check_place(config, RunFolder(other.root / "notes.txt"), World())
+        check(config, RunFolder(other.root / "notes.txt"))
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config, tmp_path):
-    check_place(config, RunFolder(tmp_path / "deeper" / "run"), World())
+    check(config, RunFolder(tmp_path / "deeper" / "run"))
     assert not (tmp_path / "deeper").exists()
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
         with pytest.raises(UserError, match="no folder can be made in"):
-            check_place(config, RunFolder(place), World())
+            check(config, RunFolder(place))
 
 
 def test_a_run_among_its_own_images_is_refused(config):
     run = RunFolder(Path(config.target) / "run")
     with pytest.raises(UserError, match="where a run's pictures would join the images"):
-        check_place(config, run, World())
+        check(config, run)
 
 
 def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(config):
     run, summary = begun(config)
-    changed = replace(config, steps=2)
-    rewrite_settings(run, changed, replace(summary, settings={**summary.settings, "steps": 2}))
+    write_config(replace(config, steps=2, overwrite=True), run.config, run.root)
+    replace(summary, settings={**summary.settings, "steps": 2}).write(run.summary)
     assert content_of(run.config)["steps"] == 2
+    assert not content_of(run.config)["overwrite"]
     with pytest.raises(UserError, match="steps"):
         resume_folder(run, summary, allow_changes=False)
     resume_folder(run, summary, allow_changes=True)

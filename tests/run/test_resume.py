@@ -22,7 +22,7 @@ from dalib.core.files import locked
 from dalib.records.folder import RunFolder
 from dalib.run import place, setup, train
 from dalib.run.resume import contents_of
-from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.backbones import NamedBackbone
 from dalib.run.training import task
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
@@ -115,11 +115,11 @@ def test_changed_contents_of_init_and_prior_are_told_and_refused(images, finishe
 
 def test_the_digest_of_weights_follows_their_content(tmp_path):
     file = tmp_path / "weights.safetensors"
-    config = TrainConfig(backbone="resnet18", weights=str(file))
+    backbones = [NamedBackbone("resnet18", str(file), "name")]
     found = set()
     for content in (b"one", b"other", b"one"):
         file.write_bytes(content)
-        found.add(contents_of(config)["weights"])
+        found.add(contents_of(backbones, init=None, kit=None, hints=None, prior="uniform")["weights"])
     assert len(found) == 2
 
 

@@ -9,9 +9,8 @@ import pytest
 from dalib.core.errors import UserError
 from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
-from dalib.run.setup import open_data, prepare, say_data
+from dalib.run.setup import first_summary, open_data, prepare, say_data
 from dalib.run.start import domains
-from dalib.run.summary import summary_at_start
 from dalib.run.timing import length
 from dalib.run.timing.length import say_length
 
@@ -27,7 +26,7 @@ def test_settings_are_checked_before_any_image_is_read(config, settings, message
 
 def test_a_run_says_what_it_has_read(config, capsys):
     setup, data = open_data(prepare(config, World()))
-    say_data(summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds), data.domains)
+    say_data(first_summary(setup, data), data.domains)
     said = capsys.readouterr().out
     assert f"{len(data.domains.train.labels)} images to train on" in said
     assert "classes: dark, light" in said

@@ -6,7 +6,6 @@ from dalib.engine.train import Trained
 from dalib.judge.evidence import Evidence
 from dalib.records.judgement import Judgement
 from dalib.records.summary import Stopped, Summary
-from dalib.run.settings.config import TrainConfig
 from dalib.run.summary import summary_at_end, summary_of_model, timed
 
 ADAPTED = Evidence(torch.eye(2), torch.tensor([0, 0]), torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]]))
@@ -35,19 +34,19 @@ def test_seconds_of_a_part_join_those_before():
 def test_the_end_tells_how_many_predictions_the_adaptation_changed():
     judgement = Judgement("adapted", "helped", baseline="aligned")
     evidence = {"adapted": ADAPTED, "aligned": ALIGNED}
-    found = summary_at_end(Summary(), TrainConfig(select="last"), {"adapted": trained()}, evidence, judgement)
+    found = summary_at_end(Summary(), {"adapted": trained()}, evidence, judgement, kept_best=False)
     assert (found.status, found.shipped, found.kept_step) == ("done", "adapted", None)
     assert abs(found.changed - 1 / 3) < 1e-6
 
 
 def test_a_kept_step_and_a_collapse_are_told():
     judgement = Judgement("source-only", "collapsed")
-    found = summary_at_end(Summary(), TrainConfig(), {"adapted": trained("one class is left")}, {}, judgement)
+    found = summary_at_end(Summary(), {"adapted": trained("one class is left")}, {}, judgement, kept_best=True)
     assert (found.status, found.stopped) == ("collapsed", Stopped(9, "one class is left"))
     assert (found.kept_step, found.changed) == (7, None)
 
 
 def test_a_run_of_one_model_has_changed_nothing():
-    found = summary_at_end(Summary(), TrainConfig(), {}, {}, Judgement("source-only", "alone"))
+    found = summary_at_end(Summary(), {}, {}, Judgement("source-only", "alone"), kept_best=True)
     assert (found.status, found.shipped) == ("done", "source-only")
     assert (found.kept_step, found.changed, found.stopped) == (None, None, None)

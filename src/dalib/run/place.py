@@ -6,47 +6,54 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import locked, put_in_place, write_json, write_text
+from dalib.core.files import locked, put_in_place, write_json
 from dalib.data.overlap import require_apart
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run.resume import check_unchanged, claimed
-from dalib.run.settings.config_file import config_text
+from dalib.run.settings.config_file import write_config
 from dalib.run.summary import continued
 from dalib.run.training import image_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import ExitStack
 
     from dalib.core.errors import Part
     from dalib.engine.distributed import World
-    from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
 
 
-def check_place(config: TrainConfig, run: RunFolder, world: World) -> None:
+def check_place(
+    run: RunFolder, sources: Sequence[str], target: str, world: World, *, init: str | None, overwrite: bool
+) -> None:
     """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
 
     It takes no time, so that nothing is fetched or measured for a run that has no place.
 
+    Args:
+        run: that is to be made.
+        sources: where images of the source are.
+        target: where those of the target are.
+        world: the processes that train together.
+        init: folder of the run to start from, if there is one.
+        overwrite: whether a run that is there is replaced.
+
     Raises:
         UserError: the first of these.
     """
-    named = [config.source] if isinstance(config.source, str) else config.source
-    sources = named if config.kit is None else []
-    require_outside(run.root, sources, [config.one_target])
-    require_apart(sources, config.one_target)
-    world.from_first(lambda: check_free(run, config))
+    require_outside(run.root, sources, [target])
+    require_apart(sources, target)
+    world.from_first(lambda: check_free(run, init=init, overwrite=overwrite))
 
 
 def require_outside(folder: Path, sources: Iterable[str], targets: Iterable[str], whose: str = "a run's") -> None:
@@ -76,13 +83,18 @@ def occupied(folder: Path, *remedies: str | Part) -> UserError:
     return UserError(Setting("out", folder), ": there is something already; give another folder", *remedies)
 
 
-def check_free(run: RunFolder, config: TrainConfig) -> None:
+def check_free(run: RunFolder, *, init: str | None = None, overwrite: bool = False) -> None:
     """Refuses a folder that cannot be made, or that holds something already, unless it is a run to replace.
+
+    Args:
+        run: that is to be made.
+        init: folder of the run to start from, if there is one.
+        overwrite: whether a run that is there is replaced.
 
     Raises:
         UserError: the first of these, or another process trains in the run that is to be replaced.
     """
-    if config.init is not None and run.root.resolve() == Path(config.init).resolve():
+    if init is not None and run.root.resolve() == Path(init).resolve():
         raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
     if not run.root.exists():
         _require_room(run)
@@ -91,7 +103,7 @@ def check_free(run: RunFolder, config: TrainConfig) -> None:
         raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
     if not any(run.root.iterdir()):
         return
-    if not config.overwrite:
+    if not overwrite:
         go_on = (" to replace a run, or go on with it: ", resume_call(run))
         raise occupied(run.root, ", add ", Setting("overwrite", True), *go_on)
     with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
@@ -119,7 +131,9 @@ def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, hel
         UserError: another process has begun a run there since it was checked.
     """
     with _only_one_that_makes(run):
-        check_free(run, setup.config)  # again: another process may have begun while the images were read
+        check_free(
+            run, init=setup.config.init, overwrite=setup.config.overwrite
+        )  # again: another process may have begun while the images were read
         _make_folder(run, setup, data.domains, summary)
         held.enter_context(claimed(run))
 
@@ -131,7 +145,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
     new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
     try:
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
-        write_text(new.config, config_text(replace(setup.asked, out=str(run.root), overwrite=False)))
+        write_config(setup.asked, new.config, run.root)
         write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
         LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
         views = image_network.make_views(config, setup.preprocessing)
@@ -177,9 +191,3 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> S
     summary = continued(summary, before)
     summary.write(run.summary)
     return summary
-
-
-def rewrite_settings(run: RunFolder, config: TrainConfig, summary: Summary) -> None:
-    """Writes the settings of a run whose training has not begun, and that have changed since its folder was made."""
-    write_text(run.config, config_text(replace(config, out=str(run.root), overwrite=False)))
-    summary.write(run.summary)

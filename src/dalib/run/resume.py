@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
@@ -15,17 +15,14 @@ from dalib.models.weights import locate_weights
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.summary import Summary
 from dalib.run.classes.prior import KINDS, file_of
-from dalib.run.settings.config import RESUMABLE, by_name
 from dalib.run.settings.older_files import as_written_today
 from dalib.run.start.model_alone import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from dalib.run.settings.config import TrainConfig
+    from dalib.run.settings.backbones import NamedBackbone
     from dalib.run.start.domains import Domains
-
-_OF_THE_COMMAND = (*RESUMABLE, "out", "overwrite", "preset", "strict")
 
 
 @contextmanager
@@ -44,11 +41,6 @@ def claimed(run: RunFolder) -> Iterator[None]:
         yield
 
 
-def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide a run's result, each under its name on the command line."""
-    return {name: value for name, value in by_name(config).items() if name not in _OF_THE_COMMAND}
-
-
 def fingerprints_of(domains: Domains) -> dict[str, str]:
     """Returns digests of source, target and the target's labels; see :func:`dalib.data.fingerprint.fingerprint`."""
     train, target = domains.train, domains.target
@@ -63,22 +55,32 @@ def fingerprints_of(domains: Domains) -> dict[str, str]:
     return found
 
 
-def contents_of(config: TrainConfig) -> dict[str, str]:
-    """Digests of the files that a run takes besides images, each under the setting that names it."""
+def contents_of(
+    backbones: Sequence[NamedBackbone], *, init: str | None, kit: str | None, hints: str | None, prior: str
+) -> dict[str, str]:
+    """Returns digests of the files that a run takes besides images, each under the setting that names it.
+
+    Args:
+        backbones: the network's, with their weights.
+        init: folder of a run to start from, if there is one.
+        kit: file or folder that stands in for the source, if there is one.
+        hints: file of what somebody else thinks of the target's images, if there is one.
+        prior: kind of the class prior, or its file.
+    """
     files: dict[str, list[Path]] = {}
-    if config.weights is not None:
-        files["weights"] = [locate_weights(each.weights or "", each.name) for each in config.backbones]
-    if config.init is not None:
-        models = models_of(RunFolder.existing(config.init))
+    if any(each.weights is not None for each in backbones):
+        files["weights"] = [locate_weights(each.weights or "", each.name) for each in backbones]
+    if init is not None:
+        models = models_of(RunFolder.existing(init))
         files["init"] = [
             models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
         ]
-    if config.kit is not None:
-        files["kit"] = files_of(config.kit)
-    if config.hints is not None:
-        files["hints"] = [Path(config.hints)]
-    if config.prior not in KINDS:
-        files["prior"] = [file_of(config.prior)]
+    if kit is not None:
+        files["kit"] = files_of(kit)
+    if hints is not None:
+        files["hints"] = [Path(hints)]
+    if prior not in KINDS:
+        files["prior"] = [file_of(prior)]
     return {setting: _digest_of(paths) for setting, paths in files.items()}
 
 

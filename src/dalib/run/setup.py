@@ -12,23 +12,28 @@ from dalib.core.console import CountedProgress, clock, say, say_unreadable, some
 from dalib.core.devices import choose_device
 from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
+from dalib.core.words import as_one
 from dalib.data.labels import MIN_LABELS_TO_HOLD_OUT
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings
 from dalib.data.sources import open_labelled
 from dalib.models.network import make_predictor
+from dalib.records.summary import Summary
 from dalib.run.classes.prior import check_prior, first_prior
 from dalib.run.classes.unknown import check_classes, check_names
 from dalib.run.features.fastest import features_folder, gain_of_rounding, precision_named
 from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.features.own_statistics import checked_share, with_own_statistics
 from dalib.run.others.hints import check_hints, read_hints
+from dalib.run.resume import contents_of
+from dalib.run.settings.config import recorded_settings
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
 from dalib.run.start.data_check import LabelledSet, check_data
 from dalib.run.start.domains import Domains, identity_of, open_domains
 from dalib.run.start.initial_weights import OfHub, Start, fetched
 from dalib.run.start.kit_start import require_whole, start_of_kit
 from dalib.run.start.model_alone import open_in_place_of_source
+from dalib.run.summary import summary_at_start
 from dalib.run.timing.time_limit import is_open, time_limit_of
 from dalib.run.training import image_network, recipe
 from dalib.run.training.methods import make_method
@@ -43,7 +48,6 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
-    from dalib.records.summary import Summary
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import DataRequest, Listings
     from dalib.run.start.kit import Kit
@@ -349,6 +353,23 @@ def _labelled_set(
             raise
         say(f"not measured on {in_short(name)}: {error}")
         return None, None
+
+
+def first_summary(setup: Setup, data: Data) -> Summary:
+    """Returns the summary of a run before training."""
+    config, contents = setup.config, {}
+    if setup.world.first:
+        contents = contents_of(
+            config.backbones, init=config.init, kit=config.kit, hints=config.hints, prior=config.prior
+        )
+    asked = Summary(
+        method=config.method,
+        source=as_one(config.source),
+        target=config.one_target,
+        settings=recorded_settings(config),
+        contents=contents,
+    )
+    return setup.recorded(summary_at_start(asked, data.domains, setup.device, setup.world, data.seconds))
 
 
 def say_data(summary: Summary, domains: Domains) -> None:

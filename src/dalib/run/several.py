@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dalib.core.console import one_line, output, say, say_result
 from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError
-from dalib.core.files import free_folder, write_text
+from dalib.core.files import free_folder
 from dalib.core.words import as_one, likelihood
 from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.engine.distributed import joined
@@ -26,7 +26,7 @@ from dalib.run.finished.measure import slug
 from dalib.run.place import occupied, require_outside
 from dalib.run.resume import claimed
 from dalib.run.settings.config import RESUMABLE
-from dalib.run.settings.config_file import config_text, read_plain_config
+from dalib.run.settings.config_file import read_plain_config, write_config
 from dalib.run.start.data_check import LabelledSet, check_data
 from dalib.run.start.kit import open_kit
 from dalib.run.targets import OF_ONE, check_targets
@@ -216,7 +216,7 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
             for run in (RunFolder(folder.root), *folder.runs().values()):
                 held.enter_context(claimed(run))
         shutil.rmtree(folder.root)
-    write_text(folder.config, config_text(replace(config, out=str(folder.root), overwrite=False)))
+    write_config(config, folder.config, folder.root)
     results = tuple(TargetResult(name, own.one_target) for name, own in runs.items())
     SeveralTargets(as_one(config.source), results).write(folder.record)
 

@@ -11,9 +11,8 @@ import torch
 
 from dalib._version import __version__
 from dalib.core.devices import describe_device
-from dalib.core.words import as_one
 from dalib.records.summary import Stopped, SummarizedModel, Summary
-from dalib.run.resume import contents_of, fingerprints_of, settings_of
+from dalib.run.resume import fingerprints_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,24 +21,25 @@ if TYPE_CHECKING:
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
     from dalib.records.judgement import Judgement
-    from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import Domains
 
 
-def summary_at_start(
-    config: TrainConfig, domains: Domains, device: torch.device, world: World, seconds: float
-) -> Summary:
-    """Returns the summary before training; ``seconds`` is what it took to open the data."""
+def summary_at_start(asked: Summary, domains: Domains, device: torch.device, world: World, seconds: float) -> Summary:
+    """Returns the summary before training.
+
+    Args:
+        asked: what the configuration gives of it: method, source, target, settings and contents of files.
+        domains: the opened data.
+        device: where networks compute.
+        world: the processes that train together; the first one writes the summary.
+        seconds: how long it took to open the data.
+    """
     several = "" if world.size == 1 else f", {world.size} processes"
-    return Summary(
+    return replace(
+        asked,
         status="running",
-        method=config.method,
-        source=as_one(config.source),
-        target=config.one_target,
         classes=tuple(domains.train.classes),
-        settings=settings_of(config),
         fingerprints=fingerprints_of(domains) if world.first else {},
-        contents=contents_of(config) if world.first else {},
         counts=_counts(domains),
         seconds={"data": seconds},
         dalib=__version__,
@@ -95,19 +95,28 @@ def summary_of_model(evidence: Evidence) -> SummarizedModel:
 
 def summary_at_end(
     summary: Summary,
-    config: TrainConfig,
     trained: Mapping[str, Trained],
     evidence: Mapping[str, Evidence],
     judgement: Judgement,
+    *,
+    kept_best: bool,
 ) -> Summary:
-    """Returns the summary with what the end of the run adds to it."""
+    """Returns the summary with what the end of the run adds to it.
+
+    Args:
+        summary: as it was before.
+        trained: the models by name.
+        evidence: their predictions for all images.
+        judgement: of the models.
+        kept_best: whether the adapted model is of the best evaluation and not of the last step.
+    """
     summary = replace(summary, status="done", shipped=judgement.shipped)
     if judgement.baseline is not None:
         classes = [evidence[name].target.argmax(dim=1) for name in ("adapted", judgement.baseline)]
         summary = replace(summary, changed=(classes[0] != classes[1]).float().mean().item())
     if (adapted := trained.get("adapted")) is None:
         return summary
-    if config.select != "last":
+    if kept_best:
         summary = replace(summary, kept_step=adapted.step)
     if adapted.stopped:
         summary = replace(summary, status="collapsed", stopped=Stopped(adapted.ended, adapted.stopped))

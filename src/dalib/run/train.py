@@ -42,12 +42,14 @@ from dalib.run.finished.select import conclude
 from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.others.hints import hints_record
-from dalib.run.place import begin_folder, check_place, resume_call, resume_folder, rewrite_settings
-from dalib.run.resume import claimed, settings_of
+from dalib.run.place import begin_folder, check_place, resume_call, resume_folder
+from dalib.run.resume import claimed
+from dalib.run.settings.config import recorded_settings
+from dalib.run.settings.config_file import write_config
 from dalib.run.settings.presets import check_applied
-from dalib.run.setup import open_data, prepare, say_data
+from dalib.run.setup import first_summary, open_data, prepare, say_data
 from dalib.run.sibling import differences, take_over
-from dalib.run.summary import summary_at_end, summary_at_start, summary_of_model, timed
+from dalib.run.summary import summary_at_end, summary_of_model, timed
 from dalib.run.timing.length import say_length
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
@@ -170,7 +172,7 @@ class _Context:
 def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     """Does the whole run: settings, data, trainings, judgement, measurement, report."""
     if not context.resume:
-        check_place(config, run, context.world)
+        _check_place(config, run, context.world)
     setup = prepare(config, context.world)
     if context.resume and context.world.first:
         context.held.enter_context(claimed(run))
@@ -180,7 +182,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     setup, data = open_data(setup)
     setup, limit = _with_length(_with_share(setup, data), setup, data, context)
     frozen = _frozen_backbone(setup, data)
-    summary = setup.recorded(summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds))
+    summary = first_summary(setup, data)
     say_data(summary, data.domains)
     summary = _begin(run, setup, data, summary, context)
     since = time.monotonic()
@@ -189,8 +191,9 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         summary = timed(summary, "features", time.monotonic() - since)
     if limit is not None:
         setup = _chosen(setup, limit.fitted(setup.config))
-        summary = setup.recorded(replace(summary, settings=settings_of(setup.config)))
-        rewrite_settings(run, setup.asked, summary)
+        summary = setup.recorded(replace(summary, settings=recorded_settings(setup.config)))
+        write_config(setup.asked, run.config, run.root)
+        summary.write(run.summary)
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
@@ -198,6 +201,13 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     measured = _measure(run, setup, data)
     write_report(run)
     context.tracking.end(_outcome(summary, judgement, measured))
+
+
+def _check_place(config: TrainConfig, run: RunFolder, world: World) -> None:
+    """Refuses a folder in which the run cannot be made."""
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    sources = sources if config.kit is None else []
+    check_place(run, sources, config.one_target, world, init=config.init, overwrite=config.overwrite)
 
 
 def _say_length(setup: Setup, context: _Context) -> None:
@@ -411,7 +421,8 @@ def _judge(
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, models.trained, models.everything, domains, config.seed, judgement.baseline)
     summary = timed(summary, "judgement", time.monotonic() - since)
-    summary = summary_at_end(summary, config, models.trained, models.everything, judgement)
+    kept_best = config.select != "last"
+    summary = summary_at_end(summary, models.trained, models.everything, judgement, kept_best=kept_best)
     summary.write(run.summary)
     say_result(judgement.headline)
     for reason in judgement.reasons:

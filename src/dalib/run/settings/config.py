@@ -557,6 +557,14 @@ def _usual() -> TrainConfig:
     return TrainConfig()
 
 
+_OF_THE_COMMAND = (*RESUMABLE, "out", "overwrite", "preset", "strict")
+
+
+def recorded_settings(config: TrainConfig) -> dict[str, Any]:
+    """Returns the settings that decide a run's result, each under its name on the command line."""
+    return {name: value for name, value in by_name(config).items() if name not in _OF_THE_COMMAND}
+
+
 def by_name(config: TrainConfig) -> dict[str, Any]:
     """Each setting under its name on the command line: those of groups with a dot.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.files import write_text
 from dalib.run.settings.config import GROUPS, TrainConfig
 from dalib.run.settings.older_files import changed_meanings
 from dalib.run.settings.presets import with_inherited, with_settings
@@ -26,6 +27,11 @@ DEEPEST = 20
 def config_text(config: TrainConfig) -> str:
     """Returns the whole configuration as YAML."""
     return yaml.dump(asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def write_config(config: TrainConfig, path: Path, out: Path) -> None:
+    """Writes the configuration of a run, or of several, whose folder is ``out``; read again, it replaces nothing."""
+    write_text(path, config_text(replace(config, out=str(out), overwrite=False)))
 
 
 class _Dumper(yaml.SafeDumper):
