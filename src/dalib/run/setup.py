@@ -24,6 +24,7 @@ from dalib.run.classes.unknown import check_classes, check_names
 from dalib.run.features.fastest import features_folder, gain_of_rounding, precision_named
 from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.features.own_statistics import checked_share, with_own_statistics
+from dalib.run.kit_check import check_kit, require_whole
 from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.resume import contents_of
 from dalib.run.settings.config import recorded_settings
@@ -31,7 +32,6 @@ from dalib.run.settings_check import check_counts, check_inputs, check_stages
 from dalib.run.start.data_check import LabelledSet, check_data
 from dalib.run.start.domains import Domains, identity_of, open_domains
 from dalib.run.start.initial_weights import OfHub, Start, fetched
-from dalib.run.start.kit_start import require_whole, start_of_kit
 from dalib.run.start.model_alone import open_in_place_of_source
 from dalib.run.summary import summary_at_start
 from dalib.run.timing.time_limit import is_open, time_limit_of
@@ -158,7 +158,8 @@ def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Be
         kit = open_in_place_of_source(config.kit, config.features, device, with_own_statistics)
         if config.model.domain_statistics == "auto":
             config = image_network.with_share(config, kit.domain_statistics)
-        start, preprocessing = start_of_kit(kit, config, preprocessing)
+        check_kit(kit, config, preprocessing)
+        start, preprocessing = Start.of_kit(kit), kit.preprocessing
     if start is not None:
         config = image_network.fitted_to(config, start)
     return config, _Beginning(preprocessing, start, kit)

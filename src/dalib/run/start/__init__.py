@@ -1,5 +1,5 @@
 """What a run starts from: the images of both domains, what stands in for the source, and first weights.
 
-``domains`` opens source and target, and ``data_check`` refuses what no run can use. ``kit``, with ``kit_start``, and
-``model_alone`` stand in for a source without images. ``initial_weights`` come from elsewhere.
+``domains`` opens source and target, and ``data_check`` refuses what no run can use. ``kit`` and ``model_alone``
+stand in for a source without images. ``initial_weights`` come from elsewhere.
 """

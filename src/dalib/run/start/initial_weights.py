@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.models.architecture import Architecture
     from dalib.run.settings.backbones import NamedBackbone, Share
+    from dalib.run.start.kit import Kit
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _fetched(asked: NamedBackbone, *, init: bool, world: World) -> tuple[NamedBa
 
 @dataclass(frozen=True)
 class Start:
-    """The models of the run that ``init`` names."""
+    """The models of the run that ``init`` names, or of a kit."""
 
     run: str
     classes: tuple[str, ...]
@@ -128,6 +129,12 @@ class Start:
         settings = Summary.read(folder.summary).settings if folder.summary.is_file() else {}
         share = settings.get("model.domain_statistics", 0.0)
         return cls(run, description.classes, description.architecture, weights, domain_statistics=share)
+
+    @classmethod
+    def of_kit(cls, kit: Kit) -> Start:
+        """Returns the source-only model of a kit."""
+        network, weights = kit.description, {"source-only": dict(kit.weights)}
+        return cls(kit.path, network.classes, network.architecture, weights, "kit")
 
     def weights_for(self, name: str) -> dict[str, Tensor]:
         """Returns what the training of that name starts from: the model of that name, else the run's own."""

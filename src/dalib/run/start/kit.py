@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.saved import ModelDescription
     from dalib.run.settings.backbones import Share
@@ -166,6 +167,11 @@ class Kit:
         """Share of its domain's own batch-normalisation statistics in the backbone that the features are of."""
         share: Share = self.header.settings.get("model.domain_statistics", 0.0)
         return share
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images, of any range, become what the model takes."""
+        return replace(self.description.preprocessing, range=None)
 
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""

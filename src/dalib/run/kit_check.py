@@ -1,14 +1,13 @@
-"""A kit as the starting point of a run: what it gives, and the settings that it excludes."""
+"""Checks settings against the kit that a run starts from: some exclude each other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dalib.adaptation.methods import adapts, method_class, one_of_the_methods
 from dalib.core.errors import Call, Part, Setting, UserError
 from dalib.run.settings.config import NOT_BOTH
-from dalib.run.start.initial_weights import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,13 +18,18 @@ if TYPE_CHECKING:
     from dalib.run.start.kit import Kit
 
 
-def start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> tuple[Start, Preprocessing]:
-    """Returns the models to start from, and the preprocessing that they are used to.
+def check_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> None:
+    """Refuses settings that a kit excludes.
+
+    Args:
+        kit: stands in for the source.
+        config: of the run.
+        preprocessing: of images, as the configuration gives it.
 
     Raises:
-        UserError: settings that a kit excludes, or of another network or preprocessing.
+        UserError: the first of these settings.
     """
-    own, setting = kit.description.preprocessing, Setting("kit", kit.path)
+    own, setting = kit.preprocessing, Setting("kit", kit.path)
     if config.source != config.kit:
         raise UserError(Setting("source", config.source), ": expected no source with ", setting, NOT_BOTH)
     if config.init is not None:
@@ -56,10 +60,6 @@ def start_of_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) ->
                 f": its images have {name} {there}, these settings give {here}; leave out ",
                 Setting(f"data.{name}"),
             )
-    start = Start(
-        kit.path, kit.description.classes, kit.description.architecture, {"source-only": dict(kit.weights)}, "kit"
-    )
-    return start, replace(own, range=None)
 
 
 def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:

@@ -1,4 +1,4 @@
-"""A kit as the starting point of a run: what it gives, and what does not go with it."""
+"""Settings that do not go with the kit that a run starts from."""
 
 from dataclasses import replace
 
@@ -11,9 +11,10 @@ from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, content_of
 from dalib.records.kit import KitHeader
+from dalib.run.kit_check import check_kit, require_whole
 from dalib.run.settings.config import ModelConfig, TrainConfig
+from dalib.run.start.initial_weights import Start
 from dalib.run.start.kit import ClassStatistics, Kit
-from dalib.run.start.kit_start import require_whole, start_of_kit
 
 ARCHITECTURE = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
 IMAGES = Preprocessing(8, 3, range=(0, 4095))
@@ -31,10 +32,11 @@ def kit_of(**settings):
 
 def test_a_run_starts_as_the_source_only_model_and_reads_images_of_any_range():
     kit = kit_of()
-    start, preprocessing = start_of_kit(kit, CONFIG, Preprocessing(8, 3))
+    check_kit(kit, CONFIG, Preprocessing(8, 3))
+    start = Start.of_kit(kit)
     assert (start.run, start.argument, start.classes) == ("studio.dalib", "kit", ("cat", "dog"))
     assert start.weights_for("adapted").keys() == kit.weights.keys()
-    assert preprocessing == replace(IMAGES, range=None)
+    assert kit.preprocessing == replace(IMAGES, range=None)
 
 
 @pytest.mark.parametrize(
@@ -53,27 +55,27 @@ def test_a_run_starts_as_the_source_only_model_and_reads_images_of_any_range():
 )
 def test_settings_that_do_not_go_with_a_kit_are_refused(of_kit, changes, message):
     with pytest.raises(UserError, match=message):
-        start_of_kit(kit_of(**of_kit), replace(CONFIG, **changes), Preprocessing(8, 3))
+        check_kit(kit_of(**of_kit), replace(CONFIG, **changes), Preprocessing(8, 3))
 
 
 def test_shares_are_estimated_with_the_validation_images_of_the_kit_if_it_has_some():
     kit, config = kit_of(features=4), replace(CONFIG, features=2, prior="estimate")
-    assert start_of_kit(kit, config, Preprocessing(8, 3))[0].weights
+    check_kit(kit, config, Preprocessing(8, 3))
     without = replace(kit, validation=torch.zeros(0, 2), labels=torch.zeros(0, dtype=torch.int64))
     with pytest.raises(
         UserError, match=r"validation images, of which kit='studio\.dalib' has none; expected another prior"
     ):
-        start_of_kit(without, config, Preprocessing(8, 3))
-    assert start_of_kit(without, replace(config, prior="uniform"), Preprocessing(8, 3))[0].weights
+        check_kit(without, config, Preprocessing(8, 3))
+    check_kit(without, replace(config, prior="uniform"), Preprocessing(8, 3))
 
 
 def test_features_and_their_statistics_have_to_be_those_of_the_kit():
     kit = kit_of(features=4, **{"model.domain_statistics": 0.5})
     config = replace(CONFIG, features=2, model=ModelConfig(domain_statistics=0.5))
-    assert start_of_kit(kit, config, Preprocessing(8, 3))[0].weights
+    check_kit(kit, config, Preprocessing(8, 3))
     assert kit.domain_statistics == 0.5
     with pytest.raises(UserError, match="its images have size 8, these settings give 12"):
-        start_of_kit(kit, config, Preprocessing(12, 3))
+        check_kit(kit, config, Preprocessing(12, 3))
 
 
 @pytest.mark.parametrize("features", [0, 4])
