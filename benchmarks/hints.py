@@ -26,13 +26,13 @@ from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InMemory
 from dalib.run.judge import judge
 from dalib.run.training import recipe
-from dalib.run.training.run_models import RunModels
 from dalib.run.training.task import Task, train_task, trusted_hints
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.run.settings.config import TrainConfig
+    from dalib.run.training.run_models import RunModels
 
 KINDS = ("noise", "ind60", "ind75", "ind90", "pat60", "pat75", "pat90", "cls60", "source-only", "aligned")
 
@@ -66,11 +66,10 @@ def print_rows(config: TrainConfig, kinds: list[str]) -> None:
 
     def selected(hints: Tensor | None) -> tuple[float, float, float]:
         """Returns the accuracy of the adapted and of the selected model, and the mean trust in the end."""
-        done = RunModels(dict(before.models))
         with contextlib.redirect_stdout(io.StringIO()):
             trusted = trusted_hints(replace(shared, hints=hints), before, seed=training.seed)
             task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory(), hints=trusted)
-            train_task(task, done, CPU)
+            done = before.with_model("adapted", train_task(task, CPU, before=before.source_only))
             settings = recipe.make_judge_settings(training)
             judged = judge(done.trained, done.everything, settings, classes, representation, hints=trusted)
         trust = 0.0 if trusted is None else trusted.annotator.worth.mean().item()

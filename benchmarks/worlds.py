@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -79,19 +80,19 @@ def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
 
 def baselines_of(config: TrainConfig, shared: TrainingInputs) -> RunModels:
     """Trains the source-only model, and aligns it."""
-    done, own = RunModels(), shared.of("source-only")[0]
+    own = shared.of("source-only")[0]
     training = dict(recipe.trainings(config))["source-only"]
-    train_task(Task("source-only", training, shared.domains, own, InMemory()), done, CPU)
-    align(done, shared)
-    return done
+    source_only = train_task(Task("source-only", training, shared.domains, own, InMemory()), CPU)
+    done, aligned = RunModels({"source-only": source_only}), align(source_only, shared)
+    return done if aligned is None else done.with_model("aligned", aligned)
 
 
 def adapted(training: TrainConfig, inputs: TrainingInputs, before: RunModels) -> RunModels:
     """Returns the baselines and an adapted model."""
-    done = RunModels(dict(before.models))
     own, expected = inputs.of("adapted")[0], inputs.expected
-    train_task(Task("adapted", training, inputs.domains, own, InMemory(), expected=expected), done, CPU)
-    return done
+    task = Task("adapted", training, inputs.domains, own, InMemory(), expected=expected)
+    adapted = train_task(task, CPU, before=before.source_only)
+    return replace(before.with_model("adapted", adapted), expected=expected)
 
 
 def print_table(

@@ -169,8 +169,8 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
             InMemory(),
             statistics=statistics_for(shared, inputs.plain, recomputed=training.statistics == "recomputed"),
         )
-        train_task(task, done, device, observer=Observer(on_evidence=keep))
-        trained = done.trained[name]
+        model = train_task(task, device, before=done.source_only, observer=Observer(on_evidence=keep))
+        done, trained = done.with_model(name, model), model.trained
         kept |= course
         evidence = trained.evidence
         predictor = make_predictor(trained.model, inputs.architecture) if config.features else trained.model
@@ -191,10 +191,10 @@ def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:
             f"{name}/train_features": features,
             f"{name}/stopped": torch.tensor(float(bool(trained.stopped))),
         }
-        if name == "source-only" and (aligned := align(done, shared)) is not None:
+        if name == "source-only" and (aligned := align(model, shared)) is not None:
             kept |= {
-                "aligned/target": aligned.evidence.target,
-                "aligned/validation": aligned.evidence.validation.clone(),
+                "aligned/target": aligned.evaluated.target,
+                "aligned/validation": aligned.evaluated.validation.clone(),
             }
     return kept
 

@@ -39,22 +39,23 @@ def accuracies(case: Case, root: Path, out: Path, seed: int) -> dict[str, float]
     config = config_of(replace(case, settings={**case.settings, "seed": seed}), "good", root, out)
     with contextlib.redirect_stdout(io.StringIO()):
         config, domains, shared = opened(config)
-        truth, done = truth_of(config, domains), RunModels()
+        truth = truth_of(config, domains)
         trainings = dict(recipe.trainings(config))
-        train_task(
-            Task("source-only", trainings["source-only"], shared.domains, shared.of("source-only")[0], InMemory()),
-            done,
-            CPU,
+        source_only = train_task(
+            Task("source-only", trainings["source-only"], shared.domains, shared.of("source-only")[0], InMemory()), CPU
         )
-        align(done, shared)
+        aligned = align(source_only, shared)
+        assert aligned is not None
+        done = RunModels({"source-only": source_only, "aligned": aligned})
         found = {name: _right(done.everything[name].target, truth) for name in ("source-only", "aligned")}
         of_views = standardization(shared.domains.target.images, CPU)
         for start, warm in (("scratch", False), ("warm", True)):
             training = replace(trainings["adapted"], warm_start=warm)
-            train_task(Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory()), done, CPU)
-            model = done.trained["adapted"].model
-            found[f"{start}, views"] = _right(_predicted(model, shared, of_views), truth)
-            found[f"{start}, plain"] = _right(done.everything["adapted"].target, truth)
+            task = Task("adapted", training, shared.domains, shared.of("adapted")[0], InMemory())
+            adapted = train_task(task, CPU, before=source_only)
+            assert adapted.everything is not None
+            found[f"{start}, views"] = _right(_predicted(adapted.trained.model, shared, of_views), truth)
+            found[f"{start}, plain"] = _right(adapted.everything.target, truth)
     return found
 
 

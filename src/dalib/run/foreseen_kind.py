@@ -135,8 +135,10 @@ def _kind_of(
     frozen = FrozenBackbone(feature_space(config, preprocessing, classes, device, None, folder))
     request = recipe.make_data_request(config)
     inputs = training_inputs(config, request, preprocessing, domains, device, frozen=frozen)
-    training, done = dict(recipe.trainings(config))["source-only"], RunModels()
+    training = dict(recipe.trainings(config))["source-only"]
     task = Task("source-only", training, inputs.domains, inputs.of("source-only")[0], InMemory())
-    train_task(task, done, device)
-    align(done, inputs)
-    return decide_kind(inputs, done, hinted=config.hints is not None)
+    source_only = train_task(task, device)
+    models = RunModels({"source-only": source_only})
+    if (aligned := align(source_only, inputs)) is not None:
+        models = models.with_model("aligned", aligned)
+    return decide_kind(inputs, models, hinted=config.hints is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say
@@ -11,7 +11,7 @@ from dalib.models.saved import ModelDescription, save_model
 from dalib.run.training import image_network, recipe
 from dalib.run.training.aligned import align
 from dalib.run.training.expected import can_be_told, decide_kind, fitted_to_fewer, fitted_to_known
-from dalib.run.training.from_kit import take_source_only, with_validation_of
+from dalib.run.training.from_kit import source_only_of, with_validation_of
 from dalib.run.training.run_models import RunModels
 from dalib.run.training.shared_inputs import student_of_stages
 from dalib.run.training.task import Task, statistics_for, train_task, trusted_hints
@@ -22,102 +22,124 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from dalib.adaptation.hints import TrustedHints
     from dalib.engine.train import Observer
     from dalib.records.folder import RunFolder, TrainingFolder
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Setup
+    from dalib.run.training.run_models import FinishedModel
     from dalib.run.training.shared_inputs import TrainingInputs
     from dalib.run.training.stages import LastStages
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class ModelsInFolder:
-    """Makes the models of a run, each from those that are there; metrics, checkpoints and weights go into its folder.
+    """Makes the models of a run, each from those before it; metrics, checkpoints and weights go into its folder.
 
     Attributes:
         run: the folder.
         setup: the run's settings.
         inputs: what its trainings share.
         observer: name of a training -> its callbacks.
-        done: the models that are there, to which each one that is made is added.
     """
 
     run: RunFolder
     setup: Setup
     inputs: TrainingInputs
     observer: Callable[[str], Observer]
-    done: RunModels = field(default_factory=RunModels)
 
-    def take_from_kit(self) -> None:
-        """Takes the source-only model from the kit, if there is one, and makes the aligned one of it."""
+    def from_kit(self) -> RunModels:
+        """Returns the source-only model of the kit and the aligned one that is made of it; none without a kit."""
         if (kit := self.setup.request.kit) is None:
-            return
+            return RunModels()
         architecture, classes = self.inputs.of("source-only")[0].architecture, self.inputs.domains.train.classes
         network = image_network.make_student(self.setup.config, architecture, len(classes))
-        model = take_source_only(self.done, kit, network, self.inputs)
-        if self.setup.world.first:
-            save_model(self.run.source_only.model, self.inputs.of("source-only")[1](model), self._description)
-            self.align()
+        source_only = source_only_of(kit, network, self.inputs)
+        models = RunModels({"source-only": source_only})
+        if not self.setup.world.first:
+            return models
+        whole = self.inputs.of("source-only")[1](source_only.trained.model)
+        save_model(self.run.source_only.model, whole, self._description)
+        return self.with_aligned(models)
 
-    def train(self, name: str, config: TrainConfig, *, resume: bool) -> None:
+    def with_trained(self, name: str, config: TrainConfig, before: RunModels, *, resume: bool) -> RunModels:
         """Trains the model of that name; with trained stages, the head first and the stages with it from there.
+
+        Args:
+            name: adapted or source-only.
+            config: of this training.
+            before: the models that are there.
+            resume: continue from the last checkpoint.
+
+        Returns:
+            The models with this one, and with the classes that the target was taken to have.
 
         Raises:
             TrainingDivergedError: a loss that is not finite.
             StoppedError: a signal came; the step is saved.
         """
-        inputs = self._inputs_of(name, config)
+        if name != "source-only":
+            before = self._with_kind(config, before)
+        inputs = self._inputs_of(name, config, before)
         if name == "adapted" and inputs.stages is not None:
-            self._train_stages(config, inputs, inputs.stages, resume=resume)
+            task, model = self._train_stages(config, inputs, inputs.stages, before, resume=resume)
         else:
-            self._train(self._task(name, config, inputs), inputs, resume=resume)
+            task = self._task(name, config, inputs, before)
+            model = self._train(task, before, resume=resume)
         if (kit := self.setup.request.kit) is not None and self.setup.world.first:
-            with_validation_of(kit, self.done, name)
+            model = with_validation_of(kit, model)
+        return replace(before.with_model(name, model), expected=task.expected, hints=task.hints)
 
-    def align(self) -> None:
-        """Makes and writes the aligned model, where there can be one; by the first process alone."""
-        aligned = align(self.done, self.inputs)
-        if aligned is not None:
-            save_model(self.run.aligned.model, self.inputs.of("aligned")[1](aligned.model), self._description)
+    def with_aligned(self, before: RunModels) -> RunModels:
+        """Returns the models with the aligned one, which is written, where there can be one.
 
-    def _inputs_of(self, name: str, config: TrainConfig) -> TrainingInputs:
-        """Returns the inputs of a training; an adaptation's fit a target that is no mirror of the source's classes."""
+        The first process alone makes it, of the source-only model.
+        """
+        assert before.source_only is not None
+        aligned = align(before.source_only, self.inputs)
+        if aligned is None:
+            return before
+        save_model(self.run.aligned.model, self.inputs.of("aligned")[1](aligned.trained.model), self._description)
+        return before.with_model("aligned", aligned)
+
+    def _with_kind(self, config: TrainConfig, before: RunModels) -> RunModels:
+        """Returns the models with what the target seems to be, where that is left to them and can be seen."""
         kit, world = self.setup.request.kit, self.setup.world
-        if name == "source-only" or config.classes == "same":
-            return self.inputs
-        if config.classes == "auto":
-            if not can_be_told(baseline=config.baseline, prior=config.prior, kit=kit):
-                return self.inputs
-            kind = decide_kind(self.inputs, self.done, hinted=config.hints is not None, world=world)
-            if kind.doubtful:
-                say(kind.in_words())
-        classes = self.done.of_classes(config.classes)
-        if classes == "same":
+        if config.classes != "auto" or not can_be_told(baseline=config.baseline, prior=config.prior, kit=kit):
+            return before
+        kind = decide_kind(self.inputs, before, hinted=config.hints is not None, world=world)
+        if kind.doubtful:
+            say(kind.in_words())
+        return replace(before, kind=kind)
+
+    def _inputs_of(self, name: str, config: TrainConfig, before: RunModels) -> TrainingInputs:
+        """Returns the inputs of a training; an adaptation's fit a target that is no mirror of the source's classes."""
+        classes, world = before.of_classes(config.classes), self.setup.world
+        if name == "source-only" or classes == "same":
             return self.inputs
         if classes == "fewer":
-            own = fitted_to_fewer(self.inputs, self.done, prior=config.prior, seed=config.seed, world=world)
+            own = fitted_to_fewer(self.inputs, before, prior=config.prior, seed=config.seed, world=world)
         else:
-            own = fitted_to_known(self.inputs, self.done, world)
+            own = fitted_to_known(self.inputs, before, world)
         assert own.expected is not None
         say(own.expected.in_words(own.domains.train.classes))
         return own
 
-    def _train(self, task: Task, inputs: TrainingInputs, *, resume: bool) -> None:
-        """Trains one model; an adaptation learns from hints, where there are some."""
-        world = self.setup.world
-        if task.name != "source-only":
-            task = replace(
-                task,
-                hints=trusted_hints(
-                    inputs, self.done, compared=task.config.keep != "adapted", seed=task.config.seed, world=world
-                ),
-            )
-        train_task(task, self.done, inputs.device, resume=resume, world=world, observer=self.observer(task.name))
+    def _train(self, task: Task, before: RunModels, *, resume: bool) -> FinishedModel:
+        return train_task(
+            task,
+            self.inputs.device,
+            before=before.source_only,
+            resume=resume,
+            world=self.setup.world,
+            observer=self.observer(task.name),
+        )
 
-    def _train_stages(self, config: TrainConfig, inputs: TrainingInputs, stages: LastStages, *, resume: bool) -> None:
+    def _train_stages(
+        self, config: TrainConfig, inputs: TrainingInputs, stages: LastStages, before: RunModels, *, resume: bool
+    ) -> tuple[Task, FinishedModel]:
         """Trains the head on the frozen backbone, and from there the backbone's last stages with it."""
-        self._train(self._task("frozen", config, inputs), inputs, resume=resume)
-        frozen = self.done.models.pop("frozen").trained
+        frozen = self._train(self._task("frozen", config, inputs, before), before, resume=resume).trained
         own = recipe.of_stages(config)
         with self.setup.world.in_turn():
             on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))
@@ -136,28 +158,34 @@ class ModelsInFolder:
             weights=frozen.model.state_dict(),
             statistics=statistics_for(on_maps, stored.plain, recomputed=own.statistics == "recomputed"),
             expected=inputs.expected,
+            hints=self._hints(own, inputs, before),
         )
-        self._train(task, inputs, resume=resume)
-        adapted = self.done.models["adapted"]
+        adapted = self._train(task, before, resume=resume)
         if frozen.stopped and not adapted.trained.stopped:  # it began with a head that had collapsed
-            trained = replace(adapted.trained, stopped=frozen.stopped, ended=frozen.ended)
-            self.done.models["adapted"] = replace(adapted, trained=trained)
+            adapted = replace(adapted, trained=replace(adapted.trained, stopped=frozen.stopped, ended=frozen.ended))
+        return task, adapted
 
-    def _task(self, name: str, config: TrainConfig, inputs: TrainingInputs) -> Task:
+    def _task(self, name: str, config: TrainConfig, inputs: TrainingInputs, before: RunModels) -> Task:
         """Returns a training whose results go into its part of the folder."""
         own, whole = inputs.of(name)
-        start = self.setup.start
+        start, folder = self.setup.start, training_folder(name, self.run, recipe.name_of_training(self.setup.config))
         return Task(
             name,
             config,
             inputs.domains,
             own,
-            self._results(training_folder(name, self.setup.config, self.run), whole),
+            self._results(folder, whole),
             weights=None if start is None else start.weights_for("adapted" if name == "frozen" else name),
             statistics=statistics_for(inputs, own.plain, recomputed=config.statistics == "recomputed"),
             expected=inputs.expected,
+            hints=None if name == "source-only" else self._hints(config, inputs, before),
             confidence=recipe.confidence_of(self.setup.config),
         )
+
+    def _hints(self, config: TrainConfig, inputs: TrainingInputs, before: RunModels) -> TrustedHints | None:
+        """Returns the hints that an adaptation learns from, if there are some."""
+        compared = config.keep != "adapted"
+        return trusted_hints(inputs, before, compared=compared, seed=config.seed, world=self.setup.world)
 
     def _results(self, folder: TrainingFolder, whole: Callable[[nn.Module], nn.Module]) -> InFolder:
         """Returns results in a folder, whose models are written as networks of images, which ``whole`` makes."""
@@ -175,8 +203,14 @@ class ModelsInFolder:
         return ModelDescription(architecture, self.inputs.domains.train.classes, self.setup.preprocessing)
 
 
-def training_folder(name: str, config: TrainConfig, run: RunFolder) -> TrainingFolder:
-    """Returns the folder of a training: the run's root for its own, a folder below it for what comes before."""
+def training_folder(name: str, run: RunFolder, own: str) -> TrainingFolder:
+    """Returns the folder of a training: the run's root for its own, a folder below it for what comes before.
+
+    Args:
+        name: adapted, source-only, or frozen.
+        run: the run's folder.
+        own: name of the training that the run is made for.
+    """
     if name == "frozen":
         return run.frozen
-    return run if name == recipe.name_of_training(config) else run.source_only
+    return run if name == own else run.source_only

@@ -335,15 +335,15 @@ def _train_models(
         TrainingDivergedError: a loss that is not finite.
         StoppedError: a signal came; the step is saved.
     """
-    models = ModelsInFolder(run, setup, inputs, partial(_observer, context))
-    models.take_from_kit()
+    in_folder = ModelsInFolder(run, setup, inputs, partial(_observer, context))
+    models = in_folder.from_kit()
     trainings = recipe.trainings(setup.config)
     for name, config in trainings:
         since = time.monotonic()
         try:
             with context.requests.at_a_step():
                 taken = name == "source-only" and _take_from_sibling(run, setup, summary, context)
-                models.train(name, config, resume=context.resume or taken)
+                models = in_folder.with_trained(name, config, models, resume=context.resume or taken)
             if context.world.any(context.requests.signal is not None):  # behind the last step, which is saved
                 raise KeyboardInterrupt
         except TrainingDivergedError:
@@ -354,10 +354,10 @@ def _train_models(
         summary = timed(summary, name, time.monotonic() - since)
         if context.world.first and name == "source-only" and len(trainings) > 1:
             since = time.monotonic()
-            models.align()
+            models = in_folder.with_aligned(models)
             summary = timed(summary, "aligned", time.monotonic() - since)
-        summary = replace(summary, models=_summarized(models.done, from_kit=setup.request.kit is not None))
-    return models.done, summary
+        summary = replace(summary, models=_summarized(models, from_kit=setup.request.kit is not None))
+    return models, summary
 
 
 def _summarized(models: RunModels, *, from_kit: bool) -> dict[str, SummarizedModel]:
@@ -377,7 +377,7 @@ def _observer(context: _Context, training: str) -> Observer:
 
 def _take_from_sibling(run: RunFolder, setup: Setup, summary: Summary, context: _Context) -> bool:
     """Takes the source-only model over from the sibling, if there is one; its training then resumes at its end."""
-    sibling = context.sibling
+    sibling, own = context.sibling, recipe.name_of_training(setup.config)
 
     def taken() -> bool:
         if sibling is None:
@@ -387,7 +387,7 @@ def _take_from_sibling(run: RunFolder, setup: Setup, summary: Summary, context: 
             why = "; ".join(found)
             say(f"source-only is trained for this target, too, and not taken over from {sibling.root}: {why}")
             return False
-        if not take_over(before, *(training_folder("source-only", setup.config, each) for each in (sibling, run))):
+        if not take_over(before, *(training_folder("source-only", each, own) for each in (sibling, run))):
             return False
         say(f"source-only: taken over from {sibling.root}, which was trained on the same source")
         return True
@@ -509,16 +509,16 @@ def _say_if_better(run: RunFolder, result: Evaluation) -> None:
 
 
 def _tracked(run: RunFolder, config: TrainConfig, resume: bool) -> TrackedRun:
+    own = recipe.name_of_training(config)
     steps = {name: training.steps or 0 for name, training in recipe.trainings(config)}
     if config.model.trained_stages:
-        own = {"frozen": steps.pop("adapted"), "adapted": config.stages.steps}
-        steps = {**steps, **own}
+        steps = {**steps, "frozen": steps.pop("adapted"), "adapted": config.stages.steps}
     return TrackedRun(
         run.root,
         asdict(config),
         steps,
         resume,
-        {name: last_step(training_folder(name, config, run).metrics) if resume else 0 for name in steps},
+        {name: last_step(training_folder(name, run, own).metrics) if resume else 0 for name in steps},
     )
 
 

@@ -254,10 +254,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         task = data.linear_task(seed)
         first = task.logistic_regression()
         adapted = task.self_trained(first, self.prior, partial(self._print_round, "adapted"))
-        done = RunModels()
-        self._put("source-only", first, done)
-        self._put("adapted", adapted, done)
-        return done
+        return RunModels({"source-only": self._noted("source-only", first), "adapted": self._noted("adapted", adapted)})
 
     def _fit_networks(self, config: TrainConfig, data: _Data, readers: Mapping[str, Readers]) -> RunModels:
         """Trains the network on the source and then on both domains.
@@ -282,18 +279,20 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 statistics=Statistics(data.train.images if name == "source-only" else rows, plain),
                 confidence=recipe.confidence_of(config),
             )
-            train_task(task, done, self._device(), observer=Observer(progress=bool(self.verbose)))
+            observer = Observer(progress=bool(self.verbose))
+            done = done.with_model(name, train_task(task, self._device(), before=done.source_only, observer=observer))
             self.history_[name] = results.lines
             if name == "source-only" and self.hidden == "auto" and not isinstance(reader.of_target, Pixels):
                 weights = done.trained[name].model.state_dict()
                 regression = data.linear_task(config.seed).logistic_regression()
                 if not is_clearly_better(done.everything[name], regression.evidence):
-                    self._put(name, regression, done)
+                    done = done.with_model(name, self._noted(name, regression))
         return done
 
-    def _put(self, name: str, model: LinearModel, done: RunModels) -> None:
-        done.models[name] = FinishedModel(model.trained, model.evidence)
+    def _noted(self, name: str, model: LinearModel) -> FinishedModel:
+        """Notes the metrics of a linear model, and returns it as one that predicts."""
         self.history_[name] = model.lines
+        return FinishedModel(model.trained, model.evidence)
 
     def _is_linear(self, data: _Data) -> bool:
         """Returns whether both models are linear: as asked for, or because a sparse table has too many columns."""

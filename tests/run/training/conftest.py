@@ -24,7 +24,6 @@ def made():
     preprocessing = image_network.make_preprocessing(config)
     request = recipe.make_data_request(config)
     inputs = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
-    done = RunModels()
     name, training = recipe.trainings(config)[0]
-    train_task(Task(name, training, inputs.domains, inputs.of(name)[0], InMemory()), done, CPU)
-    return done, inputs
+    model = train_task(Task(name, training, inputs.domains, inputs.of(name)[0], InMemory()), CPU)
+    return RunModels({name: model}), inputs

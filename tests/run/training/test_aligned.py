@@ -7,11 +7,7 @@ import torch
 from torch import nn
 
 from dalib.run.training.aligned import align
-from dalib.run.training.run_models import FinishedModel, RunModels
-
-
-def copied(done):
-    return RunModels(dict(done.models))
+from dalib.run.training.run_models import FinishedModel
 
 
 def norms_of(model):
@@ -19,11 +15,9 @@ def norms_of(model):
 
 
 def test_the_aligned_model_has_the_weights_of_source_only_and_the_statistics_of_the_target(made):
-    done, inputs = copied(made[0]), made[1]
-    before = copy.deepcopy(done.trained["source-only"].model.state_dict())
-    aligned = align(done, inputs)
-    assert list(done.trained) == list(done.everything) == ["source-only", "aligned"]
-    source_only = done.trained["source-only"].model
+    source_only, inputs = made[0].trained["source-only"].model, made[1]
+    before = copy.deepcopy(source_only.state_dict())
+    aligned = align(made[0].source_only, inputs).trained
     assert all(torch.equal(before[name], tensor) for name, tensor in source_only.state_dict().items())
     for one, other in zip(source_only.parameters(), aligned.model.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -37,25 +31,17 @@ def test_the_aligned_model_has_the_weights_of_source_only_and_the_statistics_of_
 
 
 def test_on_the_source_the_aligned_model_is_source_only(made):
-    done, inputs = copied(made[0]), made[1]
-    align(done, inputs)
-    for kept in (done.everything, {name: each.evaluated for name, each in done.models.items()}):
-        assert torch.equal(kept["aligned"].validation, kept["source-only"].validation)
-        assert not torch.equal(kept["aligned"].target, kept["source-only"].target)
+    before, aligned = made[0].source_only, align(made[0].source_only, made[1])
+    for ours, theirs in ((aligned.everything, before.everything), (aligned.evaluated, before.evaluated)):
+        assert torch.equal(ours.validation, theirs.validation)
+        assert not torch.equal(ours.target, theirs.target)
 
 
 def test_statistics_that_all_processes_take_together_are_not_taken_by_one(made):
-    done, inputs = copied(made[0]), made[1]
-    trained = done.models["source-only"].trained
-    together = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(trained.model))
-    done.models["source-only"] = FinishedModel(SimpleNamespace(model=together), everything=None)
-    assert align(done, inputs) is None
+    together = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(made[0].trained["source-only"].model))
+    assert align(FinishedModel(SimpleNamespace(model=together), everything=None), made[1]) is None
 
 
 def test_a_network_without_statistics_cannot_be_aligned(made):
-    done, inputs = copied(made[0]), made[1]
     plain = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
-    done.models["source-only"] = FinishedModel(SimpleNamespace(model=plain), everything=None)
-    assert align(done, inputs) is None
-    assert list(done.trained) == ["source-only"]
-    assert done.everything == {}  # as in other processes than the first
+    assert align(FinishedModel(SimpleNamespace(model=plain), everything=None), made[1]) is None

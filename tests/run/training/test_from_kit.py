@@ -6,8 +6,7 @@ import torch
 
 from dalib.run.settings.config import TrainConfig
 from dalib.run.training import image_network
-from dalib.run.training.from_kit import take_source_only
-from dalib.run.training.run_models import RunModels
+from dalib.run.training.from_kit import source_only_of
 
 
 def test_the_model_and_its_validation_are_those_of_the_kit(made):
@@ -16,12 +15,11 @@ def test_the_model_and_its_validation_are_those_of_the_kit(made):
     classes = len(inputs.domains.train.classes)
     validation, labels = torch.full((7, classes), 1 / classes), torch.arange(7) % classes
     kit = SimpleNamespace(weights=source_only.state_dict(), validation=validation, labels=labels)
-    models = RunModels()
     network = image_network.make_student(TrainConfig(), inputs.of("source-only")[0].architecture, classes)
-    taken = take_source_only(models, kit, network, inputs)
+    taken = source_only_of(kit, network, inputs)
     for name, tensor in source_only.state_dict().items():
-        assert torch.equal(taken.state_dict()[name], tensor)
-    for kept in (models.everything["source-only"], models.models["source-only"].evaluated):
+        assert torch.equal(taken.trained.model.state_dict()[name], tensor)
+    for kept in (taken.everything, taken.evaluated):
         assert torch.equal(kept.validation, validation)
         assert torch.equal(kept.labels, labels)
-    torch.testing.assert_close(models.everything["source-only"].target, done.everything["source-only"].target)
+    torch.testing.assert_close(taken.everything.target, done.everything["source-only"].target)

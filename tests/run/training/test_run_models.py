@@ -15,6 +15,13 @@ def test_models_keep_their_order_and_may_have_no_predictions(made):
     assert models.models["adapted"].evaluated is finished.trained.evidence
 
 
+def test_another_model_makes_other_models(made):
+    models, finished = made[0], made[0].source_only
+    both = models.with_model("adapted", finished)
+    assert (list(both.models), list(models.models)) == (["source-only", "adapted"], ["source-only"])
+    assert RunModels().source_only is None
+
+
 @pytest.mark.parametrize(
     ("asked", "believed", "classes"),
     [("auto", None, "same"), ("auto", "fewer", "fewer"), ("other", None, "other"), ("same", None, "same")],

@@ -9,7 +9,6 @@ from dalib.judge.evidence import Confidence
 from dalib.judge.scores import mask_rate
 from dalib.run.settings.config import TrainConfig
 from dalib.run.training import recipe
-from dalib.run.training.run_models import RunModels
 from dalib.run.training.task import Task, statistics_for, train_task
 
 CPU = torch.device("cpu")
@@ -18,8 +17,8 @@ WEIGHTS = "head.weight"
 
 def trained(inputs, name, done, **more):
     config = replace(dict(recipe.trainings(TrainConfig(steps=1, batch=16)))[name], **more.pop("settings", {}))
-    train_task(Task(name, config, inputs.domains, inputs.of(name)[0], InMemory(), **more), done, CPU)
-    return done.trained[name].model.state_dict()
+    task = Task(name, config, inputs.domains, inputs.of(name)[0], InMemory(), **more)
+    return train_task(task, CPU, before=done.source_only).trained.model.state_dict()
 
 
 def test_an_adaptation_starts_from_source_only_if_it_is_to(made):
@@ -27,7 +26,7 @@ def test_an_adaptation_starts_from_source_only_if_it_is_to(made):
     source_only = done.trained["source-only"].model.state_dict()
     rate = {"optimizer": replace(TrainConfig().optimizer, lr=1e-12)}  # a step that moves nothing
     for warm in (True, False):
-        ours = trained(inputs, "adapted", RunModels(dict(done.models)), settings={"warm_start": warm, **rate})
+        ours = trained(inputs, "adapted", done, settings={"warm_start": warm, **rate})
         assert torch.allclose(ours[WEIGHTS], source_only[WEIGHTS], atol=1e-6) == warm
 
 
@@ -37,7 +36,7 @@ def test_given_weights_come_before_those_of_source_only(made):
         name: torch.full_like(tensor, 0.01) for name, tensor in done.trained["source-only"].model.state_dict().items()
     }
     settings = {"warm_start": True, "optimizer": replace(TrainConfig().optimizer, lr=1e-12)}
-    ours = trained(inputs, "adapted", RunModels(dict(done.models)), settings=settings, weights=given)
+    ours = trained(inputs, "adapted", done, settings=settings, weights=given)
     torch.testing.assert_close(ours[WEIGHTS], given[WEIGHTS], atol=1e-6, rtol=0)
 
 
@@ -52,10 +51,9 @@ def test_a_baseline_is_measured_with_the_confidence_that_it_is_given(made):
     inputs, name = made[1], "source-only"
     config = dict(recipe.trainings(TrainConfig(steps=1, batch=16)))[name]
     for confidence, threshold in ((Confidence(0.05), 0.05), (None, 0.9)):
-        done, results = RunModels(), InMemory()
+        results = InMemory()
         task = Task(name, config, inputs.domains, inputs.of(name)[0], results, confidence=confidence)
-        train_task(task, done, CPU)
-        target = done.trained[name].evidence.target
+        target = train_task(task, CPU).evaluated.target
         assert results.lines[-1]["target_mask_rate"] == mask_rate(target, threshold)
     assert mask_rate(target, 0.05) != mask_rate(target, 0.9)
 

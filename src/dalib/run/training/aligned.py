@@ -10,32 +10,31 @@ from torch import nn
 
 from dalib.engine.predict import recompute_statistics
 from dalib.run.training import recipe
-from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.training.run_models import FinishedModel
 from dalib.run.training.task import predictions_of_all
 
 if TYPE_CHECKING:
-    from dalib.engine.train import Trained
     from dalib.run.training.shared_inputs import TrainingInputs
 
 
-def align(done: RunModels, inputs: TrainingInputs) -> Trained | None:
-    """Adds the aligned model to those that are done: the source-only one with the target's normalisation statistics.
+def align(source_only: FinishedModel, inputs: TrainingInputs) -> FinishedModel | None:
+    """Returns the aligned model: the source-only one with the target's normalisation statistics.
 
     Nothing is trained. Of features of a frozen backbone it is their standardisation that is the target's, of other
     networks the running statistics of batch normalisation. On the source it is the source-only model.
 
     Args:
-        done: with the source-only model.
+        source_only: it and its predictions.
         inputs: the target's rows.
 
     Returns:
-        The aligned model; None where the network has no statistics that could be the target's, or where several
-        processes take them together (``sync_norms``).
+        The aligned model and its predictions; None where the network has no statistics that could be the target's, or
+        where several processes take them together (``sync_norms``).
 
     Source: AdaBN (Li et al. 2017).
     """
-    before, own = done.models["source-only"], inputs.of("aligned")[0]
-    model = copy.deepcopy(before.trained.model)
+    before, own = source_only.trained, inputs.of("aligned")[0]
+    model = copy.deepcopy(before.model)
     if inputs.space is not None:
         can_be_aligned = inputs.standardized is not None
     else:
@@ -47,12 +46,10 @@ def align(done: RunModels, inputs: TrainingInputs) -> Trained | None:
         return None
     on_target = replace(inputs.domains, validation=inputs.domains.validation.none())
     evaluator = recipe.make_evaluator(on_target, own, inputs.device)
-    found, on_source = evaluator.evidence(model), before.evaluated
-    everything = predictions_of_all("aligned", replace(before.trained, model=model, evidence=found), own, evaluator)
+    found, on_source = evaluator.evidence(model), source_only.evaluated
+    everything = predictions_of_all("aligned", replace(before, model=model, evidence=found), own, evaluator)
     known = {"validation": on_source.validation, "labels": on_source.labels}
     evaluated = replace(found, **known, validation_features=on_source.validation_features)
-    aligned = replace(before.trained, model=model, evidence=evaluated)
-    assert before.everything is not None
-    everywhere = {"validation": before.everything.validation, "labels": before.everything.labels}
-    done.models["aligned"] = FinishedModel(aligned, replace(everything, **everywhere))
-    return aligned
+    assert source_only.everything is not None
+    everywhere = {"validation": source_only.everything.validation, "labels": source_only.everything.labels}
+    return FinishedModel(replace(before, model=model, evidence=evaluated), replace(everything, **everywhere))

@@ -56,7 +56,7 @@ def can_be_told(*, baseline: bool, prior: str, kit: Kit | None) -> bool:
 
 
 def decide_kind(inputs: TrainingInputs, done: RunModels, *, hinted: bool = False, world: World = ALONE) -> TargetKind:
-    """Decides what the target seems to be, and adds it to what is done; nothing depends on chance or on time.
+    """Returns what the target seems to be; nothing depends on chance or on time.
 
     Images of other classes are not looked for beside hints, which would be left behind, and where a class of the source
     has their name.
@@ -69,8 +69,7 @@ def decide_kind(inputs: TrainingInputs, done: RunModels, *, hinted: bool = False
     """
     train, before = inputs.domains.train, _before(inputs, done)
     others = not hinted and UNKNOWN not in map(str.lower, train.classes)
-    done.kind = world.from_first(lambda: target_kind(before, train.labels, len(train.classes), others=others))
-    return done.kind
+    return world.from_first(lambda: target_kind(before, train.labels, len(train.classes), others=others))
 
 
 def _before(inputs: TrainingInputs, done: RunModels) -> dict[str, Evidence]:

@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING
 from dalib.engine.train import Trained
 from dalib.run.features.feature_space import FeatureSpace
 from dalib.run.training import image_network, recipe
-from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.training.run_models import FinishedModel
 from dalib.run.training.task import predictions_of_all
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dalib.models.classifier import ImageClassifier
     from dalib.run.start.kit import Kit
     from dalib.run.training.shared_inputs import TrainingInputs
 
 
-def take_source_only(done: RunModels, kit: Kit, model: ImageClassifier, inputs: TrainingInputs) -> nn.Module:
-    """Adds the source-only model of a kit to those that are done, and returns it.
+def source_only_of(kit: Kit, model: ImageClassifier, inputs: TrainingInputs) -> FinishedModel:
+    """Returns the source-only model of a kit, and what it predicts.
 
     Args:
-        done: the models that are there.
         kit: has the weights.
         model: network of the inputs that the model of the run trains on, which takes the weights over.
         inputs: those of the run's trainings.
@@ -33,18 +30,16 @@ def take_source_only(done: RunModels, kit: Kit, model: ImageClassifier, inputs: 
     image_network.load_first(model, kit.weights if inputs.space is None else FeatureSpace.without_backbone(kit.weights))
     evaluator = recipe.make_evaluator(domains, own, inputs.device)
     trained = Trained(model, evaluator.evidence(model), step=0, ended=0, stopped="", prior=None)
-    done.models["source-only"] = FinishedModel(trained, predictions_of_all("source-only", trained, own, evaluator))
-    with_validation_of(kit, done, "source-only")
-    return model
+    everything = predictions_of_all("source-only", trained, own, evaluator)
+    return with_validation_of(kit, FinishedModel(trained, everything))
 
 
-def with_validation_of(kit: Kit, done: RunModels, name: str) -> None:
-    """Gives a model the source-only model's predictions for the validation images, which are not here.
+def with_validation_of(kit: Kit, model: FinishedModel) -> FinishedModel:
+    """Returns a model with the source-only model's predictions for the validation images, which are not here.
 
     Its own are of drawn features, which are easier than those of images and would make it look better than it is.
     """
-    model = done.models[name]
     known = {"validation": kit.validation, "labels": kit.labels}
     evaluated = replace(model.evaluated, **known, validation_features=None)
     everything = None if model.everything is None else replace(model.everything, **known)
-    done.models[name] = FinishedModel(replace(model.trained, evidence=evaluated), everything)
+    return FinishedModel(replace(model.trained, evidence=evaluated), everything)

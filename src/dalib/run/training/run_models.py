@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dalib.adaptation.hints import TrustedHints
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
@@ -32,7 +34,7 @@ class FinishedModel:
         return self.trained.evidence
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunModels:
     """The finished models of a run.
 
@@ -43,10 +45,19 @@ class RunModels:
         kind: what the target seems to be, where that decided how it was adapted to.
     """
 
-    models: dict[str, FinishedModel] = field(default_factory=dict)
+    models: Mapping[str, FinishedModel] = field(default_factory=dict)
     expected: ExpectedClasses | ExpectedKnown | None = None
     hints: TrustedHints | None = None
     kind: TargetKind | None = None
+
+    def with_model(self, name: str, model: FinishedModel) -> RunModels:
+        """Returns the models with one more, or with another one of its name."""
+        return replace(self, models={**self.models, name: model})
+
+    @property
+    def source_only(self) -> FinishedModel | None:
+        """The source-only model, if there is one."""
+        return self.models.get("source-only")
 
     @property
     def trained(self) -> dict[str, Trained]:

@@ -16,7 +16,7 @@ from dalib.models.network import make_predictor
 from dalib.run.classes.prior import first_prior
 from dalib.run.features.feature_space import one_by_one
 from dalib.run.training import recipe
-from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.training.run_models import FinishedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dalib.run.features.inputs import Inputs
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import Domains
+    from dalib.run.training.run_models import RunModels
     from dalib.run.training.shared_inputs import TrainingInputs
 
 
@@ -105,14 +106,22 @@ def statistics_for(inputs: TrainingInputs, plain: Callable[[Tensor], Tensor], *,
 
 def train_task(
     task: Task,
-    done: RunModels,
     device: torch.device,
     *,
+    before: FinishedModel | None = None,
     resume: bool = False,
     world: World = ALONE,
     observer: Observer = NOBODY,
-) -> None:
-    """Trains one model, and adds it to those that are done.
+) -> FinishedModel:
+    """Trains one model.
+
+    Args:
+        task: the training.
+        device: where networks compute.
+        before: the source-only model, from which an adaptation may start and whose predictions show a collapse.
+        resume: continue from the last checkpoint of the task's results.
+        world: the processes that train together.
+        observer: its callbacks.
 
     Raises:
         UserError: a setting, or weights, that do not fit.
@@ -121,14 +130,7 @@ def train_task(
     """
     config, domains = task.config, task.domains
     source = domains.train if task.name == "source-only" else domains.train_adapted
-    before = done.models.get("source-only")
-    weights = task.weights
-    if weights is None and before is not None and config.warm_start:
-        weights = before.trained.model.state_dict()
     assert config.steps is not None
-    prior = None if task.expected is None else task.expected.shares
-    if prior is None:
-        prior = first_prior(config.prior, domains.train.labels, domains.train.classes)
     training = recipe.make_training(
         config,
         task.inputs,
@@ -136,12 +138,7 @@ def train_task(
         domains.target,
         device,
         steps=config.steps,
-        initial=recipe.Initial(
-            weights,
-            prior,
-            None if task.student is None else task.student(),
-            task.hints,
-        ),
+        initial=_initial(task, before),
         world=world,
     )
     evaluator = recipe.make_evaluator(domains, task.inputs, device)
@@ -159,8 +156,18 @@ def train_task(
     everything = None
     if world.first:
         everything = predictions_of_all(task.name, trained, task.inputs, evaluator, shown=observer.progress)
-    done.models[task.name] = FinishedModel(trained, everything)
-    done.expected, done.hints = task.expected, task.hints
+    return FinishedModel(trained, everything)
+
+
+def _initial(task: Task, before: FinishedModel | None) -> recipe.Initial:
+    """Returns what a training starts from; an adaptation without weights of its own from the source-only model's."""
+    config, train, weights = task.config, task.domains.train, task.weights
+    if weights is None and before is not None and config.warm_start:
+        weights = before.trained.model.state_dict()
+    prior = None if task.expected is None else task.expected.shares
+    if prior is None:
+        prior = first_prior(config.prior, train.labels, train.classes)
+    return recipe.Initial(weights, prior, None if task.student is None else task.student(), task.hints)
 
 
 def predictions_of_all(
