@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dalib.adaptation.losses import at_least_float32
-from dalib.adaptation.pseudo_labels import accuracy, pseudo_label_loss
+from dalib.adaptation.pseudo_labels import pseudo_label_losses
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
 from dalib.core.ranges import check_at_least, check_share, check_smoothing
-from dalib.core.types import Batch, Losses
 from dalib.engine.distributed import mean_over_ranks
 from dalib.judge.evidence import Confidence
 from dalib.models.classifier import logits_of
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from dalib.adaptation.hints import Refining
     from dalib.adaptation.inputs import MethodInputs
+    from dalib.core.types import Batch, Losses
 
 BATCHES_REMEMBERED = 128  # as many as the authors' code averages the target's predictions over
 FLOOR = 1e-6  # the authors', in the ratio of distributions
@@ -173,16 +172,9 @@ class AdaMatch:
             confidence, labels = wanted.max(dim=1)
             confident = confidence >= self.threshold * mean_over_ranks(of_source.amax(dim=1).mean())
         weight = self.weight * rising_weight(step, self.steps)
-        return Losses(
-            parts={
-                "supervised": F.cross_entropy(source, batch.labels, label_smoothing=self.label_smoothing),
-                "consistency": weight * pseudo_label_loss(strong, labels, confident),
-            },
-            metrics={
-                "mask_rate": confident.float().mean(),
-                "agreement": accuracy(strong, labels),
-                "source_accuracy": accuracy(source, batch.labels),
-            },
+        smoothing = self.label_smoothing
+        return pseudo_label_losses(
+            source, batch.labels, strong, labels, confident, weight=weight, label_smoothing=smoothing
         )
 
     def _remember(self, of_source: Tensor, of_target: Tensor) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch.nn import functional as F
-
-from dalib.adaptation.pseudo_labels import accuracy, pseudo_label_loss
+from dalib.adaptation.pseudo_labels import pseudo_label_losses
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import EmaTeacher, load_state, state_of
 from dalib.core.ranges import check_at_least, check_share, check_smoothing
-from dalib.core.types import Batch, Losses
 from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
 
     from dalib.adaptation.hints import Refining
     from dalib.adaptation.inputs import MethodInputs
+    from dalib.core.types import Batch, Losses
 
 
 @settings
@@ -118,16 +116,9 @@ class FixMatch:
             wanted = self.refining.refined(wanted, batch.hints)
         confidence, labels = wanted.softmax(dim=1).max(dim=1)
         confident = confidence >= self.threshold
-        return Losses(
-            parts={
-                "supervised": F.cross_entropy(source, batch.labels, label_smoothing=self.label_smoothing),
-                "consistency": self.weight * pseudo_label_loss(strong, labels, confident),
-            },
-            metrics={
-                "mask_rate": confident.float().mean(),
-                "agreement": accuracy(strong, labels),
-                "source_accuracy": accuracy(source, batch.labels),
-            },
+        smoothing = self.label_smoothing
+        return pseudo_label_losses(
+            source, batch.labels, strong, labels, confident, weight=self.weight, label_smoothing=smoothing
         )
 
     def after_step(self, step: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dalib.core.ranges import check_smoothing
+from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dalib.core.types import Method
-    from dalib.judge.evidence import Confidence
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class Buildable(Protocol):
             ValueError: a setting out of its range; the message begins with the setting's name.
         """
         ...
+
+
+def common_confidence(settings: object) -> Confidence:  # noqa: ARG001 - a method without a mask has none
+    """Returns when a target image counts as confident where the method has no mask: at the common threshold."""
+    return Confidence()
 
 
 @contextmanager

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dalib.adaptation.inputs import common_confidence
 from dalib.adaptation.losses import at_least_float32
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.settings import settings
 from dalib.adaptation.student import StudentPass
+from dalib.adaptation.teacher import load_state, state_of
 from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
-from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,6 +96,7 @@ class Mcc:
     joins_domains = True
     takes_hints = False
     rising: tuple[str, ...] = ()
+    confidence = staticmethod(common_confidence)
 
     def __init__(
         self,
@@ -114,11 +116,6 @@ class Mcc:
         check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)
-
-    @staticmethod
-    def confidence(settings: MccConfig) -> Confidence:  # noqa: ARG004 - it has no mask
-        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
-        return Confidence()
 
     @classmethod
     def build(cls, settings: MccConfig, inputs: MethodInputs) -> Mcc:
@@ -148,7 +145,7 @@ class Mcc:
         return self.student
 
     def state_dict(self) -> dict[str, Any]:
-        return {"student": self.student.state_dict()}
+        return state_of(self.student)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
+        load_state(self.student, None, state)

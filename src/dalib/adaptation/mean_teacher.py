@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from dalib.adaptation.inputs import named_as
+from dalib.adaptation.inputs import common_confidence, named_as
 from dalib.adaptation.losses import ConsistencyLoss, at_least_float32, mean_squared_distance
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.self_ensemble import ramp_up
@@ -17,7 +17,6 @@ from dalib.adaptation.student import StudentPass
 from dalib.adaptation.teacher import load_state, make_teacher, state_of
 from dalib.core.ranges import check_at_least, check_smoothing
 from dalib.core.types import Batch, Losses
-from dalib.judge.evidence import Confidence
 from dalib.models.classifier import logits_of
 from dalib.models.compiled import compiled
 
@@ -81,6 +80,7 @@ class MeanTeacher:
     joins_domains = True
     takes_hints = True
     rising: tuple[str, ...] = ("ramp_up",)
+    confidence = staticmethod(common_confidence)
 
     def __init__(
         self,
@@ -106,11 +106,6 @@ class MeanTeacher:
         self.refining: Refining | None = None
         self._student_logits = StudentPass(student, compile_mode)
         self._teacher_logits = compiled(partial(logits_of, self.teacher.module), compile_mode)
-
-    @staticmethod
-    def confidence(settings: MeanTeacherConfig) -> Confidence:  # noqa: ARG004 - it has no mask
-        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
-        return Confidence()
 
     @classmethod
     def build(cls, settings: MeanTeacherConfig, inputs: MethodInputs) -> MeanTeacher:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch.nn import functional as F
 
+from dalib.adaptation.inputs import common_confidence
 from dalib.adaptation.pseudo_labels import accuracy
 from dalib.adaptation.student import StudentPass
+from dalib.adaptation.teacher import load_state, state_of
 from dalib.core.ranges import check_smoothing
 from dalib.core.types import Batch, Losses
-from dalib.judge.evidence import Confidence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,17 +33,13 @@ class SourceOnly:
     joins_domains = False
     takes_hints = False
     rising: tuple[str, ...] = ()
+    confidence = staticmethod(common_confidence)
 
     def __init__(self, student: nn.Module, *, label_smoothing: float = 0.0, compile_mode: str | None = None) -> None:
         self.student = student
         check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
         self._logits = StudentPass(student, compile_mode)
-
-    @staticmethod
-    def confidence(settings: None) -> Confidence:  # noqa: ARG004 - it has no mask
-        """Returns when a target image counts as confident: it has no mask, and takes the common threshold."""
-        return Confidence()
 
     @classmethod
     def build(cls, settings: None, inputs: MethodInputs) -> SourceOnly:  # noqa: ARG003 - it has none
@@ -61,7 +58,7 @@ class SourceOnly:
         return self.student
 
     def state_dict(self) -> dict[str, Any]:
-        return {"student": self.student.state_dict()}
+        return state_of(self.student)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
+        load_state(self.student, None, state)

@@ -140,16 +140,20 @@ def make_teacher(
     return teacher
 
 
-def state_of(student: nn.Module, average: EmaTeacher) -> dict[str, Any]:
-    """Returns the state of both networks, and the number of updates, which the average's warm-up depends on."""
-    return {"student": student.state_dict(), "teacher": average.state_dict(), "teacher_updates": average.updates}
+def state_of(student: nn.Module, average: EmaTeacher | None = None) -> dict[str, Any]:
+    """Returns the state of a method's networks, with the average's number of updates, which its warm-up depends on."""
+    state = {"student": student.state_dict()}
+    if average is None:
+        return state
+    return {**state, "teacher": average.state_dict(), "teacher_updates": average.updates}
 
 
-def load_state(student: nn.Module, average: EmaTeacher, state: dict[str, Any]) -> None:
+def load_state(student: nn.Module, average: EmaTeacher | None, state: dict[str, Any]) -> None:
     """Restores what :func:`state_of` returned."""
     student.load_state_dict(state["student"])
-    average.load_state_dict(state["teacher"])
-    average.updates = state["teacher_updates"]
+    if average is not None:
+        average.load_state_dict(state["teacher"])
+        average.updates = state["teacher_updates"]
 
 
 def stop_dropout(model: nn.Module) -> None:
