@@ -1,6 +1,9 @@
 """The summary of a run in words, and its files of before."""
 
-from dalib.records.summary import HubRecord, RecordedKind, Stopped, SummarizedModel, Summary
+import pytest
+
+from dalib.core.errors import UserError
+from dalib.records.summary import HubRecord, RecordedKind, RunSettings, Stopped, SummarizedModel, Summary
 
 DONE = Summary(
     status="done",
@@ -59,3 +62,16 @@ def test_a_kind_of_target_is_told_with_the_probability_of_each():
     )
     assert "5%, why; the adaptation" in known.in_words("why")
     assert not RecordedKind().estimated
+
+
+def test_settings_have_types_and_older_runs_lack_some():
+    assert Summary().run_settings == RunSettings()
+    written = {"backbone": ["a", "b"], "source": "fonts", "steps": 9, "model.trained_stages": 2, "views.flip": "auto"}
+    expected = RunSettings(backbones=("a", "b"), sources=("fonts",), steps=9, trained_stages=2)
+    assert Summary.from_json({"settings": written}, "summary.json").run_settings == expected
+
+
+@pytest.mark.parametrize(("name", "value"), [("classes", 3), ("steps", "9"), ("backbone", [1])])
+def test_a_setting_of_another_kind_is_refused_with_its_place(name, value):
+    with pytest.raises(UserError, match=rf"summary.json: expected .* at settings\.{name}.*; the file is damaged"):
+        Summary.from_json({"settings": {name: value}}, "summary.json")

@@ -291,7 +291,7 @@ class RunFolder(TrainingFolder):
         if self.selected.is_file():
             return Selection.read(self.selected)
         summary = Summary.read(self.summary)
-        by: SelectedBy = "user" if summary.settings.get("keep") == "adapted" else "judgement"
+        by: SelectedBy = "user" if summary.run_settings.keep == "adapted" else "judgement"
         if summary.own == "source-only" or (self.adapted.model / "config.json").is_file():
             return Selection("source-only", by)
         if not (self.model / "config.json").is_file() and self.judgement.is_file():  # models that were deleted

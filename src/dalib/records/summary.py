@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dalib.records.content import ABSENT, Record
+from dalib.records.content import ABSENT, Record, decoded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dalib.records.selection import ModelName
 
 
@@ -79,6 +81,50 @@ class RecordedKind:
 
 
 @dataclass(frozen=True)
+class RunSettings:
+    """The settings of a run that its report and the readers of its folder use; older runs lack some of them.
+
+    Attributes:
+        backbones: names, nearly always one.
+        sources: as they were given, nearly always one.
+        target: as it was given.
+        kit: what stood in for the source, if anything did.
+        classes: same, fewer, other or auto.
+        keep: better or adapted.
+        evaluate: the labelled images that the user asked to measure on, if any.
+        seed, steps: None where they are not known.
+        trained_stages: number of the backbone's last stages that were trained.
+        feature_precision: number type of stored features.
+    """
+
+    backbones: tuple[str, ...] = field(default=(), metadata={"key": "backbone"})
+    sources: tuple[str, ...] = field(default=(), metadata={"key": "source"})
+    target: str = ""
+    kit: str | None = None
+    classes: str = "same"
+    keep: str = "better"
+    evaluate: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    trained_stages: int = field(default=0, metadata={"key": "model.trained_stages"})
+    feature_precision: str = "float32"
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> RunSettings:
+        """Returns the typed values of settings under their names on the command line.
+
+        Raises:
+            UnexpectedError: a value of another kind.
+
+        >>> RunSettings.of({"backbone": "small", "every.log": 25}).backbones
+        ('small',)
+        """
+        alone = {name: [settings[name]] for name in ("backbone", "source") if isinstance(settings.get(name), str)}
+        found: RunSettings = decoded(cls, {**settings, **alone}, "settings")
+        return found
+
+
+@dataclass(frozen=True)
 class Summary(Record):
     """Describes a run: settings, data, progress and results.
 
@@ -87,7 +133,8 @@ class Summary(Record):
         method: as --method names it.
         source, target: as they were given.
         classes: names.
-        settings: the settings that decide the result, by their names on the command line; resuming compares them.
+        settings: the settings that decide the result, by their names on the command line; resuming compares them, and
+            :attr:`run_settings` has some of them by type.
         fingerprints: of the source's, the target's and the labelled images; resuming compares them.
         contents: digests of the files that the settings weights, init and prior name; resuming compares them.
         hub: of weights from the hub, which state of which repository; resuming compares it.
@@ -131,6 +178,14 @@ class Summary(Record):
     hub: HubRecord | None = field(default=None, metadata=ABSENT)
     target_kind: RecordedKind | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
+
+    def __post_init__(self) -> None:
+        RunSettings.of(self.settings)  # a value of another kind is refused when the file is read
+
+    @property
+    def run_settings(self) -> RunSettings:
+        """The settings that readers of a run's folder use."""
+        return RunSettings.of(self.settings)
 
     @property
     def own(self) -> ModelName:

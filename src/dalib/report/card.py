@@ -154,8 +154,8 @@ def _training(records: RunRecords) -> str:
     versions = {"dalib": summary.dalib, "torch": summary.torch}
     found = {
         "Method": summary.method,
-        "Backbone": as_one(summary.settings.get("backbone") or ""),
-        "Steps": summary.settings.get("steps"),
+        "Backbone": as_one(summary.run_settings.backbones),
+        "Steps": summary.run_settings.steps,
         "Trained": summary.started,
         "With": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
     }

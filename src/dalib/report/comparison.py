@@ -98,7 +98,7 @@ class ClassEstimates:
 
 def estimated_on(records: RunRecords) -> str:
     """Returns the images that estimates are of: those that judge, where some of the target's may be unknown."""
-    others = records.summary.settings.get("classes") == "other"
+    others = records.summary.run_settings.classes == "other"
     return "the target's images that seem known" if others else "the target"
 
 

@@ -42,7 +42,7 @@ def facts(records: RunRecords) -> list[tuple[str, str]]:
 
 
 def _trained_stages(summary: Summary) -> str:
-    count = summary.settings.get("model.trained_stages")  # which older runs lack
+    count = summary.run_settings.trained_stages
     return f"the last {count} of the backbone, from frozen/model on" if count else ""
 
 

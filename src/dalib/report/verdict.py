@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Call, Setting
 from dalib.core.files import quoted
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dalib.records.judgement import Judgement
     from dalib.records.labelled import Labelled
     from dalib.records.selection import Selection
-    from dalib.records.summary import Summary
+    from dalib.records.summary import RunSettings, Summary
 
 SIGNIFICANT = 0.05  # a smaller p value is hardly chance
 
@@ -95,7 +95,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
     left = summary.counts.get("target", _MORE) - max((each.count for each in records.evaluations), default=0)
     few = judgement is not None and bool(judgement.few_classes)
-    advice = _Advice(run, config, name, baseline, summary.settings, left, few)
+    advice = _Advice(run, config, name, baseline, summary.run_settings, left, few)
     if summary.status != "done" and not (measured and summary.status == "collapsed"):  # labels overrule its signs
         return _with_kind(_not_done(summary, measured, judgement, advice, selected), summary.target_kind)
     if measured:
@@ -394,7 +394,7 @@ class _Advice:
     config: str
     selected: str
     baseline: str
-    settings: Mapping[str, Any]
+    settings: RunSettings
     left: int
     few: bool = False
 
@@ -459,26 +459,28 @@ class _Advice:
         return _measure(self.run)
 
     def _train_again(self) -> Step:
-        if self.few and self.settings.get("classes") != "fewer":
+        if self.few and self.settings.classes != "fewer":
             text = "Train again for a target with some of the classes, if it has only these."
             return Step(text, self._train_with("--classes fewer"))
-        backbone, source, target = (self.settings.get(name) for name in ("backbone", "source", "target"))
-        if self.settings.get("kit"):
+        settings = self.settings
+        if settings.kit:
             text = "Ask who has the source for a kit of a stronger backbone: it most often raises both models."
             kit = (Setting("run", "RUN-OF-THE-SOURCE"), Setting("format", "kit"), Setting("out", "NEW.dalib"))
             return Step(text, str(Call("dalib.run.export.export", *kit)))
-        if backbone not in _SMALL:
+        if not settings.backbones or settings.backbones[0] not in _SMALL:
             text = "Train again with a stronger backbone: it most often raises both models."
             return Step(text, self._train_with("--backbone NAME --weights hub"))
         # without the run's configuration: a frozen backbone takes other settings than one that is trained whole
         again = Call(
             "dalib.adapt",
-            Setting("source", source if isinstance(source, str) else "SOURCE"),
-            Setting("target", target or "TARGET"),
+            Setting("source", settings.sources[0] if len(settings.sources) == 1 else "SOURCE"),
+            Setting("target", settings.target or "TARGET"),
             Setting("backbone", "lite0"),
             Setting("out", "NEW-FOLDER"),
         )
-        return Step(f"Photographs? Train again with a pretrained backbone, in place of “{backbone}”.", str(again))
+        return Step(
+            f"Photographs? Train again with a pretrained backbone, in place of “{settings.backbones[0]}”.", str(again)
+        )
 
     def _train_with(self, changes: str) -> str:
         """Returns what trains again with some settings changed; a shell's for all: adapt takes no file of settings."""

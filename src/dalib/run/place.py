@@ -186,7 +186,7 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> S
     """
     check_unchanged(run, summary, allow_changes=allow_changes)
     before = Summary.read(run.summary)
-    if before.status == "done" and before.settings.get("steps") == summary.settings.get("steps"):
+    if before.status == "done" and before.run_settings.steps == summary.run_settings.steps:
         say(f"{run.root} has finished already: its models are judged, and its report is written, again")
     summary = continued(summary, before)
     summary.write(run.summary)

@@ -175,8 +175,8 @@ def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
 def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
     """Returns the labelled sets that the run was measured on by request."""
     summary = Summary.read(run.summary)
-    settings = summary.settings
-    by_default = default_evaluation(summary.target) if settings.get("evaluate") is None else None
+    settings = summary.run_settings
+    by_default = default_evaluation(summary.target) if settings.evaluate is None else None
     found: dict[LabelledSet, dict[str, float]] = {}
     for path in sorted(run.evaluations.glob("*.json")):
         result = Evaluation.read(path)
@@ -186,7 +186,7 @@ def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
             found[labels] = {name: each.accuracy for name, each in result.models.items()}
     few = run.read_labelled()
     if few is not None and not few.trained_on:
-        which = f"held out by seed {settings.get('seed')}" if few.held_out else ""
+        which = f"held out by seed {settings.seed}" if few.held_out else ""
         labels = LabelledSet("labelled", f"{few.labels} {which}", few.labels, few.count)
         found[labels] = {model: each.value for model, each in few.models.items() if each.value is not None}
     return found

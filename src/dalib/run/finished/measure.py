@@ -192,7 +192,7 @@ def measure(
     together = groups_of_labelled(run, data, labelled, groups)
     folders = models_of(run)
     rules = {name: load_description(folder).known for name, folder in folders.items()}
-    precision = precision_named(Summary.read(run.summary).settings.get("feature_precision", "float32"))
+    precision = precision_named(Summary.read(run.summary).run_settings.feature_precision)
     predictions = {
         name: answers(_predicted(folder, labelled.images, data, device, precision), rules[name])
         for name, folder in folders.items()
