@@ -198,6 +198,8 @@ CONFIGURED = {
     "run.training.shared_inputs",
 }
 """Modules of the room run that read the configuration: what makes it, and what makes the objects of a run from it."""
+CONFIGURED_ROOMS = {"run", "run.settings", "run.timing", "run.training"}
+"""The rooms that may: the story, what a user sets, the objects made of it, and the time limit, which changes it."""
 
 
 def names_configuration(module: str) -> bool:
@@ -211,6 +213,7 @@ def test_the_configuration_ends_at_the_recipe():
     found = {module.removeprefix("dalib.") for module in MODULES if module != "dalib" and names_configuration(module)}
     above = {module for module in found if module.split(".")[0] in ("commands", "sklearn")}
     assert found - above == CONFIGURED
+    assert {room_of(f"dalib.{module}") for module in CONFIGURED} == CONFIGURED_ROOMS
 
 
 MOST_LINES, MOST_PARAMETERS = 60, 8
