@@ -9,7 +9,7 @@ import torch
 from dalib.core.errors import UserError
 from dalib.data.file_rows import read_folder
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.reading import CachePolicy
+from dalib.data.reading_options import CachePolicy
 from dalib.data.sources import open_labelled, open_source, open_target
 from small_folders import draw, empty, truncated, two_classes, values
 

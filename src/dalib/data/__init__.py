@@ -3,7 +3,7 @@
 - **What a user names**: ``sources`` opens it. ``listing`` finds the files of ``folders``, ``shards`` and lists, which
   ``tables`` reads with the ``spelling`` of classes; ``named`` and ``digits`` (drawn with ``strokes``) are data sets
   with a name; ``objects`` are in memory, have ``object_rows``, and are kept as files by ``given``.
-- **From a file to pixels**: ``formats`` that can be read, ``reading`` options, ``decoding``, ``depth`` beyond 8 bits,
+- **From a file to pixels**: ``formats`` that can be read, ``reading_options``, ``decoding``, ``depth`` beyond 8 bits,
   files of several ``frames``, ``preprocessing``; ``unreadable`` and ``damaged`` files.
 - **Rows**: ``rows`` by number, ``file_rows`` and the ``cache`` that they come from, ``read_ahead`` of the next part,
   ``sparse`` ones of a table.

@@ -14,7 +14,7 @@ from dalib.data.depth import describe_outside_range, outside_range
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.frames import note_on_frames
 from dalib.data.listing import list_images
-from dalib.data.reading import CachePolicy, Reading
+from dalib.data.reading_options import CachePolicy, Reading
 from dalib.data.rows import StreamedImages, digests_of
 from dalib.data.unreadable import refuse_unreadable
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dalib.core.files import Unreadable
     from dalib.data.listing import Listing
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.reading import ReadingOptions
+    from dalib.data.reading_options import ReadingOptions
     from dalib.data.rows import Rows
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dalib.data.objects import Items
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.reading import Reading
+    from dalib.data.reading_options import Reading
 
 
 def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:

@@ -36,7 +36,7 @@ from dalib.data.named import (
 )
 from dalib.data.object_rows import open_object, open_object_unlabelled, rows_of_arrays
 from dalib.data.objects import kind_of, some_names
-from dalib.data.reading import Reading
+from dalib.data.reading_options import Reading
 from dalib.data.rows import Concatenated
 from dalib.data.spelling import Classes, united
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.reading import CachePolicy, ReadingOptions
+    from dalib.data.reading_options import CachePolicy, ReadingOptions
     from dalib.data.rows import Rows
 
 __all__ = (

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dalib.core.files import Unreadable
-    from dalib.data.reading import CachePolicy
+    from dalib.data.reading_options import CachePolicy
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
     from dalib.records.labelled import Labelled

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.reading import ReadingOptions
+    from dalib.data.reading_options import ReadingOptions
     from dalib.data.survey import DomainSurvey, Survey
     from dalib.run.settings.config import TrainConfig
 

@@ -34,7 +34,7 @@ from dalib.run.finished.resumable_table import digest_of
 from dalib.run.finished.table_of_images import ImageTable, open_images, write_table_of_images
 
 if TYPE_CHECKING:
-    from dalib.data.reading import CachePolicy
+    from dalib.data.reading_options import CachePolicy
     from dalib.models.representation import FeatureNetwork
     from dalib.run.finished.table_of_images import ImageSource
     from dalib.run.settings.config import WeightsOrder

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.domain_images import LabelledImages
-    from dalib.data.reading import CachePolicy
+    from dalib.data.reading_options import CachePolicy
     from dalib.data.rows import Rows
     from dalib.judge.groups import Integers
     from dalib.models.known import KnownRule

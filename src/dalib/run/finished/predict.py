@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dalib.data.reading import CachePolicy
+    from dalib.data.reading_options import CachePolicy
     from dalib.models.saved import ModelDescription
 
 ENDINGS = ("", ".csv", ".txt", ".parquet")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.reading import CachePolicy
+    from dalib.data.reading_options import CachePolicy
     from dalib.engine.distributed import World
     from dalib.run.finished.resumable_table import PartProgress, TableFormat
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dalib.data.depth import Range, WholeNumbers
     from dalib.data.groups import Groups
     from dalib.data.preprocessing import Preprocessing
-    from dalib.data.reading import CachePolicy, ReadingOptions
+    from dalib.data.reading_options import CachePolicy, ReadingOptions
     from dalib.data.rows import Rows
     from dalib.judge.evidence import Evidence
     from dalib.run.start.kit import Drawn, Kit
@@ -61,7 +61,7 @@ class DataRequest:
         features: random views of each image whose features are trained on; 0 trains on images.
         standardize: features are standardised, each domain by itself.
         kit: what stands in for the source, where no image of it is there.
-        strict, root, download, cache: as :class:`dalib.data.reading.ReadingOptions` has them.
+        strict, root, download, cache: as :class:`dalib.data.reading_options.ReadingOptions` has them.
     """
 
     source: str | list[str]

@@ -3,7 +3,7 @@
 from dalib.core.places import GIVEN
 from dalib.data.cache import default_cache_folder
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.reading import Reading
+from dalib.data.reading_options import Reading
 
 GREY = Preprocessing(size=4, channels=1)
 
