@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import yaml
 
-from dalib.commands.own_settings import with_own_settings
+from dalib.commands.older_settings import with_older_meanings
 from dalib.commands.parser import make_parser
 from dalib.run.settings.config import SelfEnsembleConfig, TrainConfig
 from dalib.run.settings.once_shared import ONCE_SHARED
@@ -14,7 +14,7 @@ OLD = {"alpha": 0.5, "alpha_warmup": False, "teacher_dropout": False}
 
 
 def parsed(*arguments: str) -> TrainConfig:
-    given, _ = with_own_settings(["train", *arguments])
+    given, _ = with_older_meanings(["train", *arguments])
     settings = vars(make_parser(given).instantiate(make_parser(given).parse_args(given))["train"])
     for name in ("config", "resume", "allow_changes", "quiet", "verbose"):
         settings.pop(name)

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError
 from dalib.commands.arguments import loudness_in, prepared, say_of_several, written
 from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import FlagSpelling
-from dalib.commands.own_settings import with_own_settings
+from dalib.commands.older_settings import with_older_meanings
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.subcommand import Call
 from dalib.core.console import Loudness, loudness, say, standard_streams
@@ -98,7 +98,7 @@ def _lists(arguments: list[str]) -> bool:
 
 def _run(arguments: list[str], level: Loudness) -> None:
     command_line = prepared(arguments)
-    arguments, taken = with_own_settings(command_line.arguments)
+    arguments, taken = with_older_meanings(command_line.arguments)
     for own, old in taken.items() if level > Loudness.QUIET else ():
         say_of_several(f"dalib: note: --{old} sets {own}, as it used to; write --{own}")
     parser = make_parser(arguments)

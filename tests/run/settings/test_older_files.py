@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from dalib.commands.own_settings import with_own_settings
+from dalib.commands.older_settings import with_older_meanings
 from dalib.run.settings.config import TrainConfig, ViewsConfig
 from dalib.run.settings.config_file import config_text, read_plain_config
 from dalib.run.settings.kit_settings import settings_of
@@ -21,13 +21,15 @@ def test_a_whole_configuration_with_a_truth_value_is_an_older_one(flip, meant, t
     file = written_before(tmp_path, flip)
     assert read_plain_config(file).views.flip == meant
     assert read_plain_config(file).feature_precision == "float32"
-    arguments, _ = with_own_settings(["train", "--config", str(file), "--seed", "1"])
+    arguments, _ = with_older_meanings(["train", "--config", str(file), "--seed", "1"])
     assert ("--views.flip=auto" in arguments) == (not flip)
     assert "--feature_precision=float32" in arguments
 
 
 def test_what_is_typed_after_an_older_file_holds(tmp_path):
-    arguments, _ = with_own_settings(["train", "--config", str(written_before(tmp_path, False)), "--views.flip=never"])
+    arguments, _ = with_older_meanings(
+        ["train", "--config", str(written_before(tmp_path, False)), "--views.flip=never"]
+    )
     assert arguments.index("--views.flip=auto") < arguments.index("--views.flip=never")
 
 
@@ -35,7 +37,7 @@ def test_a_file_of_today_and_one_that_a_person_wrote_mean_what_they_say(tmp_path
     file = tmp_path / "own.yaml"
     for content in (config_text(TrainConfig(views=ViewsConfig(flip=False))), "views:\n  flip: false\n"):
         file.write_text(content)
-        assert with_own_settings(["train", "--config", str(file)])[0] == ["train", "--config", str(file)]
+        assert with_older_meanings(["train", "--config", str(file)])[0] == ["train", "--config", str(file)]
         assert read_plain_config(file).views.flip == "never"
 
 

@@ -11,14 +11,14 @@ from dalib.run.settings.older_files import changed_meanings
 from dalib.run.settings.once_shared import inherited
 
 
-def with_own_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+def with_older_meanings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     """Gives a method those of its settings that :mod:`dalib.run.settings.once_shared` takes from self-ensemble's.
 
     Returns:
         The arguments, each such setting after the argument or the file that it takes its value from; and the names of
         these settings, with that of the other one.
 
-    >>> with_own_settings(["train", "--method", "fixmatch", "--self_ensemble.alpha", "0.9", "--seed", "1"])[0]
+    >>> with_older_meanings(["train", "--method", "fixmatch", "--self_ensemble.alpha", "0.9", "--seed", "1"])[0]
     ['train', '--method', 'fixmatch', '--self_ensemble.alpha', '0.9', '--fixmatch.alpha=0.9', '--seed', '1']
     """
     if arguments[:1] not in (["train"], ["checks"]):

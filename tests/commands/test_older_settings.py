@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from dalib.commands.main import run
-from dalib.commands.own_settings import with_own_settings
+from dalib.commands.older_settings import with_older_meanings
 from dalib.run.settings.once_shared import ONCE_SHARED
 from old_settings import expected, old_file, own_values, parsed
 
@@ -31,7 +31,7 @@ def test_a_later_flag_goes_before_a_file(tmp_path):
 def test_what_is_not_trained_keeps_its_own():
     config = parsed("--self_ensemble.alpha", "0.5", "--method", "fixmatch")
     assert (config.fixmatch.alpha, config.adamatch.alpha, config.mean_teacher.alpha) == (0.5, 0.99, 0.99)
-    assert with_own_settings(["train", "--self_ensemble.alpha", "0.5"]) == (
+    assert with_older_meanings(["train", "--self_ensemble.alpha", "0.5"]) == (
         ["train", "--self_ensemble.alpha", "0.5"],
         {},
     )
