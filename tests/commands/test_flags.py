@@ -112,7 +112,7 @@ COMMAND = re.compile(rf"\bdalib ({'|'.join(SUBCOMMANDS)})\b")
 TYPED = {
     "report.page": "the command that repeats a run: adapt takes no file of settings",
     "report.verdict": "likewise, to train again with some of them changed",
-    "report.judged": "the title that tells a page of its own from other files",
+    "report.models_page": "the title that tells a page of its own from other files",
     "run.export": "the README of a model, which whoever has it reads",
 }
 """Modules outside of the room that type a command or a flag, with the reason."""

@@ -49,7 +49,7 @@ def test_the_wheel_is_the_library_and_nothing_else(built):
         "dalib/py.typed",
         "dalib/report/head.html",
         "dalib/report/template.html",
-        "dalib/report/judged.html",
+        "dalib/report/models_page.html",
         "dalib/report/style.css",
     } <= names
     assert about + "licenses/LICENSE" in names

@@ -1,7 +1,7 @@
 """The report of a run: reads a run folder, writes one HTML file.
 
 - **Pages**: ``page`` is a run's report, which fills ``template`` from all below; ``several`` compares targets,
-  ``judged`` models of other origin, ``labels`` asks for labels. ``style`` is that of all, ``head`` that of the
+  ``models_page`` models of other origin, ``labels`` asks for labels. ``style`` is that of all, ``head`` that of the
   first three. ``card`` is the model card of an exported folder.
 - **The first screen**: the ``verdict`` in words with the next steps, ``accuracy`` bars, ``tiles`` of numbers.
 - **The models**: their ``comparison`` side by side, ``mistakes`` on labelled images, ``reliability`` of confidence,

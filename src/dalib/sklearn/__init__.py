@@ -4,6 +4,6 @@
 """
 
 from dalib.sklearn.estimator import SelfEnsembleClassifier, judged_score
-from dalib.sklearn.judged import JudgedScorer
+from dalib.sklearn.scorer import JudgedScorer
 
 __all__ = ["JudgedScorer", "SelfEnsembleClassifier", "judged_score"]

@@ -18,7 +18,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
 from dalib.judge.models import judge_predictions
 from dalib.judge.structure import structure_of
-from dalib.report.judged import is_judged_page, judged_page
+from dalib.report.models_page import is_judged_page, judged_page
 from dalib.run.others.model_features import GivenFeatures
 from dalib.run.others.model_tables import (
     ProbabilityTable,

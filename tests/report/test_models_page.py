@@ -3,7 +3,7 @@
 import pytest
 
 import dalib
-from dalib.report.judged import judged_page
+from dalib.report.models_page import judged_page
 from models_elsewhere import write_tables
 
 

@@ -27,7 +27,7 @@ def judged_page(judgement: ModelsJudgement, title: str) -> str:
     """
     return (
         environment()
-        .get_template("judged.html")
+        .get_template("models_page.html")
         .render(
             title=title,
             tone=_TONES[judgement.outcome],
