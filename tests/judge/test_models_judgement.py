@@ -5,7 +5,7 @@ import torch
 from two_domains import noisy, sure, two_domains
 
 from dalib.judge.evidence import Evidence
-from dalib.judge.models import judge_predictions
+from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 
 CLASSES = ("ant", "bee", "cat", "dog")

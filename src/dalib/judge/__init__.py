@@ -8,7 +8,7 @@
 - **Within a training**: ``evidence`` holds a model's predictions at an evaluation, ``scores`` and ``selection`` choose
   the checkpoint by it.
 - **What the target is**: ``prior`` and ``shares`` of its classes, ``kinds``, ``unknown`` images.
-- **Models and hints of any origin**: ``models``, its ``models_judgement``, ``failed_models``, their ``witness``;
+- **Models and hints of any origin**: ``ranking``, its ``models_judgement``, ``failed_models``, their ``witness``;
   ``annotator``.
 
 ``checked`` are the checks of arguments that all of them share.

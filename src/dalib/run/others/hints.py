@@ -23,7 +23,7 @@ from dalib.data.labels import row_of, rows_by_name
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
 from dalib.judge.guard import MIN_IMAGES
-from dalib.judge.models import judge_predictions
+from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.records.hints import HintedClass, Hints
 from dalib.run.others.model_tables import ENDINGS, NAME_COLUMNS, read_table

@@ -16,7 +16,7 @@ from dalib.core.files import expanded, write_text
 from dalib.core.words import likelihood, meant
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
-from dalib.judge.models import judge_predictions
+from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.report.models_page import is_judged_page, judged_page
 from dalib.run.others.model_features import GivenFeatures
