@@ -35,10 +35,10 @@ from dalib.engine.fit import Every, fit
 from dalib.engine.predict import predict_probabilities, recompute_statistics
 from dalib.engine.runlog import MetricsLog
 from dalib.models.network import make_predictor
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.presets import from_preset
 from dalib.run.setup import prepare
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from torch import nn

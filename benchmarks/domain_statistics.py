@@ -22,9 +22,9 @@ from dalib.models.domain_statistics import (
     with_statistics,
 )
 from dalib.models.inference import fast_inference
+from dalib.run.recipe import image_network
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import image_network
 
 SHARES = (0.0, 0.3, 1.0)
 JOINED = (0.0, 0.3)

@@ -20,14 +20,14 @@ from worlds import CPU, adapted, add_arguments, baselines_of, inputs_of, pair_of
 from dalib.engine.evaluate import plain_representation
 from dalib.run.features.feature_space import standardization
 from dalib.run.judge import judge
-from dalib.run.training import recipe
-from dalib.run.training.expected import fitted_to_fewer
+from dalib.run.recipe import recipe
+from dalib.run.recipe.expected import fitted_to_fewer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.settings.config import TrainConfig
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 TEN = [
     "back_pack",

@@ -25,14 +25,14 @@ from worlds import CPU, add_arguments, baselines_of, config_of, inputs_of, pair_
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.results import InMemory
 from dalib.run.judge import judge
-from dalib.run.training import recipe
-from dalib.run.training.task import Task, train_task, trusted_hints
+from dalib.run.recipe import recipe
+from dalib.run.recipe.task import Task, train_task, trusted_hints
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dalib.run.recipe.run_models import RunModels
     from dalib.run.settings.config import TrainConfig
-    from dalib.run.training.run_models import RunModels
 
 KINDS = ("noise", "ind60", "ind75", "ind90", "pat60", "pat75", "pat90", "cls60", "source-only", "aligned")
 

@@ -15,7 +15,7 @@ import fewer
 import unknown
 from worlds import add_arguments, baselines_of, pair_of, print_table
 
-from dalib.run.training.expected import decide_kind
+from dalib.run.recipe.expected import decide_kind
 
 if TYPE_CHECKING:
     from dalib.run.settings.config import TrainConfig

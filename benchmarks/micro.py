@@ -44,8 +44,8 @@ from dalib.engine.fit import Training, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.backbones import PaperSmallBackbone
 from dalib.models.classifier import ImageClassifier
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

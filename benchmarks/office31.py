@@ -31,9 +31,9 @@ from dalib.core.files import read_json
 from dalib.engine.fit import train_step
 from dalib.models.classifier import logits_of
 from dalib.run import train
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,8 +30,8 @@ from dalib.data.stream import indices_at
 from dalib.engine.distributed import joined
 from dalib.engine.fit import Training, train_step
 from dalib.models.network import make_classifier
+from dalib.run.recipe import image_network
 from dalib.run.settings.config import TrainConfig
-from dalib.run.training import image_network
 
 HUNDRED_MILLION = 100_000_000
 

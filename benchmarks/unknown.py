@@ -26,15 +26,15 @@ from dalib.engine.evaluate import plain_representation
 from dalib.judge.unknown import harmonic_mean, open_set_accuracies, rule_of
 from dalib.run.features.feature_space import standardization
 from dalib.run.judge import judge
-from dalib.run.training import recipe
-from dalib.run.training.expected import fitted_to_known
+from dalib.run.recipe import recipe
+from dalib.run.recipe.expected import fitted_to_known
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.data.domain_images import LabelledImages
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.settings.config import TrainConfig
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 MODELS = ("source-only", "aligned", "same", "other", "selected")
 COLUMNS = (*MODELS, "other: a", "other: b")

@@ -13,14 +13,14 @@ from arguments import at_least_one
 
 from dalib.data.sources import open_labelled
 from dalib.engine.results import InMemory
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.aligned import align
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.recipe.task import Task, train_task
 from dalib.run.settings.image_defaults import SHORT_NAMES
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
-from dalib.run.training.aligned import align
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
-from dalib.run.training.task import Task, train_task
 
 if TYPE_CHECKING:
     import argparse
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.settings.config import TrainConfig
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 CPU = torch.device("cpu")
 DIRECTIONS = ("A:W", "A:D", "W:A", "W:D", "D:A", "D:W")

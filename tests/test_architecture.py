@@ -20,7 +20,7 @@ FLOORS = (
     "run",
     "run.others",
     "run.timing",
-    "run.training",
+    "run.recipe",
     "run.finished",
     "run.features",
     "run.start",
@@ -125,7 +125,7 @@ def test_prediction_loads_neither_training_nor_judgement():  # one image takes l
     loaded = loaded_with("dalib.run.finished.predict")
     assert "dalib.run.finished.load" in loaded
     assert not [
-        name for name in loaded if name == "dalib.run.training.recipe" or name.startswith(("dalib.judge", "scipy."))
+        name for name in loaded if name == "dalib.run.recipe.recipe" or name.startswith(("dalib.judge", "scipy."))
     ]
 
 
@@ -135,7 +135,7 @@ def test_only_main_imports_the_command_line():
 
 def test_the_imports_of_this_test_are_those_of_the_library():
     assert {"torch", "dalib.adaptation.teacher"} <= imports("dalib.adaptation.self_ensemble")
-    assert "torch" in loaded_with("dalib.run.training.recipe")
+    assert "torch" in loaded_with("dalib.run.recipe.recipe")
     assert "dalib.run.train" in imports("dalib.commands.train")
 
 
@@ -191,14 +191,14 @@ CONFIGURED = {
     "run.timing.pace",
     "run.timing.time_limit",
     "run.train",
-    "run.training.methods",
-    "run.training.image_network",
-    "run.training.task",
-    "run.training.recipe",
-    "run.training.shared_inputs",
+    "run.recipe.methods",
+    "run.recipe.image_network",
+    "run.recipe.task",
+    "run.recipe.recipe",
+    "run.recipe.shared_inputs",
 }
 """Modules of the room run that read the configuration: what makes it, and what makes the objects of a run from it."""
-CONFIGURED_ROOMS = {"run", "run.settings", "run.timing", "run.training"}
+CONFIGURED_ROOMS = {"run", "run.settings", "run.timing", "run.recipe"}
 """The rooms that may: the story, what a user sets, the objects made of it, and the time limit, which changes it."""
 
 

@@ -25,21 +25,21 @@ from dalib.engine.results import InMemory
 from dalib.engine.train import Observer
 from dalib.models.network import make_predictor
 from dalib.run.features.neutral_features import neutral_representation
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.aligned import align
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.recipe.task import Task, statistics_for, train_task
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed, from_preset
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
-from dalib.run.training.aligned import align
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.shared_inputs import training_inputs, with_chosen_share
-from dalib.run.training.task import Task, statistics_for, train_task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.judge.evidence import Evidence
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.start.domains import Domains
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 RUN = f"run-{os.getpid()}"
 """Each of several processes that record trains in a folder of its own."""

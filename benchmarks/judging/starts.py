@@ -15,10 +15,10 @@ from tasks import PAIRS
 
 from dalib.engine.results import InMemory
 from dalib.run.features.feature_space import standardization
-from dalib.run.training import recipe
-from dalib.run.training.aligned import align
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.task import Task, train_task
+from dalib.run.recipe import recipe
+from dalib.run.recipe.aligned import align
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.task import Task, train_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dalib.augment.stored import Standardized
-    from dalib.run.training.shared_inputs import TrainingInputs
+    from dalib.run.recipe.shared_inputs import TrainingInputs
 
 CPU = torch.device("cpu")
 COLUMNS = ("source-only", "aligned", "scratch, views", "scratch, plain", "warm, views", "warm, plain")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dalib.data.sources import open_labelled, open_source, open_target
 from dalib.engine.fit import train_step
 from dalib.models.classifier import logits_of
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.config import OptimizerConfig, SelfEnsembleConfig, TrainConfig
-from dalib.run.training import image_network, recipe
 
 STEPS, EVERY, BATCH, SEED = 150, 10, 32, 0
 ALPHA, RATE = 0.95, 1e-2  # an average over some twenty steps, of a student that is moved far by each of them

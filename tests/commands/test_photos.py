@@ -23,8 +23,8 @@ from dalib.records.folder import RunFolder
 from dalib.run import setup
 from dalib.run.features.fastest import features_folder
 from dalib.run.features.feature_space import Averaged, FeatureSpace, standardization
+from dalib.run.recipe import image_network, recipe
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
 from noisy_photos import write_domain, write_weights
 
 BACKBONE = "test_resnet"

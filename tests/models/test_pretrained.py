@@ -11,7 +11,7 @@ from torch import nn
 from dalib.adaptation.self_ensemble import EmaTeacher
 from dalib.models.classifier import ImageClassifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
-from dalib.run.training import image_network
+from dalib.run.recipe import image_network
 
 SMALL = "resnet10t"
 

@@ -49,9 +49,9 @@ from dalib.models.saved import ModelDescription, save_model
 from dalib.run.checks import checks
 from dalib.run.finished.load import Predictor, open_model
 from dalib.run.finished.predict import predict
+from dalib.run.recipe.recipe import make_data_request
 from dalib.run.settings.config import TrainConfig
 from dalib.run.start.domains import open_domains
-from dalib.run.training.recipe import make_data_request
 
 CACHES = ("ram", "disk", "off")
 few = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
+from dalib.run.recipe.image_network import CHARACTER_VIEWS, PHOTO_VIEWS, make_views
 from dalib.run.settings.config import TrainConfig, ViewName
-from dalib.run.training.image_network import CHARACTER_VIEWS, PHOTO_VIEWS, make_views
 
 NAMES = get_args(ViewName)
 some = settings(max_examples=12, deadline=None, derandomize=True)

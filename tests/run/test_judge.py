@@ -18,7 +18,7 @@ from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
 from dalib.run.finished.query import query
 from dalib.run.judge import judge
-from dalib.run.training.recipe import JudgeSettings
+from dalib.run.recipe.recipe import JudgeSettings
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 SELECTED = "the evaluation with the highest class correlation (Corr-C) of its predictions for the target"

@@ -13,11 +13,11 @@ from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
 from dalib.records.metrics import read_metrics
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
+from dalib.run.recipe import recipe
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.shared_inputs import training_inputs
 from dalib.run.settings.config import EveryConfig, TrainConfig
 from dalib.run.setup import open_data, prepare
-from dalib.run.training import recipe
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.shared_inputs import training_inputs
 
 
 @pytest.fixture(scope="module")

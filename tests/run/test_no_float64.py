@@ -12,9 +12,9 @@ from dalib.engine.fit import train_step
 from dalib.engine.predict import predict_probabilities
 from dalib.models.averaged import AveragedViews
 from dalib.run.features.inputs import feature_inputs
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.config import MethodName
 from dalib.run.settings.presets import configured
-from dalib.run.training import image_network, recipe
 
 CPU = torch.device("cpu")
 METHODS = [("source-only", 0.0)]

@@ -16,9 +16,9 @@ from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.fit import Every, fit
 from dalib.engine.runlog import MetricsLog
 from dalib.models.dropout import Dropout
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import Domains
-from dalib.run.training import image_network, recipe
 
 STEPS, BATCH = 6, 16
 

@@ -9,8 +9,8 @@ from dalib.augment.geometry import CentreCrop, RandomAffine, RandomCrop
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import image_network, recipe
 
 SOURCE, TARGET, CLASSES = 6, 5, ("a", "b", "c")
 

@@ -21,9 +21,9 @@ from dalib.commands.main import run
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
 from dalib.run import place, setup, train
+from dalib.run.recipe import task
 from dalib.run.resume import contents_of
 from dalib.run.settings.backbones import NamedBackbone
-from dalib.run.training import task
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 

@@ -11,7 +11,7 @@ here; each of the rooms within has a map of its own, and imports only from the r
   kits, for use elsewhere.
 - ``others``: hints for a training, and models that were not trained here.
 - ``timing``: the time that a run takes.
-- ``training``: the configuration turned into objects, and the models that come of them.
+- ``recipe``: the configuration turned into objects, and the models that come of them.
 - ``finished``: what is done with a finished run, or with a model of one.
 - ``features``: how images reach a network, and features of a frozen backbone in their place.
 - ``start``: the images of both domains, what stands in for the source, and first weights.

@@ -29,13 +29,13 @@ from dalib.data.survey import survey, with_readable_copies
 from dalib.data.unreadable import refuse_unreadable
 from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.foreseen_kind import say_foreseen_kind
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
 from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
 from dalib.run.timing.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
-from dalib.run.training import image_network, recipe
-from dalib.run.training.shared_inputs import feature_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

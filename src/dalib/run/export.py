@@ -35,12 +35,12 @@ from dalib.report.card import model_card
 from dalib.run.features.domain_features import features_of_source
 from dalib.run.features.neutral_features import neutral_source
 from dalib.run.finished.load import chosen_model, model_folder, open_model
+from dalib.run.recipe import image_network
+from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings.config_file import read_plain_config
 from dalib.run.setup import prepare
 from dalib.run.start.domains import open_source_alone
 from dalib.run.start.kit import SourceOfKit, content_line, write_kit
-from dalib.run.training import image_network
-from dalib.run.training.shared_inputs import feature_space
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,14 +19,14 @@ from dalib.core.errors import Message, Setting
 from dalib.engine.results import InMemory
 from dalib.run.classes.fewer import fewest_images
 from dalib.run.features.fastest import gain_of_rounding
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.aligned import align
+from dalib.run.recipe.expected import can_be_told, decide_kind
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.shared_inputs import FrozenBackbone, feature_space, training_inputs
+from dalib.run.recipe.task import Task, train_task
 from dalib.run.start.domains import open_domains
 from dalib.run.timing.pace import seconds_of_run
-from dalib.run.training import image_network, recipe
-from dalib.run.training.aligned import align
-from dalib.run.training.expected import can_be_told, decide_kind
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.shared_inputs import FrozenBackbone, feature_space, training_inputs
-from dalib.run.training.task import Task, train_task
 
 if TYPE_CHECKING:
     import torch

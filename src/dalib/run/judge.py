@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from dalib.records.selection import ModelName
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.recipe.recipe import JudgeSettings
     from dalib.run.start.domains import Domains
-    from dalib.run.training.recipe import JudgeSettings
 
 FEWEST_TRIED = 100
 """Target images of the smallest target that the judgement was tried on (docs/judging.md)."""

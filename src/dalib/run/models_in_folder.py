@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from dalib.core.console import say
 from dalib.engine.results import InFolder
 from dalib.models.saved import ModelDescription, save_model
-from dalib.run.training import image_network, recipe
-from dalib.run.training.aligned import align
-from dalib.run.training.expected import can_be_told, decide_kind, fitted_to_fewer, fitted_to_known
-from dalib.run.training.from_kit import source_only_of, with_validation_of
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.shared_inputs import student_of_stages
-from dalib.run.training.task import Task, statistics_for, train_task, trusted_hints
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.aligned import align
+from dalib.run.recipe.expected import can_be_told, decide_kind, fitted_to_fewer, fitted_to_known
+from dalib.run.recipe.from_kit import source_only_of, with_validation_of
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.shared_inputs import student_of_stages
+from dalib.run.recipe.task import Task, statistics_for, train_task, trusted_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from dalib.adaptation.hints import TrustedHints
     from dalib.engine.train import Observer
     from dalib.records.folder import RunFolder, TrainingFolder
+    from dalib.run.recipe.run_models import FinishedModel
+    from dalib.run.recipe.shared_inputs import TrainingInputs
+    from dalib.run.recipe.stages import LastStages
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Setup
-    from dalib.run.training.run_models import FinishedModel
-    from dalib.run.training.shared_inputs import TrainingInputs
-    from dalib.run.training.stages import LastStages
 
 
 @dataclass(frozen=True, eq=False)

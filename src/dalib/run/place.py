@@ -18,10 +18,10 @@ from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
+from dalib.run.recipe import image_network
 from dalib.run.resume import check_unchanged, claimed
 from dalib.run.settings.config_file import write_config
 from dalib.run.summary import continued
-from dalib.run.training import image_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,8 +11,8 @@ from dalib.engine.distributed import ALONE, World
 from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
 from dalib.models.weights import ways_to_weights
+from dalib.run.recipe.stages import split_network
 from dalib.run.timing.time_limit import is_open
-from dalib.run.training.stages import split_network
 
 if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier

@@ -26,6 +26,9 @@ from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.features.own_statistics import checked_share, with_own_statistics
 from dalib.run.kit_check import check_kit, require_whole
 from dalib.run.others.hints import check_hints, read_hints
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.methods import make_method
+from dalib.run.recipe.step_precision import gain_of_rounded_steps
 from dalib.run.resume import contents_of
 from dalib.run.settings.config import recorded_settings
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
@@ -35,9 +38,6 @@ from dalib.run.start.initial_weights import OfHub, Start, fetched
 from dalib.run.start.model_alone import open_in_place_of_source
 from dalib.run.summary import summary_at_start
 from dalib.run.timing.time_limit import is_open, time_limit_of
-from dalib.run.training import image_network, recipe
-from dalib.run.training.methods import make_method
-from dalib.run.training.step_precision import gain_of_rounded_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

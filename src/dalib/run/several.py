@@ -24,6 +24,7 @@ from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult, i
 from dalib.report.several import write_comparison
 from dalib.run.finished.measure import slug
 from dalib.run.place import occupied, require_outside
+from dalib.run.recipe import recipe
 from dalib.run.resume import claimed
 from dalib.run.settings.config import RESUMABLE
 from dalib.run.settings.config_file import read_plain_config, write_config
@@ -31,7 +32,6 @@ from dalib.run.start.data_check import LabelledSet, check_data
 from dalib.run.start.kit import open_kit
 from dalib.run.targets import OF_ONE, check_targets
 from dalib.run.train import train
-from dalib.run.training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -43,6 +43,8 @@ from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.others.hints import hints_record
 from dalib.run.place import begin_folder, check_place, resume_call, resume_folder
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
 from dalib.run.resume import claimed
 from dalib.run.settings.config import recorded_settings
 from dalib.run.settings.config_file import write_config
@@ -54,8 +56,6 @@ from dalib.run.timing.length import say_length
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
-from dalib.run.training import image_network, recipe
-from dalib.run.training.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,12 +65,12 @@ if TYPE_CHECKING:
     from dalib.records.evaluation import Evaluation, MeasuredModel
     from dalib.records.judgement import Judgement
     from dalib.records.summary import SummarizedModel
+    from dalib.run.recipe.run_models import RunModels
+    from dalib.run.recipe.shared_inputs import FrozenBackbone, TrainingInputs
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
     from dalib.run.track import Tracker
-    from dalib.run.training.run_models import RunModels
-    from dalib.run.training.shared_inputs import FrozenBackbone, TrainingInputs
 
 
 def train(

@@ -34,11 +34,11 @@ from dalib.models.classifier import ImageClassifier
 from dalib.models.tables import TableBackbone
 from dalib.run.features.inputs import Inputs, Views
 from dalib.run.judge import judge
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.run_models import FinishedModel, RunModels
+from dalib.run.recipe.task import Task, train_task
 from dalib.run.settings.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
 from dalib.run.start.domains import Domains
-from dalib.run.training import image_network, recipe
-from dalib.run.training.run_models import FinishedModel, RunModels
-from dalib.run.training.task import Task, train_task
 from dalib.sklearn.given_rows import checked_rows, numbered_classes, source_rows, split_into_domains
 from dalib.sklearn.groups import numbered_groups
 from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of

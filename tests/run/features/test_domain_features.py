@@ -10,9 +10,9 @@ from PIL import Image
 from dalib.data.preprocessing import Preprocessing
 from dalib.run.features.domain_features import extract_part, features_of_source, to_features
 from dalib.run.features.feature_space import standardization
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.config import DataConfig, TrainConfig
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
 
 
 class Space:

@@ -15,9 +15,9 @@ from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
 from dalib.data.rows import Concatenated
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.run.recipe import recipe
 from dalib.run.settings.config import DataConfig, TrainConfig
 from dalib.run.start.domains import open_domains, repetitions, split
-from dalib.run.training import recipe
 
 QUICK = ["--steps", "4", "--batch", "4", "--data.size", "16", "--every.checkpoint", "2", "--every.log", "2"]
 SHADES = {"dark": 60, "light": 190}

@@ -5,9 +5,9 @@ import torch
 import yaml
 
 from dalib.commands.main import run
+from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.config import TrainConfig
 from dalib.run.timing.length import say_length
-from dalib.run.training.image_network import make_preprocessing
 
 
 def test_the_first_line_tells_time_and_model(noise, slow_machine, tmp_path, capsys):

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dalib.run.recipe.image_network import make_preprocessing, with_share
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import from_preset
 from dalib.run.timing import pace as module
 from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
-from dalib.run.training.image_network import make_preprocessing, with_share
 
 COUNTS = Counts(600, 60, 600, 6)
 PACE = Pace({"source-only": 0.01, "adapted": 0.03}, row=1e-4, view=0.02, mapped=5.0)

@@ -15,6 +15,7 @@ from dalib.core.errors import UserError
 from dalib.engine.train import Observer
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run.features import feature_space
+from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import from_preset
 from dalib.run.timing import time_limit as module
@@ -29,7 +30,6 @@ from dalib.run.timing.time_limit import (
     is_open,
     time_limit_of,
 )
-from dalib.run.training.image_network import make_preprocessing
 from moved_clock import Clock
 
 COUNTS = Counts(600, 60, 600, 6)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from dalib.adaptation.hints import TrustedHints
     from dalib.judge.structure import Representation
-    from dalib.run.training.run_models import RunModels
+    from dalib.run.recipe.run_models import RunModels
 
 
 def check_hints(hints: str | None, method: str, classes: str) -> None:

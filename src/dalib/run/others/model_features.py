@@ -22,9 +22,9 @@ from dalib.run.features.fastest import features_folder
 from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
+from dalib.run.recipe import image_network
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
-from dalib.run.training import image_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Everything that a user can set, as frozen dataclasses; the command line and the YAML file are made from them.
 
-Configuration stops at :mod:`dalib.run.training.recipe`: everything behind it takes plain values.
+Configuration stops at :mod:`dalib.run.recipe.recipe`: everything behind it takes plain values.
 """
 
 from __future__ import annotations

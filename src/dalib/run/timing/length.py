@@ -11,9 +11,9 @@ from dalib.core.errors import Setting
 from dalib.core.words import time_in_words
 from dalib.data.decoding import decode
 from dalib.data.sources import listing_of
+from dalib.run.recipe import image_network, recipe
 from dalib.run.timing.pace import Counts, measure_pace, say_parts, seconds_of_run
 from dalib.run.timing.time_limit import is_open, time_limit_of
-from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     import torch

@@ -24,8 +24,8 @@ from dalib.run.features.fastest import features_folder, gain_of_rounding, images
 from dalib.run.features.feature_space import MOST_FOR_STATISTICS, Averaged, FeatureSpace
 from dalib.run.features.inputs import feature_inputs
 from dalib.run.features.neutral_features import rows_seen, seconds_of_a_row
+from dalib.run.recipe import image_network, recipe
 from dalib.run.settings.backbones import JOINED
-from dalib.run.training import image_network, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

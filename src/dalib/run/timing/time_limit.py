@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.words import time_in_words
+from dalib.run.recipe import recipe
 from dalib.run.settings.presets import PRESETS
 from dalib.run.timing.pace import LEAST_STEPS, measure_pace, say_parts, seconds_of_run
-from dalib.run.training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,8 +15,8 @@ from dalib.engine.train import NOBODY, Observer, Statistics, Trained, train
 from dalib.models.network import make_predictor
 from dalib.run.classes.prior import first_prior
 from dalib.run.features.feature_space import one_by_one
-from dalib.run.training import recipe
-from dalib.run.training.run_models import FinishedModel
+from dalib.run.recipe import recipe
+from dalib.run.recipe.run_models import FinishedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
     from dalib.run.features.inputs import Inputs
+    from dalib.run.recipe.run_models import RunModels
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import Domains
-    from dalib.run.training.run_models import RunModels
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from dalib.core.errors import UserError
+from dalib.run.recipe import image_network
+from dalib.run.recipe.image_network import CHARACTER_VIEWS, OPERATIONS, PHOTO_VIEWS
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import configured
-from dalib.run.training import image_network
-from dalib.run.training.image_network import CHARACTER_VIEWS, OPERATIONS, PHOTO_VIEWS
 
 
 def student_of(config):

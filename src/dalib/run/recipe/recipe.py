@@ -1,7 +1,7 @@
 """Makes optimisers, batches, trainings and rules of the configuration, which nothing below this room reads.
 
 The names of optimisers and schedules stand here, in plain dict literals; those of methods in
-:mod:`dalib.adaptation.methods`, those of views in :mod:`dalib.run.training.image_network`.
+:mod:`dalib.adaptation.methods`, those of views in :mod:`dalib.run.recipe.image_network`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.models.network import make_predictor
 from dalib.run.classes.prior import KINDS, scores_and_prior
+from dalib.run.recipe.image_network import load_first, make_student, ranges_given, with_synchronized_norms
+from dalib.run.recipe.methods import make_method
 from dalib.run.start.domains import DataRequest
-from dalib.run.training.image_network import load_first, make_student, ranges_given, with_synchronized_norms
-from dalib.run.training.methods import make_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

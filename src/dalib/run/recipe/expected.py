@@ -19,9 +19,9 @@ from dalib.run.features.feature_space import standardization
 if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.judge.kinds import TargetKind
+    from dalib.run.recipe.run_models import RunModels
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.start.kit import Kit
-    from dalib.run.training.run_models import RunModels
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 
 def fitted_to_fewer(

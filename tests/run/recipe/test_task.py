@@ -7,9 +7,9 @@ import torch
 from dalib.engine.results import InMemory
 from dalib.judge.evidence import Confidence
 from dalib.judge.scores import mask_rate
+from dalib.run.recipe import recipe
+from dalib.run.recipe.task import Task, statistics_for, train_task
 from dalib.run.settings.config import TrainConfig
-from dalib.run.training import recipe
-from dalib.run.training.task import Task, statistics_for, train_task
 
 CPU = torch.device("cpu")
 WEIGHTS = "head.weight"

@@ -10,16 +10,16 @@ from dalib.models.network import make_predictor
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run.features import own_statistics
 from dalib.run.features.feature_space import standardization
-from dalib.run.settings.presets import from_preset
-from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
-from dalib.run.training.shared_inputs import (
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.shared_inputs import (
     announce_stages,
     feature_space,
     frozen_backbone,
     training_inputs,
     with_chosen_share,
 )
+from dalib.run.settings.presets import from_preset
+from dalib.run.start.domains import open_domains
 from shaded_images import write_shades
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_several_processes_are_told_of_the_stages_without_a_step(config, capsys,
     own = replace(config, model=replace(config.model, trained_stages=2))
     request, preprocessing, domains = opened(own)
     frozen = frozen_backbone(own, request, preprocessing, domains, CPU)
-    step = "dalib.run.training.stages.train_step"
+    step = "dalib.run.recipe.stages.train_step"
     monkeypatch.setattr(step, lambda *given: pytest.fail("the other processes would not take it"))
     announce_stages(own, frozen.stages, measured=False)
     told = capsys.readouterr().out

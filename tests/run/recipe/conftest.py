@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from dalib.engine.results import InMemory
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.run_models import RunModels
+from dalib.run.recipe.shared_inputs import training_inputs
+from dalib.run.recipe.task import Task, train_task
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed
 from dalib.run.start.domains import open_domains
-from dalib.run.training import image_network, recipe
-from dalib.run.training.run_models import RunModels
-from dalib.run.training.shared_inputs import training_inputs
-from dalib.run.training.task import Task, train_task
 
 CPU = torch.device("cpu")
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from dalib.engine.train import Trained
 from dalib.run.features.feature_space import FeatureSpace
-from dalib.run.training import image_network, recipe
-from dalib.run.training.run_models import FinishedModel
-from dalib.run.training.task import predictions_of_all
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.run_models import FinishedModel
+from dalib.run.recipe.task import predictions_of_all
 
 if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.start.kit import Kit
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 
 def source_only_of(kit: Kit, model: ImageClassifier, inputs: TrainingInputs) -> FinishedModel:

@@ -7,9 +7,9 @@ import torch
 
 from dalib.adaptation.methods import method_class
 from dalib.core.errors import UserError
+from dalib.run.recipe.methods import make_method
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed
-from dalib.run.training.methods import make_method
 
 CONFIG = TrainConfig(source="source", target="target")
 

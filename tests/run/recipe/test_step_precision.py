@@ -8,8 +8,8 @@ import torch
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.backbones import SmallBackbone
 from dalib.models.classifier import ImageClassifier
-from dalib.run.training import step_precision
-from dalib.run.training.step_precision import gain_of_rounded_steps
+from dalib.run.recipe import step_precision
+from dalib.run.recipe.step_precision import gain_of_rounded_steps
 
 
 @pytest.mark.parametrize(

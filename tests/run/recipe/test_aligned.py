@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from dalib.run.training.aligned import align
-from dalib.run.training.run_models import FinishedModel
+from dalib.run.recipe.aligned import align
+from dalib.run.recipe.run_models import FinishedModel
 
 
 def norms_of(model):

@@ -13,9 +13,9 @@ from dalib.judge.evidence import Confidence
 from dalib.models.averaged import AveragedViews
 from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
+from dalib.run.recipe import recipe
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed
-from dalib.run.training import recipe
 
 QUICK = ["--batch", "4", "--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
 

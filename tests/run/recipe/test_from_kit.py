@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import torch
 
+from dalib.run.recipe import image_network
+from dalib.run.recipe.from_kit import source_only_of
 from dalib.run.settings.config import TrainConfig
-from dalib.run.training import image_network
-from dalib.run.training.from_kit import source_only_of
 
 
 def test_the_model_and_its_validation_are_those_of_the_kit(made):

@@ -12,8 +12,8 @@ from dalib.run.features.fastest import features_folder, precision_named
 from dalib.run.features.feature_space import Averaged, FeatureSpace, standardization
 from dalib.run.features.inputs import StandardizedViews
 from dalib.run.features.own_statistics import chosen_share
-from dalib.run.training import image_network, recipe
-from dalib.run.training.stages import LastStages
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.stages import LastStages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

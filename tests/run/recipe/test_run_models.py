@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dalib.run.training.run_models import FinishedModel, RunModels
+from dalib.run.recipe.run_models import FinishedModel, RunModels
 
 
 def test_models_keep_their_order_and_may_have_no_predictions(made):

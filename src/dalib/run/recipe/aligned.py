@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from dalib.engine.predict import recompute_statistics
-from dalib.run.training import recipe
-from dalib.run.training.run_models import FinishedModel
-from dalib.run.training.task import predictions_of_all
+from dalib.run.recipe import recipe
+from dalib.run.recipe.run_models import FinishedModel
+from dalib.run.recipe.task import predictions_of_all
 
 if TYPE_CHECKING:
-    from dalib.run.training.shared_inputs import TrainingInputs
+    from dalib.run.recipe.shared_inputs import TrainingInputs
 
 
 def align(source_only: FinishedModel, inputs: TrainingInputs) -> FinishedModel | None:

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from dalib.run.recipe.expected import can_be_told
 from dalib.run.settings.presets import configured
-from dalib.run.training.expected import can_be_told
 
 
 @pytest.mark.parametrize(
