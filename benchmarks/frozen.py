@@ -35,7 +35,7 @@ from dalib.engine.predict import predict_probabilities
 from dalib.engine.runlog import MetricsLog
 from dalib.models.classifier import logits_and_features_of
 from dalib.run.judge import judge
-from dalib.run.training import recipe
+from dalib.run.recipe import recipe
 
 try:
     import skada
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dalib.models.classifier import ImageClassifier
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.settings.config import TrainConfig
-    from dalib.run.training.shared_inputs import TrainingInputs
 
 REGRESSION = {"C": 0.01, "max_iter": 1000}
 """Settings of each logistic regression."""

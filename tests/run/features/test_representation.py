@@ -9,9 +9,9 @@ from dalib.models.architecture import Architecture, TimmSettings
 from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription
 from dalib.run.features.representation import named_backbone, preprocessing_of, representation_alone, representation_of
+from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
-from dalib.run.training.image_network import make_preprocessing
 
 CPU = torch.device("cpu")
 

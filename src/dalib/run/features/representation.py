@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.models.saved import ModelDescription
-    from dalib.run.settings.config import WeightsOrder
+    from dalib.run.settings.backbones import WeightsOrder
 
 MARGIN = 0.875
 """Share of a stored image's side that a pretrained backbone sees: 224 pixels of 256."""

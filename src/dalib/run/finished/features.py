@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dalib.data.reading_options import CachePolicy
     from dalib.models.representation import FeatureNetwork
     from dalib.run.finished.table_of_images import ImageSource
-    from dalib.run.settings.config import WeightsOrder
+    from dalib.run.settings.backbones import WeightsOrder
 
 
 def features(
