@@ -1,7 +1,7 @@
 """Curves of the trainings: which charts there are, and what they mark."""
 
 from dalib.records.folder import RunFolder, RunRecords
-from dalib.records.judgement import Judgement, KeptStep
+from dalib.records.judgement import Judgement, KeptStep, MaskThreshold
 from dalib.records.metrics import MetricsLine
 from dalib.records.summary import Summary
 from dalib.report.charts import kept_step, metrics_of, training_charts
@@ -35,6 +35,17 @@ def test_teacher_and_student_are_drawn_of_an_adapted_model_alone():
     title = "Teacher and student on the target"
     assert title in charts(ADAPTED, mask_rate=(0.5, 0.75), agreement=(0.5, 1.0))
     assert title not in charts(ALONE, mask_rate=(0.5, 0.75), agreement=(0.5, 1.0))
+
+
+def test_mask_rates_name_the_threshold_of_the_method_once_it_is_known():
+    judged = RunRecords(ADAPTED.summary, judgement=Judgement("adapted", "helped", mask_threshold=MaskThreshold(0.95)))
+    for title, name in (
+        ("Teacher and student on the target", "mask_rate"),
+        ("Label-free scores, adapted", "target_mask_rate"),
+    ):
+        curves = {name: (0.5, 0.75)}
+        assert "above 0.95." in charts(judged, **curves)[title].note
+        assert "above" not in charts(ADAPTED, **curves)[title].note
 
 
 def test_validation_has_a_curve_for_each_model():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dalib.records.estimate import Estimate
 from dalib.records.folder import RunRecords
-from dalib.records.judgement import JudgedModel, Judgement
+from dalib.records.judgement import JudgedModel, Judgement, MaskThreshold
 from dalib.records.summary import SummarizedModel, Summary
 from dalib.report.comparison import MOST_CLASSES, Cell, class_estimates, comparison, estimate_cell
 
@@ -39,6 +39,20 @@ def test_scores_are_named_in_a_fixed_order_and_unknown_ones_come_last() -> None:
     assert [row.name for row in rows] == ["Mask rate", "Mean entropy", "New one"]
     assert [cell.value for cell in rows[0].cells] == ["\N{EN DASH}", "50.0%"]
     assert [cell.value for cell in rows[2].cells] == ["\N{EN DASH}", "3"]
+
+
+def test_a_mask_rate_stands_beside_the_threshold_that_its_method_has() -> None:
+    scored = JudgedModel({"target_mask_rate": 0.5})
+
+    def note(threshold: MaskThreshold | None) -> str:
+        said = Judgement("adapted", "helped", models={"adapted": scored}, mask_threshold=threshold)
+        found = comparison(RunRecords(Summary(method="self-ensemble"), judgement=said))
+        assert found is not None
+        return found.scores[0].note
+
+    assert "above 0.95;" in note(MaskThreshold(0.95))
+    assert "above 0.9 times the mean confidence on the source;" in note(MaskThreshold(0.9, of_source=True))
+    assert "above" not in note(None)  # of an older run, whose judgement does not have it
 
 
 def test_without_a_judgement_the_adapted_model_ships() -> None:

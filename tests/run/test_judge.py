@@ -63,6 +63,7 @@ def test_a_run_is_judged_without_a_label(good, capsys):
         assert sum(each["count"] for each in of_model["calibration"]["bins"]) == 300
     assert 0 <= judgement["distance"] <= 2
     assert judgement["selection"] == {"step": 30, "of": 30, "score": "judged", "reason": SELECTED}
+    assert judgement["mask_threshold"] == {"value": 0.9, "of_source": False}
     assert judgement["prior"]["kind"] == "uniform"
     assert sum(judgement["prior"]["estimate"]) == pytest.approx(1)
 

@@ -74,6 +74,28 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class MaskThreshold:
+    """Largest probability above which a target image counts into the mask rate, by the run's method.
+
+    Attributes:
+        value: in [0, 1].
+        of_source: whether it is a share of the mean confidence on the source's validation images.
+    """
+
+    value: float
+    of_source: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """The threshold, to stand behind "above".
+
+        >>> MaskThreshold(0.96837722).in_words, MaskThreshold(0.9, of_source=True).in_words
+        ('0.968', '0.9 times the mean confidence on the source')
+        """
+        return f"{self.value:.3g}{' times the mean confidence on the source' if self.of_source else ''}"
+
+
+@dataclass(frozen=True)
 class Judgement(Record):
     """The comparison of both models at the end of training; it never changes.
 
@@ -93,6 +115,7 @@ class Judgement(Record):
         prior: class shares of the adaptation.
         target: what the target seems to be, one of ``reasons``, where classes seem to be missing or unknown ones there.
         few_classes: whether it seems to have few of the classes, over which the adapted model spreads its images.
+        mask_threshold: that of the mask rates, which differs between methods; older runs do not have it.
     """
 
     shipped: ModelName
@@ -109,6 +132,7 @@ class Judgement(Record):
     prior: Prior | None = field(default=None, metadata=ABSENT)
     target: str | None = field(default=None, metadata=ABSENT)
     few_classes: bool | None = field(default=None, metadata=ABSENT)
+    mask_threshold: MaskThreshold | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
     def __repr__(self) -> str:

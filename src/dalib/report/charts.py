@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dalib.records.folder import RunFolder, RunRecords
+    from dalib.records.judgement import MaskThreshold
     from dalib.records.metrics import MetricsLine
 
 Lines = tuple["MetricsLine", ...]
@@ -37,7 +38,13 @@ def kept_step(records: RunRecords) -> KeptStep | None:
 def training_charts(metrics: dict[str, Lines], records: RunRecords) -> list[Chart]:
     """Returns the charts of a run that have a curve."""
     kept = kept_step(records)
-    course = _Course(records.own, metrics[records.own], len(records.summary.classes), kept.step if kept else None)
+    course = _Course(
+        records.own,
+        metrics[records.own],
+        len(records.summary.classes),
+        kept.step if kept else None,
+        records.judgement.mask_threshold if records.judgement else None,
+    )
     charts = (
         course.loss(),
         course.teacher_and_student(),
@@ -66,12 +73,14 @@ class _Course:
     Attributes:
         own: its name.
         kept: the step whose weights were kept.
+        mask_threshold: that of the mask rate; None where it is not known.
     """
 
     own: str
     lines: Lines
     classes: int
     kept: int | None
+    mask_threshold: MaskThreshold | None = None
 
     def loss(self) -> Chart | None:
         parts = [(key, look, curve(self.lines, key)) for key, look in loss_parts(self.lines).items()]
@@ -81,19 +90,21 @@ class _Course:
 
     def teacher_and_student(self) -> Chart | None:
         found = [("mask rate", "two", "mask_rate"), ("agreement", "one", "agreement")] if self.own == "adapted" else []
+        above = "" if self.mask_threshold is None else f", above {self.mask_threshold.in_words}"
         return self._chart(
             "Teacher and student on the target",
-            "Mask rate: share of target images on which the teacher is confident enough to count. "
+            f"Mask rate: share of target images on which the teacher is confident enough to count{above}. "
             "Agreement: share on which both predict the same class.",
             [Series(name, look, curve(self.lines, key)) for name, look, key in found],
             shares=True,
         )
 
     def scores(self) -> Chart | None:
+        above = "" if self.mask_threshold is None else f" Mask rate: confidence above {self.mask_threshold.in_words}."
         return self._chart(
             f"Label-free scores, {self.own}",
             "Of target images as they are, at each evaluation; 100% is the maximum. A fall warns; "
-            "a rise does not prove that answers are right.",
+            f"a rise does not prove that answers are right.{above}",
             self._on_target(("mask_rate", "two"), ("agreement", "one"), ("nuclear_norm", "three"), ("corr_c", "four")),
             shares=True,
         )

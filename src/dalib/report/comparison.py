@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dalib.records.candidates import Candidate
     from dalib.records.evaluation import Evaluation
     from dalib.records.folder import RunRecords
-    from dalib.records.judgement import JudgedModel, Judgement
+    from dalib.records.judgement import JudgedModel, Judgement, MaskThreshold
     from dalib.records.labelled import LabelledValue
     from dalib.records.selection import Selection
     from dalib.records.summary import SummarizedModel
@@ -134,7 +134,7 @@ def comparison(records: RunRecords) -> Comparison | None:
         models,
         selection.model if selection else shipped,
         [group for group in groups if group.rows],
-        _scores(names, trained, judged),
+        _scores(names, trained, judged, None if judgement is None else judgement.mask_threshold),
         judgement.distance if judgement else None,
         shipped,
         selection.reason if selection and len(models) > 1 else "",
@@ -176,7 +176,10 @@ def estimate_cell(estimate: Estimate | LabelledValue | None) -> Cell:
 
 
 def _scores(
-    names: Sequence[str], trained: Mapping[str, SummarizedModel], judged: Mapping[str, JudgedModel]
+    names: Sequence[str],
+    trained: Mapping[str, SummarizedModel],
+    judged: Mapping[str, JudgedModel],
+    mask_threshold: MaskThreshold | None,
 ) -> list[Row]:
     keys = list(
         dict.fromkeys(
@@ -191,6 +194,8 @@ def _scores(
     rows = []
     for key in keys:
         name, note, form = SCORES.get(key, (key.replace("_", " ").capitalize(), "", ".3g"))
+        if key == "mask_rate" and mask_threshold is not None:  # else it looks comparable with that of another method
+            note = f"share of images with a largest probability above {mask_threshold.in_words}; higher is better"
         values = [_score(judged.get(model), key) for model in names]
         cells = [Cell() if value is None else Cell(format(value, form)) for value in values]
         rows.append(Row(name, note, cells))

@@ -28,7 +28,7 @@ from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
 from dalib.records.estimate import Calibration, Estimate
 from dalib.records.images import ImageGroups, ImageNames
-from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
+from dalib.records.judgement import JudgedModel, Judgement, KeptStep, MaskThreshold, Prior
 from dalib.report.sheets import MappedImages, write_embedding, write_samples
 from dalib.run.classes.prior import estimated
 
@@ -152,6 +152,7 @@ def _judgement(
         few_classes=True if few else None,
         selection=_kept_step(own, settings) if name == "adapted" else None,
         prior=_prior(own, said["adapted"], settings) if name == "adapted" else None,
+        mask_threshold=MaskThreshold(settings.confidence.threshold, settings.confidence.of_source),
     )
 
 
