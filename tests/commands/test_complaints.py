@@ -39,3 +39,9 @@ def test_the_files_of_a_shells_pattern_are_told_in_short(command, capsys):
     assert "a pattern such as *.png" in told
     assert run([*command, "shards-0.tar", "shards-1.tar"]) == 2
     assert "shards-1.tar; a pattern of shards stands in quotes" in capsys.readouterr().err
+
+
+def test_a_word_in_place_of_a_share_is_answered_with_the_range(capsys):
+    assert run(["train", "--model.domain_statistics", "off"]) == 2
+    expected = "--model.domain_statistics: expected a number from 0 to 1, auto or joined, got off"
+    assert expected in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from dalib.core.checked import Checked, described, with_known_names
+from dalib.core.checked import Checked, described, expected_values, setting_of, with_known_names
 from dalib.core.errors import UserError
 
 
@@ -55,6 +55,19 @@ def test_values_of_their_kind_are_taken(values):
 def test_values_of_another_kind_are_refused_by_name(values, expected):
     with pytest.raises(UserError, match=expected):
         Some(**values)
+
+
+def test_a_setting_may_name_the_values_that_its_type_does_not_describe():
+    @dataclass(frozen=True)
+    class Shares(Checked):
+        share: float | Literal["auto"] = setting_of(0.5, "a number from 0 to 1, or auto")
+        other: int = 1
+
+    assert (Shares().share, Shares(share="auto").share) == (0.5, "auto")
+    assert expected_values(Shares, "share") == "a number from 0 to 1, or auto"
+    assert expected_values(Shares(), "other") is None
+    with pytest.raises(UserError, match="share='off': expected a number from 0 to 1, or auto"):
+        Shares(share="off")
 
 
 def test_paths_become_strings():

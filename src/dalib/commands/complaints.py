@@ -12,6 +12,7 @@ from dalib.commands.flags import POSITIONAL
 from dalib.commands.help import HelpFormatter
 from dalib.core.errors import UserError
 from dalib.core.words import meant, meant_setting
+from dalib.run.settings.config import expected_of
 
 if TYPE_CHECKING:
     import argparse
@@ -146,18 +147,21 @@ def _about_key(text: str, parser: ArgumentParser) -> str:
             (each._typehint for each in parser._actions if each.dest == key and hasattr(each, "_typehint")), None
         )
         if found and kind is not None:
-            return f"--{key}: {_expected(kind, value.strip())}"
+            described = expected_of(key)
+            return f"--{key}: {_expected(kind, value.strip(), described)}"
     return f"--{key}: {said}"
 
 
-def _expected(kind: Any, value: str) -> str:
-    """Returns which values a type takes, and the value that came instead.
+def _expected(kind: Any, value: str, described: str | None = None) -> str:
+    """Returns which values a type takes, and the value that came instead; ``described`` replaces the type in words.
 
     >>> _expected(float | Literal["auto"], "much")
     'expected a number or auto, got much'
     >>> _expected(int | None, "many"), _expected(Literal["mcc", "fixmatch"], "fixmtach")
     ('expected a whole number, got many', 'expected one of mcc, fixmatch, got fixmtach; did you mean fixmatch?')
     """
+    if described is not None:
+        return f"expected {described}, got {value or 'nothing'}"
     if get_origin(kind) in (Union, UnionType):  # None is what is there where nothing is given
         kind, *others = [each for each in get_args(kind) if each is not type(None)]
         if kind in _KINDS and others and get_origin(others[0]) is Literal:

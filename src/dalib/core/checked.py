@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import UnionType
@@ -22,6 +22,21 @@ class Checked:
 
     def __post_init__(self) -> None:
         check_kinds(self)
+
+
+def setting_of(default: Any, expected: str) -> Any:
+    """Returns the field of a setting whose values a type does not describe; ``expected`` does, in errors."""
+    return field(default=default, metadata={"expected": expected})
+
+
+def expected_values(settings: Any, name: str) -> str | None:
+    """Returns what :func:`setting_of` says of a field of a dataclass, in words; None where it says nothing.
+
+    Args:
+        settings: the dataclass, or one of its objects.
+        name: of the field.
+    """
+    return next((each.metadata.get("expected") for each in fields(settings) if each.name == name), None)
 
 
 Settings = TypeVar("Settings", bound=Checked)
@@ -59,7 +74,7 @@ def check_kinds(settings: Any) -> None:
         value = _without_paths(getattr(settings, name))
         object.__setattr__(settings, name, value)
         if not _is(value, kind):
-            raise UserError(f"{name}={value!r}: expected {described(kind)}")
+            raise UserError(f"{name}={value!r}: expected {expected_values(made, name) or described(kind)}")
 
 
 @cache

@@ -49,8 +49,8 @@ def test_trained_stages_have_the_pretrained_statistics():
         checked_share(0.3, CONVOLUTIONAL, features=4, trained_stages=2)
 
 
-def test_a_word_that_is_no_share_is_refused():
-    with pytest.raises(UserError, match="domain_statistics='much': expected a number or"):
+def test_a_word_that_is_no_share_is_refused_with_the_range_of_shares():
+    with pytest.raises(UserError, match="domain_statistics='much': expected a number from 0 to 1, auto or joined"):
         ModelConfig(domain_statistics="much")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
-from dalib.core.checked import Checked, described, with_known_names
+from dalib.core.checked import Checked, described, expected_values, setting_of, with_known_names
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.settings.backbones import JOINED, NamedBackbone, WeightsOrder, named_backbones
@@ -133,7 +133,7 @@ class ModelConfig(Checked):
     bottleneck_norm: bool = True
     dropout: float = 0.0
     standardize: bool = False
-    domain_statistics: float | Literal["auto", "joined"] = 0.0
+    domain_statistics: float | Literal["auto", "joined"] = setting_of(0.0, "a number from 0 to 1, auto or joined")
     frozen_stages: int = 0
     trained_stages: int = 0
     frozen_norms: bool = False
@@ -563,6 +563,16 @@ _OF_THE_COMMAND = (*RESUMABLE, "out", "overwrite", "preset", "strict")
 def recorded_settings(config: TrainConfig) -> dict[str, Any]:
     """Returns the settings that decide a run's result, each under its name on the command line."""
     return {name: value for name, value in by_name(config).items() if name not in _OF_THE_COMMAND}
+
+
+def expected_of(name: str) -> str | None:
+    """Returns the values of a setting, by its dotted name, in words; None where its type describes them.
+
+    >>> expected_of("model.domain_statistics"), expected_of("model.dropout"), expected_of("model.none")
+    ('a number from 0 to 1, auto or joined', None, None)
+    """
+    group, _, own = name.rpartition(".")
+    return expected_values(getattr(_usual(), group) if group in GROUPS else _usual(), own)
 
 
 def by_name(config: TrainConfig) -> dict[str, Any]:
