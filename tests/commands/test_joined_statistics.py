@@ -106,13 +106,18 @@ def test_a_kit_adapts_with_its_own_statistics_and_no_other(kit, trained, photos,
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert run([*asked, "--model.domain_statistics", "0.3", "--out", str(tmp_path / "no")]) == 2
     assert "leave out --model.domain_statistics 0.3" in capsys.readouterr().err
+    assert run([*asked, "--backbone", "lite1", "--out", str(tmp_path / "no")]) == 2  # whose weights are not installed
+    assert f"--backbone lite1: --kit {kit} brings its own backbone, {NAME}" in capsys.readouterr().err
 
 
 def test_another_run_cannot_start_from_it(trained, photos, tmp_path, capsys):
     where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--out", str(tmp_path / "no")]
     for more in (["--backbone", NAME, *QUICK], ["--preset", "photo", "--backbone", NAME]):
         assert run(["train", *where, *more, "--init", str(trained.root)]) == 2
-        assert "its backbone stands there twice" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "its backbone stands there twice" in told
+        assert "leave --init out" in told
+        assert f"in place of --source, --kit with a kit of that run, which `dalib export {trained.root}" in told
     assert run(["train", *where, "--init", str(trained.root)]) == 2
     assert "its backbone stands there twice" in capsys.readouterr().err
 
@@ -176,7 +181,7 @@ def test_classes_of_a_model_alone_are_predicted_with_statistics_of_its_new_targe
         (["--model.domain_statistics", "0"], "leave out --model.domain_statistics 0"),
         (["--preset", "photo"], "expected --features 4 or more"),
         (["--features", "0"], "expected --features 4 or more"),
-        (["--backbone", "resnet18"], "this is --backbone resnet18"),
+        (["--backbone", "resnet18"], "brings its own backbone"),
     ],
 )
 def test_a_model_alone_refuses_settings_of_another_network(more, told, bare, elsewhere, tmp_path, capsys):

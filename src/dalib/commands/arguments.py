@@ -296,7 +296,8 @@ def _with_kit(arguments: list[str]) -> list[str]:
         return arguments
     if "source" in named:
         raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
-    known = {name: value for name, value in vars(first_look(arguments, "--preset", "--features")).items() if value}
+    looked = vars(first_look(arguments, "--preset", "--features", "--backbone"))
+    known = {name: _united(value) for name, value in looked.items() if value}
     settings = settings_of(given.kit, {**dict.fromkeys(named), **known})
     return _with(arguments, settings)
 

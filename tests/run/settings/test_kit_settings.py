@@ -72,6 +72,29 @@ def test_a_backbone_that_stands_twice_is_not_trained_as_a_whole(model, given):
         settings_of(model, given)
 
 
+def test_another_backbone_is_refused_before_its_weights_are_looked_for(model):
+    for other in ("lite1", "resnet50", ["digits", "resnet50"]):
+        with pytest.raises(UserError, match="brings its own backbone, digits, with its weights; leave it out"):
+            settings_of(model, {"backbone": other, "weights": "hub"})
+    assert "backbone" not in settings_of(model, {"backbone": "digits"})
+    write_architecture(model, backbone="tf_efficientnet_lite0")
+    assert settings_of(model, {"backbone": "lite0"})["model.bottleneck_dim"] == 8
+    for name in ("weights", "weights_order"):
+        with pytest.raises(UserError, match=f"{name}: it has no effect with kit="):
+            settings_of(model, {name: "hub"})
+
+
+def test_a_folder_for_other_libraries_is_told_what_it_is_good_for(model):
+    (model / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
+    with pytest.raises(UserError) as told:
+        settings_of(model, {})
+    assert ": a folder for timm, from which nothing is adapted" in str(told.value)
+    assert f"backbone='resnet50' weights={str(model / 'model.safetensors')!r}" in str(told.value)
+    (model / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(UserError, match=r"a model of transformers, from which .* hints beside a source"):
+        settings_of(model, {})
+
+
 def test_settings_of_the_run_are_kept_where_they_are_larger():
     settings = {"self_ensemble": {"information": 0.4, "prototypes": 0.9}, "warm_start": True}
     assert settings_of_whole(settings) == {"self_ensemble.information": 0.4, "self_ensemble.prototypes": 0.9}

@@ -17,10 +17,11 @@ from safetensors.torch import load, load_file
 
 import dalib
 from dalib.commands.main import run
+from dalib.core.errors import UserError
 from dalib.models.pretrained import hub_repository
 from dalib.records.summary import HubRecord, Summary
 from dalib.run.settings.presets import from_preset
-from dalib.run.start.initial_weights import fetched
+from dalib.run.start.initial_weights import Start, fetched
 from small_hub import SmallHub, config_of, served, weights_of
 
 NETWORK = "test_resnet"
@@ -254,3 +255,21 @@ def test_several_backbones_are_fetched_each_with_the_commit_of_its_weights(hub):
     assert config.weights == [f"hf_hub:{OWN}@{commits[0]}", f"hf_hub:lab/own@{commits[1]}"]
     assert of_hub is None  # the names say it all
     assert fetched(backbones, init=False) == (backbones, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        ({"architecture": "resnet50"}, r"its weights .* backbone: backbone='resnet50' weights='.*model.safetensors'"),
+        ({"architecture": {"backbone": "digits"}}, r"Without the source's images, .* dalib.adapt\(kit="),
+    ],
+    ids=["timm", "dalib"],
+)
+def test_a_model_without_its_run_is_told_what_it_is_good_for(tmp_path, content, remedy):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=remedy):
+        Start.of(str(tmp_path))
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(UserError, match=r"expected a run to start from beside a source$"):
+        Start.of(str(tmp_path / "model.onnx"))

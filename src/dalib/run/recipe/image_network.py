@@ -174,9 +174,18 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
             Setting(start.argument, start.run),
             ": its backbone stands there twice, with pretrained statistics and with its own target's (",
             Setting("model.domain_statistics", JOINED),
-            "); expected a run with ",
+            "); leave ",
+            Setting("init"),
+            " out, for what follows the backbone is trained in seconds on stored features. To start from a model all "
+            "the same, take a run with ",
             Setting("model.domain_statistics", 0),
-            ", or a kit of that run",
+            "; or, in place of ",
+            Setting("source"),
+            ", ",
+            Setting("kit"),
+            " with a kit of that run, which `",
+            Call("dalib.run.export.export", Setting("run", start.run), Setting("format", "kit")),
+            "` writes",
         )
     if config.model.domain_statistics == JOINED and start.argument == "init":
         raise UserError(

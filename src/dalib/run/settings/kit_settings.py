@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, read_json
+from dalib.core.words import as_one
 from dalib.records.kit import read_header
 from dalib.run.settings.backbones import JOINED
+from dalib.run.settings.image_defaults import settings_of_short_name
 from dalib.run.settings.older_files import as_written_today
 from dalib.run.settings.presets import configured, implied_preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from dalib.core.errors import Part
 
 LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
 """Weight of the information and share of the prototypes, at least, in a training of a whole network from a kit."""
@@ -26,12 +30,14 @@ LEAST_INFORMATION, LEAST_PROTOTYPES = 0.1, 0.5
 WEIGHTS = "model.safetensors"
 
 WITHOUT_EFFECT = {
+    "weights": "the backbone's weights are those of the kit",
+    "weights_order": "the backbone's weights are those of the kit",
     "baseline": "the source-only model is that of the kit",
     "baseline_steps": "the source-only model is that of the kit, and is not trained",
     "data.validation_share": "the validation images are those of the kit",
     "views.source": "no image of the source is there to be seen",
 }
-"""Settings that change nothing where there are no images of the source, each with the reason."""
+"""Settings that change nothing where a kit is in place of the source, each with the reason."""
 
 _OF_ARCHITECTURE = ("bottleneck_dim", "bottleneck_norm", "dropout", "averaged_views", "frozen_norms")
 _OF_PREPROCESSING = ("size", "crop", "channels", "fit", "interpolation")
@@ -46,14 +52,32 @@ def settings_of(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
             ``features``.
 
     Raises:
-        UserError: no such file, or neither a kit nor a model; or a setting that would change nothing.
+        UserError: no such file, or neither a kit nor a model; a setting that would change nothing; or another backbone.
     """
+    folder = folder_of_model(place)
+    found = as_written_today(read_header(place).settings) if folder is None else _settings_of_model(folder, given)
+    _require_own_backbone(place, found["backbone"], given.get("backbone"))
     for name, reason in WITHOUT_EFFECT.items():
         if name in given:
             raise UserError(Setting(name), ": it has no effect with ", Setting("kit", str(place)), f", for {reason}")
-    folder = folder_of_model(place)
-    found = as_written_today(read_header(place).settings) if folder is None else _settings_of_model(folder, given)
     return {name: value for name, value in found.items() if name not in given}
+
+
+def _require_own_backbone(place: str | Path, own: str | list[str], given: object) -> None:
+    """Refuses another backbone than that of the kit, before its weights are looked for.
+
+    Raises:
+        UserError: that.
+    """
+    named = settings_of_short_name(given, {}).get("backbone", given)
+    if named is None or named in (own, [own]):
+        return
+    raise UserError(
+        Setting("backbone", as_one(given) if isinstance(given, str | list | tuple) else given),
+        ": ",
+        Setting("kit", str(place)),
+        f" brings its own backbone, {as_one(own)}, with its weights; leave it out",
+    )
 
 
 def folder_of_model(place: str | Path) -> Path | None:
@@ -95,12 +119,7 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
             found["views.flip"] = "always" if mirrored else "never"
         found |= {f"data.{name}": preprocessing[name] for name in _OF_PREPROCESSING if preprocessing[name] is not None}
     except (KeyError, TypeError):
-        raise UserError(
-            Setting("kit", folder),
-            ": its config.json does not describe a network of dalib's; expected a kit, or a folder that `",
-            Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "torch")),
-            "` wrote",
-        ) from None
+        raise UserError(Setting("kit", folder), *_not_of_dalib(folder, content)) from None
     names = found["backbone"]
     twice = isinstance(names, list) and has_backbones_twice(names)
     if twice:  # features with pretrained statistics beside those with the target's own, which a run makes anew
@@ -123,6 +142,36 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
             )
         found |= settings_of_whole(own)
     return found
+
+
+def _not_of_dalib(folder: Path, content: Any) -> tuple[str | Part, ...]:
+    """Returns what a model's folder is that is not one of dalib's, and what to do with it, for an error."""
+    torch = Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "torch"))
+    expected: tuple[str | Part, ...] = ("; expected a kit, or a folder that `", torch, "` wrote")
+    if (settings := weights_of_timm(folder)) is not None:
+        return (
+            ": a folder for timm, from which nothing is adapted without the source's images",
+            *expected,
+            ". Beside a source its weights are the first ones of the backbone: ",
+            *settings,
+        )
+    if isinstance(content, dict) and "model_type" in content:
+        return (
+            ": a model of transformers, from which nothing is adapted",
+            *expected,
+            ". Its predictions for the target can be hints beside a source (",
+            Setting("hints", "FILE"),
+            ")",
+        )
+    return (": its config.json does not describe a network of dalib's", *expected)
+
+
+def weights_of_timm(folder: Path) -> tuple[str | Part, ...] | None:
+    """Returns the settings that start a training from the backbone in a folder for timm; None of other folders."""
+    described, weights = folder / "config.json", folder / WEIGHTS
+    content = read_json(described) if described.is_file() and weights.is_file() else None
+    name = content.get("architecture") if isinstance(content, dict) else None
+    return (Setting("backbone", name), " ", Setting("weights", weights)) if isinstance(name, str) else None
 
 
 def has_backbones_twice(names: Sequence[str]) -> bool:

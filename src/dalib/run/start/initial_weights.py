@@ -14,12 +14,14 @@ from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, is_exported, models_of
 from dalib.records.summary import HubRecord, Summary
 from dalib.run.settings.backbones import OUR_BACKBONES
+from dalib.run.settings.kit_settings import weights_of_timm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from dalib.core.errors import Part
     from dalib.engine.distributed import World
     from dalib.models.architecture import Architecture
     from dalib.run.settings.backbones import NamedBackbone, Share
@@ -118,9 +120,8 @@ class Start:
         if is_exported(Path(run)):
             raise UserError(
                 Setting("init", run),
-                ": a model without its run; expected a run to start from beside a source. Without the source's images, "
-                "adapt from the model: ",
-                Call("dalib.adapt", Setting("kit", run)),
+                ": a model without its run; expected a run to start from beside a source",
+                *_instead(Path(run)),
             )
         folder = RunFolder.existing(run)
         models = models_of(folder)
@@ -179,6 +180,15 @@ class Start:
                 f": its classes are {', '.join(self.classes)}, those of the source {', '.join(classes)}; expected ",
                 "the same",
             )
+
+
+def _instead(model: Path) -> tuple[str | Part, ...]:
+    """Returns what a model without its run is good for, in place of a run to start from, for an error."""
+    if model.is_file():  # .onnx or .pt2, whose weights are not trained further
+        return ()
+    if (settings := weights_of_timm(model)) is not None:
+        return (", or its weights as the first ones of the backbone: ", *settings)
+    return (". Without the source's images, adapt from the model: ", Call("dalib.adapt", Setting("kit", model)))
 
 
 def _shown(value: object) -> object:
