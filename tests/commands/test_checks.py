@@ -27,13 +27,13 @@ def test_checks_warns_of_copies_that_the_split_would_cut_through(tmp_path, capsy
             )
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
     assert run(["checks", "--source", f"{tmp_path}/source"]) == 0
-    out = capsys.readouterr().out
-    assert f"warning: source {tmp_path}/source: 160 images in 40 groups by near duplicates, the largest of 4" in out
-    assert "would have images on both sides of the validation split" in out
+    told = capsys.readouterr().err
+    assert f"warning: source {tmp_path}/source: 160 images in 40 groups by near duplicates, the largest of 4" in told
+    assert "would have images on both sides of the validation split" in told
     assert run(["checks", "--source", f"{tmp_path}/source", "--groups", "([0-9][0-9])[a-d]"]) == 0
-    out = capsys.readouterr().out
-    assert f"source {tmp_path}/source: 160 images in 40 groups by ([0-9][0-9])[a-d]" in out
-    assert "both sides" not in out
+    printed = capsys.readouterr()
+    assert f"source {tmp_path}/source: 160 images in 40 groups by ([0-9][0-9])[a-d]" in printed.out
+    assert "both sides" not in printed.err
 
 
 def test_checks_looks_at_one_target(capsys):

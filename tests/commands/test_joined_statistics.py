@@ -21,6 +21,7 @@ from dalib.run.features import feature_space, own_statistics
 from dalib.run.start.initial_weights import Start
 from dalib.run.start.kit import MISSING_OF_MODEL
 from dalib.run.start.model_alone import open_in_place_of_source
+from dalib.run.timing import length
 from dalib.run.timing.pace import Pace
 from noisy_photos import (
     assert_images_are_predicted_as_features_were,
@@ -108,6 +109,37 @@ def test_a_kit_adapts_with_its_own_statistics_and_no_other(kit, trained, photos,
     assert "leave out --model.domain_statistics 0.3" in capsys.readouterr().err
     assert run([*asked, "--backbone", "lite1", "--out", str(tmp_path / "no")]) == 2  # whose weights are not installed
     assert f"--backbone lite1: --kit {kit} brings its own backbone, {NAME}" in capsys.readouterr().err
+
+
+def test_checks_describes_a_kit_its_target_and_the_time(kit, photos, capsys):
+    assert run(["checks", "--kit", str(kit), "--target", f"{photos}/there", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert f"kit {kit}: statistics of 22 images, 2 to validate, 2 classes\n  blue: " in told
+    assert f"target {photos}/there: 18 images" in told
+    assert " views/s, 72 to compute" in told  # 2 to train on, and 2 to predict by, of each
+    assert " steps/s, 4 steps: " in told
+    assert "source-only" not in told  # the kit has it
+    assert "all in all about" in told
+    assert "cannot be told of 18 images; that takes 30" in told
+    assert run(["checks", "--kit", str(kit), "--source", f"{photos}/here", "--target", f"{photos}/there"]) == 2
+    assert "expected no source with --kit" in capsys.readouterr().err
+
+
+def test_checks_describes_a_model_alone(bare, elsewhere, capsys):
+    assert run(["checks", "--kit", str(bare), "--target", str(elsewhere), *QUICK, "--model.averaged_views", "0"]) == 0
+    told = capsys.readouterr().out
+    assert f"kit {bare}: a model alone, 2 classes: blue, red" in told
+    assert "all in all about" in told
+    assert "is not estimated: the source is a model alone" in told
+
+
+def test_the_first_line_of_a_run_from_a_kit_has_its_time(kit, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(length, "SHORT", 0)
+    pace = Pace({"adapted": 0.4}, 0.0, view=1.0, mapped=0.0)
+    monkeypatch.setattr(length, "measure_pace", lambda *given, **more: pace)
+    asked = ["train", "--kit", str(kit), "--target", f"{photos}/there", *QUICK]
+    assert run([*asked, "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("about 2 minutes in all, as measured on this machine: ")
 
 
 def test_another_run_cannot_start_from_it(trained, photos, tmp_path, capsys):

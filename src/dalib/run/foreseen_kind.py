@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dalib.judge.kinds import TargetKind
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import Domains, Listings
+    from dalib.run.start.kit import Kit
     from dalib.run.timing.pace import Counts, Pace
 
 VIEWS, STEPS = 2, 400
@@ -64,15 +65,7 @@ def say_foreseen_kind(
         pace: of this machine.
         device: where networks compute.
     """
-    if (
-        config.classes != "auto"
-        or not adapts(config.method)
-        or not can_be_told(baseline=config.baseline, prior=config.prior, kit=None)
-    ):
-        return
-    fewest = fewest_images(counts.classes)
-    if counts.target < fewest:
-        say(f"{_WHAT}, cannot be told of {counts.target} images; that takes {fewest}")
+    if not _asked(config, None, counts.classes, counts.target):
         return
     own = shortened(config)
     seconds = None
@@ -89,6 +82,35 @@ def say_foreseen_kind(
         f"{kind.in_words()}. Estimated with models of {own.steps} steps on {own.features} views of each image, in "
         f"{clock(time.monotonic() - since)}; they are not kept, and a run estimates it anew with its own"
     )
+
+
+def say_foreseen_of_kit(config: TrainConfig, kit: Kit, targets: int) -> None:
+    """Prints that a run from a kit prints what its target of so many images seems to be, or why it does not."""
+    if _asked(config, kit, len(kit.description.classes), targets):
+        say(Message(f"{_WHAT}, is told by the run and its report; ", Setting("classes", "auto"), " acts on it"))
+
+
+def _asked(config: TrainConfig, kit: Kit | None, classes: int, targets: int) -> bool:
+    """Returns whether a run asks what its target is; prints the reason where it does not."""
+    given = Setting("classes", config.classes)
+    if config.classes != "auto":
+        say(
+            Message(f"{_WHAT}, is not estimated: ", given, " decides it; ", Setting("classes", "auto"), " estimates it")
+        )
+    elif not adapts(config.method):
+        say(Message(f"{_WHAT}, is not estimated: ", Setting("method", config.method), " adapts to no target"))
+    elif not can_be_told(baseline=config.baseline, prior=config.prior, kit=kit):
+        why: Setting | str = "the source is a model alone"
+        if not config.baseline:
+            why = Setting("baseline", False)
+        elif config.prior == "source":
+            why = Setting("prior", "source")
+        say(Message(f"{_WHAT}, is not estimated: ", why, ", where a run takes it for the source's classes"))
+    elif targets < (fewest := fewest_images(classes)):
+        say(f"{_WHAT}, cannot be told of {targets} images; that takes {fewest}")
+    else:
+        return True
+    return False
 
 
 def shortened(config: TrainConfig) -> TrainConfig:

@@ -124,7 +124,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     backbones, hub = fetched(config.backbones, init=config.init is not None, world=world)
     config = config.with_backbones(backbones)
-    config, beginning = _fitted(config, device)
+    config, beginning = begin(config, device)
     _check_values(config, beginning, world)
     config, network = _network(config, beginning)
     _check_network(config, beginning, network, world)
@@ -136,7 +136,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     return Setup(config, request, beginning.preprocessing, device, beginning.start, world, hub, listings, space)
 
 
-class _Beginning(NamedTuple):
+class Beginning(NamedTuple):
     """Where a run begins: how images are prepared, and the models and the kit that it starts from, if it does."""
 
     preprocessing: Preprocessing
@@ -149,7 +149,7 @@ class _Beginning(NamedTuple):
         return 2 if self.start is None else len(self.start.classes)
 
 
-def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Beginning]:
+def begin(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, Beginning]:
     """Returns the configuration fitted to the models, or to the kit, that the run starts from, and these."""
     preprocessing = image_network.make_preprocessing(config)
     if config.kit is None:
@@ -162,10 +162,10 @@ def _fitted(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, _Be
         start, preprocessing = Start.of_kit(kit), kit.preprocessing
     if start is not None:
         config = image_network.fitted_to(config, start)
-    return config, _Beginning(preprocessing, start, kit)
+    return config, Beginning(preprocessing, start, kit)
 
 
-def _check_values(config: TrainConfig, beginning: _Beginning, world: World) -> None:
+def _check_values(config: TrainConfig, beginning: Beginning, world: World) -> None:
     """Refuses values out of their range, and settings that do not go together."""
     check_counts(config, world)
     time_limit_of(config)
@@ -174,7 +174,7 @@ def _check_values(config: TrainConfig, beginning: _Beginning, world: World) -> N
     check_inputs(config)
 
 
-def _network(config: TrainConfig, beginning: _Beginning) -> tuple[TrainConfig, ImageClassifier]:
+def _network(config: TrainConfig, beginning: Beginning) -> tuple[TrainConfig, ImageClassifier]:
     """Makes the network once; returns the configuration with the share of each domain's statistics that it can have."""
     architecture = image_network.image_inputs(config, beginning.preprocessing).architecture
     network = image_network.make_student(config, architecture, beginning.classes)
@@ -188,7 +188,7 @@ def _network(config: TrainConfig, beginning: _Beginning) -> tuple[TrainConfig, I
     return image_network.with_share(config, share), network
 
 
-def _check_network(config: TrainConfig, beginning: _Beginning, network: ImageClassifier, world: World) -> None:
+def _check_network(config: TrainConfig, beginning: Beginning, network: ImageClassifier, world: World) -> None:
     """Refuses first weights that do not fit the network, and settings of which nothing can be made with it."""
     if beginning.start is not None:
         for weights in beginning.start.weights.values():

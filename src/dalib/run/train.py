@@ -52,7 +52,7 @@ from dalib.run.settings.presets import check_applied
 from dalib.run.setup import first_summary, open_data, prepare, say_data
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_of_model, timed
-from dalib.run.timing.length import say_length
+from dalib.run.timing.length import Begun, say_length
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
+    from dalib.run.timing.pace import Pace
     from dalib.run.track import Tracker
 
 
@@ -156,7 +157,7 @@ def _remedies(run: RunFolder, world: World, requests: StopRequests) -> Iterator[
 
 @dataclass(eq=False)
 class _Context:
-    """Arguments of :func:`train` besides the configuration, and what it holds until it ends."""
+    """Arguments of :func:`train` besides the configuration, what it holds until it ends, and the pace it measured."""
 
     resume: bool
     allow_changes: bool
@@ -167,6 +168,7 @@ class _Context:
     tracking: Tracking
     since: float
     sibling: RunFolder | None
+    measured: tuple[TrainConfig, Pace] | None = None
 
 
 def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
@@ -211,7 +213,11 @@ def _check_place(config: TrainConfig, run: RunFolder, world: World) -> None:
 
 
 def _say_length(setup: Setup, context: _Context) -> None:
-    """Prints how long the run takes, with features of the kinds that its images will choose."""
+    """Prints how long the run takes, with features of the kinds that its images will choose.
+
+    Raises:
+        TooShortError: a time limit in which not even the least fits.
+    """
     # with a sibling, features of the source and a baseline are there, which the length would count
     if not context.world.first or context.sibling is not None:
         return
@@ -219,7 +225,16 @@ def _say_length(setup: Setup, context: _Context) -> None:
     if setup.space is not None and context.world.size == 1 and not is_open(config):  # else no time is measured
         choice = choice_for_files(setup.space, setup.listings)
         config = config if choice is None else image_network.with_share(config, choice.share)
-    say_length(config, setup.preprocessing, setup.device, context.world.size, setup.listings)
+    begun = Begun(
+        setup.preprocessing,
+        setup.device,
+        context.world.size,
+        setup.listings,
+        setup.request.kit,
+        context.since,
+    )
+    if (pace := say_length(config, begun)) is not None:
+        context.measured = config, pace
 
 
 def _with_share(setup: Setup, data: Data) -> Setup:
@@ -264,7 +279,11 @@ def _time_limit(setup: Setup, data: Data, context: _Context) -> TimeLimit | None
         0 if data.labelled is None else len(data.labelled.labels),
         domains.drawn is not None,
     )
-    return TimeLimit.of(setup.config, setup.preprocessing, counts, setup.device, context.since)
+    known = context.measured
+    # features of one kind, or joined ones
+    same = known is not None and known[0].members == setup.config.members
+    pace = known[1] if known is not None and same else None
+    return TimeLimit.of(setup.config, setup.preprocessing, counts, setup.device, context.since, pace)
 
 
 def _chosen(setup: Setup, config: TrainConfig) -> Setup:

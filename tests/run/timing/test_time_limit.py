@@ -18,6 +18,7 @@ from dalib.run.features import feature_space
 from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import from_preset
+from dalib.run.timing import length
 from dalib.run.timing import time_limit as module
 from dalib.run.timing.pace import LEAST_STEPS, Counts, Pace, seconds_of_run
 from dalib.run.timing.time_limit import (
@@ -151,8 +152,11 @@ def test_a_run_that_is_resumed_keeps_the_numbers(noise, slow_machine, tmp_path, 
 
 def test_a_limit_that_is_too_short_leaves_nothing(noise, slow_machine, tmp_path, capsys):
     assert run(["train", *noise, "--time", "10s", "--out", str(tmp_path / "run")]) == 2
-    told = capsys.readouterr().err
+    printed = capsys.readouterr()
+    told = printed.err
     assert "--time 10s: too short here" in told
+    assert printed.out == ""  # no plan that is refused in the next line
+    assert len(slow_machine) == 1
     takes, least = map(int, re.search(r"takes about (\d+) seconds; expected at least --time (\d+)s", told).groups())
     assert 10 < takes < least < 120
     assert not (tmp_path / "run").exists()
@@ -269,7 +273,8 @@ def test_joined_statistics_that_the_images_chose_are_given_up_where_time_is_shor
         return Pace({"source-only": 0.3, "adapted": 0.3}, 0.0, view=10.0 if joined else 0.01, mapped=0.0)
 
     command = command_of(tmp_path, monkeypatch)
-    monkeypatch.setattr(module, "measure_pace", pace_of)
+    for each in (module, length):
+        monkeypatch.setattr(each, "measure_pace", pace_of)
     assert run([*command, "--model.domain_statistics", asked]) == code
     told = capsys.readouterr()
     if asked == "auto":
@@ -283,7 +288,8 @@ def test_joined_statistics_that_the_images_chose_are_given_up_where_time_is_shor
 def test_a_run_that_is_stopped_between_two_views_keeps_the_numbers_that_were_planned(tmp_path, monkeypatch):
     command = command_of(tmp_path, monkeypatch)
     pace = Pace({"source-only": 0.3, "adapted": 0.3}, 0.0, view=0.01, mapped=0.0)
-    monkeypatch.setattr(module, "measure_pace", lambda *_, **__: pace)
+    for each in (module, length):
+        monkeypatch.setattr(each, "measure_pace", lambda *_, **__: pace)
     enough = TimeLimit.enough
 
     def stopped(limit, views):

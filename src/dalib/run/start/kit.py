@@ -41,6 +41,9 @@ FACTORS = 128
 DRAWN_OF_CLASS = 50
 """Feature vectors that are drawn of each class on average, at least."""
 
+MOST_PREDICTED = 8192
+"""Target images that the statistics of a model alone are of."""
+
 REPRESENTING = 1000
 """Feature vectors that represent the source in the judgement, about as many as it reads images of a source."""
 
@@ -173,11 +176,22 @@ class Kit:
         """How images, of any range, become what the model takes."""
         return replace(self.description.preprocessing, range=None)
 
+    def rows(self, target: int) -> int:
+        """Returns how many feature vectors stand in for training images; of a model alone, if all classes are there.
+
+        Args:
+            target: number of its images, which a model alone takes in place of the source's.
+        """
+        if self.of_target is None:
+            counts = torch.tensor(self.header.counts)[self.statistics.classes]
+            return int(counts.sum()) * _times(int(counts.sum()), len(counts))
+        images = min(target, MOST_PREDICTED)
+        return images * _times(images, len(self.description.classes))
+
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""
         counts = torch.tensor(self.header.counts)[self.statistics.classes]
-        times = max(1, math.ceil(DRAWN_OF_CLASS * len(counts) / int(counts.sum())))
-        labels = self.statistics.classes.repeat_interleave(counts * times)
+        labels = self.statistics.classes.repeat_interleave(counts * _times(int(counts.sum()), len(counts)))
         return self._drawn(labels, views, seed, "training", int(counts.sum()))
 
     def validating(self, views: int, seed: int) -> Drawn:
@@ -201,6 +215,11 @@ class Kit:
         features = self.statistics.draw(labels, derive_seed(seed, "kit", purpose))
         each_view = features[:, None].expand(-1, views, -1).contiguous()
         return Drawn(each_view, labels, images, predicted=self.of_target is not None)
+
+
+def _times(images: int, classes: int) -> int:
+    """Returns how often each of so many images is stood in for, so that enough vectors are drawn of a class."""
+    return max(1, math.ceil(DRAWN_OF_CLASS * classes / images))
 
 
 def open_kit(path: str) -> Kit:

@@ -23,7 +23,7 @@ from dalib.models.saved import content_of
 from dalib.records.kit import KitHeader
 from dalib.run.settings.backbones import JOINED
 from dalib.run.settings.kit_settings import folder_of_model, has_backbones_twice
-from dalib.run.start.kit import ClassStatistics, Kit, open_kit
+from dalib.run.start.kit import MOST_PREDICTED, ClassStatistics, Kit, open_kit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 WithOwnStatistics = Callable[["ImageClassifier", "Preprocessing", "Rows", torch.device], "ImageClassifier"]
 """Makes of a network whose backbone stands twice the one with the statistics of a target's images
 (``with_own_statistics`` of ``dalib.run.features.own_statistics``)."""
-
-MOST_PREDICTED = 8192
-"""Target images that the statistics are of."""
 
 
 def open_in_place_of_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say
@@ -11,9 +11,9 @@ from dalib.core.errors import Setting
 from dalib.core.words import time_in_words
 from dalib.data.decoding import decode
 from dalib.data.sources import listing_of
-from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe import recipe
 from dalib.run.timing.pace import Counts, measure_pace, say_parts, seconds_of_run
-from dalib.run.timing.time_limit import is_open, time_limit_of
+from dalib.run.timing.time_limit import Recipe, fitted_to_time, is_open, planned_seconds, time_limit_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import Listings
+    from dalib.run.start.kit import Kit
+    from dalib.run.timing.pace import Pace
 
 SHORT = 30
 """Optimiser steps; a training of no more takes hardly longer than measuring how long it takes."""
@@ -29,32 +31,59 @@ _DECODED = 12
 """Files of a domain that are decoded to measure how long it takes."""
 
 
-def say_length(
-    config: TrainConfig,
-    preprocessing: Preprocessing,
-    device: torch.device,
-    processes: int = 1,
-    listings: Listings | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Begun:
+    """What is known of a run before its images are read.
+
+    Attributes:
+        preprocessing: how images are stored and normalised.
+        device: where networks compute.
+        processes: that train together.
+        listings: files of source and target, where they are listed already.
+        kit: what stands in for the source, if anything does.
+        since: when the run began, by ``time.monotonic``; now by default.
+    """
+
+    preprocessing: Preprocessing
+    device: torch.device
+    processes: int = 1
+    listings: Listings | None = None
+    kit: Kit | None = None
+    since: float = field(default_factory=time.monotonic)
+
+
+def say_length(config: TrainConfig, begun: Begun) -> Pace | None:
     """Prints, before images are read, how long the whole run takes and which model is selected.
 
     Where source and target are no files, which are read in seconds, it prints only what is to be done; likewise with
     several processes, whose steps wait for each other and cannot be measured by one of them.
+
+    Returns:
+        The pace that was measured; None where none was.
+
+    Raises:
+        TooShortError: a time limit in which not even the least fits.
     """
-    counts, reading = _counted(config, listings)
+    counts, reading = _counted(config, begun)
     steps = _steps_known(config, counts)
     if config.time_limit is not None and steps is None:
+        pace = None
+        if counts is not None and begun.processes == 1:
+            pace = measure_pace(config, begun.preprocessing, counts.classes, begun.device)
+            left = planned_seconds(config) - (time.monotonic() - begun.since) - reading
+            fitted_to_time(config, counts, pace, left, usual=Recipe.of(config, counts))
         limit = Setting("time_limit", config.time_limit)
         say(f"{time_in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
-        return
-    if counts is None or steps is None or steps <= SHORT or processes > 1:
+        return pace
+    if counts is None or steps is None or steps <= SHORT or begun.processes > 1:
         say(f"{_plan(config)[:1].upper()}{_plan(config)[1:]}")
-        return
+        return None
     config = replace(config, steps=steps, epochs=None)
-    pace = measure_pace(config, preprocessing, counts.classes, device)
+    pace = measure_pace(config, begun.preprocessing, counts.classes, begun.device)
     parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
     say(f"{time_in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
     say_parts(parts)
+    return pace
 
 
 def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:
@@ -79,31 +108,39 @@ BUILT_IN = {("fonts", "digits"): Counts(12000, 1200, 1200, 10, 597)}
 """Numbers of images of what is made or bundled here."""
 
 
-def _counted(config: TrainConfig, known_files: Listings | None = None) -> tuple[Counts | None, float]:
+def counts_of_kit(kit: Kit, target: int) -> Counts:
+    """Returns the numbers of images of a run from a kit, whose rows are drawn, and so many target images."""
+    validation = len(kit.labels)
+    return Counts(kit.rows(target) + validation, validation, target, len(kit.description.classes), drawn=True)
+
+
+def _counted(config: TrainConfig, begun: Begun) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
     if (known := BUILT_IN.get((str(config.source), config.one_target))) is not None:
         return known, 3.0
-    if config.kit is not None:  # no image of the source is read
-        return None, 0.0
+    known_files = begun.listings
     sources = [config.source] if isinstance(config.source, str) else config.source
-    of_sources = known_files.sources if known_files is not None else (None,) * len(sources)
+    if config.kit is not None:  # no image of the source is read
+        sources = []
+    of_sources = known_files.sources if known_files is not None and sources else (None,) * len(sources)
     listings = [
         files or listing_of(each, argument="source", labelled=True, root=config.root)
         for each, files in zip(sources, of_sources, strict=True)
     ]
     target = known_files and known_files.target
     target = target or listing_of(config.one_target, argument="target", labelled=False, root=config.root)
-    if target is None or any(each is None for each in listings):
+    if target is None or any(each is None for each in listings) or (config.kit is not None and begun.kit is None):
         return None, 0.0
     found = [each for each in listings if each is not None]
     source = sum(len(each.paths) for each in found)
     classes = len({name for each in found for name in each.classes or ()})
     seconds = 0.0
-    preprocessing = image_network.make_preprocessing(config)
     for listing in (*found, target):
         some = listing.paths[:: max(1, len(listing.paths) // _DECODED)][:_DECODED]
         since = time.perf_counter()
-        decode(some, preprocessing)
+        decode(some, begun.preprocessing)
         seconds += (time.perf_counter() - since) / max(1, len(some)) * len(listing.paths)
+    if begun.kit is not None:
+        return counts_of_kit(begun.kit, len(target.paths)), seconds
     validation = round(source * config.data.validation_share)
     return Counts(source, validation, len(target.paths), max(2, classes)), seconds

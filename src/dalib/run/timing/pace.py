@@ -211,7 +211,8 @@ def views_of(config: TrainConfig, counts: Counts) -> int:
     if not config.features:
         return 0
     averaged = max(1, config.model.averaged_views)
-    return config.features * counts.seen + averaged * (counts.validation + counts.target)
+    predicted = counts.target + (0 if counts.drawn else counts.validation)
+    return config.features * counts.seen + averaged * predicted
 
 
 def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted: bool = False) -> dict[str, float]:

@@ -55,6 +55,11 @@ def time_limit_of(config: TrainConfig) -> float | None:
     return seconds
 
 
+def planned_seconds(config: TrainConfig) -> float:
+    """Returns the seconds of a time limit that are planned for; 0 without one."""
+    return PLANNED_SHARE * (time_limit_of(config) or 0)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Numbers that a configuration has where time does not matter.
@@ -218,15 +223,21 @@ class TimeLimit:
 
     @classmethod
     def of(
-        cls, config: TrainConfig, preprocessing: Preprocessing, counts: Counts, device: torch.device, since: float
+        cls,
+        config: TrainConfig,
+        preprocessing: Preprocessing,
+        counts: Counts,
+        device: torch.device,
+        since: float,
+        pace: Pace | None = None,
     ) -> TimeLimit:
-        """Measures the machine's pace."""
-        pace = measure_pace(config, preprocessing, counts.classes, device)
+        """Measures the machine's pace, unless it is known already."""
+        pace = pace or measure_pace(config, preprocessing, counts.classes, device)
         return cls(config, preprocessing, counts, device, since, Recipe.of(config, counts), pace)
 
     def left(self) -> float:
         """Returns the seconds of the limit that are planned for and not over."""
-        return PLANNED_SHARE * (time_limit_of(self.asked) or 0) - (time.monotonic() - self.since)
+        return planned_seconds(self.asked) - (time.monotonic() - self.since)
 
     def planned(self) -> TrainConfig:
         """Returns the configuration with the views and steps that seem to fit, and prints them.
