@@ -56,21 +56,21 @@ def settings_of(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     folder = folder_of_model(place)
     found = as_written_today(read_header(place).settings) if folder is None else _settings_of_model(folder, given)
-    _require_own_backbone(place, found["backbone"], given.get("backbone"))
+    _require_own_backbone(place, found.get("backbone"), given.get("backbone"))
     for name, reason in WITHOUT_EFFECT.items():
         if name in given:
             raise UserError(Setting(name), ": it has no effect with ", Setting("kit", str(place)), f", for {reason}")
     return {name: value for name, value in found.items() if name not in given}
 
 
-def _require_own_backbone(place: str | Path, own: str | list[str], given: object) -> None:
+def _require_own_backbone(place: str | Path, own: str | list[str] | None, given: object) -> None:
     """Refuses another backbone than that of the kit, before its weights are looked for.
 
     Raises:
         UserError: that.
     """
     named = settings_of_short_name(given, {}).get("backbone", given)
-    if named is None or named in (own, [own]):
+    if named is None or own is None or named in (own, [own]):
         return
     raise UserError(
         Setting("backbone", as_one(given) if isinstance(given, str | list | tuple) else given),
