@@ -52,7 +52,39 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
     assert lines[-1] == f"report  {trained}/report.html"
     assert run(["checks", "--quiet", "--verbose"]) == 2
     assert "--quiet --verbose: expected one of them" in capsys.readouterr().err
-    assert run(["cache", "ls", "--quiet"]) == 2
+    assert run(["completion", "bash", "--quiet"]) == 2  # it prints a program and nothing else
+
+
+def test_every_command_that_prints_more_than_its_result_has_a_quiet_form(trained, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    folders = [str(shutil.copytree(trained, tmp_path / name)) for name in ("a", "b")]
+    assert run(["compare", *folders, "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert all(folder in told for folder in folders)
+    assert "No target labels were used" not in told
+    assert run(["keep", folders[0], "aligned", "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"report  {folders[0]}/report.html"
+    assert run(["report", folders[0], "--quiet"]) == 0
+    assert capsys.readouterr().out == f"report  {folders[0]}/report.html\n"
+    assert run(["cache", "ls", "--quiet"]) == 0
+    assert "entries" in capsys.readouterr().out
+    assert run(["backbones", "--no_speed", "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert "--backbone lite0" in told
+    assert "any other network" not in told
+
+
+def test_folders_above_a_file_to_be_written_are_made(trained, folders, tmp_path, capsys):
+    for command, name in (
+        (["predict", str(trained), "--images", f"{folders}/target"], "a/deep/street.csv"),
+        (["query", str(trained), "--n", "3"], "b/deep/to_label.csv"),
+        (["export", str(trained), "--format", "torch"], "c/deep/model"),
+    ):
+        assert run([*command, "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).exists()
+    (tmp_path / "file").write_text("")
+    assert run(["export", str(trained), "--format", "torch", "--out", str(tmp_path / "file" / "model")]) == 2
+    assert f"--out {tmp_path}/file/model: its folder cannot be made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

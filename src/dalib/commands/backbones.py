@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness
+from dalib.core.console import say, say_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--anew", action="store_true", help="measure all speeds, also those that are known")
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
     parser.add_argument("--device", default="auto", help="device to measure on: auto, cpu, cuda or mps")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -39,7 +41,7 @@ def run(call: Call) -> None:
     if not call.given["no_speed"]:
         found = with_speeds(found, call.given["device"], anew=call.given["anew"])
     if call.given["json"]:
-        say(json.dumps([each.to_json() for each in found], indent=1, ensure_ascii=False))
+        say_result(json.dumps([each.to_json() for each in found], indent=1, ensure_ascii=False))
         return
     _list(found)
     missing = not_at_hand()
@@ -56,7 +58,7 @@ def _list(found: Sequence[AtHand]) -> None:
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        say("  ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)).rstrip())
+        say_result("  ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)).rstrip())
     machines = dict.fromkeys(f"{each.speed.machine}; {each.speed.versions}" for each in found if each.speed is not None)
     for machine in machines:
-        say(f"images/s: 32 at a time, without gradients, on {machine}")
+        say_result(f"images/s: 32 at a time, without gradients, on {machine}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness
+from dalib.core.console import say_result
 from dalib.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=["ls", "rm"], help="ls lists, rm removes")
     # not "keys": the parser's namespace has a method of that name
     parser.add_argument("key", nargs="*", default=[], help="of rm: what to remove, by its key as ls prints it, or all")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -50,13 +52,15 @@ def run(call: Call) -> None:
 def _list(folder: Path, stores: Mapping[str, ImageCache | FeatureStore]) -> None:
     from rich.filesize import decimal
 
+    from dalib.core.places import in_short
+
     entries = [(what, entry) for what, store in stores.items() for entry in store.entries()]
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-    say(f"{folder}: {decimal(sum(entry.bytes for _, entry in entries))} in {count}")
+    say_result(f"{folder}: {decimal(sum(entry.bytes for _, entry in entries))} in {count}")
     for what, entry in entries:
         state = "" if entry.complete else ", not complete"
         held = "given images" if what == "given" else what
-        say(f"  {entry.key}  {decimal(entry.bytes):>9}  {held} of {entry.source}{state}")
+        say_result(f"  {entry.key}  {decimal(entry.bytes):>9}  {held} of {in_short(entry.source)}{state}")
 
 
 def _remove(stores: Mapping[str, ImageCache | FeatureStore], keys: Sequence[str]) -> None:
@@ -70,4 +74,4 @@ def _remove(stores: Mapping[str, ImageCache | FeatureStore], keys: Sequence[str]
         raise UserError(f"cache rm: {what}; give keys as `dalib cache ls` prints them, or all")
     chosen = list(known) if "all" in keys else keys
     freed = sum(store.remove([key for key in chosen if known[key] is store]) for store in stores.values())
-    say(f"removed {decimal(freed)}")
+    say_result(f"removed {decimal(freed)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dalib.commands.subcommand import add_loudness
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -19,6 +21,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, at least two")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:

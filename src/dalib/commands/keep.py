@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_run
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness, add_run
+from dalib.core.console import say_result
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -22,6 +22,7 @@ DESCRIPTION = (
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("model", choices=["adapted", "aligned", "source-only"], help="model to select")
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -30,5 +31,5 @@ def run(call: Call) -> None:
     from dalib.run.finished.select import keep
 
     kept = RunFolder.existing(call.given["run"])
-    say(keep(kept, call.given["model"]).sentence)
-    say(f"report  {write_report(kept)}")
+    say_result(keep(kept, call.given["model"]).sentence)
+    say_result(f"report  {write_report(kept)}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_run
-from dalib.core.console import say
+from dalib.commands.subcommand import add_loudness, add_run
+from dalib.core.console import say_result
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -22,6 +22,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
+    add_loudness(parser)
 
 
 def run(call: Call) -> None:
@@ -32,8 +33,8 @@ def run(call: Call) -> None:
 
     folder = SeveralFolder(Path(call.given["run"]))
     if not folder.is_one():
-        say(f"report  {write_report(RunFolder.existing(call.given['run']))}")
+        say_result(f"report  {write_report(RunFolder.existing(call.given['run']))}")
         return
     for run in folder.runs().values():
-        say(f"report  {write_report(run)}")
-    say(f"report  {write_comparison(folder)}")
+        say_result(f"report  {write_report(run)}")
+    say_result(f"report  {write_comparison(folder)}")

@@ -50,6 +50,25 @@ def put_in_place(temporary: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def make_parent(path: Path, argument: str = "out") -> None:
+    """Makes the folder that a file is to be written in, with the folders above it, as ``mkdir -p`` does.
+
+    Args:
+        path: of the file.
+        argument: that names it, for the error.
+
+    Raises:
+        UserError: the folder cannot be made, or a file is in its place.
+    """
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            Setting(argument, path),
+            f": its folder cannot be made ({error.strerror or error}); give a place that may be written",
+        ) from None
+
+
 def expanded(path: str | Path) -> str:
     """Returns a path with the home folder in place of a leading ``~``; without a home folder, as it is.
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from dalib.core.console import CountedProgress, say
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import expanded, put_in_place, write_text
+from dalib.core.files import expanded, make_parent, put_in_place, write_text
 from dalib.data.fingerprint import fingerprint
 from dalib.engine.distributed import ALONE
 from dalib.engine.predict import predict_probabilities, predict_with_features
@@ -263,8 +263,7 @@ def _check_place(path: Path, format: ExportFormat) -> None:
         )
     if path.exists() or path.is_symlink():
         raise UserError(Setting("out", path), ": there is something already; remove it or give another name")
-    if not path.absolute().parent.is_dir():
-        raise UserError(Setting("out", path), ": its folder does not exist; make it first")
+    make_parent(path)
 
 
 def _write(path: Path, format: ExportFormat, folder: Path) -> str:

@@ -144,12 +144,13 @@ def test_a_folder_that_also_holds_something_else_is_refused(tmp_path):
     ("name", "expected"),
     [
         ("f.csv", r"f\.csv': expected a name that ends in \.npz, in \.parquet, or in nothing, for a folder"),
-        ("none/f.npz", "its folder does not exist; make it first"),
+        ("file/f.npz", "its folder cannot be made"),
         ("folder.npz", r"expected a file, this is a folder; name a file in it, such as .*folder\.npz/street\.npz"),
     ],
 )
 def test_a_wrong_place_is_refused_with_the_remedy(name, expected, tmp_path):
     (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match=expected):
         check_features(str(tmp_path / name))
 

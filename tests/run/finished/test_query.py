@@ -65,7 +65,7 @@ def test_all_images_where_more_are_wanted_than_there_are(a_run, tmp_path, capsys
     ("arguments", "expected"),
     [
         (["query", "{run}", "--n", "0"], "--n 0"),
-        (["query", "{run}", "--out", "none/x.csv"], "its folder does not exist"),
+        (["query", "{run}", "--out", "{run}/config.yaml/x.csv"], "its folder cannot be made"),
         (["query", "{run}", "--out", "{run}"], "there is a folder"),
         (["query", "{run}", "--out", "few.html"], "expected the name of the list, such as few.csv"),
         (["query", "none"], "no such folder"),

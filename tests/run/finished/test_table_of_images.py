@@ -10,7 +10,13 @@ from PIL import Image
 from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
 from dalib.run.finished.resumable_table import digest_of
-from dalib.run.finished.table_of_images import ImageTable, checked_place, open_images, resolved, write_table_of_images
+from dalib.run.finished.table_of_images import (
+    ImageTable,
+    checked_place,
+    in_its_folder,
+    open_images,
+    write_table_of_images,
+)
 
 COUNT, BATCH = 7, 3
 PREPROCESSING = Preprocessing(4, 3)
@@ -101,8 +107,6 @@ def test_a_place_is_refused_with_the_remedy(tmp_path):
         UserError, match=r"expected a file, this is a folder; name a file in it, such as .*/street\.csv"
     ):
         place(tmp_path)
-    with pytest.raises(UserError, match="its folder does not exist; make it first"):
-        place(tmp_path / "none" / "a.csv")
     for out in ("-", os.devnull):
         with pytest.raises(UserError, match="a table goes to no pipe and no device"):
             place(out, folder=True)
@@ -111,5 +115,12 @@ def test_a_place_is_refused_with_the_remedy(tmp_path):
 
 def test_a_link_is_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "file")
-    assert resolved(tmp_path / "link") == (tmp_path / "file").resolve()
-    assert resolved(tmp_path / "other") == tmp_path / "other"
+    assert in_its_folder(tmp_path / "link") == (tmp_path / "file").resolve()
+    assert in_its_folder(tmp_path / "other") == tmp_path / "other"
+
+
+def test_missing_folders_are_made_and_nothing_takes_a_files_place(tmp_path):
+    assert in_its_folder(tmp_path / "some" / "more" / "a.csv").parent.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="its folder cannot be made"):
+        in_its_folder(tmp_path / "file" / "a.csv")

@@ -25,7 +25,7 @@ import numpy as np
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import put_in_place
 from dalib.run.finished.parquet import columns_of_parquet, require_pyarrow
-from dalib.run.finished.table_of_images import checked_place, resolved
+from dalib.run.finished.table_of_images import checked_place, in_its_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,7 +167,7 @@ def check_features(out: str) -> Path:
             f": there is a {what} already that does not hold features alone, which alone would be replaced; give "
             "another name",
         )
-    return resolved(path)
+    return in_its_folder(path)
 
 
 def write_features(path: Path, names: Sequence[str], features: Tensor) -> None:

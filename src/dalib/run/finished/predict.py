@@ -17,8 +17,8 @@ from dalib.run.finished.resumable_table import PredictionFormat, digest_of
 from dalib.run.finished.table_of_images import (
     ImageTable,
     checked_place,
+    in_its_folder,
     open_images,
-    resolved,
     write_table_of_images,
 )
 
@@ -107,7 +107,7 @@ def check_table(out: str) -> Path:
             ": there is a file already that is not a table of predictions, which alone would be replaced; give another "
             "name",
         )
-    return resolved(path)
+    return in_its_folder(path)
 
 
 def _header_of(table: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 
 from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import csv_text, expanded, write_text
+from dalib.core.files import csv_text, expanded, make_parent, write_text
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.folders import describe_unused
 from dalib.data.sources import open_target
@@ -146,7 +146,7 @@ def _free_page(out: str) -> Path:
     """Returns the place of the page beside the list.
 
     Raises:
-        UserError: something is at one of the two places, or there is no folder for them.
+        UserError: something is at one of the two places, or no folder can be made for them.
     """
     page = Path(out).with_suffix(".html")
     if Path(out).suffix.lower() == ".html":
@@ -160,8 +160,7 @@ def _free_page(out: str) -> Path:
             what = "a folder" if place.is_dir() else "a file"
             perhaps = "" if place.is_dir() else ", perhaps with labels"
             raise UserError(Setting("out", out), f": there is {what} {place} already{perhaps}; give another name")
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
+    make_parent(Path(out))
     return page
 
 

@@ -18,7 +18,7 @@ import torch
 from dalib.core.console import CountedProgress, say, say_unreadable
 from dalib.core.devices import choose_device
 from dalib.core.errors import RanksLostError, Setting, UserError
-from dalib.core.files import Unreadable, locked
+from dalib.core.files import Unreadable, locked, make_parent
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.file_rows import read_folder
@@ -120,7 +120,7 @@ def checked_place(out: str, endings: Sequence[str], expected: str, example: str,
         folder: whether a folder that is there may be replaced; the caller looks into it.
 
     Raises:
-        UserError: another ending, a folder, a pipe or device, or a folder around it that does not exist.
+        UserError: another ending, a folder, or a pipe or device.
     """
     path = Path(out)
     if path.suffix.lower() not in endings:
@@ -137,13 +137,16 @@ def checked_place(out: str, endings: Sequence[str], expected: str, example: str,
             ": expected the name of a file; a table goes to no pipe and no device, because it is written whole or not "
             "at all",
         )
-    if not path.absolute().parent.is_dir():
-        raise UserError(Setting("out", out), ": its folder does not exist; make it first")
     return path
 
 
-def resolved(path: Path) -> Path:
-    """Returns where a link leads, or the path itself: a table that is put in place would take the link's."""
+def in_its_folder(path: Path) -> Path:
+    """Makes the folder of a place that is good, and returns where a link there leads, whose place a table would take.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    make_parent(path)
     return path.resolve() if path.is_symlink() else path
 
 

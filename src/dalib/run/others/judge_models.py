@@ -12,7 +12,7 @@ from rich.table import Table
 
 from dalib.core.console import one_line, say, say_result, say_table
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import expanded, write_text
+from dalib.core.files import expanded, make_parent, write_text
 from dalib.core.words import likelihood, meant
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
@@ -110,6 +110,7 @@ def checked_page(out: str | Path) -> Path:
             ": there is a file already that is not a page of judged models, which alone would be replaced; give "
             "another name",
         )
+    make_parent(path)
     return path
 
 
