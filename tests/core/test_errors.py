@@ -6,6 +6,7 @@ import pytest
 
 from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import (
+    Call,
     Message,
     PythonSpelling,
     Setting,
@@ -23,6 +24,14 @@ def test_a_spelling_ends_with_its_block_whatever_happens_in_it():
 
 def test_a_caller_may_have_other_names_for_settings():
     assert UserError(Setting("target"), ": none").text(PythonSpelling(target="X_target")) == "X_target: none"
+
+
+def test_images_that_were_given_as_objects_are_named_by_what_they_are():
+    place = f"/cache/given/{'0' * 32}/array-of-12-labelled-images.csv"
+    error = UserError(Setting("evaluate", place), ": no class of theirs is known")
+    assert str(error) == "evaluate (array-of-12-labelled-images): no class of theirs is known"
+    asked = Call("dalib.run.finished.measure.evaluate", Setting("run", "runs/first"), Setting("data", place))
+    assert str(asked) == f"dalib.open_run('runs/first').evaluate(data={place!r})"  # to be copied
 
 
 def test_a_message_is_spelled_as_python_unless_it_is_said_otherwise():

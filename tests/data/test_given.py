@@ -318,7 +318,8 @@ def test_a_list_that_is_gone_says_how_to_put_it_back():
     for each in given.list.parent.iterdir():
         each.unlink()
     with pytest.raises(
-        UserError, match=r"given as objects and kept there, and are gone; .* dalib\.adapt\(source=\.\.\., resume="
+        UserError,
+        match=r"kept in the cache, and are gone; .* dalib\.adapt\(source=\.\.\., resume=",
     ):
         open_source(str(given.list), COLOUR)
 

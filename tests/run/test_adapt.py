@@ -285,11 +285,11 @@ def test_a_run_of_arrays_resumes_and_opens_without_them(arrays, tmp_path, monkey
     for folder in (run.path, run.path / "source-only"):
         shutil.rmtree(folder / "model")
     shutil.rmtree(tmp_path / "cache" / "given")
-    with pytest.raises(UserError, match=r"source=.*are gone; .* dalib\.adapt\(source=\.\.\., resume="):
+    with pytest.raises(UserError, match=r"source .*are gone; .* dalib\.adapt\(source=\.\.\., resume="):
         dalib.adapt(resume=run.path)
     with pytest.raises(UserError, match="target: not the images that the run has"):
         dalib.adapt(source, target[:5], resume=run.path)
-    with pytest.raises(UserError, match=r"evaluate=.*are gone; .*dalib\.adapt\(evaluate=\.\.\., resume="):
+    with pytest.raises(UserError, match=r"evaluate .*are gone; .*dalib\.adapt\(evaluate=\.\.\., resume="):
         dalib.adapt(source, target, resume=run.path)
     again = dalib.adapt(source, target, resume=run.path, evaluate=measured)
     assert (again.path / "model/model.safetensors").read_bytes() == weights

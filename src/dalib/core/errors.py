@@ -20,6 +20,8 @@ from traceback import extract_tb, format_list
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from dalib.core.places import in_short, is_given
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -112,6 +114,13 @@ class PythonSpelling:
         self.names = names
 
     def setting(self, setting: Setting) -> str:
+        """Returns the argument with its value; images that were given as objects are named by what they are."""
+        value = os.fspath(setting.value) if isinstance(setting.value, os.PathLike) else setting.value
+        if isinstance(value, str) and is_given(value):
+            return f"{self.names.get(setting.name, setting.name)} ({in_short(value)})"
+        return self._argument(setting)
+
+    def _argument(self, setting: Setting) -> str:
         name = self.names.get(setting.name, setting.name)
         value = os.fspath(setting.value) if isinstance(setting.value, os.PathLike) else setting.value
         return name if value is ABSENT else f"{name}={value!r}"
@@ -119,14 +128,14 @@ class PythonSpelling:
     def call(self, call: Call) -> str:
         method, settings = METHODS.get(call.function), {each.name: each for each in call.settings}
         if method is None:
-            given = ", ".join(map(self.setting, call.settings))
+            given = ", ".join(map(self._argument, call.settings))
             return f"{call.function}({given})" if given else call.function
         run = settings.pop("run", None)
         if run is None and not settings:
             return f"dalib.Run.{method}"
         at_hand = run is None or run.value is ABSENT
         of = "run" if at_hand else f"dalib.open_run({os.fspath(run.value)!r})"  # type: ignore[union-attr]
-        return f"{of}.{method}({', '.join(map(self.setting, settings.values()))})"
+        return f"{of}.{method}({', '.join(map(self._argument, settings.values()))})"
 
 
 _PACKAGE = os.fspath(Path(__file__).parents[1])

@@ -98,7 +98,7 @@ def require_kept(path: str | Path, argument: str) -> None:
     if is_given(path) and not Path(path).is_file():
         raise UserError(
             Setting(argument, path),
-            ": these images were given as objects and kept there, and are gone; give them again, to the run with ",
+            ": these images were given as objects and kept in the cache, and are gone; give them again with ",
             f"dalib.adapt({argument}=..., resume=...)",
         )
 
@@ -123,7 +123,7 @@ def keep_labelled(
     Raises:
         UserError: something else, images without labels, labels that do not fit, or nothing that can be read.
     """
-    return _kept(_labelled_items(data, argument), argument, strict, on_progress, labelled=True)
+    return _kept(labelled_items(data, argument), argument, strict, on_progress, labelled=True)
 
 
 def keep_unlabelled(
@@ -158,7 +158,12 @@ def _is_source(value: Any) -> bool:
     return data_set or _is_pair_of_sequences(value)
 
 
-def _labelled_items(data: Any, argument: str) -> Items:
+def labelled_items(data: Any, argument: str) -> Items:
+    """Wraps labelled images of any kind as items, see :func:`keep_labelled`; no image is read.
+
+    Raises:
+        UserError: something else, images without labels, or labels that do not fit.
+    """
     columns = columns_of_frame(data, ("path", "label"), argument)
     if columns is not None:
         data = (columns[0], columns[1])

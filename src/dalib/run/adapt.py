@@ -21,7 +21,14 @@ from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.settings.config import NOT_BOTH
 from dalib.run.settings.config_file import read_plain_config
-from dalib.run.settings.given_places import Place, place_of_labelled, place_of_source, place_of_target, place_of_targets
+from dalib.run.settings.given_places import (
+    Place,
+    check_before_kept,
+    place_of_labelled,
+    place_of_source,
+    place_of_target,
+    place_of_targets,
+)
 from dalib.run.settings.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
@@ -258,7 +265,9 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     kit = settings.get("kit")
     if kit is not None:
         if source is not None:
-            raise UserError(f"source={source!r}: expected no source with kit={str(kit)!r}{NOT_BOTH}")
+            place = isinstance(source, str | Path)
+            given = f"source={source!r}" if place else f"source ({type(source).__name__})"
+            raise UserError(f"{given}: expected no source with kit={str(kit)!r}{NOT_BOTH}")
         source = str(kit)
     for name, value in (("source", source), ("target", target)):
         if value is None:
@@ -279,6 +288,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat = {**settings_of(str(source), flat), **flat, "kit": source}
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
+    check_before_kept(None if kit is not None else source, target, evaluated)
     target_place = place_of_targets(target, strict) if type(target) is dict else place_of_target(target, strict)
     source_place = Place(source, source) if kit is not None else place_of_source(source, strict)
     flat |= {"source": source_place.name, "target": target_place.name}
@@ -288,7 +298,8 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat)
     if note:
-        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"', lite0='backbone="lite0"')
+        lite0, digits = 'backbone="lite0"', 'preset="digits"'
+        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"', lite0=lite0, digits=digits)
         say(f"note: {filled}")
     return _configured({**flat, **chosen})
 

@@ -7,7 +7,14 @@ import pytest
 
 from dalib.core.errors import UserError
 from dalib.core.places import is_given
-from dalib.run.settings.given_places import Place, place_of_labelled, place_of_source, place_of_target, place_of_targets
+from dalib.run.settings.given_places import (
+    Place,
+    check_before_kept,
+    place_of_labelled,
+    place_of_source,
+    place_of_target,
+    place_of_targets,
+)
 from dalib.run.settings.image_defaults import SAMPLED
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
@@ -29,6 +36,30 @@ def test_objects_are_kept_and_named_by_their_list(capsys):
     assert all(file.is_file() for file in source.looked_at)
     assert place_of_labelled((IMAGES, LABELS), "evaluate", strict=False).name == source.name
     assert Path(place_of_target(IMAGES, strict=False).name).name == "array-of-6-images.csv"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "evaluated", "told"),
+    [
+        ("nowhere/", IMAGES, None, "source='nowhere': no such folder"),
+        (["nowhere/", (IMAGES, LABELS)], "mnist", None, "source='nowhere': no such folder"),
+        (["a.png", "b.png"], IMAGES, None, "source: these are images without labels"),
+        (IMAGES, IMAGES, None, "source: images without labels"),
+        ((IMAGES, LABELS), "nowhere/", None, "target='nowhere': no such folder"),
+        ((IMAGES, LABELS), {"a": IMAGES, "b": 5}, None, "target: expected"),
+        ("mnist", IMAGES, IMAGES, "evaluate: images without labels"),
+        (None, IMAGES, "nowhere/", "evaluate='nowhere': no such folder"),
+    ],
+)
+def test_all_arguments_are_looked_at_before_images_of_one_are_kept(source, target, evaluated, told):
+    with pytest.raises(UserError, match=told):
+        check_before_kept(source, target, evaluated)
+
+
+def test_what_can_be_kept_passes_and_places_alone_are_left_to_the_run(tmp_path):
+    check_before_kept("nowhere/", "nowhere/", "nowhere/")
+    check_before_kept((IMAGES, LABELS), {"a": IMAGES, "b": "office31/dslr"}, {"a": (IMAGES, LABELS)})
+    check_before_kept(None, IMAGES, None)
 
 
 def test_of_many_kept_images_some_show_what_they_are():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.console import CountedProgress, say_unreadable
 from dalib.core.errors import UserError
+from dalib.core.files import expanded
 from dalib.run.settings.image_defaults import SAMPLED
 
 if TYPE_CHECKING:
@@ -22,6 +24,59 @@ class Place:
     looked_at: Any
 
 
+def check_before_kept(source: Any, target: Any, evaluated: Any) -> None:
+    """Refuses what is no images in any of the arguments, before images of another one are kept.
+
+    Places are listed, and objects are looked at as far as no image is read. Where all are places nothing is kept, and
+    nothing is checked here.
+
+    Args:
+        source, target, evaluated: as :func:`dalib.run.adapt.adapt` takes them; dictionaries hold one for each name.
+
+    Raises:
+        UserError: no such place, or objects of a wrong kind.
+    """
+    from dalib.data.given import is_place, labelled_items, several_sources, unlabelled_items
+
+    sources = [source] if is_place(source) else several_sources(source) or [source]
+    targets = [*target.values()] if type(target) is dict else [target]
+    labelled = [*evaluated.values()] if isinstance(evaluated, dict) else [evaluated]
+    given = [each for each in (*sources, *targets, *labelled) if each is not None]
+    if all(map(is_place, given)):
+        return
+    if not is_place(source):
+        _require_labels(sources)
+    arguments = {"source": sources, "target": targets, "evaluate": labelled}
+    every = [(argument, each) for argument, values in arguments.items() for each in values if each is not None]
+    for argument, each in every:  # objects first, which takes no time
+        if not is_place(each):
+            (unlabelled_items if argument == "target" else labelled_items)(each, argument)
+    for argument, each in every:
+        if is_place(each):
+            _require_listed(each, argument, labelled=argument == "source")
+
+
+def _require_labels(sources: list[Any]) -> None:
+    """Refuses a list of image files in place of several sources."""
+    from dalib.data.given import are_image_files
+
+    if are_image_files(sources):
+        raise UserError(
+            "source: these are images without labels; give pairs (path, label), or a folder with a folder of images "
+            "for each class"
+        )
+
+
+def _require_listed(place: str | os.PathLike[str], argument: str, *, labelled: bool) -> None:
+    """Refuses a folder or a list without images; named sets are left to the run, which may download them."""
+    from dalib.data.named import NAMED_AS_FILES
+    from dalib.data.sources import listing_of
+
+    path = expanded(os.fspath(place))
+    if path not in NAMED_AS_FILES:
+        listing_of(path, argument=argument, labelled=labelled)
+
+
 def place_of_source(source: Any, strict: bool) -> Place:
     """Returns the place of a source, or of several; images are kept where they are objects.
 
@@ -32,18 +87,14 @@ def place_of_source(source: Any, strict: bool) -> Place:
     Raises:
         UserError: images without labels, or of a wrong kind.
     """
-    from dalib.data.given import are_image_files, is_place, several_sources
+    from dalib.data.given import is_place, several_sources
 
     if is_place(source):
         return Place(source, source)
     several = several_sources(source)
     if several is None:
         return place_of_labelled(source, "source", strict)
-    if are_image_files(several):
-        raise UserError(
-            "source: these are images without labels; give pairs (path, label), or a folder with a folder of images "
-            "for each class"
-        )
+    _require_labels(several)
     places = [each if is_place(each) else place_of_labelled(each, "source", strict) for each in several]
     names = [each.name if isinstance(each, Place) else each for each in places]
     looked_at = [each.looked_at if isinstance(each, Place) else [each] for each in places]
