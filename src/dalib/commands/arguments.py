@@ -112,7 +112,8 @@ def _with_settings_of_images(arguments: list[str]) -> Prepared:
     )
     if "backbone" in settings and configurations_in(arguments):  # beside a file, a backbone does not imply its preset
         settings = {"preset": str(implied_preset(settings["backbone"])), **settings}
-    note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0="--backbone lite0")
+    lite0, digits = "--backbone lite0", "--preset digits"
+    note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0=lite0, digits=digits)
     chosen = [f"--{name}={value}" for name, value in settings.items()]
     return Prepared([*arguments[:1], *chosen, *arguments[1:]], note)
 

@@ -14,6 +14,7 @@ from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.run.settings.image_defaults import (
     CHARACTER_SETTINGS,
+    DIGITS_NOTE,
     PHOTOGRAPH_SETTINGS,
     character_settings,
     settings_of_images,
@@ -269,11 +270,9 @@ def test_of_named_sets_it_is_known(source, target, chosen):
 
 def test_other_images_keep_their_recipe(characters, tmp_path):
     plain, coloured = characters
-    write_drawings(tmp_path / "other" / "a", 3, 30)
     write_drawings(tmp_path / "larger" / "a", 3, 60)
     write(tmp_path / "grey", 5, 28, grey=True)
     for source, target in (
-        (plain, tmp_path / "other"),  # both are plain
         (coloured, plain),
         (coloured, coloured),
         (tmp_path / "grey", coloured),  # tones all over are no ink
@@ -283,6 +282,18 @@ def test_other_images_keep_their_recipe(characters, tmp_path):
         (plain, "mnist"),
     ):
         assert settings_of_images(source, target, {}) == ({}, "")
+
+
+def test_small_characters_without_colours_are_told_of_their_preset(characters, tmp_path):
+    plain, _ = characters
+    write_drawings(tmp_path / "other" / "a", 3, 28)
+    assert settings_of_images(plain, tmp_path / "other", {}) == ({}, DIGITS_NOTE)
+    assert settings_of_images(plain, tmp_path / "other", {"preset": "digits"}) == ({}, "")
+    assert settings_of_images(plain, tmp_path / "other", {"data.size": "28"}) == ({}, "")
+    write_drawings(tmp_path / "larger" / "a", 3, 40)
+    assert settings_of_images(plain, tmp_path / "larger", {}) == ({}, "")
+    typed = ["--source", str(plain), "--target", f"{tmp_path}/other"]
+    assert "for which --preset digits has a recipe" in prepared(["train", *typed]).note
 
 
 @pytest.mark.parametrize("given", NETWORK)

@@ -72,6 +72,12 @@ DRAWINGS_NOTE = (
 )
 """Names the network that photographs take, which is not taken by itself here."""
 
+DIGITS_NOTE = (
+    "the images are small and without colours on a plain background, such as characters of 28 pixels, for which "
+    "{digits} has a recipe of its own"
+)
+"""Names the preset of such characters, which is not taken by itself: other small images are trained on as they are."""
+
 CHOSEN_BY_USER = ("preset", "config", "backbone", "weights", "weights_order", "features", "init", "kit", "resume")
 """Settings of the network: whoever gives one of them has chosen."""
 
@@ -96,6 +102,9 @@ LEAST_SIDE = 96
 
 MOST_SIDE_OF_CHARACTERS = 48
 """Pixels of the median shorter side up to which images are shown to a network for characters, of 28 pixels."""
+
+MOST_SIDE_OF_DIGITS = 32
+"""Pixels of the median shorter side up to which images without colours look like those of the preset digits."""
 
 PLAIN_SETS = ("fonts", "mnist", "usps")
 """Named sources of characters on plain ground."""
@@ -228,7 +237,8 @@ def settings_of_images(
             as they would be typed.
 
     Returns:
-        The settings, and a note with the places ``{other}``, ``{none}`` and ``{lite0}`` for how to name a network.
+        The settings, and a note with the places ``{other}``, ``{none}``, ``{lite0}`` and ``{digits}`` for how to name
+        a network or a preset.
     """
     source, target = _places(source), _places(target)
     if large := _of_large_images(source, target, given):
@@ -242,7 +252,7 @@ def settings_of_images(
         return {}, DRAWINGS_NOTE if installed and not own else ""
     if settings := character_settings(source, target, given):
         return settings, CHARACTERS_NOTE
-    return {}, ""
+    return {}, DIGITS_NOTE if _are_like_digits(source, target, given) else ""
 
 
 def character_settings(
@@ -273,6 +283,20 @@ def _of_large_images(
     if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
         return []
     return looked
+
+
+def _are_like_digits(source: list[str | Path], target: list[str | Path], given: Mapping[str, object]) -> bool:
+    """Returns whether both domains are of small files of ink on plain ground, without colours, and no network chosen.
+
+    Of named sets nothing is known here.
+    """
+    if _names_network(given) or _of_network(given):
+        return False
+
+    def as_digits(images: Sequence[_Look]) -> bool:
+        return median(each.side for each in images) <= MOST_SIDE_OF_DIGITS and not _are_photographs(images)
+
+    return all(_are_small(domain, (), as_digits) for domain in (source, target))
 
 
 @dataclass(frozen=True)
