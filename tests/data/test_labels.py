@@ -164,7 +164,8 @@ def test_the_name_of_a_class_is_that_class_even_if_it_is_none(tmp_path):
     file.write_text("path,label\nphotos/a.png,None\nx/a.png,nan\n")
     given = read_target_labels(file, NAMES, ("None", "dog"), "photos", argument="labels")
     assert (given.rows.tolist(), given.labels.tolist()) == ([0], [0])
-    with pytest.raises(UserError, match="line 2: 'None'; did you mean none"):  # that may be the class, or nothing
+    # that may be the class, or nothing
+    with pytest.raises(UserError, match=r"line 2: 'None' \(did you mean none\?\): no class; "):
         read_target_labels(file, NAMES, ("none", "dog"), "photos", argument="labels")
 
 

@@ -30,6 +30,12 @@ def test_a_run_says_what_it_has_read(config, capsys):
     said = capsys.readouterr().out
     assert f"{len(data.domains.train.labels)} images to train on" in said
     assert "classes: dark, light" in said
+    given = f"/cache/given/{'0' * 32}/array-of-10-images.csv"
+    summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
+    say_data(replace(summary, source=given, target=given), data.domains)
+    said = capsys.readouterr().out
+    assert said.startswith("source array-of-10-images: ")
+    assert "; target array-of-10-images: 10 images" in said
 
 
 def test_each_folder_is_listed_once(config, monkeypatch):

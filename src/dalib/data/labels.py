@@ -166,8 +166,10 @@ def _stratum(
 
 def _unknown_classes(unknown: Sequence[tuple[int, str]], where: Setting, classes: Sequence[str]) -> UserError:
     """Returns the error about labels, by line, that are no class."""
+    nearest = {label: meant(label, classes).removeprefix("; ") for _, label in unknown[:MAX_LISTED_MISTAKES]}
     mistakes = "; ".join(
-        f"line {line}: {label!r}{meant(label, classes)}" for line, label in unknown[:MAX_LISTED_MISTAKES]
+        f"line {line}: {label!r}{f' ({nearest[label]})' if nearest[label] else ''}"
+        for line, label in unknown[:MAX_LISTED_MISTAKES]
     )
     more = f" and {len(unknown) - MAX_LISTED_MISTAKES} more" if len(unknown) > MAX_LISTED_MISTAKES else ""
     return UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import meant
 from dalib.models.averaged import AveragedFeatures, AveragedViews
 from dalib.models.backbones import DigitsBackbone, PaperLargeBackbone, PaperSmallBackbone, SmallBackbone, StoredFeatures
 from dalib.models.classifier import ImageClassifier
@@ -89,9 +90,10 @@ def known_backbone(name: str, make: Callable[[str], Made]) -> Made:
     except ValueError as error:
         ours = ", ".join(BACKBONES)
         several = "; for several backbones, repeat the setting" if "," in name else ""
+        near = meant(name, [*BACKBONES, "lite0", "lite1", "lite2"])
         raise UserError(
             Setting("backbone", name),
-            f": {error} (ours are {ours}; lite0, lite1 and lite2 are short names; others are timm's{several})",
+            f": {error} (ours are {ours}; lite0, lite1 and lite2 are short names; others are timm's{several}){near}",
         ) from None
 
 

@@ -381,9 +381,9 @@ def say_data(summary: Summary, domains: Domains) -> None:
     if held_out := counts.get("target_held_out"):
         labels += f", {held_out} with a label that is held out to judge the models"
     say(
-        f"source {summary.source}: {_rows_in_words(domains)} to train on, "
+        f"source {in_short(summary.source)}: {_rows_in_words(domains)} to train on, "
         f"{counts['source_validation']} to validate, {len(summary.classes)} classes; "
-        f"target {summary.target}: {counts['target']} images, {labels} "
+        f"target {in_short(summary.target)}: {counts['target']} images, {labels} "
         f"(read in {clock(summary.seconds['data'])})"
     )
     say(f"classes: {some_classes(summary.classes)}")

@@ -57,7 +57,7 @@ def keep(run: RunFolder | str | Path, model: str) -> Selection:
     found = run.model_folders()
     name = next((name for name in get_args(ModelName) if name == model), None)
     if name is None or name not in found:
-        has = " and ".join(found) if found else "no model; training has not finished"
+        has = ", ".join(found) if found else "no model; training has not finished"
         raise UserError(f"model {model!r}: expected a model of this run; ", Setting("run", run.root), f" has {has}")
     with changing(run) as held:
         if not held:
