@@ -151,7 +151,7 @@ def test_the_other_model_of_a_run_can_be_exported(runs, tmp_path):
         (["--format", "torch-export", "--out", "model.onnx"], "ends in .pt2"),
         (["--format", "torch", "--out", "model.onnx"], "is a folder"),
         (["--format", "torch", "--out", "model.PTH"], "is a folder with model.safetensors and config.json in it"),
-        (["--format", "onnx", "--out", "nowhere/model.onnx"], "make it first"),
+        (["--format", "onnx", "--out", "there.onnx/model.onnx"], "its folder cannot be made"),
         (["--format", "onnx", "--out", "there.onnx"], "there is something already"),
         (["--format", "hf", "--out", "there"], "there is something already"),
         (["--format", "hf", "--out", "model"], "not one of timm's"),
