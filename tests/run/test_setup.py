@@ -26,12 +26,12 @@ def test_settings_are_checked_before_any_image_is_read(config, settings, message
 
 def test_a_run_says_what_it_has_read(config, capsys):
     setup, data = open_data(prepare(config, World()))
-    say_data(first_summary(setup, data), data.domains)
+    summary = first_summary(setup, data)
+    say_data(summary, data.domains)
     said = capsys.readouterr().out
     assert f"{len(data.domains.train.labels)} images to train on" in said
     assert "classes: dark, light" in said
     given = f"/cache/given/{'0' * 32}/array-of-10-images.csv"
-    summary = summary_at_start(setup.config, data.domains, setup.device, setup.world, data.seconds)
     say_data(replace(summary, source=given, target=given), data.domains)
     said = capsys.readouterr().out
     assert said.startswith("source array-of-10-images: ")
