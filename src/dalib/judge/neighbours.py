@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+MIN_COMMON = 0.25
+"""The least share of a class's images that two models have to agree on. Our choice, because below it they mean
+different things by the name: 9 of 858 classes, in 99 pairs of models of 33 recorded tasks (benchmarks/LOG.md)."""
+
+
 @dataclass(frozen=True)
 class Votes:
     """Numbers of target images that vote for each of two models.
@@ -39,21 +44,25 @@ def neighbour_votes(
     r"""Counts the votes of nearest neighbours for either model on the images that the two classify differently.
 
     Where both models name the same class, they are most often right. So each image on which they differ looks, among
-    those on which they agree, at the k nearest of the one class and the k nearest of the other, and speaks for the
-    model whose class is closer:
+    those on which they agree, at the nearest of the one class and the nearest of the other, and speaks for the model
+    whose class is closer:
 
-    .. math:: \sum_{j \in N_k(i, a_i)} \cos(f_i, f_j) \;\gtrless\; \sum_{j \in N_k(i, b_i)} \cos(f_i, f_j),
-        \qquad N_k(i, c) \subseteq \{j : a_j = b_j = c\}
+    .. math:: \frac1{k_{a_i}} \sum_{j \in N(i, a_i)} \cos(f_i, f_j) \;\gtrless\;
+        \frac1{k_{b_i}} \sum_{j \in N(i, b_i)} \cos(f_i, f_j),
+        \qquad N(i, c) \subseteq \{j : a_j = b_j = c\}, \quad |N(i, c)| = k_c = k \sqrt{n_c / \min(n_{a_i}, n_{b_i})}
 
-    With features of several networks the sums are over all of them. An image speaks for neither where the sums are
-    equal, or where one of the classes is agreed on for fewer than k images: a class that one model has given up.
+    with n_c the images that are agreed on as c. With k of each class one that is agreed on for many images wins for
+    being frequent, since some of many are always near; with equal shares of both, rare classes win on a target that
+    has few of the classes. The square root stands between. With features of several networks the sums are over all of
+    them. An image speaks for neither where the means are equal, or where one of its classes has no common core
+    (:func:`has_common_core`): a class that one model has given up, or that both give to different images.
 
     Args:
         features: one or more of (N, D) floating point, of the same images by one network each; D may differ. Features
             lean to the model that they were trained with: take those of both models, or those of a network that
             neither has trained.
         first, second: (N,) int64, the classes a and b that the models name.
-        neighbours: k >= 1 of each class.
+        neighbours: k >= 1 of the rarer class.
         groups: (N,) int64, equal for images that belong together: none is a neighbour of another, and their votes count
             as as many as they are worth (:func:`dalib.judge.groups.design_effect`).
 
@@ -62,7 +71,7 @@ def neighbour_votes(
 
     Misleads: where both models are mostly wrong where they agree. It gives no evidence where both are wrong alike.
     Memory: some numbers for each pair of an image that they differ and one that they agree on.
-    Source: ours, by an earlier study (benchmarks/RESULTS.md).
+    Source: ours (benchmarks/LOG.md).
 
     >>> features = torch.tensor([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.1], [0.9, 0.2]])
     >>> neighbour_votes([features], torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 1, 0]), neighbours=2)
@@ -74,17 +83,44 @@ def neighbour_votes(
     if int(same.sum()) < neighbours:
         return Votes(0, 0, differ, len(first))
     to_first, to_second = torch.zeros(2, differ)
+    apart = None if groups is None else groups[~same][:, None] != groups[same]
+    of_first, of_second = (_candidates(first[same], named[~same], apart) for named in (first, second))
+    counts = [each.sum(dim=1).double() for each in (of_first, of_second)]
+    rarer = torch.minimum(*counts)
+    core = has_common_core(first, second)
+    speaks = (rarer >= neighbours) & core[first[~same]] & core[second[~same]]
     for each in features:
         unit = torch.nn.functional.normalize(each.float(), dim=1)
         closeness = unit[~same] @ unit[same].T
-        if groups is not None:
-            closeness -= 3 * (groups[~same][:, None] == groups[same])  # after all others
-        to_first += _to_class(closeness, first[same], first[~same], neighbours)
-        to_second += _to_class(closeness, first[same], second[~same], neighbours)
-    speaks = to_first.isfinite() & to_second.isfinite()
+        to_first += _nearest(closeness, of_first, neighbours * (counts[0] / rarer.clamp_min(1)).sqrt())
+        to_second += _nearest(closeness, of_second, neighbours * (counts[1] / rarer.clamp_min(1)).sqrt())
     votes = (to_first > to_second).double() - (to_second > to_first).double()
     effect = 1.0 if groups is None else _effect(votes * speaks, groups[~same])
     return Votes(int((speaks & (votes > 0)).sum()), int((speaks & (votes < 0)).sum()), differ, len(first), effect)
+
+
+def has_common_core(first: Tensor, second: Tensor) -> Tensor:
+    """Returns for each class whether two models agree on enough of its images for these to be of the class.
+
+    That is at least a quarter, MIN_COMMON, of the images of the model that predicts the class less often. Below it, the
+    two mean different things by the name, and the images on which they meet are chance.
+
+    Args:
+        first, second: (N,) int64, the classes that the models name.
+
+    Returns:
+        (C,) bool, with C one more than the largest class.
+
+    >>> has_common_core(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 1, 1])).tolist()
+    [True, True]
+    >>> has_common_core(torch.tensor([0] * 6 + [1] * 6), torch.tensor([0] + [1] * 6 + [0] * 5)).tolist()
+    [False, False]
+    """
+    classes = 1 + int(torch.cat([first, second]).max())
+    in_first, in_second, agreed = (
+        torch.bincount(each, minlength=classes) for each in (first, second, first[first == second])
+    )
+    return agreed >= MIN_COMMON * torch.minimum(in_first, in_second).clamp_min(1)
 
 
 def _check(features: Sequence[Tensor], first: Tensor, second: Tensor, neighbours: int) -> None:
@@ -107,16 +143,30 @@ def _effect(votes: Tensor, groups: Tensor) -> float:
     return design_effect(votes[given].numpy(), groups[given].numpy()) if bool(given.any()) else 1.0
 
 
-def _to_class(closeness: Tensor, agreed: Tensor, asked: Tensor, neighbours: int) -> Tensor:
-    """Computes how close each row of ``closeness`` is to the nearest columns of the class that it asks for.
+def _candidates(agreed: Tensor, asked: Tensor, apart: Tensor | None) -> Tensor:
+    """Returns (differ, agree) bool: the images of the class that each image asks for, outside of its group.
+
+    Args:
+        agreed: (agree,) classes.
+        asked: (differ,) a class for each image.
+        apart: (differ, agree) bool, whether two images belong to different groups; None without groups.
+    """
+    of_class = asked[:, None] == agreed
+    return of_class if apart is None else of_class & apart
+
+
+def _nearest(closeness: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
+    """Computes how close each row is to its nearest candidates.
 
     Args:
         closeness: (differ, agree).
-        agreed: (agree,) classes of the columns.
-        asked: (differ,) a class for each row.
+        candidates: (differ, agree) bool.
+        counts: (differ,) how many of the candidates, rounded to at least 1.
 
     Returns:
-        (differ,), the mean over ``neighbours`` columns; minus infinity where the class has fewer.
+        (differ,), the mean over these; of any value where there are fewer.
     """
-    of_class = closeness.masked_fill(agreed != asked[:, None], float("-inf"))
-    return of_class.topk(neighbours, dim=1).values.mean(dim=1)
+    chosen = counts.round().long().clamp(1, closeness.shape[1])
+    nearest = closeness.masked_fill(~candidates, -1.0).sort(dim=1, descending=True).values
+    sums = nearest.double().cumsum(dim=1).gather(1, chosen[:, None] - 1)[:, 0]
+    return (sums / chosen).float()
