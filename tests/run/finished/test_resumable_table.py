@@ -105,6 +105,17 @@ def test_a_part_that_cannot_be_gone_on_from_is_begun_anew(damage, name, whole, t
     assert out.read_bytes() == whole
 
 
+def test_what_a_kill_left_of_a_state_that_was_being_written_goes_with_the_part(whole, tmp_path):
+    out = tmp_path / "p[1].csv"  # the name is no pattern
+    stopped(out)
+    for name in ("p[1].csv.part.json.7.tmp", "p1.csv.part.json.7.tmp"):
+        (tmp_path / name).write_text('{"of": ')
+    finish(out)
+    assert out.read_bytes() == whole
+    assert left(out) == ["p[1].csv"]
+    assert (tmp_path / "p1.csv.part.json.7.tmp").exists()
+
+
 def test_a_part_of_something_else_is_refused_and_kept(tmp_path):
     out = tmp_path / "p.csv"
     stopped(out)

@@ -16,6 +16,7 @@ parts in their order are what one process writes, to the byte. They are joined b
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 import shutil
@@ -218,14 +219,18 @@ class TablePart:
 
     def remove(self) -> None:
         """Removes the files of this rank."""
-        for each in self._files_of(self.rank):
-            each.unlink(missing_ok=True)
+        self._remove(self.rank)
 
     def remove_all(self) -> None:
         """Removes the files of all ranks."""
         for rank in range(self.size):
-            for each in self._files_of(rank):
-                each.unlink(missing_ok=True)
+            self._remove(rank)
+
+    def _remove(self, rank: int) -> None:
+        """Removes the files of a rank, and what a process that was killed while it wrote one of them left beside it."""
+        for each in self._files_of(rank):
+            for left in (each, *each.parent.glob(f"{glob.escape(each.name)}.*.tmp")):
+                left.unlink(missing_ok=True)
 
     def publish(self, lengths: Sequence[int]) -> None:
         """Makes OUT of the rows of all ranks; ``lengths`` are their bytes.
