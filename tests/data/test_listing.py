@@ -52,8 +52,16 @@ def test_a_missing_folder_is_looked_for_beside_and_told_where(tmp_path, monkeypa
 
 def test_an_image_in_place_of_a_folder_is_told_from_one_that_is_not_there(tmp_path):
     draw(tmp_path / "one.png")
-    for listed in (labelled, images, lambda path: list_names(path, argument="images")):
-        with pytest.raises(UserError, match=r"this is a file of one image; give the folder that it is in, or a list"):
+    in_folder = "give the folder that it is in, or a list: a .csv with the heading path and a line"
+    by_class = (
+        "give a folder with one folder of images for each class, or a list: a .csv with the headings path and label"
+    )
+    for listed, remedy in (
+        (labelled, by_class),
+        (images, in_folder),
+        (lambda path: list_names(path, argument="images"), in_folder),
+    ):
+        with pytest.raises(UserError, match=f"this is a file of one image; {remedy}"):
             listed(tmp_path / "one.png")
         with pytest.raises(UserError, match=r"none\.JPG'\)?: no such file; expected a folder of images"):
             listed(tmp_path / "none.JPG")

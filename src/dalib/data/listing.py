@@ -121,7 +121,7 @@ def list_labelled(
         return _read_list(path, argument, labelled=True, allow_outside=allow_outside, known=known)
     if (shards := expand_shards(path)) is not None:
         return _read_shards(path, shards, argument, labelled=True, known=known)
-    _require_folder(path, argument)
+    _require_folder(path, argument, labelled=True)
     found = _Found()
     folders = class_folders(path, argument=argument)
     require_classes(path, folders, argument, known)
@@ -421,7 +421,7 @@ def _where_to_look(root: Path) -> str:
     return near or ("" if root.is_absolute() else f" in {Path.cwd()}; give the path from there on, or an absolute one")
 
 
-def _require_folder(root: Path, argument: str) -> None:
+def _require_folder(root: Path, argument: str, *, labelled: bool = False) -> None:
     is_image = root.suffix.lower() in image_endings()
     lists = "a list ends in .csv or .jsonl, a shard of images in .tar"
     if not root.exists():
@@ -434,8 +434,10 @@ def _require_folder(root: Path, argument: str) -> None:
     if is_image:
         raise UserError(
             Setting(argument, root),
-            ": expected a folder, this is a file of one image; give the folder that it is in, or a list: a .csv with "
-            "the heading path and a line for each image",
+            ": expected a folder, this is a file of one image; give "
+            + ("a folder with one folder of images for each class" if labelled else "the folder that it is in")
+            + f", or a list: a .csv with the {'headings path and label' if labelled else 'heading path'} and a line "
+            "for each image",
         )
     raise UserError(Setting(argument, root), f": expected a folder, this is a file; {lists}")
 
