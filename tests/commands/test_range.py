@@ -205,9 +205,9 @@ def test_checks_shows_least_and_greatest_and_warns_of_images_of_one_colour(tmp_p
     Image.fromarray(np.full((SIDE, SIDE), 300, np.uint16)).save(images / "source" / "dark" / "0.png")
     Image.fromarray(np.full((SIDE, SIDE, 3), 30, np.uint8)).save(images / "source" / "light" / "0.png")
     assert run(["checks", *arguments(images, tmp_path / "run")[1:]]) == 0
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
     assert "more than 8 bits in 15 images: minimum 7, maximum 4087" in said
-    assert f"warning: 2 images are of one colour and show nothing, for instance {images}/source/dark/0.png" in said
+    assert f"2 images are of one colour and show nothing, for instance {images}/source/dark/0.png" in warned
     assert "15 of 16 images are of more than 8 bits, with values from 7 to 4087; 0 is black, 4095 white" in said
 
 

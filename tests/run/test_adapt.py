@@ -254,14 +254,14 @@ def arrays():
     return (pixels[:24], ["cup"] * 12 + ["pen"] * 12), pixels[24:]
 
 
-def test_arrays_are_named_with_their_place_once(arrays, tmp_path, monkeypatch, capsys):
+def test_arrays_are_named_by_what_they_are_and_not_by_their_place(arrays, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
     source, target = arrays
     run = dalib.adapt(source, target, out=tmp_path / "run", evaluate=source, **QUICK)
     run.evaluate(source)
     printed = capsys.readouterr().out + repr(run)
-    assert printed.count(str(tmp_path / "cache")) == 2
-    assert re.search(r"source .*/array-of-24-labelled-images\.csv: .* target .*/array-of-10-images\.csv: ", printed)
+    assert str(tmp_path / "cache") not in printed
+    assert re.search("source array-of-24-labelled-images: .* target array-of-10-images: ", printed)
     assert "images of array-of-24-labelled-images (" in printed
     assert "on array-of-24-labelled-images (" in printed
 
