@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import RUN_HELP, add_loudness, add_model, add_reading
+from dalib.commands.subcommand import RUN_HELP, add_images, add_loudness, add_model, add_reading
 from dalib.core.console import say_result
 from dalib.core.errors import Setting, UserError
 
@@ -46,11 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how the tensors of a file of weights are matched: by name, or by position for torch.save's files with "
         "other names",
     )
-    parser.add_argument(
-        "--images",
-        required=True,
-        help="images: a folder, flat or nested, a list of images, shards (.tar), or one image",
-    )
+    add_images(parser)
     parser.add_argument(
         "--out",
         required=True,

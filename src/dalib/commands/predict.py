@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_loudness, add_model, add_reading, add_run
+from dalib.commands.subcommand import add_images, add_loudness, add_model, add_reading, add_run
 from dalib.core.console import say_result
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser, "; or a file or folder that dalib export wrote")
-    parser.add_argument(
-        "--images",
-        required=True,
-        help="images: a folder, flat or nested, a list of images, shards (.tar), or one image",
-    )
+    add_images(parser)
     parser.add_argument(
         "--out",
         required=True,

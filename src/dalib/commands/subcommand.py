@@ -63,6 +63,15 @@ def add_model(parser: ArgumentParser) -> None:
     )
 
 
+def add_images(parser: ArgumentParser) -> None:
+    """Adds the images that a command computes something of, one by one."""
+    parser.add_argument(
+        "--images",
+        required=True,
+        help="images: a folder, flat or nested, a list of images, shards (.tar), or one image",
+    )
+
+
 def add_reading(parser: ArgumentParser, cache: str) -> None:
     """Adds where and how images are read; ``cache`` is the default."""
     parser.add_argument("--device", default="auto", help="device to compute on: auto, cpu, cuda or mps")
