@@ -222,6 +222,7 @@ LONGER = {
     "adaptation.self_ensemble.__init__",  # settings one by one in the reference, for loops without a configuration
     "adaptation.adamatch.__init__",  # likewise
     "models.classifier.__init__",  # each part that may be left out is an argument of its own
+    "run.others.judge_models.judge_models",  # each kind of evidence, which may be missing, is an argument of its own
     "sklearn.estimator.__init__",  # scikit-learn clones and searches an estimator by its arguments
 }
 """Functions that are longer or take more, with the reason, which stands beside each of them too."""

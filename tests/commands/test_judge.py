@@ -62,6 +62,19 @@ def test_the_command_prints_json_alone(tables, capsys):
     assert [each["name"] for each in content["models"]] == ["after", "before"]
 
 
+def test_the_command_takes_a_column_or_an_expression_of_groups(tables, capsys):
+    command = ["judge", str(tables / "before.csv"), str(tables / "after.csv"), "--out", str(tables / "page.html")]
+    assert run([*command, "--features", str(tables / "features.npz"), "--groups", "street/([0-9][0-9])"]) == 0
+    told = "Images that belong together: 120 images in 12 groups by street/([0-9][0-9]), the largest of 10."
+    assert told in capsys.readouterr().out
+    assert f"<p>{told}</p>" in (tables / "page.html").read_text(encoding="utf-8")
+    text = (tables / "before.csv").read_text().splitlines()
+    lines = [f"{text[0]},day", *(f"{row},{number // 20}" for number, row in enumerate(text[1:]))]
+    (tables / "before.csv").write_text("\n".join(lines))
+    assert run([*command, "--groups", "day", "--json"]) == 0
+    assert "6 groups by the column day" in json.loads(capsys.readouterr().out)["groups"]
+
+
 def test_the_command_estimates_with_validation_tables_and_features_of_the_source(tables, capsys):
     source, labels = features_and_labels(2)
     np.savez(tables / "source.npz", features=source, labels=np.array(CLASSES)[labels])
@@ -101,6 +114,8 @@ def test_the_command_estimates_with_validation_tables_and_features_of_the_source
         (["before.csv", "after.csv", "--features", "before.csv"], "expected a file that ends in .npz, .npy"),
         (["before.csv", "after.csv", "--features", "none.npy"], "--features none.npy: no such file"),
         (["before.csv", "after.csv", "--featurs", "x"], "did you mean --features?"),
+        (["before.csv", "after.csv", "--groups", "auto"], "--groups auto: it compares the images themselves; give"),
+        (["before.csv", "after.csv", "--groups", "day"], "--groups day: no table of a model has a column of this name"),
     ],
 )  # fmt: skip
 def test_mistakes_on_the_command_line(arguments, message, tables, capsys, monkeypatch):

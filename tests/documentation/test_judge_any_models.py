@@ -69,7 +69,7 @@ def test_the_output_of_a_hugging_face_pipeline():
 
 def test_the_commands_are_understood():
     commands = re.findall(r"^dalib judge .*$", TEXT, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         arguments = shlex.split(command)[1:]
         assert len(make_parser(arguments).parse_args(arguments)["judge"]["models"]) >= 2

@@ -67,6 +67,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--reference", default=None, help="name of the model without adaptation, which the others are compared with"
     )
+    parser.add_argument(
+        "--groups",
+        metavar="COLUMN|EXPRESSION|auto",
+        default=None,
+        help="target images that belong together, such as those of one burst or patient, which are no independent "
+        "evidence: a column of the tables or of the list --images, a regular expression with one group, such as "
+        "'patient_([0-9]+)', that is searched in the names, or auto, which compares the --images. By default each "
+        "image counts for itself",
+    )
     parser.add_argument("--classes", nargs="+", default=None, help="names of all classes, where no table has them all")
     parser.add_argument(
         "--out",
@@ -87,7 +96,7 @@ def run(call: Call) -> None:
     from dalib.run.others.judge_models import checked_page, judge_models, print_judgement, write_page
 
     out = None if given["out"] is None else checked_page(given["out"])
-    arguments = {name: given[name] for name in ("images", "features", "source", "reference", "classes")}
+    arguments = {name: given[name] for name in ("images", "features", "source", "reference", "groups", "classes")}
     with loudness(Loudness.QUIET) if given["json"] else nullcontext():
         judgement = judge_models(models, validation=validation, **arguments)
     if out is not None:

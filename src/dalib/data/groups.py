@@ -86,6 +86,19 @@ def each_alone(count: int) -> Groups:
     return Groups(torch.arange(count), without=count)
 
 
+def groups_of_keys(keys: Sequence[object], how: str) -> Groups:
+    """Groups images by what each of them has: equal keys belong together, and a missing one stands for itself.
+
+    Args:
+        keys: (N,) numbers or texts; None, NaN and empty text are missing.
+        how: what these are, in words.
+
+    >>> groups_of_keys(["ann", "bob", " ann", ""], "the column patient").numbers.tolist()
+    [0, 1, 0, 2]
+    """
+    return _numbered([None if is_missing(each) else str(each).strip() for each in keys], how)
+
+
 def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Groups]:
     """Groups the images of each domain.
 

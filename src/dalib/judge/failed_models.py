@@ -56,7 +56,9 @@ def _failure_of(evidence: Evidence, in_use: float, expected: float) -> Failure |
     """
     if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
         return Failure(f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}", at_chance=False)
-    if len(evidence.labels) and is_at_chance(evidence.labels, evidence.validation.argmax(dim=1)):
+    if len(evidence.labels) and is_at_chance(
+        evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups
+    ):
         accuracy = f"{evidence.validation_accuracy:.1%}"
         why = f"not better than chance, {accuracy} right on the source's validation images"
         return Failure(why, at_chance=True)

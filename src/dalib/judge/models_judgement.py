@@ -56,6 +56,8 @@ class ModelsJudgement:
         images: number of target images that judged.
         differing: names of some images on which the first two models of the ranking predict different classes, with the
             two classes.
+        groups: how many groups of images that belong together the target has, in words; empty where each image counts
+            for itself.
     """
 
     best: str
@@ -68,6 +70,7 @@ class ModelsJudgement:
     reference: str | None
     images: int
     differing: tuple[tuple[str, str, str], ...] = field(default=())
+    groups: str = ""
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -104,7 +107,7 @@ class ModelsJudgement:
                 told.append(f"better than another with a probability of {likelihood(each.mean_probability)}")
             told.append(str(each.estimate) if each.estimate else f"no estimate ({each.no_estimate})")
             lines.append(", ".join([*told, *([each.failed] if each.failed else [])]))
-        return "\n".join([*lines, *self.missing])
+        return "\n".join([*lines, *self.missing, *([f"{self.groups}."] if self.groups else [])])
 
     def _repr_html_(self) -> str:
         rows = []
@@ -117,6 +120,7 @@ class ModelsJudgement:
             )
             cells = "".join(f"<td>{html.escape(text)}</td>" for text in (chance, told, each.failed))
             rows.append(f"<tr><th>{html.escape(each.name)}</th>{cells}</tr>")
-        notes = "".join(f"<p>{html.escape(each)}</p>" for each in self.missing)
+        lines = [*self.missing, *([f"{self.groups}."] if self.groups else [])]
+        notes = "".join(f"<p>{html.escape(each)}</p>" for each in lines)
         head = "<tr><th>model</th><th>better than another</th><th>estimated accuracy</th><th></th></tr>"
         return f"<div><p><b>{html.escape(self.headline)}</b></p><table>{head}{''.join(rows)}</table>{notes}</div>"

@@ -49,7 +49,8 @@ def test_a_table_of_predict_is_read_once_and_spread_over_the_classes_that_others
     place, reading = tmp_path / "t.csv", []
     place.write_text("path,class,confidence,runner_up,runner_up_confidence\nx.jpg,cup,0.8,pen,0.1\n")
     monkeypatch.setattr(
-        "dalib.run.others.judge_models.read_table", lambda *arguments: reading.append(1) or read_table(*arguments)
+        "dalib.run.others.judge_models.read_table",
+        lambda *arguments, **more: reading.append(1) or read_table(*arguments, **more),
     )
     whole = tmp_path / "w.csv"
     whole.write_text("path,cup,mug,pen\nx.jpg,0.5,0.25,0.25\n")

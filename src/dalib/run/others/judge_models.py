@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.report.models_page import is_judged_page, judged_page
 from dalib.run.others.model_features import GivenFeatures
+from dalib.run.others.model_groups import find_model_groups, rows_of_groups
 from dalib.run.others.model_tables import (
     ProbabilityTable,
     checked_probabilities,
@@ -52,7 +54,8 @@ def judge_models(
     validation: Mapping[str, Labelled | str | Path] | None = None,
     source: Labelled | str | Path | None = None,
     reference: str | None = None,
-) -> ModelsJudgement:
+    groups: ArrayLike | str | None = None,
+) -> ModelsJudgement:  # each kind of evidence, which may be missing, is an argument of its own
     """Judges models of the same unlabelled target images, wherever they were trained.
 
     ::
@@ -75,22 +78,36 @@ def judge_models(
         source: labelled source images, which estimates of the accuracy need: with ``features``, features (K, D) by the
             same network with their labels, or a file of these; with ``images``, a folder with a folder for each class.
         reference: name of the model without adaptation. The best of the others is compared with it.
+        groups: target images that belong together, such as those of one patient, which are then no independent
+            evidence (:func:`dalib.run.others.model_groups.find_model_groups`): M values in the order of the arrays, a
+            column of the tables or of the list ``images``, a regular expression with one group over the names, or
+            ``auto`` with ``images``. A column or an expression holds for ``validation`` tables, too.
 
     Raises:
         UserError: fewer than two models, other images or classes, or rows that do not sum to 1.
     """
     _check_models(models, reference)
-    tables, names, known = _aligned(models, names, classes)
-    of_validation = {name: _validation(name, each, known, models) for name, each in (validation or {}).items()}
-    count = len(next(iter(tables.values())))
+    column = groups if isinstance(groups, str) else None
+    tables, names, known = _aligned(models, names, classes, column)
+    labelled = {name: _validation(name, each, known, models, column) for name, each in (validation or {}).items()}
+    count = len(next(iter(tables.values())).probabilities)
     rows, structure = evaluated_rows(count), None
-    shown = GivenFeatures(features, images, source).representation(rows, count, names, known)
+    given = GivenFeatures(features, images, source)
+    opened = given.opened(names)
+    together = find_model_groups(groups, tables, {name: table for name, (table, _) in labelled.items()}, opened)
+    of_target = rows_of_groups(together.target, rows)
+    shown = given.representation(rows, count, names, known, opened)
     if shown is not None and count > 1:
-        structure = structure_of(shown, len(known))
-    nothing = torch.zeros(0, len(known), dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
-    evidence = {name: Evidence(*of_validation.get(name, nothing), each[rows]) for name, each in tables.items()}
+        structure = structure_of(shown, len(known), of_target)
+    nothing = ProbabilityTable(torch.zeros(0, len(known), dtype=torch.float64)), torch.zeros(0, dtype=torch.int64)
+    evidence = {}
+    for name, each in tables.items():
+        table, labels = labelled.get(name, nothing)
+        own = {"validation_groups": rows_of_groups(together.validation.get(name)), "target_groups": of_target}
+        evidence[name] = Evidence(table.probabilities, labels, each.probabilities[rows], **own)
     listed = [] if names is None else [names[row] for row in rows.tolist()]
-    return judge_predictions(evidence, known, structure, reference, listed)
+    judgement = judge_predictions(evidence, known, structure, reference, listed)
+    return replace(judgement, groups=together.in_words)
 
 
 def checked_page(out: str | Path) -> Path:
@@ -136,15 +153,15 @@ def _check_models(models: Mapping[str, Any], reference: str | None) -> None:
 
 
 def _aligned(
-    models: Mapping[str, Any], names: Sequence[str] | None, classes: Sequence[str] | None
-) -> tuple[dict[str, Tensor], tuple[str, ...] | None, tuple[str, ...]]:
-    """Returns the models' probabilities (M, C) in one order, and the names of images and classes."""
+    models: Mapping[str, Any], names: Sequence[str] | None, classes: Sequence[str] | None, groups: str | None
+) -> tuple[dict[str, ProbabilityTable], tuple[str, ...] | None, tuple[str, ...]]:
+    """Returns the models' tables in one order of images and classes, and the names of both."""
     tables: dict[str, ProbabilityTable] = {}
     for name, each in models.items():
         if isinstance(each, str | Path):
-            tables[name] = read_table(each, "models", classes or ())
+            tables[name] = read_table(each, "models", classes or (), groups=groups)
         else:
-            tables[name] = table_of(each, Setting(f"models[{name!r}]"), names, classes or ())
+            tables[name] = table_of(each, Setting(f"models[{name!r}]"), names, classes or (), groups)
     known = tuple(map(str, classes)) if classes is not None else common_classes(tables.values())
     width = next((each.probabilities.shape[1] for each in tables.values() if not each.most_likely_only), None)
     if known is None:
@@ -163,10 +180,9 @@ def _aligned(
         where = Setting("models", str(given)) if isinstance(given, str | Path) else Setting(f"models[{name!r}]")
         if each.most_likely_only and (more := set(each.classes or ()) - set(known)):
             raise UserError(where, f": expected the classes {', '.join(known)}; it has {sorted(more)[0]!r} more")
-        found = each.in_order_of(listed, known, where).probabilities
-        if len(found) != count:
-            raise UserError(where, f": expected {count} rows, one an image, as the first model has; got {len(found)}")
-        aligned[name] = found
+        aligned[name] = found = each.in_order_of(listed, known, where)
+        if (got := len(found.probabilities)) != count:
+            raise UserError(where, f": expected {count} rows, one an image, as the first model has; got {got}")
     return aligned, listed, known
 
 
@@ -190,8 +206,10 @@ def _require_one_order(
             )
 
 
-def _validation(name: str, given: Any, classes: Sequence[str], models: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Returns a model's probabilities (N, C) of labelled source images, and their classes (N,)."""
+def _validation(
+    name: str, given: Any, classes: Sequence[str], models: Mapping[str, Any], groups: str | None
+) -> tuple[ProbabilityTable, Tensor]:
+    """Returns a model's table of N labelled source images, and their classes (N,)."""
     if name not in models:
         raise UserError(
             Setting("validation"),
@@ -199,18 +217,18 @@ def _validation(name: str, given: Any, classes: Sequence[str], models: Mapping[s
         )
     if isinstance(given, str | Path):
         where = Setting("validation", str(given))
-        table = read_table(given, "validation", classes)
+        table = read_table(given, "validation", classes, groups=groups)
         if table.labels is None:
             raise UserError(where, ": expected a column label with the true classes; it has none")
-        found = table.in_order_of(None, classes, where)
-        probabilities, labels = found.probabilities, found.labels
+        found, labels = replace(table.in_order_of(None, classes, where), names=table.names), table.labels
     else:
         where = Setting(f"validation[{name!r}]")
         probabilities, labels = pair_of(given, where, "probabilities")
         probabilities = checked_probabilities(probabilities, where)
         if probabilities.shape[1] != len(classes):
             raise UserError(where, f": expected {len(classes)} classes, got {probabilities.shape[1]}")
-    return probabilities, positions_of(labels, classes, len(probabilities), where)
+        found = ProbabilityTable(probabilities)
+    return found, positions_of(labels, classes, len(found.probabilities), where)
 
 
 def print_judgement(judgement: ModelsJudgement) -> None:
@@ -244,4 +262,6 @@ def print_judgement(judgement: ModelsJudgement) -> None:
         say(f"{reason}.")
     for lack in judgement.missing:
         say(lack)
+    if judgement.groups:
+        say(f"{judgement.groups}.")
     say("No target label was used: this is a judgement and no measurement.")

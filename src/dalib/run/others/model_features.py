@@ -46,8 +46,25 @@ class GivenFeatures:
     images: str | Path | None
     source: Any
 
+    def opened(self, names: Sequence[str] | None) -> TargetImages | None:
+        """Returns the target's images; None where features or nothing is given in place of them.
+
+        Args:
+            names: of all images in the order of the models' tables.
+
+        Raises:
+            UserError: arguments that exclude each other, no names, or images of the tables that are not there.
+        """
+        self._check()
+        return None if self.images is None else _opened(self.images, names)
+
     def representation(
-        self, rows: Tensor, count: int, names: Sequence[str] | None, classes: Sequence[str]
+        self,
+        rows: Tensor,
+        count: int,
+        names: Sequence[str] | None,
+        classes: Sequence[str],
+        opened: TargetImages | None = None,
     ) -> Representation | None:
         """Returns the features of chosen rows of the target's images, and of labelled source images where there are.
 
@@ -56,10 +73,11 @@ class GivenFeatures:
             count: number of all images.
             names: of all images, where they have names.
             classes: C names.
+            opened: what :meth:`opened` returned, where it was called before.
         """
         self._check()
         if self.images is not None:
-            return self._of_images(rows, names, classes)
+            return self._of_images(rows, classes, opened or _opened(self.images, names))
         if self.features is None:
             return None
         target = _feature_rows(self.features, Setting("features", _shown(self.features)), count, names)[rows]
@@ -89,22 +107,9 @@ class GivenFeatures:
         if self.source is not None and self.images is not None and not isinstance(self.source, str | Path):
             raise UserError(Setting("source"), ": expected a folder of images, as ", Setting("images"), " is one")
 
-    def _of_images(self, rows: Tensor, names: Sequence[str] | None, classes: Sequence[str]) -> Representation:
-        where = Setting("images", str(self.images))
-        if names is None:
-            raise UserError(
-                where,
-                ": the models' tables have no names of images, so nobody knows which is which; give ",
-                Setting("names"),
-            )
-        place = str(expanded(str(self.images)))
-        network = _BuiltInNetwork.of()
-        with CountedProgress(f"reading {place}") as progress:
-            opened = read_folder(
-                place, network.preprocessing, argument="images", cache="disk", on_progress=progress, on_note=say
-            )
-        there = torch.tensor(_rows_of_images(opened.names, names, where))
-        target = network.features(opened.images, there[rows], place)
+    def _of_images(self, rows: Tensor, classes: Sequence[str], opened: TargetImages) -> Representation:
+        network = opened.network
+        target = network.features(opened.images, opened.rows[rows], opened.place)
         source, labels = target[:0], torch.zeros(0, dtype=torch.int64)
         if self.source is not None:
             of_source = str(expanded(str(self.source)))
@@ -121,6 +126,43 @@ class GivenFeatures:
             chosen = evaluated_rows(len(labelled.labels))
             source, labels = network.features(labelled.images, chosen, of_source), labelled.labels[chosen]
         return Representation(target, source, labels)
+
+
+@dataclass(frozen=True)
+class TargetImages:
+    """The target's images, as the built-in network sees them.
+
+    Attributes:
+        place: where they lie.
+        images: (K, C, S, S) uint8, all that are there.
+        names: K names of them.
+        rows: (M,) int64, the row of each image of the models' tables.
+        network: the network.
+    """
+
+    place: str
+    images: Rows
+    names: Sequence[str]
+    rows: Tensor
+    network: _BuiltInNetwork
+
+
+def _opened(images: str | Path, names: Sequence[str] | None) -> TargetImages:
+    where = Setting("images", str(images))
+    if names is None:
+        raise UserError(
+            where,
+            ": the models' tables have no names of images, so nobody knows which is which; give ",
+            Setting("names"),
+        )
+    place = str(expanded(str(images)))
+    network = _BuiltInNetwork.of()
+    with CountedProgress(f"reading {place}") as progress:
+        opened = read_folder(
+            place, network.preprocessing, argument="images", cache="disk", on_progress=progress, on_note=say
+        )
+    rows = torch.tensor(_rows_of_images(opened.names, names, where))
+    return TargetImages(place, opened.images, opened.names, rows, network)
 
 
 @dataclass(frozen=True)

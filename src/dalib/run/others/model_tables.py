@@ -46,6 +46,7 @@ class ProbabilityTable:
         names: M names; None where the table has none.
         classes: C names; None where the table has none.
         labels: M names of true classes, or their positions; None without a column of them.
+        groups: M cells of the column that says which images belong together; None without such a column.
         most_likely_only: whether the table holds the two likeliest classes alone, as that of ``dalib predict`` does.
             The rest of each row is spread evenly.
         over: of such a table, gives the same with the rest spread over these classes; others are added behind them.
@@ -57,6 +58,7 @@ class ProbabilityTable:
     labels: tuple[str, ...] | tuple[int, ...] | None = None
     most_likely_only: bool = False
     over: Callable[[tuple[str, ...]], ProbabilityTable] | None = field(default=None, repr=False, compare=False)
+    groups: tuple[Any, ...] | None = None
 
     def in_order_of(self, names: Sequence[str] | None, classes: Sequence[str], where: Setting) -> ProbabilityTable:
         """Returns the table with its rows and columns in this order.
@@ -64,7 +66,7 @@ class ProbabilityTable:
         Raises:
             UserError: other images or classes, or another number of them where it has no names.
         """
-        probabilities, labels = self.probabilities, self.labels
+        probabilities, labels, groups = self.probabilities, self.labels, self.groups
         if self.classes is None or tuple(self.classes) == tuple(classes):
             if probabilities.shape[1] != len(classes):
                 raise UserError(where, f": expected {len(classes)} classes, got {probabilities.shape[1]}")
@@ -77,13 +79,20 @@ class ProbabilityTable:
             rows = _rows_in_order(self.names, names, where)
             probabilities = probabilities[rows]
             labels = None if labels is None else tuple(labels[row] for row in rows)  # type: ignore[assignment]
+            groups = None if groups is None else tuple(groups[row] for row in rows)
         elif names is not None and len(probabilities) != len(names):
             raise UserError(where, f": expected {len(names)} rows, one an image, got {len(probabilities)}")
-        return replace(self, probabilities=probabilities, names=None if names is None else tuple(names), labels=labels)
+        listed = None if names is None else tuple(names)
+        return replace(self, probabilities=probabilities, names=listed, labels=labels, groups=groups)
 
 
 def read_table(
-    place: str | Path, argument: str, classes: Iterable[str] = (), *, labels_alone: bool = False
+    place: str | Path,
+    argument: str,
+    classes: Iterable[str] = (),
+    *,
+    labels_alone: bool = False,
+    groups: str | None = None,
 ) -> ProbabilityTable:
     """Reads one table of probabilities.
 
@@ -97,6 +106,7 @@ def read_table(
         classes: all classes, for a table of ``dalib predict``, which names two an image. Others are added behind them.
         labels_alone: whether names and a column ``label`` without probabilities will do: each image is surely of one of
             ``classes``, and rows without a label are left out.
+        groups: name of a column, if the table has it, of what images that belong together have in common: no class.
 
     Raises:
         UserError: no such file, another format, names twice, values that are no numbers, NaN, or rows that do not sum
@@ -110,11 +120,12 @@ def read_table(
     if not path.is_file():
         raise UserError(where, ": expected a file, this is a folder" if path.is_dir() else ": no such file")
     if ending == ".npz":
-        table = _of_npz(path, where, tuple(classes) if labels_alone else ())
-    elif ending == ".parquet":
-        table = _of_columns(*_parquet(path, where), where, tuple(classes), labels_alone=labels_alone)
+        table = _of_npz(path, where, tuple(classes) if labels_alone else (), groups)
     else:
-        table = _of_columns(*_csv(path, argument, where), where, tuple(classes), labels_alone=labels_alone)
+        columns, rows, mark = _parquet(path, where) if ending == ".parquet" else _csv(path, argument, where)
+        columns, rows, together = without_groups(columns, rows, groups)
+        table = _of_columns(columns, rows, mark, where, tuple(classes), labels_alone=labels_alone)
+        table = with_groups(table, together)
     return replace(table, probabilities=checked_probabilities(table.probabilities, where, table.names))
 
 
@@ -215,6 +226,32 @@ def common_names(tables: Iterable[ProbabilityTable]) -> tuple[str, ...] | None:
     return next((each.names for each in tables if each.names is not None), None)
 
 
+def without_groups(
+    columns: list[str], rows: list[list[Any]], groups: str | None
+) -> tuple[list[str], list[list[Any]], tuple[Any, ...] | None]:
+    """Returns columns and rows without the column of groups, and its cells; None where it is not there."""
+    if groups is None or columns.count(groups) != 1:
+        return columns, rows, None
+    place = columns.index(groups)
+    cells = tuple(row[place] for row in rows)
+    if place == _place_of_names(columns) and columns[place].lower() in NAME_COLUMNS:
+        return columns, rows, cells
+    return columns[:place] + columns[place + 1 :], [row[:place] + row[place + 1 :] for row in rows], cells
+
+
+def with_groups(table: ProbabilityTable, groups: tuple[Any, ...] | None) -> ProbabilityTable:
+    """Returns a table with the cells of the column of groups, also where all of its classes are known later."""
+    over = table.over
+    if groups is None or over is None:
+        return replace(table, groups=groups)
+    return replace(table, groups=groups, over=lambda classes: replace(over(classes), groups=groups))
+
+
+def _place_of_names(columns: Sequence[str]) -> int:
+    lower = [name.strip().lower() for name in columns]
+    return next((lower.index(name) for name in NAME_COLUMNS if name in lower), 0)
+
+
 def _of_columns(
     columns: list[str],
     rows: list[list[Any]],
@@ -228,7 +265,7 @@ def _of_columns(
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         raise UserError(where, f": the column {repeated[0]!r} is there {columns.count(repeated[0])} times")
     lower = [name.strip().lower() for name in columns]
-    place = next((lower.index(name) for name in NAME_COLUMNS if name in lower), 0)
+    place = _place_of_names(columns)
     names = tuple(str(row[place]) for row in rows)
     _require_once(names, where)
     labelled = next((lower.index(name) for name in LABEL_COLUMNS if name in lower and lower.index(name) != place), None)
@@ -371,7 +408,9 @@ def _parquet(path: Path, where: Setting) -> tuple[list[str], list[list[Any]], st
     return columns, rows, "."
 
 
-def _of_npz(path: Path, where: Setting, classes_of_labels: tuple[str, ...] = ()) -> ProbabilityTable:
+def _of_npz(
+    path: Path, where: Setting, classes_of_labels: tuple[str, ...] = (), groups: str | None = None
+) -> ProbabilityTable:
     """Returns the table in arrays; with ``classes_of_labels`` labels of images that have names will do."""
     arrays = read_arrays(path, where)
     if classes_of_labels and "probabilities" not in arrays and {"names", "labels"} <= arrays.keys():
@@ -395,7 +434,12 @@ def _of_npz(path: Path, where: Setting, classes_of_labels: tuple[str, ...] = ())
             where, f": expected as many classes as columns, got {len(classes)} and {probabilities.shape[1]}"
         )
     known = None if classes is None else tuple(map(str, classes.tolist()))
-    return ProbabilityTable(probabilities, listed, known, of_labels)
+    together = None if groups is None or groups not in arrays else tuple(arrays[groups].ravel().tolist())
+    if together is not None and len(together) != len(probabilities):
+        raise UserError(
+            where, f": expected as many values in {groups} as rows, got {len(together)} and {len(probabilities)}"
+        )
+    return ProbabilityTable(probabilities, listed, known, of_labels, groups=together)
 
 
 def read_arrays(path: Path, where: Setting) -> dict[str, np.ndarray]:
