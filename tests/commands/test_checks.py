@@ -34,8 +34,3 @@ def test_checks_warns_of_copies_that_the_split_would_cut_through(tmp_path, capsy
     printed = capsys.readouterr()
     assert f"source {tmp_path}/source: 160 images in 40 groups by ([0-9][0-9])[a-d]" in printed.out
     assert "both sides" not in printed.err
-
-
-def test_checks_looks_at_one_target(capsys):
-    assert run(["checks", "--source", "x", "--target", "a", "--target", "b"]) == 2
-    assert "--target: checks looks at one target" in capsys.readouterr().err

@@ -142,3 +142,21 @@ def test_a_domain_of_which_nothing_can_be_read_has_no_sizes(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     found = survey(None, target(tmp_path), COLOUR).target
     assert (found.images, found.width, found.height, found.modes) == (0, None, None, {})
+
+
+def test_a_source_that_is_known_is_not_read_again(tmp_path):
+    for number, folder in enumerate(("source/cat", "source/dog", "target/cat")):
+        draw(tmp_path / folder / "a.png", number)
+    shutil.copy(tmp_path / "source" / "cat" / "a.png", tmp_path / "night.png")
+    listed = source(tmp_path / "source")
+    first = survey(listed, target(tmp_path / "target"), COLOUR)
+    (tmp_path / "source" / "dog" / "a.png").write_bytes(b"no image")
+    (tmp_path / "night").mkdir()
+    shutil.move(tmp_path / "night.png", tmp_path / "night" / "a.png")
+    calls = []
+    second = survey(
+        listed, target(tmp_path / "night"), COLOUR, known=first.source, on_progress=lambda *call: calls.append(call)
+    )
+    assert second.source == first.source
+    assert second.shared_images == ((str(tmp_path / "source/cat/a.png"), str(tmp_path / "night/a.png")),)
+    assert calls == [(3, 3)]

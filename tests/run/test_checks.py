@@ -289,3 +289,44 @@ def test_copies_under_two_classes_are_a_warning_and_damaged_files_are_no_copies(
     out = printed(capsys, "--source", f"{folders}/source", *SMALL)
     assert "warning" not in out
     assert "skipped 2 images that cannot be read" in out
+
+
+def test_each_of_several_targets_is_described_beside_a_source_that_is_looked_at_once(folders, cache, capsys):
+    rng = np.random.default_rng(1)
+    for number in range(4):
+        write_image(folders / f"night/cat/{number}.png", rng, (50, 60))
+    shutil.copy(folders / "source/cat/2.png", folders / "night/cat/same.png")
+    both = ["--target", f"{folders}/target", "--target", f"{folders}/night"]
+    assert run(["checks", "--source", f"{folders}/source", *both, *SMALL, "--steps", "30"]) == 0
+    told = capsys.readouterr()
+    assert told.out.count(f"source {folders}/source: 8 images, 2 classes") == 1
+    first, second = told.out.split(f"target {folders}/night: 5 images")
+    assert f"target {folders}/target: 7 images" in first
+    assert "source-only: " in first
+    assert " 30 steps: " in first
+    assert "width 24 to 60 (median 60), height 20 to 50 (median 50) pixels" in second
+    assert "source-only: that of the first target" in second
+    assert "2 targets: all in all about" in second
+    assert f"1 image is in source and target, for instance {folders}/source/cat/2.png" in told.err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--target", "{}/nowhere"], "nowhere: no such folder"),
+        (["--target", "{}/target"], "it is there twice; give each target once"),
+        (["--target", "{}/target/cat"], "it lies in"),
+        (["--target", "{}/night", "--time", "5m"], "--time 5m: how many steps fit depends on the target"),
+        (
+            ["--target", "{}/night", "--evaluate", "{}/night"],
+            "--evaluate: expected one labelled set for each of 2 targets",
+        ),
+    ],
+)
+def test_several_targets_that_training_would_refuse_are_refused_first(more, message, folders, cache, capsys):
+    write_image(folders / "night/cat/0.png", np.random.default_rng(1))
+    target = ["--source", f"{folders}/source", "--target", f"{folders}/target"]
+    assert run(["checks", *target, *(each.format(folders) for each in more), *SMALL]) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "8 images" not in told.out

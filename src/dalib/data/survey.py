@@ -96,11 +96,13 @@ def survey(
     preprocessing: Preprocessing,
     *,
     cache_folder: str | Path | None = None,
+    known: DomainSurvey | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Surveys the files of one or both domains.
 
     Args:
+        known: what the source came to in a survey with another target; its headers are not read again.
         on_progress: called with (done, total) while headers are read, over both domains.
     """
     total = sum(len(listing.paths) for listing in (source, target) if listing is not None)
@@ -111,6 +113,10 @@ def survey(
     for listing, own in zip((source, target), paths, strict=True):
         if listing is None:
             domains.append(None)
+            continue
+        if listing is source and known is not None:
+            domains.append(known)
+            done += len(own)
             continue
         before = done
 

@@ -31,7 +31,7 @@ from dalib.data.decoding import decode
 from dalib.data.file_rows import with_whole_numbers
 from dalib.data.groups import AUTO, ImagesToGroup, find_groups
 from dalib.data.listing import Listing, join_listings
-from dalib.data.overlap import require_apart
+from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.spelling import key_of, spelled_alike
 from dalib.data.survey import survey, with_readable_copies
@@ -44,6 +44,7 @@ from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.setup import begin
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
+from dalib.run.targets import OF_ONE, check_targets
 from dalib.run.timing.length import counts_of_kit
 from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
 from dalib.run.timing.time_limit import Recipe, fitted_to_time, is_open, planned_seconds
@@ -89,6 +90,32 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     check_counts(config)
     backbones, _ = fetched(config.backbones, init=config.init is not None)
     config = config.with_backbones(backbones)
+    if not target or not isinstance(config.target, dict):
+        _check_one(config, None, source=source, target=target)
+        return
+    each = _of_targets(config)
+    for own in each:  # a target that is not there is told before others are looked at
+        listing_of(own.one_target, argument="target", labelled=False, root=own.root)
+    before: _Checked | None = None
+    seconds: list[float] = []
+    for own in each:
+        checked = _check_one(own, before, source=source, target=target)
+        before = before or checked
+        seconds += [] if checked.estimate is None else [checked.estimate.seconds]
+    if seconds:
+        say_result(f"{len(each)} targets: all in all about {clock(sum(seconds))}, beside reading the images")
+
+
+def _check_one(config: TrainConfig, before: _Checked | None, *, source: bool, target: bool) -> _Checked:
+    """Prints what matters of source and target, where they are given.
+
+    Args:
+        config: of one target.
+        before: what another target and the source came to, which is not described again.
+
+    Raises:
+        UserError: data or settings that ``train`` would refuse.
+    """
     kit, preprocessing = None, image_network.make_preprocessing(config)
     if config.kit is not None:
         config, (preprocessing, _, kit) = begin(config, choose_device(config.device))
@@ -100,20 +127,66 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:
-        for doubt in image_network.doubts(config, preprocessing):
+        for doubt in image_network.doubts(config, preprocessing) if before is None else ():
             say_warning(doubt)
-    if kit is not None:
+    if kit is not None and before is None:
         _describe_kit(kit)
-    found = _describe_data(config, preprocessing, source=source, target=target)
+    found = _describe_data(
+        config, preprocessing, None if before is None else before.found, source=source, target=target
+    )
     if refused is not None:
         raise refused
-    if kit is not None and target:
-        _estimate(config, preprocessing, counts_of_kit(kit, found.targets))
+    if not target or not (source or kit is not None):
+        return _Checked(found)
+    return _Checked(found, _foresee(config, preprocessing, found, kit, None if before is None else before.estimate))
+
+
+def _of_targets(config: TrainConfig) -> list[TrainConfig]:
+    """Returns the configurations of the runs of several targets.
+
+    Raises:
+        UserError: targets, or settings, that a training of several would refuse.
+    """
+    targets = check_targets(config.target, config.evaluate, {name: getattr(config, name) for name in OF_ONE})
+    require_targets_apart(list(targets.values()))
+    evaluate = config.evaluate if isinstance(config.evaluate, dict) else {}
+    return [replace(config, target=place, evaluate=evaluate.get(name)) for name, place in targets.items()]
+
+
+def _foresee(
+    config: TrainConfig, preprocessing: Preprocessing, found: _Found, kit: Kit | None, before: _Estimate | None
+) -> _Estimate:
+    """Prints how long a training takes, and what the target seems to be.
+
+    Args:
+        before: of a run on another target, whose source-only model and features of the source this one takes over.
+    """
+    if kit is not None:
+        estimate = _estimate(config, preprocessing, counts_of_kit(kit, found.targets), before)
         say_foreseen_of_kit(config, kit, found.targets)
-    elif source and target:
-        config = _with_share(config, preprocessing, found)
-        config, counts, pace = _estimate(config, preprocessing, _counts_of(config, found))
-        say_foreseen_kind(config, preprocessing, found.files, counts, pace, choose_device(config.device))
+        return estimate
+    estimate = _estimate(_with_share(config, preprocessing, found), preprocessing, _counts_of(config, found), before)
+    device = choose_device(config.device)
+    say_foreseen_kind(estimate.config, preprocessing, found.files, estimate.counts, estimate.pace, device)
+    return estimate
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """How long a training takes: its configuration with the number of steps, what was measured, and the seconds."""
+
+    config: TrainConfig
+    counts: Counts
+    pace: Pace
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What one target and the source came to; no estimate where a domain is missing."""
+
+    found: _Found
+    estimate: _Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +197,7 @@ class _Found:
     classes: int
     targets: int
     files: Listings
+    source: DomainSurvey | None
 
 
 def _describe_kit(kit: Kit) -> None:
@@ -137,34 +211,34 @@ def _describe_kit(kit: Kit) -> None:
         say(f"  {one_line(name)}: {count or 'too few'}")
 
 
-def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source: bool, target: bool) -> _Found:
-    """Prints the data, and returns what they came to."""
+def _describe_data(
+    config: TrainConfig, preprocessing: Preprocessing, before: _Found | None, *, source: bool, target: bool
+) -> _Found:
+    """Prints the data, and returns what they came to.
+
+    Args:
+        before: what they came to with another target of the same source, which is not described again.
+    """
     request = recipe.make_data_request(config)
     where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
-    of_source, others = _listing_of_sources(config) if source else (None, [])
-    of_target: Listing | None = None
+    if before is None:
+        of_source, others = _listing_of_sources(config) if source else (None, [])
+        with CountedProgress("looked at values beyond 8 bits") as progress:
+            of_source = None if of_source is None else with_whole_numbers(of_source, "ram", on_progress=progress)
+        files = Listings((of_source, *(None for _ in others)), None)
+    else:
+        others, files = [], before.files
+    of_source, of_target = files.sources[0] if files.sources else None, None
     if target:
         of_target = listing_of(config.one_target, argument="target", labelled=False, root=config.root)
-    with CountedProgress("looked at values beyond 8 bits") as progress:
-        of_source, of_target = (  # not kept: nothing is written here
-            None if each is None else with_whole_numbers(each, "ram", on_progress=progress)
-            for each in (of_source, of_target)
-        )
-    found = _surveyed(of_source, of_target, preprocessing, config.strict)
-    counts: dict[str, int] = {}
-    targets = 0
-    if source:
+        with CountedProgress("looked at values beyond 8 bits") as progress:  # not kept: nothing is written here
+            of_target = None if of_target is None else with_whole_numbers(of_target, "ram", on_progress=progress)
+    found = _surveyed(of_source, of_target, preprocessing, config.strict, None if before is None else before.source)
+    images, classes, targets = (0, 0, 0) if before is None else (before.images, before.classes, 0)
+    if source and before is None:
         counts = _class_counts(config, preprocessing, found.source, others, where)
-        say(f"source {request.source_name}: {sum(counts.values())} images, {len(counts)} classes")
-        for name in sorted(counts):
-            say(f"  {name}: {counts[name]}")
-        _describe_files(found.source)
-        if len(counts) == 1:
-            raise UserError(
-                Setting("source", request.source_name),
-                f": expected at least two class folders, found one ({next(iter(counts))}); give a folder that ",
-                "holds one folder of images for each class",
-            )
+        images, classes = sum(counts.values()), len(counts)
+        _describe_source(request.source_name, counts, found.source)
     if target:
         if found.target is None:
             unlabelled = open_target(config.one_target, preprocessing, partner=config.source, **where)
@@ -175,25 +249,52 @@ def _describe_data(config: TrainConfig, preprocessing: Preprocessing, *, source:
             _require_readable({"": targets}, "target", found.target)
         say(f"target {config.one_target}: {targets} images, whose labels, if any, are not used")
         _describe_files(found.target)
-    _describe_groups(config, preprocessing, of_source, of_target)
-    _describe_both(found)
+    _describe_groups(config, preprocessing, of_source if before is None else None, of_target)
+    own_bytes = found.row_bytes if before is None or found.target is None else found.target.row_bytes
+    _describe_both(replace(found, row_bytes=own_bytes))
     if config.strict:
         _require_all_readable(found)
     decide_ranges(request, [] if of_source is None else [of_source], of_target)
-    files = Listings((of_source, *(None for _ in others)), of_target)
-    return _Found(sum(counts.values()), len(counts), targets, files)
+    return _Found(images, classes, targets, replace(files, target=of_target), found.source)
+
+
+def _describe_source(name: str, counts: Mapping[str, int], found: DomainSurvey | None) -> None:
+    """Prints the source's classes and files.
+
+    Raises:
+        UserError: a single class.
+    """
+    say(f"source {name}: {sum(counts.values())} images, {len(counts)} classes")
+    for each in sorted(counts):
+        say(f"  {each}: {counts[each]}")
+    _describe_files(found)
+    if len(counts) == 1:
+        raise UserError(
+            Setting("source", name),
+            f": expected at least two class folders, found one ({next(iter(counts))}); give a folder that ",
+            "holds one folder of images for each class",
+        )
 
 
 def _surveyed(
-    of_source: Listing | None, of_target: Listing | None, preprocessing: Preprocessing, whole: bool
+    of_source: Listing | None,
+    of_target: Listing | None,
+    preprocessing: Preprocessing,
+    whole: bool,
+    known: DomainSurvey | None,
 ) -> Survey:
-    """Returns the survey of the files, the damaged ones that decoding finds among the unreadable."""
+    """Returns the survey of the files, the damaged ones that decoding finds among the unreadable.
+
+    Args:
+        known: what the source came to before.
+    """
     with CountedProgress("looked at files") as progress:
-        found = survey(of_source, of_target, preprocessing, on_progress=progress)
+        found = survey(of_source, of_target, preprocessing, known=known, on_progress=progress)
     with CountedProgress("decoded files") as progress:
         found = replace(
             found,
-            source=without_damaged(of_source, found.source, preprocessing, whole, on_note=say, on_progress=progress),
+            source=known
+            or without_damaged(of_source, found.source, preprocessing, whole, on_note=say, on_progress=progress),
             target=without_damaged(of_target, found.target, preprocessing, whole, on_note=say, on_progress=progress),
         )
     return with_readable_copies(found)
@@ -393,30 +494,40 @@ def _counts_of(config: TrainConfig, found: _Found) -> Counts:
     return Counts(found.images, round(found.images * config.data.validation_share), found.targets, found.classes)
 
 
-def _estimate(config: TrainConfig, preprocessing: Preprocessing, counts: Counts) -> tuple[TrainConfig, Counts, Pace]:
+def _estimate(config: TrainConfig, preprocessing: Preprocessing, counts: Counts, before: _Estimate | None) -> _Estimate:
     """Measures some steps on random pixels, and prints how long the training would take.
 
-    Returns:
-        The configuration with its number of steps, the numbers of images, and what was measured.
+    Args:
+        before: of a run on another target, whose source-only model and features of the source this one takes over.
     """
-    device = choose_device(config.device)
-    pace = measure_pace(config, preprocessing, counts.classes, device, keep=False)
+    device, shared = choose_device(config.device), before is not None
+    if before is not None and before.config.model == config.model:
+        pace = before.pace
+    else:
+        pace = measure_pace(config, preprocessing, counts.classes, device, keep=False)
     if is_open(config):
         config = fitted_to_time(config, counts, pace, planned_seconds(config), usual=Recipe.of(config, counts))
+    of_target = config.epochs is not None and not config.baseline_steps  # the number of source-only's steps
     config = replace(config, steps=recipe.steps_for(config, counts.training, counts.target), epochs=None)
-    parts = seconds_of_run(config, counts, pace)
+    computed = replace(counts, drawn=counts.drawn or shared)  # of images, by a frozen backbone
+    parts = seconds_of_run(config, computed, pace)
+    taken_over = shared and len(recipe.trainings(config)) > 1 and not of_target
     if config.features:
-        views = views_of(config, counts)
+        views = views_of(config, computed)
         say(
             f"features: {1 / pace.view:.0f} views/s, {views} to compute unless they are kept from before: "
             f"{clock(parts['features'])}"
         )
     for name, own in recipe.trainings(config):
+        if name == "source-only" and taken_over:
+            say("source-only: that of the first target")
+            del parts[name]
+            continue
         say(f"{name}: {1 / pace.steps[name]:.2f} steps/s, {own.steps} steps: {clock(parts[name])}")
     say(f"judgement: {clock(parts['judgement'])}")
     total = clock(sum(parts.values()))
     say_result(f"all in all about {total}, beside reading the images; measured on random pixels")
-    return config, counts, pace
+    return _Estimate(config, counts, pace, sum(parts.values()))
 
 
 def _counts(counts: Mapping[str, int]) -> str:
