@@ -86,7 +86,7 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
     from dalib.records.several import SeveralFolder
 
     several = SeveralFolder(Path(resume))
-    run = several if several.is_one() else RunFolder.existing(resume)
+    run = several if several.is_one() else RunFolder.existing(resume, "resume")
     saved = read_config(run.config)
     before, fresh = by_name(saved), by_name(TrainConfig())
     given_now = {

@@ -106,16 +106,16 @@ class RunFolder(TrainingFolder):
     """The names of the files of a run."""
 
     @classmethod
-    def existing(cls, path: str | Path) -> RunFolder:
-        """The run at ``path``.
+    def existing(cls, path: str | Path, argument: str = "run") -> RunFolder:
+        """The run at ``path``, which errors call the value of an argument.
 
         Raises:
             UserError: no such folder, or not a run.
         """
-        run = cls(Path(required_path(path, "run")))
+        run = cls(Path(required_path(path, argument)))
         if is_exported(run.root):
             raise UserError(
-                Setting("run", path),
+                Setting(argument, path),
                 ": a model without its run, as `",
                 Call("dalib.run.export.export"),
                 "` writes them; `",
@@ -126,15 +126,15 @@ class RunFolder(TrainingFolder):
             )
         if run.root.suffix == ".dalib" and run.root.is_file():
             raise UserError(
-                Setting("run", path),
+                Setting(argument, path),
                 ": a kit, from which a run begins and which does not predict by itself; adapt from it: ",
                 Call("dalib.adapt", Setting("kit", path)),
             )
         if run.root.is_file():
-            raise _not_a_folder(run.root, path)
+            raise _not_a_folder(run.root, path, argument)
         if not run.root.is_dir():
             raise UserError(
-                Setting("run", path),
+                Setting(argument, path),
                 ": no such folder; give the folder that `",
                 Call("dalib.adapt"),
                 "` printed. A training that was killed before its first step has left none: start it again",
@@ -143,15 +143,15 @@ class RunFolder(TrainingFolder):
             names = sorted(each.parent.name for each in run.root.glob("*/summary.json"))
             listed = "none has begun yet" if not names else ", ".join(str(run.root / name) for name in names)
             raise UserError(
-                Setting("run", path),
+                Setting(argument, path),
                 f": the folder of several targets, each of which has a run in it; give one: {listed}",
             )
         if not run.config.is_file() or not run.summary.is_file():
             if inside := sorted(each.parent for each in run.root.glob("*/summary.json")):
                 some = ", ".join(map(str, inside[:_MOST_NAMED])) + (", ..." if len(inside) > _MOST_NAMED else "")
-                raise UserError(Setting("run", path), f": a folder with runs in it; give one of them: {some}")
+                raise UserError(Setting(argument, path), f": a folder with runs in it; give one of them: {some}")
             raise UserError(
-                Setting("run", path),
+                Setting(argument, path),
                 ": not a run folder, config.yaml or summary.json is missing; give the folder that `",
                 Call("dalib.adapt"),
                 "` printed",
@@ -407,13 +407,13 @@ def is_exported(path: Path) -> bool:
     return (path / "model.safetensors").is_file() and not (path / "summary.json").is_file()
 
 
-def _not_a_folder(file: Path, given: str | Path) -> UserError:
+def _not_a_folder(file: Path, given: str | Path, argument: str) -> UserError:
     """Returns the error for a file in place of a run's folder, which names the folder where the file is of a run."""
     folder = RunFolder(file.parent)
     if folder.config.is_file() and folder.summary.is_file():
-        return UserError(Setting("run", given), f": a file of a run; expected the run's folder, {folder.root}")
+        return UserError(Setting(argument, given), f": a file of a run; expected the run's folder, {folder.root}")
     return UserError(
-        Setting("run", given),
+        Setting(argument, given),
         ": a file; expected the folder of a run, which `",
         Call("dalib.adapt"),
         "` printed",

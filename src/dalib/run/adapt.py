@@ -320,7 +320,7 @@ def _configured(flat: Mapping[str, Any]) -> TrainConfig:
 
 def _of_run(resume: str | Path, given: Mapping[str, object]) -> TrainConfig:
     """Returns the configuration of a run to resume; its images that are given are kept once more."""
-    folder = RunFolder.existing(resume)
+    folder = RunFolder.existing(resume, "resume")
     config = read_plain_config(folder.config, out=str(folder.root))
     _put_back(config, given)
     return config

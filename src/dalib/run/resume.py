@@ -71,7 +71,7 @@ def contents_of(
     if any(each.weights is not None for each in backbones):
         files["weights"] = [locate_weights(each.weights or "", each.name) for each in backbones]
     if init is not None:
-        models = models_of(RunFolder.existing(init))
+        models = models_of(RunFolder.existing(init, "init"))
         files["init"] = [
             models[name] / file for name in sorted(models) for file in ("config.json", "model.safetensors")
         ]

@@ -273,3 +273,21 @@ def test_a_model_without_its_run_is_told_what_it_is_good_for(tmp_path, content, 
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.raises(UserError, match=r"expected a run to start from beside a source$"):
         Start.of(str(tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere", r"init='.*nowhere': no such folder"),
+        ("images", r"init='.*images': not a run folder"),
+        ("model/model.safetensors", r"init='.*model.safetensors': a model without its run; .*kit='.*model'"),
+        ("studio.dalib", r"init='.*studio.dalib': a kit"),
+    ],
+)
+def test_what_is_no_run_to_start_from_is_named_by_the_argument_that_took_it(place, message, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "model").mkdir()
+    for file in ("model/model.safetensors", "model/config.json", "studio.dalib"):
+        (tmp_path / file).write_bytes(b"{}")
+    with pytest.raises(UserError, match=message):
+        Start.of(str(tmp_path / place))

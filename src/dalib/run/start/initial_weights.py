@@ -117,13 +117,16 @@ class Start:
         """Returns the models of a run, if one is named."""
         if run is None:
             return None
-        if is_exported(Path(run)):
+        place = Path(run)
+        if place.is_file() and place.suffix == ".safetensors":
+            place = place.parent
+        if is_exported(place):
             raise UserError(
                 Setting("init", run),
                 ": a model without its run; expected a run to start from beside a source",
-                *_instead(Path(run)),
+                *_instead(place),
             )
-        folder = RunFolder.existing(run)
+        folder = RunFolder.existing(run, "init")
         models = models_of(folder)
         description = load_description(next(iter(models.values())))
         weights = {name: load_tensors(folder) for name, folder in models.items()}
