@@ -330,3 +330,31 @@ def test_several_targets_that_training_would_refuse_are_refused_first(more, mess
     told = capsys.readouterr()
     assert message in told.err
     assert "8 images" not in told.out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--hints", "nothing.csv"], "--hints nothing.csv: no such file"),
+        (["--hints", "hints.csv"], "--hints hints.csv, row 2: 'fish' is none of the classes"),
+        (["--hints", "hints.csv", "--method", "mcc"], "mcc has no teacher that hints could refine"),
+        (["--target_labels", "nothing.csv"], "--target_labels nothing.csv"),
+        (["--prior", "nothing.csv"], "--prior nothing.csv"),
+        (["--evaluate", "nowhere"], "--evaluate nowhere: no such folder"),
+        (["--classes", "other"], "--classes other: expected at least 10 target images"),
+    ],
+)
+def test_what_stands_beside_the_data_is_looked_at_too(more, message, folders, cache, capsys, monkeypatch):
+    monkeypatch.chdir(folders)
+    (folders / "hints.csv").write_text("path,label\ncat/0.png,cat\ncat/1.png,fish\n")
+    assert run(["checks", "--source", "source", "--target", "target", *SMALL, *more]) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "8 images, 2 classes" in told.out
+    assert "steps/s" not in told.out
+
+
+def test_hints_are_counted(folders, cache, capsys):
+    (folders / "hints.csv").write_text("path,label\ncat/0.png,cat\ncat/1.png,dog\n")
+    both = ["--source", f"{folders}/source", "--target", f"{folders}/target"]
+    assert "hints: 2 of 8 target images" in printed(capsys, *both, *SMALL, "--hints", f"{folders}/hints.csv")

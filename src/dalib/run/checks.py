@@ -33,15 +33,19 @@ from dalib.data.groups import AUTO, ImagesToGroup, find_groups
 from dalib.data.listing import Listing, join_listings
 from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.data.sources import listing_of, open_source, open_target
-from dalib.data.spelling import key_of, spelled_alike
+from dalib.data.spelling import key_of, spelled_alike, united
 from dalib.data.survey import survey, with_readable_copies
 from dalib.data.unreadable import refuse_unreadable
+from dalib.run.classes.prior import check_prior
+from dalib.run.classes.unknown import check_classes
 from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.foreseen_kind import say_foreseen_kind, say_foreseen_of_kit
+from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.setup import begin
+from dalib.run.start.data_check import LabelledSet, check_beside
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
 from dalib.run.targets import OF_ONE, check_targets
@@ -124,6 +128,9 @@ def _check_one(config: TrainConfig, before: _Checked | None, *, source: bool, ta
         sources = [config.source] if isinstance(config.source, str) else config.source
         require_apart(sources if source else [], config.one_target if target else None)
         check_inputs(config)
+        check_prior(config.prior, None if kit is not None else config.data.validation_share)
+        check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
+        check_hints(config.hints, config.method, config.classes)
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:
@@ -138,7 +145,22 @@ def _check_one(config: TrainConfig, before: _Checked | None, *, source: bool, ta
         raise refused
     if not target or not (source or kit is not None):
         return _Checked(found)
+    _check_beside(config, found.files, kit)
     return _Checked(found, _foresee(config, preprocessing, found, kit, None if before is None else before.estimate))
+
+
+def _check_beside(config: TrainConfig, files: Listings, kit: Kit | None) -> None:
+    """Refuses what stands beside source and target, such as labels and hints, and is not there or does not fit them.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    request = replace(recipe.make_data_request(config), kit=kit)
+    check_beside(request, files, LabelledSet(config.one_evaluate, others=config.classes == "other"), prior=config.prior)
+    listed = [each.classes or () for each in files.sources if each is not None]
+    classes = united(listed)[0] if kit is None else kit.description.classes
+    if config.hints is not None and files.target is not None and classes:
+        read_hints(config.hints, [str(path) for path in files.target.paths], config.one_target, classes)
 
 
 def _of_targets(config: TrainConfig) -> list[TrainConfig]:

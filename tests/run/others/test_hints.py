@@ -44,6 +44,16 @@ def test_labels_will_do_and_may_be_missing(tmp_path):
     assert read(tmp_path / "labels.npz") == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
 
 
+def test_a_row_without_any_probability_is_no_hint(tmp_path):
+    assert read(written(tmp_path, "path,cat,dog\nb.png,0.25,0.75\na.png,,\n")) == [
+        [0, 0, 0],
+        [0.25, 0.75, 0],
+        [0, 0, 0],
+    ]
+    with pytest.raises(UserError, match="NaN or infinite values in 1 of 1 rows"):
+        read(written(tmp_path, "path,cat,dog\na.png,,0.5\n"))
+
+
 def test_arrays_without_names_are_in_the_targets_order(tmp_path):
     p = torch.eye(3)[[2, 0, 1]]
     assert read(hints_file(p)) == p.tolist()
@@ -76,7 +86,11 @@ def test_dictionaries_and_data_frames_are_tables():
         ("path,label\na.png,\n", "no label in it"),
         ("path,label\na.png,dog\nz.png,dog\n", "'z.png': none of the 3 images of the target street"),
         ("path,label\na.png,dog\nstreet/a.png,cat\n", "the image 'street/a.png' has more than one row"),
-        ("path,cat,dgo\na.png,0.5,0.5\n", "the column 'dgo' is none of the classes; did you mean dog"),
+        (
+            "path,cat,dgo\na.png,0.5,0.5\n",
+            "the column 'dgo' is none of the classes 'cat', 'dog', 'owl'; did you mean dog",
+        ),
+        ("path,cat,dog\na.png,,\n", "no probability in it; write one for each class, or leave out images without"),
         ("path,cat,dog\na.png,50,50\n", "divide percentages by 100"),
     ],
 )

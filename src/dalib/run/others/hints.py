@@ -130,8 +130,8 @@ def _columns_of(own: Sequence[str] | None, count: int, classes: Sequence[str], w
     if strange := [name for name in own if name not in classes]:
         raise UserError(
             where,
-            f": the column {strange[0]!r} is none of the classes{meant(strange[0], classes)}; expected some of "
-            f"{some_of([*map(repr, classes)], 10)}",
+            f": the column {strange[0]!r} is none of the classes {some_of([*map(repr, classes)], 10)}"
+            f"{meant(strange[0], classes)}",
         )
     return [classes.index(name) for name in own]
 

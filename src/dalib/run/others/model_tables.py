@@ -105,7 +105,7 @@ def read_table(
         argument: the argument that errors name.
         classes: all classes, for a table of ``dalib predict``, which names two an image. Others are added behind them.
         labels_alone: whether names and a column ``label`` without probabilities will do: each image is surely of one of
-            ``classes``, and rows without a label are left out.
+            ``classes``, and rows without a label, or without any probability, are left out.
         groups: name of a column, if the table has it, of what images that belong together have in common: no class.
 
     Raises:
@@ -291,13 +291,20 @@ def _of_columns(
             where,
             f": expected a column of names and one of probabilities for each class, got {','.join(columns)[:200]}",
         )
+    given = list(range(len(rows)))
+    if labels_alone:
+        given = [line for line in given if not all(is_missing(rows[line][column]) for column in chosen)]
+        if not given:
+            raise UserError(where, ": no probability in it; write one for each class, or leave out images without")
+        names = tuple(names[line] for line in given)
+        labels = None if labels is None else tuple(labels[line] for line in given)
     values = np.array(
         [
-            [_number(row[column], numbers, line, columns[column], where) for column in chosen]
-            for line, row in enumerate(rows, 1)
+            [_number(rows[line][column], numbers, line + 1, columns[column], where) for column in chosen]
+            for line in given
         ],
         dtype=np.float64,
-    ).reshape(len(rows), len(chosen))
+    ).reshape(len(given), len(chosen))
     return ProbabilityTable(
         torch.from_numpy(values), names, tuple(columns[column].strip() for column in chosen), labels
     )

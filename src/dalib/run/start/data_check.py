@@ -70,28 +70,53 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
             refuse_test_set(name, argument)
             require_files(name, data_root(request.root), argument=argument, download=request.download)
     files = list_domains(request)
-    sources, target = files.sources, files.target
-    found = [each for each in sources if each is not None]
-    classes = None if request.kit is None else request.kit.description.classes
-    if found and len(found) == len(sources):
-        classes, positions = united([each.classes or () for each in found])
+    classes, labels = _classes_of(request, files)
+    if labels is not None and classes is not None:
         require_two_classes(classes, request.source)
         _note_alike(classes)
         if start is not None:
             start.check_classes(classes)
-        labels = [own[label] for own, each in zip(positions, found, strict=True) for label in each.labels or ()]
+    target = files.target
+    if classes is not None and target is not None and not labelled.others:
+        folders = (path.parent for path in target.paths)  # an image beside the folders is in none
+        _note_other_classes(["" if folder == target.root else folder.name for folder in folders], classes)
+    check_beside(request, files, labelled, prior=prior)
+    return files
+
+
+def check_beside(request: DataRequest, files: Listings, labelled: LabelledSet, *, prior: str) -> None:
+    """Refuses labels, a prior and a labelled set that are not there or do not fit source and target.
+
+    Args:
+        request: names of source and target, and how they are opened.
+        files: theirs.
+        labelled: what is measured after training.
+        prior: class prior, or a file of it.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    classes, labels = _classes_of(request, files)
+    target = files.target
+    if labels is not None and classes is not None:
         first_prior(prior, torch.tensor(labels), classes)
     if request.target_labels is not None and classes is not None and target is not None:
         names = [str(path) for path in target.paths]
         read_target_labels(request.target_labels, names, classes, request.target, argument="target_labels")
     if labelled.others and target is not None:
         require_enough_for_others(len(target.paths))
-    if classes is not None and target is not None and not labelled.others:
-        folders = (path.parent for path in target.paths)  # an image beside the folders is in none
-        _note_other_classes(["" if folder == target.root else folder.name for folder in folders], classes)
     if labelled.name is not None:
         _check_labelled_set(request, labelled.name, None if labelled.others else classes)
-    return files
+
+
+def _classes_of(request: DataRequest, files: Listings) -> tuple[tuple[str, ...] | None, list[int] | None]:
+    """Returns the classes of the source, or of the kit, and the source's labels; None where files do not tell them."""
+    classes = None if request.kit is None else request.kit.description.classes
+    found = [each for each in files.sources if each is not None]
+    if not found or len(found) < len(files.sources):
+        return classes, None
+    classes, positions = united([each.classes or () for each in found])
+    return classes, [own[label] for own, each in zip(positions, found, strict=True) for label in each.labels or ()]
 
 
 def _note_alike(classes: Sequence[str]) -> None:
