@@ -147,3 +147,27 @@ def test_the_configuration_of_a_run_has_one_target_and_its_labelled_set(tmp_path
     own = [run_config(config, name, SeveralFolder(tmp_path)) for name in ("a", "b")]
     assert [(each.target, each.evaluate, each.overwrite) for each in own] == [("x", None, False), ("y", "z", False)]
     assert own[1].out == str(tmp_path / "b")
+
+
+def test_a_target_that_cannot_be_read_keeps_no_other_from_being_trained(images, tmp_path, capsys):
+    (tmp_path / "cut").mkdir()
+    whole = (images / "street/dark/0.png").read_bytes()
+    for number in range(3):
+        (tmp_path / "cut" / f"{number}.png").write_bytes(whole[:60])
+    targets = {"cut": tmp_path / "cut", "street": images / "street", "night": images / "night"}
+    out = tmp_path / "runs"
+    with pytest.raises(UserError) as error:
+        dalib.adapt_each(images / "source", targets, out=out, **QUICK)
+    assert "target cut: target=" in str(error.value)
+    assert "none of its 3 images can be read" in str(error.value)
+    assert f"Once that is corrected, go on: dalib.adapt_each(resume={str(out)!r})" in str(error.value)
+    assert "target cut is left out" in capsys.readouterr().err
+    status = {each.name: each.status for each in SeveralTargets.read(out / "targets.json").targets}
+    assert status == {"cut": "waiting", "street": "done", "night": "done"}
+    for number in range(3):
+        (tmp_path / "cut" / f"{number}.png").write_bytes((images / f"street/dark/{number}.png").read_bytes())
+    trained = []
+    runs = dalib.adapt_each(resume=out, on_evidence=lambda *evaluation: trained.append(evaluation[:2]))
+    assert {each.status for each in SeveralTargets.read(out / "targets.json").targets} == {"done"}
+    assert list(runs) == ["cut", "street", "night"]
+    assert "source-only" not in {name for name, _ in trained}  # taken over from street

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dalib.core.console import one_line, output, say, say_result
-from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError
+from dalib.core.console import one_line, output, say, say_result, say_warning
+from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
 from dalib.core.words import as_one, likelihood
 from dalib.data.overlap import require_apart, require_targets_apart
@@ -65,7 +65,8 @@ def train_several(config: TrainConfig, *, resume: bool = False, options: Options
         options: see :func:`dalib.run.train.train`.
 
     Raises:
-        UserError: bad input, before anything is written; see also :func:`dalib.run.train.train`.
+        UserError: bad input, before anything is written; a target whose images cannot be read or do not fit, after
+            the others; see also :func:`dalib.run.train.train`.
         TrainingDivergedError: in at least one of the runs, after the others.
         RunStoppedError: a signal to stop; ``resume`` continues from there.
     """
@@ -74,15 +75,17 @@ def train_several(config: TrainConfig, *, resume: bool = False, options: Options
         folder = SeveralFolder(Path(config.out) if config.out else world.from_first(lambda: _new_folder(config)))
         runs = {name: run_config(config, name, folder) for name in targets}
         world.from_first(lambda: _begin(config, runs, folder, held, resume=resume))
-        diverged = {}
+        failed: dict[str, TrainingDivergedError | UserError] = {}
         for name, own in runs.items():
             error = _train(name, own, folder, world, options)
             if error is not None:
-                diverged[name] = error
+                failed[name] = error
             if world.first:
                 write_comparison(folder)
-    if diverged:
-        raise TrainingDivergedError(*_of_those(diverged))
+    if any(isinstance(error, TrainingDivergedError) for error in failed.values()):
+        raise TrainingDivergedError(*_of_those(failed))
+    if failed:
+        raise UserError(*_of_those(failed), ". Once that is corrected, go on: ", _resume_call(folder))
     return folder
 
 
@@ -96,9 +99,9 @@ def run_config(config: TrainConfig, name: str, folder: SeveralFolder) -> TrainCo
 
 def _train(
     name: str, config: TrainConfig, folder: SeveralFolder, world: World, options: Options
-) -> TrainingDivergedError | None:
-    """Trains the run of one target, or resumes it, unless it is finished; returns why it diverged, if it did."""
-    run, first = folder.run(name), folder.run(folder.names()[0])
+) -> TrainingDivergedError | UserError | None:
+    """Trains the run of one target, or resumes it, unless it is finished; returns why it failed, if it did."""
+    run = folder.run(name)
     if is_finished(run):
         _say(world, f"target {name}: finished before, in {run.root}")
         return None
@@ -108,14 +111,31 @@ def _train(
     if begun:
         config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in RESUMABLE})
     try:
-        train(config, resume=begun, sibling=None if first == run else first, **vars(options))
+        train(config, resume=begun, sibling=world.from_first(lambda: _sibling(run, folder)), **vars(options))
     except TrainingDivergedError as error:
         _say(world, Message(f"target {name} diverged: ", *error.args))
+        return error
+    except UserError as error:
+        if world.size > 1 or not _of_target(error):
+            raise
+        say_warning(Message(f"target {name} is left out: ", *error.args))
         return error
     except RunStoppedError as error:
         how = Message(f"stopped at the target {name}; to resume: ", _resume_call(folder))
         raise RunStoppedError(how, error.code - 128) from None
     return None
+
+
+def _sibling(run: RunFolder, folder: SeveralFolder) -> RunFolder | None:
+    """Returns the first other run that has begun, whose source-only model may be taken over."""
+    others = (each for each in folder.runs().values() if each != run)
+    return next((each for each in others if each.summary.is_file()), None)
+
+
+def _of_target(error: UserError) -> bool:
+    """Returns whether an error is about one target and its labelled set, so that the others are not concerned."""
+    about = error.args[0] if error.args else None
+    return isinstance(about, Setting) and about.name in ("target", "evaluate")
 
 
 def print_targets(record: SeveralTargets) -> None:
@@ -166,9 +186,9 @@ def _resume_call(folder: SeveralFolder) -> Call:
     return Call("dalib.adapt_each", Setting("resume", folder.root))
 
 
-def _of_those(diverged: Mapping[str, TrainingDivergedError]) -> list[str | Part]:
+def _of_those(failed: Mapping[str, TrainingDivergedError | UserError]) -> list[str | Part]:
     parts: list[str | Part] = []
-    for name, error in diverged.items():
+    for name, error in failed.items():
         parts += ["; " if parts else "", f"target {name}: ", *error.args]
     return parts
 
