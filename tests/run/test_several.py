@@ -158,7 +158,7 @@ def test_a_target_that_cannot_be_read_keeps_no_other_from_being_trained(images, 
     out = tmp_path / "runs"
     with pytest.raises(UserError) as error:
         dalib.adapt_each(images / "source", targets, out=out, **QUICK)
-    assert "target cut: target=" in str(error.value)
+    assert str(error.value).startswith("target=")
     assert "none of its 3 images can be read" in str(error.value)
     assert f"Once that is corrected, go on: dalib.adapt_each(resume={str(out)!r})" in str(error.value)
     assert "target cut is left out" in capsys.readouterr().err

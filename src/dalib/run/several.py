@@ -189,7 +189,8 @@ def _resume_call(folder: SeveralFolder) -> Call:
 def _of_those(failed: Mapping[str, TrainingDivergedError | UserError]) -> list[str | Part]:
     parts: list[str | Part] = []
     for name, error in failed.items():
-        parts += ["; " if parts else "", f"target {name}: ", *error.args]
+        own = "" if isinstance(error, UserError) else f"target {name}: "  # the former name the target's place
+        parts += ["; " if parts else "", own, *error.args]
     return parts
 
 
