@@ -46,7 +46,7 @@ class ProbabilityTable:
         names: M names; None where the table has none.
         classes: C names; None where the table has none.
         labels: M names of true classes, or their positions; None without a column of them.
-        groups: M cells of the column that says which images belong together; None without such a column.
+        groups: M cells of the column of groups, equal for images that belong together; None without such a column.
         most_likely_only: whether the table holds the two likeliest classes alone, as that of ``dalib predict`` does.
             The rest of each row is spread evenly.
         over: of such a table, gives the same with the rest spread over these classes; others are added behind them.

@@ -110,7 +110,7 @@ def check_beside(request: DataRequest, files: Listings, labelled: LabelledSet, *
 
 
 def _classes_of(request: DataRequest, files: Listings) -> tuple[tuple[str, ...] | None, list[int] | None]:
-    """Returns the classes of the source, or of the kit, and the source's labels; None where files do not tell them."""
+    """Returns the classes of the source, or of the kit, and the source's labels; None where no file has them."""
     classes = None if request.kit is None else request.kit.description.classes
     found = [each for each in files.sources if each is not None]
     if not found or len(found) < len(files.sources):
