@@ -449,7 +449,7 @@ def test_a_network_of_timm_may_start_from_random_weights_and_says_so(photos, tmp
     where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--out", str(tmp_path / "run")]
     more = ["--preset", "photo", "--backbone", BACKBONE, "--steps", "2", "--baseline", "false"]
     assert run(["train", *where, *QUICK, *more]) == 0
-    assert "warning: test_resnet starts from random weights" in capsys.readouterr().out
+    assert "warning: test_resnet starts from random weights" in capsys.readouterr().err
     assert json.loads((tmp_path / "run/model/config.json").read_text())["architecture"]["pretrained"] is False
 
 

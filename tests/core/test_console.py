@@ -19,6 +19,7 @@ from dalib.core.console import (
     loudness,
     say,
     say_detail,
+    say_note,
     say_result,
     say_unreadable,
     standard_streams,
@@ -344,3 +345,15 @@ def test_the_number_of_a_closed_file_is_given_to_no_other():
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 3>&1 >&- 2>&-"
     told = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert int(told.stdout) > 2
+
+
+def test_a_note_is_printed_among_results_and_a_warning_on_standard_error_also_where_it_is_quiet(capsys):
+    say_note("photos: 2 files are not used")
+    say_note("warning: photos: 1 image is there twice")
+    with loudness(Loudness.QUIET):
+        say_note("photos: 2 files are not used")
+        say_note("warning: photos: 1 image is there twice")
+    assert capsys.readouterr() == (
+        "photos: 2 files are not used\n",
+        2 * "warning: photos: 1 image is there twice\n",
+    )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from distributed_worker import METHODS, flat, free_port, student
 
+from dalib.core.console import say_warning
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World, first_host, joined, world_of
 
@@ -137,8 +138,9 @@ def test_the_first_rank_prints_and_the_others_are_silent(capsys):
     for rank in range(3):
         with World(rank, size=3).first_prints():
             print("from", rank)
+            say_warning(f"of {rank}")
     print("after")
-    assert capsys.readouterr().out == "from 0\nafter\n"
+    assert capsys.readouterr() == ("from 0\nafter\n", "warning: of 0\n")
 
 
 def test_the_first_ranks_model_is_shared(ranks):

@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(in_folder, capsys):
     newest = sorted(path for path in in_folder.folder.checkpoints.iterdir() if path.is_file())[-1]
     newest.write_bytes(newest.read_bytes()[:50])
     assert in_folder.newest().step == 2
-    assert capsys.readouterr().out.startswith("warning: ")
+    assert capsys.readouterr().err.startswith("warning: ")
 
 
 def test_the_finished_model_is_written_into_the_folder(in_folder):

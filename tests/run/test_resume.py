@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_counts(cut, finished, c
     path = cut / "checkpoints" / "step-000000006.pt"
     path.write_bytes((finished / "checkpoints" / "step-000000006.pt").read_bytes()[:-50])
     assert run(["train", "--resume", str(cut)]) == 0
-    assert "warning: " in (said := capsys.readouterr().out)
+    assert "warning: " in (said := capsys.readouterr().err)
     assert "damaged checkpoint passed over" in said
     ours, theirs = weights(cut), weights(finished)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

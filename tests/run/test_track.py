@@ -203,7 +203,7 @@ def test_a_tracker_that_fails_is_told_once_and_the_run_ends_as_without(finished,
     failing, other, out = Failing(), Recorder(), tmp_path / "run"
     config = dataclasses.replace(config_of(finished), out=str(out), track=None)
     train.train(config, trackers=[failing, other])
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("warning: Failing failed (OSError: no network\\x1b[2J)") == 1
     heard = [each[0] for each in failing.heard]
     assert "end" not in heard or method != "end"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from dalib.commands.given_settings import configurations_in, settings_in
-from dalib.core.console import Loudness, say
+from dalib.core.console import Loudness, prints_for_all, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.settings.config import NOT_BOTH
@@ -120,7 +119,7 @@ def _with_settings_of_images(arguments: list[str]) -> Prepared:
 
 def say_of_several(message: str | Part) -> None:
     """Prints a message to standard error once, where each of several processes would print it."""
-    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+    if prints_for_all():
         say(message, sys.stderr)
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from contextvars import ContextVar
 from enum import IntEnum
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from dalib.core.errors import Message, OutputClosedError, UserError
@@ -73,6 +74,20 @@ def loudness(level: Loudness) -> Iterator[None]:
         yield
     finally:
         _LOUDNESS.reset(token)
+
+
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Discards results, notes and warnings inside, which another process of the same training prints; errors stay."""
+    token = _SILENT.set(True)
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        _SILENT.reset(token)
 
 
 def describe(values: dict[str, float]) -> str:
@@ -510,7 +525,21 @@ def say_result(text: str | Part) -> None:
 
 def say_warning(text: str | Part) -> None:
     """Prints a warning beside a command's results, on standard error, also under --quiet."""
-    _write(Message("warning: ", text), sys.stderr)
+    if not _SILENT.get():
+        _write(Message("warning: ", text), sys.stderr)
+
+
+def say_note(text: str) -> None:
+    """Prints a sentence about images as :func:`say` does; one that begins with "warning: " as :func:`say_warning`."""
+    if text.startswith("warning: "):
+        say_warning(text.removeprefix("warning: "))
+    else:
+        say(text)
+
+
+def prints_for_all() -> bool:
+    """Returns whether this process is the one that prints, of those that a launcher started; known before torch is."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def say_table(table: Table) -> None:

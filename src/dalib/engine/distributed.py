@@ -1,6 +1,7 @@
 """Training by several processes: rank and world size, means over all ranks, and results of the first rank for all.
 
-Knows torch alone. Every function is called by all ranks at once, or by none; with one process each does nothing.
+Knows torch and the console alone. Every function is called by all ranks at once, or by none; with one process each
+does nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import os
 import platform
 import re
 import time
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dalib.core.console import silence
 from dalib.core.errors import ReportedByRankZeroError, UserError
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ class World:
 
     @contextmanager
     def first_prints(self) -> Iterator[None]:
-        """Discards what the other ranks print on standard output meanwhile, which is what the first one prints."""
+        """Discards what the other ranks print meanwhile, beside errors, which is what the first one prints."""
         if self.first:
             yield
             return
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        with silence():
             yield
 
     def from_first(self, say: Callable[[], Said]) -> Said:

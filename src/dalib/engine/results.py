@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from dalib.core.console import say
+from dalib.core.console import say_warning
 from dalib.core.files import read_json, write_json
 from dalib.engine.checkpoint import CheckpointFolder
 from dalib.models.saved import load_tensors
@@ -109,7 +109,7 @@ class InFolder:
             # on the host, wherever it was: other processes, on other devices, are sent it
             found = CheckpointFolder(self.folder.checkpoints).newest(torch.device("cpu"))
         for each in caught:
-            say(f"warning: {each.message}")
+            say_warning(str(each.message))
         return found
 
     def add(self, line: Line) -> None:

@@ -17,6 +17,7 @@ from dalib.core.console import (
     clock,
     one_line,
     say,
+    say_note,
     say_result,
     say_unreadable,
     say_warning,
@@ -396,7 +397,7 @@ def _describe_files(domain: DomainSurvey | None) -> None:
         what = "images are of one colour and show" if count > 1 else "image is of one colour and shows"
         say_warning(f"{domain.where}: {count} {what} nothing, for instance {domain.constant[0]}")
     for note in domain.notes:
-        say(f"  {note}")
+        say_note(note if note.startswith("warning: ") else f"  {note}")
     _describe_copies(domain)
     say_unreadable(domain.unreadable)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
-from dalib.core.console import CountedProgress, clock, say, say_unreadable, some_classes
+from dalib.core.console import CountedProgress, clock, say, say_note, say_unreadable, say_warning, some_classes
 from dalib.core.devices import choose_device
 from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
@@ -267,7 +267,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     """
     config, world = setup.config, setup.world
     for doubt in image_network.doubts(config, setup.preprocessing):
-        say(f"warning: {doubt}")
+        say_warning(doubt)
     since = time.monotonic()
     with world.in_turn():
         domains = open_domains(setup.request, setup.preprocessing, setup.listings)
@@ -275,7 +275,7 @@ def open_data(setup: Setup) -> tuple[Setup, Data]:
     preprocessing = replace(setup.preprocessing, range=domains.range)
     if world.first:
         for sentence in _warnings(domains):
-            say(sentence)
+            say_note(sentence)
     classes = domains.train.classes
     check_names(config.classes, classes)
     if setup.start is not None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from dalib.core.console import one_line, say
+from dalib.core.console import one_line, say, say_warning
 from dalib.core.errors import RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import read_json, write_json
 
@@ -147,7 +147,7 @@ class Tracking:
             except Exception as error:  # whatever it is, hours of training are worth more
                 self._trackers.remove(tracker)
                 reason = one_line(f"{type(error).__name__}: {error}")
-                say(f"warning: {type(tracker).__name__} failed ({reason}); the run goes on and is not tracked by it")
+                say_warning(f"{type(tracker).__name__} failed ({reason}); the run goes on and is not tracked by it")
 
 
 class TensorBoardTracker:

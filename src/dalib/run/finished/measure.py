@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from dalib.core.console import CountedProgress, say, say_result, say_unreadable
+from dalib.core.console import CountedProgress, say, say_note, say_result, say_unreadable
 from dalib.core.devices import choose_device
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import name_of_path, required_path
@@ -99,7 +99,7 @@ def evaluate(
             download=download,
             cache=cache,
             on_progress=progress,
-            on_note=say,
+            on_note=say_note,
         )
     result = measure(run, data, labelled, where, groups=groups)
     decide(run, result)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.console import CountedProgress, say, say_unreadable
+from dalib.core.console import CountedProgress, say, say_note, say_unreadable
 from dalib.core.devices import choose_device
 from dalib.core.errors import RanksLostError, Setting, UserError
 from dalib.core.files import Unreadable, locked, make_parent
@@ -172,7 +172,7 @@ def open_images(images: str, preprocessing: Preprocessing, strict: bool, cache: 
                 strict=strict,
                 cache=cache,
                 on_progress=progress,
-                on_note=say,
+                on_note=say_note,
             )
         return ImageSource(
             images,
@@ -188,7 +188,7 @@ def open_images(images: str, preprocessing: Preprocessing, strict: bool, cache: 
         else list_names(images, argument="images", allow_outside=may_leave_its_folder(images))
     )
     for note in notes:
-        say(note)
+        say_note(note)
     if unreadable and strict:
         some = unreadable[0]
         raise UserError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dalib.core.console import CountedProgress, say
+from dalib.core.console import CountedProgress, say_note
 from dalib.core.devices import choose_device
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
@@ -121,7 +121,7 @@ class GivenFeatures:
                     argument="source",
                     cache="disk",
                     on_progress=progress,
-                    on_note=say,
+                    on_note=say_note,
                 )
             chosen = evaluated_rows(len(labelled.labels))
             source, labels = network.features(labelled.images, chosen, of_source), labelled.labels[chosen]
@@ -159,7 +159,7 @@ def _opened(images: str | Path, names: Sequence[str] | None) -> TargetImages:
     network = _BuiltInNetwork.of()
     with CountedProgress(f"reading {place}") as progress:
         opened = read_folder(
-            place, network.preprocessing, argument="images", cache="disk", on_progress=progress, on_note=say
+            place, network.preprocessing, argument="images", cache="disk", on_progress=progress, on_note=say_note
         )
     rows = torch.tensor(_rows_of_images(opened.names, names, where))
     return TargetImages(place, opened.images, opened.names, rows, network)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from dalib.core.console import CountedProgress, say
+from dalib.core.console import CountedProgress, say, say_note
 from dalib.core.errors import Setting, UserError
 from dalib.core.places import in_short
 from dalib.core.seeds import derive_seed
@@ -99,7 +99,7 @@ class DataRequest:
             "download": self.download,
             "cache": self.cache,
             "on_progress": on_progress,
-            "on_note": say,
+            "on_note": say_note,
         }
 
 
