@@ -133,13 +133,13 @@ def test_checks_describes_a_model_alone(bare, elsewhere, capsys):
     assert "is not estimated: the source is a model alone" in told
 
 
-def test_the_first_line_of_a_run_from_a_kit_has_its_time(kit, photos, tmp_path, monkeypatch, capsys):
+def test_a_run_from_a_kit_prints_its_time_after_the_opening(kit, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(length, "SHORT", 0)
     pace = Pace({"adapted": 0.4}, 0.0, view=1.0, mapped=0.0)
     monkeypatch.setattr(length, "measure_pace", lambda *given, **more: pace)
     asked = ["train", "--kit", str(kit), "--target", f"{photos}/there", *QUICK]
     assert run([*asked, "--out", str(tmp_path / "run")]) == 0
-    assert capsys.readouterr().out.splitlines()[0].startswith("about 2 minutes in all, as measured on this machine: ")
+    assert capsys.readouterr().out.splitlines()[1].startswith("about 2 minutes in all, as measured on this machine: ")
 
 
 def test_another_run_cannot_start_from_it(trained, photos, tmp_path, capsys):

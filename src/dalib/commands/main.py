@@ -14,7 +14,7 @@ from dalib.commands.flags import FlagSpelling
 from dalib.commands.older_settings import with_older_meanings
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.subcommand import Call
-from dalib.core.console import Loudness, loudness, say, standard_streams
+from dalib.core.console import Loudness, loudness, prints_for_all, say, standard_streams
 from dalib.core.errors import (
     OutputClosedError,
     RanksLostError,
@@ -113,8 +113,8 @@ def _run(arguments: list[str], level: Loudness) -> None:
         given = dict(vars(parser.instantiate(parsed)[name]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
         raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
-    if command_line.note and level > Loudness.QUIET:  # not before: a mistake in the arguments would stand below it
-        say_of_several(f"note: {command_line.note}")
+    if command_line.note and prints_for_all():  # not before: a mistake in the arguments would stand below it
+        say(f"note: {command_line.note}")
     for setting in ("quiet", "verbose"):  # known already
         given.pop(setting, None)
     SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))

@@ -17,6 +17,7 @@ from dalib.core.console import say_result
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import as_one
 from dalib.run.settings.config import RESUMABLE, TrainConfig, by_name
+from dalib.run.timing.opening import say_opening
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -50,14 +51,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(call: Call) -> None:
     since = time.monotonic()  # torch's import takes seconds of a time limit, too
-    from dalib.engine.distributed import world_of
-    from dalib.run.train import train
-
     allow_changes: bool = call.given.pop("allow_changes")
     call.given.pop("config")
     config, resume = _train_config(call.given, names_of(call.arguments))
     if not resume:
         _require_both_domains(config, settings_in(call.arguments))
+    say_opening(config.source, config.target, kit=config.kit, resume=config.out if resume else None)
+    from dalib.engine.distributed import world_of
+    from dalib.run.train import train
+
     if isinstance(config.target, dict):
         _train_several(config, resume=resume, allow_changes=allow_changes)
         return

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 GIVEN = "given"
 """Folder in the cache, of images that were given as objects; see :mod:`dalib.data.given`."""
+
+
+def is_place(value: object) -> bool:
+    """Returns whether a value is a path or a name, and no object to be kept."""
+    return isinstance(value, str | os.PathLike)
 
 
 def is_given(path: str | Path) -> bool:

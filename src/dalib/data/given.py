@@ -33,7 +33,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import NO_URL, Unreadable, csv_text, expanded, is_url, write_json, write_text
-from dalib.core.places import GIVEN, is_given
+from dalib.core.places import GIVEN, is_given, is_place
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.decoding import reason
 from dalib.data.formats import image_endings
@@ -76,11 +76,6 @@ class Given:
     list: Path
     files: tuple[Path, ...]
     unreadable: tuple[Unreadable, ...] = ()
-
-
-def is_place(value: object) -> bool:
-    """Returns whether a value is a path or a name, and no object to be kept."""
-    return isinstance(value, str | os.PathLike)
 
 
 def may_leave_its_folder(path: str | Path) -> bool:

@@ -37,6 +37,7 @@ from dalib.run.settings.image_defaults import (
 )
 from dalib.run.settings.kit_settings import settings_of
 from dalib.run.settings.presets import configured, implied_preset
+from dalib.run.timing.opening import say_opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,6 @@ def adapt(
         UserError: bad input, before anything is trained.
         RunStoppedError: Ctrl-C; the step is saved, and ``adapt(resume=...)`` resumes from there.
     """
-    from dalib.run.train import train  # torch takes seconds to import
-
     _require_one(target)
     _check_changes_allowed(allow_changes, resume)
     given = {"source": source, "target": target}
@@ -122,8 +121,15 @@ def adapt(
         given["evaluate"] = settings.pop("evaluate", None)
         _check_alone({"config": config, "resume": resume}, list(settings))
         config = _of_run(resume, given)
-    resuming = resume is not None
-    return Run(train(config, resume=resuming, allow_changes=allow_changes, trackers=trackers, on_evidence=on_evidence))
+    return _trained(config, resume, {"allow_changes": allow_changes, "trackers": trackers, "on_evidence": on_evidence})
+
+
+def _trained(config: TrainConfig, resume: str | Path | None, options: Mapping[str, Any]) -> Run:
+    """Names the images, and trains; ``options`` are those of :func:`dalib.run.train.train`."""
+    say_opening(config.source, config.target, kit=config.kit, resume=resume)
+    from dalib.run.train import train  # torch takes seconds to import
+
+    return Run(train(config, resume=resume is not None, **options))
 
 
 def adapt_each(
@@ -161,21 +167,21 @@ def adapt_each(
         TrainingDivergedError: one of the runs diverged; the others are finished.
         RunStoppedError: Ctrl-C; ``adapt_each(resume=...)`` resumes from there.
     """
-    from dalib.run.several import Options, train_several  # torch takes seconds to import
-
     images = [name for name, value in (("source", source), ("targets", targets)) if value is not None]
     _check_alone({"config": config, "resume": resume}, images + list(settings))
     _check_changes_allowed(allow_changes, resume)
-    options = Options(allow_changes=allow_changes, trackers=trackers, on_evidence=on_evidence)
     if resume is not None:
         folder = SeveralFolder.existing(resume)
-        again = read_plain_config(folder.config, out=str(folder.root))
-        return Runs(train_several(again, resume=True, options=options))
-    if config is None:
+        config = read_plain_config(folder.config, out=str(folder.root))
+    elif config is None:
         if not isinstance(targets, Mapping) or not targets:
             raise UserError(f"targets: expected a dictionary of names and targets, got {type(targets).__name__}")
         config = _configuration(source, dict(targets), settings)
-    return Runs(train_several(config, options=options))
+    say_opening(config.source, config.target, kit=config.kit, resume=resume)
+    from dalib.run.several import Options, train_several  # torch takes seconds to import
+
+    options = Options(allow_changes=allow_changes, trackers=trackers, on_evidence=on_evidence)
+    return Runs(train_several(config, resume=resume is not None, options=options))
 
 
 def open_runs(path: str | Path) -> Runs:

@@ -183,17 +183,17 @@ def test_the_note_is_printed_when_the_arguments_are_known_to_be_right(photograph
     """A mistake in the arguments would stand below a note on a run that never begins."""
     where = ["--source", str(photographs[0]), "--target", str(photographs[1]), "--out", str(tmp_path / "run")]
     assert run(["train", *where, "--method", "no-such-method"]) == 2
-    assert "the images are photographs" not in capsys.readouterr().err
+    assert "the images are photographs" not in capsys.readouterr().out
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     assert run(["train", *where]) == 2
     printed = capsys.readouterr()
-    assert printed.out == ""
-    note, complaint = printed.err.strip().split("\n", 1)
+    note, opening = printed.out.splitlines()
     assert "the images are photographs" in note
-    assert "there is something already" in complaint
+    assert opening == f"source {where[1]}, target {where[3]}: preparing the run"
+    assert "there is something already" in printed.err
     assert run(["train", *where, "--quiet"]) == 2
-    assert "the images are photographs" not in capsys.readouterr().err
+    assert "the images are photographs" not in capsys.readouterr().out
 
 
 def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):

@@ -1,4 +1,4 @@
-"""The first line of a run, which tells its time and its model before images are read."""
+"""The line of a run's length, which tells its time and its model before images are read."""
 
 import pytest
 import torch
@@ -10,15 +10,16 @@ from dalib.run.settings.config import TrainConfig
 from dalib.run.timing.length import Begun, say_length
 
 
-def test_the_first_line_tells_time_and_model(noise, slow_machine, tmp_path, capsys):
+def test_the_line_after_the_opening_tells_time_and_model(noise, slow_machine, tmp_path, capsys):
     assert run(["train", *noise, "--steps", "40", "--keep", "adapted", "--out", str(tmp_path / "run")]) == 0
-    first = capsys.readouterr().out.splitlines()[0]
+    opening, first = capsys.readouterr().out.splitlines()[:2]
     assert first == (
         "less than a minute in all, as measured on this machine: training of the source-only model and then the "
         "adapted model, which becomes the selected model"
     )
+    assert opening == f"source {noise[1]}, target {noise[3]}: preparing the run"
     assert run(["train", *noise, "--steps", "4", "--method", "source-only", "--out", str(tmp_path / "one")]) == 0
-    first = capsys.readouterr().out.splitlines()[0]
+    _, first = capsys.readouterr().out.splitlines()[:2]
     assert first == "Training of the source-only model, which becomes the selected model"
 
 

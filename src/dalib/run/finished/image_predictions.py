@@ -15,6 +15,7 @@ import torch
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, expanded
+from dalib.core.places import is_place
 from dalib.core.words import UNKNOWN, counted, largest
 from dalib.data.decoding import reason
 from dalib.data.read_ahead import read_ahead
@@ -228,7 +229,7 @@ def _given(images: Any) -> tuple[_Given, list[Unreadable]]:
     Raises:
         UserError: one place is given, and it is not there.
     """
-    from dalib.data.given import is_place, unlabelled_items
+    from dalib.data.given import unlabelled_items
     from dalib.data.objects import numbered
 
     if is_place(images) and not Path(expanded(images)).exists():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.console import CountedProgress, say_unreadable
 from dalib.core.errors import UserError
 from dalib.core.files import expanded
+from dalib.core.places import is_place
 from dalib.run.settings.image_defaults import SAMPLED
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ def check_before_kept(source: Any, target: Any, evaluated: Any) -> None:
     Raises:
         UserError: no such place, or objects of a wrong kind.
     """
-    from dalib.data.given import is_place, labelled_items, several_sources, unlabelled_items
-
-    sources = [source] if is_place(source) else several_sources(source) or [source]
+    sources = [source] if is_place(source) else _sources_in(source) or [source]
     targets = [*target.values()] if type(target) is dict else [target]
     labelled = [*evaluated.values()] if isinstance(evaluated, dict) else [evaluated]
     given = [each for each in (*sources, *targets, *labelled) if each is not None]
     if all(map(is_place, given)):
         return
+    from dalib.data.given import labelled_items, unlabelled_items  # it imports torch
+
     if not is_place(source):
         _require_labels(sources)
     arguments = {"source": sources, "target": targets, "evaluate": labelled}
@@ -54,6 +55,13 @@ def check_before_kept(source: Any, target: Any, evaluated: Any) -> None:
     for argument, each in every:
         if is_place(each):
             _require_listed(each, argument, labelled=argument == "source")
+
+
+def _sources_in(source: Any) -> list[Any] | None:
+    """Returns the sources in a list of several; None for one."""
+    from dalib.data.given import several_sources
+
+    return several_sources(source)
 
 
 def _require_labels(sources: list[Any]) -> None:
@@ -87,11 +95,9 @@ def place_of_source(source: Any, strict: bool) -> Place:
     Raises:
         UserError: images without labels, or of a wrong kind.
     """
-    from dalib.data.given import is_place, several_sources
-
     if is_place(source):
         return Place(source, source)
-    several = several_sources(source)
+    several = _sources_in(source)
     if several is None:
         return place_of_labelled(source, "source", strict)
     _require_labels(several)
@@ -103,22 +109,22 @@ def place_of_source(source: Any, strict: bool) -> Place:
 
 def place_of_labelled(images: Any, argument: str, strict: bool) -> Place:
     """Returns the place of labelled images of one kind; errors name the ``argument``, see :func:`place_of_source`."""
-    from dalib.data.given import is_place, keep_labelled
-
     if is_place(images):
         return Place(images, images)
+    from dalib.data.given import keep_labelled
+
     with CountedProgress(f"keeping {argument}") as progress:
         return _kept(keep_labelled(images, argument=argument, strict=strict, on_progress=progress))
 
 
 def place_of_target(target: Any, strict: bool, argument: str = "target") -> Place:
     """Returns the place of images without labels; a list of one path is that path. See :func:`place_of_source`."""
-    from dalib.data.given import is_place, keep_unlabelled
-
     if isinstance(target, list | tuple) and len(target) == 1 and is_place(target[0]):
         target = target[0]
     if is_place(target):
         return Place(target, target)
+    from dalib.data.given import keep_unlabelled
+
     with CountedProgress(f"keeping {argument}") as progress:
         return _kept(keep_unlabelled(target, argument=argument, strict=strict, on_progress=progress))
 

@@ -1,4 +1,4 @@
-"""The first line of a run: how long it takes, printed before its images are read, and which model is selected."""
+"""The line of a run's length: how long it takes, printed before its images are read, and which model is selected."""
 
 from __future__ import annotations
 
