@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from dalib.judge.checked import as_probabilities
 from dalib.judge.estimate import AccuracyEstimate, apply_temperature, fit_temperature
@@ -48,6 +47,8 @@ def confidence_transport(target: Tensor, shares: Tensor, seed: int = 0) -> float
     >>> confidence_transport(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0.5, 0.5]))
     0.5
     """
+    from scipy.optimize import linear_sum_assignment  # here, because it takes half a second
+
     p = as_probabilities(target, "target")
     if shares.shape != (p.shape[1],):
         raise ValueError(f"shares: expected shape ({p.shape[1]},), got {tuple(shares.shape)}")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from dalib.judge.checked import as_features, as_probabilities, as_validation, as_validation_and_target
@@ -69,6 +68,8 @@ def fit_temperature(validation: Tensor, labels: Tensor) -> float:
     >>> fit_temperature(torch.tensor([[0.99, 0.01]] * 4), torch.tensor([0, 0, 0, 1])) > 1
     True
     """
+    from scipy.optimize import minimize_scalar  # here, because it takes half a second
+
     validation, labels = as_validation(validation, labels)
     log_p = validation.clamp_min(SMALLEST).log()
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor
 
 from dalib.judge.checked import as_probabilities, as_validation_and_target
@@ -124,6 +123,8 @@ class _LeastSquares:
             free: np.ndarray = self.right.T @ parts
         if bool((free >= 0).all() and np.isfinite(free).all()):
             return free
+        from scipy.optimize import nnls  # here, because it takes half a second, and most priors need none
+
         rows = np.vstack([self.joint, pull * np.eye(len(self.ones))])
         found: np.ndarray = nnls(rows, np.concatenate([self.wanted, pull * self.ones]))[0]
         return found

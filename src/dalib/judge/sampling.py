@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from dalib.judge.checked import as_probabilities
 from dalib.judge.groups import SIDE_OF_95, design_effect, numbered
@@ -363,6 +362,8 @@ def _certain_share_of_rare(seen: Numbers, known: Numbers) -> Numbers:
 
     ``known`` is the share of images that are labelled: of them nothing is in doubt.
     """
+    from scipy.stats import chi2  # here, because it takes a second
+
     count = np.maximum(seen, 1)
     least: Numbers = known + (1 - known) * chi2.ppf(0.05, 2 * count) / 2 / count
     return np.where((seen > 0) & (seen <= MAX_RARE_COUNT), least, 1.0)

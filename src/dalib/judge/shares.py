@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.stats import norm
 
 from dalib.judge.checked import as_probabilities
 from dalib.judge.groups import SIDE_OF_95, design_effect
@@ -133,6 +132,8 @@ def _deviation(
 
 def _of_what_is_left(value: Numbers, spread: Numbers) -> Numbers:
     """Returns the means (C,) of normal distributions cut off below 0."""
+    from scipy.stats import norm  # here, because it takes a second
+
     scale = np.maximum(spread, 1e-9)
     z = value / scale
     # far below 0 both are tiny: their quotient in logarithms

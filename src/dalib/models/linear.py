@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
@@ -92,6 +91,8 @@ def _fitted(
     rows: Any, targets: Tensor, l2: float, weights: Tensor | None, start: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """Returns weight and bias of :func:`fit_soft`, on as many threads as the caller allows."""
+    from scipy.optimize import minimize  # here, because it takes half a second
+
     count, width = rows.shape
     classes = targets.shape[1]
     if targets.ndim != 2 or len(targets) != count or (weights is not None and weights.shape != (count,)):
