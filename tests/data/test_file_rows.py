@@ -28,6 +28,13 @@ def test_a_target_of_which_nothing_can_be_read_is_refused(tmp_path, spoil):
         open_target(str(tmp_path), GREY)
 
 
+def test_a_list_of_files_that_are_not_there_is_told_what_its_paths_are_relative_to(tmp_path):
+    (tmp_path / "list.csv").write_text("path\nstreet/1.png\nstreet/2.png\n")
+    with pytest.raises(UserError, match=r"none of its 2 images can be read .*street/1\.png: ") as told:
+        open_target(str(tmp_path / "list.csv"), GREY)
+    assert str(told.value).endswith(f"; paths are relative to the list's folder, {tmp_path}")
+
+
 @pytest.mark.parametrize("spoil", [empty, truncated])
 def test_a_damaged_image_is_listed_with_the_reason_and_skipped(tmp_path, spoil):
     two_classes(tmp_path)

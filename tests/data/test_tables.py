@@ -55,6 +55,7 @@ def test_lines_are_counted_as_an_editor_does():
     [
         ("", "line 1: the file is empty; expected a header with the columns path,label"),
         ("name,label\n", "line 1: expected a header with the columns path,label, once each; got 'name,label'"),
+        ("name,label\n", "got 'name,label'; rename the columns so, or put such a line first"),
         ("path,path,label\n", "once each"),
         ("Path,PATH,label\n", "once each"),
         ("path,label\na,b,c\n", r"line 2: expected 2 fields \(path,label\), got 3; a name with a comma in it stands"),
@@ -106,3 +107,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=rf"source='.*{told}"):
             text_of(wrong, "source")
+
+
+def test_the_header_of_one_column_is_named_in_the_singular():
+    with pytest.raises(UserError, match=r"expected a header with the column path, once; got '1\.png'; rename"):
+        list(rows_of(Path("list.csv"), "1.png\n2.png\n", refuse, ("path",)))

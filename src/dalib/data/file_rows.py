@@ -88,6 +88,7 @@ def read_some(listing: Listing, reading: Reading) -> tuple[Rows, Tensor, tuple[s
             Setting(reading.argument, listing.where),
             f": none of its {len(listing.paths)} images can be read (for instance {unreadable[0].path}: ",
             f"{unreadable[0].reason})",
+            f"; paths are relative to the list's folder, {listing.root.absolute()}" if listing.of_list else "",
         )
     return images, kept, tuple(str(listing.paths[index]) for index in kept.tolist()), unreadable
 

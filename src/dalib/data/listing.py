@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import NO_URL, Unreadable, is_url
+from dalib.core.places import is_given
 from dalib.core.words import meant
 from dalib.data.decoding import reason
 from dalib.data.folders import (
@@ -78,6 +79,11 @@ class Listing:
     """Files and folders that are not used, with the reason; what is in such a folder is not listed."""
     whole_numbers: tuple[WholeNumbers, ...] | None = None
     """Files with whole numbers beyond 8 bits; None if not looked up yet."""
+
+    @property
+    def of_list(self) -> bool:
+        """Whether the user wrote a list of the files, some of which may therefore not be there."""
+        return _is_list(Path(self.where)) and not is_given(self.where)
 
 
 def join_listings(listings: Sequence[Listing]) -> Listing:
@@ -486,7 +492,9 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         if labelled:
             names.append(label)
     if not paths:
-        raise UserError(Setting(argument, file), ": expected at least one line with a path, found none")
+        raise UserError(
+            Setting(argument, file), ": expected at least one line with a path, found none; write one for each image"
+        )
     notes = (f"{file}: {repeated} lines repeat another and are left out",) if repeated else ()
     if not labelled:
         return Listing(str(file), base, tuple(paths), notes=notes)

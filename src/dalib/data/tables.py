@@ -107,9 +107,9 @@ def _csv_rows(text: str, refuse: Refuse, wanted: Sequence[str]) -> Iterator[tupl
             names = [name.strip() for name in row]
             columns = [each if (each := name.lower()) in wanted and each not in names else name for name in names]
             if any(columns.count(name) != 1 for name in wanted):
-                raise refuse(
-                    line, f"expected a header with the columns {','.join(wanted)}, once each; got {','.join(row)!r}"
-                )
+                once = "once each" if len(wanted) > 1 else "once"
+                remedy = "rename the columns so, or put such a line first"
+                raise refuse(line, f"expected {_header_of(wanted)}, {once}; got {','.join(row)!r}; {remedy}")
         elif len(row) != len(columns):
             raise refuse(
                 line,
@@ -119,7 +119,11 @@ def _csv_rows(text: str, refuse: Refuse, wanted: Sequence[str]) -> Iterator[tupl
         else:
             yield line, dict(zip(columns, row, strict=True))
     if columns is None:
-        raise refuse(1, f"the file is empty; expected a header with the columns {','.join(wanted)}")
+        raise refuse(1, f"the file is empty; expected {_header_of(wanted)}")
+
+
+def _header_of(wanted: Sequence[str]) -> str:
+    return f"a header with the column{'s' if len(wanted) > 1 else ''} {','.join(wanted)}"
 
 
 def _json_rows(text: str, refuse: Refuse) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """What folders alone tell of data that a run cannot use; tests of a whole preparation are those of dalib.run.setup."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,24 @@ def test_images_beside_the_folders_of_the_target_are_of_no_folder(request_of, im
         (target / "dark" / file.name).symlink_to(file)
         (target / f"loose-{file.name}").symlink_to(file)
     check_data(replace(request_of(), target=str(target)), LabelledSet(None), prior="uniform")
+    assert "named like no class" not in capsys.readouterr().out
+
+
+def test_files_of_a_list_that_are_not_there_are_of_no_folder(request_of, images, tmp_path, capsys):
+    target = tmp_path / "street"
+    for folder in ("dark", "light", "grey"):
+        (target / folder).mkdir(parents=True)
+        for file in (images / "source" / "dark").iterdir():
+            shutil.copy(file, target / folder / file.name)
+    there = [f"{path.parent.name}/{path.name}" for path in sorted(target.rglob("*.*"))]
+    gone = [name for name in there if name.startswith("grey")][1:]
+    for name in gone:
+        (target / name).unlink()
+    (target / "list.csv").write_text("\n".join(["path", *there, "gone/1.png"]))
+    check_data(replace(request_of(), target=str(target / "list.csv")), LabelledSet(None), prior="uniform")
+    assert "no class of the source (grey) hold 1 image;" in capsys.readouterr().out
+    (target / "list.csv").write_text("\n".join(["path", *[name for name in there if "grey" not in name], *gone]))
+    check_data(replace(request_of(), target=str(target / "list.csv")), LabelledSet(None), prior="uniform")
     assert "named like no class" not in capsys.readouterr().out
 
 

@@ -28,6 +28,7 @@ from dalib.run.start.domains import list_domains
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dalib.data.listing import Listing
     from dalib.run.start.domains import DataRequest, Listings
     from dalib.run.start.initial_weights import Start
 
@@ -78,8 +79,7 @@ def check_data(request: DataRequest, labelled: LabelledSet, *, prior: str, start
             start.check_classes(classes)
     target = files.target
     if classes is not None and target is not None and not labelled.others:
-        folders = (path.parent for path in target.paths)  # an image beside the folders is in none
-        _note_other_classes(["" if folder == target.root else folder.name for folder in folders], classes)
+        _note_other_classes(target, classes)
     check_beside(request, files, labelled, prior=prior)
     return files
 
@@ -129,24 +129,26 @@ def _note_alike(classes: Sequence[str]) -> None:
         )
 
 
-def _note_other_classes(folders: Sequence[str], classes: Sequence[str]) -> None:
-    """Prints which of the target's folders are named unlike any class, where most of them are named like one.
-
-    Args:
-        folders: name of the folder of each image.
-        classes: names of the source's classes.
-    """
+def _note_other_classes(target: Listing, classes: Sequence[str]) -> None:
+    """Prints which of the target's folders are named unlike any class, where most of them are named like one."""
+    # an image beside the folders is in none
+    folders = ["" if path.parent == target.root else path.parent.name for path in target.paths]
     known = {*map(key_of, classes)}
     named = dict.fromkeys(folders)
     alike = {name for name, _ in spelled_alike(named, classes)}
     others = [name for name in named if name and key_of(name) not in known and name not in alike]
     if not others or len(named) < 2 * len(others):
         return
-    count = sum(name in others for name in folders)
+    held = [path for name, path in zip(folders, target.paths, strict=True) if name in others]
+    if target.of_list:
+        held = [path for path in held if path.is_file()]
+        others = [name for name in others if any(path.parent.name == name for path in held)]
+    if not held:
+        return
     some = ", ".join([*others[:MOST_NAMED], *(["..."] if len(others) > MOST_NAMED else [])])
     say(
         f"note: folders of the target that are named like no class of the source ({some}) hold "
-        f"{counted(count, 'image')}; each gets one of the source's classes. If they are none of these: "
+        f"{counted(len(held), 'image')}; each gets one of the source's classes. If they are none of these: "
         f"{Setting('classes', 'other')}"
     )
 
