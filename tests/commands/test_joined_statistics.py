@@ -142,16 +142,66 @@ def test_a_run_from_a_kit_prints_its_time_after_the_opening(kit, photos, tmp_pat
     assert capsys.readouterr().out.splitlines()[1].startswith("about 2 minutes in all, as measured on this machine: ")
 
 
-def test_another_run_cannot_start_from_it(trained, photos, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Images of another target than that of the run."""
+    root = tmp_path_factory.mktemp("elsewhere")
+    write_domain(root / "lake", {"blue": 9, "red": 9}, 20, np.random.default_rng(1), "png")
+    return root / "lake"
+
+
+@pytest.fixture(scope="module")
+def begun(trained, photos, elsewhere, tmp_path_factory):
+    """A run on another target that starts from the first one."""
+    where = ["--source", f"{photos}/here", "--target", str(elsewhere), "--init", str(trained.root), *QUICK]
+    out = tmp_path_factory.mktemp("begun") / "run"
+    assert run(["train", *where, "--out", str(out)]) == 0
+    return RunFolder.existing(out)
+
+
+def test_a_run_starts_from_one_of_both_statistics_with_those_of_its_own_domains(begun, trained, photos):
+    config = read_config(begun.config)
+    assert (config.backbone, config.model.domain_statistics) == (NAME, "joined")
+    pretrained = load_file(photos / "w.safetensors")
+    before, after = (load_file(each.model / "model.safetensors") for each in (trained, begun))
+    statistics = normalisation_statistics(PretrainedBackbone(NAME).network)
+    for key, each in pretrained.items():
+        first, second = (f"backbone.members.{number}.network.{key}" for number in (0, 1))
+        assert torch.equal(after[first], each)
+        assert torch.equal(after[second], before[second]) == (key not in statistics)
+        assert torch.equal(after[second], each) == (key not in statistics)
+
+
+def test_a_run_that_starts_from_one_of_both_statistics_predicts_and_resumes_as_others(begun, elsewhere, tmp_path):
+    assert_images_are_predicted_as_features_were(begun, elsewhere, ("blue", "red"), tmp_path)
+    assert_it_resumes_to_the_same_weights(begun, tmp_path)
+
+
+def test_on_the_same_images_a_start_that_learns_nothing_is_the_model_that_it_starts_from(trained, photos, tmp_path):
+    where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--init", str(trained.root), *QUICK]
+    still = ["--optimizer.lr", "1e-12", "--optimizer.weight_decay", "0", "--keep", "adapted"]
+    assert run(["train", *where, *still, "--out", str(tmp_path / "run")]) == 0
+    for folder in ("model", "source-only/model"):
+        before, after = (load_file(each / folder / "model.safetensors") for each in (trained.root, tmp_path / "run"))
+        learned = [name for name in before if name.startswith(("head.", "backbone."))]
+        assert len(learned) > 4
+        for name in learned:
+            assert torch.allclose(after[name].double(), before[name].double(), atol=1e-5), name
+
+
+def test_a_run_of_both_statistics_starts_no_other_kind_of_network(trained, photos, tmp_path, capsys):
     where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--out", str(tmp_path / "no")]
-    for more in (["--backbone", NAME, *QUICK], ["--preset", "photo", "--backbone", NAME]):
-        assert run(["train", *where, *more, "--init", str(trained.root)]) == 2
-        told = capsys.readouterr().err
-        assert "its backbone stands there twice" in told
-        assert "leave --init out" in told
-        assert f"in place of --source, --kit with a kit of that run, which `dalib export {trained.root}" in told
-    assert run(["train", *where, "--init", str(trained.root)]) == 2
-    assert "its backbone stands there twice" in capsys.readouterr().err
+    start = ["--init", str(trained.root)]
+    for more, told in (
+        (
+            ["--preset", "photo", "--backbone", NAME],
+            "trained no further, as --features 0 asks for; expected --features 4",
+        ),
+        ([*QUICK, "--model.trained_stages", "1"], "expected --model.trained_stages 0, or a run with"),
+        ([*QUICK, "--model.domain_statistics", "0"], "expected --model.domain_statistics joined, or none"),
+    ):
+        assert run(["train", *where, *more, *start]) == 2
+        assert told in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -160,14 +210,6 @@ def bare(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("bare") / "m"
     assert run(["export", str(trained.root), "--format", "torch", "--out", str(path)]) == 0
     return path
-
-
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    """Images of another target than that of the run."""
-    root = tmp_path_factory.mktemp("elsewhere")
-    write_domain(root / "lake", {"blue": 9, "red": 9}, 20, np.random.default_rng(1), "png")
-    return root / "lake"
 
 
 @pytest.fixture(scope="module")

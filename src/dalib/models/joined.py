@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dalib.models.domain_statistics import normalisation_statistics, with_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dalib.models.architecture import BackboneInput
     from dalib.models.pretrained import PretrainedBackbone
@@ -91,6 +91,24 @@ def with_statistics_of_first_half(backbone: nn.Module) -> nn.Module:
     half = len(statistics) // 2  # names in the order of the members
     of_first = [*statistics.values()][:half]
     return with_statistics(backbone, dict(zip(statistics, of_first * 2, strict=True)))
+
+
+def with_first_half_twice(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights of a classifier whose backbone :func:`stands_twice`, the second half as the first half.
+
+    >>> state = {"backbone.members.0.norm": torch.ones(1), "backbone.members.1.norm": torch.zeros(1)}
+    >>> with_first_half_twice(state)["backbone.members.1.norm"]
+    tensor([1.])
+    """
+    prefix = "backbone.members."
+    member = {name: int(name.removeprefix(prefix).split(".")[0]) for name in state if name.startswith(prefix)}
+    half = (max(member.values()) + 1) // 2
+    first = {
+        name: name.replace(f"{prefix}{number}.", f"{prefix}{number - half}.", 1)
+        for name, number in member.items()
+        if number >= half
+    }
+    return {name: state[first.get(name, name)] for name in state}
 
 
 def _same_but_for_statistics(first: nn.Module, second: nn.Module) -> bool:

@@ -164,30 +164,14 @@ def _range_in(part: str, text: str) -> Range:
 
 
 def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
-    """Returns the configuration with that standardisation which the weights to start from are used to.
+    """Returns the configuration with the standardisation, and joined statistics, that the first weights are used to.
 
     Raises:
         UserError: weights of a network of another shape.
     """
     if start.domain_statistics == JOINED:
-        raise UserError(
-            Setting(start.argument, start.run),
-            ": its backbone stands there twice, with pretrained statistics and with its own target's (",
-            Setting("model.domain_statistics", JOINED),
-            "); leave ",
-            Setting("init"),
-            " out, for what follows the backbone is trained in seconds on stored features. To start from a model all "
-            "the same, take a run with ",
-            Setting("model.domain_statistics", 0),
-            "; or, in place of ",
-            Setting("source"),
-            ", ",
-            Setting("kit"),
-            " with a kit of that run, which `",
-            Call("dalib.run.export.export", Setting("run", start.run), Setting("format", "kit")),
-            "` writes",
-        )
-    if config.model.domain_statistics == JOINED and start.argument == "init":
+        config = _joined_as(config, start)
+    elif config.model.domain_statistics == JOINED and start.argument == "init":
         raise UserError(
             Setting("model.domain_statistics", JOINED),
             ": the backbone of the run to start from, ",
@@ -203,7 +187,7 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
             "model.bottleneck_norm": config.model.bottleneck_norm,
         }
     )
-    if config.features and start.domain_statistics:
+    if config.features and start.domain_statistics not in (0, JOINED):
         raise UserError(
             Setting(start.argument, start.run),
             ": its backbone has statistics of its own target, ",
@@ -217,6 +201,38 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
         return config
     say(f"note: {Setting('model.standardize')} is {str(start.standardize).lower()}, as in {start.run}")
     return replace(config, model=replace(config.model, standardize=start.standardize))
+
+
+def _joined_as(config: TrainConfig, start: Start) -> TrainConfig:
+    """Returns the configuration with features of both kinds, from which the layers of the first weights learned.
+
+    Raises:
+        UserError: other features are asked for, or a network that is trained as a whole.
+    """
+    share = config.model.domain_statistics
+    if not config.features or config.model.trained_stages:
+        own = Setting("features", 0) if not config.features else Setting("model.trained_stages", 0)
+        raise UserError(
+            Setting(start.argument, start.run),
+            ": its backbone stands there twice, with pretrained statistics and with its own target's (",
+            Setting("model.domain_statistics", JOINED),
+            "), and is trained no further, as ",
+            own if not config.features else Setting("model.trained_stages", config.model.trained_stages),
+            " asks for; expected ",
+            *((Setting("features", 4), " or more") if not config.features else (own,)),
+            ", or a run with ",
+            Setting("model.domain_statistics", 0),
+        )
+    if share not in ("auto", JOINED):
+        raise UserError(
+            Setting("model.domain_statistics", share),
+            ": the run to start from, ",
+            Setting(start.argument, start.run),
+            ", learned from features of both kinds; expected ",
+            Setting("model.domain_statistics", JOINED),
+            ", or none",
+        )
+    return with_share(config, JOINED)
 
 
 def with_share(config: TrainConfig, share: Share | Literal["auto"]) -> TrainConfig:

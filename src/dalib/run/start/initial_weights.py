@@ -10,10 +10,11 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.data.spelling import key_of
 from dalib.engine.distributed import ALONE
 from dalib.models.hub import OF_TIMM, fetch_network, fetch_weights, is_hub
+from dalib.models.joined import with_first_half_twice
 from dalib.models.saved import load_description, load_tensors
 from dalib.records.folder import RunFolder, is_exported, models_of
 from dalib.records.summary import HubRecord, Summary
-from dalib.run.settings.backbones import OUR_BACKBONES
+from dalib.run.settings.backbones import JOINED, OUR_BACKBONES
 from dalib.run.settings.kit_settings import weights_of_timm
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Start:
     argument: str = "init"
     """The setting that names them."""
     domain_statistics: Share = 0.0
-    """Share of their target's batch-normalisation statistics in their backbone."""
+    """Share of their target's batch-normalisation statistics in their backbone. Of joined ones, the weights have the
+    pretrained statistics in both halves."""
 
     @classmethod
     def of(cls, run: str | None) -> Start | None:
@@ -132,6 +134,8 @@ class Start:
         weights = {name: load_tensors(folder) for name, folder in models.items()}
         settings = Summary.read(folder.summary).settings if folder.summary.is_file() else {}
         share = settings.get("model.domain_statistics", 0.0)
+        if share == JOINED:  # the statistics of this run's domains are found anew
+            weights = {name: with_first_half_twice(each) for name, each in weights.items()}
         return cls(run, description.classes, description.architecture, weights, domain_statistics=share)
 
     @classmethod
