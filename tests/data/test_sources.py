@@ -156,6 +156,16 @@ def test_evaluation_needs_no_more_than_one_of_the_models_classes(tmp_path):
     assert open_labelled(str(tmp_path), GREY, ("bird", "cat")).labels.tolist() == [1]
 
 
+def test_a_list_is_told_of_classes_and_not_of_folders(tmp_path):
+    two_classes(tmp_path)
+    rows = "".join(f"{path.relative_to(tmp_path)},owl\n" for path in sorted(tmp_path.rglob("*.png")))
+    (tmp_path / "list.csv").write_text(f"path,label\n{rows}")
+    with pytest.raises(UserError, match=r"^data=.*does not know the class 'owl'; .*\. Give these images one of its"):
+        open_labelled(str(tmp_path / "list.csv"), GREY, ("bird", "cat"))
+    with pytest.raises(UserError, match=r"^source=.*expected images of at least two classes, found one \(owl\); add"):
+        open_source(str(tmp_path / "list.csv"), GREY)
+
+
 def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"^data=.*does not know the class folders 'dog'; .*'bird', 'cat'"):
         open_labelled(str(two_classes(tmp_path)), GREY, ("bird", "cat"))

@@ -120,12 +120,24 @@ def require_two_classes(classes: Sequence[str], where: Any) -> None:
     Raises:
         UserError: that.
     """
-    if len(classes) < 2:
+    if len(classes) >= 2:
+        return
+    setting = Setting("source", _described(where))
+    if not any(map(_is_folder, where if isinstance(where, list) else [where])):
         raise UserError(
-            Setting("source", _described(where)),
-            f": expected at least two class folders, found one ({classes[0]}); give a folder that holds ",
-            f"one folder of images for each class{_instead(where)}",
+            setting, f": expected images of at least two classes, found one ({classes[0]}); add images of another class"
         )
+    raise UserError(
+        setting,
+        f": expected at least two class folders, found one ({classes[0]}); give a folder that holds ",
+        f"one folder of images for each class{_instead(where)}",
+    )
+
+
+def _is_folder(where: Any) -> bool:
+    """Returns whether a source is a folder, whose folders are the classes, and no list of files or objects."""
+    place = where.where if isinstance(where, Listing) else where
+    return isinstance(place, str | Path) and Path(place).is_dir()
 
 
 def _instead(where: Any) -> str:
@@ -272,10 +284,14 @@ def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument:
     unknown = [name for name in names if known.find(name) is None]
     if unknown:
         near = next((f" ({name!r}{nearest})" for name in unknown if (nearest := meant(name, classes))), "")
+        what, remedy = "class folders", "Rename or remove them"
+        if not _is_folder(where):
+            what = "classes" if len(unknown) > 1 else "class"
+            remedy = "Give these images one of its classes, or leave them out"
         raise UserError(
             Setting(argument, where),
-            f": the model does not know the class folders {some_names(unknown)}; it was trained on ",
-            f"{some_names(classes)}. Rename or remove them{near}",
+            f": the model does not know the {what} {some_names(unknown)}; it was trained on ",
+            f"{some_names(classes)}. {remedy}{near}",
         )
     return [position for name in names if (position := known.find(name)) is not None]
 

@@ -33,7 +33,7 @@ from dalib.data.file_rows import with_whole_numbers
 from dalib.data.groups import AUTO, ImagesToGroup, find_groups
 from dalib.data.listing import Listing, join_listings
 from dalib.data.overlap import require_apart, require_targets_apart
-from dalib.data.sources import listing_of, open_source, open_target
+from dalib.data.sources import listing_of, open_source, open_target, require_two_classes
 from dalib.data.spelling import key_of, spelled_alike, united
 from dalib.data.survey import survey, with_readable_copies
 from dalib.data.unreadable import refuse_unreadable
@@ -262,6 +262,8 @@ def _describe_data(
         counts = _class_counts(config, preprocessing, found.source, others, where)
         images, classes = sum(counts.values()), len(counts)
         _describe_source(request.source_name, counts, found.source)
+        if counts:  # of none, the files say why
+            require_two_classes([*counts], request.source)
     if target:
         if found.target is None:
             unlabelled = open_target(config.one_target, preprocessing, partner=config.source, **where)
@@ -282,21 +284,11 @@ def _describe_data(
 
 
 def _describe_source(name: str, counts: Mapping[str, int], found: DomainSurvey | None) -> None:
-    """Prints the source's classes and files.
-
-    Raises:
-        UserError: a single class.
-    """
+    """Prints the source's classes and files."""
     say(f"source {name}: {sum(counts.values())} images, {len(counts)} classes")
     for each in sorted(counts):
         say(f"  {each}: {counts[each]}")
     _describe_files(found)
-    if len(counts) == 1:
-        raise UserError(
-            Setting("source", name),
-            f": expected at least two class folders, found one ({next(iter(counts))}); give a folder that ",
-            "holds one folder of images for each class",
-        )
 
 
 def _surveyed(
