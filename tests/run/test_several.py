@@ -1,5 +1,7 @@
 """Several targets of one source: a run for each, one source-only training, one page; stopped and resumed."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,6 +135,17 @@ def test_what_is_no_folder_of_several_is_never_replaced(images, tmp_path):
     with pytest.raises(UserError, match="there is something already"):
         dalib.adapt_each(images / "source", targets, out=tmp_path, overwrite=True, **QUICK)
     assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_target_of_objects_is_announced_by_what_it_is(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    trained = []
+    monkeypatch.setattr("dalib.run.several.train", lambda config, **options: trained.append(config))
+    given = [np.full((8, 8, 3), shade, np.uint8) for shade in range(12)]
+    with contextlib.suppress(UserError):  # nothing is trained
+        dalib.adapt_each(images / "source", {"night": given}, out=tmp_path / "runs", **QUICK)
+    assert len(trained) == 1
+    assert "\ntarget night: list-of-12-images\n" in capsys.readouterr().out
 
 
 def test_adapt_points_to_adapt_each(images):

@@ -74,12 +74,19 @@ def layer_in_words(architecture: Architecture) -> str:
     trained on stored features of its backbone has a backbone that no training has changed, unless its last stages
     were trained too: its features favour none of the models that were trained on them.
 
-    >>> from dalib.models.architecture import Architecture, TimmSettings
+    >>> from dalib.models.architecture import Architecture, BackboneInput, TimmSettings
     >>> frozen = TimmSettings(frozen_stages=-1, checkpointing=False, features=True)
     >>> layer_in_words(Architecture(backbones=("resnet50",), bottleneck_dim=256, channels=3, size=224, timm=frozen))
     'backbone resnet50'
     >>> layer_in_words(Architecture(backbones=("small",), bottleneck_dim=256, channels=1, size=16))
     'input of the classifier of small'
+    >>> inputs = (BackboneInput(224, (0.5,) * 3, (0.5,) * 3),) * 2
+    >>> twice = {"backbones": ("resnet50",) * 2, "inputs": inputs, "bottleneck_dim": None}
+    >>> layer_in_words(Architecture(**twice, channels=3, size=224, timm=frozen))
+    'backbone resnet50, once with pretrained and once with own statistics'
     """
-    backbones = " and ".join(architecture.backbones)
+    names = architecture.backbones
+    twice = len(names) > 1 and names[: len(names) // 2] == names[len(names) // 2 :]
+    backbones = " and ".join(dict.fromkeys(names))
+    backbones += ", once with pretrained and once with own statistics" if twice else ""
     return f"backbone {backbones}" if architecture.trained_on_features else f"input of the classifier of {backbones}"

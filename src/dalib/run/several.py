@@ -15,6 +15,7 @@ from rich.table import Table
 from dalib.core.console import one_line, output, say, say_result, say_warning
 from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
+from dalib.core.places import in_short
 from dalib.core.words import as_one, likelihood
 from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.engine.distributed import joined
@@ -106,7 +107,7 @@ def _train(
         _say(world, f"target {name}: finished before, in {run.root}")
         return None
     if world.first:
-        say_result(f"target {name}: {config.target}")
+        say_result(f"target {name}: {in_short(config.one_target)}")
     begun = run.config.is_file() and run.summary.is_file()
     if begun:
         config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in RESUMABLE})
