@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import dalib
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
 from dalib.data.sources import open_target
@@ -187,6 +188,13 @@ def test_on_the_same_images_a_start_that_learns_nothing_is_the_model_that_it_sta
         assert len(learned) > 4
         for name in learned:
             assert torch.allclose(after[name].double(), before[name].double(), atol=1e-5), name
+
+
+def test_in_python_too_a_run_takes_the_backbone_of_the_one_that_it_starts_from(trained, photos, tmp_path):
+    settings = {"features": 2, "steps": 2, "batch": 8, "feature_precision": "float32"}
+    begun = dalib.adapt(photos / "here", photos / "there", init=trained.root, out=tmp_path / "run", **settings)
+    config = read_config(begun.path / "config.yaml")
+    assert (config.backbone, config.model.domain_statistics) == (NAME, "joined")
 
 
 def test_a_run_of_both_statistics_starts_no_other_kind_of_network(trained, photos, tmp_path, capsys):

@@ -15,7 +15,7 @@ from dalib.core.console import Loudness, prints_for_all, say
 from dalib.core.errors import Part, Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.settings.config import NOT_BOTH
-from dalib.run.settings.config_file import content_of, require_plain, require_settings
+from dalib.run.settings.config_file import backbone_of_run, content_of, require_settings
 from dalib.run.settings.image_defaults import (
     require_weights_of_short_names,
     settings_of_images,
@@ -279,14 +279,8 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
     given = first_look(arguments, "--init", "--config", "--backbone")
     if given.init is None or given.config is not None or given.backbone is not None:
         return arguments
-    saved = Path(given.init) / "config.yaml"
-    if not saved.is_file():
-        return arguments
-    require_plain(saved)
-    backbone = content_of(saved).get("backbone")
-    several = isinstance(backbone, list)
-    typed = json.dumps(backbone) if several else backbone
-    return [*arguments, "--backbone", typed] if isinstance(typed, str) else arguments
+    backbone = backbone_of_run(given.init)
+    return arguments if backbone is None else [*arguments, "--backbone", _typed(backbone)]
 
 
 def _with_kit(arguments: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from dalib.records.several import SeveralFolder, SeveralTargets
 from dalib.records.summary import Summary
 from dalib.report.verdict import verdict_of
 from dalib.run.settings.config import NOT_BOTH
-from dalib.run.settings.config_file import read_plain_config
+from dalib.run.settings.config_file import backbone_of_run, read_plain_config
 from dalib.run.settings.given_places import (
     Place,
     check_before_kept,
@@ -292,6 +292,8 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["hints"] = hints_file(flat["hints"])
     if kit is not None:
         flat = {**settings_of(str(source), flat), **flat, "kit": source}
+    if flat.get("init") is not None and flat.get("backbone") is None:
+        flat["backbone"] = backbone_of_run(flat["init"])
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
     check_before_kept(None if kit is not None else source, target, evaluated)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import write_text
+from dalib.core.files import expanded, write_text
 from dalib.run.settings.config import GROUPS, TrainConfig
 from dalib.run.settings.older_files import changed_meanings
 from dalib.run.settings.presets import with_inherited, with_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 DEEPEST = 20
@@ -143,6 +143,20 @@ def content_of(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):  # what is wrong with the file is told when it is read
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def backbone_of_run(run: str | Path) -> str | list[str] | None:
+    """Returns the backbone, or several, of a run that another one starts from; None where the folder names none.
+
+    Raises:
+        UserError: its configuration is not plain YAML.
+    """
+    saved = Path(expanded(run)) / "config.yaml"
+    if not saved.is_file():
+        return None
+    require_plain(saved)
+    backbone = content_of(saved).get("backbone")
+    return backbone if isinstance(backbone, str | list) else None
 
 
 def flat(content: dict[str, Any], before: str = "") -> dict[str, str]:
