@@ -52,7 +52,7 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "dalib.adaptation.settings.Made"),
-    ("py:class", "dalib.core.checked.Settings"),
+    ("py:class", "dalib.core.checked_settings.Settings"),
     ("py:class", "dalib.data.prefetch.Made"),
     ("py:class", "dalib.engine.distributed.Said"),
     ("py:class", "dalib.models.compiled.Forward"),

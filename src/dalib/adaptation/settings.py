@@ -16,7 +16,7 @@ from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from typing import Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
-from dalib.core.checked import check_kinds
+from dalib.core.checked_settings import check_kinds
 
 Made = TypeVar("Made")
 
@@ -31,8 +31,9 @@ def settings(made: type[Made]) -> type[Made]:
     """Makes a class of annotated defaults the settings of the method in whose file it stands.
 
     The class becomes a frozen dataclass that refuses values of another kind
-    (:func:`dalib.core.checked.check_kinds`). Its docstring, with an ``Attributes:`` entry for each setting, is the help
-    of the command line and the reference page. Annotations and defaults may use built-in names and ``Literal``.
+    (:func:`dalib.core.checked_settings.check_kinds`). Its docstring, with an ``Attributes:`` entry for each setting, is
+    the help of the command line and the reference page. Annotations and defaults may use built-in names and
+    ``Literal``.
 
     Raises:
         TypeError: an annotation or a default with another name, or a setting without a default.

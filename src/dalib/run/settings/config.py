@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
 from dalib.adaptation.settings import settings_in
-from dalib.core.checked import Checked, described, expected_values, setting_of, with_known_names
+from dalib.core.checked_settings import Checked, described, expected_values, setting_of, with_known_names
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import NO_URL, expanded, is_url
 from dalib.run.settings.backbones import JOINED, NamedBackbone, WeightsOrder, named_backbones

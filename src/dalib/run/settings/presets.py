@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.checked import described, kinds_of
+from dalib.core.checked_settings import described, kinds_of
 from dalib.core.errors import UserError
 from dalib.core.words import meant, meant_setting
 from dalib.run.settings.backbones import OUR_BACKBONES

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from dalib.core.checked import Checked, described, expected_values, setting_of, with_known_names
+from dalib.core.checked_settings import Checked, described, expected_values, setting_of, with_known_names
 from dalib.core.errors import UserError
 
 
