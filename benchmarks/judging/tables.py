@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, minimize
 from seen import MODELS, WEIGHTS_OF, Pair, Recorded, seen_in
-from tasks import HELD_OUT
+from tasks import HELD_OUT, OF_PACKAGES
 
 from dalib.judge.better import PRIOR_LOG_ODDS, WEIGHTS
 from dalib.judge.calibrated import Agreements, Calibration, calibrated_estimate, headroom, log_odds
@@ -71,11 +71,12 @@ def judged(weights: Array, task: Recorded) -> Judged:
     baseline = "source-only"
     if ("aligned", baseline) in task.models and _chance(weights, task.models["aligned", baseline]) >= 0.5:
         baseline = "aligned"
-    return Judged(baseline, _chance(weights, task.models["adapted", baseline]))
+    prior = PRIOR_LOG_ODDS["adapted"] if baseline == "source-only" and "aligned" in task.accuracy else 0.0
+    return Judged(baseline, _chance(weights, task.models["adapted", baseline], prior))
 
 
-def _chance(weights: Array, pair: Pair) -> float:
-    return float(1 / (1 + np.exp(-np.clip(weights @ np.array(pair.seen), -50, 50))))
+def _chance(weights: Array, pair: Pair, prior: float = 0.0) -> float:
+    return float(1 / (1 + np.exp(-np.clip(prior + weights @ np.array(pair.seen), -50, 50))))
 
 
 WITHOUT = {
@@ -169,7 +170,9 @@ def tables(seen: Path) -> None:
     as_shipped = np.array([WEIGHTS.get(name, PRIOR_LOG_ODDS.get(name)) for name in WEIGHTS_OF])
     print(_HEAD_WHICH)
     _which("leave one family out", learnt, verdicts)
-    _which("with the weights of dalib.judge.better", learnt, [judged(as_shipped, task) for task in learnt])
+    for which, of_packages in (("", {True, False}), (", families of packages", {True}), (", other families", {False})):
+        chosen = [task for task in learnt if (task.family in OF_PACKAGES) in of_packages]
+        _which(f"with the weights of dalib.judge.better{which}", chosen, [judged(as_shipped, task) for task in chosen])
     for family in HELD_OUT:
         _which(f"{family}, held out until the end", *_only(kept, held, family))
     _which("always adapted", learnt, [Judged("source-only", 1.0)] * len(learnt))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dalib.judge import guard
+from dalib.judge.better import PRIOR_LOG_ODDS
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.guard import Baseline, collapse_sign, lost_classes
 from dalib.judge.hint_votes import HintVotes
@@ -287,6 +288,22 @@ def test_a_gain_over_source_only_is_told_where_aligned_may_be_as_good(of_source_
     assert ("better than source-only with a probability of over 99%" in found.headline) is told
     assert "an't tell" in found.headline
     assert f"{found.probability:.0%}" in found.headline
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "prior"),
+    [
+        ("source-only", {"aligned": 0.6}, PRIOR_LOG_ODDS["adapted"]),
+        ("source-only", {}, 0.0),
+        ("aligned", {"source-only": 0.9}, 0.0),
+    ],
+)
+def test_adapted_begins_with_its_prior_where_source_only_is_judged_better_than_aligned(name, others, prior):
+    evidence = beside_clusters(0)
+    structure, same = structure_of(guard.shared_representation([evidence]), 4), Scored.of(evidence, threshold=0.9)
+    baseline = Baseline(name, same, evidence.target, others)
+    found = guard.compare(baseline, same, classes=("ant", "bee", "cat", "dog"), structure=structure)
+    assert found.probability == pytest.approx(1 / (1 + math.exp(-prior)))
 
 
 def test_source_only_is_the_baseline_where_nothing_tells():

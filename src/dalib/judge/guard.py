@@ -152,6 +152,16 @@ class Baseline:
     others: Mapping[str, float] = field(default_factory=dict)
     source_only: Tensor | None = None
 
+    @property
+    def prior(self) -> float:
+        """Log odds that the adapted model is better than it, before any image is seen.
+
+        Beside aligned they are 0, so that equal models get one half. Where source-only was judged to be better than
+        aligned, adapted begins with its own prior, as aligned did: that both models with the target's statistics seem
+        worse is doubtful, since few images decide it.
+        """
+        return PRIOR_LOG_ODDS["adapted"] if self.name == "source-only" and "aligned" in self.others else 0.0
+
     @classmethod
     def best_of(cls, candidates: Mapping[str, Scored], structure: Structure | None) -> Baseline:
         """Chooses one of the baselines without a target label.
@@ -201,7 +211,7 @@ def compare(
         hints: votes for the adapted model, the first, and the baseline, of hints that neither has learned from.
 
     A training that was stopped, or after which the target is predicted as few classes, collapsed. Otherwise the model
-    with the larger :func:`dalib.judge.better.probability_better` is selected, with hints as its prior, and the
+    with the larger :func:`dalib.judge.better.probability_better` is selected, with hints in its prior, and the
     verdict is helped or hurt from MIN_CERTAINTY on. Fewer than 30 images accuse no model, and have no probability:
     of fewer than FEWEST_ADAPTED the baseline is selected.
 
@@ -220,7 +230,7 @@ def compare(
     before, now, other = baseline.scored.scores, adapted.scores, baseline.name
     if (count := len(adapted.evidence.target)) < MIN_IMAGES:
         return _of_few_images(count, baseline, stopped)
-    expected = 0.0 if hints is None else hints.log_odds
+    expected = baseline.prior + (0.0 if hints is None else hints.log_odds)
     probability, signs, votes = 1 / (1 + math.exp(-expected)), {}, None
     if structure is not None:
         said = {"adapted": adapted.evidence.target, other: baseline.scored.evidence.target}
