@@ -9,6 +9,7 @@
   ``sparse`` ones of a table.
 - **A domain**: ``domain_images`` with names and labels, a ``split`` for validation, ``labels`` of target images, and
   ``groups`` that belong together, found by ``similar`` images where nobody names them.
-- **What is wrong with it**: a ``survey`` of folders, ``overlap`` of the domains, a ``fingerprint`` that tells changes.
+- **What is wrong with it**: a ``survey`` of folders, which ``survey_in_words`` prints, ``overlap`` of the domains, a
+  ``fingerprint`` that tells changes.
 - **Batches**: the ``stream`` of both domains, and its ``prefetch``.
 """

@@ -41,8 +41,8 @@ WEIGHTS: Mapping[str, float] = MappingProxyType({"neighbours": 10.7, "names": 7.
 All are multiplied by the trust in the witness: they count fully where it is 1, and not at all where it is 0.
 
 Fitted on 57 tasks of seven families and their spoilt trainings. Fitted anew on 81 tasks of 21 families by
-``benchmarks/judging tables``, they come out as 13.0, 6.0 and 1.86, and say that adaptation helped more often, and less
-often rightly.
+``benchmarks/judging tables``, they come out as 13.0, 6.0 and 1.86; with those, the verdict *helped* comes more often
+and is right less often.
 """
 
 PRIOR_LOG_ODDS: Mapping[str, float] = MappingProxyType({"aligned": 2.0, "adapted": 1.0})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.filesize import decimal
 
 from dalib._version import __version__
 from dalib.core.console import (
@@ -17,7 +16,6 @@ from dalib.core.console import (
     clock,
     one_line,
     say,
-    say_note,
     say_result,
     say_unreadable,
     say_warning,
@@ -26,7 +24,6 @@ from dalib.core.console import (
 from dalib.core.devices import choose_device, describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.import_conflicts import import_conflicts
-from dalib.core.words import some_of
 from dalib.data.damaged import without_damaged
 from dalib.data.decoding import decode
 from dalib.data.file_rows import with_whole_numbers
@@ -34,8 +31,9 @@ from dalib.data.groups import AUTO, ImagesToGroup, find_groups
 from dalib.data.listing import Listing, join_listings
 from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.data.sources import listing_of, open_source, open_target, require_two_classes
-from dalib.data.spelling import key_of, spelled_alike, united
+from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey, with_readable_copies
+from dalib.data.survey_in_words import say_both, say_files
 from dalib.data.unreadable import refuse_unreadable
 from dalib.run.classes.prior import check_prior
 from dalib.run.classes.unknown import check_classes
@@ -63,8 +61,6 @@ if TYPE_CHECKING:
     from dalib.data.survey import DomainSurvey, Survey
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.kit import Kit
-
-MOST = 10  # names in a line
 
 MOST_COMPARED = 5000
 """Files of a domain that are compared with each other where no groups are given."""
@@ -273,10 +269,10 @@ def _describe_data(
             targets = found.target.images
             _require_readable({"": targets}, "target", found.target)
         say(f"target {config.one_target}: {targets} images, whose labels, if any, are not used")
-        _describe_files(found.target)
+        say_files(found.target)
     _describe_groups(config, preprocessing, of_source if before is None else None, of_target)
     own_bytes = found.row_bytes if before is None or found.target is None else found.target.row_bytes
-    _describe_both(replace(found, row_bytes=own_bytes))
+    say_both(replace(found, row_bytes=own_bytes))
     if config.strict:
         _require_all_readable(found)
     decide_ranges(request, [] if of_source is None else [of_source], of_target)
@@ -288,7 +284,7 @@ def _describe_source(name: str, counts: Mapping[str, int], found: DomainSurvey |
     say(f"source {name}: {sum(counts.values())} images, {len(counts)} classes")
     for each in sorted(counts):
         say(f"  {each}: {counts[each]}")
-    _describe_files(found)
+    say_files(found)
 
 
 def _surveyed(
@@ -370,45 +366,6 @@ def _require_all_readable(found: Survey) -> None:
             refuse_unreadable(domain.unreadable, argument, domain.where, strict=True)
 
 
-def _describe_files(domain: DomainSurvey | None) -> None:
-    if domain is None:
-        return
-    if domain.width is not None and domain.height is not None:
-        width, height = (
-            f"{each.least}"
-            if each.least == each.greatest
-            else f"{each.least} to {each.greatest} (median {each.median:.0f})"
-            for each in (domain.width, domain.height)
-        )
-        say(f"  width {width}, height {height} pixels; kinds of pixels: {_counts(domain.modes)}")
-    if numbers := domain.whole_numbers:
-        low, high = min(each.low for each in numbers), max(each.high for each in numbers)
-        say(f"  more than 8 bits in {len(numbers)} images: minimum {low}, maximum {high}")
-    if domain.constant:
-        count = len(domain.constant)
-        what = "images are of one colour and show" if count > 1 else "image is of one colour and shows"
-        say_warning(f"{domain.where}: {count} {what} nothing, for instance {domain.constant[0]}")
-    for note in domain.notes:
-        say_note(note if note.startswith("warning: ") else f"  {note}")
-    _describe_copies(domain)
-    say_unreadable(domain.unreadable)
-
-
-def _describe_copies(domain: DomainSurvey) -> None:
-    """Prints how many images are copies; of copies under two classes, one label is wrong, which is a warning."""
-    if not domain.duplicates:
-        return
-    copies = [(group[0], name) for group in domain.duplicates for name in group[1:]]
-    class_of = domain.class_of_duplicate
-    differ = [pair for pair in copies if len({class_of.get(name) for name in pair}) > 1]
-    what = "images are copies" if len(copies) > 1 else "image is a copy"
-    if differ:
-        classes = f"{len(differ)} of them under two classes" if len(copies) > 1 else "under two classes"
-        say_warning(f"{domain.where}: {len(copies)} {what} of another, {classes}, for instance {' = '.join(differ[0])}")
-    else:
-        say(f"  {len(copies)} {what} of another, for instance {' = '.join(domain.duplicates[0][:3])}")
-
-
 def _describe_groups(
     config: TrainConfig, preprocessing: Preprocessing, of_source: Listing | None, of_target: Listing | None
 ) -> None:
@@ -449,42 +406,6 @@ def _cut(found: Groups, config: TrainConfig) -> int:
     training, validation = split(alike, config.data.validation_share, config.seed)
     sides = [set(found.numbers[rows].tolist()) for rows in (training, validation)]
     return len(sides[0] & sides[1])
-
-
-def _describe_both(found: Survey) -> None:
-    alike = spelled_alike(found.only_in_source, found.only_in_target)
-    if alike:
-        pairs = some_of([f"{name!r} of the source is {other!r} in the target" for name, other in alike], MOST)
-        say_warning(f"{pairs}; to measure on the target's folders, give them the source's names")
-    only_in_source, only_in_target = (
-        [name for name in names if all(name not in pair for pair in alike)]
-        for names in (found.only_in_source, found.only_in_target)
-    )
-    for names, where, other, classes in (
-        (only_in_source, "source", "target", "fewer"),
-        (only_in_target, "target", "source", "other"),
-    ):
-        if names:
-            say_warning(
-                f"by the names of the folders, only the {where} has the classes "
-                f"{some_of(names, MOST)}, not the {other}; {Setting('classes', classes)} is made for that"
-            )
-    if found.shared_images:
-        first, second = found.shared_images[0]
-        count = len(found.shared_images)
-        what = "images are" if count > 1 else "image is"
-        say_warning(
-            f"{count} {what} in source and target, for instance {first} = {second}; an accuracy measured on "
-            "such images says nothing"
-        )
-    if found.row_bytes:
-        free = "" if found.free_disk is None else f", {decimal(found.free_disk)} free"
-        memory = "" if found.free_memory is None else f", {decimal(found.free_memory)} free"
-        say(
-            f"decoded, the images take {decimal(found.row_bytes)}: on the disk in {found.cache_folder}{free} "
-            f"({Setting('cache', 'disk')}), in memory{memory} ({Setting('cache', 'ram')}), or nowhere "
-            f"({Setting('cache', 'off')})"
-        )
 
 
 def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> TrainConfig:
@@ -543,7 +464,3 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, counts: Counts,
     total = clock(sum(parts.values()))
     say_result(f"all in all about {total}, beside reading the images; measured on random pixels")
     return _Estimate(config, counts, pace, sum(parts.values()))
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name or 'none'} {count}" for name, count in list(counts.items())[:MOST])
