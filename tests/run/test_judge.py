@@ -231,6 +231,23 @@ def test_a_target_smaller_than_any_that_was_tried_gets_a_caution(count, told, se
     assert "never tried" not in " ".join(alone.reasons)  # one model is compared with none
 
 
+@pytest.mark.parametrize(("stopped", "keep"), [("the mask rate rose", "better"), ("", "adapted")])
+def test_a_caution_names_no_model_by_the_number_of_images_where_another_is_selected(stopped, keep):
+    """A training that collapsed ships source-only on 12 images; of 9, adapted is kept where that is asked for."""
+    nothing = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
+    evidence = Evidence(*nothing, torch.eye(2)[torch.arange(12 if stopped else 9) % 2])
+    trained = {
+        "source-only": Trained(torch.nn.Identity(), evidence, 1, 1, "", None),
+        "adapted": Trained(torch.nn.Identity(), evidence, 1, 1, stopped, None),
+    }
+    settings = JudgeSettings(Confidence(0.9), keep, "uniform", "last", 1)
+    found = judge(trained, dict.fromkeys(trained, evidence), settings, ("a", "b"))
+    assert found.shipped == ("source-only" if stopped else "adapted")
+    reasons = " ".join(found.reasons)
+    assert "Comparing models takes 30 target images, and there are" in reasons
+    assert "Of fewer" not in reasons
+
+
 def test_where_the_target_seems_to_have_few_classes_source_only_is_selected_and_nothing_estimated():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % 4

@@ -140,7 +140,7 @@ def _judgement(
         reasons=(
             *_reasons(verdict, shipped, len(trained)),
             *_about(expected, classes),
-            *_cautions(own, baseline, spread),
+            *_cautions(own, baseline, spread, verdict if shipped == verdict.better else None),
         ),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
@@ -230,18 +230,25 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _cautions(model: Trained, baseline: Baseline | None, spread: bool) -> tuple[str, ...]:
-    """Returns cautions about a target of fewer images or classes than was tried, and about a small source."""
+def _cautions(model: Trained, baseline: Baseline | None, spread: bool, followed: Comparison | None) -> tuple[str, ...]:
+    """Returns cautions about a target of fewer images or classes than was tried, and about a small source.
+
+    Args:
+        followed: the comparison, where the model is selected that it names; None where another one is.
+    """
     cautions: list[str] = []
     if spread:
         cautions.append("Accuracies are not estimated: that was never tried on targets of few of the classes")
     if baseline is not None and (count := len(model.evidence.target)) < FEWEST_TRIED:
         judged = f"There are {count} target images, and the judgement was never tried on fewer than {FEWEST_TRIED}"
         if count < MIN_IMAGES:
-            judged = (
-                f"Comparing models takes {MIN_IMAGES} target images. Of fewer the adapted model is selected, which was "
-                f"better in most trials, and of fewer than {FEWEST_ADAPTED} the {baseline.name} one"
-            )
+            judged = f"Comparing models takes {MIN_IMAGES} target images, and there are {count}"
+            by_number = "adapted" if count >= FEWEST_ADAPTED else baseline.name
+            if followed is not None and followed.outcome == "unclear" and followed.better == by_number:
+                judged = (
+                    f"Comparing models takes {MIN_IMAGES} target images. Of fewer the adapted model is selected, which "
+                    f"was better in most trials, and of fewer than {FEWEST_ADAPTED} the {baseline.name} one"
+                )
         cautions.append(f"{judged}. Label some of them, or look at the predictions of each model")
     if (count := len(model.evidence.target)) < MIN_IMAGES:
         cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")
