@@ -81,6 +81,8 @@ def votes_of(first: Tensor, second: Tensor, structure: Structure) -> Votes:
 
     Args:
         first, second: (M, C) probabilities of the images of the structure.
+
+    Misleads: where the models agree on wrong images; a class that one of them never names cannot vote.
     """
     named = first.argmax(dim=1), second.argmax(dim=1)
     return neighbour_votes([structure.target], *named, groups=structure.groups)

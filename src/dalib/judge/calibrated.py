@@ -116,7 +116,7 @@ CALIBRATIONS: tuple[Calibration, ...] = (
     Calibration("adapted", -0.153, 0.266, 0.841, None, None, spread=0.176, usual_error=0.08),
 )
 """Calibrations of the models of a run, by what they can be compared with. Fitted by ``benchmarks/judging tables`` on
-its 66 tasks of 21 families."""
+66 tasks of 21 families, which were recorded with an earlier form of the votes (benchmarks/RESULTS.md)."""
 
 
 def calibration_for(kind: str, agreements: Agreements) -> Calibration:

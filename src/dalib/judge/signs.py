@@ -77,12 +77,12 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
 
     Args:
         predicted: (M,) int64 in [0, C).
-        reference: (M, C) probabilities of the source-only model.
+        reference: (M, C) probabilities of the witness (:func:`dalib.judge.better.signs_of`).
 
     Returns:
         In [-2, MAX_NAME_MARGIN]; 0 for a model that predicts one class alone.
 
-    Misleads: where the source-only model knows nothing, its leanings are noise.
+    Misleads: where the witness knows nothing, its leanings are noise.
     Source: ours, by the study of benchmarks/judging.
     """
     present = [each for each in range(reference.shape[1]) if bool((predicted == each).any())]

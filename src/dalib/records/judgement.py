@@ -19,7 +19,8 @@ class JudgedModel:
     Attributes:
         scores: label-free scores by name.
         signs: of the comparison of both models, where there was one.
-        estimate: of the accuracy on the target; None where the source has too few validation images.
+        estimate: of the accuracy on the target; None where the source has too few validation images, or the target
+            too few images or few of the classes.
         classes: the same for each class.
         calibration: on the source's validation images.
     """
@@ -97,7 +98,7 @@ class MaskThreshold:
 
 @dataclass(frozen=True)
 class Judgement(Record):
-    """The comparison of both models at the end of training; it never changes.
+    """The comparison of the models at the end of training; it never changes.
 
     Attributes:
         shipped: the model that was chosen then, without labels or by --keep adapted. Which one is selected now is in
@@ -105,7 +106,7 @@ class Judgement(Record):
         outcome: of the adaptation; alone where there is only one model.
         headline: a sentence without its full stop; ``reasons`` are further ones.
         models: by name.
-        probability: that adaptation helped, where it is known.
+        probability: that the adapted model is better than ``baseline``, where it is known.
         at_chance: names of the models that are not better than chance on the source's validation images.
         distance: how well the domains can be separated in the shipped model's features, 0 to 2.
         votes: target images whose nearest neighbours support each model, by name; ``differ``, the images on which the
