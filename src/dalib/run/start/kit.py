@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 FEWEST_IMAGES = 10
 """Images of a class from which its mean is written; that of fewer would be close to the features of an image."""
 
+ASSUMED_IMAGES = FEWEST_IMAGES // 2
+"""Images that a class with fewer is taken to have had, where target images stand in for it: a kit does not count them.
+"""
+
 FACTORS = 128
 """Directions in which the spread within classes is kept whole; in the others each feature is taken by itself."""
 
@@ -139,6 +143,8 @@ class Kit:
             is trained as a whole, so that its features favour the models that it became; None without any.
         of_target: makes the statistics of the target's images, where there is a model alone
             (:mod:`dalib.run.start.model_alone`); None for a kit, which has them.
+        completed: adds what the kit lacks by the target's images (:mod:`dalib.run.start.target_statistics`); None where
+            it lacks nothing.
     """
 
     path: str
@@ -150,10 +156,12 @@ class Kit:
     labels: Tensor
     neutral: ClassStatistics | None = None
     of_target: Callable[[Kit, Rows], Kit] | None = None
+    completed: Callable[[Kit, Rows], Kit] | None = None
 
     def for_target(self, target: Rows) -> Kit:
         """Returns the kit with the statistics that a training draws from, by the target's images where it has none."""
-        return self if self.of_target is None else self.of_target(self, target)
+        make = self.of_target or self.completed
+        return self if make is None else make(self, target)
 
     @property
     def missing(self) -> str:
@@ -191,7 +199,8 @@ class Kit:
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""
         counts = torch.tensor(self.header.counts)[self.statistics.classes]
-        labels = self.statistics.classes.repeat_interleave(counts * _times(int(counts.sum()), len(counts)))
+        numbers = torch.where(counts > 0, counts, ASSUMED_IMAGES)
+        labels = self.statistics.classes.repeat_interleave(numbers * _times(int(numbers.sum()), len(counts)))
         return self._drawn(labels, views, seed, "training", int(counts.sum()))
 
     def validating(self, views: int, seed: int) -> Drawn:

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
-from dalib.core.console import CountedProgress
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
-from dalib.data.rows import Selected
-from dalib.engine.predict import predict_with_features
 from dalib.models.joined import stands_twice, with_statistics_of_first_half
 from dalib.models.network import load_classifier
 from dalib.models.saved import content_of
 from dalib.records.kit import KitHeader
 from dalib.run.settings.backbones import JOINED
 from dalib.run.settings.kit_settings import folder_of_model, has_backbones_twice
-from dalib.run.start.kit import MOST_PREDICTED, ClassStatistics, Kit, open_kit
+from dalib.run.start.kit import ClassStatistics, Kit, open_kit
+from dalib.run.start.target_statistics import WithOwnStatistics, network_for, predicted_features, with_stand_ins
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.classifier import ImageClassifier
-
-WithOwnStatistics = Callable[["ImageClassifier", "Preprocessing", "Rows", torch.device], "ImageClassifier"]
-"""Makes of a network whose backbone stands twice the one with the statistics of a target's images
-(``with_own_statistics`` of ``dalib.run.features.own_statistics``)."""
 
 
 def open_in_place_of_source(
@@ -42,10 +30,13 @@ def open_in_place_of_source(
 ) -> Kit:
     """Reads a kit, or a model alone as a kit that lacks what only the source can give.
 
+    Classes that a kit has no statistics of, for want of images, get those of the target's images that its model
+    predicts as such (:mod:`dalib.run.start.target_statistics`).
+
     Args:
         place: file or folder.
         features: random views of each image whose features are trained on; 0 trains the whole network.
-        device: where a model alone predicts the target.
+        device: where the model predicts the target.
         with_own_statistics: gives a backbone that stands twice the statistics of the target's images.
 
     Raises:
@@ -53,7 +44,7 @@ def open_in_place_of_source(
     """
     folder = folder_of_model(place)
     if folder is None:
-        return open_kit(place)
+        return with_stand_ins(open_kit(place), device, with_own_statistics)
     network, description = load_classifier(folder)
     digest = hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
     classes = len(description.classes)
@@ -71,7 +62,7 @@ def open_in_place_of_source(
         torch.zeros(0, classes),
         torch.zeros(0, dtype=torch.int64),
         of_target=lambda kit, target: _with_statistics(
-            kit, _for_target(kit, network, target, device, with_own_statistics), target, device
+            kit, network_for(kit, network, target, device, with_own_statistics), target, device
         ),
     )
 
@@ -92,30 +83,18 @@ def _pretrained(place: str, network: ImageClassifier) -> ImageClassifier:
     return network
 
 
-def _for_target(
-    kit: Kit, network: ImageClassifier, target: Rows, device: torch.device, with_own_statistics: WithOwnStatistics
-) -> ImageClassifier:
-    """Returns the network that predicts the target, with statistics of the target's images where it takes some."""
-    if kit.domain_statistics == JOINED:
-        network = with_own_statistics(network, kit.description.preprocessing, target, device)
-    return network.to(device)
-
-
 def _with_statistics(kit: Kit, network: ImageClassifier, target: Rows, device: torch.device) -> Kit:
     """Returns the kit with statistics of the target's features, by the classes that the model predicts.
 
     Raises:
         UserError: it predicts one class for all of them.
     """
-    rows = torch.linspace(0, len(target) - 1, min(MOST_PREDICTED, len(target)), dtype=torch.float64).round().long()
-    with CountedProgress("predictions of the model for the target") as progress:
-        features, labels = _features_and_classes(kit, network, Selected(target, rows), device)
-        progress(len(rows), len(rows))
+    features, labels = predicted_features(kit, network, target, device)
     counts = torch.bincount(labels, minlength=len(kit.description.classes))
     if int((counts > 0).sum()) < 2:
         raise UserError(
             Setting("kit", kit.path),
-            f": it predicts {kit.description.classes[int(counts.argmax())]} for all of {len(rows)} target images, so "
+            f": it predicts {kit.description.classes[int(counts.argmax())]} for all of {len(labels)} target images, so "
             "that there is nothing to adapt from; expected a model of this kind of images",
         )
     left_out = tuple(name for name, count in zip(kit.description.classes, counts.tolist(), strict=True) if not count)
@@ -123,19 +102,6 @@ def _with_statistics(kit: Kit, network: ImageClassifier, target: Rows, device: t
     statistics = ClassStatistics.of(features[:, None], labels, len(counts), fewest=1)
     header = replace(kit.header, counts=tuple(counts.tolist()), left_out=left_out)
     return replace(kit, header=header, statistics=statistics)
-
-
-def _features_and_classes(
-    kit: Kit, network: ImageClassifier, target: Rows, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Returns the features (N, D) that a training from this kit draws, and the predicted classes (N,)."""
-    seen: nn.Module = network.head
-    if kit.of_frozen:  # what the backbone gives
-        network, seen = copy.copy(network), nn.Identity()
-        network._modules = {**network._modules, "pool_layer": nn.Sequential(network.pool_layer, seen)}
-    plain = kit.description.preprocessing.normalize
-    probabilities, features = predict_with_features(network, seen, target, plain, device=device)
-    return features, probabilities.argmax(dim=1)
 
 
 def files_of(place: str) -> list[Path]:
